@@ -1,0 +1,1 @@
+"""Command-line tools; they talk to the daemon through the client only."""

@@ -1,0 +1,1 @@
+"""The operating system, one module a subject; none of them imports another."""

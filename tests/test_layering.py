@@ -1,0 +1,93 @@
+"""The rooms of the house and who may import whom, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import runtimed
+
+HOUSE = Path(runtimed.__file__).parent
+MODULES = sorted(HOUSE.rglob("*.py"))
+
+# What pure code may use of the standard library: nothing that does I/O, tells the time, or waits.
+PURE = {
+    *("__future__", "base64", "binascii", "bisect", "codecs", "collections", "dataclasses", "difflib", "enum"),
+    *("functools", "hashlib", "itertools", "json", "math", "operator", "re", "shlex", "string", "types", "typing"),
+}
+# Top-level modules of the house, and what each may import of it. A room may always import itself.
+MAY = {
+    "": set(),
+    "core": {""},
+    "host": {"", "core"},
+    "api": {"", "core"},
+    "client": {""},
+    "cli": {"", "client"},
+    "log": {""},
+    "arguments": {"", "core"},
+    "boot": {"", "core", "host", "arguments"},
+    "reloader": {"", "core"},
+    "validate": {"", "core", "host", "arguments", "boot", "reloader"},
+    "service": {"", "core", "host", "api", "reloader"},
+    "daemon": {"", "core", "host", "api", "log", "arguments", "boot", "reloader", "service", "validate"},
+    "__main__": {"", "daemon"},
+}
+THIRD_PARTY = {
+    "core": {"pydantic", "pydantic_core", "google"},
+    "host": {"watchdog"},
+    "api": {"httptools", "structlog"},
+    "daemon": {"structlog"},
+    "service": {"structlog"},
+    "log": {"structlog"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides which room it reaches"
+            yield node.module or ""
+
+
+def parts(path: Path) -> tuple[str, ...]:
+    """Return where a module stands in the house: ("core", "config"), ("daemon",), () for the house itself."""
+    found = path.relative_to(HOUSE).with_suffix("").parts
+    return found[:-1] if found[-1] == "__init__" else found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(parts(path)) or "runtimed")
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    room, *inner = (*parts(path), "")[:2]
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "runtimed":
+            target = rest[0] if rest else ""
+            assert target == room or target in MAY[room], f"{room or 'runtimed'} may not import {name}"
+            if room == target == "host" and len(rest) > 1:
+                assert rest[1] == inner[0], f"host.{inner[0]} may not import host.{rest[1]}: receive a function instead"
+        elif top in sys.stdlib_module_names:
+            assert room != "core" or top in PURE, f"core may not import {name}: it is not pure"
+        else:
+            assert top in THIRD_PARTY.get(room, set()), f"{room} may not import {name}"
+
+
+def test_every_room_has_a_rule() -> None:
+    assert {parts(path)[0] if parts(path) else "" for path in MODULES} == set(MAY)
+
+
+def test_the_entry_module_ignores_hangups_before_it_imports_anything_else() -> None:
+    body = ast.parse((HOUSE / "__main__.py").read_text()).body
+    first, second, third = (ast.unparse(node) for node in body[:3])
+    assert first.startswith(("'", '"'))
+    assert second == "import signal"
+    assert third == "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+
+
+def test_the_package_imports_nothing_when_it_is_imported() -> None:
+    assert list(imports(HOUSE / "__init__.py")) == []
