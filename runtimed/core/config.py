@@ -1,0 +1,174 @@
+"""What a node's configuration says, as one immutable value.
+
+A :class:`Config` is what is left when every document and flag has been read, checked and merged.
+It knows nothing of files any more but where each runtime came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from runtimed.core.errors import Problem
+from runtimed.core.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of one configuration file, as they were read."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """All configuration files at one instant: the main file, then the drop-ins in the order they apply.
+
+    ``main`` is None where there is no such file. ``problems`` holds what kept a file from being read.
+    """
+
+    main_path: str
+    main: Source | None = None
+    dropins: tuple[Source, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the command line says; None or empty where it says nothing. Flags win over every document."""
+
+    data_root: str | None = None
+    exec_root: str | None = None
+    hosts: tuple[str, ...] = ()
+    group: str | None = None
+    pidfile: str | None = None
+    log_level: str | None = None
+    log_format: str | None = None
+    debug: bool | None = None
+    default_runtime: str | None = None
+    exec_opts: tuple[str, ...] = ()
+    # --add-runtime NAME=PATH, as given.
+    runtimes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a runtime's entry stands: a file and lines counted from 1, or a flag (``line`` is None)."""
+
+    file: str
+    line: int | None = None
+    # Field name as daemon.json spells it (path, runtimeArgs, runtimeType, options) -> line.
+    fields: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One entry of ``runtimes``: either ``path`` (with ``args``) or ``runtime_type`` (with ``options``)."""
+
+    name: str
+    path: str | None = None
+    args: tuple[str, ...] = ()
+    runtime_type: str | None = None
+    options: Options | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What daemon.json says of the daemon itself. All but ``log_level`` and ``debug`` hold from boot on."""
+
+    data_root: str
+    exec_root: str
+    hosts: tuple[str, ...]
+    group: str | None = None
+    pidfile: str | None = None
+    log_level: str = "info"
+    log_format: str = "auto"
+    debug: bool = False
+
+
+# The settings that a running daemon cannot change: daemon.json's key -> field of Settings.
+BOOT_ONLY: Mapping[str, str] = MappingProxyType(
+    {
+        "data-root": "data_root",
+        "exec-root": "exec_root",
+        "hosts": "hosts",
+        "group": "group",
+        "pidfile": "pidfile",
+        "log-format": "log_format",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what clients may take: connections at a time, in all and for one user id."""
+
+    connections: int = 4096
+    connections_per_user: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The ``runtimed`` key, the only one that dockerd does not know."""
+
+    # How many of the newest generations are always kept.
+    retain: int = 16
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The accepted configuration of a node."""
+
+    path: str
+    settings: Settings
+    runtimes: Mapping[str, Definition]
+    default_runtime: str = "runc"
+    # "systemd", "cgroupfs", or None where exec-opts does not say.
+    cgroup_driver: str | None = None
+    own: Own = field(default_factory=Own)
+    origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
+    # The files this was read from, the main file first.
+    sources: tuple[str, ...] = ()
+    # dockerd's keys that mean nothing here, and keys of documents that a flag overrides.
+    ignored: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()
+
+
+def definition_document(definition: Definition) -> dict[str, object]:
+    """Return ``definition`` as an entry of daemon.json's ``runtimes``."""
+    if definition.runtime_type is not None:
+        options = {"options": definition.options.readable()} if definition.options is not None else {}
+        return {"runtimeType": definition.runtime_type, **options}
+    args = {"runtimeArgs": list(definition.args)} if definition.args else {}
+    return {"path": definition.path, **args}
+
+
+def config_document(config: Config) -> dict[str, object]:
+    """Return all of ``config`` but its runtimes as a daemon.json document.
+
+    Reading it back gives the same configuration, whatever the defaults are by then.
+    """
+    settings, own = config.settings, config.own
+    document: dict[str, object] = {
+        "data-root": settings.data_root,
+        "exec-root": settings.exec_root,
+        "hosts": list(settings.hosts),
+        "group": settings.group,
+        "pidfile": settings.pidfile,
+        "log-level": settings.log_level,
+        "log-format": settings.log_format,
+        "debug": settings.debug,
+        "default-runtime": config.default_runtime,
+        "exec-opts": [f"native.cgroupdriver={config.cgroup_driver}"] if config.cgroup_driver else None,
+        "runtimed": {
+            "retain": own.retain,
+            "limits": {
+                "connections": own.limits.connections,
+                "connections-per-user": own.limits.connections_per_user,
+            },
+        },
+    }
+    return {key: value for key, value in document.items() if value is not None}

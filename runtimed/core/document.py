@@ -1,0 +1,111 @@
+"""The bytes of a configuration file -> its value, and the line and column of everything in it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from runtimed.core.config import Source
+from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.position import Lines, Place, Pointer, Spot, render_pointer
+from runtimed.core.scan import Scan, Tables
+
+MAX_BYTES = 16 * 1024 * 1024
+
+_MARKS: Mapping[bytes, str] = MappingProxyType(
+    {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16-LE", codecs.BOM_UTF16_BE: "UTF-16-BE"}
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """One configuration file: its path, its value, and where every value and key in it stands."""
+
+    path: str
+    value: dict[str, object]
+    _lines: Lines = field(repr=False)
+    _tables: Tables = field(repr=False)
+    _root: int = field(repr=False)
+
+    def place(self, pointer: Pointer) -> Place:
+        """Return line and column of the value at ``pointer``; of the nearest value around it where there is none."""
+        return self._lines.place(self._offsets(pointer)[1])
+
+    def key_place(self, pointer: Pointer) -> Place:
+        """Return line and column of the key at ``pointer``; list items and the document itself are their own key."""
+        return self._lines.place(self._offsets(pointer)[0])
+
+    def spot(self, pointer: Pointer) -> Spot:
+        """Return the value at ``pointer`` as a place for problems."""
+        return Spot(self.path, *self.place(pointer), render_pointer(pointer))
+
+    def key_spot(self, pointer: Pointer) -> Spot:
+        """Return the key at ``pointer`` as a place for problems."""
+        return Spot(self.path, *self.key_place(pointer), render_pointer(pointer))
+
+    def _offsets(self, pointer: Pointer) -> tuple[int, int]:
+        key_offset = offset = self._root
+        for part in pointer:
+            table = self._tables.get(offset)
+            if isinstance(table, dict) and isinstance(part, str) and part in table:
+                key_offset, offset = table[part]
+            elif isinstance(table, list) and isinstance(part, int) and 0 <= part < len(table):
+                key_offset = offset = table[part]
+            else:
+                break
+        return key_offset, offset
+
+
+def parse_document(source: Source) -> Document:
+    """Return the document in ``source``: UTF-8 or, with a byte-order mark, UTF-16 text of one JSON object or null.
+
+    Raises:
+        ConfigurationRejected: with every problem up to and including the first syntax error. A text that
+            ends too early has ``incomplete`` set.
+    """
+    if len(source.data) > MAX_BYTES:
+        found = f"{len(source.data):,} bytes"
+        raise _rejected(source.path, f"found {found}, expected at most {MAX_BYTES:,}", found, f"{MAX_BYTES:,} bytes")
+    text = _decode(source)
+    if not text.strip(" \t\n\r"):
+        message = "the file is blank: write {} if you mean no settings"
+        raise _rejected(source.path, message, "a blank file", "a JSON object", incomplete=True)
+    scan = Scan(source.path, text)
+    value = scan.run()
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        found = "a list" if isinstance(value, list) else text.strip()[:40]
+        message = f"found {found}, expected an object: settings stand between {{ and }}"
+        line, column = scan.lines.place(scan.root)
+        raise ConfigurationRejected((Problem(message, source.path, line, column, "", found, "an object"),))
+    return Document(source.path, value, scan.lines, scan.tables, scan.root)
+
+
+def _decode(source: Source) -> str:
+    """Return the text of ``source``; dockerd's rule: a byte-order mark says which encoding, UTF-8 without one."""
+    data, path = source.data, source.path
+    if len(data) == 1 and any(mark.startswith(data) for mark in _MARKS):
+        raise _rejected(path, "the file ends within its byte-order mark", "1 byte", "a JSON object", incomplete=True)
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    encoding = _MARKS.get(mark, "UTF-8")
+    try:
+        return data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as exc:
+        offset = len(mark) + exc.start
+        head = data[len(mark) : offset].decode(encoding)
+        line, column = head.count("\n") + 1, len(head) - head.rfind("\n")
+        found = f"byte 0x{data[offset]:02x}"
+        message = f"found {found} at offset {offset}, which is not valid {encoding}"
+        if not mark:
+            message += "; save the file as UTF-8, or as UTF-16 with a byte-order mark"
+        cut = offset + (exc.end - exc.start) >= len(data) and exc.reason in ("unexpected end of data", "truncated data")
+        raise ConfigurationRejected(
+            (Problem(message, path, line, column, None, found, f"{encoding} text", incomplete=cut),)
+        ) from exc
+
+
+def _rejected(path: str, message: str, found: str, expected: str, *, incomplete: bool = False) -> ConfigurationRejected:
+    return ConfigurationRejected((Problem(message, path, None, None, None, found, expected, incomplete),))

@@ -1,0 +1,195 @@
+"""What one document, or the command line, says by itself: checked against every rule that needs no other document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from runtimed.core import keys, rules
+from runtimed.core.config import Definition, Flags, Origin
+from runtimed.core.document import Document
+from runtimed.core.errors import Problem
+from runtimed.core.options import Options, read_options
+from runtimed.core.position import Spot
+from runtimed.core.schema import Entry, read_entry, read_top
+from runtimed.core.wording import called, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One document's or the command line's share of the configuration; what it does not say is not in here."""
+
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    # Field of Settings -> value.
+    settings: Mapping[str, object] = field(default_factory=dict)
+    default_runtime: tuple[str, Spot] | None = None
+    # The driver, which is None for exec-opts that name none; an empty tuple where there are no exec-opts.
+    cgroup_driver: tuple[str | None, ...] = ()
+    # Fields of Own and of Limits -> value.
+    own: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    # Every runtime that stands in it, those with faults too.
+    names: frozenset[str] = frozenset()
+    # The keys that it sets, but "runtimes" and "runtimed", and the keys in it that mean nothing here.
+    keys: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
+
+
+# Key, and index where the value is a list -> its place.
+_Where = Callable[..., Spot]
+
+# Field of Flags -> flag and the key it stands for; of all but the runtimes.
+_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "data_root": ("--data-root", "data-root"),
+        "exec_root": ("--exec-root", "exec-root"),
+        "hosts": ("--host", "hosts"),
+        "group": ("--group", "group"),
+        "pidfile": ("--pidfile", "pidfile"),
+        "log_level": ("--log-level", "log-level"),
+        "log_format": ("--log-format", "log-format"),
+        "debug": ("--debug", "debug"),
+        "default_runtime": ("--default-runtime", "default-runtime"),
+        "exec_opts": ("--exec-opt", "exec-opts"),
+    }
+)
+_ADD_RUNTIME = "--add-runtime"
+
+
+def document_layer(document: Document) -> tuple[Layer, list[Problem]]:
+    """Return what ``document`` says, and all that is wrong with it; what is wrong is left out of the layer."""
+    top, ignored, problems = read_top(document)
+    given = top.model_dump(by_alias=True, exclude_none=True, exclude={"runtimed"})
+    own = top.runtimed.model_dump(exclude_none=True) if top.runtimed else {}
+    limits = own.pop("limits", {})
+    definitions: dict[str, Definition] = {}
+    origins: dict[str, Origin] = {}
+    runtimes = document.value.get("runtimes")
+    runtimes = runtimes if isinstance(runtimes, dict) else {}
+    for name, raw in runtimes.items():
+        entry, faults = read_entry(document, name, raw)
+        problems += faults
+        if entry is not None:
+            definitions[name] = _document_definition(document, entry, problems)
+            origins[name] = _origin(document, entry)
+    layer = _settings_layer(given, lambda key, *index: document.spot((key, *index)), problems)
+    layer = replace(layer, definitions=definitions, origins=origins, names=frozenset(runtimes))
+    return replace(layer, own=own, limits=limits, ignored=ignored), problems
+
+
+def flags_layer(flags: Flags) -> tuple[Layer, list[Problem]]:
+    """Return what the command line says, and all that is wrong with it; None and empty say nothing."""
+    problems: list[Problem] = []
+    given: dict[str, object] = {}
+    for name, (flag, key) in _FLAGS.items():
+        value = getattr(flags, name)
+        if value is None or value == () or _unfit(Spot(flag=flag), value, problems):
+            continue
+        given[key] = list(value) if isinstance(value, tuple) else value
+    spots = {key: Spot(flag=flag) for flag, key in _FLAGS.values()}
+    layer = _settings_layer(given, lambda key, *_: spots[key], problems)
+    definitions = _added_runtimes(flags.runtimes, problems)
+    origins = dict.fromkeys(definitions, Origin(_ADD_RUNTIME))
+    return replace(layer, definitions=definitions, origins=origins, names=frozenset(definitions)), problems
+
+
+def _settings_layer(given: Mapping[str, object], where: _Where, problems: list[Problem]) -> Layer:
+    """Return a layer of everything but the runtimes; ``given`` is key -> value of the right type, "" is not given."""
+    # An empty list of hosts is none either: a daemon that nobody can reach is not what anybody means.
+    given = {key: value for key, value in given.items() if value != "" and (key, value) != ("hosts", [])}
+    settings: dict[str, object] = {}
+    default_runtime = None
+    cgroup_driver: tuple[str | None, ...] = ()
+    for key, value in given.items():
+        match key, value:
+            case "default-runtime", str():
+                default_runtime = value, where(key)
+            case "exec-opts", list():
+                driver, faults = rules.cgroup_driver([(item, where(key, index)) for index, item in enumerate(value)])
+                cgroup_driver = (driver,)
+                problems += faults
+            case _:
+                faults = list(_setting(key, value, where, settings))
+                problems += faults
+    return Layer(settings=settings, default_runtime=default_runtime, cgroup_driver=cgroup_driver, keys=frozenset(given))
+
+
+def _setting(key: str, value: object, where: _Where, settings: dict[str, object]) -> Iterable[Problem]:
+    """Put ``value`` into ``settings`` as Settings has it, and return what is wrong with it."""
+    result: object | Problem | None = value
+    match key, value:
+        case "hosts", list():
+            faults = [rules.host_problem(host, where(key, index)) for index, host in enumerate(value)]
+            settings["hosts"] = tuple(value)
+            return [fault for fault in faults if fault is not None]
+        case (("data-root" | "exec-root"), str()):
+            result = rules.root_problem(key, value, where(key)) or value
+        case "log-level", str():
+            result = rules.log_level(value, where(key))
+        case "log-format", str():
+            result = rules.log_format(value, where(key))
+    if isinstance(result, Problem):
+        return [result]
+    settings[keys.SETTINGS[key]] = result
+    return []
+
+
+def _document_definition(document: Document, entry: Entry, problems: list[Problem]) -> Definition:
+    """Return the runtime that ``entry`` defines, and add to ``problems`` what is wrong with it."""
+    pointer = ("runtimes", entry.name)
+
+    def where(canonical: str | None) -> Spot:
+        key = entry.spelt.get(canonical) if canonical else None
+        return document.key_spot(pointer if key is None else (*pointer, key))
+
+    problems += rules.entry_problems(entry, where)
+    options: Options | None = None
+    if entry.runtime_type and entry.options:
+        spelt = (*pointer, entry.spelt["options"])
+        options, faults = read_options(entry.runtime_type, entry.options)
+        for fault in faults:
+            spot = document.key_spot((*spelt, fault.key) if fault.key else spelt)
+            text = f"runtime {called(entry.name)}: {fault.message}"
+            problems.append(spot.problem(text, fault.found, fault.expected))
+    return _definition(entry, options)
+
+
+def _definition(entry: Entry, options: Options | None = None) -> Definition:
+    return Definition(entry.name, entry.path or None, entry.args, entry.runtime_type or None, options)
+
+
+def _origin(document: Document, entry: Entry) -> Origin:
+    pointer = ("runtimes", entry.name)
+    lines = {name: document.key_place((*pointer, key))[0] for name, key in entry.spelt.items()}
+    return Origin(document.path, document.key_place(pointer)[0], MappingProxyType(lines))
+
+
+def _added_runtimes(given: tuple[str, ...], problems: list[Problem]) -> dict[str, Definition]:
+    """Return the runtimes of ``--add-runtime NAME=PATH``; blanks around name and path do not count, as in dockerd."""
+    spot = Spot(flag=_ADD_RUNTIME)
+    definitions: dict[str, Definition] = {}
+    for text in given:
+        if _unfit(spot, text, problems):
+            continue
+        name, equals, path = (part.strip() for part in text.partition("="))
+        if not (name and equals and path):
+            problems.append(spot.problem(f"found {shown(text)}, expected NAME=PATH", shown(text), "NAME=PATH"))
+            continue
+        if name in definitions:
+            problems.append(spot.problem(f"runtime {called(name)} is given twice", shown(text), "each runtime once"))
+        entry = Entry(name, path)
+        problems += rules.entry_problems(entry, lambda _: spot)
+        definitions[name] = _definition(entry)
+    return definitions
+
+
+def _unfit(spot: Spot, value: object, problems: list[Problem]) -> bool:
+    """Return whether a flag's value holds what no file could: NUL, or bytes that are no UTF-8 (PEP 383)."""
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str) and ("\0" in text or any("\ud800" <= char <= "\udfff" for char in text)):
+            expected = "UTF-8 text without NUL"
+            problems.append(spot.problem(f"found {shown(text)}, expected {expected}", shown(text), expected))
+            return True
+    return False

@@ -1,0 +1,40 @@
+"""How messages show what was found, and what may have been meant."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+
+_SHOWN = 60
+_NAME_SHOWN = 200
+# A shorter word stands in too many names to be a hint.
+_SHORTEST_PART = 4
+
+
+def shown(value: object) -> str:
+    """Return ``value`` in a few words: JSON where it is short, what kind of thing it is where it is not."""
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    text = json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def called(name: str) -> str:
+    """Return ``name`` as messages write it: itself, or quoted where it would break the line."""
+    return name if name.isprintable() and len(name) <= _NAME_SHOWN else shown(name)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return what of ``known`` is spelt most like ``name`` or holds it, if anything does; case counts for nothing."""
+    # difflib takes quadratic time, and no name of this length is a misspelling.
+    if len(name) > _SHOWN:
+        return None
+    folded = {candidate.casefold(): candidate for candidate in sorted(known) if len(candidate) <= _SHOWN}
+    wanted = name.casefold()
+    matches = difflib.get_close_matches(wanted, folded, n=1)
+    if not matches and len(wanted) >= _SHORTEST_PART:
+        matches = [candidate for candidate in folded if wanted in candidate]
+    return folded[matches[0]] if matches else None

@@ -1,0 +1,385 @@
+"""Tests of parse.py and layer.py: documents and flags merged into one configuration, or all that is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from runtimed.core.config import (
+    Config,
+    Definition,
+    Documents,
+    Flags,
+    Limits,
+    Origin,
+    Own,
+    Settings,
+    Source,
+    config_document,
+    definition_document,
+)
+from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.options import GENERIC, RUNC, Options
+from runtimed.core.parse import parse_configuration
+
+MAIN = "/etc/runtimed/daemon.json"
+DEFAULTS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))
+
+
+def documents(*texts: object) -> Documents:
+    """Return documents of JSON values or texts: the main file (None for none) and drop-ins 1.json, 2.json…"""
+    sources = [
+        None
+        if text is None
+        else Source(f"{index}.json" if index else MAIN, (text if isinstance(text, str) else json.dumps(text)).encode())
+        for index, text in enumerate(texts)
+    ]
+    return Documents(MAIN, sources[0] if sources else None, tuple(source for source in sources[1:] if source))
+
+
+def parse(*texts: object, flags: Flags | None = None, main_required: str | None = None) -> Config:
+    return parse_configuration(documents(*texts), flags or Flags(), DEFAULTS, main_required=main_required)
+
+
+def problems_of(*texts: object, flags: Flags | None = None, main_required: str | None = None) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigurationRejected) as caught:
+        parse(*texts, flags=flags, main_required=main_required)
+    return caught.value.problems
+
+
+# --- one document
+
+
+@pytest.mark.parametrize("text", [None, "{}", "null", '{"runtimes": null, "default-runtime": null, "hosts": null}'])
+def test_a_configuration_that_says_nothing_is_all_defaults(text: str | None) -> None:
+    config = parse(text)
+    assert config.settings == DEFAULTS
+    assert config.runtimes == {}
+    assert (config.path, config.default_runtime, config.cgroup_driver, config.own) == (MAIN, "runc", None, Own())
+    assert config.sources == (() if text is None else (MAIN,))
+
+
+def test_a_docker_daemon_json_is_taken_as_it_is() -> None:
+    config = parse(
+        """{
+  "data-root": "/mnt/r", "exec-root": "/run/r", "hosts": ["unix:///run/r.sock", "fd://"],
+  "group": "ops", "pidfile": "/run/r.pid", "log-level": "warning", "log-format": "json", "debug": true,
+  "storage-driver": "overlay2", "log-opts": {"max-size": "10m"},
+  "exec-opts": ["native.cgroupdriver=systemd"],
+  "default-runtime": "kata",
+  "runtimes": {
+    "kata": {
+      "runtimeType": "io.containerd.kata.v2",
+      "Options": {"ConfigPath": "/etc/kata.toml"}
+    },
+    "gvisor": {"path": "/usr/bin/runsc",
+      "runtimeArgs": ["--debug", "a b"]}
+  },
+  "runtimed": {"retain": 3, "limits": {"connections-per-user": 7}}
+}"""
+    )
+    hosts = ("unix:///run/r.sock", "fd://")
+    assert config.settings == Settings("/mnt/r", "/run/r", hosts, "ops", "/run/r.pid", "warn", "json", debug=True)
+    options = Options(GENERIC, (("config_path", "/etc/kata.toml"),))
+    assert config.runtimes == {
+        "kata": Definition("kata", runtime_type="io.containerd.kata.v2", options=options),
+        "gvisor": Definition("gvisor", "/usr/bin/runsc", ("--debug", "a b")),
+    }
+    assert config.origins["kata"] == Origin(MAIN, 8, {"runtimeType": 9, "options": 10})
+    assert config.origins["gvisor"] == Origin(MAIN, 12, {"path": 12, "runtimeArgs": 13})
+    assert config.default_runtime == "kata"
+    assert config.cgroup_driver == "systemd"
+    assert config.own == Own(3, Limits(connections_per_user=7))
+    assert config.ignored == ("storage-driver", "log-opts")
+    assert config.overridden == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["runc", "io.containerd.runc.v2", "kata", "io.containerd.spin.v2", "a.b", "_x.", "odd/name"]
+)
+def test_the_default_may_be_stock_configured_or_a_shim_name(name: str) -> None:
+    runtimes = {"kata": {"path": "k"}, "odd/name": {"path": "k"}}
+    assert parse({"default-runtime": name, "runtimes": runtimes}).default_runtime == name
+
+
+@pytest.mark.parametrize("name", ["nope", "a/b.c", ".x", "..", "a.b --privileged", "a.b\n", "é.v2"])
+def test_another_default_does_not_exist(name: str) -> None:
+    (problem,) = problems_of({"default-runtime": name})
+    assert "specified default runtime '" in problem.message
+    assert "does not exist" in problem.message
+    assert problem.pointer == "/default-runtime"
+
+
+def test_a_misspelt_default_is_told_the_nearest_runtime() -> None:
+    (problem,) = problems_of({"default-runtime": "Kata-clhh", "runtimes": {"kata-clh": {"path": "k"}}})
+    assert "specified default runtime 'Kata-clhh' does not exist; did you mean \"kata-clh\"?" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("setting", "pointer"),
+    [
+        ({"data-root": "var"}, "/data-root"),
+        ({"exec-root": "./x"}, "/exec-root"),
+        ({"hosts": ["fd://", "tcp://0.0.0.0:1"]}, "/hosts/1"),
+        ({"log-level": "loud"}, "/log-level"),
+        ({"log-format": "xml"}, "/log-format"),
+        ({"exec-opts": ["native.cgroupdriver=systemd", "x=y"]}, "/exec-opts/1"),
+    ],
+)
+def test_a_setting_that_breaks_a_rule_is_said_at_its_place(setting: dict[str, object], pointer: str) -> None:
+    (problem,) = problems_of(setting)
+    assert problem.pointer == pointer
+    assert problem.file == MAIN
+    assert problem.line == 1
+
+
+# --- several documents
+
+
+def test_a_later_document_replaces_the_whole_entry_and_becomes_its_origin() -> None:
+    main = {"runtimes": {"a": {"path": "/a", "runtimeArgs": ["-x"]}, "b": {"path": "/b"}}}
+    config = parse(main, {"runtimes": {"a": {"runtimeType": "io.containerd.a.v2"}}})
+    assert config.runtimes["a"] == Definition("a", runtime_type="io.containerd.a.v2")
+    assert config.origins["a"].file == "1.json"
+    assert config.origins["b"].file == MAIN
+    assert config.sources == (MAIN, "1.json")
+
+
+def test_of_scalars_the_later_wins_and_what_is_null_or_empty_does_not_count() -> None:
+    first = {"default-runtime": "a.v1", "group": "x", "runtimed": {"retain": 5, "limits": {"connections": 9}}}
+    second = {"default-runtime": None, "group": "", "log-level": "debug", "runtimed": {"limits": {"connections": 8}}}
+    third = {"default-runtime": "b.v1", "runtimed": {"limits": None}, "runtimes": None}
+    config = parse(first, second, third)
+    assert config.default_runtime == "b.v1"
+    assert (config.settings.group, config.settings.log_level) == ("x", "debug")
+    assert config.own == Own(5, Limits(8))
+
+
+def test_an_empty_list_of_exec_options_takes_back_what_an_earlier_document_said() -> None:
+    systemd = {"exec-opts": ["native.cgroupdriver=systemd"]}
+    assert parse(systemd, {"exec-opts": []}).cgroup_driver is None
+    assert parse(systemd, {"exec-opts": None}).cgroup_driver == "systemd"
+
+
+def test_an_empty_list_of_hosts_says_nothing() -> None:
+    assert parse({"hosts": ["fd://"]}, {"hosts": []}).settings.hosts == ("fd://",)
+
+
+def test_dropins_count_without_a_main_file() -> None:
+    config = parse(None, {"runtimes": {"a": {"path": "/a"}}})
+    assert config.sources == ("1.json",)
+    assert set(config.runtimes) == {"a"}
+
+
+def test_a_default_may_name_a_runtime_of_another_document() -> None:
+    assert parse({"default-runtime": "a"}, {"runtimes": {"a": {"path": "/a"}}}).default_runtime == "a"
+
+
+def test_ignored_keys_are_listed_once_in_the_order_they_appear() -> None:
+    assert parse({"tls": 1, "bip": 2}, {"bip": 3, "dns": 4}).ignored == ("tls", "bip", "dns")
+
+
+ENTRIES = st.builds(lambda path, args: {"path": path, "runtimeArgs": args}, st.sampled_from(["/a", "b"]), st.lists(
+    st.sampled_from(["-x", "", "a b"]), max_size=2
+))  # fmt: skip
+TABLES = st.dictionaries(st.sampled_from(["a", "b", "x/y", "..", "io.containerd.runc.v2"]), ENTRIES, max_size=4)
+
+
+@given(st.lists(TABLES, max_size=5), st.dictionaries(st.sampled_from(["a", "b", "new"]), st.just("/flag"), max_size=2))
+def test_documents_and_flags_merge_as_dictionaries_update(
+    tables: list[dict[str, dict[str, Any]]], added: dict[str, str]
+) -> None:
+    flags = Flags(runtimes=tuple(f"{name}={path}" for name, path in added.items()))
+    config = parse(*({"runtimes": table} for table in tables), flags=flags)
+    expected: dict[str, Definition] = {}
+    files: dict[str, str] = {}
+    for index, table in enumerate(tables):
+        expected |= {name: Definition(name, e["path"], tuple(e["runtimeArgs"])) for name, e in table.items()}
+        files |= dict.fromkeys(table, f"{index}.json" if index else MAIN)
+    expected |= {name: Definition(name, path) for name, path in added.items()}
+    files |= dict.fromkeys(added, "--add-runtime")
+    assert config.runtimes == expected
+    assert {name: origin.file for name, origin in config.origins.items()} == files
+
+
+# --- flags
+
+
+def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> None:
+    main = {
+        "data-root": "/m", "hosts": ["fd://"], "debug": True, "default-runtime": "a", "exec-opts": [], "group": "g",
+        "runtimes": {"a": {"path": "/a"}, "b": {"path": "/b"}},
+    }  # fmt: skip
+    flags = Flags(
+        data_root="/f",
+        exec_root="/e",
+        hosts=("unix:///f.sock",),
+        pidfile="/p",
+        log_level="ERROR",
+        log_format="text",
+        debug=False,
+        default_runtime="c",
+        exec_opts=("native.cgroupdriver=cgroupfs",),
+        runtimes=("b=/f b", "c = /c=d "),
+    )
+    config = parse(main, flags=flags)
+    assert config.settings == Settings("/f", "/e", ("unix:///f.sock",), "g", "/p", "error", "text", debug=False)
+    assert config.runtimes == {
+        "a": Definition("a", "/a"),
+        "b": Definition("b", "/f b"),
+        "c": Definition("c", "/c=d"),
+    }
+    assert config.origins["b"] == config.origins["c"] == Origin("--add-runtime")
+    assert (config.default_runtime, config.cgroup_driver) == ("c", "cgroupfs")
+    assert config.overridden == ("data-root", "debug", "default-runtime", "exec-opts", "hosts", "runtimes/b")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (Flags(runtimes=("kata",)), '--add-runtime: found "kata", expected NAME=PATH'),
+        (Flags(runtimes=("=/x",)), "NAME=PATH"),
+        (Flags(runtimes=("a=",)), "NAME=PATH"),
+        (Flags(runtimes=("runc=/x",)), "runtime name 'runc' is reserved"),
+        (Flags(runtimes=("a=/x", "a=/y")), "runtime a is given twice"),
+        (Flags(runtimes=("a=/x\udcff",)), "UTF-8 text without NUL"),
+        (Flags(default_runtime="nope"), "--default-runtime: specified default runtime 'nope' does not exist"),
+        (Flags(default_runtime="a\udcff"), '--default-runtime: found "a\\udcff", expected UTF-8 text without NUL'),
+        (Flags(data_root="/a\0b"), "--data-root: found"),
+        (Flags(hosts=("fd://", "unix:///\udc80")), "--host: found"),
+        (Flags(hosts=("tcp://x",)), "--host: found"),
+        (Flags(exec_root="run"), "--exec-root: exec-root: found"),
+        (Flags(log_level="x"), "--log-level: log-level: found"),
+        (Flags(exec_opts=("x",)), "--exec-opt: exec-opt"),
+    ],
+)
+def test_a_flag_that_breaks_a_rule_is_named(flags: Flags, message: str) -> None:
+    (problem,) = problems_of("{}", flags=flags)
+    assert message in problem.message
+    assert (problem.file, problem.line, problem.pointer) == (None, None, None)
+    json.dumps(problem.as_dict(), ensure_ascii=False).encode()
+
+
+def test_flags_that_are_empty_say_nothing() -> None:
+    config = parse({"default-runtime": "a.b"}, flags=Flags(default_runtime="", group="", data_root=""))
+    assert (config.default_runtime, config.settings.group, config.settings.data_root) == (
+        "a.b",
+        None,
+        DEFAULTS.data_root,
+    )
+
+
+# --- what cannot be used
+
+
+def test_all_problems_of_all_documents_come_in_their_order_and_flags_last() -> None:
+    found = problems_of(
+        '{\n"runtimes": {"b": {},\n"a": {"path": 1}},\n"zzzz": 0,\n"debug": 0}',
+        '{"a": 1, "a": 2',
+        {"runtimes": {"x": {"path": "p", "runtimeType": "t"}}},
+        flags=Flags(log_level="x"),
+    )
+    assert [(p.file, p.line) for p in found] == [
+        (MAIN, 2),
+        (MAIN, 3),
+        (MAIN, 4),
+        (MAIN, 5),
+        ("1.json", 1),
+        ("1.json", 1),
+        ("2.json", 1),
+        (None, None),
+    ]
+
+
+def test_an_entry_that_a_later_document_replaces_is_checked_all_the_same() -> None:
+    (problem,) = problems_of({"runtimes": {"a": {}}}, {"runtimes": {"a": {"path": "/a"}}})
+    assert problem.file == MAIN
+
+
+def test_a_missing_main_file_is_a_problem_only_where_it_is_required() -> None:
+    assert parse(None).runtimes == {}
+    (problem,) = problems_of(None, main_required="it was named with --config; create it")
+    assert problem.file == MAIN
+    assert problem.message == "the file is not there: it was named with --config; create it"
+    assert parse("{}", main_required="why").runtimes == {}
+
+
+def test_a_main_file_that_could_not_be_read_is_reported_once() -> None:
+    unreadable = Problem("permission denied", MAIN)
+    given = Documents(MAIN, problems=(unreadable, Problem("too big", "9.json")), dropins=(Source("1.json", b"7"),))
+    with pytest.raises(ConfigurationRejected) as caught:
+        parse_configuration(given, Flags(), DEFAULTS, main_required="why")
+    assert [p.file for p in caught.value.problems] == [MAIN, "1.json", "9.json"]
+
+
+@pytest.mark.parametrize("broken", ["", '{"runtimes": {"kata": {"path'])
+def test_a_default_that_may_stand_in_a_file_that_is_cut_off_is_not_called_missing(broken: str) -> None:
+    with pytest.raises(ConfigurationRejected) as caught:
+        parse({"default-runtime": "kata"}, broken)
+    assert caught.value.incomplete
+
+
+def test_a_default_whose_entry_has_a_fault_is_not_called_missing() -> None:
+    (problem,) = problems_of({"default-runtime": "kata", "runtimes": {"kata": {"path": 1}}})
+    assert problem.pointer == "/runtimes/kata/path"
+
+
+# --- and back
+
+
+RUNC_OPTIONS = st.builds(
+    lambda root, uid, flag: Options(RUNC, (("no_pivot_root", flag), ("io_uid", uid), ("root", root))),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+GENERIC_OPTIONS = st.builds(lambda body: Options(GENERIC, (("config_body", body),)), st.binary(max_size=5))
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+NAMES = WORDS.filter(lambda name: name != "runc")
+DEFINITIONS = st.one_of(
+    st.builds(Definition, WORDS, WORDS.map("/".__add__), st.lists(WORDS, max_size=3).map(tuple)),
+    st.builds(Definition, WORDS, runtime_type=WORDS),
+    st.builds(Definition, WORDS, runtime_type=st.just("io.containerd.runc.v2"), options=RUNC_OPTIONS),
+    st.builds(Definition, WORDS, runtime_type=st.just("io.containerd.kata.v2"), options=GENERIC_OPTIONS),
+)
+SETTINGS = st.builds(
+    Settings,
+    data_root=WORDS.map("/".__add__),
+    exec_root=WORDS.map("/".__add__),
+    hosts=st.lists(st.sampled_from(["fd://", "unix:///é.sock"]), min_size=1).map(tuple),
+    group=st.none() | WORDS,
+    pidfile=st.none() | WORDS,
+    log_level=st.sampled_from(["debug", "info", "warn", "error", "fatal"]),
+    log_format=st.sampled_from(["text", "json", "auto"]),
+    debug=st.booleans(),
+)
+CONFIGS = st.builds(
+    lambda table, default, **rest: Config(
+        path=MAIN,
+        runtimes={name: dataclasses.replace(definition, name=name) for name, definition in table.items()},
+        default_runtime=default or next(iter(table), "runc"),
+        **rest,
+    ),
+    st.dictionaries(NAMES, DEFINITIONS, max_size=4),
+    st.sampled_from(["runc", "a.b", ""]),
+    settings=SETTINGS,
+    cgroup_driver=st.sampled_from([None, "systemd", "cgroupfs"]),
+    own=st.builds(Own, st.integers(1, 1000), st.builds(Limits, st.integers(1), st.integers(1))),
+)
+
+
+WITH_NUL = Definition("k", runtime_type="a.v2", options=Options(GENERIC, (("config_body", b"a\0b"),)))
+
+
+@given(CONFIGS)
+@example(Config(path=MAIN, settings=DEFAULTS, runtimes={"k": WITH_NUL}))  # text, but none a document may hold
+def test_a_configuration_written_as_a_document_gives_itself_back(config: Config) -> None:
+    entries = {name: definition_document(definition) for name, definition in config.runtimes.items()}
+    text = json.dumps({**config_document(config), "runtimes": entries})
+    again = parse(text)
+    assert dataclasses.replace(config, origins={}, sources=()) == dataclasses.replace(again, origins={}, sources=())
