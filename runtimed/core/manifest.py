@@ -1,0 +1,148 @@
+"""The manifest: what a generation's directory on disk says of the generation, whole or not at all.
+
+A manifest carries its own checksum and that of the configuration beside it, so that a file that was
+cut short or damaged is told from one that was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from runtimed import __version__
+from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
+from runtimed.core.errors import DamagedManifest
+from runtimed.core.generation import Generation
+from runtimed.core.layout import CONFIG, LAYOUT
+from runtimed.core.parse import parse_configuration
+from runtimed.core.wrapper import is_wrapper_file, make_wrapper
+
+_CHECKSUM = b',\n"checksum": "sha256:%b"\n}\n'
+_CHECKSUM_LENGTH = len(_CHECKSUM % (b"0" * 64))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was published under a number.
+
+    ``created_s`` is in seconds since the epoch; ``configuration`` is the main file's path; ``links``
+    maps every name in the generation's ``runtimes/`` to a wrapper file, those of dropped runtimes
+    included; ``answers`` maps runtime names to resolutions.
+    """
+
+    number: int
+    digest: str
+    created_s: float
+    configuration: str
+    sources: tuple[str, ...]
+    origins: Mapping[str, Origin]
+    default_runtime: str
+    config_checksum: str
+    links: Mapping[str, str]
+    answers: Mapping[str, Mapping[str, object]]
+
+
+def render_manifest(generation: Generation, links: Mapping[str, str], created_s: float) -> bytes:
+    """Return the bytes of the manifest of ``generation``, whose ``runtimes/`` will hold ``links``."""
+    config = generation.config
+    head: dict[str, object] = {
+        "layout": LAYOUT,
+        "version": __version__,
+        "generation": generation.number,
+        "digest": generation.digest,
+        "created": created_s,
+        "configuration": config.path,
+        "sources": list(config.sources),
+        "default_runtime": config.default_runtime,
+        "config_checksum": checksum(generation.config_text),
+        "host": asdict(generation.host),
+    }
+    names = {runtime.wrapper.link: name for name, runtime in generation.runtimes.items() if runtime.wrapper}
+    tables: dict[str, Mapping[str, str]] = {
+        "links": {link: _json(file) for link, file in links.items()},
+        "names": {link: _json(name) for link, name in names.items()},
+        "origins": {name: _origin_text(origin) for name, origin in config.origins.items()},
+        "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
+    }
+    # Rendered entry by entry: one json.dumps of a large table would hold up the event loop.
+    parts = [f"{_json(key)}: {_json(value)}" for key, value in head.items()]
+    for key, table in tables.items():
+        entries = ",\n".join(f"{_json(name)}: {text}" for name, text in table.items())
+        parts.append(f"{_json(key)}: {{\n{entries}\n}}")
+    body = ("{\n" + ",\n".join(parts)).encode()
+    return body + _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
+
+
+def read_manifest(data: bytes, number: int) -> Manifest:
+    """Return what the manifest ``data``, found in the directory of generation ``number``, says.
+
+    Raises:
+        DamagedManifest: the bytes are not what was written, or not by a layout this version knows.
+    """
+    body = data[:-_CHECKSUM_LENGTH]
+    if data[-_CHECKSUM_LENGTH:] != _CHECKSUM % hashlib.sha256(body).hexdigest().encode():
+        raise DamagedManifest(number, "its checksum does not fit its content")
+    found = json.loads(data)
+    if found["layout"] != LAYOUT or found["generation"] != number:
+        reason = f"layout {found['layout']!r} and generation {found['generation']!r} do not belong here"
+        raise DamagedManifest(number, reason)
+    if not all(is_wrapper_file(file) for file in found["links"].values()):
+        raise DamagedManifest(number, "it names a wrapper that is none")
+    return Manifest(
+        number=number,
+        digest=found["digest"],
+        created_s=found["created"],
+        configuration=found["configuration"],
+        sources=tuple(found["sources"]),
+        origins={name: _origin(entry) for name, entry in found["origins"].items()},
+        default_runtime=found["default_runtime"],
+        config_checksum=found["config_checksum"],
+        links=found["links"],
+        answers=found["answers"],
+    )
+
+
+def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings) -> Config:
+    """Return the configuration that the generation of ``manifest`` was built from.
+
+    Raises:
+        ConfigurationRejected: this version of the program no longer takes ``config_text``.
+    """
+    config = _parse_text(manifest.configuration, config_text, defaults)
+    return replace(config, sources=manifest.sources, origins=manifest.origins)
+
+
+def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
+    """Return the wrappers, file name -> text, of a generation whose merged configuration is ``config_text``.
+
+    Raises:
+        ConfigurationRejected: as for :func:`restore_config`.
+    """
+    config = _parse_text(CONFIG, config_text, Settings(data_root="/", exec_root="/", hosts=()))
+    made = (make_wrapper(d.name, d.path, d.args) for d in config.runtimes.values() if d.path and d.args)
+    return {wrapper.file: wrapper.text for wrapper in made}
+
+
+def _parse_text(path: str, config_text: bytes, defaults: Settings) -> Config:
+    documents = Documents(path, Source(path, config_text))
+    return parse_configuration(documents, Flags(), defaults, main_required=None)
+
+
+def checksum(data: bytes) -> str:
+    """Return the checksum of ``data`` as manifests write it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value)
+
+
+def _origin_text(origin: Origin) -> str:
+    return _json([origin.file, origin.line, dict(origin.fields)])
+
+
+def _origin(entry: tuple[str, int | None, Mapping[str, int]]) -> Origin:
+    file, line, fields = entry
+    return Origin(file, line, fields)

@@ -1,0 +1,55 @@
+"""The reload report: what became of one attempt to reload, told to whoever asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtimed.core.errors import Problem
+
+Outcome = Literal["applied", "unchanged", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one reload; ``generation`` is the one that is current after it.
+
+    ``restart_required`` names boot-only settings that differ from those the daemon runs with,
+    ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over.
+    """
+
+    outcome: Outcome
+    generation: int
+    reason: str
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    default_runtime: tuple[str, str] | None = None
+    problems: tuple[Problem, ...] = ()
+    restart_required: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()
+    duration_ms: float = 0.0
+    # Seconds since the epoch at which the attempt ended.
+    time_s: float = 0.0
+    dry_run: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON shape of the report."""
+        default = self.default_runtime
+        return {
+            "outcome": self.outcome,
+            "generation": self.generation,
+            "reason": self.reason,
+            "added": list(self.added),
+            "changed": list(self.changed),
+            "removed": list(self.removed),
+            "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
+            "problems": [problem.as_dict() for problem in self.problems],
+            "restart_required": list(self.restart_required),
+            "ignored": list(self.ignored),
+            "overridden": list(self.overridden),
+            "duration_ms": self.duration_ms,
+            "time": self.time_s,
+            "dry_run": self.dry_run,
+        }

@@ -1,0 +1,55 @@
+"""Resolution: what a name means in one generation."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from runtimed.core.answer import Answer, render_answer
+from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
+from runtimed.core.generation import Generation
+from runtimed.core.names import is_permissible_shim_name
+from runtimed.core.wording import nearest
+
+_NEAR_CANDIDATES = 128
+_NEAR_LENGTH = 64
+_NEAR_DISTANCE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The answer, and the path that must be there before it may be given (None: nothing to look up)."""
+
+    answer: Answer
+    generation: int
+    preflight: str | None = None
+
+
+def resolve(generation: Generation, name: str) -> Resolution:
+    """Return what ``name`` means in ``generation``; the empty name means the default runtime.
+
+    The rules are dockerd's, stricter where an unconfigured name goes to containerd as it is: see
+    :func:`runtimed.core.names.is_permissible_shim_name`.
+
+    Raises:
+        UnknownRuntime: nothing is configured under this name, and it is no shim name.
+        InvalidRuntimeName: the name may not be passed to containerd.
+    """
+    name = name or generation.config.default_runtime
+    runtime = generation.runtimes.get(name)
+    if runtime is not None:
+        wrapped = runtime.definition.path if runtime.wrapper is not None and runtime.definition is not None else None
+        return Resolution(runtime.answer, generation.number, wrapped)
+    if is_permissible_shim_name(name):
+        return Resolution(render_answer(name, "implicit", name, None), generation.number)
+    if "." not in name and "/" not in name:
+        raise UnknownRuntime(name, tuple(generation.runtimes), nearest_name(name, generation))
+    raise InvalidRuntimeName(name)
+
+
+def nearest_name(name: str, generation: Generation) -> str | None:
+    """Return the known name that ``name`` was most likely meant to be, if any is close."""
+    # Anybody may ask for nonsense as often as they like, so the search is bounded in names and length.
+    short = name[:_NEAR_LENGTH]
+    alike = (known for known in generation.runtimes if abs(len(known) - len(short)) <= _NEAR_DISTANCE)
+    return nearest(short, itertools.islice(alike, _NEAR_CANDIDATES))

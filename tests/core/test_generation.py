@@ -1,0 +1,271 @@
+"""Generations and what a name means in them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.core.config import Config, Definition, Origin, Settings
+from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
+from runtimed.core.facts import Facts
+from runtimed.core.generation import (
+    Generation,
+    Host,
+    build_generation,
+    compare_generations,
+    uses_systemd_cgroup,
+)
+from runtimed.core.options import RUNC, encode_options, make_options, read_options
+from runtimed.core.resolve import nearest_name, resolve
+
+HOST = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/var/lib/runtimed", "/run/runtimed")
+SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))
+
+
+def config(*definitions: Definition, **more: Any) -> Config:
+    return Config("/etc/runtimed/daemon.json", SETTINGS, {d.name: d for d in definitions}, **more)
+
+
+def build(*definitions: Definition, **more: Any) -> Generation:
+    return build_generation(config(*definitions, **more), HOST, 7)
+
+
+def answer(generation: Generation, name: str) -> dict[str, Any]:
+    found = resolve(generation, name)
+    return dict(json.loads(found.answer.at(found.generation)))
+
+
+CRUN = Definition("crun", path="/usr/bin/crun")
+GVISOR = Definition("gvisor", path="runsc", args=("--platform=systrap", "a b"))
+KATA_OPTIONS, _ = read_options("io.containerd.kata.v2", {"ConfigPath": "/etc/kata.toml"})
+KATA = Definition("kata", runtime_type="io.containerd.kata.v2", options=KATA_OPTIONS)
+
+
+def test_the_stock_runtimes_are_known_without_configuration() -> None:
+    for name in ("runc", "io.containerd.runc.v2"):
+        found = answer(build(), name)
+        assert found["source"] == "stock"
+        assert found["shim"] == "io.containerd.runc.v2"
+        assert found["options"]["type_url"] == "containerd.runc.v1.Options"
+        assert found["options"]["fields"] == {
+            "no_pivot_root": False,
+            "binary_name": "runc",
+            "root": "/run/runtimed/runtime-runc",
+            "systemd_cgroup": True,
+        }
+
+
+def test_the_value_of_an_answer_is_the_base64_of_its_fields_encoded() -> None:
+    found = answer(build(CRUN), "crun")["options"]
+    expected = encode_options(make_options(RUNC, found["fields"]))
+    assert base64.b64decode(found["value"]) == expected
+
+
+def test_a_path_without_arguments_is_the_binary_itself() -> None:
+    found = answer(build(CRUN), "crun")
+    assert found["options"]["fields"]["binary_name"] == "/usr/bin/crun"
+    assert found["source"] == "configured"
+
+
+def test_a_path_with_arguments_is_a_wrapper_below_the_data_root() -> None:
+    generation = build(GVISOR)
+    wrapper = generation.runtimes["gvisor"].wrapper
+    assert wrapper is not None
+    assert (
+        answer(generation, "gvisor")["options"]["fields"]["binary_name"] == f"/var/lib/runtimed/wrappers/{wrapper.file}"
+    )
+    assert wrapper.text.endswith(b"exec runsc --platform=systrap 'a b' \"$@\"\n")
+
+
+def test_the_configured_path_of_a_wrapped_runtime_is_to_be_looked_up_first_and_no_other() -> None:
+    generation = build(GVISOR, CRUN, KATA)
+    assert resolve(generation, "gvisor").preflight == "runsc"
+    assert [resolve(generation, name).preflight for name in ("crun", "kata", "runc", "a.b")] == [None] * 4
+
+
+def test_a_runtime_type_has_its_shim_and_only_its_own_options() -> None:
+    generation = build(KATA, Definition("bare", runtime_type="io.containerd.runc.v2"))
+    assert answer(generation, "kata")["shim"] == "io.containerd.kata.v2"
+    assert answer(generation, "kata")["options"]["type_url"] == "runtimeoptions.v1.Options"
+    assert answer(generation, "kata")["options"]["fields"] == {"config_path": "/etc/kata.toml"}
+    assert answer(generation, "bare")["options"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # the empty name is the default runtime
+        ("", "crun"),
+        ("kata", "kata"),
+        # a configured name beats the rule that its form would fall under
+        ("a/b", "a/b"),
+        ("io.containerd.runc.v2", "io.containerd.runc.v2"),
+        # shim names go to containerd as they are
+        ("io.containerd.runsc.v1", "io.containerd.runsc.v1"),
+        ("a.b", "a.b"),
+        ("a.", "a."),
+        ("a..", "a.."),
+        ("A_1.b-c", "A_1.b-c"),
+        ("x" * 126 + ".y", "x" * 126 + ".y"),
+    ],
+)
+def test_a_name_that_means_something(name: str, expected: str) -> None:
+    generation = build(CRUN, KATA, Definition("a/b", path="/b"), default_runtime="crun")
+    assert answer(generation, name)["runtime"] == expected
+
+
+def test_an_implicit_name_is_its_own_shim_and_has_no_options() -> None:
+    found = answer(build(), "io.containerd.kata.v2")
+    assert (found["source"], found["shim"], found["options"]) == ("implicit", "io.containerd.kata.v2", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("nobody", UnknownRuntime),
+        ("CRUN", UnknownRuntime),
+        ("a b", UnknownRuntime),
+        # a path would make containerd run a binary of the asker's choice as root
+        ("/bin/sh", InvalidRuntimeName),
+        ("./x", InvalidRuntimeName),
+        ("a/b.c", InvalidRuntimeName),
+        (".x", InvalidRuntimeName),
+        ("..", InvalidRuntimeName),
+        # a word more on the command line of whoever pastes the answer
+        ("io.containerd.runc.v2 --privileged", InvalidRuntimeName),
+        ("io.containerd.runc.v2\n", InvalidRuntimeName),
+        ("io.containerd.$(id)", InvalidRuntimeName),
+        ("-io.containerd.runc.v2", InvalidRuntimeName),
+        ("io.containerd.é", InvalidRuntimeName),
+        ("x" * 127 + ".y", InvalidRuntimeName),
+        ("a.\0", InvalidRuntimeName),
+    ],
+)
+def test_a_name_that_means_nothing_or_is_dangerous_is_refused(name: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match="unknown or invalid runtime name: "):
+        resolve(build(CRUN), name)
+
+
+def test_an_unknown_name_comes_with_what_is_known_and_the_nearest_match() -> None:
+    with pytest.raises(UnknownRuntime) as caught:
+        resolve(build(CRUN, GVISOR), "gvisr")
+    assert caught.value.nearest == "gvisor"
+    assert caught.value.known == ("crun", "gvisor", "io.containerd.runc.v2", "runc")
+
+
+def test_the_nearest_name_is_looked_for_within_bounds_in_a_large_table() -> None:
+    generation = build(*(Definition(f"runtime-{number:05}", path="/x") for number in range(10_000)))
+    assert nearest_name("runtime-0000", generation) is not None
+    assert nearest_name("q" * 100_000, generation) is None
+
+
+def test_a_configured_entry_overrides_the_stock_one_of_the_shims_name() -> None:
+    own = Definition("io.containerd.runc.v2", path="/opt/runc")
+    assert answer(build(own), "io.containerd.runc.v2")["options"]["fields"]["binary_name"] == "/opt/runc"
+    assert answer(build(own), "runc")["options"]["fields"]["binary_name"] == "runc"
+
+
+def test_a_default_may_be_a_shims_name_that_nobody_configured() -> None:
+    assert answer(build(default_runtime="io.containerd.kata.v2"), "")["source"] == "implicit"
+
+
+@pytest.mark.parametrize(
+    ("driver", "cgroup2", "systemd", "expected"),
+    [
+        ("systemd", False, False, True),
+        ("cgroupfs", True, True, False),
+        (None, True, True, True),
+        (None, True, False, False),
+        (None, False, True, False),
+    ],
+)
+def test_the_cgroup_driver_is_chosen_as_dockerd_does(
+    driver: str | None, cgroup2: bool, systemd: bool, expected: bool
+) -> None:
+    facts = Facts(cgroup2=cgroup2, systemd=systemd, ramdisk=False)
+    assert uses_systemd_cgroup(config(cgroup_driver=driver), facts) is expected
+    generation = build_generation(config(cgroup_driver=driver), replace(HOST, facts=facts), 1)
+    assert answer(generation, "runc")["options"]["fields"]["systemd_cgroup"] is expected
+
+
+def test_a_ramdisk_forbids_pivot_root() -> None:
+    host = replace(HOST, facts=replace(HOST.facts, ramdisk=True))
+    assert answer(build_generation(config(), host, 1), "runc")["options"]["fields"]["no_pivot_root"] is True
+
+
+def test_the_digest_of_an_answer_does_not_depend_on_the_generation_and_changes_with_the_answer() -> None:
+    first = build(CRUN, GVISOR)
+    second = build_generation(config(CRUN, replace(GVISOR, args=("--other",))), HOST, 8)
+    assert answer(first, "crun")["digest"] == answer(second, "crun")["digest"]
+    assert answer(first, "crun")["generation"] != answer(second, "crun")["generation"]
+    assert answer(first, "gvisor")["digest"] != answer(second, "gvisor")["digest"]
+
+
+def test_the_digest_of_a_generation_covers_everything_but_its_number_and_its_origins() -> None:
+    base = build(CRUN)
+    moved = build_generation(config(CRUN, origins={"crun": Origin("/elsewhere", 9)}), HOST, 99)
+    assert moved.digest == base.digest
+    others = [
+        build(CRUN, GVISOR),
+        build(replace(CRUN, path="/x")),
+        build(CRUN, default_runtime="crun"),
+        build(CRUN, cgroup_driver="cgroupfs"),
+        build_generation(replace(config(CRUN), path="/other.json"), HOST, 7),
+        build_generation(replace(config(CRUN), settings=replace(SETTINGS, debug=True)), HOST, 7),
+        build_generation(config(CRUN), replace(HOST, exec_root="/x"), 7),
+    ]
+    assert len({base.digest, *(other.digest for other in others)}) == len(others) + 1
+
+
+def test_the_difference_names_what_was_added_changed_and_removed_and_the_default() -> None:
+    old = build(CRUN, GVISOR)
+    new = build(replace(CRUN, path="/x"), KATA, default_runtime="kata")
+    difference = compare_generations(old, new)
+    assert (difference.added, difference.changed, difference.removed) == (("kata",), ("crun",), ("gvisor",))
+    assert difference.default_runtime == ("runc", "kata")
+    assert compare_generations(None, new).added == ("crun", "io.containerd.runc.v2", "kata", "runc")
+
+
+def test_an_unchanged_runtime_is_taken_over_as_it_is() -> None:
+    old = build(CRUN, GVISOR)
+    new = build_generation(config(CRUN, replace(GVISOR, args=("--x",))), HOST, 8, old)
+    assert new.runtimes["crun"] is old.runtimes["crun"]
+    assert new.runtimes["runc"] is old.runtimes["runc"]
+    assert new.runtimes["gvisor"] is not old.runtimes["gvisor"]
+
+
+DEFINITIONS = st.one_of(
+    st.builds(
+        Definition,
+        st.sampled_from(["a", "b", "io.containerd.runc.v2", "ü/..", "x" * 300]),
+        path=st.sampled_from(["/x", "y"]),
+        args=st.lists(st.text(max_size=3), max_size=2).map(tuple),
+    ),
+    st.builds(Definition, st.sampled_from(["a", "b", "c"]), runtime_type=st.sampled_from(["x.y.v1", "z.w.v2"])),
+)
+CONFIGS = st.builds(
+    lambda definitions, driver: config(*definitions, cgroup_driver=driver),
+    st.lists(DEFINITIONS, max_size=5),
+    st.sampled_from([None, "systemd", "cgroupfs"]),
+)
+
+
+@given(CONFIGS, CONFIGS)
+def test_the_previous_generation_saves_work_and_changes_nothing(first: Config, second: Config) -> None:
+    old = build_generation(first, HOST, 1)
+    assert build_generation(second, HOST, 2, old) == build_generation(second, HOST, 2)
+
+
+@given(CONFIGS)
+def test_a_generation_cannot_be_changed(some: Config) -> None:
+    generation = build_generation(some, HOST, 1)
+    assert isinstance(generation.runtimes, MappingProxyType)
+    with pytest.raises(AttributeError):
+        generation.number = 2  # type: ignore[misc]

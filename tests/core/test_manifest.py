@@ -1,0 +1,107 @@
+"""Manifests: written whole, read back, told from damaged ones."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
+from runtimed.core.errors import DamagedManifest
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.manifest import checksum, read_manifest, rebuild_wrappers, render_manifest, restore_config
+from runtimed.core.parse import parse_configuration
+
+HOST = Host(Facts(cgroup2=False, systemd=False, ramdisk=True), "/data", "/exec")
+DEFAULTS = Settings("/data", "/exec", ("unix:///exec/s",))
+TEXT = {
+    "runtimes": {
+        "a": {"path": "/a", "runtimeArgs": ["x y", "'"]},
+        "../b": {"path": "/b", "runtimeArgs": ["é"]},
+        "c": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigBody": "[x]"}},
+    },
+    "default-runtime": "a",
+    "runtimed": {"retain": 3},
+}
+
+
+def parsed(document: object) -> Config:
+    source = Source("/etc/d.json", json.dumps(document, indent=1).encode())
+    return parse_configuration(Documents(source.path, source), Flags(), DEFAULTS)
+
+
+GENERATION = build_generation(parsed(TEXT), HOST, 42)
+LINKS = {w.link: w.file for w in GENERATION.wrappers} | {"dropped": "dropped-" + "0" * 32}
+MANIFEST = render_manifest(GENERATION, LINKS, 1234.5)
+
+
+def test_a_manifest_says_what_was_published() -> None:
+    found = read_manifest(MANIFEST, 42)
+    assert (found.number, found.digest, found.created_s) == (42, GENERATION.digest, 1234.5)
+    assert found.configuration == "/etc/d.json"
+    assert found.sources == ("/etc/d.json",)
+    assert found.links == LINKS
+    assert found.default_runtime == "a"
+    assert found.config_checksum == checksum(GENERATION.config_text)
+    assert found.origins == GENERATION.config.origins
+    assert set(found.answers) == {"a", "../b", "c", "runc", "io.containerd.runc.v2"}
+    assert found.answers["c"] == json.loads(GENERATION.runtimes["c"].answer.at(42))
+
+
+def test_a_manifest_maps_every_file_name_back_to_its_runtime() -> None:
+    assert json.loads(MANIFEST)["names"] == {"a": "a", "%2e.%2fb": "../b"}
+
+
+@given(st.integers(0, len(MANIFEST) - 1), st.integers(1, 255))
+def test_a_flipped_bit_anywhere_is_noticed(position: int, flip: int) -> None:
+    damaged = bytearray(MANIFEST)
+    damaged[position] ^= flip
+    with pytest.raises(DamagedManifest):
+        read_manifest(bytes(damaged), 42)
+
+
+@given(st.integers(0, len(MANIFEST) - 1))
+def test_a_manifest_that_was_cut_off_is_noticed(length: int) -> None:
+    with pytest.raises(DamagedManifest):
+        read_manifest(MANIFEST[:length], 42)
+
+
+def test_a_manifest_in_another_generations_directory_is_refused() -> None:
+    with pytest.raises(DamagedManifest, match="do not belong here"):
+        read_manifest(MANIFEST, 43)
+
+
+def test_a_manifest_that_names_a_file_which_is_no_wrapper_is_refused() -> None:
+    with pytest.raises(DamagedManifest, match="names a wrapper that is none"):
+        read_manifest(render_manifest(GENERATION, {"a": "../../etc/passwd"}, 0.0), 42)
+
+
+def test_the_configuration_on_disk_gives_the_generation_back() -> None:
+    manifest = read_manifest(MANIFEST, 42)
+    config = restore_config(manifest, GENERATION.config_text, DEFAULTS)
+    assert build_generation(config, HOST, 42) == GENERATION
+
+
+def test_a_configuration_of_flags_alone_is_restored_as_well() -> None:
+    flags = Flags(runtimes=("x=/usr/bin/x",), default_runtime="x")
+    generation = build_generation(parse_configuration(Documents("/none"), flags, DEFAULTS), HOST, 1)
+    manifest = read_manifest(render_manifest(generation, {}, 0.0), 1)
+    restored = build_generation(restore_config(manifest, generation.config_text, DEFAULTS), HOST, 1)
+    assert restored.digest == generation.digest
+    assert restored.config.origins == {"x": Origin("--add-runtime")}
+
+
+def test_the_wrappers_are_rebuilt_from_the_configuration_alone() -> None:
+    assert rebuild_wrappers(GENERATION.config_text) == {w.file: w.text for w in GENERATION.wrappers}
+
+
+def test_a_large_generation_is_rendered_as_valid_json() -> None:
+    runtimes = {f"r{n}": Definition(f"r{n}", path="/x", args=(str(n),)) for n in range(1000)}
+    config = Config("/c", DEFAULTS, MappingProxyType(runtimes))
+    generation: Generation = build_generation(config, HOST, 1)
+    assert json.loads(generation.config_text)["runtimes"]["r7"] == {"path": "/x", "runtimeArgs": ["7"]}
+    assert len(read_manifest(render_manifest(generation, {}, 0.0), 1).answers) == 1002
