@@ -1,0 +1,74 @@
+"""Where a runtime's binary is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.places import printable
+
+
+def look_up(path: str, search: str) -> str:
+    """Return the file that executing ``path`` would run: ``path`` itself, or a hit on the PATH value ``search``.
+
+    A path with a slash is taken as it is. Otherwise each element of ``search`` is tried in order, an empty
+    one meaning the current directory; a hit through a relative element is an error, because what it runs would
+    depend on where the daemon was started (Go's os/exec, which dockerd uses).
+
+    Raises:
+        BinaryUnavailable: nothing there that could be executed; its reason says what stands in the way.
+    """
+    if "/" in path:
+        reason = _obstacle(path)
+        if reason is not None:
+            raise BinaryUnavailable(printable(path), reason)
+        return path
+    return _search(path, search)
+
+
+def _search(name: str, search: str) -> str:
+    # What stood in the way of the first file of that name tells more than "not found".
+    closest = None
+    # An empty PATH has no elements, as in Go; it is not one empty element.
+    for element in search.split(":") if name and search else ():
+        candidate = os.path.join(element or ".", name)
+        reason = _obstacle(candidate)
+        if reason is None:
+            if not candidate.startswith("/"):
+                raise BinaryUnavailable(
+                    printable(name),
+                    f"found only as {printable(candidate)} through the relative element "
+                    f'"{printable(element)}" of PATH; write the full path',
+                )
+            return candidate
+        if closest is None and reason != _NOT_FOUND:
+            closest = f"{printable(candidate)}: {reason}"
+    raise BinaryUnavailable(printable(name), closest or f"executable file not found in PATH ({printable(search)})")
+
+
+_NOT_FOUND = "no such file"
+
+
+def _obstacle(path: str) -> str | None:
+    """Return why ``path`` cannot be executed by the effective user, or None."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as exc:
+        return _why(exc)
+    except ValueError:  # a NUL byte
+        return _NOT_FOUND
+    if stat.S_ISDIR(mode):
+        return "is a directory"
+    # For root access(2) would also refuse on a mount that is noexec here but need not be where containerd runs.
+    allowed = bool(mode & 0o111) if os.geteuid() == 0 else os.access(path, os.X_OK, effective_ids=True)
+    return None if allowed else f"is not executable (mode {stat.S_IMODE(mode):04o})"
+
+
+def _why(exc: OSError) -> str:
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return _NOT_FOUND
+    if exc.errno == errno.EACCES:
+        return "permission denied: a directory on the way may not be searched"
+    return (exc.strerror or str(exc)).lower()

@@ -1,0 +1,243 @@
+"""The data root: generations staged beside the current one, published by one rename, kept for a while.
+
+Whatever happens at any point of it, the link ``runtimes`` leads to the old generation, whole, or to
+the new one, whole. See :mod:`runtimed.core.layout` for what lies where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from runtimed.core.errors import StoreFailed
+from runtimed.core.generation import Generation
+from runtimed.core.layout import (
+    CONFIG,
+    CURRENT,
+    GENERATIONS,
+    LINKS,
+    MANIFEST,
+    WRAPPERS,
+    current_target,
+    generation_directory,
+    link_target,
+)
+from runtimed.core.manifest import render_manifest
+from runtimed.core.wrapper import Wrapper
+from runtimed.host.store.claim import claim
+from runtimed.host.store.disk import (
+    FILE_MODE,
+    WRAPPER_MODE,
+    failing_as,
+    make_directory,
+    replace_file,
+    replace_link,
+    sync_directory,
+    write_new,
+)
+from runtimed.host.store.recovery import Rebuild, Recovered, recover
+
+__all__ = ["Recovered", "Staged", "Store"]
+
+# A generation is kept at least this long, however many newer ones there are, up to the cap.
+_KEEP_S = 3600.0
+_KEEP_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A generation that lies whole on disk and is not current yet."""
+
+    number: int
+    links: Mapping[str, str]
+    created_s: float
+
+
+class Store:
+    """The data root of one daemon, claimed for as long as the store is open. Its methods block.
+
+    ``clock`` gives seconds since the epoch; ``at_step`` is called with the name of each step that
+    changes the disk before it is done, so that a test can make any of them fail.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        at_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self.root = root
+        self._clock = clock
+        self._at_step = at_step
+        self._lock: int | None = None
+        # What is on disk: number of each retained generation -> when it was created, in seconds.
+        self._created_s: dict[int, float] = {}
+        # The links of the current generation, and wrappers that are known to be intact.
+        self._links: Mapping[str, str] = {}
+        self._intact: set[str] = set()
+        self.next_number = 1
+
+    def open(self, rebuild: Rebuild) -> Recovered:
+        """Claim the data root and return what earlier runs left in it.
+
+        Raises:
+            DataRootRefused, AlreadyRunning, StoreFailed: see ``claim`` and ``recover``.
+        """
+        self._lock = claim(self.root)
+        recovered = recover(self.root, rebuild)
+        self._created_s = {number: manifest.created_s for number, manifest in recovered.manifests.items()}
+        self._intact = {f for m in recovered.manifests.values() for f in m.links.values()} - recovered.damaged_wrappers
+        self._links = recovered.last.links if recovered.last is not None else {}
+        self.next_number = recovered.next_number
+        return recovered
+
+    def close(self) -> None:
+        """Give up the claim."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def retained(self) -> tuple[int, ...]:
+        """The numbers of the generations that are on disk, in ascending order."""
+        return tuple(sorted(self._created_s))
+
+    def publish(self, generation: Generation, *, retain: int) -> str | None:
+        """Stage ``generation``, make it current, drop what need not be kept; return what failed after the swap.
+
+        ``retain`` is the number of the newest generations that are kept in any case.
+
+        Raises:
+            StoreFailed: the old generation is still current, and nothing is left of the attempt.
+        """
+        fault = self.swap(self.stage(generation))
+        faults = (fault, *self._prune(retain, generation.number))
+        return "; ".join(text for text in faults if text) or None
+
+    def stage(self, generation: Generation) -> Staged:
+        """Write ``generation`` beside the current one and return it, ready to be published.
+
+        The order is that of the design: wrappers, links, configuration, the manifest last; a
+        directory without a valid manifest is litter to every later start.
+
+        Raises:
+            StoreFailed: nothing that readers see has changed, and what was written is removed again.
+        """
+        wrappers = tuple(generation.wrappers)
+        # A dropped runtime keeps its link: an engine may have been given the stable path.
+        links = {**self._links, **{wrapper.link: wrapper.file for wrapper in wrappers}}
+        staged = Staged(generation.number, links, self._clock())
+        directory = f"{self.root}/{generation_directory(generation.number)}"
+        try:
+            with failing_as("writing", directory):
+                if wrappers:
+                    self._refuse_noexec()
+                self._write_wrappers(wrappers)
+                self._write_generation(directory, generation, staged)
+        except StoreFailed:
+            self._give_up(generation.number)
+            raise
+        return staged
+
+    def swap(self, staged: Staged) -> str | None:
+        """Make ``staged`` current: one rename. Return what went wrong after it, None if nothing did.
+
+        Raises:
+            StoreFailed: the rename did not happen; the old generation is still current.
+        """
+        try:
+            with failing_as("publishing", f"{self.root}/{CURRENT}"):
+                self._at_step("swap")
+                replace_link(self.root, CURRENT, current_target(staged.number))
+        except StoreFailed:
+            self._give_up(staged.number)
+            raise
+        self._links = staged.links
+        self._intact.update(staged.links.values())
+        self._created_s[staged.number] = staged.created_s
+        self.next_number = staged.number + 1
+        try:
+            self._at_step("sync-root")
+            sync_directory(self.root)
+        except OSError as error:
+            return f"generation {staged.number} is current, but may not survive a power loss: {error}"
+        return None
+
+    def _prune(self, retain: int, current: int) -> tuple[str, ...]:
+        # Beyond the newest `retain` those go that are older than an hour; beyond 1,000 all of them.
+        numbers = sorted(self._created_s, reverse=True)
+        now = self._clock()
+        faults = []
+        for position, number in enumerate(numbers):
+            young = now - self._created_s[number] < _KEEP_S
+            if number == current or position < retain or (young and position < _KEEP_MOST):
+                continue
+            try:
+                self._at_step("prune")
+                self._remove_generation(number)
+            except OSError as error:
+                faults.append(f"generation {number} cannot be removed: {error}")
+            else:
+                del self._created_s[number]
+        return tuple(faults)
+
+    def _refuse_noexec(self) -> None:
+        if os.statvfs(self.root).f_flag & os.ST_NOEXEC:
+            mount = os.path.realpath(self.root)
+            while not os.path.ismount(mount):
+                mount = os.path.dirname(mount)
+            reason = f"{mount} is mounted noexec, so that no wrapper below it can be executed"
+            advice = f"remount it with `mount -o remount,exec {mount}`, or name another --data-root"
+            raise StoreFailed("writing wrappers below", self.root, f"{reason}; {advice}")
+
+    def _write_wrappers(self, wrappers: tuple[Wrapper, ...]) -> None:
+        make_directory(f"{self.root}/{WRAPPERS}")
+        self._at_step("wrappers")
+        for wrapper in wrappers:
+            path = f"{self.root}/{WRAPPERS}/{wrapper.file}"
+            if wrapper.file in self._intact and os.path.lexists(path):
+                continue
+            try:
+                write_new(path, wrapper.text, WRAPPER_MODE)
+            except FileExistsError:
+                # Left by a run that did not get as far as publishing it, or damaged: nobody was given it.
+                replace_file(f"{self.root}/{WRAPPERS}", wrapper.file, wrapper.text, WRAPPER_MODE)
+
+    def _write_generation(self, directory: str, generation: Generation, staged: Staged) -> None:
+        make_directory(f"{self.root}/{GENERATIONS}")
+        self._at_step("generation")
+        os.mkdir(directory, 0o700)
+        os.mkdir(f"{directory}/{LINKS}", 0o700)
+        self._at_step("links")
+        for link, file in staged.links.items():
+            os.symlink(link_target(file), f"{directory}/{LINKS}/{link}")
+        self._at_step("config")
+        write_new(f"{directory}/{CONFIG}", generation.config_text, FILE_MODE, sync=True)
+        self._at_step("manifest")
+        manifest = render_manifest(generation, staged.links, staged.created_s)
+        write_new(f"{directory}/{MANIFEST}", manifest, FILE_MODE, sync=True)
+        self._at_step("sync")
+        for path in (f"{directory}/{LINKS}", directory, f"{self.root}/{WRAPPERS}", f"{self.root}/{GENERATIONS}"):
+            sync_directory(path)
+
+    def _give_up(self, number: int) -> None:
+        """Remove what a failed attempt wrote; where that fails too, later attempts take another number."""
+        try:
+            self._remove_generation(number)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            # The next start removes it, or keeps it whole; nobody was ever told this number.
+            self.next_number = number + 1
+
+    def _remove_generation(self, number: int) -> None:
+        directory = f"{self.root}/{generation_directory(number)}"
+        with contextlib.suppress(FileNotFoundError):
+            # First, so that what a crash leaves of the rest is litter and not half a generation.
+            os.unlink(f"{directory}/{MANIFEST}")
+        shutil.rmtree(directory)

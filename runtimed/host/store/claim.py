@@ -1,0 +1,93 @@
+"""Claiming the data root: one daemon at a time, and never a directory that belongs to something else."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+
+from runtimed.core.errors import AlreadyRunning, DataRootRefused
+from runtimed.core.layout import LAYOUT, LOCK, TEMPORARY, VERSION
+from runtimed.host.store.disk import FILE_MODE, failing_as, replace_file, sync_directory
+
+# What may lie in a directory without making it somebody's: our lock, and what mkfs leaves.
+_NOBODYS = frozenset({LOCK, "lost+found"})
+_VERSION_MAX = 4096
+
+
+def claim(root: str) -> int:
+    """Return the descriptor of the lock on the data root ``root``; the claim ends when it is closed.
+
+    An empty directory becomes a data root. Nothing is written to one that already is, so that a
+    start on a full or read-only disk works.
+
+    Raises:
+        DataRootRefused: the directory holds other things, or a layout that this version does not know.
+        AlreadyRunning: another process has claimed it.
+        StoreFailed: the operating system refused.
+    """
+    with failing_as("claiming", root):
+        # Looked at before the lock is made, so that nothing is left behind in a foreign directory.
+        _check_version(root)
+        lock = _lock(root)
+        try:
+            if not _check_version(root):
+                _write_version(root)
+        except BaseException:
+            os.close(lock)
+            raise
+    return lock
+
+
+def _check_version(root: str) -> bool:
+    """Return whether ``root`` is a data root of ours; False where it is an empty directory."""
+    try:
+        with open(f"{root}/{VERSION}", "rb") as file:
+            text = file.read(_VERSION_MAX).decode(errors="replace")
+    except FileNotFoundError:
+        others = sorted(n for n in os.listdir(root) if n not in _NOBODYS and not n.startswith(TEMPORARY))
+        if not others:
+            return False
+        shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")  # noqa: PLR2004 - three are enough to see
+        reason = f"it holds other things ({shown}) and no {VERSION} file of runtimed's"
+        raise DataRootRefused(root, reason, "name an empty or a new directory with --data-root") from None
+    layout = dict(line.partition("=")[::2] for line in text.splitlines()).get("layout", "")
+    if layout == str(LAYOUT):
+        return True
+    if layout.isdecimal() and int(layout) > LAYOUT:
+        reason = f"its layout is {layout}, and this version knows up to {LAYOUT}"
+        raise DataRootRefused(root, reason, "run the newer runtimed that wrote it, or name another --data-root")
+    advice = f"if the directory is runtimed's, write the line layout={LAYOUT} to {root}/{VERSION}"
+    raise DataRootRefused(root, f"its {VERSION} file is damaged", advice)
+
+
+def _lock(root: str) -> int:
+    path = f"{root}/{LOCK}"
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        # flock(2) asks for no write access, and a read-only disk must not keep a daemon from starting.
+        fd = os.open(path, os.O_RDONLY | flags)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, 32, 0).strip()
+        os.close(fd)
+        raise AlreadyRunning(path, int(pid) if pid.isdigit() else None) from None
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except OSError:
+        # The number only helps whoever is refused; the lock holds without it.
+        pass
+    return fd
+
+
+def _write_version(root: str) -> None:
+    text = f"layout={LAYOUT}\nid={secrets.token_hex(16)}\n"
+    replace_file(root, VERSION, text.encode(), FILE_MODE, sync=True)
+    sync_directory(root)

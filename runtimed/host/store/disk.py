@@ -1,0 +1,71 @@
+"""The few ways in which this program writes to a disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runtimed.core.errors import StoreFailed
+from runtimed.core.layout import TEMPORARY
+
+WRAPPER_MODE = 0o700
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+
+@contextmanager
+def failing_as(doing: str, path: str) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into ``StoreFailed``, which says what was being done to which path."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(doing, error.filename or path, error.strerror or str(error)) from error
+
+
+def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
+    """Write ``data`` to the new file ``path`` with exactly ``mode``; the path must not exist."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(fd, mode)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(directory: str, name: str, data: bytes, mode: int, *, sync: bool = False) -> None:
+    """Put ``data`` at ``directory/name`` by rename: whoever looks sees the old file or the new one, whole."""
+    temporary = f"{directory}/{TEMPORARY}{name}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    write_new(temporary, data, mode, sync=sync)
+    os.rename(temporary, f"{directory}/{name}")
+
+
+def replace_link(directory: str, name: str, target: str) -> None:
+    """Make ``directory/name`` a symbolic link to ``target`` by rename, atomic on every Linux file system."""
+    temporary = f"{directory}/{TEMPORARY}{name}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, f"{directory}/{name}")
+
+
+def make_directory(path: str) -> None:
+    """Make the directory ``path`` unless it is there."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, DIRECTORY_MODE)
+
+
+def sync_directory(path: str) -> None:
+    """Return once the entries of the directory ``path`` have reached the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,171 @@
+"""What a start finds in the data root: generations that are whole, wrappers that are intact, no litter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from runtimed.core.errors import ConfigurationRejected, DamagedManifest, DataRootRefused
+from runtimed.core.layout import (
+    CONFIG,
+    CURRENT,
+    GENERATIONS,
+    LINKS,
+    MANIFEST,
+    TEMPORARY,
+    WRAPPERS,
+    current_number,
+    generation_directory,
+    generation_number,
+    link_target,
+)
+from runtimed.core.manifest import Manifest, checksum, read_manifest
+from runtimed.core.wrapper import is_intact
+from runtimed.host.store.disk import WRAPPER_MODE, failing_as, replace_file
+
+# From a generation's config.json to its wrappers: file name -> text.
+Rebuild = Callable[[bytes], Mapping[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What is left of earlier runs.
+
+    ``last`` is the generation to go on from, with its ``config_text``; it is ``published`` when
+    ``runtimes`` leads to it and all its links are in place. ``faults`` are things found damaged, in
+    words, each with what was done about it; ``damaged_wrappers`` those that could not be mended.
+    """
+
+    manifests: Mapping[int, Manifest]
+    last: Manifest | None
+    config_text: bytes
+    published: bool
+    next_number: int
+    damaged_wrappers: frozenset[str]
+    faults: tuple[str, ...]
+
+
+def recover(root: str, rebuild: Rebuild) -> Recovered:
+    """Return what the claimed data root ``root`` holds, after putting it in order.
+
+    Generations without a valid manifest are removed, but for the one that is current: a published
+    path must not go missing before the next publish replaces it. Damaged wrappers of every retained
+    generation are written again from its configuration. A data root that is in order is only read.
+
+    Raises:
+        DataRootRefused: ``runtimes`` is no symbolic link.
+        StoreFailed: the operating system refused.
+    """
+    faults: list[str] = []
+    with failing_as("recovering", root):
+        linked = _linked_number(root)
+        numbers = _generation_numbers(root)
+        manifests = dict(_read_all(root, numbers, linked, faults))
+        _remove_litter(root)
+        damaged = _mend_wrappers(root, manifests, rebuild, faults)
+        last = manifests.get(linked) if linked in manifests else manifests.get(max(manifests, default=0))
+        published = last is not None and last.number == linked and _links_in_place(root, last)
+        if linked is not None and not published:
+            faults.append(f"{root}/{CURRENT} does not lead to a whole generation: the next one is published at once")
+        config_text = _read(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
+    next_number = max([*numbers, linked or 0], default=0) + 1
+    return Recovered(manifests, last, config_text, published, next_number, damaged, tuple(faults))
+
+
+def _linked_number(root: str) -> int | None:
+    try:
+        return current_number(os.readlink(f"{root}/{CURRENT}"))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        reason = f"{CURRENT} in it is no symbolic link"
+        raise DataRootRefused(root, reason, f"move {root}/{CURRENT} away") from None
+
+
+def _generation_numbers(root: str) -> list[int]:
+    try:
+        names = os.listdir(f"{root}/{GENERATIONS}")
+    except FileNotFoundError:
+        return []
+    return sorted(number for name in names if (number := generation_number(name)) is not None)
+
+
+def _read_all(
+    root: str, numbers: Iterable[int], linked: int | None, faults: list[str]
+) -> Iterable[tuple[int, Manifest]]:
+    for number in numbers:
+        directory = f"{root}/{generation_directory(number)}"
+        try:
+            yield number, _read_generation(directory, number)
+        except (DamagedManifest, FileNotFoundError, NotADirectoryError) as error:
+            if number == linked:
+                faults.append(f"generation {number}, the current one, is damaged ({error})")
+                continue
+            if not isinstance(error, FileNotFoundError):
+                faults.append(f"generation {number} is damaged ({error}): removed")
+            shutil.rmtree(directory)
+
+
+def _read_generation(directory: str, number: int) -> Manifest:
+    manifest = read_manifest(_read(f"{directory}/{MANIFEST}"), number)
+    if checksum(_read(f"{directory}/{CONFIG}")) != manifest.config_checksum:
+        raise DamagedManifest(number, f"{CONFIG} beside it is damaged")
+    return manifest
+
+
+def _remove_litter(root: str) -> None:
+    for directory in (root, f"{root}/{WRAPPERS}"):
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if name.startswith(TEMPORARY):
+                os.unlink(f"{directory}/{name}")
+
+
+def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuild, faults: list[str]) -> frozenset[str]:
+    damaged = {
+        file
+        for file in {file for manifest in manifests.values() for file in manifest.links.values()}
+        if not _is_intact(f"{root}/{WRAPPERS}/{file}", file)
+    }
+    for number in sorted(manifests, reverse=True):
+        if not damaged.intersection(manifests[number].links.values()):
+            continue
+        try:
+            texts = rebuild(_read(f"{root}/{generation_directory(number)}/{CONFIG}"))
+        except ConfigurationRejected:
+            # Written by another version of the program; another generation may still tell.
+            continue
+        for file in sorted(damaged.intersection(texts)):
+            replace_file(f"{root}/{WRAPPERS}", file, texts[file], WRAPPER_MODE)
+            faults.append(f"wrapper {file} was damaged or missing: written again")
+            damaged.discard(file)
+    faults.extend(f"wrapper {file} is damaged, and no configuration tells its text" for file in sorted(damaged))
+    return frozenset(damaged)
+
+
+def _is_intact(path: str, file: str) -> bool:
+    try:
+        state = os.lstat(path)
+        plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
+        return plain and state.st_uid == os.geteuid() and is_intact(file, _read(path))
+    except FileNotFoundError:
+        return False
+
+
+def _links_in_place(root: str, manifest: Manifest) -> bool:
+    directory = f"{root}/{generation_directory(manifest.number)}/{LINKS}"
+    try:
+        return all(os.readlink(f"{directory}/{link}") == link_target(file) for link, file in manifest.links.items())
+    except OSError:
+        return False
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

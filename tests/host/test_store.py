@@ -1,0 +1,395 @@
+"""The data root on a real disk: staged, swapped, recovered, and never half of anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.errors import AlreadyRunning, DataRootRefused, StoreFailed
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.parse import parse_configuration
+from runtimed.host.store import Recovered, Store
+
+STEPS = ["wrappers", "generation", "links", "config", "manifest", "sync", "swap", "sync-root"]
+
+
+class Root:
+    """A data root, the store that has it open, and generations for it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 1000.0
+        self.fail_at: str | None = None
+        self.store = self.new_store()
+
+    def new_store(self) -> Store:
+        return Store(str(self.path), clock=lambda: self.now, at_step=self._step)
+
+    def _step(self, step: str) -> None:
+        if step == self.fail_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def open(self) -> Recovered:
+        self.store.close()
+        self.store = self.new_store()
+        return self.store.open(rebuild_wrappers)
+
+    def build(self, **runtimes: list[str]) -> Generation:
+        """Return a generation whose runtimes have these arguments."""
+        text = json.dumps({"runtimes": {n: {"path": f"/bin/{n}", "runtimeArgs": a} for n, a in runtimes.items()}})
+        defaults = Settings(str(self.path), "/exec", ("unix:///exec/s",))
+        config = parse_configuration(Documents("/etc/d.json", Source("/etc/d.json", text.encode())), Flags(), defaults)
+        host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), str(self.path), "/exec")
+        return build_generation(config, host, self.store.next_number)
+
+    def publish(self, *, retain: int = 16, **runtimes: list[str]) -> Generation:
+        generation = self.build(**runtimes)
+        assert self.store.publish(generation, retain=retain) is None
+        return generation
+
+    def current(self) -> dict[str, bytes]:
+        """Return what lies behind the stable paths."""
+        directory = self.path / "runtimes"
+        return {name: (directory / name).read_bytes() for name in sorted(os.listdir(directory))}
+
+    def listing(self) -> dict[str, tuple[int, int, int]]:
+        found = {}
+        for path in sorted(self.path.rglob("*")):
+            state = path.lstat()
+            found[str(path.relative_to(self.path))] = (state.st_ino, state.st_mtime_ns, state.st_size)
+        return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    path = tmp_path / "data"
+    path.mkdir()
+    found = Root(path)
+    found.open()
+    yield found
+    found.store.close()
+
+
+def wrappers(generation: Generation) -> dict[str, bytes]:
+    return {wrapper.link: wrapper.text for wrapper in generation.wrappers}
+
+
+def test_a_published_generation_lies_behind_the_stable_paths(root: Root) -> None:
+    generation = root.publish(a=["x"], b=["y z"])
+    assert root.current() == wrappers(generation)
+    assert os.readlink(root.path / "runtimes") == "generations/00000001/runtimes"
+
+
+def test_a_wrapper_can_be_executed_by_its_owner_and_read_by_nobody_else(root: Root) -> None:
+    generation = root.publish(a=["x"])
+    (wrapper,) = generation.wrappers
+    assert (root.path / "wrappers" / wrapper.file).stat().st_mode & 0o7777 == 0o700
+
+
+def test_numbers_only_grow(root: Root) -> None:
+    assert [root.publish(a=[str(n)]).number for n in range(3)] == [1, 2, 3]
+    root.open()
+    assert root.store.next_number == 4
+
+
+def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
+    first = root.publish(a=["1"], b=["1"])
+    second = root.publish(b=["2"])
+    assert root.current() == {**wrappers(first), **wrappers(second)}
+    root.open()
+    third = root.publish(c=["3"])
+    assert root.current() == {**wrappers(first), **wrappers(second), **wrappers(third)}
+
+
+def test_an_unchanged_wrapper_is_not_written_again(root: Root) -> None:
+    (wrapper,) = root.publish(a=["1"]).wrappers
+    before = (root.path / "wrappers" / wrapper.file).stat()
+    root.publish(a=["1"], b=["2"])
+    after = (root.path / "wrappers" / wrapper.file).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_an_open_of_a_root_in_order_writes_nothing_and_finds_the_generation(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    before = root.listing()
+    recovered = root.open()
+    after = root.listing()
+    # The lock is the same file; it says whose it is now.
+    assert before.pop("lock")[0] == after.pop("lock")[0]
+    assert before == after
+    assert recovered.published
+    assert recovered.last is not None
+    assert (recovered.last.number, recovered.last.digest) == (generation.number, generation.digest)
+    assert recovered.faults == ()
+
+
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: Root, step: str) -> None:
+    old = root.publish(a=["1"])
+    before = set(root.listing())
+    root.fail_at = step
+    with pytest.raises(StoreFailed, match="No space left on device"):
+        root.store.publish(root.build(a=["2"], b=["3"]), retain=16)
+    assert root.current() == wrappers(old)
+    left = set(root.listing()) - before
+    assert all(name.startswith("wrappers/") for name in left), "wrappers may stay, nobody was given them"
+    root.fail_at = None
+    new = root.publish(a=["2"], b=["3"])
+    assert new.number == 2
+    assert root.current() == wrappers(new)
+
+
+def test_a_failure_of_the_last_sync_is_told_and_the_swap_stands(root: Root) -> None:
+    root.publish(a=["1"])
+    root.fail_at = "sync-root"
+    generation = root.build(a=["2"])
+    fault = root.store.publish(generation, retain=16)
+    assert fault is not None
+    assert "may not survive a power loss" in fault
+    assert root.current() == wrappers(generation)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_leaves_the_old_generation_or_the_new_one_whole(root: Root, step: str) -> None:
+    old = root.publish(a=["1"])
+    root.store.close()
+    # A process of its own that dies at the step, without any chance to tidy up.
+    code = f"""
+import os, signal, sys
+sys.path[:0] = {sys.path!r}
+from test_store import Root
+from pathlib import Path
+root = Root(Path({str(root.path)!r}))
+root._step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == {step!r} else None
+root.open()
+root.store.publish(root.build(a=["2"], b=["3"]), retain=16)
+"""
+    died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False)
+    assert died.returncode == -9
+    recovered = root.open()
+    new = root.build(a=["2"], b=["3"])
+    assert root.current() == (wrappers(new) if step == "sync-root" else wrappers(old))
+    assert recovered.published
+    assert not [name for name in root.listing() if ".tmp-" in name]
+    after = root.publish(a=["2"], b=["3"])
+    assert after.number >= 2
+    assert root.current() == wrappers(after)
+
+
+def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: Root) -> None:
+    for number in range(5):
+        root.publish(a=[str(number)], retain=2)
+    assert len(os.listdir(root.path / "generations")) == 5
+    root.now += 3601
+    root.publish(a=["now"], retain=2)
+    assert root.store.retained == (5, 6)
+    assert sorted(os.listdir(root.path / "generations")) == ["00000005", "00000006"]
+    assert root.current() == {"a": b"".join(wrappers(root.build(a=["now"])).values())}
+
+
+def test_a_wrapper_outlives_its_generation(root: Root) -> None:
+    (wrapper,) = root.publish(a=["1"]).wrappers
+    root.now += 3601
+    root.publish(a=["2"], retain=1)
+    assert root.store.retained == (2,)
+    assert (root.path / "wrappers" / wrapper.file).exists()
+
+
+def test_at_most_a_thousand_generations_are_kept_whatever_their_age(root: Root) -> None:
+    for number in range(1003):
+        root.publish(retain=16, **{"a": [str(number)]} if number % 500 == 0 else {})
+    assert len(root.store.retained) == 1000
+    assert root.store.retained[0] == 4
+
+
+def test_a_second_store_on_the_same_root_is_refused_and_told_who_has_it(root: Root) -> None:
+    root.publish(a=["1"])
+    before = root.listing()
+    with pytest.raises(AlreadyRunning) as caught:
+        root.new_store().open(rebuild_wrappers)
+    assert caught.value.pid == os.getpid()
+    assert root.listing() == before
+
+
+def test_a_directory_that_holds_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataRootRefused, match=r"holds other things \(photos\).*--data-root"):
+        Store(str(tmp_path)).open(rebuild_wrappers)
+    assert os.listdir(tmp_path) == ["photos"]
+
+
+def test_a_new_file_system_with_its_lost_and_found_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    store = Store(str(tmp_path))
+    store.open(rebuild_wrappers)
+    store.close()
+    assert (tmp_path / "VERSION").read_text().startswith("layout=1\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("layout=2\nid=x\n", "its layout is 2, and this version knows up to 1.*newer runtimed"),
+        ("", "VERSION file is damaged.*layout=1"),
+        ("\xff\x00", "VERSION file is damaged"),
+    ],
+)
+def test_a_layout_that_is_not_known_is_refused_with_the_way_out(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "VERSION").write_text(text, encoding="latin-1")
+    with pytest.raises(DataRootRefused, match=words):
+        Store(str(tmp_path)).open(rebuild_wrappers)
+    assert os.listdir(tmp_path) == ["VERSION"]
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
+@pytest.mark.parametrize("name", ["manifest.json", "config.json"])
+def test_a_damaged_current_generation_is_not_trusted_and_stays_until_the_next_one(
+    root: Root, name: str, damage: Callable[[Path], None]
+) -> None:
+    first = root.publish(a=["1"])
+    second = root.publish(a=["2"])
+    damage(root.path / "generations/00000002" / name)
+    recovered = root.open()
+    assert not recovered.published
+    assert recovered.last is not None
+    assert recovered.last.digest == first.digest
+    assert recovered.next_number == 3
+    assert recovered.faults
+    # Readers of the stable path still find what they were promised.
+    assert root.current() == wrappers(second)
+    third = root.publish(a=["1"])
+    assert root.current() == wrappers(third)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
+def test_a_damaged_older_generation_is_removed(root: Root, damage: Callable[[Path], None]) -> None:
+    root.publish(a=["1"])
+    second = root.publish(a=["2"])
+    damage(root.path / "generations/00000001/manifest.json")
+    recovered = root.open()
+    assert recovered.published
+    assert root.store.retained == (2,)
+    assert root.current() == wrappers(second)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink, lambda path: path.chmod(0o600)])
+def test_a_damaged_wrapper_of_any_retained_generation_is_written_again(
+    root: Root, damage: Callable[[Path], None]
+) -> None:
+    (dropped,) = root.publish(a=["1"]).wrappers
+    root.publish(b=["2"])
+    path = root.path / "wrappers" / dropped.file
+    damage(path)
+    recovered = root.open()
+    assert any("written again" in fault for fault in recovered.faults)
+    assert path.read_bytes() == dropped.text
+    assert path.stat().st_mode & 0o7777 == 0o700
+    assert recovered.published
+
+
+def _remove_link(path: Path) -> None:
+    path.unlink()
+
+
+def _to_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("generations/00000077/runtimes")
+
+
+def _elsewhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc")
+
+
+@pytest.mark.parametrize("damage", [_remove_link, _to_nowhere, _elsewhere])
+def test_a_lost_current_link_is_replaced_by_the_next_publish(root: Root, damage: Callable[[Path], None]) -> None:
+    generation = root.publish(a=["1"])
+    damage(root.path / "runtimes")
+    recovered = root.open()
+    assert not recovered.published
+    assert recovered.last is not None
+    assert recovered.last.digest == generation.digest
+    again = root.publish(a=["1"])
+    assert again.number > generation.number
+    assert root.current() == wrappers(generation)
+
+
+def test_a_directory_in_place_of_the_current_link_is_refused_and_left_alone(root: Root) -> None:
+    root.publish(a=["1"])
+    (root.path / "runtimes").unlink()
+    (root.path / "runtimes").mkdir()
+    with pytest.raises(DataRootRefused, match="runtimes in it is no symbolic link"):
+        root.open()
+
+
+def test_a_lost_link_of_a_runtime_makes_the_generation_be_published_anew(root: Root) -> None:
+    root.publish(a=["1"])
+    (root.path / "generations/00000001/runtimes/a").unlink()
+    assert not root.open().published
+
+
+def test_what_an_interrupted_attempt_left_is_removed(root: Root) -> None:
+    root.publish(a=["1"])
+    shutil.copytree(root.path / "generations/00000001", root.path / "generations/00000002", symlinks=True)
+    (root.path / "generations/00000002/manifest.json").unlink()
+    (root.path / "wrappers/.tmp-x").write_text("x")
+    (root.path / ".tmp-runtimes").symlink_to("x")
+    (root.path / "generations/README").write_text("somebody's own")
+    recovered = root.open()
+    assert recovered.published
+    assert sorted(os.listdir(root.path / "generations")) == ["00000001", "README"]
+    assert not [name for name in root.listing() if ".tmp-" in name]
+
+
+def test_a_wrapper_that_was_deleted_while_we_run_comes_back_with_the_next_generation(root: Root) -> None:
+    (wrapper,) = root.publish(a=["1"]).wrappers
+    (root.path / "wrappers" / wrapper.file).unlink()
+    generation = root.publish(a=["1"], b=["2"])
+    assert root.current() == wrappers(generation)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root; CI has it")
+def test_wrappers_on_a_noexec_mount_are_refused_with_the_mount_named(tmp_path: Path) -> None:
+    code = f"""
+import subprocess, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from test_store import Root
+from runtimed.core.errors import StoreFailed
+mount = {str(tmp_path)!r}
+subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=0700", "tmpfs", mount], check=True)
+(Path(mount) / "data").mkdir()
+root = Root(Path(mount) / "data")
+root.open()
+root.publish()
+try:
+    root.publish(a=["1"])
+except StoreFailed as error:
+    print(error)
+"""
+    run = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, check=True
+    )
+    assert f"{tmp_path} is mounted noexec" in run.stdout.decode()
+    assert f"mount -o remount,exec {tmp_path}" in run.stdout.decode()

@@ -1,0 +1,515 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.utils import BaseThread
+
+from runtimed.core.config import Documents
+from runtimed.core.places import Place
+from runtimed.host.files import Snapshot, read_documents
+from runtimed.host.trust import Trust, Walk, walk
+from runtimed.host.watch import Watcher
+
+# A machine under load is slow; a test that passes never waits this long.
+PATIENCE_S = 10.0
+
+
+def inotify_descriptors() -> int:
+    links = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(str(path.readlink()))
+    return sum("inotify" in link for link in links)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_or_inotify_instance_is_left() -> Iterator[None]:
+    yield
+    patience = time.monotonic() + PATIENCE_S
+    while time.monotonic() < patience:
+        left = [thread for thread in threading.enumerate() if isinstance(thread, BaseThread)]
+        if not left and inotify_descriptors() == 0:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"left behind: {left}, {inotify_descriptors()} inotify instances")
+
+
+def read(base: Path) -> Snapshot:
+    def walker(path: str) -> Walk:
+        return walk(path, Trust(None))
+
+    return read_documents(f"{base}/daemon.json", f"{base}/daemon.json.d", walker)
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads
+            await asyncio.sleep(0.01)
+
+
+class Follower:
+    """The daemon in small: at every hint it reads, notes whether anything changed, and updates the watcher."""
+
+    def __init__(self, base: Path, debounce_ms: int = 30) -> None:
+        self.base = base
+        self.hints = 0
+        self.seen: list[Documents] = []
+        self._hinted = asyncio.Event()
+        self._read = asyncio.Condition()
+        self._busy = True
+        self.watcher = Watcher(asyncio.get_running_loop(), self._hint, debounce_ms)
+
+    def _hint(self) -> None:
+        self.hints += 1
+        self._hinted.set()
+
+    @property
+    def text(self) -> str:
+        """What the documents say: the main file, then name=content of each drop-in."""
+        documents = self.seen[-1]
+        main = "none" if documents.main is None else documents.main.data.decode()
+        dropins = [f"{Path(dropin.path).name}={dropin.data.decode()}" for dropin in documents.dropins]
+        return " ".join([main, *dropins, *(f"problem:{problem.found}" for problem in documents.problems)])
+
+    async def follow(self) -> None:
+        while True:
+            self._busy = True
+            snapshot = await asyncio.to_thread(read, self.base)
+            await asyncio.to_thread(self.watcher.update, snapshot.places)
+            async with self._read:
+                if not self.seen or snapshot.documents != self.seen[-1]:
+                    self.seen.append(snapshot.documents)
+                self._read.notify_all()
+            self._busy = False
+            await self._hinted.wait()
+            self._hinted.clear()
+
+    async def sees(self, text: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._read:
+                await self._read.wait_for(lambda: bool(self.seen) and self.text == text)
+        except TimeoutError:
+            pytest.fail(f"expected {text!r}, still {self.text!r}")
+
+    async def settles(self) -> None:
+        """Wait until the hint that follows new watches has been dealt with: only events can help from here."""
+        debounce = self.watcher._debounce
+        await eventually(
+            lambda: self.hints and not (self._hinted.is_set() or self._busy or debounce._waking or debounce._timer)
+        )
+
+
+class Recorder(FileSystemEventHandler):
+    """Notes every event that watchdog delivers, of interest or not."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.events: list[FileSystemEvent] = []
+        assert watcher._observer is not None
+        for watch, _ in watcher._watched.values():
+            watcher._observer.add_handler_for_watch(self, watch)
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        self.events.append(event)
+
+    def of(self, *names: str) -> list[FileSystemEvent]:
+        return [event for event in self.events if str(event.src_path).endswith(names)]
+
+
+@contextlib.asynccontextmanager
+async def following(base: Path, debounce_ms: int = 30) -> AsyncIterator[Follower]:
+    follower = Follower(base, debounce_ms)
+    follower.watcher.start()
+    task = asyncio.create_task(follower.follow())
+    try:
+        yield follower
+        assert follower.watcher.alive
+        assert follower.watcher.faults == {}
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(follower.watcher.stop)
+
+
+def in_place(base: Path) -> None:
+    (base / "daemon.json").write_text("new")
+
+
+def append(base: Path) -> None:
+    with (base / "daemon.json").open("a") as file:
+        file.write("+")
+
+
+def replace(base: Path) -> None:
+    (base / ".daemon.json.swp").write_text("new")
+    (base / ".daemon.json.swp").rename(base / "daemon.json")
+
+
+def replace_from_elsewhere(base: Path) -> None:
+    (base.parent / "elsewhere").write_text("new")
+    (base.parent / "elsewhere").rename(base / "daemon.json")
+
+
+def delete(base: Path) -> None:
+    (base / "daemon.json").unlink()
+
+
+def move_away(base: Path) -> None:
+    (base / "daemon.json").rename(base.parent / "elsewhere")
+
+
+def delete_and_create(base: Path) -> None:
+    delete(base)
+    in_place(base)
+
+
+def add_dropin(base: Path) -> None:
+    (base / "daemon.json.d" / "b.json").write_text("b")
+
+
+def remove_dropin(base: Path) -> None:
+    (base / "daemon.json.d" / "a.json").unlink()
+
+
+def rename_dropin(base: Path) -> None:
+    (base / "daemon.json.d" / "a.json").rename(base / "daemon.json.d" / "z.json")
+
+
+def disable_dropin(base: Path) -> None:
+    (base / "daemon.json.d" / "a.json").rename(base / "daemon.json.d" / "a.json.disabled")
+
+
+def delete_directory(base: Path) -> None:
+    shutil.rmtree(base)
+
+
+def replace_directory(base: Path) -> None:
+    new = base.parent / "new"
+    new.mkdir()
+    (new / "daemon.json").write_text("new")
+    base.rename(base.parent / "old")
+    new.rename(base)
+
+
+def delete_dropin_directory(base: Path) -> None:
+    shutil.rmtree(base / "daemon.json.d")
+
+
+def replace_by_link(base: Path) -> None:
+    (base.parent / "elsewhere").write_text("new")
+    delete(base)
+    (base / "daemon.json").symlink_to("../elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (in_place, "new a.json=a"),
+        (append, "old+ a.json=a"),
+        (replace, "new a.json=a"),
+        (replace_from_elsewhere, "new a.json=a"),
+        (replace_by_link, "new a.json=a"),
+        (delete, "none a.json=a"),
+        (move_away, "none a.json=a"),
+        (delete_and_create, "new a.json=a"),
+        (add_dropin, "old a.json=a b.json=b"),
+        (remove_dropin, "old"),
+        (rename_dropin, "old z.json=a"),
+        (disable_dropin, "old"),
+        (delete_directory, "none"),
+        (replace_directory, "new"),
+        (delete_dropin_directory, "old"),
+    ],
+)
+async def test_every_kind_of_edit_is_noticed(tmp_path: Path, edit: Callable[[Path], None], expected: str) -> None:
+    base = tmp_path / "etc"
+    (base / "daemon.json.d").mkdir(parents=True)
+    (base / "daemon.json").write_text("old")
+    (base / "daemon.json.d" / "a.json").write_text("a")
+    async with following(base) as follower:
+        await follower.sees("old a.json=a")
+        await follower.settles()
+        edit(base)
+        await follower.sees(expected)
+
+
+async def test_the_swapped_link_of_a_configmap_is_noticed_again_and_again(tmp_path: Path) -> None:
+    base = tmp_path / "volume"
+    base.mkdir()
+
+    def swap(number: int) -> None:
+        """Do as kubelet does (pkg/volume/util/atomic_writer.go)."""
+        data = base / f"..2024_{number}"
+        data.mkdir()
+        (data / "daemon.json").write_text(str(number))
+        (base / "..data_tmp").symlink_to(data.name)
+        old = (base / "..data").readlink() if number else None
+        (base / "..data_tmp").rename(base / "..data")
+        if old is not None:
+            shutil.rmtree(base / old)
+
+    swap(0)
+    (base / "daemon.json").symlink_to("..data/daemon.json")
+    async with following(base) as follower:
+        for number in range(1, 5):
+            await follower.settles()
+            swap(number)
+            await follower.sees(str(number))
+
+
+async def test_the_target_of_a_link_in_another_directory_is_watched(tmp_path: Path) -> None:
+    base, other = tmp_path / "etc", tmp_path / "other"
+    base.mkdir()
+    other.mkdir()
+    (other / "real.json").write_text("old")
+    (base / "daemon.json").symlink_to("../other/real.json")
+    async with following(base) as follower:
+        await follower.sees("old")
+        await follower.settles()
+        (other / "real.json").write_text("new")
+        await follower.sees("new")
+
+
+async def test_a_directory_that_is_created_later_is_noticed(tmp_path: Path) -> None:
+    base = tmp_path / "not" / "yet"
+    async with following(base) as follower:
+        await follower.sees("none")
+        await follower.settles()
+        base.mkdir(parents=True)
+        (base / "daemon.json").write_text("new")
+        await follower.sees("new")
+        (base / "daemon.json.d").mkdir()
+        add_dropin(base)
+        await follower.sees("new b.json=b")
+
+
+@pytest.mark.parametrize("rounds", [5])
+async def test_a_directory_that_is_deleted_and_created_again_stays_watched(tmp_path: Path, rounds: int) -> None:
+    base = tmp_path / "etc"
+    async with following(base) as follower:
+        for number in range(rounds):
+            (base / "daemon.json.d").mkdir(parents=True)
+            (base / "daemon.json").write_text(f"{number}")
+            await follower.sees(f"{number}")
+            await follower.settles()
+            add_dropin(base)
+            await follower.sees(f"{number} b.json=b")
+            await follower.settles()
+            shutil.rmtree(base)
+            if number % 2:  # at once: the new directory often gets the inode number of the old one
+                continue
+            await follower.sees("none")
+
+
+@pytest.mark.parametrize("rounds", [5])
+async def test_a_directory_that_is_replaced_by_rename_stays_watched(tmp_path: Path, rounds: int) -> None:
+    base = tmp_path / "etc"
+    base.mkdir()
+    async with following(base) as follower:
+        for number in range(rounds):
+            replace_directory(base)
+            await follower.sees("new")
+            await follower.settles()
+            (base / "daemon.json").write_text(str(number))
+            await follower.sees(str(number))
+            shutil.rmtree(base.parent / "old")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a chmod changes nothing that a user without root could see")
+async def test_a_chmod_of_a_file_or_of_a_directory_gives_a_hint(tmp_path: Path) -> None:
+    base = tmp_path / "etc"
+    base.mkdir()
+    (base / "daemon.json").write_text("old")
+    async with following(base) as follower:
+        await follower.sees("old")
+        await follower.settles()
+        (base / "daemon.json").chmod(0o700)
+        await eventually(lambda: follower.hints == 2)
+        base.chmod(0o700)
+        await eventually(lambda: follower.hints == 3)
+
+
+async def test_readings_by_anyone_cause_no_event_and_no_hint(tmp_path: Path) -> None:
+    (tmp_path / "daemon.json").write_text("old")
+    (tmp_path / "daemon.json.d").mkdir()
+    add_dropin(tmp_path)
+    async with following(tmp_path) as follower:
+        await follower.sees("old b.json=b")
+        await follower.settles()
+        hints, recorder = follower.hints, Recorder(follower.watcher)
+        for _ in range(100):
+            await asyncio.to_thread(read, tmp_path)
+        command = 'for i in $(seq 100); do cat "$1"/daemon.json "$1"/daemon.json.d/*; ls "$1"; done >/dev/null'
+        process = await asyncio.create_subprocess_exec("sh", "-c", command, "sh", str(tmp_path))
+        assert await process.wait() == 0
+        # Events of a directory come in order: when these are here, those of the readings would be as well.
+        (tmp_path / "sentinel").touch()
+        (tmp_path / "daemon.json.d" / "sentinel").touch()
+        await eventually(lambda: len({event.src_path for event in recorder.of("/sentinel")}) == 2)
+        await asyncio.sleep(0.1)  # longer than the debounce
+        # Other programs use /tmp as well; watchdog 6 adds that the directories were modified by the sentinels.
+        ours = [event for event in recorder.events if str(event.src_path).startswith(str(tmp_path))]
+        assert [event for event in ours if "sentinel" not in str(event) and not event.is_directory] == []
+        assert follower.hints == hints
+
+
+async def test_other_names_in_the_same_directories_give_no_hint(tmp_path: Path) -> None:
+    (tmp_path / "daemon.json").write_text("old")
+    (tmp_path / "daemon.json.d").mkdir()
+    async with following(tmp_path) as follower:
+        await follower.sees("old")
+        await follower.settles()
+        hints, recorder = follower.hints, Recorder(follower.watcher)
+        for name in ("other.json", "daemon.json~", "daemon.json.d/.a.json.swp", "daemon.json.d/a.json~"):
+            (tmp_path / name).write_text("x")
+            (tmp_path / name).rename(tmp_path / f"{name}2")
+            (tmp_path / f"{name}2").unlink()
+        (tmp_path / "sentinel").touch()
+        await eventually(lambda: recorder.of("/sentinel"))
+        await asyncio.sleep(0.1)  # longer than the debounce
+        assert follower.hints == hints
+
+
+async def test_many_edits_at_once_give_few_hints(tmp_path: Path) -> None:
+    (tmp_path / "daemon.json.d").mkdir()
+    async with following(tmp_path, debounce_ms=200) as follower:
+        await follower.settles()
+        hints = follower.hints
+        for number in range(300):
+            (tmp_path / "daemon.json.d" / f"{number:03}.json").write_text("x")
+        await follower.sees(" ".join(["none", *(f"{number:03}.json=x" for number in range(300))]))
+        assert follower.hints - hints <= 2
+
+
+async def test_touches_are_held_back_until_it_is_quiet_but_not_for_ever(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    calls: list[float] = []
+    watcher = Watcher(loop, lambda: calls.append(loop.time()), debounce_ms=100, max_wait_ms=500)
+    touch = watcher._debounce.touch
+    touch()
+    started = loop.time()
+    while loop.time() < started + 1.3:
+        touch()
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    watcher.stop()
+    # Without a pause longer than 100 ms: one call after 500 ms, one after 1,000 ms, one for the rest.
+    assert len(calls) == 3
+    assert [round(call - started, 1) for call in calls[:2]] == pytest.approx([0.5, 1.0], abs=0.15)
+    assert calls[2] - started >= 1.39
+
+
+async def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:
+    calls: list[None] = []
+    watcher = Watcher(asyncio.get_running_loop(), lambda: calls.append(None), debounce_ms=10)
+    watcher.start()
+    await asyncio.to_thread(watcher.update, frozenset({Place(str(tmp_path), "x")}))
+    (tmp_path / "x").touch()
+    await asyncio.to_thread(watcher.stop)
+    calls.clear()
+    (tmp_path / "x").unlink()
+    await asyncio.sleep(0.1)
+    assert calls == []
+    assert (watcher.mode, watcher.alive) == ("off", False)
+    watcher.stop()
+
+
+async def test_an_update_that_changes_nothing_schedules_nothing(tmp_path: Path) -> None:
+    watcher = Watcher(asyncio.get_running_loop(), lambda: None)
+    watcher.start()
+    places = frozenset({Place(str(tmp_path), "x"), Place("/tmp", "y")})
+    watcher.update(places)
+    before = dict(watcher._watched)
+    assert set(before) == {str(tmp_path), "/tmp"}
+    for _ in range(10):
+        watcher.update(places)
+    assert watcher._watched == before
+    assert all(watcher._watched[directory][0] is before[directory][0] for directory in before)
+    watcher.update(frozenset({Place("/tmp", "y")}))
+    assert set(watcher._watched) == {"/tmp"}
+    assert watcher._watched["/tmp"][0] is before["/tmp"][0]
+    assert watcher.alive
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_a_missing_directory_is_watched_for_in_its_nearest_ancestor(tmp_path: Path) -> None:
+    hinted = asyncio.Event()
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, debounce_ms=10)
+    watcher.start()
+    watcher.update(frozenset({Place(f"{tmp_path}/a/b", "c")}))
+    assert set(watcher._watched) == {str(tmp_path)}
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    hinted.clear()
+    (tmp_path / "a").mkdir()
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_a_dead_thread_is_seen_and_replaced_by_the_next_update(tmp_path: Path) -> None:
+    watcher = Watcher(asyncio.get_running_loop(), lambda: None)
+    states = [watcher.alive]
+    watcher.start()
+    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    states.append(watcher.alive)
+    assert watcher._observer is not None
+    [emitter] = watcher._observer.emitters
+    emitter.stop()
+    await asyncio.to_thread(emitter.join, PATIENCE_S)
+    states.append(watcher.alive)
+    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    states.append(watcher.alive)
+    await asyncio.to_thread(watcher.stop)
+    assert states == [False, True, False, True]
+
+
+async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *before, sys.executable, "-c", script, *arguments,
+        cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
+
+
+UPDATE = """
+import asyncio, os, resource, sys
+from runtimed.core.places import Place
+from runtimed.host.watch import Watcher
+async def main():
+    watcher = Watcher(asyncio.get_running_loop(), lambda: None)
+    if len(sys.argv) > 2:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), int(sys.argv[2])))
+    watcher.start()
+    for _ in range(10):
+        watcher.update(frozenset({Place(sys.argv[1], 'x')}))
+    print(watcher.mode, watcher.alive, dict(watcher.faults))
+    watcher.stop()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+async def test_a_directory_that_may_not_be_read_is_a_fault_and_no_error(tmp_path: Path) -> None:
+    caps = "-dac_override,-dac_read_search"
+    directory = tmp_path / "shut"
+    directory.mkdir()
+    directory.chmod(0o300)
+    output = await run_child(UPDATE, str(directory), before=("setpriv", "--bounding-set", caps, "--inh-caps", caps))
+    assert output.startswith("inotify True")
+    assert "may not be read" in output
+
+
+async def test_a_lack_of_descriptors_is_a_fault_and_no_error(tmp_path: Path) -> None:
+    output = await run_child(UPDATE, str(tmp_path), "8")
+    assert "no inotify instances or descriptors are left" in output or "nothing can be watched" in output
