@@ -176,13 +176,13 @@ class SocketRefused(RuntimedError):
 
 
 class AlreadyRunning(RuntimedError):
-    """Somebody else serves the socket ``path``; ``pid`` is that process's id, None where that is not known."""
+    """Another process has ``path``, a data root or a socket; ``pid`` is its id, None where that is not known."""
 
     code = "already-running"
 
     def __init__(self, path: str, pid: int | None = None) -> None:
         by = "another process" if pid is None else f"process {pid}"
-        super().__init__(f"socket {path}: {by} serves it already; stop that one first, or choose another path (--host)")
+        super().__init__(f"{path} belongs to {by}, which is running; stop that one first, or choose another path")
         self.path = path
         self.pid = pid
 

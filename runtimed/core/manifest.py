@@ -28,8 +28,9 @@ class Manifest:
     """What was published under a number.
 
     ``created_s`` is in seconds since the epoch; ``configuration`` is the main file's path; ``links``
-    maps every name in the generation's ``runtimes/`` to a wrapper file, those of dropped runtimes
-    included; ``answers`` maps runtime names to resolutions.
+    maps names in the generation's ``runtimes/`` to the wrapper files of its runtimes, ``carried`` those
+    of runtimes that were dropped earlier and not collected yet; ``answers`` maps runtime names to
+    resolutions.
     """
 
     number: int
@@ -41,11 +42,12 @@ class Manifest:
     default_runtime: str
     config_checksum: str
     links: Mapping[str, str]
+    carried: Mapping[str, str]
     answers: Mapping[str, Mapping[str, object]]
 
 
-def render_manifest(generation: Generation, links: Mapping[str, str], created_s: float) -> bytes:
-    """Return the bytes of the manifest of ``generation``, whose ``runtimes/`` will hold ``links``."""
+def render_manifest(generation: Generation, carried: Mapping[str, str], created_s: float) -> bytes:
+    """Return the bytes of the manifest of ``generation``, whose ``runtimes/`` holds ``carried`` besides its own."""
     config = generation.config
     head: dict[str, object] = {
         "layout": LAYOUT,
@@ -61,7 +63,8 @@ def render_manifest(generation: Generation, links: Mapping[str, str], created_s:
     }
     names = {runtime.wrapper.link: name for name, runtime in generation.runtimes.items() if runtime.wrapper}
     tables: dict[str, Mapping[str, str]] = {
-        "links": {link: _json(file) for link, file in links.items()},
+        "links": {wrapper.link: _json(wrapper.file) for wrapper in generation.wrappers},
+        "carried": {link: _json(file) for link, file in carried.items()},
         "names": {link: _json(name) for link, name in names.items()},
         "origins": {name: _origin_text(origin) for name, origin in config.origins.items()},
         "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
@@ -88,7 +91,7 @@ def read_manifest(data: bytes, number: int) -> Manifest:
     if found["layout"] != LAYOUT or found["generation"] != number:
         reason = f"layout {found['layout']!r} and generation {found['generation']!r} do not belong here"
         raise DamagedManifest(number, reason)
-    if not all(is_wrapper_file(file) for file in found["links"].values()):
+    if not all(is_wrapper_file(file) for key in ("links", "carried") for file in found[key].values()):
         raise DamagedManifest(number, "it names a wrapper that is none")
     return Manifest(
         number=number,
@@ -100,6 +103,7 @@ def read_manifest(data: bytes, number: int) -> Manifest:
         default_runtime=found["default_runtime"],
         config_checksum=found["config_checksum"],
         links=found["links"],
+        carried=found["carried"],
         answers=found["answers"],
     )
 

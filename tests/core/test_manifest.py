@@ -35,8 +35,8 @@ def parsed(document: object) -> Config:
 
 
 GENERATION = build_generation(parsed(TEXT), HOST, 42)
-LINKS = {w.link: w.file for w in GENERATION.wrappers} | {"dropped": "dropped-" + "0" * 32}
-MANIFEST = render_manifest(GENERATION, LINKS, 1234.5)
+CARRIED = {"dropped": "dropped-" + "0" * 32}
+MANIFEST = render_manifest(GENERATION, CARRIED, 1234.5)
 
 
 def test_a_manifest_says_what_was_published() -> None:
@@ -44,7 +44,8 @@ def test_a_manifest_says_what_was_published() -> None:
     assert (found.number, found.digest, found.created_s) == (42, GENERATION.digest, 1234.5)
     assert found.configuration == "/etc/d.json"
     assert found.sources == ("/etc/d.json",)
-    assert found.links == LINKS
+    assert found.links == {w.link: w.file for w in GENERATION.wrappers}
+    assert found.carried == CARRIED
     assert found.default_runtime == "a"
     assert found.config_checksum == checksum(GENERATION.config_text)
     assert found.origins == GENERATION.config.origins

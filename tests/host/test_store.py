@@ -112,6 +112,28 @@ def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
     assert root.current() == {**wrappers(first), **wrappers(second), **wrappers(third)}
 
 
+def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root) -> None:
+    (wrapper,) = root.publish(a=["1"]).wrappers
+    second = root.publish(b=["2"])
+    shutil.rmtree(root.path / "generations/00000001")
+    (root.path / "wrappers" / wrapper.file).unlink()
+    recovered = root.open()
+    assert recovered.published
+    assert recovered.faults == ()
+    third = root.publish(c=["3"])
+    assert root.current() == {**wrappers(second), **wrappers(third)}
+
+
+def test_a_damaged_carried_wrapper_that_no_generation_tells_of_is_reported(root: Root) -> None:
+    (wrapper,) = root.publish(a=["1"]).wrappers
+    root.publish(b=["2"])
+    shutil.rmtree(root.path / "generations/00000001")
+    _flip(root.path / "wrappers" / wrapper.file)
+    recovered = root.open()
+    assert any("no configuration tells its text" in fault for fault in recovered.faults)
+    assert wrapper.file not in recovered.intact_wrappers
+
+
 def test_an_unchanged_wrapper_is_not_written_again(root: Root) -> None:
     (wrapper,) = root.publish(a=["1"]).wrappers
     before = (root.path / "wrappers" / wrapper.file).stat()

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.utils import BaseThread
 
 from runtimed.core.config import Documents
 from runtimed.core.places import Place
 from runtimed.host.files import Snapshot, read_documents
 from runtimed.host.trust import Trust, Walk, walk
-from runtimed.host.watch import Watcher
+from runtimed.host.watch import Watcher, _Handler
 
 # A machine under load is slow; a test that passes never waits this long.
 PATIENCE_S = 10.0
@@ -53,7 +53,7 @@ def read(base: Path) -> Snapshot:
 
 async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -442,6 +442,46 @@ async def test_an_update_that_changes_nothing_schedules_nothing(tmp_path: Path) 
     await asyncio.to_thread(watcher.stop)
 
 
+async def test_a_directory_that_was_replaced_unseen_is_watched_anew_by_the_next_update(tmp_path: Path) -> None:
+    hinted = asyncio.Event()
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, debounce_ms=10)
+    watcher.start()
+    directory = tmp_path / "etc"
+    directory.mkdir()
+    places = frozenset({Place(str(directory), "x")})  # its parent is not watched
+    for step in (lambda: None, lambda: directory.rename(tmp_path / "old"), lambda: directory.mkdir(exist_ok=True)):
+        step()
+        watcher.update(places)
+        await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+        hinted.clear()
+    (directory / "x").touch()
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    hinted.clear()
+    # A mere exchange of two directories, without any time when there was none.
+    (tmp_path / "new").mkdir()
+    directory.rename(tmp_path / "old2")
+    (tmp_path / "new").rename(directory)
+    watcher.update(places)
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    hinted.clear()
+    (directory / "x").touch()
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_a_directory_that_was_deleted_is_watched_anew_although_it_looks_the_same(tmp_path: Path) -> None:
+    """A new directory often gets the inode number of the one that was just deleted."""
+    watcher = Watcher(asyncio.get_running_loop(), lambda: None)
+    watcher.start()
+    places = frozenset({Place(str(tmp_path), "x")})
+    watcher.update(places)
+    before = watcher._watched[str(tmp_path)][0]
+    _Handler(str(tmp_path), watcher._interest).dispatch(DirDeletedEvent(str(tmp_path)))
+    watcher.update(places)
+    assert watcher._watched[str(tmp_path)][0] is not before
+    await asyncio.to_thread(watcher.stop)
+
+
 async def test_a_missing_directory_is_watched_for_in_its_nearest_ancestor(tmp_path: Path) -> None:
     hinted = asyncio.Event()
     watcher = Watcher(asyncio.get_running_loop(), hinted.set, debounce_ms=10)
@@ -485,7 +525,7 @@ async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) 
 UPDATE = """
 import asyncio, os, resource, sys
 from runtimed.core.places import Place
-from runtimed.host.watch import Watcher
+from runtimed.host.watch import Watcher, _Handler
 async def main():
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     if len(sys.argv) > 2:

@@ -53,7 +53,9 @@ class Staged:
     """A generation that lies whole on disk and is not current yet."""
 
     number: int
+    # What its `runtimes/` holds: name -> wrapper file, of its own runtimes and of those dropped earlier.
     links: Mapping[str, str]
+    carried: Mapping[str, str]
     created_s: float
 
 
@@ -77,7 +79,7 @@ class Store:
         self._lock: int | None = None
         # What is on disk: number of each retained generation -> when it was created, in seconds.
         self._created_s: dict[int, float] = {}
-        # The links of the current generation, and wrappers that are known to be intact.
+        # The links of the current generation, carried ones too, and wrappers that are known to be intact.
         self._links: Mapping[str, str] = {}
         self._intact: set[str] = set()
         self.next_number = 1
@@ -91,8 +93,8 @@ class Store:
         self._lock = claim(self.root)
         recovered = recover(self.root, rebuild)
         self._created_s = {number: manifest.created_s for number, manifest in recovered.manifests.items()}
-        self._intact = {f for m in recovered.manifests.values() for f in m.links.values()} - recovered.damaged_wrappers
-        self._links = recovered.last.links if recovered.last is not None else {}
+        self._intact = set(recovered.intact_wrappers)
+        self._links = recovered.links
         self.next_number = recovered.next_number
         return recovered
 
@@ -129,9 +131,10 @@ class Store:
             StoreFailed: nothing that readers see has changed, and what was written is removed again.
         """
         wrappers = tuple(generation.wrappers)
+        links = {wrapper.link: wrapper.file for wrapper in wrappers}
         # A dropped runtime keeps its link: an engine may have been given the stable path.
-        links = {**self._links, **{wrapper.link: wrapper.file for wrapper in wrappers}}
-        staged = Staged(generation.number, links, self._clock())
+        carried = {link: file for link, file in self._links.items() if link not in links}
+        staged = Staged(generation.number, {**carried, **links}, carried, self._clock())
         directory = f"{self.root}/{generation_directory(generation.number)}"
         try:
             with failing_as("writing", directory):
@@ -219,7 +222,7 @@ class Store:
         self._at_step("config")
         write_new(f"{directory}/{CONFIG}", generation.config_text, FILE_MODE, sync=True)
         self._at_step("manifest")
-        manifest = render_manifest(generation, staged.links, staged.created_s)
+        manifest = render_manifest(generation, staged.carried, staged.created_s)
         write_new(f"{directory}/{MANIFEST}", manifest, FILE_MODE, sync=True)
         self._at_step("sync")
         for path in (f"{directory}/{LINKS}", directory, f"{self.root}/{WRAPPERS}", f"{self.root}/{GENERATIONS}"):

@@ -77,7 +77,7 @@ def _lock(root: str) -> int:
     except BlockingIOError:
         pid = os.pread(fd, 32, 0).strip()
         os.close(fd)
-        raise AlreadyRunning(path, int(pid) if pid.isdigit() else None) from None
+        raise AlreadyRunning(root, int(pid) if pid.isdigit() else None) from None
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)

@@ -35,8 +35,9 @@ class Recovered:
     """What is left of earlier runs.
 
     ``last`` is the generation to go on from, with its ``config_text``; it is ``published`` when
-    ``runtimes`` leads to it and all its links are in place. ``faults`` are things found damaged, in
-    words, each with what was done about it; ``damaged_wrappers`` those that could not be mended.
+    ``runtimes`` leads to it and all its links are in place. ``links`` are those the next generation
+    takes over: of ``last``, and carried ones whose wrapper was not collected. ``faults`` are things
+    found damaged, in words, each with what was done about it.
     """
 
     manifests: Mapping[int, Manifest]
@@ -44,7 +45,8 @@ class Recovered:
     config_text: bytes
     published: bool
     next_number: int
-    damaged_wrappers: frozenset[str]
+    links: Mapping[str, str]
+    intact_wrappers: frozenset[str]
     faults: tuple[str, ...]
 
 
@@ -65,14 +67,15 @@ def recover(root: str, rebuild: Rebuild) -> Recovered:
         numbers = _generation_numbers(root)
         manifests = dict(_read_all(root, numbers, linked, faults))
         _remove_litter(root)
-        damaged = _mend_wrappers(root, manifests, rebuild, faults)
+        intact = _mend_wrappers(root, manifests, rebuild, faults)
         last = manifests.get(linked) if linked in manifests else manifests.get(max(manifests, default=0))
         published = last is not None and last.number == linked and _links_in_place(root, last)
         if linked is not None and not published:
             faults.append(f"{root}/{CURRENT} does not lead to a whole generation: the next one is published at once")
         config_text = _read(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
+        links = _links_to_take_over(root, last) if last is not None else {}
     next_number = max([*numbers, linked or 0], default=0) + 1
-    return Recovered(manifests, last, config_text, published, next_number, damaged, tuple(faults))
+    return Recovered(manifests, last, config_text, published, next_number, links, intact, tuple(faults))
 
 
 def _linked_number(root: str) -> int | None:
@@ -128,11 +131,12 @@ def _remove_litter(root: str) -> None:
 
 
 def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuild, faults: list[str]) -> frozenset[str]:
-    damaged = {
-        file
-        for file in {file for manifest in manifests.values() for file in manifest.links.values()}
-        if not _is_intact(f"{root}/{WRAPPERS}/{file}", file)
-    }
+    """Return the wrapper files of ``manifests`` that are intact, after writing again those that can be."""
+    own = {file for manifest in manifests.values() for file in manifest.links.values()}
+    carried = {file for manifest in manifests.values() for file in manifest.carried.values()}
+    # What is carried and gone was collected.
+    wanted = own | {file for file in carried if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
+    damaged = {file for file in wanted if not _is_intact(f"{root}/{WRAPPERS}/{file}", file)}
     for number in sorted(manifests, reverse=True):
         if not damaged.intersection(manifests[number].links.values()):
             continue
@@ -146,7 +150,12 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
             faults.append(f"wrapper {file} was damaged or missing: written again")
             damaged.discard(file)
     faults.extend(f"wrapper {file} is damaged, and no configuration tells its text" for file in sorted(damaged))
-    return frozenset(damaged)
+    return frozenset(wanted - damaged)
+
+
+def _links_to_take_over(root: str, last: Manifest) -> Mapping[str, str]:
+    carried = {link: file for link, file in last.carried.items() if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
+    return {**carried, **last.links}
 
 
 def _is_intact(path: str, file: str) -> bool:

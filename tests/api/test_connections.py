@@ -1,0 +1,266 @@
+"""Connections together, over real sockets: how long they may wait, how many there may be, how all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from time import monotonic
+
+import pytest
+from served import HOST, QUICK, hang_up, read_reply, replies, running, until
+
+from runtimed.api.connections import HttpLimits
+from runtimed.core.config import Limits
+
+# Time
+
+
+async def test_a_head_that_does_not_end_is_answered_with_408() -> None:
+    async with running(QUICK) as run:
+        reader, writer = await run.connect()
+        started = monotonic()
+        writer.write(b"GET / HTTP/1.1\r\n%b\r\nGET / HTTP/1.1\r\nA: " % HOST)
+        assert (await read_reply(reader)).status == 200
+        with suppress(ConnectionError):
+            while monotonic() < started + 0.25:  # more bytes do not buy more time
+                writer.write(b"x")
+                await asyncio.sleep(0.02)
+        reply = await read_reply(reader)
+        assert (reply.status, reply.code, await reader.read()) == (408, "request-timeout", b"")
+        await hang_up(writer)
+
+
+async def test_a_refused_peer_that_stays_is_not_kept() -> None:
+    async with running(QUICK) as run:
+        reader, writer = await run.connect()
+        writer.write(b"GET / HTTP/1.1\r\n")
+        await asyncio.sleep(0.02)
+        writer.write(b"nonsense\r\n")
+        assert (await read_reply(reader)).status == 400
+        await until(lambda: not run.connections._members)
+        await hang_up(writer)
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_an_idle_connection_is_closed(data: bytes) -> None:
+    async with running(QUICK) as run:
+        started = monotonic()
+        received = await run.exchange(data)
+        assert 0.25 < monotonic() - started < 2
+        assert received.startswith(b"HTTP/1.1 200") or not data
+
+
+async def test_a_connection_in_use_is_not_idle() -> None:
+    async with running(QUICK) as run:
+        reader, writer = await run.connect()
+        for _ in range(10):
+            writer.write(b"GET / HTTP/1.1\r\n%b\r\n" % HOST)
+            await read_reply(reader)
+            await asyncio.sleep(0.1)
+        await hang_up(writer)
+
+
+async def test_a_slow_answer_is_waited_for_however_long_it_takes() -> None:
+    async with running(QUICK) as run:
+        reader, writer = await run.connect()
+        writer.write(b"GET /slow HTTP/1.1\r\n%b\r\nGET /next HTTP/1.1\r\nHo" % HOST)
+        await asyncio.sleep(0.6)
+        run.gate.set()
+        assert (await read_reply(reader)).body == b"/slow"
+        writer.write(b"st: x\r\n\r\n")
+        assert (await read_reply(reader)).status == 200
+        await hang_up(writer)
+
+
+async def test_a_peer_that_never_reads_is_cut_off_and_asked_for_no_more() -> None:
+    async with running(QUICK) as run:
+        _, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /big?bytes=1000000 HTTP/1.1\r\n%b\r\n" % HOST * 1000)
+        await until(lambda: len(run.asked) > 0)
+        await until(lambda: len(run.connections) == 0)
+        assert len(run.asked) < 4
+        await hang_up(writer)
+
+
+async def test_a_peer_that_never_reads_a_last_small_answer_is_cut_off() -> None:
+    async with running(QUICK) as run:
+        _, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /big?bytes=60000 HTTP/1.1\r\n%b\r\n" % HOST * 8)
+        await asyncio.sleep(0.05)
+        writer.write_eof()
+        await until(lambda: len(run.connections) == 0)
+        await hang_up(writer)
+
+
+async def test_a_peer_that_reads_slowly_gets_everything() -> None:
+    async with running(QUICK) as run:
+        client = socket.socket(socket.AF_UNIX)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(run.path)
+        client.setblocking(False)
+        client.send(b"GET /big?bytes=3000000 HTTP/1.0\r\n\r\n")
+        received = 0
+        loop = asyncio.get_running_loop()
+        while part := await loop.sock_recv(client, 300_000):
+            received += len(part)
+            await asyncio.sleep(0.05)
+        assert received > 3_000_000
+        client.close()
+
+
+async def test_requests_wait_while_the_peer_does_not_read_and_are_answered_when_it_does() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.write(b"GET /big?bytes=200000 HTTP/1.1\r\n%b\r\n" % HOST * 300)
+        await asyncio.sleep(0.1)
+        assert len(run.asked) < 10
+        for _ in range(300):
+            assert len((await read_reply(reader)).body) == 200_000
+        await hang_up(writer)
+
+
+async def test_one_busy_peer_does_not_keep_the_others_waiting() -> None:
+    async with running() as run:
+        _, flood = await run.connect()
+        data = b"GET /a HTTP/1.1\r\n%b\r\n" % HOST * 10_000
+        flood.write(data)
+        reader, writer = await run.connect()
+        writer.write(b"GET /me HTTP/1.1\r\n%b\r\n" % HOST)
+        await read_reply(reader)
+        assert len(run.asked) < 2000
+        flood.transport.abort()
+        await hang_up(writer)
+
+
+# How many
+
+
+async def test_too_many_connections_of_a_user_are_refused_with_503_and_counted_down() -> None:
+    async with running(QUICK, Limits(connections=10, connections_per_user=2)) as run:
+        first, second = await run.connect(), await run.connect()
+        await until(lambda: len(run.connections) == 2)
+        (reply,) = await replies(await run.exchange(b"GET / HTTP/1.1\r\n%b\r\n" % HOST))
+        assert (reply.status, reply.code, reply.headers["Connection"]) == (503, "too-many-connections", "close")
+        assert b"connections" in await run.exchange(b"")
+        await hang_up(first[1])
+        await until(lambda: len(run.connections) == 1)
+        (reply,) = await replies(await run.exchange(b"GET / HTTP/1.0\r\n\r\n"))
+        assert reply.status == 200
+        await hang_up(second[1])
+        assert len(run.asked) == 1
+
+
+async def test_the_limit_in_all_holds_for_everybody_and_may_be_changed() -> None:
+    async with running(QUICK, Limits(connections=0)) as run:
+        assert (await run.exchange(b"")).startswith(b"HTTP/1.1 503 ")
+        run.connections.admission = Limits(connections=1)
+        assert (await run.exchange(b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_refused_connections_do_not_pile_up() -> None:
+    limits = HttpLimits(refused=3, linger_s=0.2, sweep_s=0.02)
+    async with running(limits, Limits(connections=0)) as run:
+        clients = [await run.connect() for _ in range(50)]
+        await asyncio.sleep(0.05)
+        assert len(run.connections._refused) == 3
+        await until(lambda: not run.connections._members)
+        for _, writer in clients:
+            await hang_up(writer)
+
+
+# The end
+
+
+async def test_draining_closes_the_idle_and_finishes_what_was_begun() -> None:
+    async with running() as run:
+        idle_reader, idle_writer = await run.connect()
+        idle_writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % HOST)
+        await read_reply(idle_reader)
+        slow_reader, slow_writer = await run.connect()
+        slow_writer.write(b"GET /slow HTTP/1.1\r\n%b\r\nGET /b HTTP/1.1\r\n%b\r\n" % (HOST, HOST))
+        begun_reader, begun_writer = await run.connect()
+        begun_writer.write(b"GET /begun HTTP/1.1\r\nHo")
+        fresh_reader, fresh_writer = await run.connect()
+        await until(lambda: len(run.asked) == 2 and len(run.connections) == 4)
+        fresh_writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % HOST)  # lies in the kernel when the drain begins
+        run.server.close()
+        drain = asyncio.create_task(run.connections.drain(5))
+        assert await idle_reader.read() == b""
+        assert (await read_reply(fresh_reader)).headers["Connection"] == "close"
+        begun_writer.write(b"st: x\r\n\r\n")
+        assert (await read_reply(begun_reader)).headers["Connection"] == "close"
+        assert not drain.done()
+        run.gate.set()
+        assert "Connection" not in (await read_reply(slow_reader)).headers
+        assert (await read_reply(slow_reader)).headers["Connection"] == "close"
+        assert await slow_reader.read() == b""
+        assert await drain == 0
+        for writer in (idle_writer, slow_writer, begun_writer, fresh_writer):
+            await hang_up(writer)
+
+
+async def test_draining_ends_in_time_whoever_holds_on() -> None:
+    async with running() as run:
+        _, begun = await run.connect()
+        begun.write(b"GET /")
+        _, slow = await run.connect()
+        slow.write(b"GET /slow HTTP/1.1\r\n%b\r\n" % HOST)
+        await until(lambda: len(run.asked) == 1)
+        run.server.close()
+        started = monotonic()
+        assert await run.connections.drain(0.1) == 2
+        assert monotonic() - started < 1
+        for writer in (begun, slow):
+            await hang_up(writer)
+
+
+async def test_no_timer_runs_without_connections_and_few_with_idle_ones() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % HOST)
+        await read_reply(reader)
+        timer = run.connections._timer
+        assert timer is not None
+        assert timer.when() - asyncio.get_running_loop().time() > 70
+        await hang_up(writer)
+        await until(lambda: run.connections._timer is None)
+
+
+async def test_running_out_of_descriptors_is_reported_once_and_passes() -> None:
+    import resource  # noqa: PLC0415 - Linux, and only here
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running() as run:
+        client = socket.socket(socket.AF_UNIX)
+        client.setblocking(False)
+        held = [os.open("/dev/null", os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 8, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    held.append(os.open("/dev/null", os.O_RDONLY))
+            client.connect(run.path)
+            await until(lambda: run.server.exhausted is not None)
+            await asyncio.sleep(1.2)  # one retry, which fails as well
+            assert len(run.exhausted) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in held:
+                os.close(fd)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, b"GET / HTTP/1.0\r\n\r\n")
+        assert (await loop.sock_recv(client, 100)).startswith(b"HTTP/1.1 200")
+        assert run.server.exhausted is None
+        client.close()
+
+
+async def test_an_acceptor_that_waits_for_descriptors_can_be_closed() -> None:
+    async with running() as run:
+        run.server._pause(OSError(24, "Too many open files"))
+        assert run.server.exhausted == "Too many open files"
+        run.server.close()
+        assert run.server._retry is None

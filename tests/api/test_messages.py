@@ -1,0 +1,91 @@
+"""Targets taken apart, answers put together."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.api.messages import BadTarget, Response, parse_target, problem, render
+
+# What is asked
+
+
+@pytest.mark.parametrize(
+    ("raw", "segments", "query"),
+    [
+        (b"/", (), {}),
+        (b"/v1/status", ("v1", "status"), {}),
+        (b"/v1/status/", ("v1", "status", ""), {}),
+        (b"//a", ("", "a"), {}),
+        (b"/v1/runtimes/a%2Fb", ("v1", "runtimes", "a/b"), {}),
+        (b"/%252F", ("%2F",), {}),  # decoded once, not twice
+        (b"/../%2e%2e", ("..", ".."), {}),
+        (b"/a+b", ("a+b",), {}),  # a plus is a plus in a path
+        (b"/a?x=1+2&y=%2B&z&&=e", ("a",), {"x": "1 2", "y": "+", "z": "", "": "e"}),
+        (b"/a?x=1=2?3", ("a",), {"x": "1=2?3"}),
+        (b"/a?", ("a",), {}),
+        (b"/%E2%82%AC?n=%E2%82%AC", ("€",), {"n": "€"}),
+        (b"http://x/a?b=c", ("a",), {"b": "c"}),
+        (b"http://x", (), {}),
+        (b"http://x?b=/c", (), {"b": "/c"}),
+        (b"*", ("*",), {}),
+    ],
+)
+def test_a_target_is_split_first_and_decoded_once(raw: bytes, segments: tuple[str, ...], query: dict[str, str]) -> None:
+    target = parse_target(raw)
+    assert (target.segments, dict(target.query)) == (segments, query)
+    assert target.path == "/" + "/".join(segments)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"/%", b"/%4", b"/%zz", b"/%+1", b"/%ff", b"/?a=%ff", b"/?%=1", b"/?a=1&a=2", b"/?a&%61", b"a", b"/a#b", b""],
+)
+def test_a_target_that_means_nothing_or_two_things_is_refused(raw: bytes) -> None:
+    with pytest.raises(BadTarget):
+        parse_target(raw)
+
+
+@given(st.text(), st.text())
+def test_any_name_survives_the_way_through_a_target(name: str, value: str) -> None:
+    def quote(text: str) -> bytes:
+        return b"".join(b"%%%02x" % byte for byte in text.encode())
+
+    target = parse_target(b"/a/%b?%b=%b" % (quote(name), quote(value), quote(name)))
+    assert target.segments == ("a", name)
+    assert dict(target.query) == {value: name}
+
+
+def test_an_answer_has_the_headers_it_needs_and_no_more() -> None:
+    assert render(Response(200, b"{}")) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    assert render(Response(204)) == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert render(
+        Response(405, b"no", "text/plain", (("Allow", "GET, HEAD"),)), b"Connection: close\r\n", body=False
+    ) == (
+        b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nAllow: GET, HEAD\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+
+
+def test_a_problem_says_its_code_and_what_to_do() -> None:
+    answer = problem(404, "unknown-runtime", "Unknown runtime", "there is no 'runk'", nearest="runc")
+    assert answer.content_type == "application/problem+json"
+    assert json.loads(answer.body) == {
+        "type": "urn:runtimed:problem:unknown-runtime",
+        "title": "Unknown runtime",
+        "status": 404,
+        "detail": "there is no 'runk'",
+        "code": "unknown-runtime",
+        "nearest": "runc",
+    }
+
+
+@pytest.mark.parametrize("header", [("A", "b\r\nc"), ("A\n", "b"), ("", "b"), ("A b", "c"), ("A", "\0"), ("A", "€")])
+def test_a_header_cannot_smuggle_another(header: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="not an HTTP header"):
+        render(Response(200, headers=(header,)))

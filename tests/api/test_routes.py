@@ -1,0 +1,250 @@
+"""The v1 API, asked without a socket: which path answers what, with which status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from runtimed.api.messages import Request, Response, parse_target
+from runtimed.api.routes import Routes
+from runtimed.api.sockets import Peer
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.errors import BinaryUnavailable, Problem
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.parse import parse_configuration
+from runtimed.core.report import Report
+
+TABLE = {
+    "runtimes": {
+        "crun": {"path": "/usr/bin/crun"},
+        "gvisor": {"path": "runsc", "runtimeArgs": ["--x"]},
+        "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/k"}},
+        "a/b ü": {"path": "/ab"},
+    },
+    "default-runtime": "crun",
+}
+
+
+def build(table: object, number: int = 5) -> Generation:
+    source = Source("/etc/d.json", json.dumps(table, indent=1).encode())
+    settings = Settings("/data", "/exec", ("unix:///s",))
+    config = parse_configuration(Documents(source.path, source), Flags(), settings)
+    return build_generation(config, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), number)
+
+
+class Node:
+    """A service made of values."""
+
+    def __init__(self) -> None:
+        self.generation = build(TABLE)
+        self.binaries = {"runsc": "/usr/bin/runsc", "/usr/bin/crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
+        self.unwell: dict[str, str] = {}
+        self.report = Report("applied", 5, "api")
+        self.asked: list[tuple[int, bool]] = []
+        self.routes = Routes(self)
+
+    def current(self) -> Generation:
+        return self.generation
+
+    def status(self) -> Mapping[str, object]:
+        return {"generation": self.generation.number}
+
+    def ailments(self) -> Mapping[str, str]:
+        return self.unwell
+
+    def look_up(self, path: str) -> str:
+        if path not in self.binaries:
+            raise BinaryUnavailable(path, "executable file not found in PATH")
+        return self.binaries[path]
+
+    def may_change(self, peer: Peer) -> bool:
+        return peer.uid == 0
+
+    async def reload(self, peer: Peer, *, dry_run: bool) -> Report:
+        self.asked.append((peer.uid, dry_run))
+        return self.report
+
+    def in_thread(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        async def call() -> Any:
+            return function(*args)
+
+        return call()
+
+    async def ask(self, target: str, method: str = "GET", uid: int = 0) -> tuple[int, Any]:
+        """Return status and decoded body."""
+        answer = await self.response(target, method, uid)
+        return answer.status, json.loads(answer.body)
+
+    async def response(self, target: str, method: str = "GET", uid: int = 0) -> Response:
+        answer = self.routes(Request(method, parse_target(target.encode()), Peer(1, uid, uid)))
+        return answer if isinstance(answer, Response) else await answer
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+async def test_a_resolution_has_the_shape_that_clients_rely_on(node: Node) -> None:
+    status, body = await node.ask("/v1/resolve?runtime=kata")
+    assert status == 200
+    assert list(body) == ["runtime", "source", "shim", "options", "generation", "digest"]
+    assert list(body["options"]) == ["type_url", "value", "fields"]
+    assert (body["runtime"], body["generation"]) == ("kata", 5)
+
+
+@pytest.mark.parametrize("target", ["/v1/resolve", "/v1/resolve?runtime="])
+async def test_no_name_or_an_empty_one_means_the_default(node: Node, target: str) -> None:
+    assert (await node.ask(target))[1]["runtime"] == "crun"
+
+
+async def test_a_name_may_hold_anything_when_it_is_percent_encoded(node: Node) -> None:
+    assert (await node.ask(f"/v1/resolve?runtime={quote('a/b ü', safe='')}"))[1]["runtime"] == "a/b ü"
+    assert (await node.ask(f"/v1/runtimes/{quote('a/b ü', safe='')}"))[1]["name"] == "a/b ü"
+
+
+async def test_a_new_generation_is_answered_from_at_once(node: Node) -> None:
+    first = (await node.ask("/v1/resolve?runtime=crun"))[1]
+    node.generation = build(TABLE, number=6)
+    second = (await node.ask("/v1/resolve?runtime=crun"))[1]
+    assert (first["generation"], second["generation"]) == (5, 6)
+    assert first["digest"] == second["digest"]
+    node.generation = build({}, number=7)
+    assert (await node.ask("/v1/resolve?runtime=crun"))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("gvisr", "unknown-runtime", "did you mean gvisor?"),
+        ("zzz", "unknown-runtime", "known are a/b ü, crun, gvisor"),
+        ("x/y", "invalid-runtime-name", "must be a shim name such as io.containerd.kata.v2"),
+        ("a.b --privileged", "invalid-runtime-name", "unknown or invalid runtime name: a.b --privileged"),
+    ],
+)
+async def test_a_bad_name_is_a_400_of_resolve_and_a_404_of_runtimes(
+    node: Node, name: str, code: str, words: str
+) -> None:
+    for target, expected in (
+        (f"/v1/resolve?runtime={quote(name)}", 400),
+        (f"/v1/runtimes/{quote(name, safe='')}", 404),
+    ):
+        status, body = await node.ask(target)
+        assert (status, body["status"], body["code"]) == (expected, expected, code)
+        assert words in body["detail"]
+        assert "gvisor" in body["known"]
+
+
+async def test_an_error_lists_only_so_many_names_of_a_large_table(node: Node) -> None:
+    node.generation = build({"runtimes": {f"r{number}": {"path": "/x"} for number in range(1000)}})
+    _, body = await node.ask("/v1/resolve?runtime=q")
+    assert (len(body["known"]), body["known_total"]) == (50, 1002)
+
+
+async def test_a_wrapped_runtime_whose_binary_is_gone_is_a_503_until_it_is_back(node: Node) -> None:
+    assert (await node.ask("/v1/resolve?runtime=gvisor"))[0] == 200
+    del node.binaries["runsc"]
+    status, body = await node.ask("/v1/resolve?runtime=gvisor")
+    assert (status, body["code"], body["path"]) == (503, "runtime-unavailable", "runsc")
+    assert "error while looking up the specified runtime path" in body["detail"]
+    node.binaries["runsc"] = "/opt/runsc"
+    assert (await node.ask("/v1/resolve?runtime=gvisor"))[0] == 200
+
+
+async def test_a_runtime_is_described_with_where_it_stands_and_what_it_is(node: Node) -> None:
+    status, body = await node.ask("/v1/runtimes/gvisor")
+    assert status == 200
+    assert body["definition"] == {"path": "runsc", "runtimeArgs": ["--x"]}
+    assert body["origin"] == {"file": "/etc/d.json", "line": 6, "fields": {"path": 7, "runtimeArgs": 8}}
+    assert body["wrapper"]["path"].startswith("/data/wrappers/gvisor-")
+    assert body["wrapper"]["stable_path"] == "/data/runtimes/gvisor"
+    assert body["wrapper"]["text"].endswith('exec runsc --x "$@"\n')
+    assert (body["available"], body["binary"], body["reason"]) == (True, "/usr/bin/runsc", None)
+
+
+async def test_a_runtime_that_cannot_be_used_says_why(node: Node) -> None:
+    _, body = await node.ask("/v1/runtimes/kata")
+    assert body["available"] is False
+    assert "containerd-shim-kata-v2: executable file not found" in body["reason"]
+
+
+async def test_an_implicit_name_is_described_as_what_it_is(node: Node) -> None:
+    _, body = await node.ask("/v1/runtimes/io.containerd.wasm.v1")
+    assert (body["source"], body["definition"], body["origin"]) == ("implicit", None, None)
+    assert "containerd-shim-wasm-v1" in body["reason"]
+
+
+async def test_the_table_lists_every_runtime_and_marks_the_default(node: Node) -> None:
+    status, body = await node.ask("/v1/runtimes")
+    assert status == 200
+    assert [r["name"] for r in body["runtimes"]] == sorted([*TABLE["runtimes"], "runc", "io.containerd.runc.v2"])
+    assert [r["name"] for r in body["runtimes"] if r["default"]] == ["crun"]
+    stock = next(r for r in body["runtimes"] if r["name"] == "runc")
+    assert (stock["source"], stock["binary"]) == ("stock", "/usr/sbin/runc")
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("applied", 200), ("unchanged", 200), ("rejected", 422)])
+async def test_a_reload_answers_with_its_report(node: Node, outcome: Any, status: int) -> None:
+    node.report = Report(outcome, 5, "api", problems=(Problem("bad", "/f", 3),) if outcome == "rejected" else ())
+    assert await node.ask("/v1/reload", "POST") == (status, node.report.as_dict())
+    assert node.asked == [(0, False)]
+
+
+async def test_a_dry_run_is_asked_for_by_query(node: Node) -> None:
+    await node.ask("/v1/reload?dry_run=true", "POST")
+    assert node.asked == [(0, True)]
+    assert (await node.ask("/v1/reload?dry_run=yes", "POST"))[0] == 400
+
+
+@pytest.mark.parametrize("target", ["/v1/reload", "/v1/reload?dry_run=true"])
+async def test_a_peer_who_may_ask_may_not_make_the_daemon_work(node: Node, target: str) -> None:
+    status, body = await node.ask(target, "POST", uid=1000)
+    assert (status, body["code"]) == (403, "forbidden")
+    assert node.asked == []
+
+
+async def test_health_tells_what_is_wrong(node: Node) -> None:
+    assert await node.ask("/healthz") == (200, {"status": "ok"})
+    node.unwell = {"watcher": "dead"}
+    status, body = await node.ask("/healthz")
+    assert (status, body["ailments"]) == (503, {"watcher": "dead"})
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/v1", "/v1/", "/v2/resolve", "/v1/resolve/", "/v1/runtimes/", "/v1/runtimes/a/b", "*"]
+)
+async def test_a_path_that_is_not_served_is_a_404_that_lists_the_paths_there_are(node: Node, target: str) -> None:
+    status, body = await node.ask(target)
+    assert (status, body["code"]) == (404, "no-such-path")
+    assert "/v1/runtimes/{name}" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "allowed"),
+    [("/v1/resolve", "POST", "GET, HEAD"), ("/v1/reload", "GET", "POST"), ("/v1/status", "DELETE", "GET, HEAD")],
+)
+async def test_a_wrong_method_is_a_405_that_names_the_right_ones(
+    node: Node, target: str, method: str, allowed: str
+) -> None:
+    answer = await node.response(target, method)
+    assert (answer.status, dict(answer.headers)["Allow"]) == (405, allowed)
+
+
+async def test_head_is_answered_as_get(node: Node) -> None:
+    assert (await node.response("/v1/status", "HEAD")).status == 200
+
+
+async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default(node: Node) -> None:
+    status, body = await node.ask("/v1/resolve?runtme=kata")
+    assert (status, body["code"]) == (400, "bad-query")
+    assert "runtme; /v1/resolve takes: runtime" in body["detail"]
+
+
+async def test_an_answer_is_rendered_once_for_a_generation(node: Node) -> None:
+    first = await node.response("/v1/resolve?runtime=crun")
+    assert await node.response("/v1/resolve?runtime=crun") is first

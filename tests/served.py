@@ -1,0 +1,143 @@
+"""A server in the test's own loop, with a handler that says what it was asked and misbehaves when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from runtimed.api.connections import Connections, HttpLimits
+from runtimed.api.messages import Request, Response
+from runtimed.api.server import Server, serve
+from runtimed.api.sockets import bind_socket
+from runtimed.core.config import Limits
+
+HOST = b"Host: x\r\n"
+QUICK = HttpLimits(head_s=0.15, idle_s=0.3, write_s=0.2, linger_s=0.2, sweep_s=0.02)
+
+
+@dataclass(slots=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> object:
+        return json.loads(self.body)["code"]
+
+
+@dataclass(slots=True)
+class Running:
+    """A server with a handler that says what it was asked, and does on request what a handler may do."""
+
+    path: str
+    connections: Connections
+    server: Server
+    asked: list[Request] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    exhausted: list[OSError] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        self.asked.append(request)
+        match request.segments:
+            case ("fail",):
+                raise RuntimeError("as asked")
+            case ("slow", *_):
+                return self._slow(request)
+            case ("big",):
+                return Response(200, b"x" * int(request.query["bytes"]), "text/plain")
+            case ("broken",):
+                return Response(200, b"", headers=(("X", "a\r\nb"),))
+            case _:
+                return Response(200, json.dumps([request.method, request.path, dict(request.query)]).encode())
+
+    async def _slow(self, request: Request) -> Response:
+        await self.gate.wait()
+        if request.segments[-1] == "fail":
+            raise RuntimeError("as asked, later")
+        return Response(200, request.path.encode())
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(self.path)
+
+    async def exchange(self, data: bytes, *, half_close: bool = False) -> bytes:
+        """Return all that comes back, to the end of the connection."""
+        reader, writer = await self.connect()
+        with suppress(ConnectionError):
+            writer.write(data)
+            if half_close:
+                writer.write_eof()
+        received = b""
+        with suppress(ConnectionError):
+            while part := await reader.read(65536):
+                received += part
+        await hang_up(writer)
+        return received
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def read_reply(reader: asyncio.StreamReader, *, body: bool = True) -> Reply:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in head[1:] if line)
+    content = await reader.readexactly(int(headers["Content-Length"])) if body else b""
+    return Reply(int(head[0].split()[1]), headers, content)
+
+
+async def replies(data: bytes) -> list[Reply]:
+    """Return the replies in bytes that hold whole ones."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    found = []
+    while not reader.at_eof():
+        found.append(await read_reply(reader))
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(limits: HttpLimits | None = None, admission: Limits | None = None) -> AsyncIterator[Running]:
+    """Serve, and afterwards make sure that nothing is left: no connection, task, timer or descriptor."""
+    descriptors = len(os.listdir("/proc/self/fd"))
+    directory = tempfile.mkdtemp(dir="/tmp")
+    bound = bind_socket(f"{directory}/s")
+    errors: list[Exception] = []
+    exhausted: list[OSError] = []
+    connections = Connections(
+        lambda request: run.answer(request),  # noqa: PLW0108 - made below
+        on_error=lambda _, error: errors.append(error),
+        limits=limits,
+        admission=admission,
+    )
+    run = Running(bound.path, connections, serve(bound.sock, connections, on_exhausted=exhausted.append))
+    run.errors, run.exhausted = errors, exhausted
+    try:
+        yield run
+    finally:
+        run.gate.set()
+        run.server.close()
+        await connections.drain(1)
+        bound.close()
+        shutil.rmtree(directory)
+    assert len(connections) == 0
+    assert connections._timer is None
+    assert connections._by_uid == {}
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
