@@ -1,0 +1,265 @@
+"""The composition root: wiring, signals, start and stop order. The only place that knows everyone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+
+from runtimed import __version__
+from runtimed.api.connections import Connections
+from runtimed.api.messages import Request
+from runtimed.api.routes import Routes
+from runtimed.api.server import Server, serve
+from runtimed.api.sockets import BoundSocket, bind_socket, group_id, parse_host
+from runtimed.arguments import Arguments, parse_arguments
+from runtimed.boot import find_data_root, find_settings, main_required, read_snapshot
+from runtimed.core.config import Documents, Settings
+from runtimed.core.errors import Problem, RuntimedError
+from runtimed.core.generation import Generation, Host
+from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.report import Report
+from runtimed.host.facts import read_facts
+from runtimed.host.lane import Lane
+from runtimed.host.pidfile import write_pidfile
+from runtimed.host.store import Recovered, Store
+from runtimed.host.trust import Trust, secure_directory, walk
+from runtimed.host.watch import Watcher
+from runtimed.log import configure_log
+from runtimed.reloader import Frame, Reloader
+from runtimed.service import Service
+
+log = structlog.get_logger()
+
+# How long the configuration may take to be read before the reload is rejected: a dead NFS server.
+READ_TIMEOUT_S = 5.0
+# How long clients have to finish what was begun when the daemon stops.
+DRAIN_S = 5.0
+# A busy thread keeps the event loop waiting this long at a time; Python's own 5 ms are long for a client.
+SWITCH_INTERVAL_S = 0.0005
+SOCKET_MODE = 0o660
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the daemon with the command line ``argv`` until it is told to stop; return the exit status.
+
+    0 after SIGTERM or SIGINT, 1 when it cannot start or go on. With ``--validate`` 0 or 1 for the verdict.
+    """
+    arguments = parse_arguments(argv, os.environ, os.geteuid())
+    if arguments.validate:
+        # Imported late: a daemon has no use for it.
+        from runtimed.validate import validate  # noqa: PLC0415
+
+        return validate(arguments)
+    configure_log("info", arguments.flags.log_format or "auto")
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        return asyncio.run(_run(arguments))
+    except RuntimedError as error:
+        problems = [str(problem) for problem in getattr(error, "problems", ())]
+        why = {"problems": problems} if problems else {"reason": str(error)}
+        log.critical("start.failed", code=error.code, **why)
+        return 1
+
+
+async def _run(arguments: Arguments) -> int:
+    return await Daemon(arguments, os.environ).run()
+
+
+class Daemon:
+    """One run of the daemon, from its command line to a clean stop. Made inside a running event loop."""
+
+    def __init__(self, arguments: Arguments, environ: Mapping[str, str]) -> None:
+        self._arguments = arguments
+        self._environ = environ
+        self._trust = Trust.of_process()
+        self._stop = asyncio.Event()
+        self._hangup = asyncio.Event()
+        self._hints = asyncio.Event()
+        # Reading may hang, and so may looking around for a client: neither may keep anything else waiting.
+        self._reading = Lane("reading")
+        self._working = Lane("working")
+        self._looking = Lane("looking")
+        self._watcher = Watcher(asyncio.get_running_loop(), self._hints.set)
+        self._connections: Connections | None = None
+        self._status = 0
+        # The one part of the log that holds from boot on.
+        self._log_format = "auto"
+
+    async def run(self) -> int:
+        """Start, serve until told to stop, and undo everything in the reverse order; return the exit status.
+
+        Raises:
+            RuntimedError: it could not start.
+        """
+        async with AsyncExitStack() as stack:
+            self._handle_signals()
+            for lane in (self._looking, self._working, self._reading):
+                stack.callback(lane.close)
+            stack.callback(self._watcher.stop)
+            self._watcher.start()
+            documents = await self._read()
+            store, recovered = await self._open_store(documents, stack)
+            settings = self._settings(documents, recovered)
+            self._log_format = settings.log_format
+            _configure_log(settings, self._log_format)
+            sockets = self._bind(settings, stack)
+            reloader = await self._first_generation(store, recovered, settings, stack)
+            self._serve(sockets, reloader, settings, stack)
+            self._follow(reloader, stack)
+            if settings.pidfile:
+                stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
+            log.info("ready", generation=reloader.current.number, hosts=list(settings.hosts), version=__version__)
+            await self._stop.wait()
+            log.info("stopping")
+        return self._status
+
+    def _handle_signals(self) -> None:
+        # First of all, so that a SIGHUP that comes after the files were read still leads to a reload.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+
+    async def _read(self) -> Documents:
+        """Return the documents at one instant, and have the watcher look where they were found."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await self._reading.run(self._read_and_watch)
+        except TimeoutError:
+            path = self._arguments.config_path
+            message = f"reading the configuration took longer than {READ_TIMEOUT_S:g} s; is its file system there?"
+            return Documents(path, problems=(Problem(message, path),))
+
+    def _read_and_watch(self) -> Documents:
+        snapshot = read_snapshot(self._arguments, partial(walk, trust=self._trust))
+        self._watcher.update(snapshot.places)
+        return snapshot.documents
+
+    async def _open_store(self, documents: Documents, stack: AsyncExitStack) -> tuple[Store, Recovered]:
+        root = secure_directory(find_data_root(documents, self._arguments), self._trust, 0o700)
+        store = Store(root)
+        stack.callback(store.close)
+        recovered = await self._working.run(store.open, rebuild_wrappers)
+        for fault in recovered.faults:
+            log.warning("store.recovered", fault=fault)
+        return store, recovered
+
+    def _settings(self, documents: Documents, recovered: Recovered) -> Settings:
+        return find_settings(documents, self._arguments, recovered.last, recovered.config_text)
+
+    def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket]:
+        """Return the sockets, listening: who connects from now on waits for the first generation."""
+        secure_directory(settings.exec_root, self._trust)
+        gid = group_id(settings.group) if settings.group else None
+        sockets = []
+        for host in settings.hosts:
+            path = parse_host(host)
+            secure_directory(os.path.dirname(path), self._trust)
+            bound = bind_socket(path, mode=SOCKET_MODE, gid=gid)
+            stack.callback(bound.close)
+            sockets.append(bound)
+        return sockets
+
+    async def _first_generation(
+        self, store: Store, recovered: Recovered, settings: Settings, stack: AsyncExitStack
+    ) -> Reloader:
+        arguments = self._arguments
+        host = Host(read_facts(self._environ), store.root, settings.exec_root)
+        frame = Frame(
+            arguments.config_path, arguments.flags, arguments.defaults, host, settings, main_required(arguments)
+        )
+        reloader = Reloader(frame, read=self._read, disk=store, threads=self._working.run, told=self._told)
+        stack.push_async_callback(reloader.stop)
+        await reloader.start(recovered.last, recovered.config_text, published=recovered.published)
+        return reloader
+
+    def _serve(self, sockets: list[BoundSocket], reloader: Reloader, settings: Settings, stack: AsyncExitStack) -> None:
+        servers: list[Server] = []
+
+        def exhausted() -> str | None:
+            return next((server.exhausted for server in servers if server.exhausted), None)
+
+        search = self._environ.get("PATH", "")
+        service = Service(reloader, self._watcher, self._looking, settings, search, exhausted)
+        connections = Connections(Routes(service), on_error=_log_request_error)
+        connections.admission = reloader.current.config.own.limits
+        self._connections = connections
+
+        async def drain() -> None:
+            if cut_off := await connections.drain(DRAIN_S):
+                log.warning("stop.connections_cut_off", connections=cut_off)
+
+        stack.push_async_callback(drain)
+        for bound in sockets:
+            servers.append(serve(bound.sock, connections, on_exhausted=_log_exhausted))
+            stack.callback(servers[-1].close)
+
+    def _follow(self, reloader: Reloader, stack: AsyncExitStack) -> None:
+        """Let file changes and SIGHUP reload from now on."""
+
+        async def follow_hangups() -> None:
+            while True:
+                await self._hangup.wait()
+                self._hangup.clear()
+                await reloader.reload("signal")
+
+        for name, trigger in (("hangups", follow_hangups()), ("hints", reloader.follow(self._hints))):
+            task = asyncio.create_task(trigger, name=name)
+            task.add_done_callback(self._trigger_ended)
+            stack.push_async_callback(_cancel, task)
+
+    def _trigger_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A daemon that no longer hears its triggers is worse than one that the service manager starts anew.
+            log.critical("trigger.died", trigger=task.get_name(), exc_info=error)
+            self._status = 1
+            self._stop.set()
+
+    def _told(self, report: Report, current: Generation) -> None:
+        """Do what follows from a reload: the log line, and the settings that can change while we run."""
+        _log_report(report)
+        if report.outcome != "rejected":
+            _configure_log(current.config.settings, self._log_format)
+            if self._connections is not None:
+                self._connections.admission = current.config.own.limits
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _configure_log(settings: Settings, form: str) -> None:
+    configure_log("debug" if settings.debug else settings.log_level, form)
+
+
+def _log_report(report: Report) -> None:
+    fields = {key: value for key, value in report.as_dict().items() if value not in (None, [], False)}
+    del fields["outcome"], fields["time"]
+    match report.outcome:
+        case "applied":
+            log.info("reload.applied", **fields)
+        case "unchanged":
+            log.info("reload.unchanged", **fields)
+        case "rejected":
+            fields["problems"] = [str(problem) for problem in report.problems]
+            log.error("reload.rejected", **fields)
+
+
+def _log_exhausted(error: OSError) -> None:
+    log.error("connections.exhausted", reason=error.strerror, retry="every second")
+
+
+def _log_request_error(request: Request, error: Exception) -> None:
+    log.error("request.failed", method=request.method, path=request.path, exc_info=error)

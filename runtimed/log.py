@@ -1,0 +1,56 @@
+"""The log: an event name and fields, one line each, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TextIO
+
+import structlog
+
+# dockerd's level names -> the levels of Python's logging.
+LEVELS: Mapping[str, int] = MappingProxyType(
+    {
+        "trace": logging.DEBUG,
+        "debug": logging.DEBUG,
+        "info": logging.INFO,
+        "warn": logging.WARNING,
+        "warning": logging.WARNING,
+        "error": logging.ERROR,
+        "fatal": logging.CRITICAL,
+        "panic": logging.CRITICAL,
+    }
+)
+
+
+def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Make every logger write events of ``level`` and above to ``stream`` (standard error).
+
+    ``form`` is ``text`` (readable lines), ``json`` (one object a line) or ``auto``: text on a
+    terminal, JSON elsewhere. May be called again to change the level.
+    """
+    stream = stream if stream is not None else sys.stderr
+    readable = form == "text" or (form == "auto" and stream.isatty())
+    renderer: structlog.typing.Processor
+    if readable:
+        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)
+    else:
+        renderer = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if not readable else _unchanged,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _unchanged(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return event

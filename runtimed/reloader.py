@@ -1,0 +1,331 @@
+"""The one mutable reference, the one lock, the report.
+
+Every trigger ends in :meth:`Reloader._attempt`: read, plan, publish, assign, report. Until the
+publish nothing has changed, after it nothing can fail; so there is nothing to roll back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings
+from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
+from runtimed.core.generation import Generation, Host, build_generation, compare_generations
+from runtimed.core.manifest import Manifest, restore_config
+from runtimed.core.parse import parse_configuration
+from runtimed.core.report import Outcome, Report
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# How long a file that is cut off in the middle must be quiet before it is believed to be finished,
+# and how long a file that never is quiet may put off being reported.
+SETTLE_S = 2.0
+SETTLE_LIMIT_S = 10.0
+
+
+class Disk(Protocol):
+    """What the reloader needs of the store; ``publish`` blocks and returns what went wrong after the swap."""
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next generation gets."""
+
+    def publish(self, generation: Generation, *, retain: int) -> str | None:
+        """Make ``generation`` current on disk, or raise StoreFailed; keep at least the newest ``retain``."""
+
+
+class Threads(Protocol):
+    """Runs a blocking function in a thread, as :meth:`runtimed.host.lane.Lane.run` does."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """Return what ``function`` returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stays the same for as long as the process runs, and decides together with the documents."""
+
+    config_path: str
+    flags: Flags
+    defaults: Settings
+    host: Host
+    # The settings the daemon was started with.
+    boot: Settings
+    # Why a main file that is missing is an error from the start; None where it is not.
+    main_required: str | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Requests that came while a reload ran, and share the next one."""
+
+    task: asyncio.Task[Report]
+    reasons: dict[str, None] = field(default_factory=dict)
+
+
+def plan(
+    documents: Documents, frame: Frame, number: int, previous: Generation | None, main_required: str | None
+) -> Generation:
+    """Return the generation that ``documents`` mean: the pure half of every reload, start and validation.
+
+    Raises:
+        ConfigurationRejected: with everything that is wrong with them.
+    """
+    config = parse_configuration(documents, frame.flags, frame.defaults, main_required=main_required)
+    return build_generation(config, frame.host, number, previous)
+
+
+class Reloader:
+    """Holds the current generation and moves it on.
+
+    ``read`` returns the documents at one instant and ends within bounded time; ``threads`` runs what
+    would hold up the event loop; ``told`` hears every report but those of dry runs, and what is
+    current after it.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        *,
+        read: Callable[[], Awaitable[Documents]],
+        disk: Disk,
+        threads: Threads,
+        told: Callable[[Report, Generation], None],
+        settle_s: float = SETTLE_S,
+        settle_limit_s: float = SETTLE_LIMIT_S,
+    ) -> None:
+        self._frame = frame
+        self._read = read
+        self._disk = disk
+        self._threads = threads
+        self._told = told
+        self._settle_s = settle_s
+        self._settle_limit_s = settle_limit_s
+        self._lock = asyncio.Lock()
+        self._waiting: dict[bool, _Batch] = {}
+        self._tasks: set[asyncio.Task[Report]] = set()
+        self._current: Generation | None = None
+        self._last: Report | None = None
+        # Number and digest of the generation that `runtimes` on disk leads to.
+        self._published: tuple[int, str] | None = None
+        # The files that the current generation came from.
+        self._sources: tuple[str, ...] = ()
+        # The documents of the last attempt: a hint that finds the same ones is no change.
+        self._seen: Documents | None = None
+        # What makes the daemon degraded: subject -> in words.
+        self._faults: dict[str, str] = {}
+
+    @property
+    def current(self) -> Generation:
+        """The generation that answers are given from. Capture it once for each request and pass it down."""
+        if self._current is None:
+            raise RuntimeError("asked for a generation before the start has published one")
+        return self._current
+
+    @property
+    def last(self) -> Report | None:
+        """The report of the last reload that was more than a dry run."""
+        return self._last
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """Why the daemon is degraded, by subject; empty when it is well."""
+        return dict(self._faults)
+
+    async def start(self, manifest: Manifest | None, config_text: bytes, *, published: bool) -> Report:
+        """Make the first generation current and return the report of how.
+
+        ``manifest`` and ``config_text`` are the last generation on disk, if any; when it is
+        ``published`` and what the configuration means now, its number is kept and nothing is written.
+        A broken configuration is answered by the last good generation of the same main file.
+
+        Raises:
+            StartFailed: there is no such generation.
+        """
+        from_here = manifest is not None and manifest.configuration == self._frame.config_path
+        last_good = manifest if from_here else None
+        if manifest is not None and published:
+            self._published = (manifest.number, manifest.digest)
+        if last_good is not None:
+            self._sources = last_good.sources
+        async with self._lock:
+            report = await self._attempt("start")
+            if report.outcome == "rejected":
+                if last_good is None:
+                    raise StartFailed(report.problems)
+                await self._restore(last_good, config_text, report)
+                report = replace(report, generation=self.current.number)
+            self._conclude(report)
+        return report
+
+    async def reload(self, reason: str, *, dry_run: bool = False) -> Report:
+        """Return the report of a reload that began after this call; a ``dry_run`` only plans it.
+
+        Calls that arrive while one reload runs share the next one; dry runs share only with dry runs.
+        """
+        batch = self._waiting.get(dry_run)
+        if batch is None:
+            task = asyncio.create_task(self._run_waiting(dry_run=dry_run))
+            batch = self._waiting[dry_run] = _Batch(task)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        batch.reasons[reason] = None
+        # Shielded: one client that goes away must not take the answer from the others.
+        return await asyncio.shield(batch.task)
+
+    async def follow(self, hints: asyncio.Event) -> None:
+        """Reload whenever ``hints`` is set and the documents really changed, until cancelled.
+
+        Documents that end in mid-syntax are being written: they are read again until they are whole,
+        or quiet for ``settle_s``, or ``settle_limit_s`` have passed, and only then reported as rejected.
+        """
+        while True:
+            await hints.wait()
+            give_up_s = time.monotonic() + self._settle_limit_s
+            final = False
+            while not await self._follow_hint(hints, final=final):
+                try:
+                    async with asyncio.timeout(self._settle_s):
+                        await hints.wait()
+                    final = time.monotonic() > give_up_s
+                except TimeoutError:
+                    final = True
+
+    async def stop(self, timeout_s: float = 2.0) -> None:
+        """Wait for a reload that is under way, but not longer than ``timeout_s``: its reading may hang."""
+        tasks = tuple(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        for task in tasks:
+            task.cancel()
+
+    async def _run_waiting(self, *, dry_run: bool) -> Report:
+        async with self._lock:
+            # Whoever comes from here on shares the next one: this one may already have read the files.
+            batch = self._waiting.pop(dry_run)
+            report = await self._attempt(", ".join(batch.reasons), dry_run=dry_run)
+            if not dry_run:
+                self._conclude(report)
+            return report
+
+    async def _follow_hint(self, hints: asyncio.Event, *, final: bool) -> bool:
+        """Return whether what the hint was about is dealt with; False while it looks half-written."""
+        hints.clear()
+        async with self._lock:
+            started_s = time.monotonic()
+            documents = await self._read()
+            if documents == self._seen:
+                return True
+            examined = await self._examine(documents)
+            if isinstance(examined, ConfigurationRejected) and examined.incomplete and not final:
+                return False
+            self._seen = documents
+            self._conclude(await self._carry_out(examined, "file-change", started_s))
+        return True
+
+    async def _attempt(self, reason: str, *, dry_run: bool = False) -> Report:
+        started_s = time.monotonic()
+        documents = await self._read()
+        if not dry_run:
+            self._seen = documents
+        return await self._carry_out(await self._examine(documents), reason, started_s, dry_run=dry_run)
+
+    async def _examine(self, documents: Documents) -> Generation | ConfigurationRejected:
+        try:
+            return await self._threads(
+                plan, documents, self._frame, self._disk.next_number, self._current, self._main_required()
+            )
+        except ConfigurationRejected as rejection:
+            return rejection
+
+    async def _carry_out(
+        self, examined: Generation | ConfigurationRejected, reason: str, started_s: float, *, dry_run: bool = False
+    ) -> Report:
+        """Return the report of what became of ``examined``, after making it current unless it is a ``dry_run``."""
+        if isinstance(examined, ConfigurationRejected):
+            return self._report("rejected", reason, started_s, problems=examined.problems, dry_run=dry_run)
+        config = examined.config
+        unchanged = self._published is not None and self._published[1] == examined.digest
+        difference = compare_generations(self._current, examined)
+        if not dry_run:
+            try:
+                await self._adopt(examined)
+            except StoreFailed as error:
+                return self._report("rejected", reason, started_s, problems=(Problem(str(error)),))
+        return self._report(
+            "unchanged" if unchanged else "applied",
+            reason,
+            started_s,
+            added=difference.added,
+            changed=difference.changed,
+            removed=difference.removed,
+            default_runtime=difference.default_runtime,
+            restart_required=self._restart_required(config.settings),
+            ignored=config.ignored,
+            overridden=config.overridden,
+            dry_run=dry_run,
+        )
+
+    async def _adopt(self, generation: Generation) -> None:
+        """Make ``generation`` current: published first, unless it is what is published already."""
+        if self._published is not None and self._published[1] == generation.digest:
+            # Origins may have moved; all else is the same.
+            generation = replace(generation, number=self._published[0])
+        else:
+            fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
+            self._published = (generation.number, generation.digest)
+            self._set_fault("store", fault)
+        self._current = generation
+        self._sources = generation.config.sources
+
+    async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
+        """Make the last good generation current, which ``manifest`` and ``config_text`` describe."""
+        config = restore_config(manifest, config_text, self._frame.defaults)
+        generation = build_generation(config, self._frame.host, self._disk.next_number)
+        try:
+            await self._adopt(generation)
+        except StoreFailed:
+            # A new version, say, on a full disk. The table may go on under its old number if it is the same.
+            answers = manifest.answers
+            if any(answers.get(n, {}).get("digest") != r.answer.digest for n, r in generation.runtimes.items()):
+                raise StartFailed(report.problems) from None
+            self._current = replace(generation, number=manifest.number)
+
+    def _conclude(self, report: Report) -> None:
+        self._last = report
+        if report.outcome == "rejected":
+            first, more = report.problems[0], len(report.problems) - 1
+            self._set_fault("configuration", f"{first}" + (f" (and {more} more)" if more else ""))
+        else:
+            self._set_fault("configuration", None)
+        self._told(report, self.current)
+
+    def _set_fault(self, subject: str, text: str | None) -> None:
+        if text is None:
+            self._faults.pop(subject, None)
+        else:
+            self._faults[subject] = text
+
+    def _report(self, outcome: Outcome, reason: str, started_s: float, **found: Any) -> Report:
+        return Report(
+            outcome,
+            self._current.number if self._current is not None else 0,
+            reason,
+            duration_ms=round((time.monotonic() - started_s) * 1000, 3),
+            time_s=round(time.time(), 3),
+            **found,
+        )
+
+    def _main_required(self) -> str | None:
+        if self._frame.main_required is None and self._frame.config_path in self._sources:
+            return "the current generation came from it; write {} to it to empty the table"
+        return self._frame.main_required
+
+    def _restart_required(self, settings: Settings) -> tuple[str, ...]:
+        boot = self._frame.boot
+        return tuple(key for key, name in BOOT_ONLY.items() if getattr(settings, name) != getattr(boot, name))

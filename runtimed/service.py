@@ -1,0 +1,114 @@
+"""What the daemon can be asked: the functions that the socket's routes are given."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import structlog
+
+from runtimed import __version__
+from runtimed.api.sockets import Peer
+from runtimed.core.config import Settings
+from runtimed.core.generation import Generation
+from runtimed.core.report import Report
+from runtimed.host.binaries import look_up
+from runtimed.host.lane import Lane
+from runtimed.host.watch import Watcher
+from runtimed.reloader import Reloader
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Service:
+    """The daemon as the API sees it.
+
+    ``search`` is the PATH that binaries are looked for on; ``exhausted`` tells why no connection can be
+    taken at the moment, None while they can.
+    """
+
+    def __init__(
+        self,
+        reloader: Reloader,
+        watcher: Watcher,
+        looking: Lane,
+        boot: Settings,
+        search: str,
+        exhausted: Callable[[], str | None],
+    ) -> None:
+        self._reloader = reloader
+        self._watcher = watcher
+        self._looking = looking
+        self._boot = boot
+        self._search = search
+        self._exhausted = exhausted
+        self._started_s = time.monotonic()
+
+    def current(self) -> Generation:
+        """Return the current generation."""
+        return self._reloader.current
+
+    def status(self) -> Mapping[str, object]:
+        """Return how the daemon is, health first."""
+        generation = self._reloader.current
+        last = self._reloader.last
+        faults = self._faults()
+        return {
+            "health": {"status": "degraded" if faults else "ok", "reasons": faults},
+            "generation": generation.number,
+            "digest": generation.digest,
+            "default_runtime": generation.config.default_runtime,
+            "runtimes": len(generation.runtimes),
+            "last_reload": None if last is None else last.as_dict(),
+            "configuration": generation.config.path,
+            "sources": list(generation.config.sources),
+            "data_root": self._boot.data_root,
+            "exec_root": self._boot.exec_root,
+            "hosts": list(self._boot.hosts),
+            "watcher": {
+                "mode": self._watcher.mode,
+                "alive": self._watcher.alive,
+                "faults": dict(self._watcher.faults),
+            },
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "pid": os.getpid(),
+            "version": __version__,
+        }
+
+    def ailments(self) -> Mapping[str, str]:
+        """Return what is wrong with the process itself; a configuration that is refused is not among it."""
+        return {subject: reason for subject, reason in self._faults().items() if subject != "configuration"}
+
+    def look_up(self, path: str) -> str:
+        """Return the binary that ``path`` leads to.
+
+        Raises:
+            BinaryUnavailable: with the reason.
+        """
+        return look_up(path, self._search)
+
+    def may_change(self, peer: Peer) -> bool:
+        """Return whether ``peer`` is root or the user that the daemon runs as."""
+        return peer.uid in (0, os.geteuid())
+
+    async def reload(self, peer: Peer, *, dry_run: bool) -> Report:
+        """Return the report of a reload that ``peer`` asked for."""
+        log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
+        return await self._reloader.reload("api", dry_run=dry_run)
+
+    def in_thread(self, function: Callable[..., T], *args: object) -> Awaitable[T]:
+        """Return the result of ``function(*args)``, which looks at the disk."""
+        return self._looking.run(function, *args)
+
+    def _faults(self) -> dict[str, str]:
+        faults = dict(self._reloader.faults)
+        if not self._watcher.alive:
+            faults["watcher"] = "changes of the files are not noticed; reload by SIGHUP or runtimectl"
+        elif unwatched := self._watcher.faults:
+            faults["watcher"] = "; ".join(f"{directory} is not watched: {why}" for directory, why in unwatched.items())
+        if (reason := self._exhausted()) is not None:
+            faults["connections"] = f"no connection can be taken: {reason}; they wait in the queue"
+        return faults

@@ -1,0 +1,47 @@
+"""``runtimed --validate``: the path of a reload up to where the disk would be written, without a daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from functools import partial
+
+from runtimed.arguments import Arguments
+from runtimed.boot import main_required, read_snapshot
+from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.generation import Host, compare_generations
+from runtimed.core.report import Report
+from runtimed.host.facts import read_facts
+from runtimed.host.trust import Trust, walk
+from runtimed.reloader import Frame, plan
+
+
+def validate(arguments: Arguments) -> int:
+    """Print what is wrong with the configuration and return 1, or 0 with dockerd's words when nothing is.
+
+    With ``--log-format json`` a report is printed, in the shape of the API's.
+    """
+    started_s = time.monotonic()
+    documents = read_snapshot(arguments, partial(walk, trust=Trust.of_process())).documents
+    defaults = arguments.defaults
+    host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
+    frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
+    try:
+        generation = plan(documents, frame, 0, None, frame.main_required)
+    except ConfigurationRejected as rejection:
+        report = Report("rejected", 0, "validate", problems=rejection.problems)
+    else:
+        config = generation.config
+        added = compare_generations(None, generation).added
+        report = Report("applied", 0, "validate", added=added, ignored=config.ignored, overridden=config.overridden)
+    duration_ms = round((time.monotonic() - started_s) * 1000, 3)
+    report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))
+    if arguments.flags.log_format == "json":
+        print(json.dumps(report.as_dict()))
+    else:
+        print("\n".join(str(problem) for problem in report.problems) or "configuration OK")
+        for key in report.ignored:
+            print(f"ignored: {key}, which dockerd knows and runtimed has no use for")
+    return 1 if report.outcome == "rejected" else 0

@@ -1,0 +1,433 @@
+"""The reloader: one lock, one reference, one report, whatever the trigger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.errors import StartFailed, StoreFailed
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host
+from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.report import Report
+from runtimed.host.lane import Lane
+from runtimed.host.store import Recovered, Store
+from runtimed.reloader import Frame, Reloader
+
+MAIN = "/etc/runtimed/daemon.json"
+
+
+class Node:
+    """A node without files: documents in memory, a real store, a reloader."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.lane = Lane("working")
+        self.text: str | None = "{}"
+        self.reads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.told: list[tuple[Report, int]] = []
+        self.step: Callable[[str], None] = lambda _step: None
+
+    async def read(self) -> Documents:
+        self.reads += 1
+        text = self.text
+        await self.gate.wait()
+        return Documents(MAIN, None if text is None else Source(MAIN, text.encode()))
+
+    def boot(self, **settings: Any) -> tuple[Reloader, Recovered]:
+        """Open the data root as a start does, and return a reloader for it."""
+        self.store = Store(str(self.data), at_step=lambda step: self.step(step))  # noqa: PLW0108 - step is set later
+        recovered = self.store.open(rebuild_wrappers)
+        boot = Settings(str(self.data), "/exec", ("unix:///exec/s",), **settings)
+        host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), str(self.data), "/exec")
+        frame = Frame(MAIN, Flags(), boot, host, boot)
+        reloader = Reloader(
+            frame,
+            read=self.read,
+            disk=self.store,
+            threads=self.lane.run,
+            told=lambda report, current: self.told.append((report, current.number)),
+            settle_s=0.3,
+            settle_limit_s=1.0,
+        )
+        return reloader, recovered
+
+    async def start(self) -> Reloader:
+        reloader, recovered = self.boot()
+        await reloader.start(recovered.last, recovered.config_text, published=recovered.published)
+        return reloader
+
+    async def restart(self) -> Reloader:
+        self.store.close()
+        return await self.start()
+
+    def write(self, *names: str, **more: object) -> None:
+        runtimes = {name: {"path": "/bin/x", "runtimeArgs": [name]} for name in names}
+        self.text = json.dumps({"runtimes": runtimes, **more})
+
+    def fail_at(self, step: str) -> None:
+        def fail(now: str) -> None:
+            if now == step:
+                raise OSError(28, "No space left on device")
+
+        self.step = fail
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> Any:
+    node = Node(tmp_path)
+    yield node
+    if hasattr(node, "store"):
+        node.store.close()
+    node.lane.close()
+
+
+def names(generation: Generation) -> set[str]:
+    return set(generation.runtimes) - {"runc", "io.containerd.runc.v2"}
+
+
+async def test_a_start_publishes_the_first_generation(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    assert reloader.current.number == 1
+    assert names(reloader.current) == {"a"}
+    assert reloader.last is not None
+    assert (reloader.last.outcome, reloader.last.reason) == ("applied", "start")
+    assert reloader.faults == {}
+
+
+async def test_a_reload_says_what_changed_and_moves_the_number_on(node: Node) -> None:
+    node.write("a", "b")
+    reloader = await node.start()
+    node.write("b", "c")
+    report = await reloader.reload("api")
+    assert (report.outcome, report.generation, report.reason) == ("applied", 2, "api")
+    assert (report.added, report.changed, report.removed) == (("c",), (), ("a",))
+    assert node.told[-1] == (report, 2)
+
+
+async def test_a_reload_without_a_change_keeps_the_number_and_writes_nothing(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.fail_at("generation")
+    report = await reloader.reload("signal")
+    assert (report.outcome, report.generation) == ("unchanged", 1)
+
+
+async def test_origins_are_refreshed_without_a_new_generation(node: Node) -> None:
+    node.text = '{"runtimes": {"a": {"path": "/x"}}}'
+    reloader = await node.start()
+    node.text = '\n\n{"runtimes": {"a": {"path": "/x"}}}'
+    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert reloader.current.config.origins["a"].line == 3
+
+
+async def test_a_rejection_changes_nothing_and_degrades_until_a_reload_succeeds(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    before = reloader.current
+    node.text = '{"runtimes": {"a": {}, "b": {"pth": 1}}}'
+    report = await reloader.reload("api")
+    assert (report.outcome, report.generation) == ("rejected", 1)
+    assert len(report.problems) >= 2
+    assert reloader.current is before
+    assert "/runtimes/a" in reloader.faults["configuration"]
+    node.write("a")
+    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert reloader.faults == {}
+
+
+@pytest.mark.parametrize("step", ["wrappers", "generation", "manifest", "swap"])
+async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: Node, step: str) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.write("b")
+    node.fail_at(step)
+    report = await reloader.reload("api")
+    assert report.outcome == "rejected"
+    assert "No space left on device" in report.problems[0].message
+    assert names(reloader.current) == {"a"}
+    node.step = lambda _step: None
+    assert (await reloader.reload("api")).generation == 2
+    assert names(reloader.current) == {"b"}
+
+
+async def test_a_failure_after_the_swap_stands_and_degrades(node: Node) -> None:
+    reloader = await node.start()
+    node.write("b")
+    node.fail_at("sync-root")
+    assert (await reloader.reload("api")).outcome == "applied"
+    assert names(reloader.current) == {"b"}
+    assert "may not survive a power loss" in reloader.faults["store"]
+
+
+async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    told = len(node.told)
+    node.write("b")
+    node.fail_at("wrappers")
+    report = await reloader.reload("api", dry_run=True)
+    assert (report.outcome, report.added, report.removed, report.dry_run) == ("applied", ("b",), ("a",), True)
+    assert report.generation == 1
+    node.text = "["
+    assert (await reloader.reload("api", dry_run=True)).outcome == "rejected"
+    assert reloader.faults == {}
+    assert len(node.told) == told
+
+
+async def test_requests_during_a_reload_share_the_next_one(node: Node) -> None:
+    reloader = await node.start()
+    reads = node.reads
+    node.gate.clear()
+    node.write("a")
+    first = asyncio.create_task(reloader.reload("api"))
+    while node.reads == reads:
+        await asyncio.sleep(0)
+    # The first has read already; these must not be told of a reload that did not see their change.
+    node.write("b")
+    others = [asyncio.create_task(reloader.reload(reason)) for reason in ("api", "signal") for _ in range(50)]
+    dry = [asyncio.create_task(reloader.reload("api", dry_run=True)) for _ in range(50)]
+    await asyncio.sleep(0)
+    node.gate.set()
+    assert (await first).added == ("a",)
+    reports = await asyncio.gather(*others)
+    assert all(report is reports[0] for report in reports)
+    assert (reports[0].added, reports[0].reason) == (("b",), "api, signal")
+    assert all(report.dry_run for report in await asyncio.gather(*dry))
+    assert node.reads == reads + 3
+
+
+async def test_a_client_that_goes_away_takes_no_answer_from_the_others(node: Node) -> None:
+    reloader = await node.start()
+    node.gate.clear()
+    node.write("a")
+    gone = asyncio.create_task(reloader.reload("api"))
+    stays = asyncio.create_task(reloader.reload("api"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    node.gate.set()
+    assert (await stays).outcome == "applied"
+
+
+async def test_a_restart_without_a_change_keeps_the_number_and_writes_nothing(node: Node) -> None:
+    node.write("a")
+    await node.start()
+    node.fail_at("wrappers")
+    reloader = await node.restart()
+    assert reloader.current.number == 1
+    assert reloader.last is not None
+    assert reloader.last.outcome == "unchanged"
+
+
+async def test_a_restart_with_a_change_publishes_the_next_number(node: Node) -> None:
+    node.write("a")
+    await node.start()
+    node.write("b")
+    assert (await node.restart()).current.number == 2
+
+
+async def test_a_start_with_a_broken_configuration_serves_the_last_good_generation(node: Node) -> None:
+    node.write("a")
+    await node.start()
+    node.text = "{"
+    reloader = await node.restart()
+    assert names(reloader.current) == {"a"}
+    assert reloader.current.number == 1
+    assert "configuration" in reloader.faults
+    assert reloader.last is not None
+    assert (reloader.last.outcome, reloader.last.generation) == ("rejected", 1)
+    node.write("a")
+    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert reloader.faults == {}
+
+
+async def test_a_broken_start_without_a_last_good_generation_fails_with_every_problem(node: Node) -> None:
+    node.text = '{"runtimes": {"a": {}, "b": {}}}'
+    with pytest.raises(StartFailed) as caught:
+        await node.start()
+    assert len(caught.value.problems) == 2
+
+
+async def test_the_last_good_generation_of_another_configuration_is_not_taken_up(node: Node) -> None:
+    node.write("a")
+    await node.start()
+    node.store.close()
+    node.text = "{"
+    reloader, recovered = node.boot()
+    assert recovered.last is not None
+    reloader._frame = replace(reloader._frame, config_path="/other.json")
+    with pytest.raises(StartFailed):
+        await reloader.start(recovered.last, recovered.config_text, published=True)
+
+
+async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.text = None
+    report = await reloader.reload("api")
+    assert report.outcome == "rejected"
+    assert "write {} to it to empty the table" in report.problems[0].message
+    assert names((await node.restart()).current) == {"a"}
+    node.text = "{}"
+    reloader = await node.restart()
+    assert names(reloader.current) == set()
+
+
+async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: Node) -> None:
+    node.text = None
+    reloader = await node.start()
+    assert set(reloader.current.runtimes) == {"runc", "io.containerd.runc.v2"}
+    assert (await reloader.reload("api")).outcome == "unchanged"
+
+
+async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.write("a")
+    before = (await node.start()).current
+    # Another version computes another digest for the same answers.
+    monkeypatch.setattr("runtimed.core.generation.__version__", "99")
+    node.fail_at("wrappers")
+    reloader = await node.restart()
+    assert reloader.current.number == before.number
+    assert reloader.current.runtimes == before.runtimes
+    assert "No space left" in reloader.faults["configuration"]
+
+
+async def test_boot_only_settings_are_reported_and_not_applied(node: Node) -> None:
+    reloader = await node.start()
+    node.text = json.dumps({"exec-root": "/other", "group": "wheel", "debug": True})
+    report = await reloader.reload("api")
+    assert set(report.restart_required) == {"exec-root", "group"}
+    assert b"/exec/runtime-runc" in reloader.current.runtimes["runc"].answer.head
+    node.text = "{}"
+    assert (await reloader.reload("api")).restart_required == ()
+
+
+class Follower:
+    """A task that follows hints."""
+
+    def __init__(self, reloader: Reloader, node: Node) -> None:
+        self.hints = asyncio.Event()
+        self.node = node
+        self.task = asyncio.create_task(reloader.follow(self.hints))
+
+    async def hint(self) -> None:
+        """Give a hint and wait until it was looked at."""
+        reads = self.node.reads
+        self.hints.set()
+        while self.node.reads == reads:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def following(node: Node) -> Any:
+    node.write("a")
+    reloader = await node.start()
+    follower = Follower(reloader, node)
+    yield follower, reloader
+    follower.task.cancel()
+    with suppress(asyncio.CancelledError):
+        await follower.task
+
+
+async def test_a_hint_reloads_what_changed_and_says_nothing_where_nothing_did(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    told = len(node.told)
+    for _ in range(3):
+        await follower.hint()
+    assert len(node.told) == told
+    node.write("b")
+    await follower.hint()
+    assert names(reloader.current) == {"b"}
+    assert [report.reason for report, _ in node.told[told:]] == ["file-change"]
+
+
+async def test_a_file_that_is_being_written_is_not_reported_until_it_is_whole(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    told = len(node.told)
+    for half in ("", '{"runtimes"', '{"runtimes": {"c": {"pa'):
+        node.text = half
+        await follower.hint()
+    assert len(node.told) == told
+    node.write("c")
+    await follower.hint()
+    assert [report.outcome for report, _ in node.told[told:]] == ["applied"]
+    assert names(reloader.current) == {"c"}
+
+
+async def test_a_file_that_stays_half_written_is_reported_when_it_has_been_quiet(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    node.text = '{"runtimes": {'
+    await follower.hint()
+    assert reloader.faults == {}
+    while not reloader.faults:
+        await asyncio.sleep(0.01)
+    assert node.told[-1][0].outcome == "rejected"
+    told = len(node.told)
+    await follower.hint()
+    assert len(node.told) == told, "the same content is no news"
+
+
+async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    for turn in range(1000):
+        node.text = '{"runtimes": ' + " " * turn
+        await follower.hint()
+        if reloader.faults:
+            break
+    assert node.told[-1][0].outcome == "rejected"
+
+
+async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    node.text = "{"
+    await follower.hint()
+    assert (await reloader.reload("signal")).outcome == "rejected"
+
+
+async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: Node) -> None:
+    reloader = await node.start()
+    node.write("a")
+    task = asyncio.create_task(reloader.reload("api"))
+    await asyncio.sleep(0)
+    await reloader.stop()
+    assert (await task).outcome == "applied"
+    node.gate.clear()
+    task = asyncio.create_task(reloader.reload("api"))
+    await asyncio.sleep(0)
+    await reloader.stop(timeout_s=0.05)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_there_is_no_generation_before_the_start(node: Node) -> None:
+    reloader, _ = node.boot()
+    with pytest.raises(RuntimeError, match="before the start"):
+        _ = reloader.current
+
+
+def test_a_store_failure_says_what_was_being_done() -> None:
+    assert str(StoreFailed("writing", "/x", "No space left on device")) == "writing /x: No space left on device"
