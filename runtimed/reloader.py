@@ -285,7 +285,11 @@ class Reloader:
 
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
         """Make the last good generation current, which ``manifest`` and ``config_text`` describe."""
-        config = restore_config(manifest, config_text, self._frame.defaults)
+        try:
+            config = restore_config(manifest, config_text, self._frame.defaults)
+        except ConfigurationRejected:
+            # Another version wrote it; what is wrong with the documents is what the administrator can mend.
+            raise StartFailed(report.problems) from None
         generation = build_generation(config, self._frame.host, self._disk.next_number)
         try:
             await self._adopt(generation)

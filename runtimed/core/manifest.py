@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from runtimed import __version__
 from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
@@ -87,7 +88,13 @@ def read_manifest(data: bytes, number: int) -> Manifest:
     body = data[:-_CHECKSUM_LENGTH]
     if data[-_CHECKSUM_LENGTH:] != _CHECKSUM % hashlib.sha256(body).hexdigest().encode():
         raise DamagedManifest(number, "its checksum does not fit its content")
-    found = json.loads(data)
+    try:
+        return _manifest(json.loads(data), number)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedManifest(number, f"it lacks what a manifest has: {error!r}") from error
+
+
+def _manifest(found: Any, number: int) -> Manifest:
     if found["layout"] != LAYOUT or found["generation"] != number:
         reason = f"layout {found['layout']!r} and generation {found['generation']!r} do not belong here"
         raise DamagedManifest(number, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from types import MappingProxyType
 
@@ -106,3 +107,11 @@ def test_a_large_generation_is_rendered_as_valid_json() -> None:
     generation: Generation = build_generation(config, HOST, 1)
     assert json.loads(generation.config_text)["runtimes"]["r7"] == {"path": "/x", "runtimeArgs": ["7"]}
     assert len(read_manifest(render_manifest(generation, {}, 0.0), 1).answers) == 1002
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"layout": 1, "generation": 42}', "1", "not json"])
+def test_a_manifest_by_another_hand_is_refused_even_with_a_right_checksum(body: str) -> None:
+    foreign = body.encode()
+    signed = foreign + b',\n"checksum": "sha256:%b"\n}\n' % hashlib.sha256(foreign).hexdigest().encode()
+    with pytest.raises(DamagedManifest):
+        read_manifest(signed, 42)

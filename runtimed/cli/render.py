@@ -1,0 +1,158 @@
+"""What the daemon answered, as lines for people. Documents in, lines out."""
+
+from __future__ import annotations
+
+from runtimed.cli.tables import printable, render_fields, render_table
+
+TYPE_CHECKING = False  # as in runtimed.client
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    Document = dict[str, Any]
+
+# How many names of one kind a report lists.
+_LISTED = 20
+_REASON_MAX = 72
+_LOOK_UP_FAILED = "error while looking up the specified runtime path: "
+
+
+def render_resolution(resolution: Document) -> list[str]:
+    """Return what a name resolves to."""
+    options = resolution["options"]
+    fields: list[tuple[str, object]] = [(key, resolution[key]) for key in ("runtime", "source", "shim")]
+    if options is None:
+        fields.append(("options", "none"))
+    else:
+        fields.append(("options", options["type_url"]))
+        fields += [(f"  {key}", _value(value)) for key, value in options["fields"].items()]
+    fields += [(key, resolution[key]) for key in ("generation", "digest")]
+    return render_fields(fields)
+
+
+def render_runtimes(table: Document) -> list[str]:
+    """Return the table of runtimes, a line for each."""
+    rows = [
+        (runtime["name"], "*" if runtime["default"] else "", _what_runs(runtime), _available(runtime), _origin(runtime))
+        for runtime in table["runtimes"]
+    ]
+    return render_table(("NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN"), rows)
+
+
+def render_status(status: Document, now_s: float) -> list[str]:
+    """Return how the daemon is, health first. ``now_s`` is the time in seconds since the epoch."""
+    health, watcher = status["health"], status["watcher"]
+    reasons = [(f"  {subject}", reason) for subject, reason in health["reasons"].items()]
+    default = printable(status["default_runtime"])
+    fields: list[tuple[str, object]] = [
+        ("health", health["status"]),
+        *reasons,
+        ("generation", f"{status['generation']}: {_count(status['runtimes'], 'runtime')}, default {default}"),
+        *_last_reload(status["last_reload"], now_s),
+        ("configuration", status["configuration"]),
+        *_several("sources", status["sources"] or ["none"]),
+        ("watcher", f"{watcher['mode']}{'' if watcher['alive'] else ', which has stopped'}"),
+        *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
+        *_several("sockets", status["hosts"]),
+        ("data root", status["data_root"]),
+        ("uptime", _duration(status["uptime_s"])),
+        ("version", f"{status['version']}, process {status['pid']}"),
+    ]
+    return render_fields(fields)
+
+
+def render_report(report: Document) -> list[str]:
+    """Return what a reload did, or would do; nothing about problems."""
+    generation = f"generation {report['generation']}"
+    took = f"in {report['duration_ms']:g} ms"
+    if report["dry_run"]:
+        does = {"applied": "would be applied", "unchanged": "would change nothing", "rejected": "would be rejected"}
+        lines = [f"dry run: {does.get(report['outcome'], report['outcome'])}; {generation} stays ({took})"]
+    else:
+        stays = " stays" if report["outcome"] == "rejected" else ""
+        lines = [f"{report['outcome']}: {generation}{stays} ({took})"]
+    for mark, key in (("+", "added"), ("~", "changed"), ("-", "removed")):
+        names = report[key]
+        lines += [f"  {mark} {name}" for name in names[:_LISTED]]
+        if len(names) > _LISTED:
+            lines.append(f"  {mark} and {len(names) - _LISTED} more {key}")
+    if default := report.get("default_runtime"):
+        lines.append(f"default runtime: {default['from']} -> {default['to']}")
+    lines += [f"{title}: {', '.join(report[key])}" for key, title in _NOTED if report.get(key)]
+    return [printable(line) for line in lines]
+
+
+_NOTED = (
+    ("restart_required", "takes a restart to take effect"),
+    ("ignored", "ignored, of no use to runtimed"),
+    ("overridden", "overridden by flags"),
+)
+
+
+def render_problem(problem: Document) -> str:
+    """Return one problem of a configuration as one line: ``file:line:column: /pointer: message``."""
+    place = ":".join(str(problem[key]) for key in ("file", "line", "column") if problem.get(key) is not None)
+    return printable(": ".join(part for part in (place, problem.get("pointer"), problem["message"]) if part))
+
+
+def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, object]]:
+    if report is None:
+        yield "last reload", "none"
+        return
+    when = f"{_local_time(report['time'])} ({_duration(max(0.0, now_s - report['time']))} ago)"
+    yield "last reload", f"{report['outcome']}, {when}, reason {report['reason']}"
+    for problem in report["problems"]:
+        yield "  problem", render_problem(problem)
+    for key, title in _NOTED[:1]:
+        if report[key]:
+            yield f"  {key.replace('_', ' ')}", f"{title}: {', '.join(report[key])}"
+
+
+def _several(name: str, values: Sequence[object]) -> Iterable[tuple[str, object]]:
+    return ((name if index == 0 else "", value) for index, value in enumerate(values))
+
+
+def _origin(runtime: Document) -> str:
+    origin = runtime["origin"]
+    if origin is None:
+        return str(runtime["source"])
+    return origin["file"] if origin["line"] is None else f"{origin['file']}:{origin['line']}"
+
+
+def _what_runs(runtime: Document) -> str:
+    return str((runtime["definition"] or {}).get("path") or runtime["shim"])
+
+
+def _available(runtime: Document) -> str:
+    """Return "yes", or "no" and the reason without what a table has no room for (--json has it)."""
+    if runtime["available"]:
+        return "yes"
+    reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{_what_runs(runtime)}: ")
+    short = reason.partition(" (")[0]
+    return "no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}...")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    import json  # noqa: PLC0415 - loaded by the client by now
+
+    return json.dumps(value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _local_time(epoch_s: float) -> str:
+    import time  # noqa: PLC0415 - the only function that needs it
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
+
+
+def _duration(seconds: float) -> str:
+    """Return a time span in its two largest units."""
+    whole = int(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"

@@ -1,0 +1,112 @@
+"""What runtimectl can do: a function for each verb, which asks, prints and returns the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from runtimed import __version__
+from runtimed.cli.render import render_problem, render_report, render_resolution, render_runtimes, render_status
+from runtimed.cli.tables import render_fields
+
+TYPE_CHECKING = False  # as in runtimed.client
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Iterable
+
+    from runtimed.client import Client
+
+    Verb = Callable[[Client, Namespace], int]
+
+OK = 0
+REFUSED = 1
+NO_DAEMON = 2
+
+
+def resolve(client: Client, args: Namespace) -> int:
+    """Show what a name resolves to."""
+    resolution = client.resolve(args.name)
+    _show(render_resolution, resolution, args)
+    return OK
+
+
+def list_runtimes(client: Client, args: Namespace) -> int:
+    """Show the table."""
+    _show(render_runtimes, client.runtimes(), args)
+    return OK
+
+
+def status(client: Client, args: Namespace) -> int:
+    """Show how the daemon is."""
+    found = client.status()
+    _show(lambda document: render_status(document, time.time()), found, args)
+    return OK if found["health"]["status"] == "ok" else REFUSED
+
+
+def reload(client: Client, args: Namespace) -> int:
+    """Reload, or plan it, and show the report."""
+    # A reload may wait for its turn, for a slow disk and for a network file system.
+    client.timeout_s = max(client.timeout_s, 60.0)
+    report = client.reload(dry_run=args.dry_run)
+    if args.json or report["outcome"] != "rejected":
+        _show(render_report, report, args)
+        return REFUSED if report["outcome"] == "rejected" else OK
+    for line in map(render_problem, report["problems"]):
+        complain(line)
+    complain("runtimectl: " + render_report(report)[0])
+    complain("hint: correct it and reload again; until then everybody gets the answers they got before")
+    return REFUSED
+
+
+def check(_client: Client, args: Namespace) -> int:
+    """Become the daemon's own offline check, so that both always agree."""
+    # -P: what lies in the current directory is not to be imported, least of all by root.
+    command = [sys.executable, "-P", "-m", "runtimed", "--validate"]
+    if args.json:
+        command += ["--log-format", "json"]
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        os.execv(sys.executable, [*command, "--", *args.files])  # noqa: S606 - no shell is the point
+    except (OSError, ValueError) as exc:
+        complain(f"runtimectl: {sys.executable} cannot be executed: {exc}")
+        return REFUSED
+
+
+def version(client: Client, args: Namespace) -> int:
+    """Show the versions at both ends."""
+    if not args.json:
+        say([f"runtimectl  {__version__}"])
+    daemon = client.status()
+    if args.json:
+        say_json({"runtimectl": __version__, "runtimed": daemon["version"], "pid": daemon["pid"]})
+    else:
+        say(render_fields([("runtimed  ", f"{daemon['version']}, process {daemon['pid']} on {client.socket}")]))
+    return OK
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print ``lines`` in one go; nobody hears it where there is no stdout."""
+    if sys.stdout is not None:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def say_json(document: dict[str, object]) -> None:
+    """Print ``document`` as it is, on one line."""
+    import json  # noqa: PLC0415 - the client has loaded it by now
+
+    say([json.dumps(document, separators=(",", ":"))])
+
+
+def complain(line: str) -> None:
+    """Print ``line`` on stderr, where there is one."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
+
+
+def _show(render: Callable[[dict[str, object]], Iterable[str]], document: dict[str, object], args: Namespace) -> None:
+    if args.json:
+        say_json(document)
+    else:
+        say(render(document))

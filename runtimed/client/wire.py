@@ -1,0 +1,92 @@
+"""What is sent, and the reading of what comes back: HTTP/1.1 as far as this client needs it. No I/O."""
+
+from __future__ import annotations
+
+from runtimed.client.errors import BadAnswer
+
+TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
+_HEAD_MAX_BYTES = 64 * 1024
+_BODY_MAX_BYTES = 64 * 1024 * 1024
+# RFC 3986's unreserved characters: what stands for itself in a target.
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+class AnswerReader:
+    """Takes the bytes of one answer as they come. ``socket`` is for its complaints."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._bytes = bytearray()
+        # Status and length of the body, once the head is there.
+        self._head: tuple[int, int] | None = None
+
+    def feed(self, data: bytes) -> tuple[int, bytes] | None:
+        """Return status and body once they are whole, None before.
+
+        Raises: BadAnswer.
+        """
+        self._bytes += data
+        if self._head is None:
+            if not self._bytes.startswith(b"HTTP/1."[: len(self._bytes)]):
+                raise BadAnswer(self._socket, "it is not HTTP/1")
+            end = self._bytes.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
+            if end < 0:
+                if len(self._bytes) >= _HEAD_MAX_BYTES:
+                    raise BadAnswer(self._socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
+                return None
+            self._head = self._parse_head(self._bytes[:end].decode("latin-1"))
+            del self._bytes[: end + 4]
+        status, length = self._head
+        return (status, bytes(self._bytes[:length])) if len(self._bytes) >= length else None
+
+    def _parse_head(self, head: str) -> tuple[int, int]:
+        first, *lines = head.split("\r\n")
+        status = first.split(" ", 2)[1:2]
+        # Daemons say how long their answers are, so an answer that ends early is never taken for a whole one.
+        lengths = {v.strip() for n, _, v in (line.partition(":") for line in lines) if n.lower() == "content-length"}
+        if not status or not _is_number(status[0]):
+            raise BadAnswer(self._socket, "it has no status")
+        if len(lengths) != 1 or not _is_number(length := lengths.pop()):
+            raise BadAnswer(self._socket, "it does not say how long it is")
+        if int(length) > _BODY_MAX_BYTES:
+            raise BadAnswer(self._socket, f"it is larger than {_BODY_MAX_BYTES // 2**20} MiB")
+        return int(status[0]), int(length)
+
+
+def _is_number(text: str) -> bool:
+    # At most 18 digits: int() of very many takes long.
+    return text.isascii() and text.isdigit() and len(text) <= 18  # noqa: PLR2004
+
+
+def render_request(method: str, target: str) -> bytes:
+    """Return the bytes of a request that is the only one of its connection."""
+    length = "" if method == "GET" else "Content-Length: 0\r\n"
+    return f"{method} {target} HTTP/1.1\r\nHost: runtimed\r\n{length}Connection: close\r\n\r\n".encode()
+
+
+def quote(text: str) -> str:
+    """Return ``text`` percent-encoded, every byte that could mean something in a target."""
+    # Surrogates (what argv holds for bytes that are no UTF-8) are for the server to refuse.
+    encoded = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in encoded)
+
+
+def read_document(body: bytes, socket: str) -> Document:
+    """Return the JSON object that ``body`` is.
+
+    Raises: BadAnswer.
+    """
+    import json  # noqa: PLC0415 - a client that is made need not have been answered yet
+
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise BadAnswer(socket, "its body is not JSON") from exc
+    if not isinstance(document, dict):
+        raise BadAnswer(socket, "its body is not a JSON object")
+    return document

@@ -1,0 +1,37 @@
+"""A real daemon for the client and runtimectl to talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import RunningDaemon, new_daemon
+
+# /bin/sh is everywhere; "gone" has arguments, so its binary is looked for before it is given to anybody.
+TABLE = {
+    "default-runtime": "plain",
+    "runtimes": {
+        "plain": {"path": "/bin/sh"},
+        "wrapped": {"path": "/bin/sh", "runtimeArgs": ["-e", "two words"]},
+        "gone": {"path": "/nowhere/gone", "runtimeArgs": ["--x"]},
+        "a/b?c=d&e%41+\N{LATIN SMALL LETTER E WITH ACUTE}": {"path": "/bin/sh"},
+        "red\x1b[31m\nline": {"path": "/bin/sh"},
+        "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/etc/kata.toml"}},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[RunningDaemon]:
+    """Yield a daemon with TABLE, for tests that only ask."""
+    with new_daemon() as made:
+        made.write(TABLE)
+        yield made.start()
+
+
+@pytest.fixture
+def own_daemon() -> Iterator[RunningDaemon]:
+    """Yield a daemon with one runtime, for a test that changes things."""
+    with new_daemon() as made:
+        made.write({"runtimes": {"plain": {"path": "/bin/sh"}}})
+        yield made.start()

@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import PATIENCE_S, RunningDaemon, short_directory
+
+from runtimed import __version__
+from runtimed.cli import ctl, verbs
+from runtimed.cli.render import render_report, render_status
+from runtimed.cli.tables import printable, render_table
+from runtimed.client import Client
+
+VERBS = ("resolve", "list", "status", "reload", "check", "version")
+COMMAND = (sys.executable, "-m", "runtimed.cli.ctl")
+
+Run = subprocess.CompletedProcess[str]
+
+
+def runtimectl(*args: str, on: RunningDaemon | str | None = None, **more: Any) -> Run:
+    """Run runtimectl as a process of its own; ``on`` is the socket that the environment names."""
+    path = str(on.socket) if isinstance(on, RunningDaemon) else on or "/nowhere/s"
+    environ = {**os.environ, "RUNTIMED_SOCKET": path, **more.pop("environ", {})}
+    return subprocess.run(
+        [*COMMAND, *args], check=False, capture_output=True, text=True, env=environ, timeout=PATIENCE_S, **more
+    )
+
+
+def columns(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+# What people see
+
+
+def test_resolve_shows_a_line_for_each_part_of_the_answer(daemon: RunningDaemon) -> None:
+    run = runtimectl("resolve", "kata", on=daemon)
+    assert (run.returncode, run.stderr) == (0, "")
+    found = daemon.resolve("kata")
+    assert [columns(line) for line in run.stdout.splitlines()] == [
+        ["runtime", "kata"],
+        ["source", "configured"],
+        ["shim", "io.containerd.kata.v2"],
+        ["options", found["options"]["type_url"]],
+        *([key, str(value)] for key, value in found["options"]["fields"].items()),
+        ["generation", str(found["generation"])],
+        ["digest", found["digest"]],
+    ]
+
+
+def test_resolve_without_a_name_shows_the_default(daemon: RunningDaemon) -> None:
+    run = runtimectl("resolve", on=daemon)
+    assert columns(run.stdout.splitlines()[0]) == ["runtime", "plain"]
+    assert "systemd_cgroup  " in run.stdout
+    assert "False" not in run.stdout
+
+
+def test_list_shows_what_each_name_runs_whether_it_can_and_where_it_stands(daemon: RunningDaemon) -> None:
+    run = runtimectl("list", on=daemon)
+    assert (run.returncode, run.stderr) == (0, "")
+    header, *rows = run.stdout.splitlines()
+    assert columns(header) == ["NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN"]
+    table = {cells[0]: cells[1:] for cells in map(columns, rows)}
+    lines = {name: f"{daemon.config}:{described['origin']['line']}" for name, described in by_name(daemon).items()}
+    assert table["plain"] == ["*", "/bin/sh", "yes", lines["plain"]]
+    assert table["wrapped"] == ["/bin/sh", "yes", lines["wrapped"]]
+    assert table["gone"] == ["/nowhere/gone", "no: no such file", lines["gone"]]
+    assert table["kata"][0] == "io.containerd.kata.v2"
+    assert table["io.containerd.runc.v2"][-1] == "stock"
+    # Aligned: every origin begins in one column.
+    starts = {row.index(cells[-1]) for row, cells in zip(rows, map(columns, rows), strict=True)}
+    assert len(starts) == 1
+
+
+def by_name(daemon: RunningDaemon) -> dict[str, Any]:
+    return {each["name"]: each for each in daemon.get("/v1/runtimes")[1]["runtimes"] if each["origin"] is not None}
+
+
+def test_nothing_that_a_terminal_would_obey_is_printed(daemon: RunningDaemon) -> None:
+    for args in (("list",), ("resolve", "red\x1b[31m\nline"), ("resolve", "re\x1b[31m"), ("status",)):
+        run = runtimectl(*args, on=daemon)
+        assert "\x1b" not in run.stdout + run.stderr
+    assert r"red\x1b[31m\nline" in runtimectl("list", on=daemon).stdout
+
+
+def test_status_of_a_daemon_that_is_well(daemon: RunningDaemon) -> None:
+    run = runtimectl("status", on=daemon)
+    assert (run.returncode, run.stderr) == (0, "")
+    fields = {cells[0]: cells[1:] for cells in map(columns, run.stdout.splitlines())}
+    assert next(iter(fields)) == "health"
+    assert fields["health"] == ["ok"]
+    assert fields["generation"] == [f"1: {daemon.status()['runtimes']} runtimes, default plain"]
+    assert fields["last reload"][0].startswith("applied, ")
+    assert fields["last reload"][0].endswith(" ago), reason start")
+    assert fields["sources"] == [str(daemon.config)]
+    assert fields["sockets"] == [f"unix://{daemon.socket}"]
+    assert fields["version"] == [f"{__version__}, process {daemon.status()['pid']}"]
+
+
+def test_a_rejected_edit_is_seen_in_reload_and_in_status_while_answers_go_on(own_daemon: RunningDaemon) -> None:
+    before = runtimectl("resolve", "plain", on=own_daemon).stdout
+    own_daemon.write('{"runtimes": {\n  "plain": {"pth": "/bin/sh"},\n  "b": 1}}')
+    for flags in ((), ("--dry-run",)):
+        run = runtimectl("reload", *flags, on=own_daemon)
+        assert (run.returncode, run.stdout) == (1, "")
+        first, second, *rest = run.stderr.splitlines()
+        assert first.startswith(f"{own_daemon.config}:2:")
+        assert ": /runtimes/plain" in first
+        assert second.startswith(f"{own_daemon.config}:3:")
+        assert len(rest) == 2
+        assert "rejected" in rest[0]
+        assert "generation 1 stays" in rest[0]
+        assert rest[1].startswith("hint: ")
+    run = runtimectl("status", on=own_daemon)
+    assert run.returncode == 1
+    lines = run.stdout.splitlines()
+    assert columns(lines[0]) == ["health", "degraded"]
+    assert columns(lines[1])[0] == "configuration"
+    assert sum(columns(line)[0] == "problem" for line in lines) == 2
+    assert runtimectl("resolve", "plain", on=own_daemon).stdout == before
+
+
+def test_after_a_reload_the_edit_is_live(own_daemon: RunningDaemon) -> None:
+    assert runtimectl("reload", on=own_daemon).stdout.startswith("unchanged: generation 1 (in ")
+    own_daemon.write({"runtimes": {"comes": {"path": "/bin/sh"}}, "live-restore": True})
+    run = runtimectl("reload", on=own_daemon)
+    # The watcher may have been faster.
+    assert run.stdout.split(" (in ")[0] in ("applied: generation 2", "unchanged: generation 2")
+    assert "ignored, of no use to runtimed: live-restore\n" in run.stdout
+    assert (run.returncode, run.stderr) == (0, "")
+    assert runtimectl("resolve", "comes", on=own_daemon).returncode == 0
+    assert runtimectl("resolve", "plain", on=own_daemon).returncode == 1
+
+
+REPORT = {
+    "outcome": "applied",
+    "generation": 2,
+    "reason": "api",
+    "added": ["comes"],
+    "changed": ["a\nb"],
+    "removed": ["goes"],
+    "default_runtime": {"from": "runc", "to": "comes"},
+    "problems": [],
+    "restart_required": ["data-root", "hosts"],
+    "ignored": [],
+    "overridden": ["debug"],
+    "duration_ms": 1.0,
+    "time": 0.0,
+    "dry_run": False,
+}
+
+
+def test_a_report_says_what_was_added_changed_and_removed_and_what_to_do() -> None:
+    assert render_report(REPORT) == [
+        "applied: generation 2 (in 1 ms)",
+        "  + comes",
+        r"  ~ a\nb",
+        "  - goes",
+        "default runtime: runc -> comes",
+        "takes a restart to take effect: data-root, hosts",
+        "overridden by flags: debug",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [("applied", "would be applied"), ("unchanged", "would change nothing"), ("rejected", "would be rejected")],
+)
+def test_the_report_of_a_dry_run_says_that_nothing_was_done(outcome: str, text: str) -> None:
+    first = render_report({**REPORT, "outcome": outcome, "dry_run": True})[0]
+    assert first == f"dry run: {text}; generation 2 stays (in 1 ms)"
+
+
+def test_a_report_lists_a_bounded_number_of_names() -> None:
+    lines = render_report({**REPORT, "added": [f"r{n}" for n in range(1000)]})
+    assert lines[20:22] == ["  + r19", "  + and 980 more added"]
+    assert len(lines) < 30
+
+
+@pytest.mark.parametrize(
+    ("uptime_s", "text"),
+    [
+        (0.4, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h"),
+        (90061, "1 d 1 h"),
+        (86401, "1 d"),
+    ],
+)
+def test_a_time_span_is_told_in_its_two_largest_units(daemon: RunningDaemon, uptime_s: float, text: str) -> None:
+    lines = render_status({**daemon.status(), "uptime_s": uptime_s}, time.time())
+    assert [columns(line)[1] for line in lines if line.startswith("uptime")] == [text]
+
+
+def test_status_tells_all_that_is_wrong_on_a_line_each(daemon: RunningDaemon) -> None:
+    status = {
+        **daemon.status(),
+        "health": {"status": "degraded", "reasons": {"store": "disk\nfull", "watcher": "dead"}},
+        "watcher": {"mode": "inotify", "alive": False, "faults": {"/etc/run\ntimed": "no inotify instances left"}},
+        "last_reload": None,
+        "sources": [],
+    }
+    lines = [columns(line) for line in render_status(status, time.time())]
+    assert lines[1:3] == [["store", r"disk\nfull"], ["watcher", "dead"]]
+    assert ["last reload", "none"] in lines
+    assert ["sources", "none"] in lines
+    assert ["watcher", "inotify, which has stopped"] in lines
+    assert [r"/etc/run\ntimed", "no inotify instances left"] in lines
+
+
+def test_columns_are_aligned_for_wide_and_combining_characters() -> None:
+    wide, combined = "\u5bb9\u5668", "e\u0301"
+    assert render_table(("A", "B"), [(wide, 1), (combined, 2), ("abcd", 3)]) == [
+        "A     B",
+        f"{wide}  1",
+        f"{combined}     2",
+        "abcd  3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain \N{LATIN SMALL LETTER E WITH ACUTE}", "plain \N{LATIN SMALL LETTER E WITH ACUTE}"),
+        ("a\tb\n", r"a\tb\n"),
+        ("\x9b31m", r"\x9b31m"),  # CSI as one character
+        ("\u202egnp", r"\u202egnp"),  # turns the direction of writing
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+# What programs see
+
+
+@pytest.mark.parametrize("args", [("resolve", "wrapped"), ("list",), ("status",), ("reload", "--dry-run")])
+@pytest.mark.parametrize("before", [True, False])
+def test_json_is_what_the_daemon_said_on_one_line(daemon: RunningDaemon, args: Sequence[str], *, before: bool) -> None:
+    flags = ("--socket", str(daemon.socket), "--json")
+    run = runtimectl(*flags, *args) if before else runtimectl(*args, *flags)
+    assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
+    asked: dict[str, Callable[[], dict[str, Any]]] = {
+        "resolve": lambda: daemon.resolve("wrapped"),
+        "list": lambda: daemon.get("/v1/runtimes")[1],
+        "status": daemon.status,
+        "reload": lambda: daemon.reload("?dry_run=true"),
+    }
+    changing = {"uptime_s", "duration_ms", "time"}
+    ours, theirs = json.loads(run.stdout), asked[args[0]]()
+    assert list(ours) == list(theirs)
+    assert {k: v for k, v in ours.items() if k not in changing} == {
+        k: v for k, v in theirs.items() if k not in changing
+    }
+
+
+def test_json_of_a_rejected_reload_and_of_an_unknown_name_is_on_stdout_too(own_daemon: RunningDaemon) -> None:
+    own_daemon.write('{"runtimes": 1}')
+    run = runtimectl("reload", "--json", on=own_daemon)
+    assert (run.returncode, run.stderr, json.loads(run.stdout)["outcome"]) == (1, "", "rejected")
+    run = runtimectl("resolve", "--json", "nope", on=own_daemon)
+    assert (run.returncode, json.loads(run.stdout)["code"]) == (1, "unknown-runtime")
+    run = runtimectl("status", "--json", on=own_daemon)
+    assert (run.returncode, json.loads(run.stdout)["health"]["status"]) == (1, "degraded")
+
+
+def test_version_tells_both_ends(daemon: RunningDaemon) -> None:
+    run = runtimectl("version", on=daemon)
+    assert run.stdout.splitlines()[0] == f"runtimectl  {__version__}"
+    assert run.stdout.splitlines()[1].startswith(f"runtimed    {__version__}, process ")
+    found = json.loads(runtimectl("version", "--json", on=daemon).stdout)
+    assert found == {"runtimectl": __version__, "runtimed": __version__, "pid": daemon.status()["pid"]}
+    run = runtimectl("version")
+    assert (run.returncode, run.stdout) == (2, f"runtimectl  {__version__}\n")
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("wraped", "did you mean wrapped?", "runtimectl list"),
+        ("io.x y.v2", "must be a shim name", "runtimectl list"),
+        ("gone", "/nowhere/gone", "runtimectl list"),
+        ("\udcff", "not UTF-8", "runtimectl status"),
+        ("two\nlines", r"two\nlines", "runtimectl list"),
+    ],
+)
+def test_a_no_of_the_daemon_is_one_line_and_a_hint(daemon: RunningDaemon, name: str, text: str, hint: str) -> None:
+    run = runtimectl("resolve", name, on=daemon)
+    assert (run.returncode, run.stdout) == (1, "")
+    error, second = run.stderr.splitlines()
+    assert error.startswith("runtimectl: ")
+    assert text in error
+    assert second.startswith("hint: ")
+    assert hint in second
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "check"])
+def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb: str) -> None:
+    run = runtimectl(verb)
+    assert run.returncode == 2
+    error, hint = run.stderr.splitlines()
+    assert error == "runtimectl: no answer from a daemon on /nowhere/s: there is no such socket"
+    assert hint.startswith("hint: start it: systemctl start runtimed")
+
+
+@pytest.mark.parametrize(
+    "args", [(), ("nonsense",), ("resolve", "a", "b"), ("list", "--dry-run"), ("--sock", "x", "list")]
+)
+def test_a_usage_error_is_status_2_and_says_so(args: Sequence[str]) -> None:
+    run = runtimectl(*args)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "usage: runtimectl" in run.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_every_verb_has_an_example_and_the_exit_status(verb: str) -> None:
+    run = runtimectl(verb, "--help")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"example:\n  runtimectl {verb}" in run.stdout
+    assert "exit status:" in run.stdout
+    assert f"\n    {verb} " in runtimectl("--help").stdout
+
+
+# Terminals, pipes, locales
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(daemon: RunningDaemon) -> None:
+    for unbuffered in ("", "1"):
+        for args in (["list"], ["--help"]):
+            reading, writing = os.pipe()
+            os.close(reading)
+            environ = {**os.environ, "RUNTIMED_SOCKET": str(daemon.socket), "PYTHONUNBUFFERED": unbuffered}
+            run = subprocess.run(
+                [*COMMAND, *args], check=False, stdout=writing, stderr=subprocess.PIPE, env=environ, timeout=PATIENCE_S
+            )
+            os.close(writing)
+            assert run.stderr == b""
+            assert run.returncode in (0, 141)
+
+
+def test_closed_output_is_no_error(daemon: RunningDaemon) -> None:
+    command = f"{' '.join(COMMAND)} --socket {daemon.socket}"
+    for verb, status in (("resolve plain", 0), ("resolve nope", 1), ("--help", 0)):
+        for closed in (">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+            run = subprocess.run(
+                ["sh", "-c", f"{command} {verb} {closed}"], check=False, capture_output=True, text=True
+            )
+            assert run.returncode == status, (verb, closed, run.stderr)
+            assert "Traceback" not in run.stderr
+
+
+def test_an_answer_that_cannot_be_written_is_an_error(daemon: RunningDaemon) -> None:
+    command = f"{' '.join(COMMAND)} --socket {daemon.socket} resolve > /dev/full"
+    run = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (1, "runtimectl: the answer cannot be written: No space left on device\n")
+
+
+def test_a_locale_without_the_characters_still_gets_the_answer(daemon: RunningDaemon) -> None:
+    environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = runtimectl("list", on=daemon, environ=environ)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "a/b?c=d&e%41+" in run.stdout
+
+
+def test_an_interrupt_ends_it_quietly() -> None:
+    with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(place / "s"))
+        listener.listen()
+        listener.settimeout(PATIENCE_S)
+        command = [*COMMAND, "--socket", str(place / "s"), "status"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(10)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+# check
+
+
+def test_check_needs_no_daemon_and_says_what_the_daemon_would_say(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text('{"runtimes": {"a": {"path": "/bin/sh"}}}')
+    bad.write_text('{"runtimes": {"a": {"pth": "/bin/sh"}}}')
+    run = runtimectl("check", str(good))
+    assert (run.returncode, run.stdout) == (0, "configuration OK\n")
+    run = runtimectl("check", str(bad))
+    assert run.returncode == 1
+    assert run.stdout.startswith(f"{bad}:1:")
+    run = runtimectl("check", "--json", str(bad))
+    assert (run.returncode, json.loads(run.stdout)["outcome"]) == (1, "rejected")
+    run = runtimectl("check", "--json", str(good), str(bad))
+    assert {problem["file"] for problem in json.loads(run.stdout)["problems"]} == {str(bad)}
+
+
+def test_check_takes_a_file_whose_name_looks_like_a_flag(tmp_path: Path) -> None:
+    (tmp_path / "--help").write_text("{}")
+    run = runtimectl("check", "--", "--help", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (0, "configuration OK\n")
+
+
+def test_check_runs_nothing_that_lies_in_the_current_directory(tmp_path: Path) -> None:
+    package = tmp_path / "runtimed"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text("print('mine now')")
+    (tmp_path / "x.json").write_text("{}")
+    program = "import sys; sys.path.remove(''); from runtimed.cli.ctl import main; sys.exit(main(['check', 'x.json']))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert run.stdout == "configuration OK\n"
+
+
+# In this process: what the console script calls
+
+
+def test_main_returns_the_exit_status(daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ctl.main(["--socket", str(daemon.socket), "resolve", "plain"]) == 0
+    assert capsys.readouterr().out.startswith("runtime ")
+    assert ctl.main(["--socket", str(daemon.socket), "resolve", "plian"]) == 1
+    assert ctl.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"runtimectl {__version__}\n"
+
+
+def test_a_reload_is_given_more_time_than_a_question() -> None:
+    class Asked(Client):
+        def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
+            assert not dry_run
+            return REPORT
+
+    client = Asked("/nowhere/s")
+    assert verbs.reload(client, Namespace(json=False, dry_run=False)) == 0
+    assert client.timeout_s >= 60

@@ -1,0 +1,225 @@
+"""A real daemon in a process of its own, for tests that ask it questions and do things to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+# Far beyond what anything here takes: a bound on a failing test, not a measure of speed.
+PATIENCE_S = 30.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Return the first true value of ``condition``, or fail saying ``what`` was waited for."""
+    deadline = time.monotonic() + patience_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience_s} s in vain: {what}")
+        time.sleep(0.01)
+    return value
+
+
+def put(path: Path, content: object) -> None:
+    """Put text, bytes or a value as JSON at ``path`` by rename, as editors do; make its directory."""
+    path.parent.mkdir(exist_ok=True)
+    data = content if isinstance(content, (str, bytes)) else json.dumps(content, indent=1)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    temporary.rename(path)
+
+
+def listing(root: Path) -> dict[str, tuple[object, ...]]:
+    """Return all there is to know about everything below ``root``: what was written to differs."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in (root, *sorted(root.rglob("*"))):
+        status = path.lstat()
+        content: object = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        fixed = status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size
+        found[str(path.relative_to(root))] = (*fixed, status.st_mtime_ns, status.st_ctime_ns, content)
+    return found
+
+
+def ordinary_user() -> list[str]:
+    """Return what stands before a command so that it does not run as root: nothing where nobody is root anyway."""
+    if os.geteuid() != 0:
+        return []
+    # The capability lets the interpreter be where only root may look; it gives no right to write.
+    reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reading]
+
+
+class UnixConnection(HTTPConnection):
+    """http.client on a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float = PATIENCE_S) -> None:
+        super().__init__("runtimed", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class RunningDaemon:
+    """A daemon below ``root``: configuration, data root, exec root and socket are all in there.
+
+    The directory's path is short, because a Unix socket's path must be.
+    """
+
+    def __init__(self, root: Path, command: Sequence[str] = (), environ: dict[str, str] | None = None) -> None:
+        self.root = root
+        self.config = root / "daemon.json"
+        self.dropins = root / "daemon.json.d"
+        self.data = root / "data"
+        self.socket = root / "run" / "s.sock"
+        self.log_file = root / "log"
+        # In front of the interpreter: setpriv, say.
+        self.command = list(command)
+        self.environ = {**os.environ, **(environ or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, document: object) -> None:
+        """Replace the main configuration file by rename, as editors do."""
+        put(self.config, document)
+
+    def arguments(self) -> list[str]:
+        return [
+            *("--config", str(self.config), "--data-root", str(self.data), "--exec-root", str(self.root / "run")),
+            *("-H", f"unix://{self.socket}"),
+        ]
+
+    def launch(self, *more: str) -> subprocess.Popen[bytes]:
+        """Start the process without waiting for it."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command, sys.executable, "-m", "runtimed", *self.arguments(), *more],
+                stderr=log,
+                stdout=log,
+                env=self.environ,
+                cwd=self.root,
+            )
+        return self.process
+
+    def start(self, *more: str) -> RunningDaemon:
+        """Start the process and wait until it answers."""
+        process = self.launch(*more)
+        wait_until(lambda: self.answers() or process.poll() is not None, "a start")
+        if process.poll() is not None:
+            raise AssertionError(f"the daemon ended with {process.returncode}: {self.log_file.read_text()}")
+        return self
+
+    def answers(self) -> bool:
+        """Return whether it is ready."""
+        try:
+            return self.get("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[RunningDaemon]:
+        """Start, and kill at the end what is still running then."""
+        try:
+            yield self.start()
+        finally:
+            self.kill()
+
+    def has_ended(self) -> bool:
+        """Return whether the process is gone."""
+        return self.process is None or self.process.poll() is not None
+
+    def kill(self) -> None:
+        """Kill what was started, if it is still running."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, return the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+    def ask(self, method: str, path: str) -> tuple[int, Any]:
+        """Return status and decoded body of one request on a connection of its own."""
+        connection = UnixConnection(str(self.socket))
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        return self.ask("GET", path)
+
+    def resolve(self, runtime: str = "") -> dict[str, Any]:
+        status, body = self.get(f"/v1/resolve?runtime={runtime}")
+        assert status == 200, body
+        return dict(body)
+
+    def reload(self, query: str = "") -> dict[str, Any]:
+        return dict(self.ask("POST", f"/v1/reload{query}")[1])
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.get("/v1/status")[1])
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the events logged so far; lines that are no events (a traceback, say) as ``raw``."""
+        events = []
+        for line in self.log_file.read_text().splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                events.append({"event": None, "raw": line})
+        return events
+
+    def start_in_vain(self, *more: str) -> str:
+        """Start the process, see it end with status 1 on its own, and return what it logged."""
+        before = self.log_file.stat().st_size if self.log_file.exists() else 0
+        status = self.launch(*more).wait(PATIENCE_S)
+        text = self.log_file.read_text()[before:]
+        assert status == 1, (status, text)
+        assert "Traceback" not in text, text
+        return text
+
+    def reloads(self, outcome: str) -> list[dict[str, Any]]:
+        return [event for event in self.log() if event["event"] == f"reload.{outcome}"]
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """Yield a new directory with a short path."""
+    with tempfile.TemporaryDirectory(prefix="rtd", dir="/tmp") as path:
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def new_daemon(command: Sequence[str] = (), environ: dict[str, str] | None = None) -> Iterator[RunningDaemon]:
+    """Yield a daemon that is not started yet; whatever is still running of it at the end is killed."""
+    with short_directory() as root:
+        daemon = RunningDaemon(root, command, environ)
+        try:
+            yield daemon
+        except BaseException:
+            if daemon.log_file.exists():
+                sys.stdout.write(f"the daemon's log:\n{daemon.log_file.read_text()}")
+            raise
+        finally:
+            daemon.kill()
