@@ -5,6 +5,7 @@
 import signal
 
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 import sys  # noqa: E402 - see above
 

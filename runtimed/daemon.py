@@ -60,7 +60,9 @@ def run(argv: Sequence[str]) -> int:
 
         return validate(arguments)
     configure_log("info", arguments.flags.log_format or "auto")
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # Not faulthandler.register(): that walks the stacks in the midst of whatever was interrupted, also of threads that
+    # are running, and was seen to crash on it. A handler of Python's runs between two instructions, with the lock held.
+    signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         return asyncio.run(_run(arguments))
@@ -102,7 +104,7 @@ class Daemon:
             RuntimedError: it could not start.
         """
         async with AsyncExitStack() as stack:
-            self._handle_signals()
+            self._handle_signals(stack)
             for lane in (self._looking, self._working, self._reading):
                 stack.callback(lane.close)
             stack.callback(self._watcher.stop)
@@ -123,12 +125,13 @@ class Daemon:
             log.info("stopping")
         return self._status
 
-    def _handle_signals(self) -> None:
-        # First of all, so that a SIGHUP that comes after the files were read still leads to a reload.
+    def _handle_signals(self, stack: AsyncExitStack) -> None:
+        # First of all, so that a SIGHUP that comes after the files were read still leads to a reload. Not by the
+        # loop's own add_signal_handler: closing the loop would make signals deadly again while we tidy up.
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        for number, event in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._hangup)):
+            signal.signal(number, lambda *_, event=event: loop.call_soon_threadsafe(event.set))
+            stack.callback(signal.signal, number, signal.SIG_IGN)
 
     async def _read(self) -> Documents:
         """Return the documents at one instant, and have the watcher look where they were found."""
