@@ -8,17 +8,13 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
 
 from runtimed import __version__
-from runtimed.api.connections import Connections
-from runtimed.api.messages import Request
-from runtimed.api.routes import Routes
-from runtimed.api.server import Server, serve
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, parse_host
 from runtimed.arguments import Arguments, parse_arguments
 from runtimed.boot import find_data_root, find_settings, main_required, read_snapshot
@@ -33,16 +29,14 @@ from runtimed.host.pidfile import write_pidfile
 from runtimed.host.store import Recovered, Store
 from runtimed.host.trust import Trust, secure_directory, walk
 from runtimed.host.watch import Watcher
-from runtimed.log import configure_log
+from runtimed.log import configure_log, log_report
 from runtimed.reloader import Frame, Reloader
-from runtimed.service import Service
+from runtimed.serving import Serving
 
 log = structlog.get_logger()
 
 # How long the configuration may take to be read before the reload is rejected: a dead NFS server.
 READ_TIMEOUT_S = 5.0
-# How long clients have to finish what was begun when the daemon stops.
-DRAIN_S = 5.0
 # A busy thread keeps the event loop waiting this long at a time; Python's own 5 ms are long for a client.
 SWITCH_INTERVAL_S = 0.0005
 SOCKET_MODE = 0o660
@@ -87,12 +81,11 @@ class Daemon:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
         self._hints = asyncio.Event()
-        # Reading may hang, and so may looking around for a client: neither may keep anything else waiting.
+        # Reading may hang, and must not keep anything else waiting.
         self._reading = Lane("reading")
         self._working = Lane("working")
-        self._looking = Lane("looking")
         self._watcher = Watcher(asyncio.get_running_loop(), self._hints.set)
-        self._connections: Connections | None = None
+        self._serving: Serving | None = None
         self._status = 0
         # The one part of the log that holds from boot on.
         self._log_format = "auto"
@@ -105,19 +98,20 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             self._handle_signals(stack)
-            for lane in (self._looking, self._working, self._reading):
-                stack.callback(lane.close)
+            stack.callback(self._reading.close)
+            stack.callback(self._working.close)
             stack.callback(self._watcher.stop)
             self._watcher.start()
             documents = await self._read()
             store, recovered = await self._open_store(documents, stack)
             settings = self._settings(documents, recovered)
             self._log_format = settings.log_format
-            _configure_log(settings, self._log_format)
+            configure_log(_level(settings), self._log_format)
             sockets = self._bind(settings, stack)
             reloader = await self._first_generation(store, recovered, settings, stack)
-            self._serve(sockets, reloader, settings, stack)
-            self._follow(reloader, stack)
+            self._serving = Serving(reloader, store, self._watcher, settings, self._environ, self._working.run, stack)
+            self._serving.serve(sockets, stack)
+            self._follow(reloader, self._serving, stack)
             if settings.pidfile:
                 stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
             log.info("ready", generation=reloader.current.number, hosts=list(settings.hosts), version=__version__)
@@ -186,29 +180,8 @@ class Daemon:
         await reloader.start(recovered.last, recovered.config_text, published=recovered.published)
         return reloader
 
-    def _serve(self, sockets: list[BoundSocket], reloader: Reloader, settings: Settings, stack: AsyncExitStack) -> None:
-        servers: list[Server] = []
-
-        def exhausted() -> str | None:
-            return next((server.exhausted for server in servers if server.exhausted), None)
-
-        search = self._environ.get("PATH", "")
-        service = Service(reloader, self._watcher, self._looking, settings, search, exhausted)
-        connections = Connections(Routes(service), on_error=_log_request_error)
-        connections.admission = reloader.current.config.own.limits
-        self._connections = connections
-
-        async def drain() -> None:
-            if cut_off := await connections.drain(DRAIN_S):
-                log.warning("stop.connections_cut_off", connections=cut_off)
-
-        stack.push_async_callback(drain)
-        for bound in sockets:
-            servers.append(serve(bound.sock, connections, on_exhausted=_log_exhausted))
-            stack.callback(servers[-1].close)
-
-    def _follow(self, reloader: Reloader, stack: AsyncExitStack) -> None:
-        """Let file changes and SIGHUP reload from now on."""
+    def _follow(self, reloader: Reloader, serving: Serving, stack: AsyncExitStack) -> None:
+        """Let file changes and SIGHUP reload from now on, and time collect wrappers."""
 
         async def follow_hangups() -> None:
             while True:
@@ -216,10 +189,14 @@ class Daemon:
                 self._hangup.clear()
                 await reloader.reload("signal")
 
-        for name, trigger in (("hangups", follow_hangups()), ("hints", reloader.follow(self._hints))):
-            task = asyncio.create_task(trigger, name=name)
-            task.add_done_callback(self._trigger_ended)
-            stack.push_async_callback(_cancel, task)
+        self._run_trigger("hangups", follow_hangups(), stack)
+        self._run_trigger("hints", reloader.follow(self._hints), stack)
+        self._run_trigger("gc", serving.collect_by_itself(), stack)
+
+    def _run_trigger(self, name: str, trigger: Coroutine[None, None, None], stack: AsyncExitStack) -> None:
+        task = asyncio.create_task(trigger, name=name)
+        task.add_done_callback(self._trigger_ended)
+        stack.push_async_callback(_cancel, task)
 
     def _trigger_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -230,39 +207,18 @@ class Daemon:
 
     def _told(self, report: Report, current: Generation) -> None:
         """Do what follows from a reload: the log line, and the settings that can change while we run."""
-        _log_report(report)
+        log_report(report)
         if report.outcome != "rejected":
-            _configure_log(current.config.settings, self._log_format)
-            if self._connections is not None:
-                self._connections.admission = current.config.own.limits
+            configure_log(_level(current.config.settings), self._log_format)
+            if self._serving is not None:
+                self._serving.apply(current)
+
+
+def _level(settings: Settings) -> str:
+    return "debug" if settings.debug else settings.log_level
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await task
-
-
-def _configure_log(settings: Settings, form: str) -> None:
-    configure_log("debug" if settings.debug else settings.log_level, form)
-
-
-def _log_report(report: Report) -> None:
-    fields = {key: value for key, value in report.as_dict().items() if value not in (None, [], False)}
-    del fields["outcome"], fields["time"]
-    match report.outcome:
-        case "applied":
-            log.info("reload.applied", **fields)
-        case "unchanged":
-            log.info("reload.unchanged", **fields)
-        case "rejected":
-            fields["problems"] = [str(problem) for problem in report.problems]
-            log.error("reload.rejected", **fields)
-
-
-def _log_exhausted(error: OSError) -> None:
-    log.error("connections.exhausted", reason=error.strerror, retry="every second")
-
-
-def _log_request_error(request: Request, error: Exception) -> None:
-    log.error("request.failed", method=request.method, path=request.path, exc_info=error)

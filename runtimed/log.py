@@ -10,6 +10,11 @@ from typing import TextIO
 
 import structlog
 
+from runtimed.core.features import Features
+from runtimed.core.report import Report
+
+_log = structlog.get_logger()
+
 # dockerd's level names -> the levels of Python's logging.
 LEVELS: Mapping[str, int] = MappingProxyType(
     {
@@ -54,3 +59,25 @@ def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
 
 def _unchanged(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return event
+
+
+def log_report(report: Report) -> None:
+    """Write the one line of a reload."""
+    fields = {key: value for key, value in report.as_dict().items() if value not in (None, [], False)}
+    del fields["outcome"], fields["time"]
+    match report.outcome:
+        case "applied":
+            _log.info("reload.applied", **fields)
+        case "unchanged":
+            _log.info("reload.unchanged", **fields)
+        case "rejected":
+            fields["problems"] = [str(problem) for problem in report.problems]
+            _log.error("reload.rejected", **fields)
+
+
+def log_features(binary: str, features: Features) -> None:
+    """Write what a binary said when it was asked for its features."""
+    if features.status == "known":
+        _log.debug("features.known", binary=binary)
+    else:
+        _log.info("features.unknown", binary=binary, reason=features.reason, version=features.version)

@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import structlog
 
 from runtimed import __version__
 from runtimed.api.sockets import Peer
+from runtimed.collector import Collector
+from runtimed.core.collect import Collection
 from runtimed.core.config import Settings
+from runtimed.core.features import Features
 from runtimed.core.generation import Generation
+from runtimed.core.past import Past
 from runtimed.core.report import Report
-from runtimed.host.binaries import look_up
 from runtimed.host.lane import Lane
+from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
+from runtimed.inspector import NodeInspector
 from runtimed.reloader import Reloader
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
+# How long looking at the disk for a client may take: a dead network file system.
+LOOK_TIMEOUT_S = 10.0
+
 
 class Service:
-    """The daemon as the API sees it.
-
-    ``search`` is the PATH that binaries are looked for on; ``exhausted`` tells why no connection can be
-    taken at the moment, None while they can.
-    """
+    """The daemon as the API sees it; ``exhausted`` tells why no connection can be taken, None while they can."""
 
     def __init__(
         self,
         reloader: Reloader,
+        store: Store,
+        collector: Collector,
+        inspector: NodeInspector,
         watcher: Watcher,
         looking: Lane,
         boot: Settings,
-        search: str,
         exhausted: Callable[[], str | None],
     ) -> None:
         self._reloader = reloader
+        self._store = store
+        self._collector = collector
+        self._inspector = inspector
         self._watcher = watcher
         self._looking = looking
         self._boot = boot
-        self._search = search
         self._exhausted = exhausted
         self._started_s = time.monotonic()
 
@@ -82,13 +91,25 @@ class Service:
         """Return what is wrong with the process itself; a configuration that is refused is not among it."""
         return {subject: reason for subject, reason in self._faults().items() if subject != "configuration"}
 
-    def look_up(self, path: str) -> str:
-        """Return the binary that ``path`` leads to.
+    def retained(self) -> tuple[int, ...]:
+        """Return the numbers of the retained generations in ascending order."""
+        return self._store.retained
 
-        Raises:
-            BinaryUnavailable: with the reason.
-        """
-        return look_up(path, self._search)
+    def past(self, number: int) -> Past:
+        """Return the retained generation ``number``; reads the disk. Raises as ``Store.read`` does."""
+        return self._store.read(number)
+
+    def look_up(self, path: str) -> str:
+        """Return the binary that ``path`` leads to. Raises as ``NodeInspector.look_up`` does."""
+        return self._inspector.look_up(path)
+
+    def replaceable(self, binary: str) -> str | None:
+        """Return why somebody else could replace ``binary``, None if nobody could."""
+        return self._inspector.replaceable(binary)
+
+    def features(self, binary: str) -> Features:
+        """Return what ``binary`` says of itself, as far as is known by now."""
+        return self._inspector.features(binary)
 
     def may_change(self, peer: Peer) -> bool:
         """Return whether ``peer`` is root or the user that the daemon runs as."""
@@ -99,9 +120,19 @@ class Service:
         log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
         return await self._reloader.reload("api", dry_run=dry_run)
 
-    def in_thread(self, function: Callable[..., T], *args: object) -> Awaitable[T]:
-        """Return the result of ``function(*args)``, which looks at the disk."""
-        return self._looking.run(function, *args)
+    async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
+        """Return what became of every wrapper when ``peer`` asked."""
+        log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
+        return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function(*args)``, which looks at the disk.
+
+        Raises:
+            TimeoutError: the disk did not answer.
+        """
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            return await self._looking.run(function, *args)
 
     def _faults(self) -> dict[str, str]:
         faults = dict(self._reloader.faults)

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import posixpath
+from typing import Protocol
 
 from runtimed.core.config import Origin, definition_document
 from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Runtime
-from runtimed.core.names import RUNC_NAME, shim_binary_name
-
-# Returns the absolute path that a binary's name or path leads to, or raises BinaryUnavailable.
-LookUp = Callable[[str], str]
+from runtimed.core.lint import LintFacts, lint_runtime
+from runtimed.core.names import shim_binary_name
 
 
-def describe_table(generation: Generation, look_up: LookUp) -> dict[str, object]:
-    """Return the whole table of ``generation``, one description for each runtime, sorted by name. Looks at the disk."""
+class Inspector(Protocol):
+    """What is to be known of the host. All of it looks at the disk."""
+
+    def look_up(self, path: str) -> str:
+        """Return the absolute path that a binary's name or path leads to, or raise BinaryUnavailable."""
+
+    def replaceable(self, binary: str) -> str | None:
+        """Return why somebody other than its owners could replace the file, None if nobody could."""
+
+    def features(self, binary: str) -> Features:
+        """Return what the binary says of itself."""
+
+
+def describe_table(generation: Generation, inspector: Inspector) -> dict[str, object]:
+    """Return the whole table of ``generation``, one description for each runtime, sorted by name."""
     return {
         "generation": generation.number,
         "default_runtime": generation.config.default_runtime,
-        "runtimes": [describe_runtime(generation, runtime, look_up) for runtime in generation.runtimes.values()],
+        "runtimes": [describe_runtime(generation, runtime, inspector) for runtime in generation.runtimes.values()],
     }
 
 
-def describe_runtime(generation: Generation, runtime: Runtime, look_up: LookUp) -> dict[str, object]:
-    """Return what is known of ``runtime`` in ``generation``; looks for its binary on the disk."""
+def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> dict[str, object]:
+    """Return what is known of ``runtime`` in ``generation``.
+
+    ``binary`` is what is executed in the end: the configured path's, or that of the shim where the runtime is
+    one; ``available`` says whether it is there, ``reason`` why not. ``features`` are those of an OCI
+    runtime's binary, null for a shim of its own.
+    """
     wrapper = runtime.wrapper
     root = generation.host.data_root
+    oci_binary = runtime.binary
+    shim = _look(shim_binary_name(runtime.shim), inspector)
+    binary = shim if oci_binary is None else _look(oci_binary, inspector)
+    found = binary["path"]
+    features = inspector.features(found) if oci_binary is not None and found is not None else None
+    facts = LintFacts(found, inspector.replaceable(found) if found is not None else None, features)
     return {
         "name": runtime.name,
         "source": runtime.source,
@@ -41,7 +65,13 @@ def describe_runtime(generation: Generation, runtime: Runtime, look_up: LookUp) 
             "stable_path": f"{root}/runtimes/{wrapper.link}",
             "text": wrapper.text.decode(),
         },
-        **_availability(runtime, look_up),
+        "available": found is not None,
+        "binary": found,
+        "binary_why": binary["why"],
+        "reason": binary["reason"],
+        "shim_binary": shim,
+        "features": None if features is None else features.as_dict(),
+        "lint": [{"code": lint.code, "message": lint.message} for lint in lint_runtime(generation, runtime, facts)],
         "generation": generation.number,
         "digest": runtime.answer.digest,
     }
@@ -53,11 +83,14 @@ def _origin(origin: Origin | None) -> dict[str, object] | None:
     return {"file": origin.file, "line": origin.line, "fields": dict(origin.fields)}
 
 
-def _availability(runtime: Runtime, look_up: LookUp) -> dict[str, object]:
-    """Return ``binary``, what is executed in the end, or the ``reason`` why it cannot be."""
-    path = runtime.definition.path if runtime.definition is not None else None
-    wanted = RUNC_NAME if runtime.source == "stock" else path or shim_binary_name(runtime.shim)
+def _look(wanted: str, inspector: Inspector) -> dict[str, str | None]:
+    """Return what ``wanted`` leads to, and why there, or the reason why to nothing."""
+    if not wanted:
+        reason = "the shim's name has fewer than two parts, so containerd derives no binary from it"
+        return {"wanted": None, "path": None, "why": None, "reason": reason}
     try:
-        return {"available": True, "binary": look_up(wanted), "reason": None}
+        path = inspector.look_up(wanted)
     except BinaryUnavailable as error:
-        return {"available": False, "binary": None, "reason": str(error)}
+        return {"wanted": wanted, "path": None, "why": None, "reason": f"{error.path}: {error.reason}"}
+    why = "the path is taken as it stands" if "/" in wanted else f"the first on PATH, in {posixpath.dirname(path)}"
+    return {"wanted": wanted, "path": path, "why": why, "reason": None}

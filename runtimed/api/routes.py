@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from runtimed.api.describe import describe_runtime, describe_table
+from runtimed.api.describe import Inspector, describe_runtime, describe_table
+from runtimed.api.history import Archive, History
 from runtimed.api.messages import Request, Response, problem
+from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
 from runtimed.api.sockets import Peer
 from runtimed.core.answer import render_answer
-from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
+from runtimed.core.collect import Collection
+from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
 
-# How many known names an error lists: enough to see what there is, whatever the size of the table.
-_LISTED = 50
 
-
-class Service(Protocol):
+class Service(Archive, Inspector, Protocol):
     """What the routes need of the daemon."""
 
     def current(self) -> Generation:
@@ -33,17 +31,14 @@ class Service(Protocol):
     def ailments(self) -> Mapping[str, str]:
         """Return why the process itself is unwell, by subject: what /healthz says."""
 
-    def look_up(self, path: str) -> str:
-        """Return the binary that ``path`` leads to, or raise BinaryUnavailable."""
-
     def may_change(self, peer: Peer) -> bool:
         """Return whether ``peer`` may make the daemon work."""
 
     def reload(self, peer: Peer, *, dry_run: bool) -> Awaitable[Report]:
         """Reload for ``peer``."""
 
-    def in_thread(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that looks at the disk."""
+    def collect(self, peer: Peer, *, dry_run: bool) -> Awaitable[Collection]:
+        """Judge wrappers for ``peer``, and collect those that may go."""
 
 
 Answer = Response | Awaitable[Response]
@@ -62,12 +57,17 @@ class Routes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._history = History(service)
         self._routes: Mapping[tuple[str, ...], Route] = {
-            ("v1", "resolve"): Route({"GET": self._resolve}, frozenset({"runtime"})),
+            ("v1", "resolve"): Route({"GET": self._resolve}, frozenset({"runtime", "generation", "digest"})),
             ("v1", "runtimes"): Route({"GET": self._runtimes}),
             ("v1", "runtimes", "*"): Route({"GET": self._runtime}),
             ("v1", "status"): Route({"GET": self._status}),
             ("v1", "reload"): Route({"POST": self._reload}, frozenset({"dry_run"})),
+            ("v1", "gc"): Route({"POST": self._collect}, frozenset({"dry_run"})),
+            ("v1", "generations"): Route({"GET": self._history.list}),
+            ("v1", "generations", "*"): Route({"GET": self._history.show}),
+            ("v1", "diff"): Route({"GET": self._history.compare}, frozenset({"from", "to"})),
             ("healthz",): Route({"GET": self._healthz}),
         }
         # Finished answers of one generation, by the name that was asked for; each with what to look up first.
@@ -90,9 +90,12 @@ class Routes:
             return _method_not_allowed(request, route)
         if not route.query.issuperset(request.query):
             return _unknown_query(request, route)
-        return function(request)
+        answer = function(request)
+        return answer if isinstance(answer, Response) else _in_time(answer)
 
     def _resolve(self, request: Request) -> Answer:
+        if "generation" in request.query or "digest" in request.query:
+            return self._history.resolve(request)
         generation = self._service.current()
         if generation is not self._answers_of:
             self._answers = {}
@@ -103,8 +106,8 @@ class Routes:
             try:
                 found = resolve(generation, name)
             except (UnknownRuntime, InvalidRuntimeName) as error:
-                return _bad_name(error, generation, 400)
-            known = _json_bytes(200, found.answer.at(found.generation)), found.preflight
+                return bad_name(error, generation.runtimes, 400)
+            known = Response(200, found.answer.at(found.generation) + b"\n"), found.preflight
             # Implicit names are without number, so they are not kept.
             if not name or name in generation.runtimes:
                 self._answers[name] = known
@@ -113,12 +116,12 @@ class Routes:
             try:
                 self._service.look_up(preflight)
             except BinaryUnavailable as error:
-                return _unavailable(name, error)
+                return unavailable(name, error)
         return response
 
     async def _runtimes(self, _request: Request) -> Response:
-        table = await self._service.in_thread(describe_table, self._service.current(), self._service.look_up)
-        return _json(200, table)
+        table = await self._service.in_thread(describe_table, self._service.current(), self._service)
+        return json_response(200, table)
 
     def _runtime(self, request: Request) -> Answer:
         generation = self._service.current()
@@ -128,60 +131,62 @@ class Routes:
             try:
                 resolve(generation, name)
             except (UnknownRuntime, InvalidRuntimeName) as error:
-                return _bad_name(error, generation, 404)
+                return bad_name(error, generation.runtimes, 404)
             runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
         return self._described(generation, runtime)
 
     async def _described(self, generation: Generation, runtime: Runtime) -> Response:
-        found = await self._service.in_thread(describe_runtime, generation, runtime, self._service.look_up)
-        return _json(200, found)
+        found = await self._service.in_thread(describe_runtime, generation, runtime, self._service)
+        return json_response(200, found)
 
     def _status(self, _request: Request) -> Response:
-        return _json(200, self._service.status())
+        return json_response(200, self._service.status())
 
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
         if not ailments:
-            return _json(200, {"status": "ok"})
+            return json_response(200, {"status": "ok"})
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
         return problem(503, "unhealthy", "The daemon is unwell", detail, ailments=dict(ailments))
 
     def _reload(self, request: Request) -> Answer:
-        given = request.query.get("dry_run", "false")
-        if given not in ("true", "false"):
-            return problem(400, "bad-query", "Bad query", f"dry_run is {given!r}; expected true or false")
-        if not self._service.may_change(request.peer):
-            detail = f"user {request.peer.uid} may ask but not reload; ask root, or the user the daemon runs as"
-            return problem(403, "forbidden", "Not yours to change", detail)
-        return self._reloaded(request.peer, dry_run=given == "true")
+        return self._refusal(request) or self._reloaded(request.peer, dry_run=_is_dry_run(request))
 
     async def _reloaded(self, peer: Peer, *, dry_run: bool) -> Response:
         report = await self._service.reload(peer, dry_run=dry_run)
-        return _json(422 if report.outcome == "rejected" else 200, report.as_dict())
+        return json_response(422 if report.outcome == "rejected" else 200, report.as_dict())
+
+    def _collect(self, request: Request) -> Answer:
+        return self._refusal(request) or self._collected(request.peer, dry_run=_is_dry_run(request))
+
+    async def _collected(self, peer: Peer, *, dry_run: bool) -> Response:
+        try:
+            collection = await self._service.collect(peer, dry_run=dry_run)
+        except StoreFailed as error:
+            return problem(500, error.code, "The wrappers cannot be looked at", str(error))
+        return json_response(200, collection.as_dict())
+
+    def _refusal(self, request: Request) -> Response | None:
+        """Return why this request, which would make the daemon work, is refused; None if it is not."""
+        given = request.query.get("dry_run", "false")
+        if given not in ("true", "false"):
+            return bad_query(f"dry_run is {given!r}; expected true or false")
+        if not self._service.may_change(request.peer):
+            detail = f"user {request.peer.uid} may ask and change nothing; ask root, or the user the daemon runs as"
+            return problem(403, "forbidden", "Not yours to change", detail)
+        return None
 
 
-def _json(status: int, body: object) -> Response:
-    return _json_bytes(status, json.dumps(body).encode())
+async def _in_time(answer: Awaitable[Response]) -> Response:
+    try:
+        return await answer
+    except TimeoutError:
+        detail = "a file system that had to be looked at does not answer; see whether all of them are there, and retry"
+        return problem(503, "disk-timeout", "The disk does not answer", detail)
 
 
-def _json_bytes(status: int, body: bytes) -> Response:
-    # A line break at the end, for whoever reads it on a terminal.
-    return Response(status, body + b"\n")
-
-
-def _bad_name(error: UnknownRuntime | InvalidRuntimeName, generation: Generation, status: int) -> Response:
-    known = list(itertools.islice(generation.runtimes, _LISTED))
-    more = {"runtime": error.name, "known": known, "known_total": len(generation.runtimes)}
-    if isinstance(error, InvalidRuntimeName):
-        detail = f"{error}; a name that is not configured must be a shim name such as io.containerd.kata.v2"
-        return problem(status, error.code, "Invalid runtime name", detail, **more)
-    hint = f"did you mean {error.nearest}?" if error.nearest else f"known are {', '.join(known)}"
-    return problem(status, error.code, "Unknown runtime", f"{error}; {hint}", nearest=error.nearest, **more)
-
-
-def _unavailable(name: str, error: BinaryUnavailable) -> Response:
-    detail = f"{error}; install it, or correct the runtime's path in the configuration"
-    return problem(503, error.code, "The runtime's binary is not there", detail, runtime=name, path=error.path)
+def _is_dry_run(request: Request) -> bool:
+    return request.query.get("dry_run") == "true"
 
 
 def _method_not_allowed(request: Request, route: Route) -> Response:
@@ -195,4 +200,4 @@ def _method_not_allowed(request: Request, route: Route) -> Response:
 def _unknown_query(request: Request, route: Route) -> Response:
     unknown = ", ".join(sorted(set(request.query) - route.query))
     takes = ", ".join(sorted(route.query)) or "none"
-    return problem(400, "bad-query", "Bad query", f"unknown query keys: {unknown}; {request.path} takes: {takes}")
+    return bad_query(f"unknown query keys: {unknown}; {request.path} takes: {takes}")

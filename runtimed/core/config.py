@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from runtimed.core.errors import Problem
 from runtimed.core.options import Options
+from runtimed.core.references import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,36 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Whether binaries are asked for their features, and for how long one may take, in seconds."""
+
+    enabled: bool = True
+    timeout_s: float = 5.0
+
+
+# Debian's containerd, and the one that dockerd runs for itself.
+_ENGINES = (
+    Engine(),
+    Engine(
+        "/run/docker/containerd/containerd.sock", "/run/docker/containerd/daemon", "/var/lib/docker/containerd/daemon"
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Own:
     """The ``runtimed`` key, the only one that dockerd does not know."""
 
     # How many of the newest generations are always kept.
     retain: int = 16
+    # For how long nothing must have referred to a wrapper before it may be collected, in seconds.
+    grace_s: float = 30 * 86400.0
+    # Whether wrappers are collected without being asked to.
+    gc: bool = False
+    # The engines whose containers refer to wrappers.
+    containerd: tuple[Engine, ...] = _ENGINES
     limits: Limits = field(default_factory=Limits)
+    probe: Probe = field(default_factory=Probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +190,12 @@ def config_document(config: Config) -> dict[str, object]:
         "exec-opts": [f"native.cgroupdriver={config.cgroup_driver}"] if config.cgroup_driver else None,
         "runtimed": {
             "retain": own.retain,
+            "grace": own.grace_s,
+            "gc": own.gc,
+            "containerd": [
+                {"address": e.address, "state": e.state, **({"root": e.root} if e.root else {})} for e in own.containerd
+            ],
+            "probe": {"enabled": own.probe.enabled, "timeout": own.probe.timeout_s},
             "limits": {
                 "connections": own.limits.connections,
                 "connections-per-user": own.limits.connections_per_user,

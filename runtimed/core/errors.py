@@ -205,3 +205,38 @@ class StartFailed(RuntimedError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+class NoSuchGeneration(RuntimedError):
+    """Generation ``number`` was never published here."""
+
+    code = "no-such-generation"
+
+    def __init__(self, number: int, retained: tuple[int, ...]) -> None:
+        super().__init__(f"generation {number} was never published here; the newest is {max(retained, default=0)}")
+        self.number = number
+
+
+class GenerationGone(RuntimedError):
+    """Generation ``number`` was published and is no longer retained."""
+
+    code = "generation-gone"
+
+    def __init__(self, number: int, retained: tuple[int, ...]) -> None:
+        super().__init__(
+            f"generation {number} is no longer retained; the oldest that is, is {min(retained, default=0)}"
+        )
+        self.number = number
+
+
+class DigestMismatch(RuntimedError):
+    """The answer for ``name`` in generation ``number`` has not the digest that was asked for."""
+
+    code = "digest-mismatch"
+
+    def __init__(self, name: str, number: int, wanted: str, found: str) -> None:
+        super().__init__(f"{name} in generation {number} has the digest {found}, not {wanted}")
+        self.name = name
+        self.number = number
+        self.wanted = wanted
+        self.found = found

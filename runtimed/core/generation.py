@@ -18,7 +18,7 @@ from runtimed.core.answer import Answer, Provenance, render_answer
 from runtimed.core.config import Config, Definition, config_document, definition_document
 from runtimed.core.facts import Facts
 from runtimed.core.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
-from runtimed.core.options import RUNC, Options, make_options
+from runtimed.core.options import RUNC, RUNC_SHIMS, Options, make_options
 from runtimed.core.wrapper import Wrapper, make_wrapper
 
 
@@ -44,6 +44,16 @@ class Runtime:
     wrapper: Wrapper | None = None
     # The definition as it stands in the merged daemon.json: `"name": {…}`.
     text: bytes = b""
+
+    @property
+    def binary(self) -> str | None:
+        """The OCI runtime's binary in the end, a path or a bare name; None where the shim needs none."""
+        if self.definition is not None and self.definition.path is not None:
+            return self.definition.path
+        named = dict(self.options.fields).get("binary_name") if self.options is not None else None
+        if named:
+            return str(named)
+        return RUNC_NAME if self.shim in RUNC_SHIMS else None
 
 
 @dataclass(frozen=True, slots=True)

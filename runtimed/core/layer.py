@@ -12,6 +12,7 @@ from runtimed.core.document import Document
 from runtimed.core.errors import Problem
 from runtimed.core.options import Options, read_options
 from runtimed.core.position import Spot
+from runtimed.core.references import Engine
 from runtimed.core.schema import Entry, read_entry, read_top
 from runtimed.core.wording import called, shown
 
@@ -27,9 +28,10 @@ class Layer:
     default_runtime: tuple[str, Spot] | None = None
     # The driver, which is None for exec-opts that name none; an empty tuple where there are no exec-opts.
     cgroup_driver: tuple[str | None, ...] = ()
-    # Fields of Own and of Limits -> value.
-    own: Mapping[str, int] = field(default_factory=dict)
-    limits: Mapping[str, int] = field(default_factory=dict)
+    # Fields of Own, of Limits and of Probe -> value.
+    own: Mapping[str, object] = field(default_factory=dict)
+    limits: Mapping[str, object] = field(default_factory=dict)
+    probe: Mapping[str, object] = field(default_factory=dict)
     # Every runtime that stands in it, those with faults too.
     names: frozenset[str] = frozenset()
     # The keys that it sets, but "runtimes" and "runtimed", and the keys in it that mean nothing here.
@@ -63,7 +65,9 @@ def document_layer(document: Document) -> tuple[Layer, list[Problem]]:
     top, ignored, problems = read_top(document)
     given = top.model_dump(by_alias=True, exclude_none=True, exclude={"runtimed"})
     own = top.runtimed.model_dump(exclude_none=True) if top.runtimed else {}
-    limits = own.pop("limits", {})
+    if "containerd" in own:
+        own["containerd"] = tuple(Engine(**engine) for engine in own["containerd"])
+    limits, probe = own.pop("limits", {}), own.pop("probe", {})
     definitions: dict[str, Definition] = {}
     origins: dict[str, Origin] = {}
     runtimes = document.value.get("runtimes")
@@ -76,7 +80,7 @@ def document_layer(document: Document) -> tuple[Layer, list[Problem]]:
             origins[name] = _origin(document, entry)
     layer = _settings_layer(given, lambda key, *index: document.spot((key, *index)), problems)
     layer = replace(layer, definitions=definitions, origins=origins, names=frozenset(runtimes))
-    return replace(layer, own=own, limits=limits, ignored=ignored), problems
+    return replace(layer, own=own, limits=limits, probe=probe, ignored=ignored), problems
 
 
 def flags_layer(flags: Flags) -> tuple[Layer, list[Problem]]:

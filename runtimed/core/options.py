@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from runtimed.core.errors import RuntimedError
 from runtimed.core.wording import nearest, shown
 
 Kind = Literal["bool", "string", "uint32", "bytes"]
@@ -223,3 +224,33 @@ def _readable(value: Value) -> object:
         text = "\0"
     # daemon.json takes no NUL in a string.
     return text if "\0" not in text else {"base64": base64.b64encode(value).decode()}
+
+
+class UndecodableOptions(RuntimedError):
+    """The bytes that somebody gave a shim are not the options message ``type_url``."""
+
+    code = "undecodable-options"
+
+    def __init__(self, type_url: str, reason: str) -> None:
+        super().__init__(f"undecodable options of type {type_url}: {reason}")
+        self.type_url = type_url
+        self.reason = reason
+
+
+def decode_options(type_url: str, value: bytes) -> Options:
+    """Return what the bytes ``value`` of a ``google.protobuf.Any`` say; fields with their default value are left out.
+
+    ``type_url`` may carry a prefix that ends in a slash. Fields that the tables above do not know are skipped.
+
+    Raises:
+        UndecodableOptions: the message is unknown, or ``value`` is none such.
+    """
+    name = type_url.rpartition("/")[2]
+    if name not in MESSAGES:
+        raise UndecodableOptions(type_url, "an unknown message")
+    message = _message_classes()[name]()
+    try:
+        message.ParseFromString(value)
+    except DecodeError as error:
+        raise UndecodableOptions(type_url, str(error)) from error
+    return make_options(name, {field.name: found for field, found in message.ListFields()})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from runtimed.core.config import Config, Documents, Flags, Limits, Own, Settings, Source
+from runtimed.core.config import Config, Documents, Flags, Limits, Own, Probe, Settings, Source
 from runtimed.core.document import parse_document
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.layer import Layer, document_layer, flags_layer
@@ -80,6 +80,7 @@ def _merged(layers: Sequence[Layer], defaults: Settings, path: str, sources: tup
     settings: Any = _union(layer.settings for layer in layers)
     own: Any = _union(layer.own for layer in layers)
     limits: Any = _union(layer.limits for layer in layers)
+    probe: Any = _union(layer.probe for layer in layers)
     defaults_given = [layer.default_runtime[0] for layer in layers if layer.default_runtime is not None]
     drivers = [driver for layer in layers for driver in layer.cgroup_driver]
     return Config(
@@ -88,7 +89,7 @@ def _merged(layers: Sequence[Layer], defaults: Settings, path: str, sources: tup
         runtimes=MappingProxyType(_union(layer.definitions for layer in layers)),
         default_runtime=defaults_given[-1] if defaults_given else RUNC_NAME,
         cgroup_driver=drivers[-1] if drivers else None,
-        own=Own(**own, limits=Limits(**limits)),
+        own=Own(**own, limits=Limits(**limits), probe=Probe(**probe)),
         origins=MappingProxyType(_union(layer.origins for layer in layers)),
         sources=sources,
         ignored=tuple(dict.fromkeys(key for layer in layers for key in layer.ignored)),

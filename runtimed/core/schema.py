@@ -6,18 +6,22 @@ and with it the event loop, for as long as it takes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from runtimed.core import keys
 from runtimed.core.document import Document
 from runtimed.core.errors import Problem
 from runtimed.core.position import Pointer, Spot, both_lines
 from runtimed.core.wording import nearest, shown
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_UNITS_S = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -35,6 +39,18 @@ class EntryModel(_Model):
     options: dict[str, Any] | None = None
 
 
+def _seconds(value: object) -> object:
+    """Return the seconds of a duration: a number of them, or digits and one of s, m, h, d. Others are left to fail."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return int(match[1]) * _UNITS_S[match[2]]
+    # A bool is an int in Python, and no number in JSON.
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=100 * 365 * 86400)]
+AbsolutePath = Annotated[str, Field(pattern=r"\A/")]
+
+
 class LimitsModel(_Model):
     """``limits`` of the ``runtimed`` key."""
 
@@ -42,11 +58,30 @@ class LimitsModel(_Model):
     connections_per_user: Count | None = Field(None, alias="connections-per-user")
 
 
+class ProbeModel(_Model):
+    """``probe`` of the ``runtimed`` key."""
+
+    enabled: bool | None = None
+    timeout_s: Annotated[Duration, Field(ge=0.1, le=60)] | None = Field(None, alias="timeout")
+
+
+class EngineModel(_Model):
+    """One of ``containerd`` of the ``runtimed`` key."""
+
+    address: AbsolutePath
+    state: AbsolutePath
+    root: AbsolutePath | None = None
+
+
 class OwnModel(_Model):
-    """The ``runtimed`` key. A new key is a field here, one in ``config.Own``, and a line in ``layer.py``."""
+    """The ``runtimed`` key. A new key is a field here, one in ``config.Own``, and a line in ``_EXPECTED``."""
 
     retain: Annotated[int, Field(ge=1, le=1000)] | None = None
+    grace_s: Duration | None = Field(None, alias="grace")
+    gc: bool | None = None
+    containerd: list[EngineModel] | None = None
     limits: LimitsModel | None = None
+    probe: ProbeModel | None = None
 
 
 class TopModel(_Model):
@@ -168,6 +203,15 @@ _EXPECTED: Mapping[str | int, str] = MappingProxyType(
         "runtimed": "an object",
         "limits": "an object",
         "retain": "an integer from 1 to 1000",
+        "grace": 'a duration such as "30d", "12h" or a number of seconds',
+        "gc": "true or false",
+        "containerd": "a list of objects with address and state",
+        "address": "the absolute path of containerd's socket",
+        "state": "the absolute path of containerd's state directory",
+        "root": "the absolute path of containerd's root directory",
+        "probe": "an object",
+        "enabled": "true or false",
+        "timeout": 'a duration from 0.1 to 60 seconds, such as "5s"',
         "connections": "an integer from 1 on",
         "connections-per-user": "an integer from 1 on",
     }
@@ -175,13 +219,21 @@ _EXPECTED: Mapping[str | int, str] = MappingProxyType(
 
 
 def _expected(loc: tuple[str | int, ...], kind: str) -> str:
-    return "a string" if kind == "string_type" else _EXPECTED.get(loc[-1], "another value")
+    if isinstance(loc[-1], int) and loc[-2:-1] == ("containerd",):
+        return "an object with address and state"
+    return _EXPECTED.get(loc[-1], "another value") if kind != "string_type" else "a string"
 
 
 def _names(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """Return the keys that the model at ``loc`` inside ``model`` knows."""
-    inner: dict[str, type[BaseModel]] = {"runtimed": OwnModel, "limits": LimitsModel}
-    fields = (inner[str(loc[-1])] if loc else model).model_fields
+    inner: dict[str, type[BaseModel]] = {
+        "runtimed": OwnModel,
+        "limits": LimitsModel,
+        "probe": ProbeModel,
+        "containerd": EngineModel,
+    }
+    path = [part for part in loc if isinstance(part, str)]
+    fields = (inner[path[-1]] if path else model).model_fields
     return [f.alias or name for name, f in fields.items()]
 
 

@@ -206,8 +206,12 @@ class _Walker:
         try:
             return _look(name, self.fd)
         except FileNotFoundError:
-            if self.make_mode is None or link is not None:
-                raise PathMissing(printable(there), None if link is None else printable(link)) from None
+            if link is not None:
+                # The whole of where the link leads tells more than the first directory that is missing on the way.
+                there = "/".join((there, *(rest for rest, of in self.names if of == link)))
+                raise PathMissing(printable(there), printable(link)) from None
+            if self.make_mode is None:
+                raise PathMissing(printable(there)) from None
         last = all(rest == "." for rest, _ in self.names)
         _make_directory(name, self.make_mode if last else 0o755, self.fd, there)
         return _look(name, self.fd)

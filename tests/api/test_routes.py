@@ -12,11 +12,15 @@ import pytest
 from runtimed.api.messages import Request, Response, parse_target
 from runtimed.api.routes import Routes
 from runtimed.api.sockets import Peer
+from runtimed.core.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.errors import BinaryUnavailable, Problem
+from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem
 from runtimed.core.facts import Facts
+from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.parse import parse_configuration
+from runtimed.core.past import Past, read_past
 from runtimed.core.report import Report
 
 TABLE = {
@@ -28,6 +32,8 @@ TABLE = {
     },
     "default-runtime": "crun",
 }
+
+OLD_TABLE = {"runtimes": {"gvisor": {"path": "runsc", "runtimeArgs": ["--old"]}, "gone": {"path": "/gone"}}}
 
 
 def build(table: object, number: int = 5) -> Generation:
@@ -42,7 +48,9 @@ class Node:
 
     def __init__(self) -> None:
         self.generation = build(TABLE)
+        self.generations = {3: build(OLD_TABLE, number=3), 5: self.generation}
         self.binaries = {"runsc": "/usr/bin/runsc", "/usr/bin/crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
+        self.disk_hangs = False
         self.unwell: dict[str, str] = {}
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
@@ -57,10 +65,25 @@ class Node:
     def ailments(self) -> Mapping[str, str]:
         return self.unwell
 
+    def retained(self) -> tuple[int, ...]:
+        return tuple(sorted(self.generations))
+
+    def past(self, number: int) -> Past:
+        if number not in self.generations:
+            raise (GenerationGone if 0 < number < 5 else NoSuchGeneration)(number, self.retained())
+        generation = self.generations[number]
+        return read_past(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
+
     def look_up(self, path: str) -> str:
         if path not in self.binaries:
             raise BinaryUnavailable(path, "executable file not found in PATH")
         return self.binaries[path]
+
+    def replaceable(self, binary: str) -> str | None:
+        return "others can write it" if binary == "/usr/bin/crun" else None
+
+    def features(self, binary: str) -> Features:
+        return Features("known", features={"ociVersionMin": "1.0.0"})
 
     def may_change(self, peer: Peer) -> bool:
         return peer.uid == 0
@@ -69,8 +92,14 @@ class Node:
         self.asked.append((peer.uid, dry_run))
         return self.report
 
+    async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
+        self.asked.append((peer.uid, dry_run))
+        return Collection((), (), ("a doubt",), dry_run=dry_run)
+
     def in_thread(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         async def call() -> Any:
+            if self.disk_hangs:
+                raise TimeoutError
             return function(*args)
 
         return call()
@@ -201,7 +230,14 @@ async def test_a_dry_run_is_asked_for_by_query(node: Node) -> None:
     assert (await node.ask("/v1/reload?dry_run=yes", "POST"))[0] == 400
 
 
-@pytest.mark.parametrize("target", ["/v1/reload", "/v1/reload?dry_run=true"])
+async def test_collecting_answers_with_what_became_of_each_wrapper(node: Node) -> None:
+    status, body = await node.ask("/v1/gc?dry_run=true", "POST")
+    assert status == 200
+    assert body == {"dry_run": True, "collected": 0, "kept": 0, "unknown": ["a doubt"], "wrappers": []}
+    assert node.asked == [(0, True)]
+
+
+@pytest.mark.parametrize("target", ["/v1/reload", "/v1/reload?dry_run=true", "/v1/gc", "/v1/gc?dry_run=true"])
 async def test_a_peer_who_may_ask_may_not_make_the_daemon_work(node: Node, target: str) -> None:
     status, body = await node.ask(target, "POST", uid=1000)
     assert (status, body["code"]) == (403, "forbidden")
@@ -242,9 +278,111 @@ async def test_head_is_answered_as_get(node: Node) -> None:
 async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default(node: Node) -> None:
     status, body = await node.ask("/v1/resolve?runtme=kata")
     assert (status, body["code"]) == (400, "bad-query")
-    assert "runtme; /v1/resolve takes: runtime" in body["detail"]
+    assert "runtme; /v1/resolve takes: digest, generation, runtime" in body["detail"]
+
+
+async def test_a_disk_that_does_not_answer_is_a_503(node: Node) -> None:
+    node.disk_hangs = True
+    for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations", "/v1/resolve?generation=3"):
+        status, body = await node.ask(target)
+        assert (status, body["code"]) == (503, "disk-timeout")
+    assert (await node.ask("/v1/resolve?runtime=crun"))[0] == 200
+
+
+async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(node: Node) -> None:
+    _, crun = await node.ask("/v1/runtimes/crun")
+    assert crun["features"] == {
+        "status": "known",
+        "features": {"ociVersionMin": "1.0.0"},
+        "version": None,
+        "reason": None,
+    }
+    assert "replaceable-binary" in [lint["code"] for lint in crun["lint"]]
+    assert crun["shim_binary"]["wanted"] == "containerd-shim-runc-v2"
+    _, gvisor = await node.ask("/v1/runtimes/gvisor")
+    assert gvisor["binary_why"] == "the first on PATH, in /usr/bin"
+    assert crun["binary_why"] == "the path is taken as it stands"
+    _, kata = await node.ask("/v1/runtimes/kata")
+    assert kata["features"] is None, "a shim is never run to ask for features"
 
 
 async def test_an_answer_is_rendered_once_for_a_generation(node: Node) -> None:
     first = await node.response("/v1/resolve?runtime=crun")
     assert await node.response("/v1/resolve?runtime=crun") is first
+
+
+async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node: Node) -> None:
+    for name in ("gvisor", "gone", "runc"):
+        then = node.generations[3].runtimes[name].answer.at(3) + b"\n"
+        assert (await node.response(f"/v1/resolve?runtime={name}&generation=3")).body == then
+    assert (await node.ask("/v1/resolve?runtime=gone"))[0] == 400
+
+
+async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: Node) -> None:
+    assert (await node.ask("/v1/resolve?generation=3"))[1]["runtime"] == "runc"
+    implicit = (await node.ask("/v1/resolve?runtime=a.b&generation=3"))[1]
+    assert (implicit["source"], implicit["generation"]) == ("implicit", 3)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        # what that generation did not know, whatever the current one does
+        ("runtime=kata&generation=3", 400, "unknown-runtime"),
+        ("runtime=a/b.c&generation=3", 400, "invalid-runtime-name"),
+        ("runtime=runc&generation=4", 410, "generation-gone"),
+        ("runtime=runc&generation=6", 404, "no-such-generation"),
+        ("runtime=runc&generation=0", 404, "no-such-generation"),
+        ("runtime=runc&generation=x", 400, "bad-query"),
+        ("runtime=runc&generation=-1", 400, "bad-query"),
+        ("runtime=runc&generation=", 400, "bad-query"),
+        ("runtime=runc&digest=sha256:00", 400, "bad-query"),
+        ("runtime=gvisor&generation=3&digest=sha256:00", 409, "digest-mismatch"),
+    ],
+)
+async def test_a_pin_that_cannot_be_answered_says_why(node: Node, query: str, status: int, code: str) -> None:
+    found, body = await node.ask(f"/v1/resolve?{query}")
+    assert (found, body["code"]) == (status, code)
+
+
+async def test_a_pin_with_the_right_digest_is_answered(node: Node) -> None:
+    digest = node.generations[3].runtimes["gvisor"].answer.digest
+    assert (await node.ask(f"/v1/resolve?runtime=gvisor&generation=3&digest={digest}"))[0] == 200
+
+
+async def test_a_pinned_wrapped_runtime_whose_binary_is_gone_is_a_503(node: Node) -> None:
+    del node.binaries["runsc"]
+    assert (await node.ask("/v1/resolve?runtime=gvisor&generation=3"))[0] == 503
+
+
+async def test_the_retained_generations_are_listed_the_newest_first(node: Node) -> None:
+    _, body = await node.ask("/v1/generations")
+    assert [g["generation"] for g in body["generations"]] == [5, 3]
+    assert body["generations"][1] == {
+        "generation": 3,
+        "created": 1.5,
+        "digest": node.generations[3].digest,
+        "default_runtime": "runc",
+        "runtime_count": 4,
+    }
+
+
+async def test_one_generation_is_shown_with_its_configuration_and_its_answers(node: Node) -> None:
+    _, body = await node.ask("/v1/generations/3")
+    assert body["config"]["runtimes"] == OLD_TABLE["runtimes"]
+    assert body["runtimes"]["gone"] == json.loads(node.generations[3].runtimes["gone"].answer.at(3))
+    for number, status in (("4", 410), ("99", 404), ("x", 404), ("9" * 400, 404)):
+        assert (await node.ask(f"/v1/generations/{number}"))[0] == status
+
+
+async def test_the_difference_of_two_generations_names_what_was_and_what_is(node: Node) -> None:
+    _, body = await node.ask("/v1/diff?from=3&to=5")
+    assert [change["name"] for change in body["added"]] == ["a/b ü", "crun", "kata"]
+    assert [change["name"] for change in body["removed"]] == ["gone"]
+    (changed,) = body["changed"]
+    assert (changed["from"]["runtimeArgs"], changed["to"]["runtimeArgs"]) == (["--old"], ["--x"])
+    assert body["default_runtime"] == {"from": "runc", "to": "crun"}
+    assert (await node.ask("/v1/diff?from=3"))[0] == 400
+    assert (await node.ask("/v1/diff?from=4&to=5"))[0] == 410
+    _, same = await node.ask("/v1/diff?from=5&to=5")
+    assert (same["added"], same["changed"], same["removed"], same["default_runtime"]) == ([], [], [], None)

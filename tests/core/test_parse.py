@@ -18,6 +18,7 @@ from runtimed.core.config import (
     Limits,
     Origin,
     Own,
+    Probe,
     Settings,
     Source,
     config_document,
@@ -26,6 +27,7 @@ from runtimed.core.config import (
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.options import GENERIC, RUNC, Options
 from runtimed.core.parse import parse_configuration
+from runtimed.core.references import Engine
 
 MAIN = "/etc/runtimed/daemon.json"
 DEFAULTS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))
@@ -94,7 +96,7 @@ def test_a_docker_daemon_json_is_taken_as_it_is() -> None:
     assert config.origins["gvisor"] == Origin(MAIN, 12, {"path": 12, "runtimeArgs": 13})
     assert config.default_runtime == "kata"
     assert config.cgroup_driver == "systemd"
-    assert config.own == Own(3, Limits(connections_per_user=7))
+    assert config.own == Own(retain=3, limits=Limits(connections_per_user=7))
     assert config.ignored == ("storage-driver", "log-opts")
     assert config.overridden == ()
 
@@ -157,7 +159,7 @@ def test_of_scalars_the_later_wins_and_what_is_null_or_empty_does_not_count() ->
     config = parse(first, second, third)
     assert config.default_runtime == "b.v1"
     assert (config.settings.group, config.settings.log_level) == ("x", "debug")
-    assert config.own == Own(5, Limits(8))
+    assert config.own == Own(retain=5, limits=Limits(8))
 
 
 def test_an_empty_list_of_exec_options_takes_back_what_an_earlier_document_said() -> None:
@@ -358,6 +360,7 @@ SETTINGS = st.builds(
     log_format=st.sampled_from(["text", "json", "auto"]),
     debug=st.booleans(),
 )
+PATHS = st.sampled_from(["/a", "/run/x/y.sock"])
 CONFIGS = st.builds(
     lambda table, default, **rest: Config(
         path=MAIN,
@@ -369,7 +372,18 @@ CONFIGS = st.builds(
     st.sampled_from(["runc", "a.b", ""]),
     settings=SETTINGS,
     cgroup_driver=st.sampled_from([None, "systemd", "cgroupfs"]),
-    own=st.builds(Own, st.integers(1, 1000), st.builds(Limits, st.integers(1), st.integers(1))),
+    own=st.builds(
+        Own,
+        retain=st.integers(1, 1000),
+        grace_s=st.floats(0, 1e9),
+        gc=st.booleans(),
+        containerd=st.lists(
+            st.builds(Engine, PATHS, PATHS, st.none() | PATHS),
+            max_size=2,
+        ).map(tuple),
+        limits=st.builds(Limits, st.integers(1), st.integers(1)),
+        probe=st.builds(Probe, st.booleans(), st.floats(0.1, 60)),
+    ),
 )
 
 
@@ -383,3 +397,17 @@ def test_a_configuration_written_as_a_document_gives_itself_back(config: Config)
     text = json.dumps({**config_document(config), "runtimes": entries})
     again = parse(text)
     assert dataclasses.replace(config, origins={}, sources=()) == dataclasses.replace(again, origins={}, sources=())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30d", 2592000), ("12h", 43200), ("5m", 300), ("0s", 0), (90, 90), (1.5, 1.5)]
+)
+def test_a_duration_is_a_number_of_seconds_or_has_a_unit(text: object, seconds: float) -> None:
+    assert parse({"runtimed": {"grace": text}}).own.grace_s == seconds
+
+
+def test_the_engines_are_debians_and_dockers_unless_they_are_given() -> None:
+    assert [engine.state for engine in parse({}).own.containerd] == ["/run/containerd", "/run/docker/containerd/daemon"]
+    assert parse({"runtimed": {"containerd": []}}).own.containerd == ()
+    given = parse({"runtimed": {"containerd": [{"address": "/a", "state": "/b"}]}}).own.containerd
+    assert given == (Engine("/a", "/b"),)

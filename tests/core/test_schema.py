@@ -179,6 +179,23 @@ def test_every_problem_of_an_entry_is_reported() -> None:
             "/runtimed/limits/connections",
             "found 0, expected an integer from 1 on",
         ),
+        ('{"runtimed": {"grace": "1 month"}}', "/runtimed/grace", 'found "1 month", expected a duration such as "30d"'),
+        ('{"runtimed": {"grace": -1}}', "/runtimed/grace", "found -1, expected a duration"),
+        ('{"runtimed": {"grace": true}}', "/runtimed/grace", "found true, expected a duration"),
+        ('{"runtimed": {"gc": "yes"}}', "/runtimed/gc", 'found "yes", expected true or false'),
+        ('{"runtimed": {"containerd": ["/x"]}}', "/runtimed/containerd/0", "expected an object with address and state"),
+        ('{"runtimed": {"containerd": {}}}', "/runtimed/containerd", "expected a list of objects with address"),
+        (
+            '{"runtimed": {"containerd": [{"address": "x", "state": "/s"}]}}',
+            "/runtimed/containerd/0/address",
+            "expected the absolute path of containerd's socket",
+        ),
+        (
+            '{"runtimed": {"containerd": [{"adress": "/x", "address": "/x", "state": "/s"}]}}',
+            "/runtimed/containerd/0/adress",
+            'did you mean "address"?',
+        ),
+        ('{"runtimed": {"probe": {"timeout": 0}}}', "/runtimed/probe/timeout", "a duration from 0.1 to 60 seconds"),
         ('{"runtimed": {"retian": 3}}', "/runtimed/retian", 'unknown key of runtimed "retian"; did you mean "retain"?'),
         (
             '{"runtimed": {"limits": {"connections_per_user": 3}}}',  # our spelling in Python is none in JSON
@@ -189,7 +206,8 @@ def test_every_problem_of_an_entry_is_reported() -> None:
 )
 def test_a_wrong_setting_is_said_with_its_pointer(text: str, pointer: str, message: str) -> None:
     (problem,) = problems_of(text)
-    assert (problem.pointer, problem.message) == (pointer, message)
+    assert problem.pointer == pointer
+    assert message in problem.message
 
 
 @pytest.mark.parametrize("key", sorted(keys.KNOWN))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from runtimed.core.errors import StoreFailed
+from runtimed.core.errors import GenerationGone, NoSuchGeneration, StoreFailed
 from runtimed.core.generation import Generation
 from runtimed.core.layout import (
     CONFIG,
@@ -21,19 +21,22 @@ from runtimed.core.layout import (
     GENERATIONS,
     LINKS,
     MANIFEST,
+    TEMPORARY,
     WRAPPERS,
     current_target,
     generation_directory,
     link_target,
 )
-from runtimed.core.manifest import render_manifest
-from runtimed.core.wrapper import Wrapper
+from runtimed.core.manifest import read_manifest, render_manifest
+from runtimed.core.past import Past, read_past
+from runtimed.core.wrapper import Wrapper, is_wrapper_file
 from runtimed.host.store.claim import claim
 from runtimed.host.store.disk import (
     FILE_MODE,
     WRAPPER_MODE,
     failing_as,
     make_directory,
+    read_file,
     replace_file,
     replace_link,
     sync_directory,
@@ -46,6 +49,8 @@ __all__ = ["Recovered", "Staged", "Store"]
 # A generation is kept at least this long, however many newer ones there are, up to the cap.
 _KEEP_S = 3600.0
 _KEEP_MOST = 1000
+# How many generations that were read from disk are kept in memory.
+_READ_MOST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +84,14 @@ class Store:
         self._lock: int | None = None
         # What is on disk: number of each retained generation -> when it was created, in seconds.
         self._created_s: dict[int, float] = {}
+        # Wrapper file -> the newest generation whose answers name it. The oldest generations are dropped first, so
+        # while any that names it is retained, this one is.
+        self._newest: dict[str, int] = {}
         # The links of the current generation, carried ones too, and wrappers that are known to be intact.
         self._links: Mapping[str, str] = {}
         self._intact: set[str] = set()
+        # The last few that were asked for, the oldest first.
+        self._read: dict[int, Past] = {}
         self.next_number = 1
 
     def open(self, rebuild: Rebuild) -> Recovered:
@@ -93,6 +103,7 @@ class Store:
         self._lock = claim(self.root)
         recovered = recover(self.root, rebuild)
         self._created_s = {number: manifest.created_s for number, manifest in recovered.manifests.items()}
+        self._newest = {f: n for n, manifest in sorted(recovered.manifests.items()) for f in manifest.links.values()}
         self._intact = set(recovered.intact_wrappers)
         self._links = recovered.links
         self.next_number = recovered.next_number
@@ -118,8 +129,27 @@ class Store:
             StoreFailed: the old generation is still current, and nothing is left of the attempt.
         """
         fault = self.swap(self.stage(generation))
-        faults = (fault, *self._prune(retain, generation.number))
-        return "; ".join(text for text in faults if text) or None
+        return "; ".join(text for text in (fault, self._prune(retain)) if text) or None
+
+    def read(self, number: int) -> Past:
+        """Return the retained generation ``number`` as it lies on disk.
+
+        Raises:
+            NoSuchGeneration, GenerationGone: it never was, or it is not retained any more.
+            DamagedManifest, StoreFailed: it cannot be read.
+        """
+        if number not in self._created_s:
+            retained = self.retained
+            raise (GenerationGone if 0 < number < self.next_number else NoSuchGeneration)(number, retained)
+        if number not in self._read:
+            directory = f"{self.root}/{generation_directory(number)}"
+            with failing_as("reading", directory):
+                manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
+                past = read_past(manifest, read_file(f"{directory}/{CONFIG}"))
+            while len(self._read) >= _READ_MOST:
+                del self._read[next(iter(self._read))]
+            self._read[number] = past
+        return self._read[number]
 
     def stage(self, generation: Generation) -> Staged:
         """Write ``generation`` beside the current one and return it, ready to be published.
@@ -163,6 +193,7 @@ class Store:
         self._links = staged.links
         self._intact.update(staged.links.values())
         self._created_s[staged.number] = staged.created_s
+        self._newest.update((file, staged.number) for link, file in staged.links.items() if link not in staged.carried)
         self.next_number = staged.number + 1
         try:
             self._at_step("sync-root")
@@ -171,23 +202,56 @@ class Store:
             return f"generation {staged.number} is current, but may not survive a power loss: {error}"
         return None
 
-    def _prune(self, retain: int, current: int) -> tuple[str, ...]:
-        # Beyond the newest `retain` those go that are older than an hour; beyond 1,000 all of them.
-        numbers = sorted(self._created_s, reverse=True)
+    def _prune(self, retain: int) -> str | None:
+        # Beyond the newest `retain` those go that are older than an hour; beyond 1,000 all of them. The oldest go
+        # first, and when one cannot go the newer ones stay too: see _newest.
         now = self._clock()
-        faults = []
-        for position, number in enumerate(numbers):
+        for number in self.retained:
+            newer = len(self._created_s) - 1
             young = now - self._created_s[number] < _KEEP_S
-            if number == current or position < retain or (young and position < _KEEP_MOST):
-                continue
+            if newer < retain or (young and newer < _KEEP_MOST):
+                return None
             try:
                 self._at_step("prune")
                 self._remove_generation(number)
             except OSError as error:
-                faults.append(f"generation {number} cannot be removed: {error}")
-            else:
-                del self._created_s[number]
-        return tuple(faults)
+                return f"generation {number} cannot be removed: {error}"
+            del self._created_s[number]
+            self._read.pop(number, None)
+        return None
+
+    def wrapper_files(self) -> tuple[str, ...]:
+        """Return the names of all wrapper files, whether something needs them or not."""
+        with failing_as("listing", f"{self.root}/{WRAPPERS}"):
+            try:
+                names = os.listdir(f"{self.root}/{WRAPPERS}")
+            except FileNotFoundError:
+                return ()
+        return tuple(name for name in sorted(names) if is_wrapper_file(name) and not name.startswith(TEMPORARY))
+
+    def holding(self) -> Mapping[str, int]:
+        """Return each wrapper file that a retained generation's answers name, with the newest such generation."""
+        self._newest = {file: number for file, number in self._newest.items() if number in self._created_s}
+        return self._newest
+
+    def remove_wrapper(self, file: str) -> str | None:
+        """Remove a wrapper and the carried link to it; return in words why that was not done, None if it was."""
+        number = self.holding().get(file)
+        if number is not None:
+            return f"generation {number} names it"
+        links = [link for link, target in self._links.items() if target == file]
+        try:
+            self._at_step("collect")
+            for link in links:
+                # First: a link that leads nowhere would be a published path that is missing.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self.root}/{CURRENT}/{link}")
+            os.unlink(f"{self.root}/{WRAPPERS}/{file}")
+        except OSError as error:
+            return f"it cannot be removed: {error}"
+        self._links = {link: target for link, target in self._links.items() if target != file}
+        self._intact.discard(file)
+        return None
 
     def _refuse_noexec(self) -> None:
         if os.statvfs(self.root).f_flag & os.ST_NOEXEC:

@@ -69,3 +69,9 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def read_file(path: str) -> bytes:
+    """Return all of the file ``path``."""
+    with open(path, "rb") as file:
+        return file.read()

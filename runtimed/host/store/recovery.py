@@ -24,7 +24,7 @@ from runtimed.core.layout import (
 )
 from runtimed.core.manifest import Manifest, checksum, read_manifest
 from runtimed.core.wrapper import is_intact
-from runtimed.host.store.disk import WRAPPER_MODE, failing_as, replace_file
+from runtimed.host.store.disk import WRAPPER_MODE, failing_as, read_file, replace_file
 
 # From a generation's config.json to its wrappers: file name -> text.
 Rebuild = Callable[[bytes], Mapping[str, bytes]]
@@ -72,7 +72,7 @@ def recover(root: str, rebuild: Rebuild) -> Recovered:
         published = last is not None and last.number == linked and _links_in_place(root, last)
         if linked is not None and not published:
             faults.append(f"{root}/{CURRENT} does not lead to a whole generation: the next one is published at once")
-        config_text = _read(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
+        config_text = read_file(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
         links = _links_to_take_over(root, last) if last is not None else {}
     next_number = max([*numbers, linked or 0], default=0) + 1
     return Recovered(manifests, last, config_text, published, next_number, links, intact, tuple(faults))
@@ -113,8 +113,8 @@ def _read_all(
 
 
 def _read_generation(directory: str, number: int) -> Manifest:
-    manifest = read_manifest(_read(f"{directory}/{MANIFEST}"), number)
-    if checksum(_read(f"{directory}/{CONFIG}")) != manifest.config_checksum:
+    manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
+    if checksum(read_file(f"{directory}/{CONFIG}")) != manifest.config_checksum:
         raise DamagedManifest(number, f"{CONFIG} beside it is damaged")
     return manifest
 
@@ -141,7 +141,7 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
         if not damaged.intersection(manifests[number].links.values()):
             continue
         try:
-            texts = rebuild(_read(f"{root}/{generation_directory(number)}/{CONFIG}"))
+            texts = rebuild(read_file(f"{root}/{generation_directory(number)}/{CONFIG}"))
         except ConfigurationRejected:
             # Written by another version of the program; another generation may still tell.
             continue
@@ -162,7 +162,7 @@ def _is_intact(path: str, file: str) -> bool:
     try:
         state = os.lstat(path)
         plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
-        return plain and state.st_uid == os.geteuid() and is_intact(file, _read(path))
+        return plain and state.st_uid == os.geteuid() and is_intact(file, read_file(path))
     except FileNotFoundError:
         return False
 
@@ -173,8 +173,3 @@ def _links_in_place(root: str, manifest: Manifest) -> bool:
         return all(os.readlink(f"{directory}/{link}") == link_target(file) for link, file in manifest.links.items())
     except OSError:
         return False
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

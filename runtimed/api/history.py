@@ -1,0 +1,131 @@
+"""The routes that look at retained generations: pinned answers, the list, one of them, what changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from runtimed.api.messages import Request, Response, problem
+from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
+from runtimed.core.errors import (
+    BinaryUnavailable,
+    DamagedManifest,
+    DigestMismatch,
+    GenerationGone,
+    InvalidRuntimeName,
+    NoSuchGeneration,
+    StoreFailed,
+    UnknownRuntime,
+)
+from runtimed.core.past import Past, compare_past, describe_past, resolve_past, summarise_past
+
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+
+
+class Archive(Protocol):
+    """What these routes need of the daemon."""
+
+    def retained(self) -> tuple[int, ...]:
+        """Return the numbers of the retained generations in ascending order."""
+
+    def past(self, number: int) -> Past:
+        """Return a retained generation; reads the disk."""
+
+    def look_up(self, path: str) -> str:
+        """Return the binary that ``path`` leads to, or raise BinaryUnavailable."""
+
+    def in_thread(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that looks at the disk."""
+
+
+class History:
+    """Answers from generations other than the current one. All of it may take a thread."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def resolve(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer from the generation that the request is pinned to."""
+        number = _number(request, "generation")
+        if isinstance(number, Response):
+            return number
+        name, digest = request.query.get("runtime", ""), request.query.get("digest")
+        return self._in_thread(self._resolve, number, name, digest)
+
+    def list(self, _request: Request) -> Awaitable[Response]:
+        """Answer with a line for each retained generation, the newest first."""
+        return self._in_thread(self._list)
+
+    def show(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer with all of one generation."""
+        text = request.segments[-1]
+        if not _NUMBER.fullmatch(text):
+            return problem(404, NoSuchGeneration.code, "No such generation", f"{text!r} is no generation's number")
+        return self._in_thread(self._show, int(text))
+
+    def compare(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer with what changed between two generations."""
+        old, new = _number(request, "from"), _number(request, "to")
+        if isinstance(old, Response):
+            return old
+        if isinstance(new, Response):
+            return new
+        return self._in_thread(self._compare, old, new)
+
+    async def _in_thread(self, function: Callable[..., Response], *args: object) -> Response:
+        answer: Response = await self._archive.in_thread(_telling_of_failures, function, *args)
+        return answer
+
+    def _resolve(self, number: int, name: str, digest: str | None) -> Response:
+        past = self._archive.past(number)
+        try:
+            answer, preflight = resolve_past(past, name, digest)
+        except (UnknownRuntime, InvalidRuntimeName) as error:
+            return bad_name(error, past.manifest.answers, 400)
+        except DigestMismatch as error:
+            detail = f"{error}; ask without a digest, or start anew from the current answer"
+            return problem(409, error.code, "Another answer", detail, digest=error.found)
+        if preflight is not None:
+            try:
+                self._archive.look_up(preflight)
+            except BinaryUnavailable as error:
+                return unavailable(name, error)
+        return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+
+    def _list(self) -> Response:
+        numbers = self._archive.retained()
+        found = []
+        for number in reversed(numbers):
+            try:
+                found.append(summarise_past(self._archive.past(number).manifest))
+            except (GenerationGone, DamagedManifest, StoreFailed) as error:
+                # Dropped since, or damaged: the others can be listed all the same.
+                found.append({"generation": number, "problem": str(error)})
+        return json_response(200, {"generations": found})
+
+    def _show(self, number: int) -> Response:
+        return json_response(200, describe_past(self._archive.past(number)))
+
+    def _compare(self, old: int, new: int) -> Response:
+        return json_response(200, compare_past(self._archive.past(old), self._archive.past(new)))
+
+
+def _telling_of_failures(function: Callable[..., Response], *args: object) -> Response:
+    try:
+        return function(*args)
+    except NoSuchGeneration as error:
+        return problem(404, error.code, "No such generation", f"{error}; /v1/generations lists those there are")
+    except GenerationGone as error:
+        detail = f"{error}; /v1/generations lists those there are, and runtimed.retain says how many are kept"
+        return problem(410, error.code, "No longer retained", detail)
+    except (DamagedManifest, StoreFailed) as error:
+        return problem(500, error.code, "The generation cannot be read", str(error))
+
+
+def _number(request: Request, key: str) -> int | Response:
+    text = request.query.get(key, "")
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    return bad_query(f"{key} is {text!r}; expected the number of a generation")

@@ -1,0 +1,40 @@
+"""Answers that several routes give: JSON, and the errors that say what to do next."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection
+
+from runtimed.api.messages import Response, problem
+from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
+
+# How many known names an error lists: enough to see what there is, whatever the size of the table.
+_LISTED = 50
+
+
+def json_response(status: int, body: object) -> Response:
+    """Return ``body`` as JSON, with a line break at the end for whoever reads it on a terminal."""
+    return Response(status, json.dumps(body).encode() + b"\n")
+
+
+def bad_name(error: UnknownRuntime | InvalidRuntimeName, names: Collection[str], status: int) -> Response:
+    """Return what is wrong with a name, and which ``names`` there are."""
+    known = list(itertools.islice(names, _LISTED))
+    more = {"runtime": error.name, "known": known, "known_total": len(names)}
+    if isinstance(error, InvalidRuntimeName):
+        detail = f"{error}; a name that is not configured must be a shim name such as io.containerd.kata.v2"
+        return problem(status, error.code, "Invalid runtime name", detail, **more)
+    hint = f"did you mean {error.nearest}?" if error.nearest else f"known are {', '.join(known)}"
+    return problem(status, error.code, "Unknown runtime", f"{error}; {hint}", nearest=error.nearest, **more)
+
+
+def unavailable(name: str, error: BinaryUnavailable) -> Response:
+    """Return that the binary of the configured runtime ``name`` is not there."""
+    detail = f"{error}; install it, or correct the runtime's path in the configuration"
+    return problem(503, error.code, "The runtime's binary is not there", detail, runtime=name, path=error.path)
+
+
+def bad_query(detail: str) -> Response:
+    """Return that a query is wrong, and how."""
+    return problem(400, "bad-query", "Bad query", detail)

@@ -1,0 +1,102 @@
+"""Which wrappers may be collected: the judgement, from what refers to them and for how long nothing has.
+
+A wrapper that a container was started with is needed until the container is gone, so every doubt is a reason
+to keep: a source of references that could not be read, a grace time that this process has not watched through.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from runtimed.core.references import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to become of a wrapper file, and why, in words."""
+
+    file: str
+    collect: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on every wrapper, and since when (monotonic, in seconds) nothing refers to those that are free."""
+
+    verdicts: tuple[Verdict, ...]
+    unreferenced_since_s: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What became of every wrapper: kept or collected, and why."""
+
+    verdicts: tuple[Verdict, ...]
+    # Files that are gone now; empty in a dry run.
+    collected: tuple[str, ...]
+    unknown: tuple[str, ...]
+    dry_run: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON shape."""
+        gone = set(self.collected)
+        return {
+            "dry_run": self.dry_run,
+            "collected": len(gone),
+            "kept": len(self.verdicts) - len(gone),
+            "unknown": list(self.unknown),
+            "wrappers": [
+                {
+                    "file": verdict.file,
+                    "verdict": "collected" if verdict.file in gone else "collect" if verdict.collect else "keep",
+                    "reason": verdict.reason,
+                }
+                for verdict in self.verdicts
+            ],
+        }
+
+
+def judge_wrappers(
+    files: Iterable[str],
+    held: Mapping[str, int],
+    survey: Survey,
+    unreferenced_since_s: Mapping[str, float],
+    *,
+    now_s: float,
+    grace_s: float,
+) -> Judgement:
+    """Return which of the wrapper ``files`` may be collected.
+
+    ``held`` maps files to the newest retained generation whose answers name them;
+    ``unreferenced_since_s`` is that of the last judgement, empty at first: the grace time begins anew
+    with every process, and whenever something refers to the file, or might.
+    """
+    holders = _holders(survey)
+    since_s: dict[str, float] = {}
+    verdicts = []
+    for file in sorted(files):
+        link = file.rpartition("-")[0]
+        if file in held:
+            reason = f"generation {held[file]} names it"
+        elif (holder := holders.get(file) or holders.get(link)) is not None:
+            reason = f"{holder} refers to it"
+        elif survey.unknown:
+            reason = f"it cannot be known whether something refers to it: {survey.unknown[0]}"
+        else:
+            since_s[file] = unreferenced_since_s.get(file, now_s)
+            free_s = now_s - since_s[file]
+            if free_s >= grace_s:
+                verdicts.append(Verdict(file, collect=True, reason=f"nothing has referred to it for {free_s:.0f} s"))
+                continue
+            reason = f"nothing refers to it, but only for {free_s:.0f} of {grace_s:.0f} s"
+        verdicts.append(Verdict(file, collect=False, reason=reason))
+    return Judgement(tuple(verdicts), since_s)
+
+
+def _holders(survey: Survey) -> Mapping[str, str]:
+    # By base name: whatever way a container reached the data root (a link, a bind mount), the last part of the path
+    # is a wrapper's own name or that of its stable link. A name too many keeps a file too many, which is harmless.
+    return {posixpath.basename(reference.path): reference.holder for reference in survey.references}

@@ -1,0 +1,114 @@
+"""A generation as it lies on disk: what was answered under its number, and what it was built from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtimed.core.answer import render_answer
+from runtimed.core.errors import DamagedManifest, DigestMismatch, InvalidRuntimeName, UnknownRuntime
+from runtimed.core.manifest import Manifest, checksum
+from runtimed.core.names import is_permissible_shim_name
+from runtimed.core.wording import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A retained generation; ``config`` is its merged configuration, a daemon.json document."""
+
+    manifest: Manifest
+    config: Mapping[str, Any]
+
+    @property
+    def definitions(self) -> Mapping[str, Mapping[str, object]]:
+        """The entries of ``runtimes`` by name."""
+        entries: Mapping[str, Mapping[str, object]] = self.config["runtimes"]
+        return entries
+
+    def definition(self, name: str) -> Mapping[str, object] | None:
+        """Return the entry of ``runtimes`` that ``name`` had; None for a stock or implicit one."""
+        return self.definitions.get(name)
+
+
+def read_past(manifest: Manifest, config_text: bytes) -> Past:
+    """Return the generation of ``manifest`` and of the bytes of the ``config.json`` beside it.
+
+    Raises:
+        DamagedManifest: the two do not belong together.
+    """
+    if checksum(config_text) != manifest.config_checksum:
+        raise DamagedManifest(manifest.number, "config.json beside it is damaged")
+    return Past(manifest, json.loads(config_text))
+
+
+def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[Mapping[str, object], str | None]:
+    """Return the answer that was given for ``name`` in ``past``, and the path to look up first (None: none).
+
+    With a ``digest`` only the answer that has it will do.
+
+    Raises:
+        UnknownRuntime, InvalidRuntimeName: the name meant nothing in that generation.
+        DigestMismatch: the answer has another digest.
+    """
+    name = name or past.manifest.default_runtime
+    answer = past.manifest.answers.get(name)
+    if answer is None:
+        answer = _implicit(past, name)
+    if digest is not None and digest != answer["digest"]:
+        raise DigestMismatch(name, past.manifest.number, digest, str(answer["digest"]))
+    definition = past.definition(name)
+    wrapped = definition is not None and bool(definition.get("runtimeArgs"))
+    return answer, str(definition["path"]) if definition is not None and wrapped else None
+
+
+def describe_past(past: Past) -> dict[str, object]:
+    """Return everything that is known of ``past`` as a JSON object."""
+    manifest = past.manifest
+    return {
+        **summarise_past(manifest),
+        "configuration": manifest.configuration,
+        "sources": list(manifest.sources),
+        "config": past.config,
+        "runtimes": dict(manifest.answers),
+    }
+
+
+def summarise_past(manifest: Manifest) -> dict[str, object]:
+    """Return a line of the list of generations: number, time in seconds since the epoch, digest, size."""
+    return {
+        "generation": manifest.number,
+        "created": manifest.created_s,
+        "digest": manifest.digest,
+        "default_runtime": manifest.default_runtime,
+        "runtime_count": len(manifest.answers),
+    }
+
+
+def compare_past(old: Past, new: Past) -> dict[str, object]:
+    """Return what a client finds different in ``new``: runtimes by their answers, with both definitions."""
+    before, after = old.manifest.answers, new.manifest.answers
+    defaults = old.manifest.default_runtime, new.manifest.default_runtime
+
+    def both(name: str) -> dict[str, object]:
+        return {"name": name, "from": old.definition(name), "to": new.definition(name)}
+
+    return {
+        "from": old.manifest.number,
+        "to": new.manifest.number,
+        "added": [both(name) for name in sorted(after.keys() - before.keys())],
+        "changed": [both(n) for n in sorted(after.keys() & before.keys()) if after[n]["digest"] != before[n]["digest"]],
+        "removed": [both(name) for name in sorted(before.keys() - after.keys())],
+        "default_runtime": None if defaults[0] == defaults[1] else {"from": defaults[0], "to": defaults[1]},
+    }
+
+
+def _implicit(past: Past, name: str) -> Mapping[str, object]:
+    if is_permissible_shim_name(name):
+        answer: Mapping[str, object] = json.loads(render_answer(name, "implicit", name, None).at(past.manifest.number))
+        return answer
+    if "." in name or "/" in name:
+        raise InvalidRuntimeName(name)
+    known = tuple(past.manifest.answers)
+    raise UnknownRuntime(name, known, nearest(name, known[:128]))

@@ -1,0 +1,120 @@
+"""Which binary paths the containers of this node refer to: running ones, stopped ones, other engines' processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from runtimed.core.containerd_api import Container, ContainerdUnknown, UndecodableAnswer
+from runtimed.core.options import UndecodableOptions
+from runtimed.core.references import Engine, Reference, Survey, binary_of_options
+from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_bundles
+from runtimed.host.containers.processes import read_processes
+
+__all__ = ["survey"]
+
+# Enough to understand what is wrong: a state directory of thousands may be unreadable as a whole.
+_UNKNOWN_MAX = 50
+
+
+def survey(
+    engines: Sequence[Engine],
+    *,
+    below: str,
+    list_containers: Callable[[str], Iterable[Container]],
+    proc: str = "/proc",
+) -> Survey:
+    """Return every reference to a binary that this node's containers and processes hold, and what is not known.
+
+    ``below`` is the real path of the data root; ``list_containers`` returns the containers of the containerd at an
+    address, or raises ContainerdUnknown. Blocks, as long as the state directories' file systems do.
+    """
+    references: list[Reference] = []
+    unknown: list[str] = []
+    for engine in engines:
+        found, faults = _survey_engine(engine, below, list_containers)
+        references += found
+        unknown += faults
+    addresses = {spelling for engine in engines for spelling in (engine.address, os.path.realpath(engine.address))}
+    found, faults = read_processes(below, addresses, proc)
+    references += found
+    unknown += faults
+    return Survey(tuple(dict.fromkeys(references)), _shortened(unknown))
+
+
+def _survey_engine(
+    engine: Engine, below: str, list_containers: Callable[[str], Iterable[Container]]
+) -> tuple[list[Reference], list[str]]:
+    try:
+        if _is_absent(engine):
+            return [], []
+    except OSError as error:
+        return [], [f"containerd at {engine.address}: {error.filename}: {error.strerror}"]
+    listed: list[Container] = []
+    unknown: list[str] = []
+    # The list first: what is created after it has its bundle read, and is younger than any grace time anyway.
+    try:
+        listed += list_containers(engine.address)
+    except ContainerdUnknown as error:
+        unknown.append(str(error))
+    bundles = read_bundles(f"{engine.state}/{TASKS}")
+    if os.path.lexists(f"{engine.state}/{LINUX_TASKS}"):
+        linux = read_bundles(f"{engine.state}/{LINUX_TASKS}")
+        unknown += linux.unknown
+        for key, paths in linux.paths.items():
+            bundles.paths.setdefault(key, set()).update(paths)
+    references = [Reference(path, _holder(key, bundles)) for key, paths in bundles.paths.items() for path in paths]
+    for container in listed:
+        found, fault = _judge(container, below)
+        holder = _holder((container.namespace, container.id), bundles)
+        references += (Reference(path, holder) for path in found)
+        if fault is not None:
+            unknown.append(f"{holder}: {fault}")
+    return references, [*unknown, *bundles.unknown]
+
+
+def _is_absent(engine: Engine) -> bool:
+    """Return whether there is nothing of ``engine`` on this node: not running, no tasks, no memory of containers.
+
+    After a reboot the state directory is empty and the socket is not there yet, but containers are: only
+    the metadata tells such an engine from one that was never there, and only where they are is known.
+
+    Raises:
+        OSError: that cannot be known.
+    """
+    if engine.metadata is None:
+        return False
+    places = (engine.address, f"{engine.state}/{TASKS}", f"{engine.state}/{LINUX_TASKS}", engine.metadata)
+    return not any(_exists(path) for path in places)
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _judge(container: Container, below: str) -> tuple[list[str], str | None]:
+    """Return the paths that ``container`` was given, and why there may be more, None where there are not."""
+    try:
+        binary = binary_of_options(container.type_url, container.value)
+    except (UndecodableOptions, UndecodableAnswer) as error:
+        return [], str(error)
+    # A shim may be given as a path too. Bare names are looked up on containerd's PATH.
+    paths = [path for path in (binary, container.runtime_name) if path and "/" in path]
+    if binary is None and f"{below}/".encode(errors="surrogateescape") in container.value:
+        # Some shim's own message or configuration: there is a path in it, but not where it ends.
+        return paths, f"options of type {container.type_url or 'none'} name something below {below}"
+    return paths, None
+
+
+def _holder(key: tuple[str, str], bundles: Bundles) -> str:
+    namespace, identifier = key
+    return f"container {namespace}/{identifier} ({'task' if key in bundles.paths else 'stopped'})"
+
+
+def _shortened(unknown: list[str]) -> tuple[str, ...]:
+    more = len(unknown) - _UNKNOWN_MAX
+    return tuple(unknown) if more <= 0 else (*unknown[:_UNKNOWN_MAX], f"and {more} more")

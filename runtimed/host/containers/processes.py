@@ -1,0 +1,101 @@
+"""Processes: which paths stand in their arguments, and shims of an engine that nobody named."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterator
+
+from runtimed.core.references import DamagedBundle, Reference, paths_in_arguments, shim_address
+from runtimed.host.containers.bundles import read_bundle
+
+# The kernel takes no more than 6 MiB of arguments (execve(2)).
+_ARGUMENTS_MAX = 8 << 20
+
+
+def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[list[Reference], list[str]]:
+    """Return the references that processes' arguments hold, and what cannot be known.
+
+    ``below`` is the data root, ``addresses`` are the API sockets of the engines whose bundles are read anyway.
+    A process that ends while this looks refers to nothing.
+    """
+    try:
+        names = os.listdir(proc)
+    except OSError as error:
+        return [], [f"{proc}: {error.strerror}"]
+    references: list[Reference] = []
+    unknown: list[str] = []
+    if "1" not in names:
+        # hidepid=, or systemd's ProtectProc=: what is hidden is not even listed.
+        unknown.append(f"{proc} does not show the processes of others (hidepid, ProtectProc=)")
+    for name in names:
+        if not name.isdecimal():
+            continue
+        try:
+            argv = _arguments(f"{proc}/{name}")
+            if argv:
+                _judge(f"{proc}/{name}", argv, below, addresses, references, unknown)
+        except OSError as error:
+            if not _is_gone(f"{proc}/{name}", error):
+                unknown.append(f"process {name}: {error.strerror}")
+    return references, unknown
+
+
+def _judge(
+    process: str,
+    argv: list[bytes],
+    below: str,
+    addresses: Collection[str],
+    references: list[Reference],
+    unknown: list[str],
+) -> None:
+    holder = f"process {os.path.basename(process)} ({os.fsdecode(os.path.basename(argv[0]))})"
+    references += (Reference(path, holder) for path in paths_in_arguments(argv, below))
+    address = shim_address(argv)
+    if address is None or address in addresses or os.path.realpath(address) in addresses:
+        return
+    # A shim stands in its bundle. That its engine exists proves nothing; that it uses our wrappers does.
+    paths, fault = _shim_paths(f"{process}/cwd")
+    references += (Reference(path, holder) for path in paths)
+    if fault is not None:
+        unknown.append(f"{holder} belongs to a containerd at {address}, which is not configured: {fault}")
+    elif any(path.startswith(f"{below}/") for path in paths):
+        unknown.append(f"the containerd at {address} uses wrappers but is not configured, see {holder}")
+
+
+def _shim_paths(bundle: str) -> tuple[set[str], str | None]:
+    try:
+        return read_bundle(bundle), None
+    except FileNotFoundError:
+        return set(), None
+    except DamagedBundle as error:
+        return set(), str(error)
+
+
+def _arguments(process: str) -> list[bytes]:
+    descriptor = os.open(f"{process}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b"".join(_chunks(descriptor))
+    finally:
+        os.close(descriptor)
+    # Kernel threads and zombies have none; a process may have written over its own and left out the last NUL.
+    return data.removesuffix(b"\0").split(b"\0") if data else []
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    left = _ARGUMENTS_MAX
+    while left > 0 and (chunk := os.read(descriptor, min(left, 1 << 16))):
+        left -= len(chunk)
+        yield chunk
+
+
+def _is_gone(process: str, error: OSError) -> bool:
+    if error.errno in (errno.ENOENT, errno.ESRCH):
+        return True
+    try:
+        os.lstat(process)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,65 @@
+"""Looking around on the node for those who ask: where a binary is, who could replace it, what it says of itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from runtimed.core.config import Probe
+from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.features import Features
+from runtimed.core.generation import Generation
+from runtimed.host.binaries import look_up
+from runtimed.host.features import Prober, replaceable
+from runtimed.host.trust import Trust, walk
+
+_OFF = Features("unknown", reason="asking binaries for their features is turned off (runtimed.probe)")
+
+
+class NodeInspector:
+    """The node's binaries. All of its methods look at the disk, but for ``stop``.
+
+    ``search`` is the PATH that binaries are looked for on; ``told`` hears, in a thread, what a binary said
+    of itself, once for each change of it. ``probe`` holds for as long as the process runs.
+    """
+
+    def __init__(self, search: str, probe: Probe, told: Callable[[str, Features], None]) -> None:
+        self._search = search
+        # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
+        self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
+        self._prober = Prober(trusted=self.replaceable, told=told, timeout_s=probe.timeout_s) if probe.enabled else None
+
+    def look_up(self, path: str) -> str:
+        """Return the binary that ``path``, a path or a bare name, leads to.
+
+        Raises:
+            BinaryUnavailable: with the reason.
+        """
+        return look_up(path, self._search)
+
+    def replaceable(self, binary: str) -> str | None:
+        """Return why somebody else could replace ``binary``, None if nobody could."""
+        return replaceable(binary, self._walk)
+
+    def features(self, binary: str) -> Features:
+        """Return what ``binary`` says of itself, as far as is known by now."""
+        return self._prober.get(binary) if self._prober is not None else _OFF
+
+    def probe(self, generation: Generation) -> None:
+        """Have the binaries of ``generation`` asked for their features, those that are new or changed."""
+        if self._prober is None:
+            return
+        found = []
+        for path in dict.fromkeys(runtime.binary for runtime in generation.runtimes.values()):
+            try:
+                found.append(self.look_up(path or ""))
+            except BinaryUnavailable:
+                # It may be installed later; who asks for the runtime is told.
+                continue
+        self._prober.want(found)
+
+    def stop(self) -> None:
+        """Kill what is being asked."""
+        if self._prober is not None:
+            self._prober.stop()

@@ -1,0 +1,121 @@
+"""Everything that answers: what the routes may ask, the connections, what looks around on the node for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import structlog
+
+from runtimed.api.connections import Connections
+from runtimed.api.messages import Request
+from runtimed.api.routes import Routes
+from runtimed.api.server import Server, serve
+from runtimed.api.sockets import BoundSocket
+from runtimed.collector import Collector
+from runtimed.core.config import Settings
+from runtimed.core.generation import Generation
+from runtimed.core.references import Survey
+from runtimed.host.containerd import list_containers
+from runtimed.host.containers import survey
+from runtimed.host.lane import Lane
+from runtimed.host.store import Store
+from runtimed.host.watch import Watcher
+from runtimed.inspector import NodeInspector
+from runtimed.log import log_features
+from runtimed.reloader import Reloader
+from runtimed.service import Service
+
+log = structlog.get_logger()
+
+# How long looking for containers may take before everything is kept.
+SURVEY_TIMEOUT_S = 60.0
+# How long clients have to finish what was begun when the daemon stops.
+DRAIN_S = 5.0
+
+
+class Serving:
+    """Answers on sockets from the reloader's current generation; undone by ``stack``, the last thing first.
+
+    ``disk`` runs a call in the thread that publishes.
+    """
+
+    def __init__(
+        self,
+        reloader: Reloader,
+        store: Store,
+        watcher: Watcher,
+        boot: Settings,
+        environ: Mapping[str, str],
+        disk: Callable[..., Awaitable[Any]],
+        stack: AsyncExitStack,
+    ) -> None:
+        self._reloader = reloader
+        self._store = store
+        # Looking around may hang, for a client or for containers: neither may keep the other waiting.
+        self._looking = Lane("looking")
+        self._surveying = Lane("surveying")
+        stack.callback(self._looking.close)
+        stack.callback(self._surveying.close)
+        self._inspector = NodeInspector(environ.get("PATH", ""), reloader.current.config.own.probe, log_features)
+        stack.callback(self._inspector.stop)
+        self._collector = Collector(
+            store,
+            survey=self._survey,
+            disk=disk,
+            grace_s=lambda: reloader.current.config.own.grace_s,
+            removed=lambda file, asked_by: log.info("gc.collected", wrapper=file, asked_by=asked_by),
+        )
+        self._servers: list[Server] = []
+        service = Service(
+            reloader, store, self._collector, self._inspector, watcher, self._looking, boot, self._exhausted
+        )
+        self._connections = Connections(Routes(service), on_error=_log_request_error)
+        stack.push_async_callback(self._drain)
+        self._probes: set[asyncio.Task[None]] = set()
+        self.apply(reloader.current)
+
+    def serve(self, sockets: list[BoundSocket], stack: AsyncExitStack) -> None:
+        """Begin to take connections from ``sockets``."""
+        for bound in sockets:
+            self._servers.append(serve(bound.sock, self._connections, on_exhausted=_log_exhausted))
+            stack.callback(self._servers[-1].close)
+
+    def apply(self, generation: Generation) -> None:
+        """Take over what ``generation`` says of serving, and have its binaries asked for their features."""
+        self._connections.admission = generation.config.own.limits
+        # In a thread, and awaited by nobody: a reload does not wait for it.
+        task = asyncio.create_task(self._looking.run(self._inspector.probe, generation))
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
+
+    def collect_by_itself(self) -> Coroutine[None, None, None]:
+        """Return what watches wrappers for as long as it runs, and collects them where the configuration says so."""
+        return self._collector.watch(lambda: self._reloader.current.config.own.gc)
+
+    async def _survey(self) -> Survey:
+        engines = self._reloader.current.config.own.containerd
+        list_within = partial(list_containers, timeout_s=SURVEY_TIMEOUT_S / 2)
+        try:
+            async with asyncio.timeout(SURVEY_TIMEOUT_S):
+                return await self._surveying.run(survey, engines, below=self._store.root, list_containers=list_within)
+        except TimeoutError:
+            return Survey((), (f"looking for what refers to it took longer than {SURVEY_TIMEOUT_S:g} s",))
+
+    def _exhausted(self) -> str | None:
+        return next((server.exhausted for server in self._servers if server.exhausted), None)
+
+    async def _drain(self) -> None:
+        if cut_off := await self._connections.drain(DRAIN_S):
+            log.warning("stop.connections_cut_off", connections=cut_off)
+
+
+def _log_exhausted(error: OSError) -> None:
+    log.error("connections.exhausted", reason=error.strerror, retry="every second")
+
+
+def _log_request_error(request: Request, error: Exception) -> None:
+    log.error("request.failed", method=request.method, path=request.path, exc_info=error)

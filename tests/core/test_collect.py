@@ -1,0 +1,114 @@
+"""The judgement on wrappers: every doubt is a reason to keep."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.core.collect import Collection, Judgement, Verdict, judge_wrappers
+from runtimed.core.references import Reference, Survey
+
+A = "gvisor-" + "a" * 32
+B = "gvisor-" + "b" * 32
+C = "a-b-" + "c" * 32
+NOTHING = Survey((), ())
+
+
+def judge(
+    files: list[str],
+    held: dict[str, int] | None = None,
+    survey: Survey = NOTHING,
+    since: dict[str, float] | None = None,
+    now_s: float = 1000.0,
+) -> Judgement:
+    return judge_wrappers(files, held or {}, survey, since or {}, now_s=now_s, grace_s=100.0)
+
+
+def refer(path: str) -> Survey:
+    return Survey((Reference(path, "container k8s.io/x (task)"),), ())
+
+
+def test_a_wrapper_that_a_retained_generation_names_is_kept() -> None:
+    (verdict,) = judge([A], held={A: 7}, since={A: 0.0}).verdicts
+    assert verdict == Verdict(A, collect=False, reason="generation 7 names it")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/var/lib/runtimed/wrappers/{A}",
+        # the same data root by another way: a bind mount, a link
+        f"/mnt/{A}",
+        # the stable path leads to whatever wrapper it led to when the container was started
+        "/var/lib/runtimed/runtimes/gvisor",
+        "/var/lib/runtimed/generations/00000001/runtimes/gvisor",
+    ],
+)
+def test_a_wrapper_that_something_refers_to_is_kept_however_it_is_spelt(path: str) -> None:
+    (verdict,) = judge([A], survey=refer(path), since={A: 0.0}).verdicts
+    assert verdict == Verdict(A, collect=False, reason="container k8s.io/x (task) refers to it")
+
+
+def test_the_stable_path_holds_every_wrapper_of_its_runtime_and_of_no_other() -> None:
+    verdicts = judge([A, B, C], survey=refer("/d/runtimes/gvisor"), since={A: 0.0, B: 0.0, C: 0.0}).verdicts
+    assert {verdict.file: verdict.collect for verdict in verdicts} == {A: False, B: False, C: True}
+
+
+def test_what_cannot_be_known_keeps_everything() -> None:
+    survey = Survey((), ("/run/containerd cannot be read: Permission denied",))
+    judgement = judge([A, B], survey=survey, since={A: 0.0, B: 0.0})
+    assert not any(verdict.collect for verdict in judgement.verdicts)
+    assert "cannot be known" in judgement.verdicts[0].reason
+    assert "Permission denied" in judgement.verdicts[0].reason
+    assert judgement.unreferenced_since_s == {}, "the grace time begins anew"
+
+
+def test_a_free_wrapper_is_kept_until_the_grace_time_was_watched_through() -> None:
+    first = judge([A], now_s=1000.0)
+    assert first.verdicts[0].reason == "nothing refers to it, but only for 0 of 100 s"
+    later = judge([A], since=dict(first.unreferenced_since_s), now_s=1099.0)
+    assert not later.verdicts[0].collect
+    last = judge([A], since=dict(later.unreferenced_since_s), now_s=1100.0)
+    assert last.verdicts[0] == Verdict(A, collect=True, reason="nothing has referred to it for 100 s")
+
+
+@pytest.mark.parametrize(
+    "again", [{"held": {A: 9}}, {"survey": refer(f"/d/wrappers/{A}")}, {"survey": Survey((), ("?",))}]
+)
+def test_the_grace_time_begins_anew_whenever_something_refers_to_it_or_might(again: dict[str, object]) -> None:
+    since = dict(judge([A], now_s=1000.0).unreferenced_since_s)
+    since = dict(judge([A], since=since, now_s=1050.0, **again).unreferenced_since_s)  # type: ignore[arg-type]
+    judgement = judge([A], since=since, now_s=1101.0)
+    assert not judgement.verdicts[0].collect
+
+
+FILES = st.sampled_from([A, B, C])
+
+
+@given(
+    st.sets(FILES),
+    st.dictionaries(FILES, st.integers(1, 9)),
+    st.sets(FILES),
+    st.booleans(),
+    st.dictionaries(FILES, st.floats(0, 2000)),
+)
+def test_nothing_is_ever_collected_that_is_held_referred_to_doubtful_or_fresh(
+    files: set[str], held: dict[str, int], referred: set[str], unknown: bool, since: dict[str, float]
+) -> None:
+    survey = Survey(tuple(Reference(f"/x/{f}", "process 1") for f in referred), ("?",) if unknown else ())
+    judgement = judge(sorted(files), held, survey, since)
+    assert [verdict.file for verdict in judgement.verdicts] == sorted(files)
+    for verdict in judgement.verdicts:
+        free = verdict.file not in held and verdict.file not in referred and not unknown
+        assert verdict.collect == (free and 1000.0 - since.get(verdict.file, 1000.0) >= 100.0)
+
+
+def test_a_collection_says_what_became_of_each() -> None:
+    verdicts = (Verdict(A, collect=True, reason="r"), Verdict(B, collect=True, reason="it cannot be removed: x"))
+    shown = Collection(verdicts, (A,), (), dry_run=False).as_dict()
+    assert (shown["collected"], shown["kept"]) == (1, 1)
+    assert shown["wrappers"] == [
+        {"file": A, "verdict": "collected", "reason": "r"},
+        {"file": B, "verdict": "collect", "reason": "it cannot be removed: x"},
+    ]

@@ -1,0 +1,210 @@
+"""What names a runtime's binary: options messages, options.json, processes' arguments."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.core.containerd_api import (
+    Container,
+    UndecodableAnswer,
+    decode_container,
+    decode_namespaces,
+    new_message,
+)
+from runtimed.core.errors import RuntimedError
+from runtimed.core.names import file_name
+from runtimed.core.options import (
+    GENERIC,
+    MESSAGES,
+    RUNC,
+    Options,
+    UndecodableOptions,
+    decode_options,
+    encode_options,
+    make_options,
+)
+from runtimed.core.references import (
+    DamagedBundle,
+    Engine,
+    binary_of_options,
+    binary_of_options_json,
+    paths_in_arguments,
+    shim_address,
+)
+from runtimed.core.wrapper import make_wrapper
+
+ROOT = "/var/lib/runtimed"
+WRAPPER = f"{ROOT}/wrappers/gvisor-0123456789abcdef0123456789abcdef"
+# As ctr 1.6 sent it to containerd 1.6 for --runc-binary /usr/bin/crun.
+FROM_CTR = base64.b64decode("Mg0vdXNyL2Jpbi9jcnVu")
+LINUX = "containerd.linux.runc.RuncOptions"
+
+
+@pytest.mark.parametrize("prefix", ["", "types.containerd.io/", "type.googleapis.com/"])
+def test_the_binary_of_runc_options_is_found_with_and_without_a_prefix(prefix: str) -> None:
+    assert binary_of_options(prefix + RUNC, FROM_CTR) == "/usr/bin/crun"
+
+
+@pytest.mark.parametrize(
+    ("type_url", "value", "binary"),
+    [
+        # the first shim of containerd 1 has a message of its own: runtime = 1, runtime_root = 2
+        (LINUX, b"\x0a\x05/a/rc\x12\x02/r", "/a/rc"),
+        (LINUX, b"", None),
+        # no options at all, and options without a binary
+        ("", b"", None),
+        (RUNC, b"", None),
+        (RUNC, encode_options(make_options(RUNC, {"root": "/r"})), None),
+        # a message that a newer containerd added fields to
+        (RUNC, FROM_CTR + b"\xfa\x01\x03new", "/usr/bin/crun"),
+        # of other shims' messages nothing is known
+        (GENERIC, encode_options(make_options(GENERIC, {"config_path": "/etc/kata.toml"})), None),
+        ("io.containerd.runsc.v1.options", b"\xff", None),
+    ],
+)
+def test_options_name_a_binary_or_none(type_url: str, value: bytes, binary: str | None) -> None:
+    assert binary_of_options(type_url, value) == binary
+
+
+@pytest.mark.parametrize(
+    ("type_url", "value"),
+    [
+        # cut off in the middle; no text; no message
+        (RUNC, FROM_CTR[:-1]),
+        (RUNC, b"\x32\x02\xff\xfe"),
+        (LINUX, b"\xff\xff"),
+    ],
+)
+def test_options_that_cannot_be_decoded_are_an_error_and_not_a_missing_binary(type_url: str, value: bytes) -> None:
+    with pytest.raises(RuntimedError, match="undecodable"):
+        binary_of_options(type_url, value)
+
+
+@st.composite
+def options(draw: st.DrawFn) -> Options:
+    kinds: dict[str, st.SearchStrategy[object]] = {
+        "bool": st.booleans(),
+        "string": st.text(),
+        "uint32": st.integers(0, 2**32 - 1),
+        "bytes": st.binary(),
+    }
+    message = draw(st.sampled_from(sorted(MESSAGES)))
+    fields = {f.name: draw(kinds[f.kind]) for f in MESSAGES[message] if draw(st.booleans())}
+    return make_options(message, fields)  # type: ignore[arg-type]
+
+
+@given(options())
+def test_options_decode_to_what_was_encoded_less_the_defaults(given: Options) -> None:
+    found = decode_options(f"types.containerd.io/{given.type_url}", encode_options(given))
+    assert found.type_url == given.type_url
+    assert found.fields == tuple((name, value) for name, value in given.fields if value)
+
+
+def test_an_unknown_message_is_not_decoded() -> None:
+    with pytest.raises(UndecodableOptions, match=r"x\.Options: an unknown message"):
+        decode_options("x.Options", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "binary"),
+    [(b"{}", None), (b'{"binary_name":"/a b"}', "/a b"), (b'{"binary_name":"","root":"/r"}', None)],
+)
+def test_an_options_json_names_a_binary_or_none(data: bytes, binary: str | None) -> None:
+    assert binary_of_options_json(data) == binary
+
+
+@pytest.mark.parametrize("data", [b"", b'{"binary_na', b"[]", b'{"binary_name":1}', b"\xff", b"[" * 100_000])
+def test_an_options_json_that_is_none_is_an_error(data: bytes) -> None:
+    with pytest.raises(DamagedBundle):
+        binary_of_options_json(data)
+
+
+@pytest.mark.parametrize(
+    ("argv", "paths"),
+    [
+        # podman and CRI-O start conmon so
+        (["/usr/bin/conmon", "--api-version", "1", "-c", "abc", "-r", "/opt/crun", "-b", "/run/x"], ["/opt/crun"]),
+        (["conmon", "--runtime", WRAPPER], [WRAPPER]),
+        (["/usr/libexec/podman/conmon", "--runtime=/opt/crun"], ["/opt/crun"]),
+        (["conmon", "-r/opt/crun"], ["/opt/crun"]),
+        (["conmonrs", "--runtime", "/opt/crun"], ["/opt/crun"]),
+        # any program may be told a runtime; -r means something else elsewhere
+        (["podman", "--runtime", f"{ROOT}/runtimes/gvisor", "run"], [f"{ROOT}/runtimes/gvisor"]),
+        (["rm", "-r", "/opt/crun"], []),
+        (["ctr", "run", "--runtime", "io.containerd.runc.v2", "--runc-binary", WRAPPER], [WRAPPER]),
+        (["conmon", "-r"], []),
+        # in the middle of a word, twice in one, through a generation, through an alias of the data root
+        (["sh", "-c", f"exec '{WRAPPER}' create; {ROOT}/runtimes/kata"], [WRAPPER, f"{ROOT}/runtimes/kata"]),
+        ([f"--x={ROOT}/generations/00000042/runtimes/kata"], [f"{ROOT}/generations/00000042/runtimes/kata"]),
+        (["x", "--option=/srv/link/wrappers/a-1"], ["/srv/link/wrappers/a-1"]),
+        # neither the data root itself nor a name that only sounds like it
+        (["runtimed", "--data-root", ROOT, "/x/wrappers/", "wrappers/a"], []),
+        ([], []),
+        ([""], []),
+    ],
+)
+def test_paths_of_runtimes_are_found_in_arguments(argv: list[str], paths: list[str]) -> None:
+    assert list(paths_in_arguments([word.encode() for word in argv], ROOT)) == paths
+
+
+def test_a_data_root_with_blanks_is_found_as_well() -> None:
+    root = "/my data (old)/r"
+    found = paths_in_arguments([f"x={root}/wrappers/a-1 y".encode()], root)
+    assert f"{root}/wrappers/a-1" in found
+
+
+@given(st.text(min_size=1))
+def test_every_wrapper_and_every_link_is_found_whatever_the_runtime_is_called(name: str) -> None:
+    for path in (f"{ROOT}/wrappers/{make_wrapper(name, '/x', ('y',)).file}", f"{ROOT}/runtimes/{file_name(name)}"):
+        assert paths_in_arguments([f"sh -c 'exec {path} run'".encode()], ROOT) == (path,)
+
+
+@pytest.mark.parametrize("part", [b"/", b"/wrappers/", b"/wrappers/= ", b"/wrappers", ROOT.encode() + b"/wrappers/"])
+def test_arguments_made_to_be_slow_are_not(part: bytes) -> None:
+    begin = time.monotonic()
+    paths_in_arguments([b"x", part * (131_000 // len(part)) + b"/wrappers/"], ROOT)
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "address"),
+    [
+        ("/usr/bin/containerd-shim-runc-v2 -namespace moby -id a -address /run/c.sock -debug", "/run/c.sock"),
+        ("containerd-shim-kata-v2 --address /run/c.sock", "/run/c.sock"),
+        ("containerd-shim-runc-v2 -id a -address", None),
+        ("cat -address /run/c.sock", None),
+    ],
+)
+def test_the_engine_of_a_shim_is_in_its_arguments(argv: str, address: str | None) -> None:
+    assert shim_address(argv.encode().split()) == address
+    assert shim_address([]) is None
+
+
+def test_only_of_debians_own_containerd_it_is_known_where_it_remembers_containers() -> None:
+    assert Engine().metadata == "/var/lib/containerd/io.containerd.metadata.v1.bolt"
+    assert Engine("/x.sock", "/run/x").metadata is None
+    assert Engine("/x.sock", "/run/x", "/srv/x").metadata == "/srv/x/io.containerd.metadata.v1.bolt"
+
+
+def test_a_container_is_read_from_the_bytes_that_containerd_1_6_sends() -> None:
+    options = b"\x0a\x1acontainerd.runc.v1.Options\x12\x0e2\x0c/tmp/cx/w/gv"
+    runtime = b"\x0a\x15io.containerd.runc.v2\x12" + bytes([len(options)]) + options
+    # id = 1, labels = 2, runtime = 4, created_at = 8
+    container = b"\x0a\x02gv" + b"\x12\x06\x0a\x01k\x12\x01v" + b"\x22" + bytes([len(runtime)]) + runtime + b"\x42\x00"
+    data = b"\x0a" + bytes([len(container)]) + container
+    expected = Container("moby", "gv", "io.containerd.runc.v2", RUNC, b"2\x0c/tmp/cx/w/gv")
+    assert decode_container("moby", data) == expected
+    assert decode_namespaces(b"\x0a\x09\x0a\x07default\x0a\x06\x0a\x04moby") == ("default", "moby")
+
+
+def test_an_answer_that_is_none_is_an_error() -> None:
+    with pytest.raises(UndecodableAnswer, match="undecodable ListNamespacesResponse"):
+        decode_namespaces(b"\xff")
+    # a message without a container would be one container less
+    with pytest.raises(UndecodableAnswer, match="without an id"):
+        decode_container("moby", new_message("ContainerMessage").SerializeToString())

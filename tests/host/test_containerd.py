@@ -1,0 +1,172 @@
+"""containerd's API as a client sees it: what stands in the way, and peers that misbehave. The real one: tests/e2e."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from support import short_directory, wait_until
+
+from runtimed.core.containerd_api import LIST_CONTAINERS, LIST_NAMESPACES, ContainerdUnknown, new_message
+from runtimed.host.containerd import list_containers
+
+ONE_NAMESPACE = b"\x0a\x09\x0a\x07default"
+
+
+@pytest.fixture
+def place() -> Iterator[str]:
+    with short_directory() as root:
+        yield str(root / "c.sock")
+
+
+@contextlib.contextmanager
+def peer(address: str, namespaces: bytes, containers: Callable[[str], Iterator[bytes]] | None) -> Iterator[None]:
+    """A gRPC server that answers with these bytes; without the second method where ``containers`` is None."""
+
+    def stream(_request: bytes, context: Any) -> Iterator[bytes]:
+        assert containers is not None
+        yield from containers(dict(context.invocation_metadata())["containerd-namespace"])
+
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, call: Any) -> Any:
+            if call.method == LIST_NAMESPACES:
+                return grpc.unary_unary_rpc_method_handler(lambda _request, _context: namespaces)
+            if call.method == LIST_CONTAINERS and containers is not None:
+                return grpc.unary_stream_rpc_method_handler(stream)
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool, options=[("grpc.max_send_message_length", -1)])
+        server.add_generic_rpc_handlers((Handler(),))
+        server.add_insecure_port(f"unix:{address}")
+        server.start()
+        try:
+            yield
+        finally:
+            server.stop(None).wait()
+
+
+def message(identifier: str, padding: int = 0) -> bytes:
+    found = new_message("ContainerMessage")
+    found.container.id = identifier
+    found.container.spec.value = b"x" * padding
+    return bytes(found.SerializeToString())
+
+
+def reason(address: str, timeout_s: float = 5.0) -> str:
+    with pytest.raises(ContainerdUnknown) as caught:
+        list_containers(address, timeout_s)
+    assert caught.value.code == "containerd-unknown"
+    assert str(caught.value).startswith(f"containerd at {address}: ")
+    return caught.value.reason
+
+
+def test_without_grpcio_the_error_names_the_extra(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    assert "pip install 'runtimed[containerd]'" in reason(place)
+
+
+def test_a_containerd_that_is_not_running_is_told(place: str) -> None:
+    assert "not running" in reason(place)
+    # Killed: it leaves its socket.
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(place)
+    assert reason(place).startswith("unavailable: ")
+
+
+def test_what_is_no_socket_is_not_asked(place: str) -> None:
+    Path(place).write_text("")
+    assert reason(place) == "is no socket"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_socket_that_somebody_else_made_is_not_asked(place: str) -> None:
+    with socket.socket(socket.AF_UNIX) as fake:
+        fake.bind(place)
+        os.chown(place, 65534, 65534)
+        assert reason(place) == "the socket belongs to user 65534, who is not root"
+
+
+def test_a_peer_that_never_answers_is_waited_for_no_longer_than_asked(place: str) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(place)
+        silent.listen()
+        begin = time.monotonic()
+        assert reason(place, 0.3).startswith(("deadline_exceeded: ", "unavailable: "))
+        assert time.monotonic() - begin < 5
+
+
+def test_a_peer_that_answers_slowly_for_ever_is_left_at_the_deadline(place: str) -> None:
+    def endless(_namespace: str) -> Iterator[bytes]:
+        for number in range(1_000):
+            time.sleep(0.01)
+            yield message(str(number))
+
+    with peer(place, ONE_NAMESPACE, endless):
+        begin = time.monotonic()
+        assert reason(place, 0.3).startswith("deadline_exceeded: ")
+        assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("namespaces", [b"\xff", ONE_NAMESPACE])
+def test_an_answer_that_is_none_is_an_error(place: str, namespaces: bytes) -> None:
+    with peer(place, namespaces, lambda _namespace: iter([message("a"), b"\xff"])):
+        assert "undecodable" in reason(place)
+
+
+def test_a_containerd_too_old_for_the_call_is_an_error(place: str) -> None:
+    with peer(place, ONE_NAMESPACE, None):
+        assert reason(place).startswith("unimplemented: ")
+
+
+def test_a_stream_that_breaks_off_is_an_error_and_not_a_shorter_list(place: str) -> None:
+    def broken(_namespace: str) -> Iterator[bytes]:
+        yield message("a")
+        raise OSError("gone")
+
+    with peer(place, ONE_NAMESPACE, broken):
+        assert reason(place).startswith("unknown: ")
+
+
+def test_every_namespace_is_asked_and_large_containers_are_no_obstacle(place: str) -> None:
+    def two(namespace: str) -> Iterator[bytes]:
+        yield message(f"{namespace}-small")
+        yield message(f"{namespace}-large", 16 * 2**20)
+
+    with peer(place, ONE_NAMESPACE + b"\x0a\x06\x0a\x04moby", two):
+        found = [(container.namespace, container.id) for container in list_containers(place, 20.0)]
+    assert found == [(name, f"{name}-{size}") for name in ("default", "moby") for size in ("small", "large")]
+
+
+def test_a_path_with_characters_that_mean_something_in_a_uri_is_taken_as_it_is() -> None:
+    with short_directory() as root, peer(f"{root}/c.sock", ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
+        strange = root / "a%41 ?#é"
+        strange.symlink_to(root)
+        assert [container.id for container in list_containers(f"{strange}/c.sock", 5.0)] == ["a"]
+
+
+def running() -> int:
+    """Return how many threads there are besides those of the peer's pool."""
+    return sum(not thread.name.startswith("ThreadPool") for thread in threading.enumerate())
+
+
+def test_nothing_is_left_open_after_an_answer_or_an_error(place: str) -> None:
+    with peer(place, ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
+        for _ in range(3):  # what grpc keeps for good
+            list_containers(place, 5.0)
+        files, threads = len(os.listdir("/proc/self/fd")), running()
+        for _ in range(20):
+            list_containers(place, 5.0)
+            reason(f"{place}.none")
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, "descriptors are closed")
+        wait_until(lambda: running() <= threads, f"threads have ended: {threading.enumerate()}")

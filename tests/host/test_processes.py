@@ -1,0 +1,94 @@
+"""What processes refer to, real ones: other engines' monitors, shims of a containerd that nobody named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+from node import ROOT, WRAPPER, Node, new_node, nobody, process
+
+from runtimed.core.references import Reference
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with new_node() as node:
+        yield node
+
+
+def test_other_engines_processes_refer_to_what_they_were_started_with(node: Node) -> None:
+    link = f"{ROOT}/runtimes/gvisor"
+    with process(["conmon", "-c", "abc", "-r", "/opt/crun"]) as one, process(["podman", f"--runtime={link}"]) as two:
+        references = node.survey(proc="/proc").references
+    assert Reference("/opt/crun", f"process {one} (conmon)") in references
+    assert Reference(link, f"process {two} (podman)") in references
+
+
+def test_processes_of_others_need_not_be_ours_to_be_seen(node: Node) -> None:
+    with process(["conmon", "-r", "/opt/crun"]) as pid, nobody():
+        result = node.survey(proc="/proc")
+    assert Reference("/opt/crun", f"process {pid} (conmon)") in result.references
+
+
+def test_processes_that_end_during_the_scan_are_no_fault(node: Node) -> None:
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            subprocess.run(["/bin/true"], check=True)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert node.survey(proc="/proc").unknown == ()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_zombie_refers_to_nothing(node: Node) -> None:
+    child = subprocess.Popen(["/bin/true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    result = node.survey(proc="/proc")
+    child.wait()
+    assert result.unknown == ()
+
+
+def test_a_process_that_cannot_be_read_is_unknown(node: Node) -> None:
+    (node.proc / "77").mkdir()
+    (node.proc / "77/cmdline").write_bytes(b"conmon\0")
+    (node.proc / "77/cmdline").chmod(0)
+    with nobody():
+        assert node.unknown() == "process 77: Permission denied"
+
+
+def test_a_proc_that_hides_processes_or_is_not_there_is_unknown(node: Node) -> None:
+    shutil.rmtree(node.proc / "1")
+    assert "does not show the processes of others" in node.unknown()
+    shutil.rmtree(node.proc)
+    assert node.unknown() == f"{node.proc}: No such file or directory"
+
+
+def test_a_shim_of_an_engine_that_nobody_named_makes_its_stopped_containers_unknown(node: Node) -> None:
+    bundle = node.bundle("b", runtime=WRAPPER)
+    shim = ["containerd-shim-runc-v2", "-namespace", "moby", "-id", "b", "-address"]
+    with process([*shim, "/run/k3s.sock"], cwd=bundle) as pid:
+        result = node.survey(proc="/proc")
+    assert Reference(WRAPPER, f"process {pid} (containerd-shim-runc-v2)") in result.references
+    holder = f"process {pid} (containerd-shim-runc-v2)"
+    assert result.unknown == (f"the containerd at /run/k3s.sock uses wrappers but is not configured, see {holder}",)
+    # The same under a configured engine's address, under an alias of it, and where it does not use our wrappers.
+    alias = node.root / "alias"
+    alias.symlink_to(node.root)
+    for address, runtime in ((node.engine.address, WRAPPER), (f"{alias}/c.sock", WRAPPER), ("/run/k3s.sock", "/opt/x")):
+        (bundle / "runtime").write_text(runtime)
+        with process([*shim, address], cwd=bundle):
+            assert node.survey(proc="/proc").unknown == ()
+    (bundle / "options.json").write_text("")
+    with process([*shim, "/run/k3s.sock"], cwd=bundle):
+        assert "not configured: options.json" in "\n".join(node.survey(proc="/proc").unknown)

@@ -1,0 +1,111 @@
+"""A node with an engine and processes, made of directories, for tests of what containers refer to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from support import short_directory, wait_until
+
+from runtimed.core.containerd_api import Container, ContainerdUnknown
+from runtimed.core.options import RUNC, encode_options, make_options
+from runtimed.core.references import Engine, Survey
+from runtimed.host.containers import survey
+
+SHIM = "io.containerd.runc.v2"
+SHIM_BINARY = "/usr/bin/containerd-shim-runc-v2"
+ROOT = "/data-root-of-a-test"
+WRAPPER = f"{ROOT}/wrappers/gvisor-0123456789abcdef0123456789abcdef"
+
+
+class Node:
+    """A node below a directory: one engine, and a /proc that shows nothing but what is put there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.engine = Engine(str(root / "c.sock"), str(root / "state"), str(root / "root"))
+        self.tasks = root / "state/io.containerd.runtime.v2.task"
+        self.proc = root / "proc"
+        (self.proc / "1").mkdir(parents=True)
+        (self.proc / "1/cmdline").write_bytes(b"/sbin/init\0")
+        self.listed: list[Container] | None = []
+
+    def bundle(self, name: str, namespace: str = "moby", **files: str | bytes) -> Path:
+        """Make a bundle; ``files`` name their contents, "_" stands for "-" and "__" for "."."""
+        bundle = self.tasks / namespace / name
+        bundle.mkdir(parents=True)
+        for file, content in files.items():
+            path = bundle / file.replace("__", ".").replace("_", "-")
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return bundle
+
+    def start_engine(self) -> None:
+        """Make what a containerd makes when it starts."""
+        (self.root / "c.sock").touch()
+        (self.root / "root/io.containerd.metadata.v1.bolt").mkdir(parents=True, exist_ok=True)
+        self.tasks.mkdir(parents=True, exist_ok=True)
+
+    def list(self, address: str) -> list[Container]:
+        assert address == self.engine.address
+        if self.listed is None:
+            raise ContainerdUnknown(address, "does not answer")
+        return self.listed
+
+    def survey(self, proc: str | None = None) -> Survey:
+        return survey([self.engine], below=ROOT, list_containers=self.list, proc=proc or str(self.proc))
+
+    def found(self) -> set[tuple[str, str]]:
+        """Return (path, holder) of every reference; everything must be known."""
+        result = self.survey()
+        assert result.unknown == ()
+        return {(reference.path, reference.holder) for reference in result.references}
+
+    def unknown(self) -> str:
+        """Return what is not known, which must be something."""
+        result = self.survey()
+        assert result.unknown
+        return "\n".join(result.unknown)
+
+
+@contextlib.contextmanager
+def new_node() -> Iterator[Node]:
+    """Yield a node whose engine has started and has no containers."""
+    with short_directory() as root:
+        root.chmod(0o755)
+        node = Node(root)
+        node.start_engine()
+        yield node
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    """Be an ordinary user for a while: root may read what nobody may."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextlib.contextmanager
+def process(argv: Sequence[str], cwd: str | Path = "/") -> Iterator[int]:
+    """A process whose arguments begin with argv[0], end with the rest of ``argv``, and that waits."""
+    command = [argv[0], "-c", "read x", *argv]
+    child = subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE, cwd=cwd)
+    try:
+        # For a moment after execve a process has no arguments yet.
+        wait_until(Path(f"/proc/{child.pid}/cmdline").read_bytes, "the process has begun")
+        yield child.pid
+    finally:
+        child.communicate()
+
+
+def container(identifier: str, binary: str | None, namespace: str = "moby", shim: str = SHIM) -> Container:
+    options = make_options(RUNC, {"binary_name": binary} if binary else {"root": "/r"})
+    return Container(namespace, identifier, shim, RUNC, encode_options(options))

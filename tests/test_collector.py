@@ -1,0 +1,193 @@
+"""The collector on a real data root: survey, judgement, removal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtimed.collector import Collector
+from runtimed.core.config import Config, Definition, Settings
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Host, build_generation
+from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.references import Reference, Survey
+from runtimed.host.lane import Lane
+from runtimed.host.store import Store
+
+
+class Node:
+    """A store with three published runtimes of which only one is still in a retained generation."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.wall_s = 0.0
+        self.now_s = 0.0
+        self.lane = Lane("working")
+        self.fail = False
+        self.store = Store(str(root), clock=lambda: self.wall_s, at_step=self._step)
+        self.store.open(rebuild_wrappers)
+        self.survey = Survey((), ())
+        self.surveys = 0
+        self.removed: list[tuple[str, str]] = []
+        self.collector = Collector(
+            self.store,
+            survey=self._survey,
+            disk=self.lane.run,
+            grace_s=lambda: 100.0,
+            removed=lambda file, asked_by: self.removed.append((file, asked_by)),
+            clock_s=lambda: self.now_s,
+        )
+
+    def _step(self, step: str) -> None:
+        if self.fail and step == "collect":
+            raise OSError(30, "Read-only file system")
+
+    async def _survey(self) -> Survey:
+        self.surveys += 1
+        return self.survey
+
+    def publish(self, *names: str) -> None:
+        settings = Settings(str(self.root), "/exec", ("unix:///s",))
+        runtimes = {name: Definition(name, path="/bin/true", args=(name,)) for name in names}
+        host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), str(self.root), "/exec")
+        generation = build_generation(Config("/d.json", settings, runtimes), host, self.store.next_number)
+        # Old enough that only the newest two are retained.
+        self.wall_s += 4000
+        assert self.store.publish(generation, retain=2) is None
+
+    def wrappers(self) -> list[str]:
+        return sorted(name.partition("-")[0] for name in os.listdir(self.root / "wrappers"))
+
+    def links(self) -> list[str]:
+        return sorted(os.listdir(self.root / "runtimes"))
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> Any:
+    node = Node(tmp_path)
+    yield node
+    node.store.close()
+    node.lane.close()
+
+
+async def collect_after(node: Node, seconds: float, **more: Any) -> list[str]:
+    await node.collector.collect("uid 0", dry_run=True)
+    node.now_s += seconds
+    collection = await node.collector.collect("uid 0", **{"dry_run": False, **more})
+    return sorted(file.partition("-")[0] for file in collection.collected)
+
+
+async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_grace_is_over(node: Node) -> None:
+    node.publish("old", "stays")
+    node.publish("stays")
+    node.publish("stays", "new")
+    assert node.links() == ["new", "old", "stays"]
+    assert await collect_after(node, 99) == []
+    assert await collect_after(node, 100) == ["old"]
+    assert node.wrappers() == ["new", "stays"]
+    assert node.links() == ["new", "stays"]
+    assert [asked_by for _, asked_by in node.removed] == ["uid 0"]
+
+
+async def test_a_collected_wrapper_does_not_come_back_as_a_link_to_nowhere(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish("a")
+    await collect_after(node, 100)
+    node.publish("b")
+    assert node.links() == ["a", "b"]
+    node.store.close()
+    recovered = node.store.open(rebuild_wrappers)
+    assert recovered.published
+    assert recovered.faults == ()
+
+
+async def test_a_runtime_that_returns_after_its_wrapper_was_collected_gets_it_again(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish("a")
+    assert await collect_after(node, 100) == ["old"]
+    node.publish("old")
+    assert (node.root / "runtimes/old").read_text().endswith('exec /bin/true old "$@"\n')
+
+
+async def test_a_dry_run_removes_nothing(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    assert await collect_after(node, 100, dry_run=True) == []
+    assert node.wrappers() == ["old"]
+
+
+async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    node.survey = Survey((Reference(f"{node.root}/runtimes/old", "container moby/x"),), ())
+    assert await collect_after(node, 100) == []
+    node.survey = Survey((), ("unreadable",))
+    assert await collect_after(node, 100) == []
+    assert node.wrappers() == ["old"]
+
+
+async def test_a_generation_that_names_it_again_between_the_look_and_the_removal_keeps_it(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    await node.collector.collect("uid 0", dry_run=True)
+    node.now_s += 100
+    real = node.lane.run
+
+    async def race(function: Callable[..., Any], *args: Any) -> Any:
+        if function == node.store.remove_wrapper:
+            await real(node.publish, "old")
+        return await real(function, *args)
+
+    node.collector._disk = race
+    collection = await node.collector.collect("uid 0", dry_run=False)
+    assert collection.collected == ()
+    assert "names it" in collection.verdicts[0].reason
+    assert (node.root / "runtimes/old").exists()
+
+
+async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    await node.collector.collect("uid 0", dry_run=True)
+    node.now_s += 100
+    node.fail = True
+    collection = await node.collector.collect("uid 0", dry_run=False)
+    assert "Read-only file system" in collection.verdicts[0].reason
+    assert node.wrappers() == ["old"]
+    assert node.removed == []
+
+
+async def test_nobody_is_surveyed_where_every_wrapper_is_held(node: Node) -> None:
+    node.publish("a")
+    await node.collector.collect("uid 0", dry_run=False)
+    assert node.surveys == 0
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+async def test_looking_goes_on_by_itself_and_collects_only_where_it_is_told_to(node: Node, automatic: bool) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    task = asyncio.create_task(node.collector.watch(lambda: automatic, every_s=0.01))
+    while node.surveys < 2:
+        await asyncio.sleep(0.01)
+    node.now_s += 100
+    seen = node.surveys
+    while node.surveys < seen + 3 and node.wrappers():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert node.wrappers() == ([] if automatic else ["old"])
