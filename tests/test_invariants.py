@@ -1,0 +1,403 @@
+"""What no change may break (design, section 3): readers, clients and starts against a stream of reloads.
+
+RUNTIMED_TEST_RELOADS sets how many reloads the readers are put through (300 unless told).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from support import RunningDaemon, UnixConnection, new_daemon, put, wait_until
+
+from runtimed.api.describe import describe_table
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.facts import Facts
+from runtimed.core.features import PENDING, Features
+from runtimed.core.generation import Host
+from runtimed.core.manifest import rebuild_wrappers
+from runtimed.host.store import Store
+from runtimed.reloader import Frame, Reloader
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RELOADS = int(os.environ.get("RUNTIMED_TEST_RELOADS", "300"))
+
+
+@pytest.fixture
+def daemon() -> Iterator[RunningDaemon]:
+    with new_daemon() as daemon:
+        yield daemon
+
+
+def configuration(number: int) -> dict[str, dict[str, Any]]:
+    """Return the runtimes of reload ``number``: one never changes, the others come, change and go."""
+    chance = random.Random(number)
+    runtimes: dict[str, dict[str, Any]] = {
+        "steady": {"path": "/bin/echo", "runtimeArgs": ["always", "the same"]},
+        # Changes with every reload, so that each is a generation of its own.
+        "restless": {"path": "/bin/echo", "runtimeArgs": ["--number", str(number)]},
+        "plain": {"path": f"/usr/bin/runtime-{number % 3}"},
+        "typed": {"runtimeType": f"io.containerd.kind{number % 2}.v2", "options": {"ConfigPath": f"/etc/{number % 5}"}},
+    }
+    for other in range(20):
+        match chance.randrange(3):
+            case 0:
+                runtimes[f"other{other}"] = {"path": "/bin/echo", "runtimeArgs": [str(chance.randrange(4))]}
+            case 1:
+                runtimes[f"other{other}"] = {"path": f"/bin/{other}"}
+    return runtimes
+
+
+# Reads two published paths in a tight loop until its standard input ends; then prints what it saw.
+READER = r"""
+import os, sys, threading
+steady, restless, whole, partial = sys.argv[1], sys.argv[2], open(sys.argv[1], "rb").read(), []
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+print("reading", flush=True)
+reads = misses = 0
+while not ended.is_set():
+    for path in (steady, restless):
+        reads += 1
+        try:
+            os.stat(path)
+            with open(path, "rb") as file:
+                text = file.read()
+        except OSError as error:
+            misses += 1
+            partial.append(str(error))
+            continue
+        if path == steady and text != whole or not (text.startswith(b"#!/bin/sh\n") and text.endswith(b'"$@"\n')):
+            partial.append(repr(text))
+print(reads, misses, partial[:5])
+"""
+
+
+@pytest.mark.timeout(60 + RELOADS)
+def test_a_reader_of_a_published_path_never_misses_and_never_reads_a_part(
+    daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.write({"runtimes": configuration(0)})
+    daemon.start()
+    paths = [str(daemon.data / "runtimes" / name) for name in ("steady", "restless")]
+    with subprocess.Popen(
+        [sys.executable, "-c", READER, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        try:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "reading\n"
+            for number in range(1, RELOADS + 1):
+                daemon.write({"runtimes": configuration(number)})
+                assert daemon.reload()["outcome"] in ("applied", "unchanged")
+            output, _ = reader.communicate()
+        except BaseException:
+            reader.kill()
+            raise
+    reads, misses, partial = output.split(maxsplit=2)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{reads} reads during {RELOADS} reloads: {misses} missed\n")
+    assert (int(misses), partial.strip()) == (0, "[]")
+    assert int(reads) > RELOADS
+    assert daemon.status()["generation"] == RELOADS + 1
+
+
+def expected(runtimes: dict[str, dict[str, Any]], name: str) -> tuple[str, object]:
+    """Return shim and meaning of a runtime, as whoever wrote the file means it: a command, or options."""
+    entry = runtimes.get(name, {"path": name})
+    if "runtimeType" in entry:
+        return entry["runtimeType"], {"config_path": entry["options"]["ConfigPath"]}
+    return "io.containerd.runc.v2", [entry["path"], *entry.get("runtimeArgs", ())]
+
+
+def found(daemon: RunningDaemon, answer: dict[str, Any]) -> tuple[str, object]:
+    """Return shim and meaning of an answer: what stands in the wrapper that it names, or options."""
+    options = answer["options"]
+    value = base64.b64decode(options["value"])
+    if options["type_url"] == "runtimeoptions.v1.Options":
+        assert options["fields"]["config_path"].encode() in value
+        return answer["shim"], options["fields"]
+    binary = options["fields"]["binary_name"]
+    assert binary.encode() in value
+    assert options["fields"]["root"] == f"{daemon.root}/run/runtime-runc"
+    if not binary.startswith(f"{daemon.data}/wrappers/"):
+        return answer["shim"], [binary]
+    exec_, *words, arguments = shlex.split(Path(binary).read_text().splitlines()[-1])
+    assert (exec_, arguments) == ("exec", "$@")
+    return answer["shim"], words
+
+
+NAMES = ("steady", "restless", "plain", "typed", "runc", "")
+
+
+@pytest.mark.timeout(60 + RELOADS)
+def test_every_answer_during_reloads_is_that_of_the_generation_it_names(daemon: RunningDaemon) -> None:
+    daemon.write({"runtimes": configuration(0), "default-runtime": "restless"})
+    daemon.start()
+    descriptors = Path(f"/proc/{daemon.status()['pid']}/fd")
+    before = len(list(descriptors.iterdir()))
+    written = {1: configuration(0)}
+    done = threading.Event()
+
+    def ask() -> list[tuple[int, str, dict[str, Any]]]:
+        """Ask without pause on one connection; return each different answer once."""
+        seen: dict[bytes, tuple[int, str, dict[str, Any]]] = {}
+        latest = 0
+        connection = UnixConnection(str(daemon.socket))
+        try:
+            while not done.is_set():
+                for name in NAMES:
+                    connection.request("GET", f"/v1/resolve?runtime={name}")
+                    response = connection.getresponse()
+                    body = response.read()
+                    assert response.status == 200, body
+                    if (key := name.encode() + body) not in seen:
+                        answer = json.loads(body)
+                        seen[key] = response.status, name, answer
+                        assert answer["generation"] >= latest, "a number went back"
+                        latest = answer["generation"]
+        finally:
+            connection.close()
+        return list(seen.values())
+
+    with ThreadPoolExecutor(4) as clients:
+        asked = [clients.submit(ask) for _ in range(4)]
+        try:
+            for number in range(1, RELOADS + 1):
+                runtimes = configuration(number)
+                daemon.write({"runtimes": runtimes, "default-runtime": "restless"})
+                report = daemon.reload()
+                assert report["outcome"] in ("applied", "unchanged")
+                written[report["generation"]] = runtimes
+        finally:
+            done.set()
+    assert sorted(written) == list(range(1, RELOADS + 2))
+    answers = [answer for client in asked for answer in client.result()]
+    for _status, name, answer in answers:
+        runtimes = written[answer["generation"]]
+        assert answer["runtime"] == (name or "restless")
+        assert found(daemon, answer) == expected(runtimes, name or "restless"), answer
+    assert len({answer["generation"] for *_, answer in answers}) > 1
+    wait_until(lambda: len(list(descriptors.iterdir())) <= before, "the clients' descriptors to be closed")
+
+
+# Names and entries as nobody writes them, and as everybody does.
+HOSTILE = (
+    "config.json",
+    "manifest.json",
+    "..",
+    ".",
+    "a/b",
+    "../x",
+    "/etc/passwd",
+    "lock",
+    "VERSION",
+    "x" * 300,
+    "~",
+    "%2f",
+    "-",
+)
+NAME = st.one_of(
+    st.sampled_from(("a", "b", "A", *HOSTILE)),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12),
+).filter(lambda name: name != "runc")
+WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+ENTRY = st.one_of(
+    st.builds(
+        lambda path, args: {"path": path, "runtimeArgs": args}, st.sampled_from(("/x", "y")), st.lists(WORD, max_size=3)
+    ),
+    st.builds(lambda kind: {"runtimeType": kind}, st.sampled_from(("io.containerd.kata.v2", "io.containerd.runsc.v1"))),
+    st.builds(lambda path: {"runtimeType": "k", "options": {"ConfigPath": path}}, WORD),
+)
+RUNTIMES = st.dictionaries(NAME, ENTRY, max_size=4)
+DRIVER = st.sampled_from(
+    ({}, {"exec-opts": ["native.cgroupdriver=systemd"]}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]})
+)
+
+
+@st.composite
+def _valid(draw: st.DrawFn) -> list[str]:
+    """Draw a main file and up to two drop-ins that are right together."""
+    tables = draw(st.lists(RUNTIMES, min_size=1, max_size=3))
+    main: dict[str, Any] = {"runtimes": tables[0], **draw(DRIVER)}
+    if names := sorted({name for table in tables for name in table}):
+        main |= draw(st.sampled_from(({}, {"default-runtime": names[0]})))
+    return [json.dumps(main), *(json.dumps({"runtimes": table}) for table in tables[1:])]
+
+
+INVALID = st.sampled_from(
+    (
+        *("", "[]", "{", '{"runtimes": 7}', '{"no-such-key": 1}', '{"default-runtime": "nowhere"}', '{"a": NaN}'),
+        *('{"runtimes": {"w": {}}}', '{"runtimes": {"runc": {"path": "/x"}}}', '{"runtimes": {}, "runtimes": {}}'),
+        *('{"runtimes": {"w": {"path": "/x", "runtimeType": "y"}}}', '{"runtimes": {"": {"path": "/x"}}}'),
+    )
+)
+VALID = _valid()
+BROKEN = st.builds(lambda documents, text: [*documents, text], VALID, INVALID)
+STEPS = st.lists(st.one_of(st.tuples(st.just(True), VALID), st.tuples(st.just(False), BROKEN)), min_size=1, max_size=6)
+
+PATH = "/etc/runtimed/daemon.json"
+DEFAULTS = Settings(data_root="/data", exec_root="/run/runtimed", hosts=("unix:///run/runtimed/runtimed.sock",))
+# The data root that answers name; the store lies somewhere else, so that two of them give the same answers.
+HOST = Host(Facts(cgroup2=True, systemd=False, ramdisk=False), DEFAULTS.data_root, DEFAULTS.exec_root)
+
+
+async def in_place(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    return function(*args, **kwargs)
+
+
+class Everything:
+    """A host on which every binary is there, nobody can replace it, and it says nothing of itself."""
+
+    def look_up(self, path: str) -> str:
+        return path
+
+    def replaceable(self, _binary: str) -> None:
+        return None
+
+    def features(self, _binary: str) -> Features:
+        return PENDING
+
+
+class Node:
+    """A reloader and a store as the daemon wires them, on documents that a test sets."""
+
+    def __init__(self, root: str, documents: list[str]) -> None:
+        self.store = Store(root)
+        self.write(documents)
+        self.reloader = Reloader(
+            Frame(PATH, Flags(), DEFAULTS, HOST, DEFAULTS),
+            read=self.read,
+            disk=self.store,
+            threads=in_place,
+            told=lambda _report, _generation: None,
+        )
+
+    def write(self, texts: list[str]) -> None:
+        main, *dropins = (Source(f"{PATH}{number or ''}", text.encode()) for number, text in enumerate(texts))
+        self.documents = Documents(PATH, main, tuple(dropins))
+
+    async def read(self) -> Documents:
+        return self.documents
+
+    def start(self) -> Awaitable[object]:
+        recovered = self.store.open(rebuild_wrappers)
+        return self.reloader.start(recovered.last, recovered.config_text, published=recovered.published)
+
+    def table(self) -> dict[str, Any]:
+        """Return all that a client can learn, but the generation's number."""
+        generation = self.reloader.current
+        answers = {name: runtime.answer.at(0) for name, runtime in generation.runtimes.items()}
+        table = describe_table(generation, Everything())
+        del table["generation"]
+        for runtime in table["runtimes"]:  # type: ignore[attr-defined]
+            del runtime["generation"]
+        return {"answers": answers, "table": table}
+
+    def published(self) -> dict[str, bytes]:
+        """Return what the current generation's wrappers hold on disk."""
+        root = Path(self.store.root)
+        links = {w.link: w for w in self.reloader.current.wrappers}
+        return {link: (root / "runtimes" / link).read_bytes() for link in links}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS)
+@example(
+    steps=[
+        (True, ['{"runtimes": {"a": {"path": "/x", "runtimeArgs": ["1"]}, "A": {"path": "/x", "runtimeArgs": ["1"]}}}'])
+    ]
+)
+@example(steps=[(True, [json.dumps({"runtimes": {n: {"path": "/x", "runtimeArgs": [n]} for n in HOSTILE}})])])
+def test_reloading_gives_the_same_table_as_a_fresh_start_with_the_last_valid_files(
+    steps: list[tuple[bool, list[str]]],
+) -> None:
+    asyncio.run(reload_and_compare(steps))
+
+
+async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
+    with TemporaryDirectory() as directory:
+        outside = Path(directory) / "outside"
+        roots = [Path(directory) / "outside" / name for name in ("reloaded", "fresh", "again")]
+        for root in roots:
+            root.mkdir(parents=True, mode=0o700)
+        reloaded = Node(str(roots[0]), ["{}"])
+        await reloaded.start()
+        last_valid = ["{}"]
+        number = reloaded.reloader.current.number
+        for is_valid, documents in steps:
+            reloaded.write(documents)
+            before = reloaded.table()
+            report = await reloaded.reloader.reload("test")
+            assert (report.outcome != "rejected") == is_valid, report
+            assert report.generation == reloaded.reloader.current.number >= number
+            number = report.generation
+            if is_valid:
+                last_valid = documents
+            else:
+                assert reloaded.table() == before
+                assert not reloaded.store.next_number > number + 1
+        fresh = Node(str(roots[1]), last_valid)
+        await fresh.start()
+        assert reloaded.table() == fresh.table()
+        assert reloaded.published() == fresh.published()
+        for node in (reloaded, fresh):
+            assert len(node.published()) == len(list(node.reloader.current.wrappers)), "two names in one file"
+            node.store.close()
+        # And the same once more: what is on disk is found again, under its number.
+        again = Node(str(roots[0]), last_valid)
+        await again.start()
+        assert again.table() == fresh.table()
+        assert again.reloader.current.number == number
+        again.store.close()
+        assert sorted(os.listdir(outside)) == ["again", "fresh", "reloaded"], "nothing was written beside the data root"
+        assert set(os.listdir(roots[0])) <= {"VERSION", "lock", "runtimes", "generations", "wrappers"}
+        assert os.listdir(roots[2]) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_real_daemon_that_was_reloaded_answers_like_one_that_was_just_started(
+    daemon: RunningDaemon, seed: int
+) -> None:
+    chance = random.Random(seed)
+    daemon.write({})
+    daemon.start()
+    for number in range(8):
+        good = {"runtimes": configuration(100 * seed + number)}
+        daemon.write(chance.choice([good, "{", '{"runtimes": {"x": {}}}']))
+        put(daemon.dropins / "a.json", chance.choice([{}, {"runtimes": configuration(number + 7)}, {"bad": 1}]))
+        daemon.reload()
+    daemon.write({"runtimes": configuration(seed)} | {"default-runtime": "typed"})
+    put(daemon.dropins / "a.json", {"runtimes": {"late": {"path": "/bin/echo", "runtimeArgs": ["late"]}}})
+    daemon.reload()
+    reloaded = everything(daemon)
+    daemon.stop()
+    shutil.rmtree(daemon.data)
+    daemon.start()
+    assert everything(daemon) == reloaded
+    assert daemon.stop() == 0
+
+
+def everything(daemon: RunningDaemon) -> object:
+    """Return the whole table and every resolution, without numbers of generations."""
+    table = daemon.get("/v1/runtimes")[1]
+    answers = [daemon.resolve(runtime["name"]) for runtime in table["runtimes"]]
+    return json.loads(re.sub(r'"generation": \d+', '"generation": 0', json.dumps([table, answers])))
