@@ -22,6 +22,7 @@ from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import Problem, RuntimedError
 from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.plan import Frame
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
@@ -30,7 +31,7 @@ from runtimed.host.store import Recovered, Store
 from runtimed.host.trust import Trust, secure_directory, walk
 from runtimed.host.watch import Watcher
 from runtimed.log import configure_log, log_report
-from runtimed.reloader import Frame, Reloader
+from runtimed.reloader import Reloader
 from runtimed.serving import Serving
 
 log = structlog.get_logger()

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings
+from runtimed.core.config import BOOT_ONLY, Documents, Settings
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
-from runtimed.core.generation import Generation, Host, build_generation, compare_generations
+from runtimed.core.generation import Generation, build_generation, compare_generations
 from runtimed.core.manifest import Manifest, restore_config
-from runtimed.core.parse import parse_configuration
+from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Outcome, Report
 
 P = ParamSpec("P")
@@ -46,38 +46,12 @@ class Threads(Protocol):
         """Return what ``function`` returns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What stays the same for as long as the process runs, and decides together with the documents."""
-
-    config_path: str
-    flags: Flags
-    defaults: Settings
-    host: Host
-    # The settings the daemon was started with.
-    boot: Settings
-    # Why a main file that is missing is an error from the start; None where it is not.
-    main_required: str | None = None
-
-
 @dataclass(slots=True)
 class _Batch:
     """Requests that came while a reload ran, and share the next one."""
 
     task: asyncio.Task[Report]
     reasons: dict[str, None] = field(default_factory=dict)
-
-
-def plan(
-    documents: Documents, frame: Frame, number: int, previous: Generation | None, main_required: str | None
-) -> Generation:
-    """Return the generation that ``documents`` mean: the pure half of every reload, start and validation.
-
-    Raises:
-        ConfigurationRejected: with everything that is wrong with them.
-    """
-    config = parse_configuration(documents, frame.flags, frame.defaults, main_required=main_required)
-    return build_generation(config, frame.host, number, previous)
 
 
 class Reloader:

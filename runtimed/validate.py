@@ -12,10 +12,10 @@ from runtimed.arguments import Arguments
 from runtimed.boot import main_required, read_snapshot
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.generation import Host, compare_generations
+from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
-from runtimed.reloader import Frame, plan
 
 
 def validate(arguments: Arguments) -> int:

@@ -174,6 +174,13 @@ class RunningDaemon:
         assert status == 200, body
         return dict(body)
 
+    def table(self) -> dict[str, Any]:
+        """Return /v1/runtimes without what is found out of binaries, in a thread of its own and in its own time."""
+        table = dict(self.get("/v1/runtimes")[1])
+        found_out = ("features", "lint")
+        table["runtimes"] = [{k: v for k, v in r.items() if k not in found_out} for r in table["runtimes"]]
+        return table
+
     def reload(self, query: str = "") -> dict[str, Any]:
         return dict(self.ask("POST", f"/v1/reload{query}")[1])
 

@@ -404,12 +404,12 @@ class TestRestart:
         daemon.start()
         daemon.write(table(w=wrapped("two"), plain={"path": "/bin/echo"}))
         daemon.reload()
-        before = daemon.get("/v1/runtimes")
+        before = daemon.table()
         daemon.stop()
         disk = listing(daemon.data)
         for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
             daemon.start()
-            assert daemon.get("/v1/runtimes") == before
+            assert daemon.table() == before
             # Who holds the lock stands in it; nothing else may differ.
             assert changes(disk, listing(daemon.data)) <= {"lock"}
             assert daemon.reload()["outcome"] == "unchanged"

@@ -33,8 +33,9 @@ from runtimed.core.facts import Facts
 from runtimed.core.features import PENDING, Features
 from runtimed.core.generation import Host
 from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.plan import Frame
 from runtimed.host.store import Store
-from runtimed.reloader import Frame, Reloader
+from runtimed.reloader import Reloader
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -398,6 +399,6 @@ def test_a_real_daemon_that_was_reloaded_answers_like_one_that_was_just_started(
 
 def everything(daemon: RunningDaemon) -> object:
     """Return the whole table and every resolution, without numbers of generations."""
-    table = daemon.get("/v1/runtimes")[1]
+    table = daemon.table()
     answers = [daemon.resolve(runtime["name"]) for runtime in table["runtimes"]]
     return json.loads(re.sub(r'"generation": \d+', '"generation": 0', json.dumps([table, answers])))

@@ -44,7 +44,7 @@ MAY = {
     "arguments": {"", "core"},
     "boot": {"", "core", "host", "arguments"},
     "reloader": {"", "core"},
-    "validate": {"", "core", "host", "arguments", "boot", "reloader"},
+    "validate": {"", "core", "host", "arguments", "boot"},
     "collector": {"", "core"},
     "inspector": {"", "core", "host"},
     "service": {"", "core", "host", "api", "reloader", "collector", "inspector"},

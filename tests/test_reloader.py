@@ -17,10 +17,11 @@ from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.facts import Facts
 from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.plan import Frame
 from runtimed.core.report import Report
 from runtimed.host.lane import Lane
 from runtimed.host.store import Recovered, Store
-from runtimed.reloader import Frame, Reloader
+from runtimed.reloader import Reloader
 
 MAIN = "/etc/runtimed/daemon.json"
 

@@ -21,7 +21,6 @@ from runtimed.core.layout import (
     GENERATIONS,
     LINKS,
     MANIFEST,
-    TEMPORARY,
     WRAPPERS,
     current_target,
     generation_directory,
@@ -29,20 +28,18 @@ from runtimed.core.layout import (
 )
 from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.past import Past, read_past
-from runtimed.core.wrapper import Wrapper, is_wrapper_file
 from runtimed.host.store.claim import claim
 from runtimed.host.store.disk import (
     FILE_MODE,
-    WRAPPER_MODE,
     failing_as,
     make_directory,
     read_file,
-    replace_file,
     replace_link,
     sync_directory,
     write_new,
 )
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
+from runtimed.host.store.wrappers import WrapperDirectory
 
 __all__ = ["Recovered", "Staged", "Store"]
 
@@ -87,9 +84,9 @@ class Store:
         # Wrapper file -> the newest generation whose answers name it. The oldest generations are dropped first, so
         # while any that names it is retained, this one is.
         self._newest: dict[str, int] = {}
-        # The links of the current generation, carried ones too, and wrappers that are known to be intact.
+        # The links of the current generation, carried ones too.
         self._links: Mapping[str, str] = {}
-        self._intact: set[str] = set()
+        self._wrappers = WrapperDirectory(root)
         # The last few that were asked for, the oldest first.
         self._read: dict[int, Past] = {}
         self.next_number = 1
@@ -104,7 +101,7 @@ class Store:
         recovered = recover(self.root, rebuild)
         self._created_s = {number: manifest.created_s for number, manifest in recovered.manifests.items()}
         self._newest = {f: n for n, manifest in sorted(recovered.manifests.items()) for f in manifest.links.values()}
-        self._intact = set(recovered.intact_wrappers)
+        self._wrappers = WrapperDirectory(self.root, recovered.intact_wrappers)
         self._links = recovered.links
         self.next_number = recovered.next_number
         return recovered
@@ -168,9 +165,8 @@ class Store:
         directory = f"{self.root}/{generation_directory(generation.number)}"
         try:
             with failing_as("writing", directory):
-                if wrappers:
-                    self._refuse_noexec()
-                self._write_wrappers(wrappers)
+                self._at_step("wrappers")
+                self._wrappers.write(wrappers)
                 self._write_generation(directory, generation, staged)
         except StoreFailed:
             self._give_up(generation.number)
@@ -191,7 +187,7 @@ class Store:
             self._give_up(staged.number)
             raise
         self._links = staged.links
-        self._intact.update(staged.links.values())
+        self._wrappers.intact.update(staged.links.values())
         self._created_s[staged.number] = staged.created_s
         self._newest.update((file, staged.number) for link, file in staged.links.items() if link not in staged.carried)
         self.next_number = staged.number + 1
@@ -221,13 +217,8 @@ class Store:
         return None
 
     def wrapper_files(self) -> tuple[str, ...]:
-        """Return the names of all wrapper files, whether something needs them or not."""
-        with failing_as("listing", f"{self.root}/{WRAPPERS}"):
-            try:
-                names = os.listdir(f"{self.root}/{WRAPPERS}")
-            except FileNotFoundError:
-                return ()
-        return tuple(name for name in sorted(names) if is_wrapper_file(name) and not name.startswith(TEMPORARY))
+        """Return the names of all wrapper files. Raises as ``WrapperDirectory.files`` does."""
+        return self._wrappers.files()
 
     def holding(self) -> Mapping[str, int]:
         """Return each wrapper file that a retained generation's answers name, with the newest such generation."""
@@ -246,34 +237,11 @@ class Store:
                 # First: a link that leads nowhere would be a published path that is missing.
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self.root}/{CURRENT}/{link}")
-            os.unlink(f"{self.root}/{WRAPPERS}/{file}")
+            self._wrappers.remove(file)
         except OSError as error:
             return f"it cannot be removed: {error}"
         self._links = {link: target for link, target in self._links.items() if target != file}
-        self._intact.discard(file)
         return None
-
-    def _refuse_noexec(self) -> None:
-        if os.statvfs(self.root).f_flag & os.ST_NOEXEC:
-            mount = os.path.realpath(self.root)
-            while not os.path.ismount(mount):
-                mount = os.path.dirname(mount)
-            reason = f"{mount} is mounted noexec, so that no wrapper below it can be executed"
-            advice = f"remount it with `mount -o remount,exec {mount}`, or name another --data-root"
-            raise StoreFailed("writing wrappers below", self.root, f"{reason}; {advice}")
-
-    def _write_wrappers(self, wrappers: tuple[Wrapper, ...]) -> None:
-        make_directory(f"{self.root}/{WRAPPERS}")
-        self._at_step("wrappers")
-        for wrapper in wrappers:
-            path = f"{self.root}/{WRAPPERS}/{wrapper.file}"
-            if wrapper.file in self._intact and os.path.lexists(path):
-                continue
-            try:
-                write_new(path, wrapper.text, WRAPPER_MODE)
-            except FileExistsError:
-                # Left by a run that did not get as far as publishing it, or damaged: nobody was given it.
-                replace_file(f"{self.root}/{WRAPPERS}", wrapper.file, wrapper.text, WRAPPER_MODE)
 
     def _write_generation(self, directory: str, generation: Generation, staged: Staged) -> None:
         make_directory(f"{self.root}/{GENERATIONS}")
