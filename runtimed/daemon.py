@@ -124,6 +124,9 @@ class Daemon:
         # First of all, so that a SIGHUP that comes after the files were read still leads to a reload. Not by the
         # loop's own add_signal_handler: closing the loop would make signals deadly again while we tidy up.
         loop = asyncio.get_running_loop()
+        # What it is used for nevertheless: its self-pipe is woken by every signal from here on, so that none is left
+        # lying that arrives just before the loop goes to sleep.
+        loop.add_signal_handler(signal.SIGUSR2, lambda: None)
         for number, event in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop), (signal.SIGHUP, self._hangup)):
             signal.signal(number, lambda *_, event=event: loop.call_soon_threadsafe(event.set))
             stack.callback(signal.signal, number, signal.SIG_IGN)

@@ -14,6 +14,8 @@ from runtimed.core.features import Features
 from runtimed.core.report import Report
 
 _log = structlog.get_logger()
+# A line of the log stays readable whatever the size of the table; the API's report has all names.
+_NAMES_SHOWN = 20
 
 # dockerd's level names -> the levels of Python's logging.
 LEVELS: Mapping[str, int] = MappingProxyType(
@@ -65,6 +67,9 @@ def log_report(report: Report) -> None:
     """Write the one line of a reload."""
     fields = {key: value for key, value in report.as_dict().items() if value not in (None, [], False)}
     del fields["outcome"], fields["time"]
+    for key in ("added", "changed", "removed"):
+        if len(names := getattr(report, key)) > _NAMES_SHOWN:
+            fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]
     match report.outcome:
         case "applied":
             _log.info("reload.applied", **fields)

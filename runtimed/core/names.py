@@ -30,14 +30,14 @@ def is_permissible_shim_name(name: str) -> bool:
 
 
 def file_name(name: str) -> str:
-    """Return the file name that the runtime ``name`` gets on disk: at most 100 bytes, never hidden.
+    """Return the file name that the runtime ``name`` gets on disk: at most 100 bytes, never hidden, never an option.
 
     The name itself where it is plain; other bytes of its UTF-8 form as ``%xx``; beyond 100 bytes a
     beginning, ``~`` and a digest. No two names share a file name, also where case is folded.
     """
     encoded = name.encode()
     escaped = "".join(
-        chr(byte) if byte in _PLAIN and not (index == 0 and byte == ord(".")) else f"%{byte:02x}"
+        chr(byte) if byte in _PLAIN and not (index == 0 and byte in b".-") else f"%{byte:02x}"
         for index, byte in enumerate(encoded)
     )
     if len(escaped) <= _FILE_NAME_MAX:

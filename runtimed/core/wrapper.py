@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from runtimed.core.names import file_name
 
 _DIGEST_DIGITS = 32
-_FILE = re.compile(rf".+-[0-9a-f]{{{_DIGEST_DIGITS}}}", re.DOTALL)
+_FILE = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGEST_DIGITS}}}")
 
 
 @dataclass(frozen=True, slots=True)

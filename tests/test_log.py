@@ -1,0 +1,91 @@
+"""The log: one line an event, readable on a terminal, JSON elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from runtimed.core.errors import Problem
+from runtimed.core.features import Features
+from runtimed.core.report import Report
+from runtimed.log import configure_log, log_features, log_report
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_off_a_terminal_an_event_is_a_json_object_with_level_and_time() -> None:
+    stream = io.StringIO()
+    configure_log("info", "auto", stream)
+    log_report(Report("applied", 7, "api", added=("a",), duration_ms=1.5))
+    (event,) = lines(stream)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "reload.applied",
+        "level": "info",
+        "generation": 7,
+        "reason": "api",
+        "added": ["a"],
+        "duration_ms": 1.5,
+    }
+
+
+def test_on_a_terminal_an_event_is_a_readable_line() -> None:
+    stream = Terminal()
+    configure_log("info", "auto", stream)
+    log_report(Report("unchanged", 7, "signal"))
+    assert "reload.unchanged" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_a_rejection_is_an_error_with_every_problem_in_words() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream)
+    log_report(Report("rejected", 7, "api", problems=(Problem("bad", "/f", 3, 4, "/x"), Problem("worse"))))
+    (event,) = lines(stream)
+    assert (event["event"], event["level"]) == ("reload.rejected", "error")
+    assert event["problems"] == ["/f:3:4: /x: bad", "worse"]
+
+
+def test_a_line_stays_readable_whatever_the_size_of_the_table() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream)
+    log_report(Report("applied", 1, "start", added=tuple(f"r{n}" for n in range(1000))))
+    (event,) = lines(stream)
+    assert event["added"] == [*(f"r{n}" for n in range(20)), "and 980 more"]
+
+
+def test_events_below_the_level_are_not_written_and_the_level_can_change() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream)
+    log_features("/bin/a", Features("known", features={}))
+    assert lines(stream) == []
+    configure_log("debug", "json", stream)
+    log_features("/bin/a", Features("known", features={}))
+    assert [event["event"] for event in lines(stream)] == ["features.known"]
+
+
+def test_a_binary_that_does_not_say_its_features_is_worth_a_line_with_the_reason() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream)
+    log_features("/bin/a", Features("unknown", version="crun 1.8.1", reason="unknown command features"))
+    (event,) = lines(stream)
+    assert (event["event"], event["binary"], event["version"]) == ("features.unknown", "/bin/a", "crun 1.8.1")
+    assert event["reason"] == "unknown command features"
