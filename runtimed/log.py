@@ -65,7 +65,8 @@ def _unchanged(_logger: object, _method: str, event: structlog.typing.EventDict)
 
 def log_report(report: Report) -> None:
     """Write the one line of a reload."""
-    fields = {key: value for key, value in report.as_dict().items() if value not in (None, [], False)}
+    # What is empty says nothing; 0 does.
+    fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"]
     for key in ("added", "changed", "removed"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
