@@ -476,7 +476,7 @@ def test_a_member_of_the_group_may_ask_and_not_reload(place: Path) -> None:
         client = Client(str(daemon.socket))
         assert as_user(NOBODY, client.resolve)["runtime"] == "runc"
         kind, text, _ = as_user(NOBODY, client.reload)
-        assert (kind, "may ask but not reload" in text) == ("Forbidden", True)
+        assert (kind, "may ask and change nothing" in text) == ("Forbidden", True)
     finally:
         if daemon.process is not None:
             daemon.stop()

@@ -379,12 +379,21 @@ def test_a_locale_without_the_characters_still_gets_the_answer(daemon: RunningDa
     assert "a/b?c=d&e%41+" in run.stdout
 
 
+UNIGNORE_SIGINT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def test_an_interrupt_ends_it_quietly() -> None:
     with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(place / "s"))
         listener.listen()
         listener.settimeout(PATIENCE_S)
         command = [*COMMAND, "--socket", str(place / "s"), "status"]
+        # Whoever starts the tests in the background has SIGINT ignored, and children inherit that.
+        command = [sys.executable, "-c", UNIGNORE_SIGINT, *command]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             connection, _ = listener.accept()
             with connection:
