@@ -12,13 +12,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+import structlog
+
 from runtimed.core.config import BOOT_ONLY, Documents, Settings
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
-from runtimed.core.generation import Generation, build_generation, compare_generations
+from runtimed.core.generation import Generation, build_generation
 from runtimed.core.manifest import Manifest, restore_config
-from runtimed.core.plan import Frame, plan
+from runtimed.core.plan import Frame, Plan, plan
 from runtimed.core.report import Outcome, Report
 
+log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -209,28 +212,32 @@ class Reloader:
             self._seen = documents
         return await self._carry_out(await self._examine(documents), reason, started_s, dry_run=dry_run)
 
-    async def _examine(self, documents: Documents) -> Generation | ConfigurationRejected:
+    async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         try:
             return await self._threads(
                 plan, documents, self._frame, self._disk.next_number, self._current, self._main_required()
             )
         except ConfigurationRejected as rejection:
             return rejection
+        except Exception as error:  # noqa: BLE001 - whatever a file makes of us, the old answers go on
+            return ConfigurationRejected((_unforeseen(error),))
 
     async def _carry_out(
-        self, examined: Generation | ConfigurationRejected, reason: str, started_s: float, *, dry_run: bool = False
+        self, examined: Plan | ConfigurationRejected, reason: str, started_s: float, *, dry_run: bool = False
     ) -> Report:
         """Return the report of what became of ``examined``, after making it current unless it is a ``dry_run``."""
         if isinstance(examined, ConfigurationRejected):
             return self._report("rejected", reason, started_s, problems=examined.problems, dry_run=dry_run)
-        config = examined.config
-        unchanged = self._published is not None and self._published[1] == examined.digest
-        difference = compare_generations(self._current, examined)
+        generation, difference = examined.generation, examined.difference
+        config = generation.config
+        unchanged = self._published is not None and self._published[1] == generation.digest
         if not dry_run:
             try:
-                await self._adopt(examined)
+                await self._adopt(generation)
             except StoreFailed as error:
                 return self._report("rejected", reason, started_s, problems=(Problem(str(error)),))
+            except Exception as error:  # noqa: BLE001 - as above
+                return self._report("rejected", reason, started_s, problems=(_unforeseen(error),))
         return self._report(
             "unchanged" if unchanged else "applied",
             reason,
@@ -307,3 +314,8 @@ class Reloader:
     def _restart_required(self, settings: Settings) -> tuple[str, ...]:
         boot = self._frame.boot
         return tuple(key for key, name in BOOT_ONLY.items() if getattr(settings, name) != getattr(boot, name))
+
+
+def _unforeseen(error: Exception) -> Problem:
+    log.error("reload.failed", exc_info=error)
+    return Problem(f"an error in runtimed itself, which its log shows in full: {error!r}; please report it")

@@ -11,7 +11,7 @@ from functools import partial
 from runtimed.arguments import Arguments
 from runtimed.boot import main_required, read_snapshot
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.generation import Host, compare_generations
+from runtimed.core.generation import Host
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
@@ -29,12 +29,11 @@ def validate(arguments: Arguments) -> int:
     host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
     frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
     try:
-        generation = plan(documents, frame, 0, None, frame.main_required)
+        planned = plan(documents, frame, 0, None, frame.main_required)
     except ConfigurationRejected as rejection:
         report = Report("rejected", 0, "validate", problems=rejection.problems)
     else:
-        config = generation.config
-        added = compare_generations(None, generation).added
+        config, added = planned.generation.config, planned.difference.added
         report = Report("applied", 0, "validate", added=added, ignored=config.ignored, overridden=config.overridden)
     duration_ms = round((time.monotonic() - started_s) * 1000, 3)
     report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))

@@ -57,6 +57,7 @@ THIRD_PARTY = {
     "host": {"watchdog", "grpc"},
     "api": {"httptools", "structlog"},
     "daemon": {"structlog"},
+    "reloader": {"structlog"},
     "serving": {"structlog"},
     "service": {"structlog"},
     "log": {"structlog"},

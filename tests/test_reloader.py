@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import runtimed.reloader
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.facts import Facts
@@ -407,6 +408,26 @@ async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
     node.text = "{"
     await follower.hint()
     assert (await reloader.reload("signal")).outcome == "rejected"
+
+
+@pytest.mark.parametrize("place", ["plan", "publish"])
+async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
+    node: Node, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.write("b")
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtimed.reloader if place == "plan" else node.store, place, broken)
+        report = await reloader.reload("api")
+    assert report.outcome == "rejected"
+    assert "ZeroDivisionError" in report.problems[0].message
+    assert names(reloader.current) == {"a"}
+    assert (await reloader.reload("api")).outcome == "applied"
 
 
 async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: Node) -> None:

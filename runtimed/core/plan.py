@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtimed.core.config import Documents, Flags, Settings
-from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.generation import Difference, Generation, Host, build_generation, compare_generations
 from runtimed.core.parse import parse_configuration
 
 
@@ -23,13 +23,22 @@ class Frame:
     main_required: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The generation that documents mean, and what it changes for a client of the previous one."""
+
+    generation: Generation
+    difference: Difference
+
+
 def plan(
     documents: Documents, frame: Frame, number: int, previous: Generation | None, main_required: str | None
-) -> Generation:
-    """Return the generation that ``documents`` mean: the pure half of every reload, start and validation.
+) -> Plan:
+    """Return what ``documents`` mean as generation ``number`` after ``previous``.
 
     Raises:
         ConfigurationRejected: with everything that is wrong with them.
     """
     config = parse_configuration(documents, frame.flags, frame.defaults, main_required=main_required)
-    return build_generation(config, frame.host, number, previous)
+    generation = build_generation(config, frame.host, number, previous)
+    return Plan(generation, compare_generations(previous, generation))
