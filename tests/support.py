@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -57,6 +58,29 @@ def ordinary_user() -> list[str]:
     # The capability lets the interpreter be where only root may look; it gives no right to write.
     reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reading]
+
+
+def as_user(uid: int, function: Callable[[], Any]) -> Any:
+    """Return what ``function`` returns in a forked process of the user ``uid``; its result must be picklable.
+
+    Forked, because the interpreter itself may lie where that user cannot execute it.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            os.write(writing, pickle.dumps(function()))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as results:
+        data = results.read()
+    os.waitpid(child, 0)
+    return pickle.loads(data)
 
 
 class UnixConnection(HTTPConnection):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import as_user
 
 from runtimed.core.errors import Problem
 from runtimed.core.places import Place
@@ -292,8 +293,7 @@ def test_a_user_is_told_what_they_cannot_read() -> None:
         base.chmod(0o755)
         (base / "daemon.json").touch(0o600)
         (base / "daemon.json.d").mkdir(0o700)
-        user = ("--reuid", "65534", "--regid", "65534", "--clear-groups")
-        main, dropins = run_without_capabilities(base, *user)
+        main, dropins = as_user(65534, lambda: [str(problem) for problem in read(base).documents.problems])
         assert "permission denied: user id 0, mode 0600, and runtimed runs as user id 65534" in main
         assert f"chmod go+r {base}/daemon.json" in main
         assert "permission denied" in dropins

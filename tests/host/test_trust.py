@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import as_user
 
 from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.places import Place, printable
@@ -277,13 +278,8 @@ def test_a_user_who_may_not_search_a_directory_is_told_which() -> None:
         shut = Path(base, "shut")
         shut.mkdir(0o700)
         shut.chmod(0o700)
-        script = "import sys; from runtimed.host.trust import *; print(walk(sys.argv[1], Trust.of_process()).error)"
-        run = subprocess.run(
-            ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
-             sys.executable, "-c", script, f"{shut}/file"],
-            capture_output=True, text=True, check=True, cwd=REPOSITORY,
-        )  # fmt: skip
-        assert run.stdout.startswith(f"{shut}: may not be searched by user id 65534 (permission denied); see who may")
+        found = as_user(65534, lambda: str(walk(f"{shut}/file", Trust.of_process()).error))
+        assert found.startswith(f"{shut}: may not be searched by user id 65534 (permission denied); see who may")
 
 
 @needs_root
