@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtimed.cli.tables import printable, render_fields, render_table
+from runtimed.cli.wording import counted, duration, moment, shown
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def render_resolution(resolution: Document) -> list[str]:
         fields.append(("options", "none"))
     else:
         fields.append(("options", options["type_url"]))
-        fields += [(f"  {key}", _value(value)) for key, value in options["fields"].items()]
+        fields += [(f"  {key}", shown(value)) for key, value in options["fields"].items()]
     fields += [(key, resolution[key]) for key in ("generation", "digest")]
     return render_fields(fields)
 
@@ -47,7 +48,7 @@ def render_status(status: Document, now_s: float) -> list[str]:
     fields: list[tuple[str, object]] = [
         ("health", health["status"]),
         *reasons,
-        ("generation", f"{status['generation']}: {_count(status['runtimes'], 'runtime')}, default {default}"),
+        ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
         *_last_reload(status["last_reload"], now_s),
         ("configuration", status["configuration"]),
         *_several("sources", status["sources"] or ["none"]),
@@ -55,7 +56,7 @@ def render_status(status: Document, now_s: float) -> list[str]:
         *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
         *_several("sockets", status["hosts"]),
         ("data root", status["data_root"]),
-        ("uptime", _duration(status["uptime_s"])),
+        ("uptime", duration(status["uptime_s"])),
         ("version", f"{status['version']}, process {status['pid']}"),
     ]
     return render_fields(fields)
@@ -95,12 +96,26 @@ def render_problem(problem: Document) -> str:
     return printable(": ".join(part for part in (place, problem.get("pointer"), problem["message"]) if part))
 
 
+def render_collection(collection: Document) -> list[str]:
+    """Return the verdict on every wrapper, and how many went or could go; nothing about unknown sources."""
+    wrappers = collection["wrappers"]
+    if not wrappers:
+        return ["there are no wrappers"]
+    rows = [(wrapper["verdict"], wrapper["file"], wrapper["reason"]) for wrapper in wrappers]
+    lines = render_table(("VERDICT", "WRAPPER", "REASON"), rows)
+    total = counted(len(wrappers), "wrapper")
+    free = sum(wrapper["verdict"] == "collect" for wrapper in wrappers)
+    if collection["dry_run"]:
+        return [*lines, f"dry run: {free} of {total} could be collected; nothing was"]
+    left = f"; {free} could not be removed" if free else ""
+    return [*lines, f"{collection['collected']} of {total} collected, {collection['kept']} kept{left}"]
+
+
 def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, object]]:
     if report is None:
         yield "last reload", "none"
         return
-    when = f"{_local_time(report['time'])} ({_duration(max(0.0, now_s - report['time']))} ago)"
-    yield "last reload", f"{report['outcome']}, {when}, reason {report['reason']}"
+    yield "last reload", f"{report['outcome']}, {moment(report['time'], now_s)}, reason {report['reason']}"
     for problem in report["problems"]:
         yield "  problem", render_problem(problem)
     for key, title in _NOTED[:1]:
@@ -130,29 +145,3 @@ def _available(runtime: Document) -> str:
     reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{_what_runs(runtime)}: ")
     short = reason.partition(" (")[0]
     return "no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}...")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    import json  # noqa: PLC0415 - loaded by the client by now
-
-    return json.dumps(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _local_time(epoch_s: float) -> str:
-    import time  # noqa: PLC0415 - the only function that needs it
-
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
-
-
-def _duration(seconds: float) -> str:
-    """Return a time span in its two largest units."""
-    whole = int(seconds)
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
-    first = next((index for index, (number, _) in enumerate(parts) if number), len(parts) - 1)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"

@@ -7,13 +7,21 @@ import sys
 import time
 
 from runtimed import __version__
-from runtimed.cli.render import render_problem, render_report, render_resolution, render_runtimes, render_status
-from runtimed.cli.tables import render_fields
+from runtimed.cli.render import (
+    render_collection,
+    render_problem,
+    render_report,
+    render_resolution,
+    render_runtimes,
+    render_status,
+)
+from runtimed.cli.tables import printable, render_fields
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from runtimed.client import Client
 
@@ -23,11 +31,24 @@ OK = 0
 REFUSED = 1
 NO_DAEMON = 2
 
+# What makes the daemon work may wait for its turn, for a slow disk and for a network file system.
+_WORK_S = 60.0
+
 
 def resolve(client: Client, args: Namespace) -> int:
-    """Show what a name resolves to."""
-    resolution = client.resolve(args.name)
+    """Show what a name resolves to, for people or as another program takes it."""
+    resolution = client.resolve(args.name, args.generation, args.digest)
+    if args.format is not None:
+        return _say_as(args.format, resolution)
     _show(render_resolution, resolution, args)
+    return OK
+
+
+def explain(client: Client, args: Namespace) -> int:
+    """Show what a name really is."""
+    from runtimed.cli.explain import render_description  # noqa: PLC0415 - of use to one verb
+
+    _show(render_description, client.runtime(args.name), args)
     return OK
 
 
@@ -46,8 +67,7 @@ def status(client: Client, args: Namespace) -> int:
 
 def reload(client: Client, args: Namespace) -> int:
     """Reload, or plan it, and show the report."""
-    # A reload may wait for its turn, for a slow disk and for a network file system.
-    client.timeout_s = max(client.timeout_s, 60.0)
+    client.timeout_s = max(client.timeout_s, _WORK_S)
     report = client.reload(dry_run=args.dry_run)
     if args.json or report["outcome"] != "rejected":
         _show(render_report, report, args)
@@ -57,6 +77,32 @@ def reload(client: Client, args: Namespace) -> int:
     complain("runtimectl: " + render_report(report)[0])
     complain("hint: correct it and reload again; until then everybody gets the answers they got before")
     return REFUSED
+
+
+def generations(client: Client, args: Namespace) -> int:
+    """Show which generations are retained."""
+    from runtimed.cli.history import render_generations  # noqa: PLC0415 - of use to two verbs
+
+    _show(lambda document: render_generations(document, time.time()), client.generations(), args)
+    return OK
+
+
+def diff(client: Client, args: Namespace) -> int:
+    """Show what differs between two generations."""
+    from runtimed.cli.history import render_diff  # noqa: PLC0415 - of use to two verbs
+
+    _show(render_diff, client.diff(args.old, args.new), args)
+    return OK
+
+
+def gc(client: Client, args: Namespace) -> int:
+    """Collect wrappers, or plan it, and show the verdict on each."""
+    client.timeout_s = max(client.timeout_s, _WORK_S)
+    collection = client.gc(dry_run=args.dry_run)
+    _show(render_collection, collection, args)
+    for source in () if args.json else collection["unknown"]:
+        complain(f"warning: it cannot be known who refers to wrappers: {printable(source)}")
+    return OK
 
 
 def check(_client: Client, args: Namespace) -> int:
@@ -83,6 +129,25 @@ def version(client: Client, args: Namespace) -> int:
         say_json({"runtimectl": __version__, "runtimed": daemon["version"], "pid": daemon["pid"]})
     else:
         say(render_fields([("runtimed  ", f"{daemon['version']}, process {daemon['pid']} on {client.socket}")]))
+    return OK
+
+
+def _say_as(form: str, resolution: dict[str, Any]) -> int:
+    """Print a resolution as another program takes it, the bytes of it in UTF-8, whatever the locale is."""
+    from runtimed.cli import formats  # noqa: PLC0415 - of use to one verb
+
+    render = {"ctr": formats.render_ctr, "any": formats.render_any, "path": formats.render_path}[form]
+    try:
+        line = render(resolution)
+    except formats.NoSuchForm as exc:
+        complain(f"runtimectl: {printable(exc)}")
+        complain(f"hint: {printable(exc.hint)}")
+        return REFUSED
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
+    say([line])
+    if "--runc-systemd-cgroup" in line.split(" "):
+        complain("note: ctr takes --runc-systemd-cgroup only with --cgroup, such as --cgroup machine.slice:ctr:ID")
     return OK
 
 

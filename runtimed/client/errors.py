@@ -97,6 +97,27 @@ class RuntimeUnavailable(Refused):
     """The runtime is configured, but its binary is not there."""
 
 
+class NoSuchGeneration(Refused):
+    """No generation has ever had that number."""
+
+
+class GenerationGone(Refused):
+    """There was that generation, and it is no longer retained."""
+
+
+class DigestMismatch(Refused):
+    """That generation gave another answer than the one the digest is of."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the answer that it gave."""
+        return str(self.problem.get("digest", ""))
+
+
+class DiskTimeout(Refused):
+    """A file system that the daemon had to look at does not answer; the same question may be answered later."""
+
+
 class Forbidden(Refused):
     """This user may ask, but not make the daemon work."""
 
@@ -116,6 +137,10 @@ def refuse(status: int, problem: Document) -> NoReturn:
         "unknown-runtime": UnknownRuntime,
         "invalid-runtime-name": InvalidRuntimeName,
         "runtime-unavailable": RuntimeUnavailable,
+        "no-such-generation": NoSuchGeneration,
+        "generation-gone": GenerationGone,
+        "digest-mismatch": DigestMismatch,
+        "disk-timeout": DiskTimeout,
         "forbidden": Forbidden,
         "unhealthy": Unhealthy,
     }

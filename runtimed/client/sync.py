@@ -8,7 +8,7 @@ import time
 
 from runtimed.client.errors import DaemonUnreachable, TimedOut, UntrustedServer, refuse
 from runtimed.client.places import default_socket, explain_failure
-from runtimed.client.wire import AnswerReader, quote, read_document, render_request
+from runtimed.client.wire import AnswerReader, quote, read_document, render_request, render_target
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _RECEIVE_BYTES = 256 * 1024
 # How long the one retry waits for a daemon that is being restarted to listen again.
 _RESTART_S = 2.0
 _POLL_S = 0.01
+_DRY_RUN = {"dry_run": "true"}
 
 
 class Client:
@@ -35,12 +36,18 @@ class Client:
         self.socket = (socket or default_socket(os.environ, os.geteuid())).removeprefix("unix://")
         self.timeout_s = timeout_s
 
-    def resolve(self, runtime: str = "") -> Document:
+    def resolve(self, runtime: str = "", generation: int | None = None, digest: str | None = None) -> Document:
         """Return what ``runtime`` means: shim, options and the generation that says so. Empty: the default.
 
-        Raises: UnknownRuntime, InvalidRuntimeName, RuntimeUnavailable.
+        With a ``generation``, what it meant there, also if it means something else by now or nothing; with a
+        ``digest`` too, only the very answer that has it.
+
+        Raises: UnknownRuntime, InvalidRuntimeName, RuntimeUnavailable, NoSuchGeneration, GenerationGone,
+            DigestMismatch, DiskTimeout.
         """
-        return self._get("/v1/resolve" + (f"?runtime={quote(runtime)}" if runtime else ""))
+        pinned = {"generation": generation, "digest": digest}
+        query = {key: str(value) for key, value in pinned.items() if value is not None}
+        return self._get(render_target("/v1/resolve", {"runtime": runtime, **query} if runtime else query))
 
     def runtimes(self) -> Document:
         """Return the whole table, sorted by name, under ``runtimes``."""
@@ -52,6 +59,27 @@ class Client:
         Raises: UnknownRuntime, InvalidRuntimeName.
         """
         return self._get(f"/v1/runtimes/{quote(name)}")
+
+    def generations(self) -> Document:
+        """Return the retained generations, the newest, which is the current one, first, under ``generations``.
+
+        One that cannot be read has nothing but its number and a ``problem``.
+        """
+        return self._get("/v1/generations")
+
+    def generation(self, number: int) -> Document:
+        """Return all of one generation: its merged configuration, and every answer that was given in it.
+
+        Raises: NoSuchGeneration, GenerationGone, DiskTimeout.
+        """
+        return self._get(f"/v1/generations/{number}")
+
+    def diff(self, old: int, new: int) -> Document:
+        """Return what differs in generation ``new`` from ``old``: runtimes by their answers, with both definitions.
+
+        Raises: NoSuchGeneration, GenerationGone, DiskTimeout.
+        """
+        return self._get(render_target("/v1/diff", {"from": str(old), "to": str(new)}))
 
     def status(self) -> Document:
         """Return how the daemon is, health first."""
@@ -69,14 +97,23 @@ class Client:
 
         Raises: Forbidden.
         """
-        target = "/v1/reload" + ("?dry_run=true" if dry_run else "")
-        status, document = self._ask("POST", target)
+        status, document = self._ask("POST", render_target("/v1/reload", _DRY_RUN if dry_run else {}))
         if status != 200 and "outcome" not in document:  # noqa: PLR2004 - HTTP's own number
             refuse(status, document)
         return document
 
+    def gc(self, *, dry_run: bool = False) -> Document:
+        """Return the verdict on every wrapper, and why; remove those that may go unless it is a ``dry_run``.
+
+        Raises: Forbidden, DiskTimeout.
+        """
+        return self._told("POST", render_target("/v1/gc", _DRY_RUN if dry_run else {}))
+
     def _get(self, target: str) -> Document:
-        status, document = self._ask("GET", target)
+        return self._told("GET", target)
+
+    def _told(self, method: str, target: str) -> Document:
+        status, document = self._ask(method, target)
         if status != 200:  # noqa: PLR2004 - HTTP's own number
             refuse(status, document)
         return document

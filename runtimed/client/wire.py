@@ -6,6 +6,7 @@ from runtimed.client.errors import BadAnswer
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     Document = dict[str, Any]
@@ -67,6 +68,12 @@ def render_request(method: str, target: str) -> bytes:
     """Return the bytes of a request that is the only one of its connection."""
     length = "" if method == "GET" else "Content-Length: 0\r\n"
     return f"{method} {target} HTTP/1.1\r\nHost: runtimed\r\n{length}Connection: close\r\n\r\n".encode()
+
+
+def render_target(path: str, query: Mapping[str, str]) -> str:
+    """Return ``path`` and ``query`` as the target of a request; ``path`` is quoted already."""
+    text = "&".join(f"{key}={quote(value)}" for key, value in query.items())
+    return f"{path}?{text}" if text else path
 
 
 def quote(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from cli.past import AFTER, BEFORE
 from support import RunningDaemon, new_daemon
 
 # /bin/sh is everywhere; "gone" has arguments, so its binary is looked for before it is given to anybody.
@@ -27,6 +28,18 @@ def daemon() -> Iterator[RunningDaemon]:
     with new_daemon() as made:
         made.write(TABLE)
         yield made.start()
+
+
+@pytest.fixture(scope="session")
+def twice() -> Iterator[RunningDaemon]:
+    """Yield a daemon whose generation 1 is BEFORE and whose generation 2, the current one, is AFTER."""
+    with new_daemon() as made:
+        made.write(BEFORE)
+        made.start()
+        made.write(AFTER)
+        made.reload()
+        assert made.status()["generation"] == 2, made.log()
+        yield made
 
 
 @pytest.fixture

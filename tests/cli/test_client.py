@@ -24,8 +24,12 @@ from runtimed.client import (
     Client,
     ClientError,
     DaemonUnreachable,
+    DigestMismatch,
+    DiskTimeout,
     Forbidden,
+    GenerationGone,
     InvalidRuntimeName,
+    NoSuchGeneration,
     Refused,
     RuntimeUnavailable,
     TimedOut,
@@ -283,10 +287,11 @@ def test_a_connection_that_dies_twice_is_an_error(place: Path) -> None:
         assert len(server.requests) == 2
 
 
-def test_a_reload_is_never_asked_for_twice(place: Path) -> None:
+@pytest.mark.parametrize("work", [Client.reload, Client.gc])
+def test_work_is_never_asked_for_twice(place: Path, work: Callable[[Client], object]) -> None:
     with fake_server(place, dies, dies) as (server, client):
         with pytest.raises(DaemonUnreachable, match="whether it was done is not known"):
-            client.reload()
+            work(client)
         assert len(server.requests) == 1
 
 
@@ -342,7 +347,15 @@ def test_a_refusal_that_does_not_wait_for_the_question_is_read(place: Path) -> N
 
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
-    [(403, "forbidden", Forbidden), (503, "unhealthy", Unhealthy), (500, "internal-error", Refused)],
+    [
+        (403, "forbidden", Forbidden),
+        (503, "unhealthy", Unhealthy),
+        (404, "no-such-generation", NoSuchGeneration),
+        (410, "generation-gone", GenerationGone),
+        (409, "digest-mismatch", DigestMismatch),
+        (503, "disk-timeout", DiskTimeout),
+        (500, "internal-error", Refused),
+    ],
 )
 def test_a_problem_becomes_the_error_of_its_code(place: Path, status: int, code: str, kind: type[Refused]) -> None:
     problem = {"code": code, "detail": "because", "ailments": {"watcher": "dead"}}

@@ -1,0 +1,36 @@
+"""runtimectl as a process of its own, for tests that read what it prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from support import PATIENCE_S, RunningDaemon
+
+COMMAND = (sys.executable, "-m", "runtimed.cli.ctl")
+
+Run = subprocess.CompletedProcess[str]
+
+
+def runtimectl(*args: str, on: RunningDaemon | str | None = None, **more: Any) -> Run:
+    """Run runtimectl as a process of its own; ``on`` is the socket that the environment names."""
+    path = str(on.socket) if isinstance(on, RunningDaemon) else on or "/nowhere/s"
+    environ = {**os.environ, "RUNTIMED_SOCKET": path, **more.pop("environ", {})}
+    return subprocess.run(
+        [*COMMAND, *args], check=False, capture_output=True, text=True, env=environ, timeout=PATIENCE_S, **more
+    )
+
+
+def columns(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def fields_of(text: str) -> dict[str, list[str]]:
+    """Return what stands behind each name at the start of a line; behind a name that stands there twice, all."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, *values = columns(line)
+        found.setdefault(name, []).extend(values)
+    return found

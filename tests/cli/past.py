@@ -1,0 +1,37 @@
+"""Two generations to look back at, and a way to have them forgotten."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from support import RunningDaemon, put
+
+BEFORE: dict[str, Any] = {
+    "default-runtime": "stays",
+    "runtimes": {
+        "stays": {"path": "/bin/sh"},
+        "goes": {"path": "/bin/sh", "runtimeArgs": ["-e"]},
+        "bro\x1b[31mken\n": {"path": "/nowhere/gone", "runtimeArgs": ["-x"]},
+        "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/a", "TypeUrl": "t"}},
+    },
+}
+AFTER: dict[str, Any] = {
+    "default-runtime": "comes",
+    "runtimes": {
+        "stays": {"path": "/bin/sh"},
+        "comes": {"path": "/bin/sh"},
+        "bro\x1b[31mken\n": {"path": "/nowhere/gone", "runtimeArgs": ["-y", "two words"]},
+        "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/b", "ConfigBody": "x"}},
+    },
+}
+
+
+def forget_the_past(daemon: RunningDaemon, document: dict[str, Any]) -> None:
+    """Have ``document`` be the only generation that is retained: what is older than an hour may be dropped."""
+    daemon.stop()
+    for manifest in (daemon.data / "generations").glob("*/manifest.json"):
+        put(manifest, {**json.loads(manifest.read_text()), "created": time.time() - 7200})
+    daemon.write({**document, "runtimed": {**document.get("runtimed", {}), "retain": 1}})
+    daemon.start()

@@ -1,0 +1,236 @@
+"""``runtimectl resolve --format``: what other programs are given, and what they are refused."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.commands import COMMAND, runtimectl
+from support import RunningDaemon, new_daemon
+
+from runtimed.cli.formats import NoSuchForm, render_any, render_ctr, render_path
+from runtimed.core.options import decode_options
+
+RUNC_SHIM = "io.containerd.runc.v2"
+RUNC = "containerd.runc.v1.Options"
+GENERIC = "runtimeoptions.v1.Options"
+LONG = "l" * 120  # its wrapper's name has a "~" in it
+TABLE = {
+    "plain": {"path": "/bin/sh"},
+    LONG: {"path": "/bin/sh", "runtimeArgs": ["-e", "two words", "*"]},
+    "a b*$(x)\n": {"path": "/bin/sh", "runtimeArgs": ["-e"]},
+    "blank": {"path": "/opt/a b"},
+    "glob": {"path": "/opt/*"},
+    "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/etc/kata.toml"}},
+    "body": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/a", "ConfigBody": "b"}},
+    "systemd": {"runtimeType": RUNC_SHIM, "options": {"SystemdCgroup": True, "BinaryName": "crun"}},
+    "absolute": {"runtimeType": "/usr/bin/containerd-shim-x-v2"},
+    "defaults": {"runtimeType": RUNC_SHIM, "options": {"SystemdCgroup": False}},
+}
+
+
+@pytest.fixture(scope="module")
+def formats() -> Iterator[RunningDaemon]:
+    with new_daemon() as made:
+        made.write({"default-runtime": "plain", "runtimes": TABLE})
+        yield made.start()
+
+
+def resolution(shim: str, message: str | None = None, /, **fields: object) -> dict[str, Any]:
+    options = None if message is None else {"type_url": message, "value": "", "fields": fields}
+    return {"runtime": "r", "source": "configured", "shim": shim, "options": options, "generation": 1, "digest": "d"}
+
+
+# ctr
+
+
+def test_ctr_gets_a_flag_for_every_option_that_is_set(formats: RunningDaemon) -> None:
+    root = f"{formats.root}/run/runtime-runc"
+    wanted = {
+        "plain": f"--runtime {RUNC_SHIM} --runc-binary /bin/sh --runc-root {root}",
+        LONG: f"--runtime {RUNC_SHIM} --runc-binary "
+        f"{formats.resolve(LONG)['options']['fields']['binary_name']} --runc-root {root}",
+        "kata": "--runtime io.containerd.kata.v2 --runtime-config-path /etc/kata.toml",
+        "absolute": "--runtime /usr/bin/containerd-shim-x-v2",
+        "defaults": f"--runtime {RUNC_SHIM}",
+        "io.containerd.implicit.v2": "--runtime io.containerd.implicit.v2",
+    }
+    for name, words in wanted.items():
+        run = runtimectl("resolve", name, "--format", "ctr", on=formats)
+        assert (run.returncode, run.stderr, run.stdout) == (0, "", f"{words}\n"), name
+
+
+def test_ctr_is_told_on_stderr_what_else_it_needs_for_systemd(formats: RunningDaemon) -> None:
+    run = runtimectl("resolve", "systemd", "--format", "ctr", on=formats)
+    assert (run.returncode, run.stdout) == (0, f"--runtime {RUNC_SHIM} --runc-binary crun --runc-systemd-cgroup\n")
+    assert run.stderr.startswith("note: ")
+    assert "--cgroup" in run.stderr
+
+
+def test_a_shell_splits_the_words_as_they_were_meant_and_expands_none(formats: RunningDaemon, tmp_path: Path) -> None:
+    # Names that would match, were there a pattern: all of one letter, and what the words themselves look like.
+    for name in ("a", "b", "--runtime", "opt", "sh"):
+        (tmp_path / name).touch()
+    fields = formats.resolve(LONG)["options"]["fields"]
+    words = ["--runtime", RUNC_SHIM, "--runc-binary", fields["binary_name"], "--runc-root", fields["root"]]
+    assert "~" in fields["binary_name"]
+    program = f"{' '.join(COMMAND)} --socket {formats.socket}"
+    for shell in ("sh", "bash"):
+        command = f"printf '%s\\n' $({program} resolve {LONG} --format ctr)"
+        run = subprocess.run([shell, "-c", command], check=False, cwd=tmp_path, capture_output=True, text=True)
+        assert (run.stdout.splitlines(), run.stderr) == (words, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("blank", "the binary_name '/opt/a b' holds ' '"),
+        ("glob", "the binary_name '/opt/*' holds '*'"),
+        ("body", "no flag for config_body"),
+    ],
+)
+def test_ctr_is_not_given_what_it_would_not_get_as_it_is(formats: RunningDaemon, name: str, text: str) -> None:
+    run = runtimectl("resolve", name, "--format", "ctr", on=formats)
+    assert (run.returncode, run.stdout) == (1, "")
+    error, hint = run.stderr.splitlines()
+    assert error.startswith("runtimectl: ")
+    assert text in error
+    assert "--format any" in hint
+
+
+def test_a_hostile_name_comes_as_the_plain_name_of_its_wrapper(formats: RunningDaemon) -> None:
+    run = runtimectl("resolve", "a b*$(x)\n", "--format", "ctr", on=formats)
+    assert (run.returncode, len(run.stdout.split())) == (0, 6)
+    assert "/wrappers/a%20b%2a%24%28x%29%0a-" in run.stdout
+
+
+HOSTILE = (
+    *("a b", "a\tb", "a\nb", "a\x1b[31m", "a\x00", "a\u00a0b", "a\u2028b", "a\u202eb", "\udcff"),
+    *("*", "a?", "[ab]", "a]", "~", "~root/x", "$(x)", "`x`", "$HOME", "{a,b}", "(a)", "^a", "!a", "#a"),
+    *("a;b", "a&", "a|b", "<a", "a>", "'a'", '"a"', "a\\b", "-x", "--rm"),
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_word_that_a_shell_or_ctr_would_read_otherwise_is_given(text: str) -> None:
+    hostile = [
+        resolution(text),
+        resolution(RUNC_SHIM, RUNC, binary_name=text),
+        resolution(RUNC_SHIM, RUNC, binary_name="/bin/sh", root=text),
+        resolution("io.containerd.kata.v2", GENERIC, config_path=text),
+    ]
+    for answer in hostile:
+        with pytest.raises(NoSuchForm):
+            render_ctr(answer)
+
+
+def test_an_empty_shim_is_no_word() -> None:
+    with pytest.raises(NoSuchForm, match="empty"):
+        render_ctr(resolution(""))
+
+
+@pytest.mark.parametrize(
+    ("shim", "type_url", "fields", "named"),
+    [
+        (RUNC_SHIM, RUNC, {"no_pivot_root": True}, "no_pivot_root"),
+        (RUNC_SHIM, RUNC, {"binary_name": "/a", "io_uid": 1, "shim_cgroup": "/x"}, "io_uid, shim_cgroup"),
+        ("io.containerd.kata.v2", GENERIC, {"type_url": "t", "config_path": "/a"}, "type_url"),
+        ("io.containerd.kata.v2", GENERIC, {"config_body": {"base64": "/w=="}}, "config_body"),
+        # ctr refuses the one, and drops the other without a word.
+        ("io.containerd.runc.v1", RUNC, {"binary_name": "/a"}, "binary_name"),
+        ("io.containerd.runc.v1", RUNC, {"root": "/a"}, "root"),
+        (RUNC_SHIM, GENERIC, {"config_path": "/a"}, "config_path"),
+        (RUNC_SHIM, "of.the.Future", {"root": "/a"}, "root"),
+    ],
+)
+def test_a_field_that_ctr_has_no_flag_for_is_named(
+    shim: str, type_url: str, fields: dict[str, object], named: str
+) -> None:
+    with pytest.raises(NoSuchForm, match=f"no flag for {named} with"):
+        render_ctr(resolution(shim, type_url, **fields))
+
+
+def test_a_field_with_its_default_value_needs_no_flag() -> None:
+    defaults = {"no_pivot_root": False, "io_uid": 0, "root": "", "systemd_cgroup": False}
+    assert render_ctr(resolution(RUNC_SHIM, RUNC, **defaults)) == f"--runtime {RUNC_SHIM}"
+
+
+def test_letters_of_any_script_are_written_in_utf8_whatever_the_locale_is(own_daemon: RunningDaemon) -> None:
+    path = "/opt/\N{LATIN SMALL LETTER E WITH ACUTE}/r"
+    own_daemon.write({"runtimes": {"plain": {"path": path}}})
+    own_daemon.reload()
+    command = [*COMMAND, "--socket", str(own_daemon.socket), "resolve", "plain", "--format"]
+    environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(Path.cwd())}
+    for form in ("path", "ctr"):
+        run = subprocess.run([*command, form], check=True, capture_output=True, env=environ)
+        assert path.encode() in run.stdout
+
+
+# any and path
+
+
+def test_any_is_the_type_and_the_bytes_as_the_daemon_gave_them(formats: RunningDaemon) -> None:
+    for name in ("plain", LONG, "kata", "body", "blank"):
+        run = runtimectl("resolve", name, "--format", "any", on=formats)
+        assert (run.returncode, run.stderr) == (0, "")
+        type_url, value = run.stdout.split()
+        options = formats.resolve(name)["options"]
+        assert (type_url, value) == (options["type_url"], options["value"])
+        decoded = decode_options(type_url, base64.b64decode(value)).readable()
+        assert decoded == {field: value for field, value in options["fields"].items() if value}
+
+
+def test_any_of_defaults_is_the_type_alone_and_of_no_options_nothing(formats: RunningDaemon) -> None:
+    assert runtimectl("resolve", "defaults", "--format", "any", on=formats).stdout == f"{RUNC}\n"
+    run = runtimectl("resolve", "absolute", "--format", "any", on=formats)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("runtimectl: absolute has no options")
+    with pytest.raises(NoSuchForm):
+        render_any(resolution(RUNC_SHIM))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("plain", "/bin/sh"), ("blank", "/opt/a b"), ("glob", "/opt/*"), ("absolute", "/usr/bin/containerd-shim-x-v2")],
+)
+def test_path_is_the_binary_that_the_answer_names(formats: RunningDaemon, name: str, path: str) -> None:
+    run = runtimectl("resolve", name, "--format", "path", on=formats)
+    assert (run.returncode, run.stderr, run.stdout) == (0, "", f"{path}\n")
+
+
+@pytest.mark.parametrize("name", ["kata", "defaults", "io.containerd.implicit.v2"])
+def test_path_of_an_answer_that_names_none_is_refused(formats: RunningDaemon, name: str) -> None:
+    run = runtimectl("resolve", name, "--format", "path", on=formats)
+    assert (run.returncode, run.stdout) == (1, "")
+    error, hint = run.stderr.splitlines()
+    assert error.startswith(f"runtimectl: {name} names no binary")
+    assert hint == f"hint: runtimectl explain {name} shows what runs in the end"
+
+
+@pytest.mark.parametrize("path", ["/a\nb", "/a\x1b[31m", "/a\udcff"])
+def test_a_path_that_is_no_line_of_text_is_refused(path: str) -> None:
+    with pytest.raises(NoSuchForm):
+        render_path(resolution(RUNC_SHIM, RUNC, binary_name=path))
+
+
+# The flag itself
+
+
+def test_json_is_one_of_the_formats_and_contradicts_the_others(formats: RunningDaemon) -> None:
+    asked = (("--format", "json"), ("--json",), ("--json", "--format", "json"))
+    assert len({runtimectl("resolve", "kata", *flags, on=formats).stdout for flags in asked}) == 1
+    for flags in (("--json", "--format", "ctr"), ("--format", "yaml")):
+        run = runtimectl("resolve", "kata", *flags, on=formats)
+        assert (run.returncode, run.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("form", ["ctr", "any", "path", "json"])
+def test_an_unknown_name_has_no_form(formats: RunningDaemon, form: str) -> None:
+    run = runtimectl("resolve", "plian", "--format", form, on=formats)
+    assert run.returncode == 1
+    assert run.stdout == "" or form == "json"
+    assert "did you mean plain?" in run.stderr

@@ -1,0 +1,174 @@
+"""Retained generations: the list, what differs between two, and answers that are pinned to one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from cli.commands import columns, fields_of, runtimectl
+from cli.past import BEFORE, forget_the_past
+from support import RunningDaemon
+
+from runtimed.cli.history import render_diff, render_generations
+from runtimed.client import (
+    Client,
+    DigestMismatch,
+    GenerationGone,
+    NoSuchGeneration,
+    RuntimeUnavailable,
+    UnknownRuntime,
+)
+
+# generations
+
+
+def test_generations_are_listed_the_newest_first_and_the_current_one_marked(twice: RunningDaemon) -> None:
+    run = runtimectl("generations", on=twice)
+    assert (run.returncode, run.stderr) == (0, "")
+    header, *rows = run.stdout.splitlines()
+    assert columns(header) == ["GENERATION", "CURRENT", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"]
+    listed = Client(str(twice.socket)).generations()["generations"]
+    assert [columns(row)[0] for row in rows] == ["2", "1"]
+    assert [columns(row)[1] == "*" for row in rows] == [True, False]
+    for row, generation, default in zip(rows, listed, ("comes", "stays"), strict=True):
+        *_, created, shown_default, count, digest = columns(row)
+        assert created.startswith(time.strftime("%Y-%m-%d %H:%M:%S (", time.localtime(generation["created"])))
+        assert created.endswith(" ago)")
+        assert (shown_default, count) == (default, str(generation["runtime_count"]))
+        assert digest == generation["digest"].removeprefix("sha256:")[:12]
+
+
+def test_a_generation_that_cannot_be_read_is_listed_with_the_reason() -> None:
+    damaged = {"generation": 7, "problem": "manifest.json is\ndamaged"}
+    whole = {"generation": 8, "created": 90.0, "digest": "sha256:" + "a" * 64, "default_runtime": "r\x1b"}
+    lines = render_generations({"generations": [{**whole, "runtime_count": 1}, damaged]}, now_s=0.0)
+    # A clock that was set back makes no negative age.
+    assert "(0 s ago)" in lines[1]
+    assert columns(lines[1])[-3:] == [r"r\x1b", "1", "a" * 12]
+    assert columns(lines[2]) == ["7", "cannot be read, see below"]
+    assert lines[3] == r"7: manifest.json is\ndamaged"
+
+
+# diff
+
+
+def test_diff_says_what_was_added_removed_and_changed_field_by_field(twice: RunningDaemon) -> None:
+    run = runtimectl("diff", "1", "2", on=twice)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "generation 1 -> 2",
+        "+ comes",
+        '    path: "/bin/sh"',
+        "- goes",
+        '    path: "/bin/sh"',
+        '    runtimeArgs: ["-e"]',
+        r"~ bro\x1b[31mken\n",
+        '    runtimeArgs: ["-x"] -> ["-y", "two words"]',
+        "~ kata",
+        '    options.type_url: "t" -> is not set',
+        '    options.config_path: "/a" -> "/b"',
+        '    options.config_body: was not set -> "x"',
+        "default runtime: stays -> comes",
+    ]
+
+
+def test_diff_says_so_when_nothing_differs(twice: RunningDaemon) -> None:
+    run = runtimectl("diff", "2", "2", on=twice)
+    assert (run.returncode, run.stdout) == (0, "generations 2 and 2 give the same answers\n")
+
+
+def test_diff_of_a_runtime_that_is_defined_as_before_says_what_else_it_may_be() -> None:
+    same = {"name": "runc", "from": None, "to": None}
+    found = {"from": 1, "to": 2, "added": [], "changed": [same], "removed": [], "default_runtime": None}
+    assert render_diff(found)[1:] == ["~ runc", "    defined as before; a setting of the daemon changed its options"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "text"),
+    [
+        (("1", "9"), 1, "the newest is 2"),
+        (("0", "1"), 1, "generation 0"),
+        (("1",), 2, "G2"),
+        (("1", "-1"), 2, "usage"),
+        (("1", "1_0"), 2, "'1_0' is not the number of a generation"),
+        (("1", "9" * 5000), 2, "is not the number of a generation"),
+        (("1", "\x1b[31m"), 2, r"\x1b"),
+    ],
+)
+def test_diff_refuses_what_is_no_generation(
+    twice: RunningDaemon, args: tuple[str, ...], status: int, text: str
+) -> None:
+    run = runtimectl("diff", *args, on=twice)
+    assert (run.returncode, run.stdout) == (status, "")
+    assert text in run.stderr
+    assert "\x1b" not in run.stderr
+
+
+# Pinned answers
+
+
+def test_resolve_answers_as_a_generation_had_it_also_what_is_gone_since(twice: RunningDaemon) -> None:
+    then = json.loads(runtimectl("resolve", "kata", "--generation", "1", "--json", on=twice).stdout)
+    assert then["options"]["fields"]["config_path"] == "/a"
+    assert fields_of(runtimectl("resolve", "--generation", "1", on=twice).stdout)["runtime"] == ["stays"]
+    assert runtimectl("resolve", "goes", on=twice).returncode == 1
+    run = runtimectl("resolve", "goes", "--generation", "1", "--format", "path", on=twice)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith(f"{twice.data}/wrappers/goes-")
+    pinned = ("resolve", "kata", "--generation", "1", "--digest")
+    assert runtimectl(*pinned, then["digest"], on=twice).returncode == 0
+    run = runtimectl(*pinned, "sha256:0", on=twice)
+    error, hint = run.stderr.splitlines()
+    assert (run.returncode, then["digest"] in error) == (1, True)
+    assert hint.startswith("hint: without --digest")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "text"),
+    [
+        (("--generation", "3"), 1, "the newest is 2"),
+        (("--generation", "x"), 2, "'x' is not the number"),
+        (("--digest", "x"), 2, "--digest needs --generation"),
+        (("comes", "--generation", "1"), 1, "comes"),
+    ],
+)
+def test_resolve_refuses_a_pin_that_holds_nothing(
+    twice: RunningDaemon, args: tuple[str, ...], status: int, text: str
+) -> None:
+    run = runtimectl("resolve", *args, on=twice)
+    assert (run.returncode, run.stdout) == (status, "")
+    assert text in run.stderr
+
+
+# The client
+
+
+def test_the_client_has_an_error_of_its_own_for_each_refusal_of_the_past(twice: RunningDaemon) -> None:
+    client = Client(str(twice.socket))
+    broken = next(name for name in BEFORE["runtimes"] if name.startswith("bro"))
+    refused: list[tuple[type[Exception], Callable[[], object]]] = [
+        (NoSuchGeneration, lambda: client.generation(9)),
+        (NoSuchGeneration, lambda: client.diff(1, 9)),
+        (NoSuchGeneration, lambda: client.resolve("stays", 9)),
+        (UnknownRuntime, lambda: client.resolve("comes", 1)),
+        (RuntimeUnavailable, lambda: client.resolve(broken, 1)),
+    ]
+    for kind, ask in refused:
+        with pytest.raises(kind):
+            ask()
+    with pytest.raises(DigestMismatch) as caught:
+        client.resolve("stays", 1, "sha256:0")
+    assert caught.value.digest == client.resolve("stays", generation=1)["digest"]
+    assert client.generation(1)["config"]["runtimes"]["goes"]["runtimeArgs"] == ["-e"]
+
+
+def test_a_generation_that_was_dropped_is_gone_and_runtimectl_says_how_to_see_the_others(
+    own_daemon: RunningDaemon,
+) -> None:
+    forget_the_past(own_daemon, {"runtimes": {"plain": {"path": "/bin/cat"}}})
+    with pytest.raises(GenerationGone):
+        Client(str(own_daemon.socket)).resolve("plain", 1)
+    run = runtimectl("resolve", "plain", "--generation", "1", on=own_daemon)
+    assert (run.returncode, run.stderr.splitlines()[1]) == (1, "hint: runtimectl generations lists those there are")
