@@ -46,6 +46,8 @@ class RunningContainerd:
         self.engine = Engine(self.address, str(self.state), str(root / "root"))
         self.tasks = self.state / "io.containerd.runtime.v2.task"
         self.rootfs = root / "rootfs"
+        # First on its PATH: shims and runtimes that only this containerd has.
+        self.programs = root / "bin"
         self.log_file = root / "containerd.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
@@ -59,7 +61,11 @@ class RunningContainerd:
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh"]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "containerd", "--config", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command, "containerd", "--config", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"},
             )
         wait_until(lambda: self._answers() or self._ended(), "containerd answers")
         assert not self._ended(), self.log_file.read_text()
