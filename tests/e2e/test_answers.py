@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,20 @@ def test_containerds_shim_reads_in_every_message_what_the_answer_shows_and_runs_
     finally:
         binary.unlink()
         seen.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["", "runc", "crun", "gvisor", "wrapped", "io.containerd.named.v2"])
+def test_the_words_of_the_command_line_tool_start_a_container_with_ctr_alone(node: Node, name: str) -> None:
+    containerd, identifier = node.containerd, node.containerd.new_id()
+    tool = f"{sys.executable} -m runtimed.cli.ctl --socket {node.daemon.socket} resolve {name} --format ctr"
+    run = (
+        f"ctr -a {containerd.address} run -d --null-io --rootfs --read-only $({tool}) {containerd.rootfs} {identifier}"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f"{run} /bin/sleep 1000"], check=False, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
+    fields = (asked(node, name)["options"] or {"fields": {}})["fields"]
+    assert understood(containerd, identifier) == filled(fields), "the same options as over the API"
+    containerd.exec(identifier, "/bin/true")
+    containerd.remove(identifier)
