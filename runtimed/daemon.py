@@ -140,6 +140,10 @@ class Daemon:
             path = self._arguments.config_path
             message = f"reading the configuration took longer than {READ_TIMEOUT_S:g} s; is its file system there?"
             return Documents(path, problems=(Problem(message, path),))
+        except Exception as error:  # noqa: BLE001 - whatever is on the disk, the old answers go on
+            path = self._arguments.config_path
+            message = f"an error in runtimed itself while reading: {error!r}; please report it"
+            return Documents(path, problems=(Problem(message, path),))
 
     def _read_and_watch(self) -> Documents:
         snapshot = read_snapshot(self._arguments, partial(walk, trust=self._trust))
@@ -205,9 +209,9 @@ class Daemon:
     def _trigger_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             # A daemon that no longer hears its triggers is worse than one that the service manager starts anew.
-            log.critical("trigger.died", trigger=task.get_name(), exc_info=error)
             self._status = 1
             self._stop.set()
+            log.critical("trigger.died", trigger=task.get_name(), exc_info=error)
 
     def _told(self, report: Report, current: Generation) -> None:
         """Do what follows from a reload: the log line, and the settings that can change while we run."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
@@ -39,10 +40,11 @@ def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
     terminal, JSON elsewhere. May be called again to change the level.
     """
     stream = stream if stream is not None else sys.stderr
-    readable = form == "text" or (form == "auto" and stream.isatty())
+    terminal = stream is not None and stream.isatty()
+    readable = form == "text" or (form == "auto" and terminal)
     renderer: structlog.typing.Processor
     if readable:
-        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)
+        renderer = structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=0)
     else:
         renderer = structlog.processors.JSONRenderer()
     structlog.configure(
@@ -54,9 +56,27 @@ def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(stream))),
         cache_logger_on_first_use=False,
     )
+
+
+class _Unfailing:
+    """A stream that may be gone, or on a full disk: what cannot be logged must not stop what is being done."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if self._stream is not None:
+            # ValueError: it is closed.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
 
 
 def _unchanged(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -85,7 +85,7 @@ class Reloader:
         self._settle_limit_s = settle_limit_s
         self._lock = asyncio.Lock()
         self._waiting: dict[bool, _Batch] = {}
-        self._tasks: set[asyncio.Task[Report]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._current: Generation | None = None
         self._last: Report | None = None
         # Number and digest of the generation that `runtimes` on disk leads to.
@@ -147,10 +147,8 @@ class Reloader:
         """
         batch = self._waiting.get(dry_run)
         if batch is None:
-            task = asyncio.create_task(self._run_waiting(dry_run=dry_run))
+            task = self._kept(self._run_waiting(dry_run=dry_run))
             batch = self._waiting[dry_run] = _Batch(task)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         batch.reasons[reason] = None
         # Shielded: one client that goes away must not take the answer from the others.
         return await asyncio.shield(batch.task)
@@ -165,7 +163,8 @@ class Reloader:
             await hints.wait()
             give_up_s = time.monotonic() + self._settle_limit_s
             final = False
-            while not await self._follow_hint(hints, final=final):
+            # Shielded like a request: a publish that is cut off from its assignment would leave the two apart.
+            while not await asyncio.shield(self._kept(self._follow_hint(hints, final=final))):
                 try:
                     async with asyncio.timeout(self._settle_s):
                         await hints.wait()
@@ -180,6 +179,13 @@ class Reloader:
             await asyncio.wait(tasks, timeout=timeout_s)
         for task in tasks:
             task.cancel()
+
+    def _kept(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Return a task that goes on when whoever waits for it is cancelled, and that ``stop`` waits for."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _run_waiting(self, *, dry_run: bool) -> Report:
         async with self._lock:

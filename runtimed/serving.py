@@ -104,6 +104,8 @@ class Serving:
                 return await self._surveying.run(survey, engines, below=self._store.root, list_containers=list_within)
         except TimeoutError:
             return Survey((), (f"looking for what refers to it took longer than {SURVEY_TIMEOUT_S:g} s",))
+        except Exception as error:  # noqa: BLE001 - what cannot be known keeps everything
+            return Survey((), (f"looking for what refers to it failed: {error!r}",))
 
     def _exhausted(self) -> str | None:
         return next((server.exhausted for server in self._servers if server.exhausted), None)

@@ -163,10 +163,15 @@ class Store:
         carried = {link: file for link, file in self._links.items() if link not in links}
         staged = Staged(generation.number, {**carried, **links}, carried, self._clock())
         directory = f"{self.root}/{generation_directory(generation.number)}"
+        with failing_as("writing", directory):
+            self._at_step("wrappers")
+            self._wrappers.write(wrappers)
+            make_directory(f"{self.root}/{GENERATIONS}")
+            self._at_step("generation")
+            # From here on the directory is this attempt's own; one that is there already is never removed.
+            os.mkdir(directory, 0o700)
         try:
             with failing_as("writing", directory):
-                self._at_step("wrappers")
-                self._wrappers.write(wrappers)
                 self._write_generation(directory, generation, staged)
         except StoreFailed:
             self._give_up(generation.number)
@@ -244,9 +249,6 @@ class Store:
         return None
 
     def _write_generation(self, directory: str, generation: Generation, staged: Staged) -> None:
-        make_directory(f"{self.root}/{GENERATIONS}")
-        self._at_step("generation")
-        os.mkdir(directory, 0o700)
         os.mkdir(f"{directory}/{LINKS}", 0o700)
         self._at_step("links")
         for link, file in staged.links.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -108,8 +109,10 @@ def _read_all(
                 faults.append(f"generation {number}, the current one, is damaged ({error})")
                 continue
             if not isinstance(error, FileNotFoundError):
-                faults.append(f"generation {number} is damaged ({error}): removed")
-            shutil.rmtree(directory)
+                faults.append(f"generation {number} is damaged ({error}): removed where that is possible")
+            # On a read-only disk it stays; so does what is no directory, and so nothing of ours.
+            with contextlib.suppress(OSError):
+                shutil.rmtree(directory)
 
 
 def _read_generation(directory: str, number: int) -> Manifest:
@@ -127,7 +130,9 @@ def _remove_litter(root: str) -> None:
             continue
         for name in names:
             if name.startswith(TEMPORARY):
-                os.unlink(f"{directory}/{name}")
+                # On a read-only disk it stays, and does no harm.
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{directory}/{name}")
 
 
 def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuild, faults: list[str]) -> frozenset[str]:
