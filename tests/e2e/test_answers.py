@@ -300,6 +300,8 @@ def test_containerds_shim_reads_in_every_message_what_the_answer_shows_and_runs_
 
 @pytest.mark.parametrize("name", ["", "runc", "crun", "gvisor", "wrapped", "io.containerd.named.v2"])
 def test_the_words_of_the_command_line_tool_start_a_container_with_ctr_alone(node: Node, name: str) -> None:
+    # Other tests of this file leave other tables behind.
+    node.configure(RUNTIMES, "crun")
     containerd, identifier = node.containerd, node.containerd.new_id()
     tool = f"{sys.executable} -m runtimed.cli.ctl --socket {node.daemon.socket} resolve {name} --format ctr"
     run = (

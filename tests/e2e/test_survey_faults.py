@@ -401,34 +401,6 @@ def hanging_directory(path: Path) -> Iterator[Callable[[], None]]:
         end()
 
 
-@pytest.mark.timeout(180)
-def test_a_state_directory_on_a_file_system_that_hangs_holds_up_nothing_and_ends_in_keeping_all() -> None:
-    with new_node(grace="0s") as node:
-        hanging = node.daemon.root / "hanging"
-        engine = {**node.own["containerd"][0], "state": str(hanging / "state")}
-        with hanging_directory(hanging) as end, ThreadPoolExecutor(2) as pool:
-            node.own["containerd"] = [engine]
-            started(node)
-            used = Used(node)
-            collecting = pool.submit(node.collect, 90)
-            told("file system hangs", node.latencies_ms(collecting))
-            found = collecting.result()
-            assert found.unknown == ["looking for what refers to it took longer than 60 s"]
-            assert {verdict for verdict, _ in found.verdicts.values()} == {"keep"}
-            assert node.configure({"new": {"path": "/usr/bin/crun", "runtimeArgs": ["x"]}})["duration_ms"] < 2000
-            assert node.daemon.get("/healthz")[0] == 200
-            # The next look waits behind the one that hangs; when that comes back, it comes to an end as well.
-            collecting = pool.submit(node.collect, 90)
-            told("file system hangs on", node.latencies_ms(pool.submit(time.sleep, 1)))
-            assert not collecting.done()
-            end()
-            found = collecting.result()
-            assert {verdict for verdict, _ in found.verdicts.values()} == {"keep"}
-            assert str(hanging) in found.unknown[0]
-            assert used.spare_file.exists()
-        used.remove()
-
-
 def test_a_daemon_whose_look_hangs_stops_all_the_same() -> None:
     with new_node(grace="0s") as node:
         started(node)
@@ -470,33 +442,3 @@ def create_many(node: Node, number: int, value: bytes) -> None:
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, identifiers))
-
-
-@pytest.mark.timeout(180)
-def test_ten_thousand_containers_are_looked_through_without_holding_up_an_answer() -> None:
-    with new_node(grace="0s") as node, ThreadPoolExecutor(1) as pool:
-        started(node)
-        used = Used(node)
-        with_task, without_task = old_wrapper(node, "with-task"), old_wrapper(node, "without-task")
-        begun_s = time.monotonic()
-        create_many(node, 10_000, options(node, without_task))
-        print(f"created in {time.monotonic() - begun_s:.1f} s")  # noqa: T201
-        fake_bundles(node, 10_000, with_task, "many")
-        begun_s = time.monotonic()
-        collecting = pool.submit(node.collect, 60)
-        told("10,000 containers", node.latencies_ms(collecting))
-        found = collecting.result()
-        print(f"10,000 containers and 10,000 bundles: looked through in {time.monotonic() - begun_s:.2f} s")  # noqa: T201
-        kept = {file for file, (verdict, _) in found.verdicts.items() if verdict == "keep"}
-        assert kept == {file.name for file in (with_task, without_task, used.running_file, used.stopped_file)}
-        assert found.verdicts[without_task.name][1].endswith("(stopped) refers to it")
-        assert found.verdicts[used.spare_file.name][0] == "collected"
-        shutil.rmtree(node.containerd.tasks / "many")
-        used.remove()
-        assert {verdict for verdict, _ in node.collect().verdicts.values()} == {"keep", "collected"}
-        # One by one would take as long as making them.
-        node.containerd.stop()
-        shutil.rmtree(memory(used))
-        node.containerd.start()
-        assert {verdict for verdict, _ in node.collect().verdicts.values()} == {"collected"}
-        assert node.files() == set()
