@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from e2e.containerd import RUNC_OPTIONS
 from e2e.node import Node, new_node
-from support import wait_until
+from support import PATIENCE_S, wait_until
 
 from runtimed.core.options import RUNC, encode_options, make_options
 
@@ -28,6 +29,13 @@ GRACE_S = 2.0
 def node() -> Iterator[Node]:
     with new_node(grace=f"{GRACE_S:g}s") as node:
         yield node
+
+
+def executes(node: Node, identifier: str) -> None:
+    """See that something is executed in a container. Its status tells: on a busy machine ctr may lose its output."""
+    node.containerd.ctr(
+        "tasks", "exec", "--exec-id", uuid.uuid4().hex, identifier, "/bin/sh", "-c", "exit 42", status=42
+    )
 
 
 def restart(node: Node) -> None:
@@ -125,15 +133,14 @@ def test_a_container_can_be_executed_in_killed_deleted_and_started_again_whateve
         happen(node)
         assert file.read_bytes() == text, event
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            said = list(pool.map(lambda one: containerd.exec(one, "/bin/echo", "here"), sorted(alive)))
-        assert said == ["here\n"] * len(alive), event
+            both(pool, lambda one: executes(node, one), alive)
         removed, restarted = pairs[event]
         containerd.remove(removed)
         alive.remove(removed)
         assert calls(node, removed) == ({"first"}, {"create", "start", "exec", "kill", "delete"}), event
         node.restart_task(restarted)
         started_again.append(restarted)
-        assert containerd.exec(restarted, "/bin/echo", "again") == "again\n", event
+        executes(node, restarted)
         assert node.collect().verdicts[file.name][0] == "keep", event
     assert all(calls(node, identifier)[0] == {"first"} for identifier in alive), "nobody was given another's arguments"
     for identifier in started_again:
@@ -157,40 +164,43 @@ def wrapper_goes_with_its_last_container(node: Node, identifier: str, file: Path
         happen(node)
         assert node.collect().verdicts[file.name] == ("keep", f"container default/{identifier} (stopped) refers to it")
     containerd.start_task(identifier)
-    containerd.exec(identifier, "/bin/true")
+    executes(node, identifier)
     containerd.kill(identifier)
     containerd.delete_task(identifier)
-    node.collect()
-    deleted_s = time.monotonic()
+    time.sleep(GRACE_S)
     containerd.delete(identifier)
-    assert 0 < collected_after_s(node, file, deleted_s, at_most_s=GRACE_S / 2) < GRACE_S, "nobody has looked so long"
+    assert node.collect().verdicts[file.name] == ("keep", "nothing refers to it, but only for 0 of 2 s")
+    time.sleep(GRACE_S)
     # A restart has not watched what went before it.
     restarted_s = time.monotonic()
     restart(node)
-    assert GRACE_S <= collected_after_s(node, file, restarted_s) < GRACE_S + 5
+    assert collected_after_s(node, file, restarted_s) >= GRACE_S
     assert not file.exists()
     (event,) = [one for one in node.daemon.log() if one["event"] == "gc.collected" and one["wrapper"] == file.name]
     assert event["asked_by"].startswith("uid 0, pid ")
 
 
-def collected_after_s(node: Node, file: Path, since_s: float, at_most_s: float = 30.0) -> float:
-    """Have wrappers collected until ``file`` is, or for ``at_most_s``; return how long after ``since_s`` that was."""
-    while True:
+def collected_after_s(node: Node, file: Path, since_s: float) -> float:
+    """Have wrappers collected until ``file`` is; return how long after ``since_s`` that was."""
+    until_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until_s:
         verdict, reason = node.collect().verdicts[file.name]
-        elapsed_s = time.monotonic() - since_s
         assert file.exists() == (verdict == "keep"), (verdict, reason)
-        if verdict == "collected" or elapsed_s > at_most_s:
-            return elapsed_s
+        if verdict == "collected":
+            return time.monotonic() - since_s
         assert reason.startswith("nothing refers to it, but only for "), reason
         time.sleep(0.05)
+    raise AssertionError(f"{file} is still there")
 
 
 @pytest.mark.timeout(120)
 def test_a_container_that_was_started_through_the_stable_path_keeps_it_after_its_runtime_is_gone(node: Node) -> None:
-    node.write({"w": {"path": "/usr/sbin/runc", "runtimeArgs": ["--debug"]}})
+    # A stable path ends in the name alone, and other tests may have containers on this machine.
+    name = f"w-{uuid.uuid4().hex[:8]}"
+    node.write({name: {"path": "/usr/sbin/runc", "runtimeArgs": ["--debug"]}})
     node.daemon.start()
-    link = node.daemon.data / "runtimes" / "w"
-    root = node.daemon.resolve("w")["options"]["fields"]["root"]
+    link = node.daemon.data / "runtimes" / name
+    root = node.daemon.resolve(name)["options"]["fields"]["root"]
     value = encode_options(make_options(RUNC, {"binary_name": str(link), "root": root}))
     one, two = (node.containerd.run(RUNC_OPTIONS, value) for _ in range(2))
     wrapper = link.resolve()
@@ -198,7 +208,7 @@ def test_a_container_that_was_started_through_the_stable_path_keeps_it_after_its
     for happen in (collect_after_grace, restart, collect_after_grace, restart_after_kill):
         happen(node)
         assert link.resolve() == wrapper
-        node.containerd.exec(one, "/bin/true")
+        executes(node, one)
         node.restart_task(two)
     for identifier in (one, two):
         assert node.collect().verdicts[wrapper.name][0] == "keep"
@@ -226,6 +236,8 @@ class Churn:
         self.wrapper_of: dict[str, str] = {}
         self.doing: list[Future[object]] = []
         self.busy: set[str] = set()
+        # Wrappers of the same content have the same name, and other tests may have containers on this machine.
+        self.mark = node.daemon.root.name
 
     def reload(self) -> None:
         """Give each runtime one of many arguments, or none at all: it is gone."""
@@ -234,7 +246,7 @@ class Churn:
             # What it is called with after this wins, so that nothing is ever written there.
             name: {
                 "path": ("/usr/sbin/runc", "/usr/bin/crun")[int(name[1:]) % 2],
-                "runtimeArgs": ["--log", f"/-/{one}"],
+                "runtimeArgs": ["--log", f"/-/{self.mark}/{one}"],
             }
             for name, one in chosen.items()
             if one is not None
@@ -249,7 +261,7 @@ class Churn:
 
     def look_into(self) -> None:
         """Execute something in a container."""
-        self._do_to(lambda identifier: self.node.containerd.exec(identifier, "/bin/true"))
+        self._do_to(lambda identifier: executes(self.node, identifier))
 
     def start_again(self) -> None:
         """Kill and remove a task, and start it again."""
@@ -334,13 +346,13 @@ def test_fifty_containers_on_ten_runtimes_outlast_two_hundred_random_reloads_wit
         node.outlive({})
         before = resources(node.daemon.process.pid)
         collect_until(node, needed)
-        both(pool, lambda one: node.containerd.exec(one, "/bin/true"), containers)
+        both(pool, lambda one: executes(node, one), containers)
         restart_after_kill(node)
         half = set(sorted(containers)[::2])
         both(pool, node.restart_task, half)
         both(pool, node.containerd.remove, half)
         collect_until(node, {churn.wrapper_of[one] for one in containers - half})
-        both(pool, lambda one: node.containerd.exec(one, "/bin/true"), containers - half)
+        both(pool, lambda one: executes(node, one), containers - half)
         both(pool, node.containerd.remove, containers - half)
     assert not any(left := leftovers(node, containers).values()), left
     collect_until(node, set())

@@ -24,8 +24,8 @@ from pathlib import Path
 import grpc
 import pytest
 from e2e.containerd import RUNC_OPTIONS, SHIM
-from e2e.node import Node, new_node
-from support import PATIENCE_S, new_daemon
+from e2e.node import Collected, Node, new_node
+from support import PATIENCE_S, new_daemon, wait_until
 
 from runtimed.core.containerd_api import new_message
 from runtimed.core.options import RUNC, encode_options, make_options
@@ -33,13 +33,16 @@ from runtimed.core.wrapper import make_wrapper
 
 # Root without the right to pass over the modes of files.
 WITHOUT_DAC = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-# What a client would notice; it is about 1 ms, and this is a bound on a failing test.
-LATENCY_MOST_MS = 500.0
+# Bounds on a failing test, not measures of speed: nearly all take less than 1 ms, and a look that held up answers would
+# do so for 30 to 60 s. A busy machine may hold up a few of them for its own reasons.
+LATENCY_NEARLY_ALL_MS = 250.0
+LATENCY_MOST_MS = 5000.0
 
 
 def old_wrapper(node: Node, name: str, path: str = "/usr/sbin/runc") -> Path:
     """Put a wrapper where it would lie if every generation that named it were long gone."""
-    made = make_wrapper(name, path, ("--debug",))
+    # Its name tells it from those of other nodes: this machine has one /proc, and other tests may run.
+    made = make_wrapper(f"{name}-{node.daemon.root.name}".lower(), path, ("--debug",))
     node.wrappers.mkdir(exist_ok=True)
     file = node.wrappers / made.file
     file.write_bytes(made.text)
@@ -99,8 +102,21 @@ def used(node: Node) -> Iterator[Used]:
     used = Used(node)
     yield used
     used.remove()
-    assert {verdict for verdict, _ in node.collect().verdicts.values()} <= {"collected"}
+    assert {verdict for verdict, _ in looked(node).verdicts.values()} <= {"collected"}
     assert node.files() == set()
+
+
+def looked(node: Node) -> Collected:
+    """Return what a collection answers that has seen all there is to see."""
+
+    def look() -> Collected | None:
+        found = node.collect()
+        return None if found.unknown else found
+
+    # Shims of other tests may be in the midst of something; what is not known of them counts as well.
+    found = wait_until(look, "everything to be known")
+    assert isinstance(found, Collected)
+    return found
 
 
 Fault = Callable[[Used], AbstractContextManager[object]]
@@ -212,8 +228,7 @@ def test_what_cannot_be_looked_at_keeps_every_wrapper_and_says_so(used: Used, na
             assert reason == f"it cannot be known whether something refers to it: {found.unknown[0]}"
             assert str(node.containerd.root) in reason, "it says what could not be looked at"
         assert node.daemon.resolve("runc")
-    found = node.collect()
-    assert not found.unknown
+    found = looked(node)
     assert found.verdicts[used.spare_file.name][0] == "collected"
     for file, holder in (
         (used.running_file, f"{used.running} (task)"),
@@ -353,6 +368,7 @@ def told(what: str, latencies_ms: list[float]) -> None:
     ordered = sorted(latencies_ms)
     median, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
     print(f"{what}: {len(ordered)} resolutions, median {median:.2f} ms, 99 % {p99:.2f} ms, most {ordered[-1]:.2f} ms")  # noqa: T201
+    assert p99 < LATENCY_NEARLY_ALL_MS
     assert ordered[-1] < LATENCY_MOST_MS
 
 
@@ -401,6 +417,34 @@ def hanging_directory(path: Path) -> Iterator[Callable[[], None]]:
         end()
 
 
+@pytest.mark.timeout(180)
+def test_a_state_directory_on_a_file_system_that_hangs_holds_up_nothing_and_ends_in_keeping_all() -> None:
+    with new_node(grace="0s") as node:
+        hanging = node.daemon.root / "hanging"
+        engine = {**node.own["containerd"][0], "state": str(hanging / "state")}
+        with hanging_directory(hanging) as end, ThreadPoolExecutor(2) as pool:
+            node.own["containerd"] = [engine]
+            started(node)
+            used = Used(node)
+            collecting = pool.submit(node.collect, 90)
+            told("file system hangs", node.latencies_ms(collecting))
+            found = collecting.result()
+            assert found.unknown == ["looking for what refers to it took longer than 60 s"]
+            assert {verdict for verdict, _ in found.verdicts.values()} == {"keep"}
+            assert node.configure({"new": {"path": "/usr/bin/crun", "runtimeArgs": ["x"]}})["duration_ms"] < 2000
+            assert node.daemon.get("/healthz")[0] == 200
+            # The next look waits behind the one that hangs; when that comes back, it comes to an end as well.
+            collecting = pool.submit(node.collect, 90)
+            told("file system hangs on", node.latencies_ms(pool.submit(time.sleep, 1)))
+            assert not collecting.done()
+            end()
+            found = collecting.result()
+            assert {verdict for verdict, _ in found.verdicts.values()} == {"keep"}
+            assert str(hanging) in found.unknown[0]
+            assert used.spare_file.exists()
+        used.remove()
+
+
 def test_a_daemon_whose_look_hangs_stops_all_the_same() -> None:
     with new_node(grace="0s") as node:
         started(node)
@@ -418,7 +462,7 @@ def test_a_daemon_whose_look_hangs_stops_all_the_same() -> None:
             assert node.daemon.stop() == 0
             print(f"stopped in {time.monotonic() - begun_s:.1f} s")  # noqa: T201
             # 5 s are the client's, to finish what was begun.
-            assert time.monotonic() - begun_s < 10
+            assert time.monotonic() - begun_s < 20
             assert isinstance(collecting.exception(), (OSError, HTTPException))
         assert spare.exists()
 
@@ -442,3 +486,33 @@ def create_many(node: Node, number: int, value: bytes) -> None:
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, identifiers))
+
+
+@pytest.mark.timeout(180)
+def test_ten_thousand_containers_are_looked_through_without_holding_up_an_answer() -> None:
+    with new_node(grace="0s") as node, ThreadPoolExecutor(1) as pool:
+        started(node)
+        used = Used(node)
+        with_task, without_task = old_wrapper(node, "with-task"), old_wrapper(node, "without-task")
+        begun_s = time.monotonic()
+        create_many(node, 10_000, options(node, without_task))
+        print(f"created in {time.monotonic() - begun_s:.1f} s")  # noqa: T201
+        fake_bundles(node, 10_000, with_task, "many")
+        begun_s = time.monotonic()
+        collecting = pool.submit(looked, node)
+        told("10,000 containers", node.latencies_ms(collecting))
+        found = collecting.result()
+        print(f"10,000 containers and 10,000 bundles: looked through in {time.monotonic() - begun_s:.2f} s")  # noqa: T201
+        kept = {file for file, (verdict, _) in found.verdicts.items() if verdict == "keep"}
+        assert kept == {file.name for file in (with_task, without_task, used.running_file, used.stopped_file)}
+        assert found.verdicts[without_task.name][1].endswith("(stopped) refers to it")
+        assert found.verdicts[used.spare_file.name][0] == "collected"
+        shutil.rmtree(node.containerd.tasks / "many")
+        used.remove()
+        assert {verdict for verdict, _ in looked(node).verdicts.values()} == {"keep", "collected"}
+        # One by one would take as long as making them.
+        node.containerd.stop()
+        shutil.rmtree(memory(used))
+        node.containerd.start()
+        assert {verdict for verdict, _ in looked(node).verdicts.values()} == {"collected"}
+        assert node.files() == set()
