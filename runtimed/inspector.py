@@ -21,14 +21,16 @@ class NodeInspector:
     """The node's binaries. All of its methods look at the disk, but for ``stop``.
 
     ``search`` is the PATH that binaries are looked for on; ``told`` hears, in a thread, what a binary said
-    of itself, once for each change of it. ``probe`` holds for as long as the process runs.
+    of itself, once for each change of it.
     """
 
-    def __init__(self, search: str, probe: Probe, told: Callable[[str, Features], None]) -> None:
+    def __init__(self, search: str, told: Callable[[str, Features], None]) -> None:
         self._search = search
+        self._told = told
         # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
         self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
-        self._prober = Prober(trusted=self.replaceable, told=told, timeout_s=probe.timeout_s) if probe.enabled else None
+        self._settings = Probe(enabled=False)
+        self._prober: Prober | None = None
 
     def look_up(self, path: str) -> str:
         """Return the binary that ``path``, a path or a bare name, leads to.
@@ -44,11 +46,16 @@ class NodeInspector:
 
     def features(self, binary: str) -> Features:
         """Return what ``binary`` says of itself, as far as is known by now."""
-        return self._prober.get(binary) if self._prober is not None else _OFF
+        prober = self._prober
+        return prober.get(binary) if prober is not None else _OFF
 
     def probe(self, generation: Generation) -> None:
-        """Have the binaries of ``generation`` asked for their features, those that are new or changed."""
-        if self._prober is None:
+        """Have the binaries of ``generation`` asked for their features, those that are new or changed.
+
+        As its configuration wants it; with another time-out all of them are asked anew.
+        """
+        prober = self._take(generation.config.own.probe)
+        if prober is None:
             return
         found = []
         for path in dict.fromkeys(runtime.binary for runtime in generation.runtimes.values()):
@@ -57,9 +64,17 @@ class NodeInspector:
             except BinaryUnavailable:
                 # It may be installed later; who asks for the runtime is told.
                 continue
-        self._prober.want(found)
+        prober.want(found)
 
     def stop(self) -> None:
         """Kill what is being asked."""
-        if self._prober is not None:
-            self._prober.stop()
+        if (prober := self._prober) is not None:
+            prober.stop()
+
+    def _take(self, settings: Probe) -> Prober | None:
+        if settings != self._settings:
+            self.stop()
+            self._settings = settings
+            new = Prober(trusted=self.replaceable, told=self._told, timeout_s=settings.timeout_s)
+            self._prober = new if settings.enabled else None
+        return self._prober

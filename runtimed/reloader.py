@@ -16,7 +16,7 @@ import structlog
 
 from runtimed.core.config import BOOT_ONLY, Documents, Settings
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
-from runtimed.core.generation import Generation, build_generation
+from runtimed.core.generation import Difference, Generation, build_generation
 from runtimed.core.manifest import Manifest, restore_config
 from runtimed.core.plan import Frame, Plan, plan
 from runtimed.core.report import Outcome, Report
@@ -234,9 +234,11 @@ class Reloader:
         """Return the report of what became of ``examined``, after making it current unless it is a ``dry_run``."""
         if isinstance(examined, ConfigurationRejected):
             return self._report("rejected", reason, started_s, problems=examined.problems, dry_run=dry_run)
-        generation, difference = examined.generation, examined.difference
+        generation = examined.generation
         config = generation.config
         unchanged = self._published is not None and self._published[1] == generation.digest
+        # At a start there is nothing to compare with, and yet what was published before is not new.
+        difference = Difference() if unchanged else examined.difference
         if not dry_run:
             try:
                 await self._adopt(generation)
@@ -273,7 +275,7 @@ class Reloader:
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
         """Make the last good generation current, which ``manifest`` and ``config_text`` describe."""
         try:
-            config = restore_config(manifest, config_text, self._frame.defaults)
+            config = restore_config(manifest, config_text, self._frame.defaults, self._frame.flags)
         except ConfigurationRejected:
             # Another version wrote it; what is wrong with the documents is what the administrator can mend.
             raise StartFailed(report.problems) from None
@@ -283,7 +285,8 @@ class Reloader:
         except StoreFailed:
             # A new version, say, on a full disk. The table may go on under its old number if it is the same.
             answers = manifest.answers
-            if any(answers.get(n, {}).get("digest") != r.answer.digest for n, r in generation.runtimes.items()):
+            table = {name: runtime.answer.digest for name, runtime in generation.runtimes.items()}
+            if table != {name: answer["digest"] for name, answer in answers.items()}:
                 raise StartFailed(report.problems) from None
             self._current = replace(generation, number=manifest.number)
 

@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Self, TypeVar
 
 import structlog
 
@@ -17,7 +18,7 @@ from runtimed.core.collect import Collection
 from runtimed.core.config import Settings
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation
-from runtimed.core.past import Past
+from runtimed.core.past import Past, Summary
 from runtimed.core.report import Report
 from runtimed.host.lane import Lane
 from runtimed.host.store import Store
@@ -32,6 +33,29 @@ T = TypeVar("T")
 LOOK_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Threads for what may hang, each on file systems of its own: none of them may keep another waiting."""
+
+    # The data root, for clients.
+    reading: Lane
+    # Wherever binaries are, for clients; the same for their features and their drift.
+    looking: Lane
+    probing: Lane
+    # What engines and processes tell of containers.
+    surveying: Lane
+
+    @classmethod
+    def open(cls) -> Self:
+        """Return new ones, to be closed one by one."""
+        return cls(Lane("data-root"), Lane("looking"), Lane("probing"), Lane("surveying"))
+
+    def close(self) -> None:
+        """End all of them."""
+        for lane in (self.reading, self.looking, self.probing, self.surveying):
+            lane.close()
+
+
 class Service:
     """The daemon as the API sees it; ``exhausted`` tells why no connection can be taken, None while they can."""
 
@@ -42,7 +66,7 @@ class Service:
         collector: Collector,
         inspector: NodeInspector,
         watcher: Watcher,
-        looking: Lane,
+        lanes: Lanes,
         boot: Settings,
         exhausted: Callable[[], str | None],
     ) -> None:
@@ -51,7 +75,7 @@ class Service:
         self._collector = collector
         self._inspector = inspector
         self._watcher = watcher
-        self._looking = looking
+        self._lanes = lanes
         self._boot = boot
         self._exhausted = exhausted
         self._started_s = time.monotonic()
@@ -91,8 +115,8 @@ class Service:
         """Return what is wrong with the process itself; a configuration that is refused is not among it."""
         return {subject: reason for subject, reason in self._faults().items() if subject != "configuration"}
 
-    def retained(self) -> tuple[int, ...]:
-        """Return the numbers of the retained generations in ascending order."""
+    def retained(self) -> tuple[Summary, ...]:
+        """Return a line for each retained generation, the oldest first."""
         return self._store.retained
 
     def past(self, number: int) -> Past:
@@ -125,14 +149,23 @@ class Service:
         log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
         return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
 
-    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
-        """Return the result of ``function(*args)``, which looks at the disk.
+    async def reading(self, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function(*args)``, which reads the data root.
 
         Raises:
             TimeoutError: the disk did not answer.
         """
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            return await self._looking.run(function, *args)
+            return await self._lanes.reading.run(function, *args)
+
+    async def looking(self, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function(*args)``, which looks for binaries.
+
+        Raises:
+            TimeoutError: the disk did not answer.
+        """
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            return await self._lanes.looking.run(function, *args)
 
     def _faults(self) -> dict[str, str]:
         faults = dict(self._reloader.faults)

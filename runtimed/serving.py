@@ -21,13 +21,12 @@ from runtimed.core.generation import Generation
 from runtimed.core.references import Survey
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import survey
-from runtimed.host.lane import Lane
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspector import NodeInspector
 from runtimed.log import log_features
 from runtimed.reloader import Reloader
-from runtimed.service import Service
+from runtimed.service import Lanes, Service
 
 log = structlog.get_logger()
 
@@ -55,12 +54,9 @@ class Serving:
     ) -> None:
         self._reloader = reloader
         self._store = store
-        # Looking around may hang, for a client or for containers: neither may keep the other waiting.
-        self._looking = Lane("looking")
-        self._surveying = Lane("surveying")
-        stack.callback(self._looking.close)
-        stack.callback(self._surveying.close)
-        self._inspector = NodeInspector(environ.get("PATH", ""), reloader.current.config.own.probe, log_features)
+        self._lanes = Lanes.open()
+        stack.callback(self._lanes.close)
+        self._inspector = NodeInspector(environ.get("PATH", ""), log_features)
         stack.callback(self._inspector.stop)
         self._collector = Collector(
             store,
@@ -71,7 +67,7 @@ class Serving:
         )
         self._servers: list[Server] = []
         service = Service(
-            reloader, store, self._collector, self._inspector, watcher, self._looking, boot, self._exhausted
+            reloader, store, self._collector, self._inspector, watcher, self._lanes, boot, self._exhausted
         )
         self._connections = Connections(Routes(service), on_error=_log_request_error)
         stack.push_async_callback(self._drain)
@@ -88,7 +84,7 @@ class Serving:
         """Take over what ``generation`` says of serving, and have its binaries asked for their features."""
         self._connections.admission = generation.config.own.limits
         # In a thread, and awaited by nobody: a reload does not wait for it.
-        task = asyncio.create_task(self._looking.run(self._inspector.probe, generation))
+        task = asyncio.create_task(self._lanes.probing.run(self._inspector.probe, generation))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
 
@@ -99,9 +95,10 @@ class Serving:
     async def _survey(self) -> Survey:
         engines = self._reloader.current.config.own.containerd
         list_within = partial(list_containers, timeout_s=SURVEY_TIMEOUT_S / 2)
+        look = partial(survey, engines, below=self._store.root, list_containers=list_within)
         try:
             async with asyncio.timeout(SURVEY_TIMEOUT_S):
-                return await self._surveying.run(survey, engines, below=self._store.root, list_containers=list_within)
+                return await self._lanes.surveying.run(look)
         except TimeoutError:
             return Survey((), (f"looking for what refers to it took longer than {SURVEY_TIMEOUT_S:g} s",))
         except Exception as error:  # noqa: BLE001 - what cannot be known keeps everything

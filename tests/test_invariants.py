@@ -308,11 +308,10 @@ class Node:
         """Return all that a client can learn, but the generation's number."""
         generation = self.reloader.current
         answers = {name: runtime.answer.at(0) for name, runtime in generation.runtimes.items()}
-        table = describe_table(generation, Everything())
-        del table["generation"]
-        for runtime in table["runtimes"]:  # type: ignore[attr-defined]
+        table = list(describe_table(generation, Everything()))
+        for runtime in table:
             del runtime["generation"]
-        return {"answers": answers, "table": table}
+        return {"answers": answers, "default": generation.config.default_runtime, "table": table}
 
     def published(self) -> dict[str, bytes]:
         """Return what the current generation's wrappers hold on disk."""

@@ -34,6 +34,7 @@ class Node:
         self.data = data
         self.lane = Lane("working")
         self.text: str | None = "{}"
+        self.dropin: str | None = None
         self.reads = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -44,7 +45,8 @@ class Node:
         self.reads += 1
         text = self.text
         await self.gate.wait()
-        return Documents(MAIN, None if text is None else Source(MAIN, text.encode()))
+        dropins = () if self.dropin is None else (Source(f"{MAIN}.d/a.json", self.dropin.encode()),)
+        return Documents(MAIN, None if text is None else Source(MAIN, text.encode()), dropins)
 
     def boot(self, **settings: Any) -> tuple[Reloader, Recovered]:
         """Open the data root as a start does, and return a reloader for it."""
@@ -284,6 +286,29 @@ async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: No
     node.text = "{}"
     reloader = await node.restart()
     assert names(reloader.current) == set()
+
+
+async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation_that_came_from_it(node: Node) -> None:
+    node.write("a")
+    text, node.text = node.text, None
+    node.dropin = text
+    first = (await node.start()).current
+    node.text, node.dropin = text, None
+    reloader = await node.restart()
+    assert reloader.current.number == first.number + 1
+    assert reloader.current.runtimes == first.runtimes
+    node.text = None
+    reloader = await node.restart()
+    assert "is not there" in reloader.faults["configuration"]
+    assert names(reloader.current) == {"a"}
+
+
+async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_new(node: Node) -> None:
+    node.write("a")
+    await node.start()
+    reloader = await node.restart()
+    assert reloader.last is not None
+    assert (reloader.last.outcome, reloader.last.added) == ("unchanged", ())
 
 
 async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from typing import Protocol
 
 from runtimed.core.config import Origin, definition_document
@@ -26,13 +27,9 @@ class Inspector(Protocol):
         """Return what the binary says of itself."""
 
 
-def describe_table(generation: Generation, inspector: Inspector) -> dict[str, object]:
-    """Return the whole table of ``generation``, one description for each runtime, sorted by name."""
-    return {
-        "generation": generation.number,
-        "default_runtime": generation.config.default_runtime,
-        "runtimes": [describe_runtime(generation, runtime, inspector) for runtime in generation.runtimes.values()],
-    }
+def describe_table(generation: Generation, inspector: Inspector) -> Iterator[dict[str, object]]:
+    """Yield the whole table of ``generation``, one description for each runtime, sorted by name."""
+    return (describe_runtime(generation, runtime, inspector) for runtime in generation.runtimes.values())
 
 
 def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
@@ -19,16 +19,17 @@ from runtimed.core.errors import (
     StoreFailed,
     UnknownRuntime,
 )
-from runtimed.core.past import Past, compare_past, describe_past, resolve_past, summarise_past
+from runtimed.core.past import Past, Summary, compare_past, describe_past, resolve_past
 
+T = TypeVar("T")
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class Archive(Protocol):
     """What these routes need of the daemon."""
 
-    def retained(self) -> tuple[int, ...]:
-        """Return the numbers of the retained generations in ascending order."""
+    def retained(self) -> tuple[Summary, ...]:
+        """Return a line for each retained generation, the oldest first."""
 
     def past(self, number: int) -> Past:
         """Return a retained generation; reads the disk."""
@@ -36,8 +37,11 @@ class Archive(Protocol):
     def look_up(self, path: str) -> str:
         """Return the binary that ``path`` leads to, or raise BinaryUnavailable."""
 
-    def in_thread(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that looks at the disk."""
+    def reading(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that reads the data root, and nothing else on the disk."""
+
+    def looking(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that looks for binaries, on whatever file system they may be."""
 
 
 class History:
@@ -52,18 +56,19 @@ class History:
         if isinstance(number, Response):
             return number
         name, digest = request.query.get("runtime", ""), request.query.get("digest")
-        return self._in_thread(self._resolve, number, name, digest)
+        return self._resolve(number, name, digest)
 
-    def list(self, _request: Request) -> Awaitable[Response]:
+    def list(self, _request: Request) -> Response:
         """Answer with a line for each retained generation, the newest first."""
-        return self._in_thread(self._list)
+        lines = [summary.as_dict() for summary in reversed(self._archive.retained())]
+        return json_response(200, {"generations": lines})
 
     def show(self, request: Request) -> Response | Awaitable[Response]:
         """Answer with all of one generation."""
         text = request.segments[-1]
         if not _NUMBER.fullmatch(text):
             return problem(404, NoSuchGeneration.code, "No such generation", f"{text!r} is no generation's number")
-        return self._in_thread(self._show, int(text))
+        return self._read(self._show, int(text))
 
     def compare(self, request: Request) -> Response | Awaitable[Response]:
         """Answer with what changed between two generations."""
@@ -72,14 +77,25 @@ class History:
             return old
         if isinstance(new, Response):
             return new
-        return self._in_thread(self._compare, old, new)
+        return self._read(self._compare, old, new)
 
-    async def _in_thread(self, function: Callable[..., Response], *args: object) -> Response:
-        answer: Response = await self._archive.in_thread(_telling_of_failures, function, *args)
-        return answer
+    async def _read(self, function: Callable[..., T], *args: object) -> T | Response:
+        """Return what ``function`` returns, which reads generations, or the answer that tells why they cannot be."""
+        try:
+            found: T = await self._archive.reading(function, *args)
+        except NoSuchGeneration as error:
+            return problem(404, error.code, "No such generation", f"{error}; /v1/generations lists those there are")
+        except GenerationGone as error:
+            detail = f"{error}; /v1/generations lists those there are, and runtimed.retain says how many are kept"
+            return problem(410, error.code, "No longer retained", detail)
+        except (DamagedManifest, StoreFailed) as error:
+            return problem(500, error.code, "The generation cannot be read", str(error))
+        return found
 
-    def _resolve(self, number: int, name: str, digest: str | None) -> Response:
-        past = self._archive.past(number)
+    async def _resolve(self, number: int, name: str, digest: str | None) -> Response:
+        past = await self._read(self._archive.past, number)
+        if isinstance(past, Response):
+            return past
         try:
             answer, preflight = resolve_past(past, name, digest)
         except (UnknownRuntime, InvalidRuntimeName) as error:
@@ -89,39 +105,16 @@ class History:
             return problem(409, error.code, "Another answer", detail, digest=error.found)
         if preflight is not None:
             try:
-                self._archive.look_up(preflight)
+                await self._archive.looking(self._archive.look_up, preflight)
             except BinaryUnavailable as error:
-                return unavailable(name, error)
+                return unavailable(str(answer["runtime"]), error)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
-
-    def _list(self) -> Response:
-        numbers = self._archive.retained()
-        found = []
-        for number in reversed(numbers):
-            try:
-                found.append(summarise_past(self._archive.past(number).manifest))
-            except (GenerationGone, DamagedManifest, StoreFailed) as error:
-                # Dropped since, or damaged: the others can be listed all the same.
-                found.append({"generation": number, "problem": str(error)})
-        return json_response(200, {"generations": found})
 
     def _show(self, number: int) -> Response:
         return json_response(200, describe_past(self._archive.past(number)))
 
     def _compare(self, old: int, new: int) -> Response:
         return json_response(200, compare_past(self._archive.past(old), self._archive.past(new)))
-
-
-def _telling_of_failures(function: Callable[..., Response], *args: object) -> Response:
-    try:
-        return function(*args)
-    except NoSuchGeneration as error:
-        return problem(404, error.code, "No such generation", f"{error}; /v1/generations lists those there are")
-    except GenerationGone as error:
-        detail = f"{error}; /v1/generations lists those there are, and runtimed.retain says how many are kept"
-        return problem(410, error.code, "No longer retained", detail)
-    except (DamagedManifest, StoreFailed) as error:
-        return problem(500, error.code, "The generation cannot be read", str(error))
 
 
 def _number(request: Request, key: str) -> int | Response:

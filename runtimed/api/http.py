@@ -9,6 +9,7 @@ requests and one batch of answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from math import inf
 from time import monotonic
@@ -274,7 +275,9 @@ class Connection(asyncio.Protocol):
         return response.wire
 
     def _fail(self, request: Request, exc: Exception) -> Response:
-        self._connections.on_error(request, exc)
+        # Who is told must not make it worse.
+        with contextlib.suppress(Exception):
+            self._connections.on_error(request, exc)
         detail = "this is an error in runtimed, its log says more; the same request may succeed later"
         return problem(500, "internal-error", "Internal error", detail)
 

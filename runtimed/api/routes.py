@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -116,12 +117,12 @@ class Routes:
             try:
                 self._service.look_up(preflight)
             except BinaryUnavailable as error:
-                return unavailable(name, error)
+                return unavailable(name or generation.config.default_runtime, error)
         return response
 
     async def _runtimes(self, _request: Request) -> Response:
-        table = await self._service.in_thread(describe_table, self._service.current(), self._service)
-        return json_response(200, table)
+        table: Response = await self._service.looking(_render_table, self._service.current(), self._service)
+        return table
 
     def _runtime(self, request: Request) -> Answer:
         generation = self._service.current()
@@ -136,7 +137,7 @@ class Routes:
         return self._described(generation, runtime)
 
     async def _described(self, generation: Generation, runtime: Runtime) -> Response:
-        found = await self._service.in_thread(describe_runtime, generation, runtime, self._service)
+        found = await self._service.looking(describe_runtime, generation, runtime, self._service)
         return json_response(200, found)
 
     def _status(self, _request: Request) -> Response:
@@ -183,6 +184,14 @@ async def _in_time(answer: Awaitable[Response]) -> Response:
     except TimeoutError:
         detail = "a file system that had to be looked at does not answer; see whether all of them are there, and retry"
         return problem(503, "disk-timeout", "The disk does not answer", detail)
+
+
+def _render_table(generation: Generation, inspector: Inspector) -> Response:
+    # Entry by entry, in a thread: one json.dumps of a large table would hold up the event loop all the same.
+    entries = b",\n".join(json.dumps(entry).encode() for entry in describe_table(generation, inspector))
+    default = json.dumps(generation.config.default_runtime).encode()
+    head = b'{"generation": %d, "default_runtime": %b, "runtimes": [\n' % (generation.number, default)
+    return Response(200, head + entries + b"\n]}\n")
 
 
 def _is_dry_run(request: Request) -> bool:

@@ -12,8 +12,6 @@ from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.position import Lines, Place, Pointer, Spot, render_pointer
 from runtimed.core.scan import Scan, Tables
 
-MAX_BYTES = 16 * 1024 * 1024
-
 _MARKS: Mapping[bytes, str] = MappingProxyType(
     {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16-LE", codecs.BOM_UTF16_BE: "UTF-16-BE"}
 )
@@ -61,13 +59,13 @@ class Document:
 def parse_document(source: Source) -> Document:
     """Return the document in ``source``: UTF-8 or, with a byte-order mark, UTF-16 text of one JSON object or null.
 
+    Of any size: what is too big for a configuration file is not read to begin with, and what is merged from
+    many files, and written down escaped, may be bigger than each of them.
+
     Raises:
         ConfigurationRejected: with every problem up to and including the first syntax error. A text that
             ends too early has ``incomplete`` set.
     """
-    if len(source.data) > MAX_BYTES:
-        found = f"{len(source.data):,} bytes"
-        raise _rejected(source.path, f"found {found}, expected at most {MAX_BYTES:,}", found, f"{MAX_BYTES:,} bytes")
     text = _decode(source)
     if not text.strip(" \t\n\r"):
         message = "the file is blank: write {} if you mean no settings"

@@ -212,21 +212,20 @@ class NoSuchGeneration(RuntimedError):
 
     code = "no-such-generation"
 
-    def __init__(self, number: int, retained: tuple[int, ...]) -> None:
-        super().__init__(f"generation {number} was never published here; the newest is {max(retained, default=0)}")
+    def __init__(self, number: int, newest: int) -> None:
+        super().__init__(f"generation {number} was never published here; the newest is {newest}")
         self.number = number
 
 
 class GenerationGone(RuntimedError):
-    """Generation ``number`` was published and is no longer retained."""
+    """Generation ``number`` was published and cannot be asked any more; ``reason`` says why."""
 
     code = "generation-gone"
 
-    def __init__(self, number: int, retained: tuple[int, ...]) -> None:
-        super().__init__(
-            f"generation {number} is no longer retained; the oldest that is, is {min(retained, default=0)}"
-        )
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"generation {number} {reason}")
         self.number = number
+        self.reason = reason
 
 
 class DigestMismatch(RuntimedError):

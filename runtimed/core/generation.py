@@ -173,7 +173,8 @@ def _config_text(config: Config, runtimes: Mapping[str, Runtime]) -> bytes:
 
 
 def _digest(config: Config, host: Host, runtimes: Mapping[str, Runtime], config_text: bytes) -> str:
-    frame = json.dumps([__version__, config.path, asdict(host)], sort_keys=True).encode()
+    # Whether there is a main file is part of it: a start protects the table that came from one.
+    frame = json.dumps([__version__, config.path, config.path in config.sources, asdict(host)], sort_keys=True).encode()
     digest = hashlib.sha256(frame)
     digest.update(config_text)
     for runtime in runtimes.values():

@@ -45,6 +45,8 @@ class Manifest:
     links: Mapping[str, str]
     carried: Mapping[str, str]
     answers: Mapping[str, Mapping[str, object]]
+    # The data root that the answers name.
+    data_root: str
 
 
 def render_manifest(generation: Generation, carried: Mapping[str, str], created_s: float) -> bytes:
@@ -112,17 +114,20 @@ def _manifest(found: Any, number: int) -> Manifest:
         links=found["links"],
         carried=found["carried"],
         answers=found["answers"],
+        data_root=found["host"]["data_root"],
     )
 
 
-def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings) -> Config:
-    """Return the configuration that the generation of ``manifest`` was built from.
+def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings, flags: Flags) -> Config:
+    """Return the configuration that the generation of ``manifest`` was built from, with ``flags`` on top.
 
     Raises:
         ConfigurationRejected: this version of the program no longer takes ``config_text``.
     """
-    config = _parse_text(manifest.configuration, config_text, defaults)
-    return replace(config, sources=manifest.sources, origins=manifest.origins)
+    config = _parse_text(manifest.configuration, config_text, defaults, flags)
+    # What stands in the text stood elsewhere before; a flag's origin, which has no line, is a flag of now.
+    origins = {n: o if o.line is None else manifest.origins.get(n, o) for n, o in config.origins.items()}
+    return replace(config, sources=manifest.sources, origins=origins)
 
 
 def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
@@ -131,14 +136,14 @@ def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
     Raises:
         ConfigurationRejected: as for :func:`restore_config`.
     """
-    config = _parse_text(CONFIG, config_text, Settings(data_root="/", exec_root="/", hosts=()))
+    config = _parse_text(CONFIG, config_text, Settings(data_root="/", exec_root="/", hosts=()), Flags())
     made = (make_wrapper(d.name, d.path, d.args) for d in config.runtimes.values() if d.path and d.args)
     return {wrapper.file: wrapper.text for wrapper in made}
 
 
-def _parse_text(path: str, config_text: bytes, defaults: Settings) -> Config:
+def _parse_text(path: str, config_text: bytes, defaults: Settings, flags: Flags) -> Config:
     documents = Documents(path, Source(path, config_text))
-    return parse_configuration(documents, Flags(), defaults, main_required=None)
+    return parse_configuration(documents, flags, defaults, main_required=None)
 
 
 def checksum(data: bytes) -> str:

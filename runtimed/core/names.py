@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from runtimed.core.errors import InvalidRuntimeName
+
 RUNC_NAME = "runc"
 RUNC_SHIM = "io.containerd.runc.v2"
 # Known on every node without configuration; only the second may be configured to mean something else.
@@ -27,6 +29,21 @@ def is_permissible_shim_name(name: str) -> bool:
     whoever may ask put words on the command line of whoever pastes the answer.
     """
     return "." in name and _SHIM_NAME.fullmatch(name) is not None
+
+
+def is_implicit(name: str) -> bool:
+    """Return whether ``name``, which nobody configured, stands for the shim of that name; False: it is unknown.
+
+    The decision is dockerd's, stricter in what goes to containerd as it is.
+
+    Raises:
+        InvalidRuntimeName: the name looks like a shim or a path, and may not be passed to containerd.
+    """
+    if is_permissible_shim_name(name):
+        return True
+    if "." in name or "/" in name:
+        raise InvalidRuntimeName(name)
+    return False
 
 
 def file_name(name: str) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtimed.core.answer import render_answer
-from runtimed.core.errors import DamagedManifest, DigestMismatch, InvalidRuntimeName, UnknownRuntime
+from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
 from runtimed.core.manifest import Manifest, checksum
-from runtimed.core.names import is_permissible_shim_name
+from runtimed.core.names import is_implicit
 from runtimed.core.wording import nearest
 
 
@@ -63,11 +63,32 @@ def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[Mapp
     return answer, str(definition["path"]) if definition is not None and wrapped else None
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A line of the list of generations; ``created_s`` is in seconds since the epoch."""
+
+    number: int
+    created_s: float
+    digest: str
+    default_runtime: str
+    runtimes: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON shape."""
+        return {
+            "generation": self.number,
+            "created": self.created_s,
+            "digest": self.digest,
+            "default_runtime": self.default_runtime,
+            "runtime_count": self.runtimes,
+        }
+
+
 def describe_past(past: Past) -> dict[str, object]:
     """Return everything that is known of ``past`` as a JSON object."""
     manifest = past.manifest
     return {
-        **summarise_past(manifest),
+        **summarise_past(manifest).as_dict(),
         "configuration": manifest.configuration,
         "sources": list(manifest.sources),
         "config": past.config,
@@ -75,15 +96,10 @@ def describe_past(past: Past) -> dict[str, object]:
     }
 
 
-def summarise_past(manifest: Manifest) -> dict[str, object]:
-    """Return a line of the list of generations: number, time in seconds since the epoch, digest, size."""
-    return {
-        "generation": manifest.number,
-        "created": manifest.created_s,
-        "digest": manifest.digest,
-        "default_runtime": manifest.default_runtime,
-        "runtime_count": len(manifest.answers),
-    }
+def summarise_past(manifest: Manifest) -> Summary:
+    """Return the line of the generation of ``manifest``."""
+    runtimes = len(manifest.answers)
+    return Summary(manifest.number, manifest.created_s, manifest.digest, manifest.default_runtime, runtimes)
 
 
 def compare_past(old: Past, new: Past) -> dict[str, object]:
@@ -105,10 +121,8 @@ def compare_past(old: Past, new: Past) -> dict[str, object]:
 
 
 def _implicit(past: Past, name: str) -> Mapping[str, object]:
-    if is_permissible_shim_name(name):
+    if is_implicit(name):
         answer: Mapping[str, object] = json.loads(render_answer(name, "implicit", name, None).at(past.manifest.number))
         return answer
-    if "." in name or "/" in name:
-        raise InvalidRuntimeName(name)
     known = tuple(past.manifest.answers)
     raise UnknownRuntime(name, known, nearest(name, known[:128]))

@@ -7,6 +7,9 @@ from typing import Literal
 
 from runtimed.core.errors import Problem
 
+# More than anybody reads; rendering a hundred thousand would hold up the event loop.
+_PROBLEMS_MOST = 1000
+
 Outcome = Literal["applied", "unchanged", "rejected"]
 
 
@@ -35,7 +38,7 @@ class Report:
     dry_run: bool = False
 
     def as_dict(self) -> dict[str, object]:
-        """Return the JSON shape of the report."""
+        """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
         default = self.default_runtime
         return {
             "outcome": self.outcome,
@@ -45,7 +48,8 @@ class Report:
             "changed": list(self.changed),
             "removed": list(self.removed),
             "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
-            "problems": [problem.as_dict() for problem in self.problems],
+            "problems": [problem.as_dict() for problem in self.problems[:_PROBLEMS_MOST]],
+            "problem_count": len(self.problems),
             "restart_required": list(self.restart_required),
             "ignored": list(self.ignored),
             "overridden": list(self.overridden),

@@ -6,9 +6,9 @@ import itertools
 from dataclasses import dataclass
 
 from runtimed.core.answer import Answer, render_answer
-from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
+from runtimed.core.errors import UnknownRuntime
 from runtimed.core.generation import Generation
-from runtimed.core.names import is_permissible_shim_name
+from runtimed.core.names import is_implicit
 from runtimed.core.wording import nearest
 
 _NEAR_CANDIDATES = 128
@@ -28,8 +28,7 @@ class Resolution:
 def resolve(generation: Generation, name: str) -> Resolution:
     """Return what ``name`` means in ``generation``; the empty name means the default runtime.
 
-    The rules are dockerd's, stricter where an unconfigured name goes to containerd as it is: see
-    :func:`runtimed.core.names.is_permissible_shim_name`.
+    The rules for a name that is not configured: see :func:`runtimed.core.names.is_implicit`.
 
     Raises:
         UnknownRuntime: nothing is configured under this name, and it is no shim name.
@@ -40,11 +39,9 @@ def resolve(generation: Generation, name: str) -> Resolution:
     if runtime is not None:
         wrapped = runtime.definition.path if runtime.wrapper is not None and runtime.definition is not None else None
         return Resolution(runtime.answer, generation.number, wrapped)
-    if is_permissible_shim_name(name):
+    if is_implicit(name):
         return Resolution(render_answer(name, "implicit", name, None), generation.number)
-    if "." not in name and "/" not in name:
-        raise UnknownRuntime(name, tuple(generation.runtimes), nearest_name(name, generation))
-    raise InvalidRuntimeName(name)
+    raise UnknownRuntime(name, tuple(generation.runtimes), nearest_name(name, generation))
 
 
 def nearest_name(name: str, generation: Generation) -> str | None:

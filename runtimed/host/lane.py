@@ -39,6 +39,9 @@ class Lane:
                 return
             try:
                 result = function(*args, **kwargs)
+            except StopIteration as error:
+                # No future takes one.
+                _post(loop, _fail, future, RuntimeError(f"a call ended in {error!r}"))
             except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
                 _post(loop, _fail, future, error)
             else:
@@ -47,10 +50,11 @@ class Lane:
         self._jobs.put(job)
         return await future
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """End the thread after what is queued; give up waiting for a call that hangs after ``timeout_s``."""
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """End the thread after what is queued; return False if a call hangs, after ``timeout_s``, and goes on."""
         self._jobs.put(None)
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -20,7 +20,7 @@ from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Host, build_generation
 from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.parse import parse_configuration
-from runtimed.core.past import Past, read_past
+from runtimed.core.past import Past, Summary, read_past, summarise_past
 from runtimed.core.report import Report
 
 TABLE = {
@@ -65,12 +65,12 @@ class Node:
     def ailments(self) -> Mapping[str, str]:
         return self.unwell
 
-    def retained(self) -> tuple[int, ...]:
-        return tuple(sorted(self.generations))
+    def retained(self) -> tuple[Summary, ...]:
+        return tuple(summarise_past(self.past(number).manifest) for number in sorted(self.generations))
 
     def past(self, number: int) -> Past:
         if number not in self.generations:
-            raise (GenerationGone if 0 < number < 5 else NoSuchGeneration)(number, self.retained())
+            raise GenerationGone(number, "is no longer retained") if 0 < number < 5 else NoSuchGeneration(number, 5)
         generation = self.generations[number]
         return read_past(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
 
@@ -96,7 +96,10 @@ class Node:
         self.asked.append((peer.uid, dry_run))
         return Collection((), (), ("a doubt",), dry_run=dry_run)
 
-    def in_thread(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+    def reading(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        return self.looking(function, *args)
+
+    def looking(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         async def call() -> Any:
             if self.disk_hangs:
                 raise TimeoutError
@@ -283,7 +286,7 @@ async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default
 
 async def test_a_disk_that_does_not_answer_is_a_503(node: Node) -> None:
     node.disk_hangs = True
-    for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations", "/v1/resolve?generation=3"):
+    for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations/3", "/v1/resolve?generation=3"):
         status, body = await node.ask(target)
         assert (status, body["code"]) == (503, "disk-timeout")
     assert (await node.ask("/v1/resolve?runtime=crun"))[0] == 200

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
-from runtimed.core.document import MAX_BYTES, Document, parse_document
+from runtimed.core.document import Document, parse_document
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.position import Pointer, render_pointer
 
@@ -281,11 +281,6 @@ def test_a_blank_file_is_refused_because_a_half_written_one_looks_like_it(data: 
     problem = the_problem_of(data)
     assert "write {} if you mean no settings" in problem.message
     assert problem.incomplete
-
-
-def test_a_file_over_sixteen_mebibytes_is_refused_unread() -> None:
-    problem = the_problem_of(b"{" + b" " * MAX_BYTES + b"}")
-    assert "16,777,216" in problem.message
 
 
 # --- for every input

@@ -84,7 +84,7 @@ def test_a_manifest_that_names_a_file_which_is_no_wrapper_is_refused() -> None:
 
 def test_the_configuration_on_disk_gives_the_generation_back() -> None:
     manifest = read_manifest(MANIFEST, 42)
-    config = restore_config(manifest, GENERATION.config_text, DEFAULTS)
+    config = restore_config(manifest, GENERATION.config_text, DEFAULTS, Flags())
     assert build_generation(config, HOST, 42) == GENERATION
 
 
@@ -92,9 +92,28 @@ def test_a_configuration_of_flags_alone_is_restored_as_well() -> None:
     flags = Flags(runtimes=("x=/usr/bin/x",), default_runtime="x")
     generation = build_generation(parse_configuration(Documents("/none"), flags, DEFAULTS), HOST, 1)
     manifest = read_manifest(render_manifest(generation, {}, 0.0), 1)
-    restored = build_generation(restore_config(manifest, generation.config_text, DEFAULTS), HOST, 1)
+    restored = build_generation(restore_config(manifest, generation.config_text, DEFAULTS, Flags()), HOST, 1)
     assert restored.digest == generation.digest
     assert restored.config.origins == {"x": Origin("--add-runtime")}
+
+
+def test_the_flags_of_this_start_are_on_top_of_what_is_restored() -> None:
+    manifest = read_manifest(MANIFEST, 42)
+    flags = Flags(runtimes=("added=/usr/bin/added",))
+    config = restore_config(manifest, GENERATION.config_text, DEFAULTS, flags)
+    assert config.runtimes.keys() == {*GENERATION.config.runtimes, "added"}
+    assert config.origins == {**GENERATION.config.origins, "added": Origin("--add-runtime")}
+
+
+def test_a_configuration_that_is_bigger_on_disk_than_any_file_may_be_is_restored() -> None:
+    names = tuple(f"{number}" + "\N{GRINNING FACE}" * 1000 for number in range(1500))
+    document = {"runtimes": {name: {"path": "/bin/x"} for name in names}}
+    source = Source("/etc/d.json", json.dumps(document, ensure_ascii=False).encode())
+    generation = build_generation(parse_configuration(Documents(source.path, source), Flags(), DEFAULTS), HOST, 1)
+    assert len(source.data) < 16 * 2**20 < len(generation.config_text)
+    manifest = read_manifest(render_manifest(generation, {}, 0.0), 1)
+    restored = restore_config(manifest, generation.config_text, DEFAULTS, Flags())
+    assert build_generation(restored, HOST, 1).digest == generation.digest
 
 
 def test_the_wrappers_are_rebuilt_from_the_configuration_alone() -> None:

@@ -28,6 +28,11 @@ async def test_an_error_is_the_callers(lane: Lane) -> None:
     assert await lane.run(lambda: 1) == 1
 
 
+async def test_a_stop_of_an_iteration_is_the_callers_as_well_in_other_words(lane: Lane) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await lane.run(next, iter(()))
+
+
 async def test_calls_run_one_at_a_time_in_order(lane: Lane) -> None:
     seen: list[int] = []
     await asyncio.gather(*(lane.run(seen.append, number) for number in range(100)))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.errors import AlreadyRunning, DataRootRefused, StoreFailed
+from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
 from runtimed.core.facts import Facts
 from runtimed.core.generation import Generation, Host, build_generation
 from runtimed.core.manifest import rebuild_wrappers
@@ -215,7 +215,7 @@ def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: Root) -
     assert len(os.listdir(root.path / "generations")) == 5
     root.now += 3601
     root.publish(a=["now"], retain=2)
-    assert root.store.retained == (5, 6)
+    assert retained(root) == [5, 6]
     assert sorted(os.listdir(root.path / "generations")) == ["00000005", "00000006"]
     assert root.current() == {"a": b"".join(wrappers(root.build(a=["now"])).values())}
 
@@ -224,7 +224,7 @@ def test_a_wrapper_outlives_its_generation(root: Root) -> None:
     (wrapper,) = root.publish(a=["1"]).wrappers
     root.now += 3601
     root.publish(a=["2"], retain=1)
-    assert root.store.retained == (2,)
+    assert retained(root) == [2]
     assert (root.path / "wrappers" / wrapper.file).exists()
 
 
@@ -232,7 +232,58 @@ def test_at_most_a_thousand_generations_are_kept_whatever_their_age(root: Root) 
     for number in range(1003):
         root.publish(retain=16, **{"a": [str(number)]} if number % 500 == 0 else {})
     assert len(root.store.retained) == 1000
-    assert root.store.retained[0] == 4
+    assert retained(root)[0] == 4
+
+
+def test_a_generation_that_is_read_while_it_is_dropped_is_gone_and_not_damaged(root: Root) -> None:
+    root.publish(a=["1"])
+    root.now += 3601
+    said: list[BaseException] = []
+
+    def read(step: str) -> None:
+        if step == "prune":
+            try:
+                root.store.read(1)
+            except GenerationGone as error:
+                said.append(error)
+
+    root.store._at_step = read
+    root.publish(a=["2"], retain=1)
+    assert len(said) == 1
+
+
+def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
+    root.publish(a=["1"])
+    root.now += 3601
+    root.fail_at = "prune"
+    fault = root.store.publish(root.build(a=["2"]), retain=1)
+    assert "generation 1 cannot be removed" in str(fault)
+    assert retained(root) == [1, 2]
+    assert root.store.read(1).manifest.number == 1
+
+
+def test_answers_that_name_paths_of_another_data_root_are_not_given(root: Root) -> None:
+    root.publish(a=["1"])
+    root.store.close()
+    moved = root.path.with_name("moved")
+    root.path.rename(moved)
+    store = Store(str(moved))
+    store.open(rebuild_wrappers)
+    with pytest.raises(GenerationGone, match=f"was published in {root.path}"):
+        store.read(1)
+    store.close()
+    moved.rename(root.path)
+
+
+def test_names_that_are_not_ours_stay_where_generations_are(root: Root) -> None:
+    root.publish(a=["1"])
+    (root.path / "generations/0000000000001").mkdir()
+    (root.path / "generations/notes.txt").write_text("x")
+    (root.path / "generations/00000007").write_text("a file")
+    recovered = root.open()
+    assert recovered.published
+    assert recovered.next_number == 8
+    assert len(os.listdir(root.path / "generations")) == 4
 
 
 def test_a_second_store_on_the_same_root_is_refused_and_told_who_has_it(root: Root) -> None:
@@ -274,6 +325,10 @@ def test_a_layout_that_is_not_known_is_refused_with_the_way_out(tmp_path: Path, 
     assert os.listdir(tmp_path) == ["VERSION"]
 
 
+def retained(root: Root) -> list[int]:
+    return [summary.number for summary in root.store.retained]
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -311,7 +366,7 @@ def test_a_damaged_older_generation_is_removed(root: Root, damage: Callable[[Pat
     damage(root.path / "generations/00000001/manifest.json")
     recovered = root.open()
     assert recovered.published
-    assert root.store.retained == (2,)
+    assert retained(root) == [2]
     assert root.current() == wrappers(second)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from runtimed.core.errors import GenerationGone, NoSuchGeneration, StoreFailed
+from runtimed.core.errors import DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
 from runtimed.core.generation import Generation
 from runtimed.core.layout import (
     CONFIG,
@@ -27,7 +27,7 @@ from runtimed.core.layout import (
     link_target,
 )
 from runtimed.core.manifest import read_manifest, render_manifest
-from runtimed.core.past import Past, read_past
+from runtimed.core.past import Past, Summary, read_past, summarise_past
 from runtimed.host.store.claim import claim
 from runtimed.host.store.disk import (
     FILE_MODE,
@@ -58,7 +58,7 @@ class Staged:
     # What its `runtimes/` holds: name -> wrapper file, of its own runtimes and of those dropped earlier.
     links: Mapping[str, str]
     carried: Mapping[str, str]
-    created_s: float
+    summary: Summary
 
 
 class Store:
@@ -79,15 +79,15 @@ class Store:
         self._clock = clock
         self._at_step = at_step
         self._lock: int | None = None
-        # What is on disk: number of each retained generation -> when it was created, in seconds.
-        self._created_s: dict[int, float] = {}
+        # What is on disk, by number in ascending order.
+        self._retained: dict[int, Summary] = {}
         # Wrapper file -> the newest generation whose answers name it. The oldest generations are dropped first, so
         # while any that names it is retained, this one is.
         self._newest: dict[str, int] = {}
         # The links of the current generation, carried ones too.
         self._links: Mapping[str, str] = {}
         self._wrappers = WrapperDirectory(root)
-        # The last few that were asked for, the oldest first.
+        # The last few that were read, the oldest first; touched by the thread that reads and no other.
         self._read: dict[int, Past] = {}
         self.next_number = 1
 
@@ -99,8 +99,9 @@ class Store:
         """
         self._lock = claim(self.root)
         recovered = recover(self.root, rebuild)
-        self._created_s = {number: manifest.created_s for number, manifest in recovered.manifests.items()}
-        self._newest = {f: n for n, manifest in sorted(recovered.manifests.items()) for f in manifest.links.values()}
+        manifests = sorted(recovered.manifests.items())
+        self._retained = {number: summarise_past(manifest) for number, manifest in manifests}
+        self._newest = {file: number for number, manifest in manifests for file in manifest.links.values()}
         self._wrappers = WrapperDirectory(self.root, recovered.intact_wrappers)
         self._links = recovered.links
         self.next_number = recovered.next_number
@@ -113,9 +114,9 @@ class Store:
             self._lock = None
 
     @property
-    def retained(self) -> tuple[int, ...]:
-        """The numbers of the generations that are on disk, in ascending order."""
-        return tuple(sorted(self._created_s))
+    def retained(self) -> tuple[Summary, ...]:
+        """The generations that are on disk, the oldest first."""
+        return tuple(self._retained.copy().values())
 
     def publish(self, generation: Generation, *, retain: int) -> str | None:
         """Stage ``generation``, make it current, drop what need not be kept; return what failed after the swap.
@@ -131,22 +132,31 @@ class Store:
     def read(self, number: int) -> Past:
         """Return the retained generation ``number`` as it lies on disk.
 
+        May be called from a thread of its own, but only one, beside a publish.
+
         Raises:
             NoSuchGeneration, GenerationGone: it never was, or it is not retained any more.
             DamagedManifest, StoreFailed: it cannot be read.
         """
-        if number not in self._created_s:
-            retained = self.retained
-            raise (GenerationGone if 0 < number < self.next_number else NoSuchGeneration)(number, retained)
-        if number not in self._read:
-            directory = f"{self.root}/{generation_directory(number)}"
+        self._refuse_unretained(number)
+        if (known := self._read.get(number)) is not None:
+            return known
+        directory = f"{self.root}/{generation_directory(number)}"
+        try:
             with failing_as("reading", directory):
                 manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
                 past = read_past(manifest, read_file(f"{directory}/{CONFIG}"))
-            while len(self._read) >= _READ_MOST:
-                del self._read[next(iter(self._read))]
-            self._read[number] = past
-        return self._read[number]
+        except (StoreFailed, DamagedManifest):
+            # Dropped while it was being read?
+            self._refuse_unretained(number)
+            raise
+        if manifest.data_root != self.root:
+            reason = f"was published in {manifest.data_root}, and its answers name paths there"
+            raise GenerationGone(number, reason)
+        while len(self._read) >= _READ_MOST:
+            del self._read[next(iter(self._read))]
+        self._read[number] = past
+        return past
 
     def stage(self, generation: Generation) -> Staged:
         """Write ``generation`` beside the current one and return it, ready to be published.
@@ -161,7 +171,9 @@ class Store:
         links = {wrapper.link: wrapper.file for wrapper in wrappers}
         # A dropped runtime keeps its link: an engine may have been given the stable path.
         carried = {link: file for link, file in self._links.items() if link not in links}
-        staged = Staged(generation.number, {**carried, **links}, carried, self._clock())
+        default, runtimes = generation.config.default_runtime, len(generation.runtimes)
+        summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
+        staged = Staged(generation.number, {**carried, **links}, carried, summary)
         directory = f"{self.root}/{generation_directory(generation.number)}"
         with failing_as("writing", directory):
             self._at_step("wrappers")
@@ -193,7 +205,7 @@ class Store:
             raise
         self._links = staged.links
         self._wrappers.intact.update(staged.links.values())
-        self._created_s[staged.number] = staged.created_s
+        self._retained[staged.number] = staged.summary
         self._newest.update((file, staged.number) for link, file in staged.links.items() if link not in staged.carried)
         self.next_number = staged.number + 1
         try:
@@ -207,18 +219,19 @@ class Store:
         # Beyond the newest `retain` those go that are older than an hour; beyond 1,000 all of them. The oldest go
         # first, and when one cannot go the newer ones stay too: see _newest.
         now = self._clock()
-        for number in self.retained:
-            newer = len(self._created_s) - 1
-            young = now - self._created_s[number] < _KEEP_S
+        for number, summary in self._retained.copy().items():
+            newer = len(self._retained) - 1
+            young = now - summary.created_s < _KEEP_S
             if newer < retain or (young and newer < _KEEP_MOST):
                 return None
+            # Forgotten first: whoever reads it just now is told that it is gone, and not that it is damaged.
+            del self._retained[number]
             try:
                 self._at_step("prune")
                 self._remove_generation(number)
             except OSError as error:
+                self._retained = {number: summary, **self._retained}
                 return f"generation {number} cannot be removed: {error}"
-            del self._created_s[number]
-            self._read.pop(number, None)
         return None
 
     def wrapper_files(self) -> tuple[str, ...]:
@@ -227,7 +240,7 @@ class Store:
 
     def holding(self) -> Mapping[str, int]:
         """Return each wrapper file that a retained generation's answers name, with the newest such generation."""
-        self._newest = {file: number for file, number in self._newest.items() if number in self._created_s}
+        self._newest = {file: number for file, number in self._newest.items() if number in self._retained}
         return self._newest
 
     def remove_wrapper(self, file: str) -> str | None:
@@ -256,11 +269,19 @@ class Store:
         self._at_step("config")
         write_new(f"{directory}/{CONFIG}", generation.config_text, FILE_MODE, sync=True)
         self._at_step("manifest")
-        manifest = render_manifest(generation, staged.carried, staged.created_s)
+        manifest = render_manifest(generation, staged.carried, staged.summary.created_s)
         write_new(f"{directory}/{MANIFEST}", manifest, FILE_MODE, sync=True)
         self._at_step("sync")
         for path in (f"{directory}/{LINKS}", directory, f"{self.root}/{WRAPPERS}", f"{self.root}/{GENERATIONS}"):
             sync_directory(path)
+
+    def _refuse_unretained(self, number: int) -> None:
+        retained = self._retained.copy()
+        if number not in retained:
+            oldest, newest = min(retained, default=0), max(retained, default=0)
+            if 0 < number < newest:
+                raise GenerationGone(number, f"is no longer retained; the oldest that is, is {oldest}")
+            raise NoSuchGeneration(number, newest)
 
     def _give_up(self, number: int) -> None:
         """Remove what a failed attempt wrote; where that fails too, later attempts take another number."""

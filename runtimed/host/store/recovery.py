@@ -94,7 +94,9 @@ def _generation_numbers(root: str) -> list[int]:
         names = os.listdir(f"{root}/{GENERATIONS}")
     except FileNotFoundError:
         return []
-    return sorted(number for name in names if (number := generation_number(name)) is not None)
+    # What is no name of ours ("000000042" is none) stays, and so does what is no directory.
+    found = ((name, generation_number(name)) for name in names)
+    return sorted(n for name, n in found if n is not None and generation_directory(n) == f"{GENERATIONS}/{name}")
 
 
 def _read_all(

@@ -37,7 +37,7 @@ class WrapperDirectory:
             try:
                 write_new(path, wrapper.text, WRAPPER_MODE)
             except FileExistsError:
-                # Left by a run that did not get as far as publishing it, or damaged: nobody was given it.
+                # Left by a run that did not get as far as publishing it, or damaged since.
                 replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE)
 
     def files(self) -> tuple[str, ...]:

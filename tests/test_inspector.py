@@ -1,0 +1,54 @@
+"""What is known of a node's binaries, for a generation that says whether to ask them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import wait_until
+
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.parse import parse_configuration
+from runtimed.inspector import NodeInspector
+
+
+@pytest.fixture
+def inspector() -> Iterator[NodeInspector]:
+    inspector = NodeInspector("/usr/bin:/bin", lambda _binary, _features: None)
+    yield inspector
+    inspector.stop()
+
+
+def generation(binary: Path, probe: dict[str, object]) -> Generation:
+    text = json.dumps({"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": probe}})
+    config = parse_configuration(
+        Documents("/d.json", Source("/d.json", text.encode())), Flags(), Settings("/data", "/exec", ("unix:///s",))
+    )
+    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+
+
+def test_a_generation_turns_asking_on_and_off_without_a_restart(inspector: NodeInspector, tmp_path: Path) -> None:
+    binary = tmp_path / "runtime"
+    binary.write_text('#!/bin/sh\necho \'{"ociVersionMin": "1.0.0"}\'\n')
+    binary.chmod(0o755)
+    inspector.probe(generation(binary, {"enabled": False}))
+    assert "turned off" in (inspector.features(str(binary)).reason or "")
+    inspector.probe(generation(binary, {"enabled": True}))
+    wait_until(lambda: inspector.features(str(binary)).status == "known", "the binary to be asked")
+    inspector.probe(generation(binary, {"enabled": False}))
+    assert "turned off" in (inspector.features(str(binary)).reason or "")
+
+
+def test_another_time_out_has_binaries_asked_anew(inspector: NodeInspector, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    binary = tmp_path / "runtime"
+    binary.write_text(f"#!/bin/sh\necho >> {asked}; exec sleep 99\n")
+    binary.chmod(0o755)
+    inspector.probe(generation(binary, {"timeout": "60s"}))
+    wait_until(asked.exists, "the binary to be asked")
+    inspector.probe(generation(binary, {"timeout": "0.1s"}))
+    wait_until(lambda: "0.1 s" in (inspector.features(str(binary)).reason or ""), "the shorter time to be over")
