@@ -13,8 +13,9 @@ from runtimed.core.collect import Collection, judge_wrappers
 from runtimed.core.errors import StoreFailed
 from runtimed.core.references import Survey
 
-# How often is looked whether something refers to a wrapper, so that a grace time is watched through.
-WATCH_EVERY_S = 3600.0
+# How often is looked whether something refers to a wrapper, so that a grace time is watched through: twice in the hour
+# that a generation is kept at least, so that one which no generation names any more is seen free for that long.
+WATCH_EVERY_S = 1800.0
 
 
 class Wrappers(Protocol):

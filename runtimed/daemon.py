@@ -100,25 +100,38 @@ class Daemon:
         async with AsyncExitStack() as stack:
             self._handle_signals(stack)
             stack.callback(self._reading.close)
-            stack.callback(self._working.close)
             stack.callback(self._watcher.stop)
-            self._watcher.start()
-            documents = await self._read()
-            store, recovered = await self._open_store(documents, stack)
-            settings = self._settings(documents, recovered)
-            self._log_format = settings.log_format
-            configure_log(_level(settings), self._log_format)
-            sockets = self._bind(settings, stack)
-            reloader = await self._first_generation(store, recovered, settings, stack)
-            self._serving = Serving(reloader, store, self._watcher, settings, self._environ, self._working.run, stack)
-            self._serving.serve(sockets, stack)
-            self._follow(reloader, self._serving, stack)
-            if settings.pidfile:
-                stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
-            log.info("ready", generation=reloader.current.number, hosts=list(settings.hosts), version=__version__)
-            await self._stop.wait()
+            starting = asyncio.create_task(self._start(stack))
+            stopped = asyncio.create_task(self._stop.wait())
+            try:
+                # A start may hang, on a data root on a dead network file system, say: that can be stopped, too.
+                await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    await starting
+                    await stopped
+            finally:
+                stopped.cancel()
+                await _cancel(starting)
             log.info("stopping")
         return self._status
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Do all there is to do until the socket answers; ``stack`` undoes what was done of it."""
+        self._watcher.start()
+        documents = await self._read()
+        store, recovered = await self._open_store(documents, stack)
+        settings = self._settings(documents, recovered)
+        self._log_format = settings.log_format
+        configure_log(_level(settings), self._log_format)
+        await self._working.run(self._secure, settings)
+        sockets = self._bind(settings, stack)
+        reloader = await self._first_generation(store, recovered, settings, stack)
+        self._serving = Serving(reloader, store, self._watcher, settings, self._environ, self._working.run, stack)
+        self._serving.serve(sockets, stack)
+        self._follow(reloader, self._serving, stack)
+        if settings.pidfile:
+            stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
+        log.info("ready", generation=reloader.current.number, hosts=list(settings.hosts), version=__version__)
 
     def _handle_signals(self, stack: AsyncExitStack) -> None:
         # First of all, so that a SIGHUP that comes after the files were read still leads to a reload. Not by the
@@ -151,26 +164,35 @@ class Daemon:
         return snapshot.documents
 
     async def _open_store(self, documents: Documents, stack: AsyncExitStack) -> tuple[Store, Recovered]:
-        root = secure_directory(find_data_root(documents, self._arguments), self._trust, 0o700)
+        path = find_data_root(documents, self._arguments)
+        stack.callback(self._working.close)
+        root = await self._working.run(secure_directory, path, self._trust, 0o700)
         store = Store(root)
-        stack.callback(store.close)
+        stack.callback(self._release, store)
         recovered = await self._working.run(store.open, rebuild_wrappers)
         for fault in recovered.faults:
             log.warning("store.recovered", fault=fault)
         return store, recovered
 
+    def _release(self, store: Store) -> None:
+        # A publish that hangs keeps the claim until it is over, or the process is: nobody else may come between.
+        if self._working.close():
+            store.close()
+
     def _settings(self, documents: Documents, recovered: Recovered) -> Settings:
         return find_settings(documents, self._arguments, recovered.last, recovered.config_text)
 
+    def _secure(self, settings: Settings) -> None:
+        """Make sure that nobody else could put something where we are about to write. Blocks."""
+        for directory in (settings.exec_root, *(os.path.dirname(parse_host(host)) for host in settings.hosts)):
+            secure_directory(directory, self._trust)
+
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""
-        secure_directory(settings.exec_root, self._trust)
         gid = group_id(settings.group) if settings.group else None
         sockets = []
         for host in settings.hosts:
-            path = parse_host(host)
-            secure_directory(os.path.dirname(path), self._trust)
-            bound = bind_socket(path, mode=SOCKET_MODE, gid=gid)
+            bound = bind_socket(parse_host(host), mode=SOCKET_MODE, gid=gid)
             stack.callback(bound.close)
             sockets.append(bound)
         return sockets

@@ -15,8 +15,9 @@ from runtimed.core.features import Features
 from runtimed.core.report import Report
 
 _log = structlog.get_logger()
-# A line of the log stays readable whatever the size of the table; the API's report has all names.
+# A line of the log stays readable whatever the size of the table; the API's report has all names and problems.
 _NAMES_SHOWN = 20
+_PROBLEMS_SHOWN = 20
 
 # dockerd's level names -> the levels of Python's logging.
 LEVELS: Mapping[str, int] = MappingProxyType(
@@ -87,7 +88,7 @@ def log_report(report: Report) -> None:
     """Write the one line of a reload."""
     # What is empty says nothing; 0 does.
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
-    del fields["outcome"], fields["time"]
+    del fields["outcome"], fields["time"], fields["problem_count"]
     for key in ("added", "changed", "removed"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
             fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]
@@ -97,7 +98,9 @@ def log_report(report: Report) -> None:
         case "unchanged":
             _log.info("reload.unchanged", **fields)
         case "rejected":
-            fields["problems"] = [str(problem) for problem in report.problems]
+            more = len(report.problems) - _PROBLEMS_SHOWN
+            shown = [str(problem) for problem in report.problems[:_PROBLEMS_SHOWN]]
+            fields["problems"] = [*shown, f"and {more} more"] if more > 0 else shown
             _log.error("reload.rejected", **fields)
 
 
