@@ -50,5 +50,5 @@ def test_another_time_out_has_binaries_asked_anew(inspector: NodeInspector, tmp_
     binary.chmod(0o755)
     inspector.probe(generation(binary, {"timeout": "60s"}))
     wait_until(asked.exists, "the binary to be asked")
-    inspector.probe(generation(binary, {"timeout": "0.1s"}))
-    wait_until(lambda: "0.1 s" in (inspector.features(str(binary)).reason or ""), "the shorter time to be over")
+    inspector.probe(generation(binary, {"timeout": 0.2}))
+    wait_until(lambda: "0.2 s" in (inspector.features(str(binary)).reason or ""), "the shorter time to be over")
