@@ -7,6 +7,7 @@ publish nothing has changed, after it nothing can fail; so there is nothing to r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,29 @@ class _Batch:
 
     task: asyncio.Task[Report]
     reasons: dict[str, None] = field(default_factory=dict)
+
+
+class _Settling:
+    """How long documents that look half-written are waited for. Hints may come by the clock, so bytes decide."""
+
+    def __init__(self, settle_s: float, limit_s: float) -> None:
+        self._settle_s = settle_s
+        self._until_s = time.monotonic() + limit_s
+        self._documents: Documents | None = None
+        self._quiet_at_s = 0.0
+
+    def is_over(self, documents: Documents) -> bool:
+        """Return whether ``documents``, just read, are to be believed as they are."""
+        now_s = time.monotonic()
+        if documents != self._documents:
+            self._documents = documents
+            self._quiet_at_s = now_s + self._settle_s
+        return now_s >= min(self._quiet_at_s, self._until_s)
+
+    @property
+    def left_s(self) -> float:
+        """How long to wait for a hint before reading again."""
+        return max(0.0, self._quiet_at_s - time.monotonic())
 
 
 class Reloader:
@@ -157,20 +181,16 @@ class Reloader:
         """Reload whenever ``hints`` is set and the documents really changed, until cancelled.
 
         Documents that end in mid-syntax are being written: they are read again until they are whole,
-        or quiet for ``settle_s``, or ``settle_limit_s`` have passed, and only then reported as rejected.
+        or the same for ``settle_s``, or ``settle_limit_s`` have passed, and only then reported as rejected.
         """
         while True:
             await hints.wait()
-            give_up_s = time.monotonic() + self._settle_limit_s
-            final = False
+            settling = _Settling(self._settle_s, self._settle_limit_s)
             # Shielded like a request: a publish that is cut off from its assignment would leave the two apart.
-            while not await asyncio.shield(self._kept(self._follow_hint(hints, final=final))):
-                try:
-                    async with asyncio.timeout(self._settle_s):
+            while not await asyncio.shield(self._kept(self._follow_hint(hints, settling))):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(settling.left_s):
                         await hints.wait()
-                    final = time.monotonic() > give_up_s
-                except TimeoutError:
-                    final = True
 
     async def stop(self, timeout_s: float = 2.0) -> None:
         """Wait for a reload that is under way, but not longer than ``timeout_s``: its reading may hang."""
@@ -196,7 +216,7 @@ class Reloader:
                 self._conclude(report)
             return report
 
-    async def _follow_hint(self, hints: asyncio.Event, *, final: bool) -> bool:
+    async def _follow_hint(self, hints: asyncio.Event, settling: _Settling) -> bool:
         """Return whether what the hint was about is dealt with; False while it looks half-written."""
         hints.clear()
         async with self._lock:
@@ -205,7 +225,8 @@ class Reloader:
             if documents == self._seen:
                 return True
             examined = await self._examine(documents)
-            if isinstance(examined, ConfigurationRejected) and examined.incomplete and not final:
+            half_written = isinstance(examined, ConfigurationRejected) and examined.incomplete
+            if half_written and not settling.is_over(documents):
                 return False
             self._seen = documents
             self._conclude(await self._carry_out(examined, "file-change", started_s))

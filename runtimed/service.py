@@ -170,9 +170,7 @@ class Service:
     def _faults(self) -> dict[str, str]:
         faults = dict(self._reloader.faults)
         if not self._watcher.alive:
-            faults["watcher"] = "changes of the files are not noticed; reload by SIGHUP or runtimectl"
-        elif unwatched := self._watcher.faults:
-            faults["watcher"] = "; ".join(f"{directory} is not watched: {why}" for directory, why in unwatched.items())
+            faults["watcher"] = "a thread of it has died; it is started again within seconds"
         if (reason := self._exhausted()) is not None:
             faults["connections"] = f"no connection can be taken: {reason}; they wait in the queue"
         return faults

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -18,7 +19,8 @@ from runtimed.core.config import Documents
 from runtimed.core.places import Place
 from runtimed.host.files import Snapshot, read_documents
 from runtimed.host.trust import Trust, Walk, walk
-from runtimed.host.watch import Watcher, _Handler
+from runtimed.host.watch import Pace, Watcher
+from runtimed.host.watch.inotify import FLOOD, _Handler
 
 # A machine under load is slow; a test that passes never waits this long.
 PATIENCE_S = 10.0
@@ -67,7 +69,7 @@ class Follower:
         self._hinted = asyncio.Event()
         self._read = asyncio.Condition()
         self._busy = True
-        self.watcher = Watcher(asyncio.get_running_loop(), self._hint, debounce_ms)
+        self.watcher = Watcher(asyncio.get_running_loop(), self._hint, Pace(debounce=debounce_ms))
 
     def _hint(self) -> None:
         self.hints += 1
@@ -104,9 +106,7 @@ class Follower:
     async def settles(self) -> None:
         """Wait until the hint that follows new watches has been dealt with: only events can help from here."""
         debounce = self.watcher._debounce
-        await eventually(
-            lambda: self.hints and not (self._hinted.is_set() or self._busy or debounce._waking or debounce._timer)
-        )
+        await eventually(lambda: self.hints and not (self._hinted.is_set() or self._busy or debounce.pending))
 
 
 class Recorder(FileSystemEventHandler):
@@ -114,9 +114,9 @@ class Recorder(FileSystemEventHandler):
 
     def __init__(self, watcher: Watcher) -> None:
         self.events: list[FileSystemEvent] = []
-        assert watcher._observer is not None
-        for watch, _ in watcher._watched.values():
-            watcher._observer.add_handler_for_watch(self, watch)
+        assert watcher._inotify._observer is not None
+        for watch, _ in watcher._inotify._watched.values():
+            watcher._inotify._observer.add_handler_for_watch(self, watch)
 
     def dispatch(self, event: FileSystemEvent) -> None:
         self.events.append(event)
@@ -394,7 +394,7 @@ async def test_many_edits_at_once_give_few_hints(tmp_path: Path) -> None:
 async def test_touches_are_held_back_until_it_is_quiet_but_not_for_ever(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     calls: list[float] = []
-    watcher = Watcher(loop, lambda: calls.append(loop.time()), debounce_ms=100, max_wait_ms=500)
+    watcher = Watcher(loop, lambda: calls.append(loop.time()), Pace(debounce=100, max_wait=500))
     touch = watcher._debounce.touch
     touch()
     started = loop.time()
@@ -411,7 +411,7 @@ async def test_touches_are_held_back_until_it_is_quiet_but_not_for_ever(tmp_path
 
 async def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:
     calls: list[None] = []
-    watcher = Watcher(asyncio.get_running_loop(), lambda: calls.append(None), debounce_ms=10)
+    watcher = Watcher(asyncio.get_running_loop(), lambda: calls.append(None), Pace(debounce=10))
     watcher.start()
     await asyncio.to_thread(watcher.update, frozenset({Place(str(tmp_path), "x")}))
     (tmp_path / "x").touch()
@@ -429,22 +429,22 @@ async def test_an_update_that_changes_nothing_schedules_nothing(tmp_path: Path) 
     watcher.start()
     places = frozenset({Place(str(tmp_path), "x"), Place("/tmp", "y")})
     watcher.update(places)
-    before = dict(watcher._watched)
+    before = dict(watcher._inotify._watched)
     assert set(before) == {str(tmp_path), "/tmp"}
     for _ in range(10):
         watcher.update(places)
-    assert watcher._watched == before
-    assert all(watcher._watched[directory][0] is before[directory][0] for directory in before)
+    assert watcher._inotify._watched == before
+    assert all(watcher._inotify._watched[directory][0] is before[directory][0] for directory in before)
     watcher.update(frozenset({Place("/tmp", "y")}))
-    assert set(watcher._watched) == {"/tmp"}
-    assert watcher._watched["/tmp"][0] is before["/tmp"][0]
+    assert set(watcher._inotify._watched) == {"/tmp"}
+    assert watcher._inotify._watched["/tmp"][0] is before["/tmp"][0]
     assert watcher.alive
     await asyncio.to_thread(watcher.stop)
 
 
 async def test_a_directory_that_was_replaced_unseen_is_watched_anew_by_the_next_update(tmp_path: Path) -> None:
     hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, debounce_ms=10)
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
     watcher.start()
     directory = tmp_path / "etc"
     directory.mkdir()
@@ -475,19 +475,19 @@ async def test_a_directory_that_was_deleted_is_watched_anew_although_it_looks_th
     watcher.start()
     places = frozenset({Place(str(tmp_path), "x")})
     watcher.update(places)
-    before = watcher._watched[str(tmp_path)][0]
-    _Handler(str(tmp_path), watcher._interest).dispatch(DirDeletedEvent(str(tmp_path)))
+    before = watcher._inotify._watched[str(tmp_path)][0]
+    _Handler(str(tmp_path), watcher._inotify._interest).dispatch(DirDeletedEvent(str(tmp_path)))
     watcher.update(places)
-    assert watcher._watched[str(tmp_path)][0] is not before
+    assert watcher._inotify._watched[str(tmp_path)][0] is not before
     await asyncio.to_thread(watcher.stop)
 
 
 async def test_a_missing_directory_is_watched_for_in_its_nearest_ancestor(tmp_path: Path) -> None:
     hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, debounce_ms=10)
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
     watcher.start()
     watcher.update(frozenset({Place(f"{tmp_path}/a/b", "c")}))
-    assert set(watcher._watched) == {str(tmp_path)}
+    assert set(watcher._inotify._watched) == {str(tmp_path)}
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
     hinted.clear()
     (tmp_path / "a").mkdir()
@@ -501,8 +501,8 @@ async def test_a_dead_thread_is_seen_and_replaced_by_the_next_update(tmp_path: P
     watcher.start()
     watcher.update(frozenset({Place(str(tmp_path), "x")}))
     states.append(watcher.alive)
-    assert watcher._observer is not None
-    [emitter] = watcher._observer.emitters
+    assert watcher._inotify._observer is not None
+    [emitter] = watcher._inotify._observer.emitters
     emitter.stop()
     await asyncio.to_thread(emitter.join, PATIENCE_S)
     states.append(watcher.alive)
@@ -510,6 +510,104 @@ async def test_a_dead_thread_is_seen_and_replaced_by_the_next_update(tmp_path: P
     states.append(watcher.alive)
     await asyncio.to_thread(watcher.stop)
     assert states == [False, True, False, True]
+
+
+async def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_next_update(tmp_path: Path) -> None:
+    hinted = asyncio.Event()
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10, beat=20))
+    watcher.start()
+    places = frozenset({Place(str(tmp_path), "x")})
+    watcher.update(places)
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    observer = watcher._inotify._observer
+    assert observer is not None
+    await asyncio.to_thread(observer.stop)
+    await asyncio.to_thread(observer.join, PATIENCE_S)
+    states = [watcher.alive]
+    hinted.clear()
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    watcher.update(places)
+    states.append(watcher.alive)
+    assert states == [False, True]
+    await asyncio.sleep(0.05)
+    hinted.clear()
+    (tmp_path / "x").touch()
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_a_dead_mount_watch_is_seen_and_replaced_by_the_next_update(tmp_path: Path) -> None:
+    watcher = Watcher(asyncio.get_running_loop(), lambda: None)
+    watcher.start()
+    places = frozenset({Place(str(tmp_path), "x")})
+    watcher.update(places)
+    states = [watcher.alive]
+    watcher._mounts.stop()
+    states.append(watcher.alive)
+    watcher.update(places)
+    states.append(watcher.alive)
+    await asyncio.to_thread(watcher.stop)
+    assert states == [True, False, True]
+
+
+async def test_what_events_missed_is_found_by_the_clock(tmp_path: Path) -> None:
+    hints: list[None] = []
+    watcher = Watcher(asyncio.get_running_loop(), lambda: hints.append(None), Pace(debounce=10, beat=20, check=60))
+    watcher.start()
+    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    await eventually(lambda: len(hints) >= 3)
+    assert watcher.mode == "inotify"
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_where_inotify_cannot_be_had_hints_come_by_the_clock_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hints: list[None] = []
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    watcher = Watcher(asyncio.get_running_loop(), lambda: hints.append(None), Pace(debounce=10, poll=20, beat=60_000))
+    watcher.start()
+    places = frozenset({Place(str(shut), "x")})
+    with monkeypatch.context() as patch:
+        patch.setattr("runtimed.host.watch.inotify.os.access", lambda *_, **__: False)
+        watcher.update(places)
+        assert (watcher.mode, watcher.alive) == ("polling", True)
+        assert "may not be read" in watcher.faults[str(shut)]
+        await eventually(lambda: len(hints) >= 5)
+    monkeypatch.setattr("runtimed.host.watch.inotify.RETRY_S", 0.0)
+    watcher.update(places)
+    assert (watcher.mode, watcher.faults, watcher.alive) == ("inotify", {}, True)
+    await asyncio.sleep(0.1)
+    before = len(hints)
+    await asyncio.sleep(0.2)
+    assert len(hints) == before
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_many_events_that_concern_nobody_are_a_reason_to_look_because_others_may_be_lost(tmp_path: Path) -> None:
+    hinted = asyncio.Event()
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
+    watcher.start()
+    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    hinted.clear()
+    for number in range(FLOOD):
+        (tmp_path / f"other{number}").touch()
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    await asyncio.to_thread(watcher.stop)
+
+
+async def test_what_watchdog_complains_of_is_a_reason_to_look(tmp_path: Path) -> None:
+    hinted = asyncio.Event()
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
+    watcher.start()
+    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    hinted.clear()
+    logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
+    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    await asyncio.to_thread(watcher.stop)
 
 
 async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) -> str:
@@ -525,7 +623,7 @@ async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) 
 UPDATE = """
 import asyncio, os, resource, sys
 from runtimed.core.places import Place
-from runtimed.host.watch import Watcher, _Handler
+from runtimed.host.watch import Pace, Watcher
 async def main():
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     if len(sys.argv) > 2:
@@ -546,7 +644,7 @@ async def test_a_directory_that_may_not_be_read_is_a_fault_and_no_error(tmp_path
     directory.mkdir()
     directory.chmod(0o300)
     output = await run_child(UPDATE, str(directory), before=("setpriv", "--bounding-set", caps, "--inh-caps", caps))
-    assert output.startswith("inotify True")
+    assert output.startswith("polling True")
     assert "may not be read" in output
 
 

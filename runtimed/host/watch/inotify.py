@@ -1,4 +1,4 @@
-"""watchdog's events turned into one hint: "something may have changed".
+"""watchdog's events, of exactly the directories that matter, turned into touches.
 
 Directories are watched, never files: an atomic replace or a ConfigMap's swapped link leaves a watch on a
 file behind. Events only say when to look; what has changed, if anything, the reader finds in the bytes.
@@ -6,9 +6,9 @@ file behind. Events only say when to look; what has changed, if anything, the re
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
+import logging
 import os
 import threading
 import time
@@ -23,11 +23,14 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
 
-from runtimed.core.places import Place, is_dropin_name, printable
+from runtimed.core.places import is_dropin_name, printable
 
 # watchdog 6 leaks three descriptors whenever a watch cannot be added, so it is not tried at every update.
 RETRY_S = 30.0
 STOP_S = 5.0
+# The kernel drops events when 16,384 wait, and watchdog 6 says nothing of it. But then many were delivered
+# before: each time as many as this have come, of whatever name, it is time to look.
+FLOOD = 512
 
 # Not among them: opened and closed_no_write, which our own reading would cause.
 _EVENTS: list[type[FileSystemEvent]] = [
@@ -44,36 +47,23 @@ _EVENTS: list[type[FileSystemEvent]] = [
     getattr(events, "FileAttribEvent", events.FileModifiedEvent),
 ]
 
-# None among the names stands for every name that can be a drop-in's.
-_Names = frozenset[str | None]
+# Directory -> the names in it that are of interest; None among them stands for every name that can be a drop-in's.
+Names = Mapping[str, frozenset[str | None]]
 
 
-class Watcher:
-    """Calls ``on_hint`` on ``loop`` when one of the places may have changed.
+class Inotify:
+    """Calls ``touch``, in watchdog's threads, when something of interest may have changed.
 
-    A hint comes after ``debounce_ms`` without further events, after ``max_wait_ms`` at the latest. ``start``,
-    ``update`` and ``stop`` may be called from any thread, and block: they wait for watchdog's threads,
-    which under version 6 can take half a second.
+    ``update`` and ``stop`` block: they wait for watchdog's threads, which under version 6 can take half a second.
+    Not to be called by two threads at a time.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        on_hint: Callable[[], None],
-        debounce_ms: int = 200,
-        max_wait_ms: int = 2000,
-    ) -> None:
-        self._debounce = _Debounce(loop, on_hint, debounce_ms / 1000, max_wait_ms / 1000)
-        self._lock = threading.Lock()
+    def __init__(self, touch: Callable[[], None]) -> None:
         self._observer: BaseObserver | None = None
         self._watched: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
-        self._interest = _Interest(self._debounce.touch)
-
-    @property
-    def mode(self) -> str:
-        """How changes are noticed: ``inotify``, or ``off`` when there is no observer."""
-        return "off" if self._observer is None else "inotify"
+        self._interest = _Interest(touch)
+        self._complaints = _Complaints(touch)
 
     @property
     def faults(self) -> Mapping[str, str]:
@@ -84,43 +74,23 @@ class Watcher:
     def alive(self) -> bool:
         """Whether every thread that a watch needs is running. Not whether all is watched: see ``faults``."""
         observer = self._observer
-        if observer is None or not observer.is_alive():
+        if observer is None or not _is_running(observer):
             return False
         emitters = {emitter.watch: emitter for emitter in observer.emitters.copy()}
-        threads: list[object] = [getattr(observer, "_inotify_fd", None)]  # the reader of watchdog 7
         for directory, (watch, _) in self._watched.copy().items():
             if directory not in self._interest.lost:
+                emitter = emitters.get(watch)
                 # watchdog 6 has a reader for each directory.
-                threads += [emitter := emitters.get(watch), getattr(emitter, "_inotify", None)]
-                if emitter is None:
+                reader = getattr(emitter, "_inotify", None)
+                if emitter is None or not emitter.is_alive() or not (_is_alive(reader)):
                     return False
-        return all(thread.is_alive() for thread in threads if isinstance(thread, BaseThread))
-
-    def start(self) -> None:
-        """Begin to watch. A system that is out of inotify instances makes a fault, not an error."""
-        with self._lock:
-            if self._observer is not None:
-                return
-            try:
-                observer = Observer()
-                observer.start()
-            except (OSError, RuntimeError) as exc:
-                self._faults["/"] = (f"nothing can be watched: {exc}", time.monotonic())
-                return
-            self._faults.clear()
-            self._observer = observer
+        return True
 
     def stop(self) -> None:
-        """End all watches and threads, waiting for these at most STOP_S; no hint comes after this."""
-        self._debounce.stop()
-        # An update may hang on a dead file system. All threads here are daemons: they end with the process.
-        if not self._lock.acquire(timeout=STOP_S):
-            return
-        try:
-            observer, self._observer = self._observer, None
-            self._watched.clear()
-        finally:
-            self._lock.release()
+        """End all watches and threads, waiting for these at most STOP_S."""
+        logging.getLogger("watchdog").removeHandler(self._complaints)
+        observer, self._observer = self._observer, None
+        self._watched.clear()
         if observer is not None:
             # On a thread of its own, because watchdog joins its threads without a limit.
             stopper = threading.Thread(target=observer.stop, name="watch-stop", daemon=True)
@@ -128,31 +98,45 @@ class Watcher:
             stopper.join(STOP_S)
             observer.join(STOP_S)
 
-    def update(self, places: frozenset[Place]) -> None:
-        """Watch the directories of ``places`` and no others; never raises for one that cannot be watched.
+    def update(self, wanted: Names) -> None:
+        """Watch the directories of ``wanted`` and no others; never raises for one that cannot be watched.
 
-        Where a directory does not exist, its nearest existing ancestor is watched for the missing name. A watch whose
-        directory was replaced is renewed. Whenever one is added a hint follows, since what happened
-        between the reading that found the places and this call went unseen. Does nothing unless started.
+        A watch whose directory was replaced, or whose thread died, is renewed. Whenever one is added, or cannot be,
+        a touch follows, since what happened between the reading that found the names and this call went unseen.
         """
-        with self._lock:
-            wanted = _by_directory(places)
-            self._interest.names = wanted
-            observer = self._observer
-            if observer is None:
-                return
+        self._interest.names = wanted
+        if self._observer is not None and not _is_running(self._observer):
+            self.stop()
+        faults = set(self._faults)
+        for directory in self._faults.keys() - wanted.keys():
+            del self._faults[directory]
+        observer = self._observer or self._new_observer(wanted)
+        if observer is not None:
             self._drop(observer, wanted)
-            for directory in self._faults.keys() - wanted.keys():
-                del self._faults[directory]
             added = [
                 directory
                 for directory in sorted(wanted.keys() - self._watched.keys())
                 if self._add(observer, directory)
             ]
-        if added:
-            self._debounce.touch()
+            if added or self._faults.keys() - faults:
+                self._interest.touch()
 
-    def _drop(self, observer: BaseObserver, wanted: Mapping[str, _Names]) -> None:
+    def _new_observer(self, wanted: Names) -> BaseObserver | None:
+        if waiting := [directory for directory in wanted if self._waits(directory)]:
+            self._faults = dict.fromkeys(wanted, self._faults[waiting[0]])
+            return None
+        try:
+            observer = Observer()
+            observer.start()
+        except (OSError, RuntimeError) as exc:
+            self._faults = {directory: (_reason(exc, directory), time.monotonic()) for directory in wanted}
+            return None
+        self._faults.clear()
+        self._observer = observer
+        logging.getLogger("watchdog").addHandler(self._complaints)
+        return observer
+
+    def _drop(self, observer: BaseObserver, wanted: Names) -> None:
         """End the watches that are no longer wanted, or whose directory is not the one at that path any more."""
         lost = self._interest.take_lost()
         alive = {emitter.watch for emitter in observer.emitters.copy() if emitter.is_alive()}
@@ -165,7 +149,7 @@ class Watcher:
 
     def _add(self, observer: BaseObserver, directory: str) -> bool:
         """Watch one directory; return whether that worked. If not, ``faults`` says why."""
-        if directory in self._faults and time.monotonic() - self._faults[directory][1] < RETRY_S:
+        if self._waits(directory):
             return False
         # Before the watch begins: a directory that is replaced in between then differs at the next update.
         identity = _identity(directory)
@@ -181,13 +165,18 @@ class Watcher:
         self._watched[directory] = watch, identity
         return True
 
+    def _waits(self, directory: str) -> bool:
+        """Return whether it is too early to try again."""
+        return directory in self._faults and time.monotonic() - self._faults[directory][1] < RETRY_S
+
 
 class _Interest:
     """What concerns us, shared by the handlers of all directories."""
 
     def __init__(self, touch: Callable[[], None]) -> None:
         self.touch = touch
-        self.names: Mapping[str, _Names] = MappingProxyType({})
+        self.names: Names = MappingProxyType({})
+        self._uninteresting = 0
         # Watched directories that were deleted or moved away: watchdog's thread appends, the updating one takes.
         self.lost: deque[str] = deque()
 
@@ -203,6 +192,24 @@ class _Interest:
         if directory not in self.lost:
             self.lost.append(directory)
         self.touch()
+
+    def pass_over(self) -> None:
+        """Count an event that concerns nobody."""
+        self._uninteresting += 1
+        if self._uninteresting % FLOOD == 0:
+            self.touch()
+
+
+class _Complaints(logging.Handler):
+    """Whatever watchdog has to complain about (version 7: lost events) is a reason to look."""
+
+    def __init__(self, touch: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._touch = touch
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - logging's signature
+        """Take one."""
+        self._touch()
 
 
 @dataclass(frozen=True)
@@ -223,6 +230,8 @@ class _Handler(FileSystemEventHandler):
             self.interest.lose(source)
         elif self._concerns(source) or (event.dest_path and self._concerns(os.fsdecode(event.dest_path))):
             self.interest.touch()
+        else:
+            self.interest.pass_over()
 
     def _concerns(self, path: str) -> bool:
         # Not the directory itself, of which watchdog 6 says that it was modified whenever any name in it was;
@@ -232,69 +241,14 @@ class _Handler(FileSystemEventHandler):
         return name in names or (None in names and is_dropin_name(name))
 
 
-class _Debounce:
-    """Many touches from any thread, one call on the loop after ``quiet_s`` without one, ``max_s`` at most."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None], quiet_s: float, max_s: float) -> None:
-        self._loop = loop
-        self._call = call
-        self._quiet_s = quiet_s
-        self._max_s = max_s
-        self._first = 0.0
-        self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        # A touch is on its way to the loop: a thousand events wake it once.
-        self._waking = False
-        self._stopped = False
-
-    def touch(self) -> None:
-        """Note that something may have changed, from any thread."""
-        if not self._waking and not self._stopped:
-            self._waking = True
-            self._on_loop(self._touched)
-
-    def stop(self) -> None:
-        """Make no further call, from any thread."""
-        self._stopped = True
-        self._on_loop(self._cancel)
-
-    def _on_loop(self, function: Callable[[], None]) -> None:
-        # RuntimeError: the loop is closed, so nobody waits for hints any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function)
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _touched(self) -> None:
-        self._waking = False
-        self._last = self._loop.time()
-        if self._timer is None and not self._stopped:
-            self._first = self._last
-            self._timer = self._loop.call_at(self._last + self._quiet_s, self._due)
-
-    def _due(self) -> None:
-        self._timer = None
-        if self._stopped:
-            return
-        # The timer is not moved at every touch: it finds out here that it rang too early.
-        due = min(self._last + self._quiet_s, self._first + self._max_s)
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._due)
-        else:
-            self._call()
+def _is_running(observer: BaseObserver) -> bool:
+    # watchdog 7 has one reader for all directories.
+    return observer.is_alive() and _is_alive(getattr(observer, "_inotify_fd", None))
 
 
-def _by_directory(places: frozenset[Place]) -> Mapping[str, _Names]:
-    names: dict[str, set[str | None]] = {}
-    for place in places:
-        directory, name = place.directory, place.name
-        while not os.path.isdir(directory) and directory != "/":
-            directory, name = os.path.split(directory)
-        names.setdefault(directory, set()).add(name)
-    return MappingProxyType({directory: frozenset(found) for directory, found in names.items()})
+def _is_alive(thread: object) -> bool:
+    """Return False for a thread that has ended, True for anything else."""
+    return not isinstance(thread, BaseThread) or thread.is_alive()
 
 
 def _identity(directory: str) -> tuple[int, int]:

@@ -1,0 +1,126 @@
+"""What is mounted where, as the kernel tells it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtimed.host.watch.mounts import Mount, MountWatch, covering_mount, parse_mountinfo
+
+MOUNTINFO = rb"""22 1 0:21 / / rw,relatime - overlay overlay rw,lowerdir=/l
+23 22 0:22 / /proc rw - proc proc rw
+24 22 8:1 / /mnt/a\040b\134c rw shared:1 - ext4 /dev/sda1 rw
+25 22 0:40 / /srv rw - nfs4 host:/x rw
+26 25 0:41 / /srv/local rw - tmpfs none rw
+27 22 0:42 / /ssh rw - fuse.sshfs host: rw
+28 22 0:43 / /srv rw - ext4 /dev/sdb rw
+cut off
+"""
+
+
+def test_a_table_of_mounts_is_read_with_its_escapes() -> None:
+    mounts = list(parse_mountinfo(MOUNTINFO))
+    assert [(mount.point, mount.kind) for mount in mounts] == [
+        ("/", "overlay"),
+        ("/proc", "proc"),
+        ("/mnt/a b\\c", "ext4"),
+        ("/srv", "nfs4"),
+        ("/srv/local", "tmpfs"),
+        ("/ssh", "fuse.sshfs"),
+        ("/srv", "ext4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind", "tells"),
+    [
+        ("/", "overlay", True),
+        ("/etc", "overlay", True),
+        ("/srvx", "overlay", True),
+        ("/srv/local/x", "tmpfs", True),
+        # The one that was mounted last is the one that is seen.
+        ("/srv/x", "ext4", True),
+        ("/ssh", "fuse.sshfs", False),
+        ("/ssh/deep/er", "fuse.sshfs", False),
+    ],
+)
+def test_a_directory_lies_on_the_innermost_mount_that_was_made_last(directory: str, kind: str, tells: bool) -> None:
+    mount = covering_mount(parse_mountinfo(MOUNTINFO), directory)
+    assert mount is not None
+    assert (mount.kind, mount.tells) == (kind, tells)
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse", "fuseblk", "fuse.glusterfs", "ceph", "virtiofs"])
+def test_a_file_system_that_others_change_does_not_tell_all(kind: str) -> None:
+    assert not Mount("/", kind, b"").tells
+
+
+class Watched:
+    """A watch on mounts, and the touches that came."""
+
+    def __init__(self) -> None:
+        self.touches = threading.Semaphore(0)
+        self.watch = MountWatch(lambda: self.touches.release())  # noqa: PLW0108 - release returns nothing to anybody
+
+    def touched(self) -> bool:
+        return self.touches.acquire(timeout=10)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    before = len(os.listdir("/proc/self/fd"))
+    watched = Watched()
+    watched.watch.start()
+    yield watched
+    watched.watch.stop()
+    watched.watch.stop()
+    assert not watched.watch.alive
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_new_in_an_update_gives_a_touch_and_what_is_not_gives_none(watched: Watched) -> None:
+    watched.watch.update({"/etc": frozenset({"x"})})
+    assert watched.touched()
+    watched.watch.update({"/etc": frozenset({"x"})})
+    assert not watched.touches.acquire(timeout=0.2)
+
+
+def test_a_directory_that_is_on_no_file_system_of_others_is_not_silent(watched: Watched, tmp_path: Path) -> None:
+    assert watched.watch.update({str(tmp_path): frozenset({"x"})}) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.parametrize("at", ["etc", "etc/daemon.json", "etc/daemon.json.d/a.json", "."])
+def test_a_mount_and_its_end_give_touches_and_mounts_elsewhere_do_not(
+    watched: Watched, tmp_path: Path, at: str
+) -> None:
+    base = tmp_path / "etc"
+    dropins = base / "daemon.json.d"
+    dropins.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for file in (base / "daemon.json", dropins / "a.json", tmp_path / "file"):
+        file.write_text("{}")
+    watched.watch.update({str(base): frozenset({"daemon.json"}), str(dropins): frozenset({None})})
+    assert watched.touched()
+
+    def mount(source: Path, target: Path) -> None:
+        subprocess.run(["mount", "--bind", str(source), str(target)], check=True)
+
+    def unmount(target: Path) -> None:
+        subprocess.run(["umount", str(target)], check=True)
+
+    mount(tmp_path / "elsewhere", tmp_path / "elsewhere")
+    unmount(tmp_path / "elsewhere")
+    assert not watched.touches.acquire(timeout=1.2)
+    target = (tmp_path / at).resolve()
+    mount(target if target.is_dir() else tmp_path / "file", target)
+    try:
+        assert watched.touched()
+    finally:
+        unmount(target)
+    assert watched.touched()
