@@ -24,6 +24,7 @@ from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
 from runtimed.core.report import Report
+from runtimed.follower import follow
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
@@ -220,7 +221,7 @@ class Daemon:
                 await reloader.reload("signal")
 
         self._run_trigger("hangups", follow_hangups(), stack)
-        self._run_trigger("hints", reloader.follow(self._hints), stack)
+        self._run_trigger("hints", follow(self._hints, reloader.reload_changed), stack)
         self._run_trigger("gc", serving.collect_by_itself(), stack)
 
     def _run_trigger(self, name: str, trigger: Coroutine[None, None, None], stack: AsyncExitStack) -> None:

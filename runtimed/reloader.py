@@ -7,7 +7,6 @@ publish nothing has changed, after it nothing can fail; so there is nothing to r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,10 +25,8 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# How long a file that is cut off in the middle must be quiet before it is believed to be finished,
-# and how long a file that never is quiet may put off being reported.
-SETTLE_S = 2.0
-SETTLE_LIMIT_S = 10.0
+# When documents that were good, but could not be published, are tried again by a hint: the disk may have room by then.
+RETRY_S = 25.0
 
 
 class Disk(Protocol):
@@ -58,29 +55,6 @@ class _Batch:
     reasons: dict[str, None] = field(default_factory=dict)
 
 
-class _Settling:
-    """How long documents that look half-written are waited for. Hints may come by the clock, so bytes decide."""
-
-    def __init__(self, settle_s: float, limit_s: float) -> None:
-        self._settle_s = settle_s
-        self._until_s = time.monotonic() + limit_s
-        self._documents: Documents | None = None
-        self._quiet_at_s = 0.0
-
-    def is_over(self, documents: Documents) -> bool:
-        """Return whether ``documents``, just read, are to be believed as they are."""
-        now_s = time.monotonic()
-        if documents != self._documents:
-            self._documents = documents
-            self._quiet_at_s = now_s + self._settle_s
-        return now_s >= min(self._quiet_at_s, self._until_s)
-
-    @property
-    def left_s(self) -> float:
-        """How long to wait for a hint before reading again."""
-        return max(0.0, self._quiet_at_s - time.monotonic())
-
-
 class Reloader:
     """Holds the current generation and moves it on.
 
@@ -97,16 +71,15 @@ class Reloader:
         disk: Disk,
         threads: Threads,
         told: Callable[[Report, Generation], None],
-        settle_s: float = SETTLE_S,
-        settle_limit_s: float = SETTLE_LIMIT_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._frame = frame
         self._read = read
         self._disk = disk
         self._threads = threads
         self._told = told
-        self._settle_s = settle_s
-        self._settle_limit_s = settle_limit_s
+        self._retry_s = retry_s
+        self._retry_at_s: float | None = None
         self._lock = asyncio.Lock()
         self._waiting: dict[bool, _Batch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -177,20 +150,13 @@ class Reloader:
         # Shielded: one client that goes away must not take the answer from the others.
         return await asyncio.shield(batch.task)
 
-    async def follow(self, hints: asyncio.Event) -> None:
-        """Reload whenever ``hints`` is set and the documents really changed, until cancelled.
+    async def reload_changed(self, believe: Callable[[Documents], bool]) -> bool:
+        """Reload if the documents are not those of the last attempt; return whether nothing is left to be done.
 
-        Documents that end in mid-syntax are being written: they are read again until they are whole,
-        or the same for ``settle_s``, or ``settle_limit_s`` have passed, and only then reported as rejected.
+        False: they look half-written, and ``believe``, asked whether to take them as they are, does not.
         """
-        while True:
-            await hints.wait()
-            settling = _Settling(self._settle_s, self._settle_limit_s)
-            # Shielded like a request: a publish that is cut off from its assignment would leave the two apart.
-            while not await asyncio.shield(self._kept(self._follow_hint(hints, settling))):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(settling.left_s):
-                        await hints.wait()
+        # Shielded like a request: a publish that is cut off from its assignment would leave the two apart.
+        return await asyncio.shield(self._kept(self._run_changed(believe)))
 
     async def stop(self, timeout_s: float = 2.0) -> None:
         """Wait for a reload that is under way, but not longer than ``timeout_s``: its reading may hang."""
@@ -216,21 +182,26 @@ class Reloader:
                 self._conclude(report)
             return report
 
-    async def _follow_hint(self, hints: asyncio.Event, settling: _Settling) -> bool:
-        """Return whether what the hint was about is dealt with; False while it looks half-written."""
-        hints.clear()
+    async def _run_changed(self, believe: Callable[[Documents], bool]) -> bool:
         async with self._lock:
             started_s = time.monotonic()
             documents = await self._read()
-            if documents == self._seen:
+            again = documents == self._seen
+            if again and not self._is_retry_due():
                 return True
             examined = await self._examine(documents)
             half_written = isinstance(examined, ConfigurationRejected) and examined.incomplete
-            if half_written and not settling.is_over(documents):
+            if half_written and not believe(documents):
                 return False
             self._seen = documents
-            self._conclude(await self._carry_out(examined, "file-change", started_s))
+            report = await self._carry_out(examined, "retry" if again else "file-change", started_s)
+            # A disk that is still full is no news.
+            if not again or self._last is None or report.problems != self._last.problems:
+                self._conclude(report)
         return True
+
+    def _is_retry_due(self) -> bool:
+        return self._retry_at_s is not None and time.monotonic() >= self._retry_at_s
 
     async def _attempt(self, reason: str, *, dry_run: bool = False) -> Report:
         started_s = time.monotonic()
@@ -263,10 +234,11 @@ class Reloader:
         if not dry_run:
             try:
                 await self._adopt(generation)
-            except StoreFailed as error:
-                return self._report("rejected", reason, started_s, problems=(Problem(str(error)),))
             except Exception as error:  # noqa: BLE001 - as above
-                return self._report("rejected", reason, started_s, problems=(_unforeseen(error),))
+                self._retry_at_s = time.monotonic() + self._retry_s
+                problem = Problem(str(error)) if isinstance(error, StoreFailed) else _unforeseen(error)
+                return self._report("rejected", reason, started_s, problems=(problem,))
+            self._retry_at_s = None
         return self._report(
             "unchanged" if unchanged else "applied",
             reason,

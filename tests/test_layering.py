@@ -44,12 +44,13 @@ MAY = {
     "arguments": {"", "core"},
     "boot": {"", "core", "host", "arguments"},
     "reloader": {"", "core"},
+    "follower": {"", "core"},
     "validate": {"", "core", "host", "arguments", "boot"},
     "collector": {"", "core"},
     "inspector": {"", "core", "host"},
     "service": {"", "core", "host", "api", "reloader", "collector", "inspector"},
     "serving": {"", "core", "host", "api", "log", "reloader", "collector", "inspector", "service"},
-    "daemon": {"", "core", "host", "api", "log", "arguments", "boot", "reloader", "serving", "validate"},
+    "daemon": {"", "core", "host", "api", "log", "arguments", "boot", "follower", "reloader", "serving", "validate"},
     "__main__": {"", "daemon"},
 }
 THIRD_PARTY = {

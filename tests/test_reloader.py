@@ -20,6 +20,7 @@ from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
 from runtimed.core.report import Report
+from runtimed.follower import follow
 from runtimed.host.lane import Lane
 from runtimed.host.store import Recovered, Store
 from runtimed.reloader import Reloader
@@ -61,8 +62,7 @@ class Node:
             disk=self.store,
             threads=self.lane.run,
             told=lambda report, current: self.told.append((report, current.number)),
-            settle_s=0.3,
-            settle_limit_s=1.0,
+            retry_s=0.1,
         )
         return reloader, recovered
 
@@ -345,10 +345,17 @@ async def test_boot_only_settings_are_reported_and_not_applied(node: Node) -> No
 class Follower:
     """A task that follows hints."""
 
-    def __init__(self, reloader: Reloader, node: Node) -> None:
+    def __init__(self, reloader: Reloader, node: Node, settle_limit_s: float = 1.0) -> None:
         self.hints = asyncio.Event()
         self.node = node
-        self.task = asyncio.create_task(reloader.follow(self.hints))
+        self.task = asyncio.create_task(
+            follow(self.hints, reloader.reload_changed, settle_s=0.3, settle_limit_s=settle_limit_s)
+        )
+
+    async def end(self) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
 
     async def hint(self) -> None:
         """Give a hint and wait until it was looked at."""
@@ -365,9 +372,7 @@ async def following(node: Node) -> Any:
     reloader = await node.start()
     follower = Follower(reloader, node)
     yield follower, reloader
-    follower.task.cancel()
-    with suppress(asyncio.CancelledError):
-        await follower.task
+    await follower.end()
 
 
 async def test_a_hint_reloads_what_changed_and_says_nothing_where_nothing_did(
@@ -412,6 +417,35 @@ async def test_a_file_that_stays_half_written_is_reported_when_it_has_been_quiet
     told = len(node.told)
     await follower.hint()
     assert len(node.told) == told, "the same content is no news"
+
+
+async def test_hints_by_the_clock_do_not_keep_a_half_written_file_from_being_quiet(node: Node) -> None:
+    reloader = await node.start()
+    follower = Follower(reloader, node, settle_limit_s=1e9)
+    node.text = '{"runtimes": {'
+    while not reloader.faults:
+        await follower.hint()
+    await follower.end()
+    assert node.reads > 2
+
+
+async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_when_that_is_news(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    node.write("b")
+    node.fail_at("manifest")
+    await follower.hint()
+    told = len(node.told)
+    assert "No space left" in reloader.faults["configuration"]
+    await asyncio.sleep(0.1)
+    await follower.hint()
+    assert len(node.told) == told, "a disk that is still full is no news"
+    node.step = lambda _step: None
+    await asyncio.sleep(0.1)
+    await follower.hint()
+    assert [(report.outcome, report.reason) for report, _ in node.told[told:]] == [("applied", "retry")]
+    assert (names(reloader.current), reloader.faults) == ({"b"}, {})
 
 
 async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end(
