@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from runtimed.core.config import Probe
+from runtimed.core.drift import Sight
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation
-from runtimed.host.binaries import look_up
+from runtimed.host.binaries import look_up, sight
 from runtimed.host.features import Prober, replaceable
 from runtimed.host.trust import Trust, walk
 
@@ -39,6 +40,10 @@ class NodeInspector:
             BinaryUnavailable: with the reason.
         """
         return look_up(path, self._search)
+
+    def sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
+        """Return what is found of each of ``binaries``, paths or bare names."""
+        return {binary: sight(binary, self._search) for binary in binaries}
 
     def replaceable(self, binary: str) -> str | None:
         """Return why somebody else could replace ``binary``, None if nobody could."""

@@ -278,6 +278,9 @@ class Everything:
     def features(self, _binary: str) -> Features:
         return PENDING
 
+    def drift(self, _binary: str) -> None:
+        return None
+
 
 class Node:
     """A reloader and a store as the daemon wires them, on documents that a test sets."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from runtimed.core.config import Origin, definition_document
+from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Runtime
@@ -26,6 +27,9 @@ class Inspector(Protocol):
     def features(self, binary: str) -> Features:
         """Return what the binary says of itself."""
 
+    def drift(self, binary: str) -> Drift | None:
+        """Return what has become of a binary, given by its name or path as configured, since the load."""
+
 
 def describe_table(generation: Generation, inspector: Inspector) -> Iterator[dict[str, object]]:
     """Yield the whole table of ``generation``, one description for each runtime, sorted by name."""
@@ -36,14 +40,15 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
     """Return what is known of ``runtime`` in ``generation``.
 
     ``binary`` is what is executed in the end: the configured path's, or that of the shim where the runtime is
-    one; ``available`` says whether it is there, ``reason`` why not. ``features`` are those of an OCI
-    runtime's binary, null for a shim of its own.
+    one; ``available`` says whether it is there, ``reason`` why not, ``drift`` what has become of it since the
+    configuration was loaded. ``features`` are those of an OCI runtime's binary, null for a shim of its own.
     """
     wrapper = runtime.wrapper
     root = generation.host.data_root
     oci_binary = runtime.binary
     shim = _look(shim_binary_name(runtime.shim), inspector)
     binary = shim if oci_binary is None else _look(oci_binary, inspector)
+    drift = inspector.drift(binary["wanted"] or "")
     found = binary["path"]
     features = inspector.features(found) if oci_binary is not None and found is not None else None
     facts = LintFacts(found, inspector.replaceable(found) if found is not None else None, features)
@@ -66,6 +71,7 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
         "binary": found,
         "binary_why": binary["why"],
         "reason": binary["reason"],
+        "drift": None if drift is None else drift.as_dict(),
         "shim_binary": shim,
         "features": None if features is None else features.as_dict(),
         "lint": [{"code": lint.code, "message": lint.message} for lint in lint_runtime(generation, runtime, facts)],

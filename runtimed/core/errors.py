@@ -154,14 +154,15 @@ class PathMissing(RuntimedError):
 
 
 class BinaryUnavailable(RuntimedError):
-    """The binary of a configured runtime cannot be executed; ``reason`` says why."""
+    """The binary of a configured runtime cannot be executed; ``reason`` says why, ``missing`` that there is none."""
 
     code = "runtime-unavailable"
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, *, missing: bool = False) -> None:
         super().__init__(f"error while looking up the specified runtime path: {path}: {reason}")
         self.path = path
         self.reason = reason
+        self.missing = missing
 
 
 class SocketRefused(RuntimedError):

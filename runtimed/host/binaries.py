@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 
+from runtimed.core.drift import Sight
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.places import printable
 
@@ -23,9 +24,21 @@ def look_up(path: str, search: str) -> str:
     if "/" in path:
         reason = _obstacle(path)
         if reason is not None:
-            raise BinaryUnavailable(printable(path), reason)
+            raise BinaryUnavailable(printable(path), reason, missing=reason == _NOT_FOUND)
         return path
     return _search(path, search)
+
+
+def sight(path: str, search: str) -> Sight:
+    """Return what is found where ``path`` leads to (see :func:`look_up`), for comparing it with a later look."""
+    try:
+        found = look_up(path, search)
+        status = os.stat(found)
+    except BinaryUnavailable as error:
+        return Sight("missing" if error.missing else "unusable", reason=error.reason)
+    except OSError as exc:  # gone this very moment
+        return Sight("missing", reason=_why(exc))
+    return Sight("available", found, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 def _search(name: str, search: str) -> str:
@@ -45,7 +58,8 @@ def _search(name: str, search: str) -> str:
             return candidate
         if closest is None and reason != _NOT_FOUND:
             closest = f"{printable(candidate)}: {reason}"
-    raise BinaryUnavailable(printable(name), closest or f"executable file not found in PATH ({printable(search)})")
+    reason = closest or f"executable file not found in PATH ({printable(search)})"
+    raise BinaryUnavailable(printable(name), reason, missing=closest is None)
 
 
 _NOT_FOUND = "no such file"

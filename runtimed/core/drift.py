@@ -1,0 +1,62 @@
+"""Drift: what has become of a runtime's binary since the configuration was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+# available: it could be executed. missing: there is none. unusable: something stands in the way.
+State = Literal["available", "missing", "unusable"]
+# replaced: another file, or the same one written again. removed, unusable: it was available. installed: it was not.
+Kind = Literal["replaced", "removed", "unusable", "installed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was found when a binary was looked for: where, which file, or why it cannot be executed.
+
+    ``identity`` is (device, inode, size in bytes, time of the last change in ns).
+    """
+
+    state: State
+    path: str | None = None
+    identity: tuple[int, int, int, int] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What is different about ``binary``, a path or a name as configured; ``path`` is where it is now."""
+
+    binary: str
+    kind: Kind
+    path: str | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON shape."""
+        return {"binary": self.binary, "kind": self.kind, "path": self.path, "reason": self.reason}
+
+
+def compare_sights(loaded: Mapping[str, Sight], now: Mapping[str, Sight]) -> Mapping[str, Drift]:
+    """Return what is different in ``now`` from when it was ``loaded``, by binary; those of only one are left out."""
+    found = {}
+    for binary, sight in now.items():
+        before = loaded.get(binary)
+        kind = _kind(before, sight) if before is not None else None
+        if kind is not None:
+            found[binary] = Drift(binary, kind, sight.path, sight.reason)
+    return MappingProxyType(found)
+
+
+def _kind(before: Sight, now: Sight) -> Kind | None:
+    if now.state == before.state == "available":
+        return None if (now.path, now.identity) == (before.path, before.identity) else "replaced"
+    if now.state == "available":
+        return "installed"
+    if before.state == "available":
+        return "removed" if now.state == "missing" else "unusable"
+    # It could not be used, and cannot: why not may have changed.
+    return None

@@ -1,0 +1,96 @@
+"""Watching for drift: the binaries of the current generation, looked at now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from runtimed.core.drift import Drift, Sight, compare_sights
+from runtimed.core.generation import Generation, Runtime
+from runtimed.core.names import shim_binary_name
+
+# How often binaries are looked at; less often where that takes long, so that it never costs more than this share.
+EVERY_S = 10.0
+SHARE = 0.02
+
+Look = Callable[[Iterable[str]], Awaitable[Mapping[str, Sight]]]
+
+
+def binary_of(runtime: Runtime) -> str:
+    """Return what is executed for ``runtime`` in the end, a path or a name; empty where containerd derives nothing."""
+    return runtime.binary or shim_binary_name(runtime.shim)
+
+
+class DriftWatch:
+    """Compares the node's binaries with what they were when the configuration was last loaded.
+
+    ``look`` returns what is found of each binary, or raises TimeoutError; ``told`` hears, after every look, what
+    drift has come and what has gone since the last one, by binary.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        told: Callable[[Mapping[str, Drift], Mapping[str, Drift]], None],
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._look = look
+        self._told = told
+        self._every_s = every_s
+        self._wanted: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+        self._loaded: Mapping[str, Sight] | None = None
+        self._now: Mapping[str, Sight] = MappingProxyType({})
+        self._drifts: Mapping[str, Drift] = MappingProxyType({})
+        self._awake = asyncio.Event()
+
+    @property
+    def drifts(self) -> Mapping[str, Drift]:
+        """What is different now, by binary."""
+        return self._drifts
+
+    @property
+    def sights(self) -> Mapping[str, Sight]:
+        """What was found at the last look, by binary."""
+        return self._now
+
+    def runtimes(self, binary: str) -> tuple[str, ...]:
+        """Return the names of the runtimes that execute ``binary``."""
+        return self._wanted.get(binary, ())
+
+    def apply(self, generation: Generation) -> None:
+        """Take the node as it is now for what ``generation`` was loaded with."""
+        wanted: dict[str, list[str]] = {}
+        for name, runtime in generation.runtimes.items():
+            if binary := binary_of(runtime):
+                wanted.setdefault(binary, []).append(name)
+        self._wanted = MappingProxyType({binary: tuple(names) for binary, names in wanted.items()})
+        self._loaded = None
+        self._awake.set()
+
+    async def watch(self) -> None:
+        """Look, and tell, for as long as this runs."""
+        while True:
+            self._awake.clear()
+            wanted = self._wanted
+            begun_s = time.monotonic()
+            # A file system that does not answer tells nothing.
+            with contextlib.suppress(TimeoutError):
+                sights = await self._look(wanted)
+                if wanted is self._wanted:
+                    self._take(sights)
+            pause_s = max(self._every_s, (time.monotonic() - begun_s) / SHARE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._awake.wait()
+
+    def _take(self, sights: Mapping[str, Sight]) -> None:
+        if self._loaded is None:
+            self._loaded = sights
+        before, self._now = self._drifts, sights
+        self._drifts = compare_sights(self._loaded, sights)
+        come = {binary: drift for binary, drift in self._drifts.items() if before.get(binary) != drift}
+        gone = {binary: drift for binary, drift in before.items() if binary not in self._drifts}
+        self._told(come, gone)

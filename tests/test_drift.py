@@ -1,0 +1,129 @@
+"""Watching binaries: real files, a generation that names them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.drift import Drift, Sight
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.parse import parse_configuration
+from runtimed.drift import DriftWatch
+from runtimed.inspector import NodeInspector
+
+
+def generation(runtimes: Mapping[str, object]) -> Generation:
+    source = Source("/d.json", json.dumps({"runtimes": runtimes}).encode())
+    config = parse_configuration(Documents("/d.json", source), Flags(), Settings("/data", "/exec", ("unix:///s",)))
+    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+
+
+class Watching:
+    """A watch on the binaries below a directory, and all that it has told."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.looks = 0
+        self.hangs = False
+        self.come: list[Drift] = []
+        self.gone: list[Drift] = []
+        self._inspector = NodeInspector(str(base), lambda _binary, _features: None)
+        self.watch = DriftWatch(self._look, self._told, every_s=0.01)
+
+    async def _look(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
+        if self.hangs:
+            raise TimeoutError
+        return self._inspector.sights(binaries)
+
+    def _told(self, come: Mapping[str, Drift], gone: Mapping[str, Drift]) -> None:
+        self.looks += 1
+        self.come += come.values()
+        self.gone += gone.values()
+
+    def put(self, name: str, mode: int = 0o755, text: str = "#!/bin/sh\n") -> Path:
+        path = self.base / name
+        new = self.base / ".new"
+        new.write_text(text)
+        new.chmod(mode)
+        new.rename(path)
+        return path
+
+    async def looked(self) -> None:
+        """Wait for a look that began after now."""
+        looks = self.looks
+        while self.looks < looks + 2:
+            await asyncio.sleep(0.001)
+
+    def kinds(self) -> dict[str, str]:
+        return {binary: drift.kind for binary, drift in self.watch.drifts.items()}
+
+
+@pytest.fixture
+async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
+    watching = Watching(tmp_path)
+    task = asyncio.create_task(watching.watch.watch())
+    yield watching
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_what_becomes_of_binaries_after_the_load_is_told_once(watching: Watching) -> None:
+    runc, crun, late = (str(watching.base / name) for name in ("runc-x", "crun", "late"))
+    for name in ("runc-x", "crun"):
+        watching.put(name)
+    watching.watch.apply(
+        generation({"a": {"path": runc}, "b": {"path": runc}, "c": {"path": "crun"}, "d": {"path": late}})
+    )
+    await watching.looked()
+    assert watching.kinds() == {}
+    assert watching.watch.sights[late].state == "missing"
+    watching.put("runc-x", text="#!/bin/sh\n# another\n")
+    os.chmod(crun, 0o600)
+    watching.put("late")
+    await watching.looked()
+    assert watching.kinds() == {runc: "replaced", "crun": "unusable", late: "installed"}
+    assert watching.watch.runtimes(runc) == ("a", "b")
+    assert "not executable" in (watching.watch.drifts["crun"].reason or "")
+    await watching.looked()
+    assert len(watching.come) == 3, "told once"
+    os.unlink(runc)
+    os.chmod(crun, 0o755)
+    await watching.looked()
+    assert watching.kinds() == {runc: "removed", late: "installed"}
+    assert [drift.binary for drift in watching.gone] == ["crun"]
+
+
+async def test_a_load_takes_the_node_as_it_is(watching: Watching) -> None:
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    os.unlink(path)
+    await watching.looked()
+    assert watching.kinds() == {path: "removed"}
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    assert watching.kinds() == {}
+
+
+async def test_a_disk_that_does_not_answer_tells_nothing(watching: Watching) -> None:
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    watching.hangs = True
+    os.unlink(path)
+    looks = watching.looks
+    await asyncio.sleep(0.05)
+    assert watching.looks <= looks + 1
+    assert watching.kinds() == {} or watching.looks == looks + 1
+    watching.hangs = False
+    await watching.looked()
+    assert watching.kinds() == {path: "removed"}
