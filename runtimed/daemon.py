@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
+from runtimed.announcer import Announcer
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, parse_host
 from runtimed.arguments import Arguments, parse_arguments
 from runtimed.boot import find_data_root, find_settings, main_required, read_snapshot
@@ -31,7 +32,7 @@ from runtimed.host.pidfile import write_pidfile
 from runtimed.host.store import Recovered, Store
 from runtimed.host.trust import Trust, secure_directory, walk
 from runtimed.host.watch import Watcher
-from runtimed.log import configure_log, log_report
+from runtimed.log import configure_log
 from runtimed.reloader import Reloader
 from runtimed.serving import Serving
 
@@ -87,6 +88,7 @@ class Daemon:
         self._reading = Lane("reading")
         self._working = Lane("working")
         self._watcher = Watcher(asyncio.get_running_loop(), self._hints.set)
+        self._announcer = Announcer()
         self._serving: Serving | None = None
         self._status = 0
         # The one part of the log that holds from boot on.
@@ -127,7 +129,9 @@ class Daemon:
         await self._working.run(self._secure, settings)
         sockets = self._bind(settings, stack)
         reloader = await self._first_generation(store, recovered, settings, stack)
-        self._serving = Serving(reloader, store, self._watcher, settings, self._environ, self._working.run, stack)
+        self._serving = Serving(
+            reloader, store, self._watcher, settings, self._environ, self._announcer, self._working.run, stack
+        )
         self._serving.serve(sockets, stack)
         self._follow(reloader, self._serving, stack)
         if settings.pidfile:
@@ -149,7 +153,9 @@ class Daemon:
         """Return the documents at one instant, and have the watcher look where they were found."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                return await self._reading.run(self._read_and_watch)
+                documents = await self._reading.run(self._read_and_watch)
+                self._announcer.watching(self._watcher.faults)
+                return documents
         except TimeoutError:
             path = self._arguments.config_path
             message = f"reading the configuration took longer than {READ_TIMEOUT_S:g} s; is its file system there?"
@@ -223,6 +229,7 @@ class Daemon:
         self._run_trigger("hangups", follow_hangups(), stack)
         self._run_trigger("hints", follow(self._hints, reloader.reload_changed), stack)
         self._run_trigger("gc", serving.collect_by_itself(), stack)
+        self._run_trigger("drift", serving.watch_drift(), stack)
 
     def _run_trigger(self, name: str, trigger: Coroutine[None, None, None], stack: AsyncExitStack) -> None:
         task = asyncio.create_task(trigger, name=name)
@@ -237,12 +244,14 @@ class Daemon:
             log.critical("trigger.died", trigger=task.get_name(), exc_info=error)
 
     def _told(self, report: Report, current: Generation) -> None:
-        """Do what follows from a reload: the log line, and the settings that can change while we run."""
-        log_report(report)
+        """Do what follows from a reload: tell of it, and apply the settings that can change while we run."""
+        self._announcer.reloaded(report, current)
         if report.outcome != "rejected":
             configure_log(_level(current.config.settings), self._log_format)
             if self._serving is not None:
                 self._serving.apply(current)
+        if self._serving is not None:
+            self._serving.check_health()
 
 
 def _level(settings: Settings) -> str:

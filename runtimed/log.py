@@ -60,6 +60,16 @@ def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(stream))),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+class _Bridge(logging.Handler):
+    """What libraries log in the standard way (asyncio, watchdog), as events like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one."""
+        exc_info = record.exc_info if record.exc_info and record.exc_info[0] is not None else None
+        _log.log(record.levelno, "library", logger=record.name, message=record.getMessage(), exc_info=exc_info)
 
 
 class _Unfailing:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import structlog
 
-from runtimed import __version__
+from runtimed.api.metrics import Figures
 from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
 from runtimed.core.collect import Collection
-from runtimed.core.config import Settings
+from runtimed.core.drift import Drift
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation
 from runtimed.core.past import Past, Summary
 from runtimed.core.report import Report
+from runtimed.drift import DriftWatch
 from runtimed.host.lane import Lane
 from runtimed.host.store import Store
-from runtimed.host.watch import Watcher
 from runtimed.inspector import NodeInspector
 from runtimed.reloader import Reloader
+from runtimed.status import Status
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Lanes:
 
     @classmethod
     def open(cls) -> Self:
-        """Return new ones, to be closed one by one."""
+        """Return new ones."""
         return cls(Lane("data-root"), Lane("looking"), Lane("probing"), Lane("surveying"))
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Lanes:
 
 
 class Service:
-    """The daemon as the API sees it; ``exhausted`` tells why no connection can be taken, None while they can."""
+    """The daemon as the API sees it."""
 
     def __init__(
         self,
@@ -65,20 +65,17 @@ class Service:
         store: Store,
         collector: Collector,
         inspector: NodeInspector,
-        watcher: Watcher,
+        drift: DriftWatch,
+        status: Status,
         lanes: Lanes,
-        boot: Settings,
-        exhausted: Callable[[], str | None],
     ) -> None:
         self._reloader = reloader
         self._store = store
         self._collector = collector
         self._inspector = inspector
-        self._watcher = watcher
+        self._drift = drift
+        self._status = status
         self._lanes = lanes
-        self._boot = boot
-        self._exhausted = exhausted
-        self._started_s = time.monotonic()
 
     def current(self) -> Generation:
         """Return the current generation."""
@@ -86,34 +83,15 @@ class Service:
 
     def status(self) -> Mapping[str, object]:
         """Return how the daemon is, health first."""
-        generation = self._reloader.current
-        last = self._reloader.last
-        faults = self._faults()
-        return {
-            "health": {"status": "degraded" if faults else "ok", "reasons": faults},
-            "generation": generation.number,
-            "digest": generation.digest,
-            "default_runtime": generation.config.default_runtime,
-            "runtimes": len(generation.runtimes),
-            "last_reload": None if last is None else last.as_dict(),
-            "configuration": generation.config.path,
-            "sources": list(generation.config.sources),
-            "data_root": self._boot.data_root,
-            "exec_root": self._boot.exec_root,
-            "hosts": list(self._boot.hosts),
-            "watcher": {
-                "mode": self._watcher.mode,
-                "alive": self._watcher.alive,
-                "faults": dict(self._watcher.faults),
-            },
-            "uptime_s": round(time.monotonic() - self._started_s, 3),
-            "pid": os.getpid(),
-            "version": __version__,
-        }
+        return self._status.as_dict()
 
     def ailments(self) -> Mapping[str, str]:
         """Return what is wrong with the process itself; a configuration that is refused is not among it."""
-        return {subject: reason for subject, reason in self._faults().items() if subject != "configuration"}
+        return self._status.ailments()
+
+    def figures(self) -> Figures:
+        """Return what /metrics says besides what was counted. Blocks."""
+        return self._status.figures()
 
     def retained(self) -> tuple[Summary, ...]:
         """Return a line for each retained generation, the oldest first."""
@@ -134,6 +112,10 @@ class Service:
     def features(self, binary: str) -> Features:
         """Return what ``binary`` says of itself, as far as is known by now."""
         return self._inspector.features(binary)
+
+    def drift(self, binary: str) -> Drift | None:
+        """Return what has become of ``binary``, a path or a name as configured, since the load."""
+        return self._drift.drifts.get(binary)
 
     def may_change(self, peer: Peer) -> bool:
         """Return whether ``peer`` is root or the user that the daemon runs as."""
@@ -166,11 +148,3 @@ class Service:
         """
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             return await self._lanes.looking.run(function, *args)
-
-    def _faults(self) -> dict[str, str]:
-        faults = dict(self._reloader.faults)
-        if not self._watcher.alive:
-            faults["watcher"] = "a thread of it has died; it is started again within seconds"
-        if (reason := self._exhausted()) is not None:
-            faults["connections"] = f"no connection can be taken: {reason}; they wait in the queue"
-        return faults

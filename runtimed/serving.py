@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 import structlog
 
+from runtimed.announcer import Announcer
 from runtimed.api.connections import Connections
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
@@ -17,8 +18,10 @@ from runtimed.api.server import Server, serve
 from runtimed.api.sockets import BoundSocket
 from runtimed.collector import Collector
 from runtimed.core.config import Settings
+from runtimed.core.drift import Drift, Sight
 from runtimed.core.generation import Generation
 from runtimed.core.references import Survey
+from runtimed.drift import DriftWatch
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import survey
 from runtimed.host.store import Store
@@ -27,11 +30,14 @@ from runtimed.inspector import NodeInspector
 from runtimed.log import log_features
 from runtimed.reloader import Reloader
 from runtimed.service import Lanes, Service
+from runtimed.status import Status, Traffic
 
 log = structlog.get_logger()
 
 # How long looking for containers may take before everything is kept.
 SURVEY_TIMEOUT_S = 60.0
+# How long a look at all binaries may take before it counts for nothing.
+SIGHTS_TIMEOUT_S = 30.0
 # How long clients have to finish what was begun when the daemon stops.
 DRAIN_S = 5.0
 
@@ -49,6 +55,7 @@ class Serving:
         watcher: Watcher,
         boot: Settings,
         environ: Mapping[str, str],
+        announcer: Announcer,
         disk: Callable[..., Awaitable[Any]],
         stack: AsyncExitStack,
     ) -> None:
@@ -63,13 +70,16 @@ class Serving:
             survey=self._survey,
             disk=disk,
             grace_s=lambda: reloader.current.config.own.grace_s,
-            removed=lambda file, asked_by: log.info("gc.collected", wrapper=file, asked_by=asked_by),
+            removed=announcer.collected,
         )
+        self._announcer = announcer
+        self._drift = DriftWatch(self._sights, self._drifted)
         self._servers: list[Server] = []
-        service = Service(
-            reloader, store, self._collector, self._inspector, watcher, self._lanes, boot, self._exhausted
-        )
-        self._connections = Connections(Routes(service), on_error=_log_request_error)
+        traffic = Traffic(lambda: len(self._connections), self._exhausted)
+        self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot)
+        service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
+        routes = Routes(service, announcer.events, announcer.tally)
+        self._connections = Connections(routes, on_error=_log_request_error)
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)
@@ -83,6 +93,7 @@ class Serving:
     def apply(self, generation: Generation) -> None:
         """Take over what ``generation`` says of serving, and have its binaries asked for their features."""
         self._connections.admission = generation.config.own.limits
+        self._drift.apply(generation)
         # In a thread, and awaited by nobody: a reload does not wait for it.
         task = asyncio.create_task(self._lanes.probing.run(self._inspector.probe, generation))
         self._probes.add(task)
@@ -91,6 +102,22 @@ class Serving:
     def collect_by_itself(self) -> Coroutine[None, None, None]:
         """Return what watches wrappers for as long as it runs, and collects them where the configuration says so."""
         return self._collector.watch(lambda: self._reloader.current.config.own.gc)
+
+    def watch_drift(self) -> Coroutine[None, None, None]:
+        """Return what watches the binaries of the current generation for as long as it runs."""
+        return self._drift.watch()
+
+    def check_health(self) -> None:
+        """Tell of the daemon's health if it has changed."""
+        self._announcer.health(self._status.faults())
+
+    async def _sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
+        async with asyncio.timeout(SIGHTS_TIMEOUT_S):
+            return await self._lanes.probing.run(self._inspector.sights, tuple(binaries))
+
+    def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift]) -> None:
+        self._announcer.drifted(come, gone, self._drift.runtimes)
+        self.check_health()
 
     async def _survey(self) -> Survey:
         engines = self._reloader.current.config.own.containerd
@@ -108,6 +135,7 @@ class Serving:
         return next((server.exhausted for server in self._servers if server.exhausted), None)
 
     async def _drain(self) -> None:
+        self._announcer.events.close()
         if cut_off := await self._connections.drain(DRAIN_S):
             log.warning("stop.connections_cut_off", connections=cut_off)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,10 @@ from runtimed.log import configure_log, log_features, log_report
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
+    handlers = logging.root.handlers.copy()
     yield
     structlog.reset_defaults()
+    logging.root.handlers = handlers
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -29,6 +32,16 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_what_a_library_logs_is_an_event_like_all_others() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream)
+    logging.getLogger("asyncio").error("Task %s was never retrieved", "x")
+    logging.getLogger("asyncio").info("of no interest")
+    (event,) = lines(stream)
+    assert (event["event"], event["level"], event["logger"]) == ("library", "error", "asyncio")
+    assert event["message"] == "Task x was never retrieved"
 
 
 def test_off_a_terminal_an_event_is_a_json_object_with_level_and_time() -> None:

@@ -10,20 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+import select
+from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
 from typing import cast
 
 from runtimed.api.connections import Connections
-from runtimed.api.messages import CLOSE, Request, Response, problem, render
+from runtimed.api.messages import CLOSE, Answer, Request, Response, problem, render
 from runtimed.api.reader import Asked, RequestReader
 from runtimed.api.sockets import Peer
+from runtimed.api.stream import Channel, Stream, render_stream_head
 
 # About 150 of the smallest requests: what one connection may do before the others have their turn.
 _SLICE_BYTES = 4096
 # Answers are collected up to here and then written at once.
 _BATCH_BYTES = 64 * 1024
+
+
+def _has_hung_up(transport: asyncio.Transport | None) -> bool:
+    """Return whether the peer has closed its socket, and not only its side of it (POLLHUP, poll(2))."""
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 class Connection(asyncio.Protocol):
@@ -33,9 +45,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_backlog", "_connections", "_eof", "_handler", "_head_deadline", "_idle_s", "_known", "_last", "_linger_bytes",
-        "_out", "_out_bytes", "_quiet", "_reader", "_refusal", "_scheduled", "_task", "_transport", "_unsent_bytes",
-        "_write_paused", "deadline", "peer",
+        "_backlog", "_channel", "_connections", "_eof", "_forget_channel", "_handler", "_head_deadline", "_idle_s",
+        "_known", "_last", "_linger_bytes", "_out", "_out_bytes", "_quiet", "_reader", "_refusal", "_scheduled",
+        "_task", "_transport", "_unsent_bytes", "_write_paused", "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
@@ -62,6 +74,9 @@ class Connection(asyncio.Protocol):
         # may still send (-1: it was not refused).
         self._scheduled = self._eof = self._last = False
         self._linger_bytes = -1
+        # What an answer without end is sent on, once there is one, and whom to tell when the peer is gone.
+        self._channel: Channel | None = None
+        self._forget_channel: Callable[[], None] | None = None
         # At the start of a request and nothing else going on: only then remembered bytes need no parser.
         self._quiet = False
 
@@ -84,7 +99,9 @@ class Connection(asyncio.Protocol):
                 self._transport.write(answer.wire or self._render(request, b"", answer))  # type: ignore[union-attr]
                 self.deadline = monotonic() + self._idle_s
                 return
-            self._wait_for((request, b""), answer)
+            self._take((request, b""), answer)
+        elif self._channel is not None:
+            return  # no answer would ever come after one without end
         elif self._linger_bytes >= 0:
             self._linger_bytes -= len(data)
             if self._linger_bytes < 0:
@@ -99,6 +116,8 @@ class Connection(asyncio.Protocol):
         """Answer what was asked, then close; return whether that takes longer than now."""
         self._eof = True
         self._quiet = False
+        if self._channel is not None and not _has_hung_up(self._transport):
+            return True  # it sends no more and still listens
         if self._linger_bytes < 0 and (self._task or self._backlog or self._reader.asked or self._reader.refusal):
             return True
         self._close()
@@ -114,6 +133,9 @@ class Connection(asyncio.Protocol):
         """Go on."""
         self._write_paused = False
         self._head_deadline = 0.0
+        if self._channel is not None:
+            self.deadline = inf
+            return
         # Not at once: asyncio's transport does not expect to be closed from within this call.
         self._advance_soon()
 
@@ -123,6 +145,8 @@ class Connection(asyncio.Protocol):
         self._quiet = False
         self._backlog = b""
         self._out.clear()
+        if self._forget_channel is not None:
+            self._forget_channel()
         self._reader.close()
         self._connections.discard(self)
 
@@ -144,6 +168,8 @@ class Connection(asyncio.Protocol):
     def begin_drain(self) -> None:
         """From now on the answer to the last request that has arrived is the last."""
         self._quiet = False
+        if self._channel is not None:
+            self._channel.end()
 
     def close_if_idle(self) -> None:
         """Close, unless something was begun."""
@@ -162,7 +188,7 @@ class Connection(asyncio.Protocol):
     def _advance(self) -> None:
         """Read and answer a slice of the input, as far as the handler and the peer let us."""
         self._quiet = False
-        if self._transport is None or self._transport.is_closing() or self._linger_bytes >= 0:
+        if self._transport is None or self._transport.is_closing() or self._linger_bytes >= 0 or self._channel:
             return
         reader = self._reader
         if self._backlog and not (reader.asked or self._task or self._write_paused):
@@ -176,7 +202,8 @@ class Connection(asyncio.Protocol):
         while reader.asked and not (self._task or self._write_paused):
             self._answer(reader.asked.popleft())
         self._flush()
-        self._settle()
+        if self._channel is None:
+            self._settle()
 
     def _advance_soon(self) -> None:
         if not self._scheduled:
@@ -231,10 +258,33 @@ class Connection(asyncio.Protocol):
             answer = self._handler(asked[0])
         except Exception as exc:  # noqa: BLE001 - a handler's error is this request's, not the connection's
             answer = self._fail(asked[0], exc)
+        self._take(asked, answer)
+
+    def _take(self, asked: Asked, answer: Answer) -> None:
         if isinstance(answer, Response):
             self._put_out(asked, answer)
+        elif isinstance(answer, Stream):
+            self._begin_stream(asked, answer)
         else:
             self._wait_for(asked, answer)
+
+    def _begin_stream(self, asked: Asked, stream: Stream) -> None:
+        """Send the head of an answer without end, and leave the rest to its maker."""
+        request, connection = asked
+        if request.method == "HEAD" or self._connections.draining:
+            self._put_out(asked, Response(200, b"", stream.content_type))
+            return
+        self._flush()
+        transport = cast("asyncio.Transport", self._transport)
+        # Chunks are for HTTP/1.1, which keeps the connection without a word; all others get it closed at the end.
+        chunked = not connection
+        transport.write(render_stream_head(stream, b"" if chunked else CLOSE, chunked=chunked))
+        self._backlog = b""
+        self._reader.asked.clear()
+        self.deadline = inf
+        transport.resume_reading()
+        self._channel = Channel(transport, self._close, chunked=chunked)
+        self._forget_channel = stream.begin(self._channel)
 
     def _wait_for(self, asked: Asked, answer: Awaitable[Response]) -> None:
         self._task = asyncio.get_running_loop().create_task(self._finish(asked, answer))

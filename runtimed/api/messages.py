@@ -10,6 +10,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 from runtimed.api.sockets import Peer
+from runtimed.api.stream import Stream
 
 KEEP_ALIVE = b"Connection: keep-alive\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -90,7 +91,8 @@ class Response:
         self.wire: bytes | None = None
 
 
-Handler = Callable[[Request], Response | Awaitable[Response]]
+Answer = Response | Stream | Awaitable[Response]
+Handler = Callable[[Request], Answer]
 
 
 def problem(status: int, code: str, title: str, detail: str, **more: object) -> Response:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Protocol
 
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
+from runtimed.api.events import Events
 from runtimed.api.history import Archive, History
-from runtimed.api.messages import Request, Response, problem
+from runtimed.api.messages import Answer, Request, Response, problem
+from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
+from runtimed.api.metrics import Figures, render_metrics
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
 from runtimed.api.sockets import Peer
+from runtimed.api.stream import Stream
+from runtimed.api.tally import Tally
 from runtimed.core.answer import render_answer
 from runtimed.core.collect import Collection
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
+
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class Service(Archive, Inspector, Protocol):
@@ -41,8 +50,8 @@ class Service(Archive, Inspector, Protocol):
     def collect(self, peer: Peer, *, dry_run: bool) -> Awaitable[Collection]:
         """Judge wrappers for ``peer``, and collect those that may go."""
 
-
-Answer = Response | Awaitable[Response]
+    def figures(self) -> Figures:
+        """Return what /metrics says besides what was counted; reads the data root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +60,22 @@ class Route:
 
     methods: Mapping[str, Callable[[Request], Answer]]
     query: frozenset[str] = frozenset()
+    # What it is called where requests are counted.
+    label: str = "none"
+
+
+_NO_ROUTE = Route({})
 
 
 class Routes:
-    """Answers requests: the handler that connections call."""
+    """Answers requests, and counts them in ``tally``: the handler that connections call."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, events: Events, tally: Tally) -> None:
         self._service = service
+        self._events = events
+        self._tally = tally
         self._history = History(service)
-        self._routes: Mapping[tuple[str, ...], Route] = {
+        routes = {
             ("v1", "resolve"): Route({"GET": self._resolve}, frozenset({"runtime", "generation", "digest"})),
             ("v1", "runtimes"): Route({"GET": self._runtimes}),
             ("v1", "runtimes", "*"): Route({"GET": self._runtime}),
@@ -69,30 +85,56 @@ class Routes:
             ("v1", "generations"): Route({"GET": self._history.list}),
             ("v1", "generations", "*"): Route({"GET": self._history.show}),
             ("v1", "diff"): Route({"GET": self._history.compare}, frozenset({"from", "to"})),
+            ("v1", "events"): Route({"GET": self._subscribe}, frozenset({"since"})),
+            ("metrics",): Route({"GET": self._metrics}),
             ("healthz",): Route({"GET": self._healthz}),
         }
+        self._routes = {path: replace(route, label=_label(path)) for path, route in routes.items()}
         # Finished answers of one generation, by the name that was asked for; each with what to look up first.
         self._answers: dict[str, tuple[Response, str | None]] = {}
         self._answers_of: Generation | None = None
 
     def __call__(self, request: Request) -> Answer:
-        """Return the answer to ``request``: the only function here that chooses by path and method."""
+        """Return the answer to ``request``."""
+        begun_s = perf_counter()
         segments = request.segments
         route = self._routes.get(segments)
-        if route is None and segments and segments[-1]:
-            route = self._routes.get((*segments[:-1], "*"))
         if route is None:
-            paths = ["/" + "/".join(path).replace("*", "{name}") for path in self._routes]
-            detail = f"{request.path} is not served here; there are {', '.join(paths)}"
+            route = self._routes.get((*segments[:-1], "*"), _NO_ROUTE) if segments and segments[-1] else _NO_ROUTE
+        try:
+            answer = self._answer(request, route)
+        except Exception:
+            self._tally.count_request(route.label, 500, perf_counter() - begun_s)
+            raise
+        if isinstance(answer, Response):
+            self._tally.count_request(route.label, answer.status, perf_counter() - begun_s)
+        elif isinstance(answer, Stream):
+            self._tally.count_request(route.label, 200, perf_counter() - begun_s)
+        else:
+            return self._counted(route, begun_s, answer)
+        return answer
+
+    def _answer(self, request: Request, route: Route) -> Answer:
+        """Return the answer: the only function here that chooses by path and method."""
+        if route is _NO_ROUTE:
+            detail = f"{request.path} is not served here; there are {', '.join(map(_label, self._routes))}"
             return problem(404, "no-such-path", "No such path", detail)
-        method = "GET" if request.method == "HEAD" else request.method
-        function = route.methods.get(method)
+        function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
             return _method_not_allowed(request, route)
         if not route.query.issuperset(request.query):
             return _unknown_query(request, route)
-        answer = function(request)
-        return answer if isinstance(answer, Response) else _in_time(answer)
+        return function(request)
+
+    async def _counted(self, route: Route, begun_s: float, answer: Awaitable[Response]) -> Response:
+        """Return the answer that is still being made, and count it then."""
+        status = 500
+        try:
+            response = await _in_time(answer)
+            status = response.status
+        finally:
+            self._tally.count_request(route.label, status, perf_counter() - begun_s)
+        return response
 
     def _resolve(self, request: Request) -> Answer:
         if "generation" in request.query or "digest" in request.query:
@@ -143,6 +185,19 @@ class Routes:
     def _status(self, _request: Request) -> Response:
         return json_response(200, self._service.status())
 
+    def _subscribe(self, request: Request) -> Answer:
+        since = request.query.get("since")
+        if since is not None and not _NUMBER.fullmatch(since):
+            return bad_query(f"since is {since!r}; expected the seq of an event")
+        if self._events.full:
+            detail = f"{len(self._events)} clients listen to events, which is the limit; try again later"
+            return problem(503, "too-many-subscribers", "Too many subscribers", detail)
+        return self._events.stream(None if since is None else int(since))
+
+    async def _metrics(self, _request: Request) -> Response:
+        body: bytes = await self._service.reading(lambda: render_metrics(self._service.figures(), self._tally))
+        return Response(200, body, METRICS_TYPE)
+
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
         if not ailments:
@@ -184,6 +239,10 @@ async def _in_time(answer: Awaitable[Response]) -> Response:
     except TimeoutError:
         detail = "a file system that had to be looked at does not answer; see whether all of them are there, and retry"
         return problem(503, "disk-timeout", "The disk does not answer", detail)
+
+
+def _label(path: tuple[str, ...]) -> str:
+    return "/" + "/".join(path).replace("*", "{name}")
 
 
 def _render_table(generation: Generation, inspector: Inspector) -> Response:

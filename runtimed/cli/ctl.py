@@ -143,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     _add_questions(add)
+    _add_watch(add)
     _add_work(add)
     add("version", verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version")
     return parser
@@ -168,6 +169,12 @@ def _add_questions(add: Callable[..., argparse.ArgumentParser]) -> None:
     made = add("diff", verbs.diff, "show what differs between two generations", "runtimectl diff 6 7")
     made.add_argument("old", type=_number, metavar="G1", help="the number of a generation")
     made.add_argument("new", type=_number, metavar="G2", help="the number of another")
+
+
+def _add_watch(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "show reloads, changes of health and of binaries as they happen"
+    made = add("watch", verbs.watch, text, "runtimectl watch --json | jq -r .type")
+    made.add_argument("--since", type=_number, metavar="SEQ", help="begin with what happened after event number SEQ")
 
 
 def _add_work(add: Callable[..., argparse.ArgumentParser]) -> None:

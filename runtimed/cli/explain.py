@@ -31,6 +31,7 @@ def render_description(runtime: Document) -> list[str]:
         *_wrapper(runtime["wrapper"]),
         ("binary", _binary(runtime)),
         ("available", _available(runtime)),
+        *_drift(runtime.get("drift")),
         *_features(runtime["features"]),
         *_lint(runtime["lint"]),
         ("generation", runtime["generation"]),
@@ -48,6 +49,12 @@ def _definition(runtime: Document) -> Fields:
     yield "source", f"{source} at {_place(origin['file'], origin['line'])}"
     for key, value in runtime["definition"].items():
         yield f"  {key}", f"{shown(value)}  ({_place(origin['file'], origin['fields'].get(key))})"
+
+
+def _drift(drift: Document | None) -> Fields:
+    if drift is not None:
+        reason = f": {drift['reason']}" if drift["reason"] else ""
+        yield "drift", f"{drift['kind']} since the configuration was loaded{reason}"
 
 
 def _place(file: str, line: int | None) -> str:

@@ -54,6 +54,7 @@ def render_status(status: Document, now_s: float) -> list[str]:
         *_several("sources", status["sources"] or ["none"]),
         ("watcher", f"{watcher['mode']}{'' if watcher['alive'] else ', which has stopped'}"),
         *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
+        *_drifts(status.get("drift", ())),
         *_several("sockets", status["hosts"]),
         ("data root", status["data_root"]),
         ("uptime", duration(status["uptime_s"])),
@@ -123,6 +124,12 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
             yield f"  {key.replace('_', ' ')}", f"{title}: {', '.join(report[key])}"
 
 
+def _drifts(drifts: Iterable[Document]) -> Iterable[tuple[str, object]]:
+    for drift in drifts:
+        reason = f": {drift['reason']}" if drift["reason"] else ""
+        yield "drift", f"{drift['binary']} {drift['kind']} since the load{reason}; runs {', '.join(drift['runtimes'])}"
+
+
 def _several(name: str, values: Sequence[object]) -> Iterable[tuple[str, object]]:
     return ((name if index == 0 else "", value) for index, value in enumerate(values))
 
@@ -141,7 +148,9 @@ def _what_runs(runtime: Document) -> str:
 def _available(runtime: Document) -> str:
     """Return "yes", or "no" and the reason without what a table has no room for (--json has it)."""
     if runtime["available"]:
-        return "yes"
+        # A daemon of an earlier version says nothing of it.
+        drift = runtime.get("drift")
+        return f"yes, {drift['kind']} since the load" if drift else "yes"
     reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{_what_runs(runtime)}: ")
     short = reason.partition(" (")[0]
     return "no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}...")

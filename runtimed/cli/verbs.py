@@ -120,6 +120,20 @@ def check(_client: Client, args: Namespace) -> int:
         return REFUSED
 
 
+def watch(client: Client, args: Namespace) -> int:
+    """Show what happens, line by line, until interrupted."""
+    from runtimed.cli.watch import render_event  # noqa: PLC0415 - of use to one verb
+
+    for event in client.watch(args.since):
+        if args.json:
+            say_json(event)
+        elif (line := render_event(event)) is not None:
+            say([line])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    return OK
+
+
 def version(client: Client, args: Namespace) -> int:
     """Show the versions at both ends."""
     if not args.json:

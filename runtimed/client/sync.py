@@ -12,6 +12,7 @@ from runtimed.client.wire import AnswerReader, quote, read_document, render_requ
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from socket import socket as socket_type
     from typing import Any, NoReturn
 
@@ -91,6 +92,22 @@ class Client:
         Raises: Unhealthy.
         """
         return self._get("/healthz")
+
+    def watch(self, since: int | None = None, *, patience_s: float = 60.0) -> Iterator[Document]:
+        """Yield what happens in the daemon, from the event after number ``since`` on, or from now on; never ends.
+
+        Heartbeats are among the events, so that whoever iterates gets a turn every 15 s. When the connection ends,
+        because the daemon is restarted, say, it is made anew from the last event on; an event of type ``gap`` says
+        that some were lost.
+
+        Raises: DaemonUnreachable where there is no daemon, or none again within ``patience_s`` seconds.
+        """
+        from runtimed.client.watch import watch_events  # noqa: PLC0415 - of use to few programs
+
+        def connect() -> socket_type:
+            return self._connect(time.monotonic() + self.timeout_s, 0.0)
+
+        return watch_events(connect, self.socket, since, patience_s)
 
     def reload(self, *, dry_run: bool = False) -> Document:
         """Return the report of a reload, or of what one would do; its ``outcome`` may be ``rejected``.

@@ -8,12 +8,18 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from runtimed.api.events import SUBSCRIBERS_MOST, Events
 from runtimed.api.messages import Request, Response, parse_target
+from runtimed.api.metrics import Figures
 from runtimed.api.routes import Routes
 from runtimed.api.sockets import Peer
+from runtimed.api.stream import Stream
+from runtimed.api.tally import Tally
 from runtimed.core.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem
 from runtimed.core.facts import Facts
 from runtimed.core.features import Features
@@ -54,7 +60,10 @@ class Node:
         self.unwell: dict[str, str] = {}
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
-        self.routes = Routes(self)
+        self.drifts: dict[str, Drift] = {}
+        self.tally = Tally()
+        self.events = Events(lambda _reason: None)
+        self.routes = Routes(self, self.events, self.tally)
 
     def current(self) -> Generation:
         return self.generation
@@ -85,6 +94,24 @@ class Node:
     def features(self, binary: str) -> Features:
         return Features("known", features={"ociVersionMin": "1.0.0"})
 
+    def drift(self, binary: str) -> Drift | None:
+        return self.drifts.get(binary)
+
+    def figures(self) -> Figures:
+        return Figures(
+            generation=self.generation.number,
+            generations=2,
+            runtimes={"available": 3, "missing": 1},
+            default_available=True,
+            faults=self.unwell,
+            watcher_mode="inotify",
+            watcher_alive=True,
+            drift={"replaced": 1},
+            connections=4,
+            subscribers=0,
+            wrappers=2,
+        )
+
     def may_change(self, peer: Peer) -> bool:
         return peer.uid == 0
 
@@ -114,6 +141,7 @@ class Node:
 
     async def response(self, target: str, method: str = "GET", uid: int = 0) -> Response:
         answer = self.routes(Request(method, parse_target(target.encode()), Peer(1, uid, uid)))
+        assert not isinstance(answer, Stream)
         return answer if isinstance(answer, Response) else await answer
 
 
@@ -282,6 +310,71 @@ async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default
     status, body = await node.ask("/v1/resolve?runtme=kata")
     assert (status, body["code"]) == (400, "bad-query")
     assert "runtme; /v1/resolve takes: digest, generation, runtime" in body["detail"]
+
+
+async def test_what_was_answered_is_counted_by_route_and_status(node: Node) -> None:
+    for target in ("/v1/resolve", "/v1/resolve?runtime=nix", "/v1/runtimes/crun", "/v1/runtimes/kata", "/nowhere"):
+        await node.ask(target)
+    node.disk_hangs = True
+    await node.ask("/v1/runtimes")
+    assert node.tally.requests == {
+        ("/v1/resolve", 200): 1,
+        ("/v1/resolve", 400): 1,
+        ("/v1/runtimes/{name}", 200): 2,
+        ("none", 404): 1,
+        ("/v1/runtimes", 503): 1,
+    }
+    assert sum(node.tally.request_s["/v1/resolve"].counts) == 2
+
+
+async def test_an_error_of_a_route_is_counted_as_well(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "status", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await node.ask("/v1/status")
+    assert node.tally.requests == {("/v1/status", 500): 1}
+
+
+async def test_the_figures_are_in_prometheus_own_format(node: Node) -> None:
+    await node.ask("/v1/resolve")
+    node.tally.count_reload("applied", "api", 0.004, 1700000000.0)
+    node.unwell = {"watcher": "dead"}
+    response = await node.response("/metrics")
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(response.body.decode())}
+    found = {(s.name, *sorted(s.labels.items())): s.value for family in families.values() for s in family.samples}
+    assert found["runtimed_generation",] == 5
+    assert found["runtimed_runtimes", ("state", "missing")] == 1
+    assert found["runtimed_fault", ("subject", "watcher")] == 1
+    assert found["runtimed_watcher_mode", ("mode", "inotify")] == 1
+    assert found["runtimed_requests_total", ("code", "200"), ("route", "/v1/resolve")] == 1
+    assert found["runtimed_reloads_total", ("outcome", "applied"), ("trigger", "api")] == 1
+    assert found["runtimed_reload_duration_seconds_bucket", ("le", "0.0025")] == 0
+    assert found["runtimed_reload_duration_seconds_bucket", ("le", "0.005")] == 1
+    assert found["runtimed_reload_duration_seconds_bucket", ("le", "+Inf")] == 1
+    assert found["runtimed_reload_last_success_timestamp_seconds",] == 1700000000.0
+    assert found["process_open_fds",] > 0
+
+
+async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_none(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(target: str) -> object:
+        return node.routes(Request("GET", parse_target(target.encode()), Peer(1, 0, 0)))
+
+    assert isinstance(asked("/v1/events"), Stream)
+    assert isinstance(asked("/v1/events?since=0"), Stream)
+    status, body = await node.ask("/v1/events?since=x")
+    assert (status, body["code"]) == (400, "bad-query")
+    monkeypatch.setattr(type(node.events), "__len__", lambda _: SUBSCRIBERS_MOST)
+    monkeypatch.setattr(type(node.events), "full", True)
+    status, body = await node.ask("/v1/events")
+    assert (status, body["code"]) == (503, "too-many-subscribers")
+
+
+async def test_drift_is_shown_with_the_runtime_whose_binary_it_is(node: Node) -> None:
+    node.drifts = {"/usr/bin/crun": Drift("/usr/bin/crun", "replaced", "/usr/bin/crun")}
+    assert (await node.ask("/v1/runtimes/crun"))[1]["drift"]["kind"] == "replaced"
+    assert (await node.ask("/v1/runtimes/kata"))[1]["drift"] is None
 
 
 async def test_a_disk_that_does_not_answer_is_a_503(node: Node) -> None:

@@ -1,0 +1,102 @@
+"""What happens, told to everybody who may want to know: the log, the subscribers, the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from runtimed.api.events import Events
+from runtimed.api.tally import Tally
+from runtimed.core.drift import Drift
+from runtimed.core.generation import Generation
+from runtimed.core.report import Report
+from runtimed.log import log_report
+
+log = structlog.get_logger()
+
+# Whoever wants all names or problems asks for the report; an event says that there is one.
+_SHOWN = 50
+
+
+class Announcer:
+    """Tells what happened. Everything here is called on the event loop and does not block."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.events = Events(self._dropped)
+        self._generation = 0
+        self._faults: Mapping[str, str] = {}
+        self._polled: Mapping[str, str] = {}
+
+    def reloaded(self, report: Report, current: Generation) -> None:
+        """Tell how a reload ended, and what is current after it."""
+        log_report(report)
+        triggers = report.reason
+        self.tally.count_reload(report.outcome, triggers, report.duration_ms / 1000, report.time_s)
+        self.events.publish("reload", _shortened(report.as_dict()))
+        if current.number != self._generation:
+            self._generation = current.number
+            self.events.publish(
+                "generation",
+                {
+                    "generation": current.number,
+                    "digest": current.digest,
+                    "default_runtime": current.config.default_runtime,
+                    "runtime_count": len(current.runtimes),
+                },
+            )
+
+    def drifted(
+        self, come: Mapping[str, Drift], gone: Mapping[str, Drift], runtimes: Callable[[str], tuple[str, ...]]
+    ) -> None:
+        """Tell which binaries have changed, or are again what they were, and which ``runtimes`` execute them."""
+        for drift in come.values():
+            names = runtimes(drift.binary)
+            fields = {**drift.as_dict(), "runtimes": list(names[:_SHOWN]), "runtime_count": len(names)}
+            level = log.warning if drift.kind in ("removed", "unusable") else log.info
+            level("drift", **{key: value for key, value in fields.items() if value is not None})
+            self.events.publish("drift", fields)
+        for drift in gone.values():
+            log.info("drift.over", binary=drift.binary)
+            self.events.publish("drift", {"binary": drift.binary, "kind": None})
+
+    def health(self, faults: Mapping[str, str]) -> None:
+        """Tell that the daemon has become degraded or well, or degraded for another reason."""
+        if faults == self._faults:
+            return
+        self._faults = dict(faults)
+        if faults:
+            log.warning("degraded", **faults)
+        else:
+            log.info("well")
+        self.events.publish("health", {"status": "degraded" if faults else "ok", "reasons": dict(faults)})
+
+    def watching(self, polled: Mapping[str, str]) -> None:
+        """Tell which directories are read by the clock, because events do not tell of them."""
+        if polled.keys() == self._polled.keys():
+            return
+        self._polled = dict(polled)
+        log.warning("watcher.polling", directories=dict(polled)) if polled else log.info("watcher.inotify")
+        self.events.publish("watcher", {"mode": "polling" if polled else "inotify", "faults": dict(polled)})
+
+    def collected(self, file: str, asked_by: str) -> None:
+        """Tell that a wrapper was removed."""
+        log.info("gc.collected", wrapper=file, asked_by=asked_by)
+        self.tally.wrappers_collected += 1
+        self.events.publish("gc", {"wrapper": file, "asked_by": asked_by})
+
+    def _dropped(self, reason: str) -> None:
+        log.warning("subscriber.dropped", reason=reason)
+        self.tally.subscribers_dropped += 1
+
+
+def _shortened(report: dict[str, object]) -> dict[str, object]:
+    short: dict[str, object] = {}
+    for key, value in report.items():
+        if isinstance(value, list) and len(value) > _SHOWN:
+            short[key] = value[:_SHOWN]
+            short[f"{key}_total"] = len(value)
+        elif key != "time":
+            short[key] = value
+    return short

@@ -1,0 +1,110 @@
+"""What happens, as a stream of lines for whoever listens: a bounded past, and a bound on each who does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from runtimed.api.stream import Channel, Stream
+
+# What is kept of the past, for who comes back after an interruption.
+_KEPT = 1000
+_KEPT_BYTES = 256 * 1024
+HEARTBEAT_S = 15.0
+SUBSCRIBERS_MOST = 512
+
+_CONTENT_TYPE = "application/x-ndjson"
+
+
+class Events:
+    """Numbered events, told to every subscriber in the same order.
+
+    Numbers begin with the time of the start in milliseconds since the epoch, so that those of a later process are
+    higher and ``since`` never means something else there. ``dropped`` hears of every subscriber that was given up.
+    """
+
+    def __init__(self, dropped: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
+        self.last = int(time.time() * 1000)
+        self._told_dropped = dropped
+        self._heartbeat_s = heartbeat_s
+        self._kept: deque[tuple[int, bytes]] = deque()
+        self._kept_bytes = 0
+        self._subscribers: set[Channel] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Return how many subscribers there are."""
+        return len(self._subscribers)
+
+    @property
+    def full(self) -> bool:
+        """Whether there may be no more subscribers."""
+        return len(self._subscribers) >= SUBSCRIBERS_MOST
+
+    def publish(self, kind: str, fields: dict[str, object]) -> None:
+        """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
+        self.last += 1
+        line = self._line(kind, fields)
+        self._kept.append((self.last, line))
+        self._kept_bytes += len(line)
+        while len(self._kept) > _KEPT or self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popleft()[1])
+        self._send(line)
+
+    def stream(self, since: int | None) -> Stream:
+        """Return a stream of what happens from now on, with a ``since`` of all after the event of that number."""
+
+        def begin(channel: Channel) -> Callable[[], None]:
+            # Not counted against what it may leave unread: it has just come.
+            channel.send(b"".join((*self._past(since), self._line("heartbeat"))))
+            self._subscribers.add(channel)
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
+            return lambda: self._discard(channel)
+
+        return Stream(_CONTENT_TYPE, begin)
+
+    def close(self) -> None:
+        """Say good-bye to every subscriber; the daemon stops."""
+        for channel in tuple(self._subscribers):
+            channel.end(self._line("end", {"reason": "the daemon stops"}))
+            self._discard(channel)
+
+    def _past(self, since: int | None) -> Iterable[bytes]:
+        if since is None:
+            return
+        oldest = self._kept[0][0] if self._kept else self.last + 1
+        if not oldest - 1 <= since <= self.last:
+            reason = f"events between {since} and {oldest} are not known here; ask for the status as it is now"
+            yield self._line("gap", {"seq": oldest - 1, "reason": reason})
+        for number, line in self._kept:
+            # A number that is still to come here is another process's: all of this one's are new then.
+            if number > since or since > self.last:
+                yield line
+
+    def _line(self, kind: str, fields: dict[str, object] | None = None) -> bytes:
+        event = {"seq": self.last, "time": round(time.time(), 3), "type": kind, **(fields or {})}
+        return json.dumps(event).encode() + b"\n"
+
+    def _send(self, line: bytes) -> None:
+        for channel in tuple(self._subscribers):
+            if not channel.send(line):
+                reason = "too much was left unread; subscribe again with since"
+                channel.end(self._line("dropped", {"reason": reason}))
+                self._discard(channel)
+                self._told_dropped(reason)
+
+    def _beat(self) -> None:
+        self._timer = None
+        self._send(self._line("heartbeat"))
+        if self._subscribers:
+            self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
+
+    def _discard(self, channel: Channel) -> None:
+        self._subscribers.discard(channel)
+        if not self._subscribers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,119 @@
+"""The daemon's figures as Prometheus reads them. The library is imported at the first scrape: 75 ms and 14 MB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runtimed import __version__
+from runtimed.api.tally import Histogram, Tally
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WATCHER_MODES = ("inotify", "polling", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What holds at one moment, besides what the tally has counted."""
+
+    generation: int
+    # By state: available, missing, unusable; those that were not looked at yet are unknown.
+    runtimes: Mapping[str, int]
+    default_available: bool
+    # Why the daemon is degraded, by subject.
+    faults: Mapping[str, str]
+    watcher_mode: str
+    watcher_alive: bool
+    # Runtimes by kind of drift.
+    drift: Mapping[str, int]
+    connections: int
+    subscribers: int
+    # Files on disk, and generations that can be asked.
+    wrappers: int
+    generations: int
+
+
+def render_metrics(figures: Figures, tally: Tally) -> bytes:
+    """Return the text exposition format (version 0.0.4)."""
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # noqa: PLC0415 - see above
+
+    class Collector:
+        def collect(self) -> Iterable[Metric]:
+            yield from _gauges(figures)
+            yield from _counts(tally)
+
+    registry = CollectorRegistry()
+    registry.register(Collector())
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+def _gauges(figures: Figures) -> Iterable[Metric]:
+    from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily  # noqa: PLC0415 - see above
+
+    def one(name: str, text: str, value: float) -> Metric:
+        return GaugeMetricFamily(f"runtimed_{name}", text, value=value)
+
+    def several(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+        family = GaugeMetricFamily(f"runtimed_{name}", text, labels=[label])
+        for key, value in values.items():
+            family.add_metric([key], value)
+        return family
+
+    yield InfoMetricFamily("runtimed_build", "Version of the daemon.", value={"version": __version__})
+    yield one("generation", "Number of the current generation.", figures.generation)
+    yield one("generations_retained", "Generations that can be asked.", figures.generations)
+    yield several("runtimes", "Runtimes of the current generation, by state of the binary.", "state", figures.runtimes)
+    yield one("default_runtime_available", "Whether the default runtime's binary is there.", figures.default_available)
+    yield one("degraded", "Whether the daemon is degraded.", bool(figures.faults))
+    yield several("fault", "Why the daemon is degraded.", "subject", dict.fromkeys(figures.faults, 1.0))
+    modes = {mode: float(mode == figures.watcher_mode) for mode in WATCHER_MODES}
+    yield several("watcher_mode", "How changes of files are noticed.", "mode", modes)
+    yield one("watcher_up", "Whether all threads of the watcher run.", figures.watcher_alive)
+    yield several("drift", "Runtimes whose binary changed since the load.", "kind", dict(figures.drift))
+    yield one("connections", "Open connections.", figures.connections)
+    yield one("subscribers", "Clients that listen to events.", figures.subscribers)
+    yield one("wrappers", "Wrapper files on disk.", figures.wrappers)
+
+
+def _counts(tally: Tally) -> Iterable[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - see above
+
+    reloads = CounterMetricFamily("runtimed_reloads", "Reloads, without dry runs.", labels=["outcome", "trigger"])
+    for key, count in tuple(tally.reloads.items()):
+        reloads.add_metric(list(key), count)
+    yield reloads
+    yield _histogram("runtimed_reload_duration_seconds", "How long reloads took.", {(): tally.reload_s})
+    name, text = "runtimed_reload_last_success_timestamp_seconds", "When a reload last succeeded, since the epoch."
+    yield GaugeMetricFamily(name, text, value=tally.last_success_s)
+    requests = CounterMetricFamily("runtimed_requests", "Requests answered.", labels=["route", "code"])
+    for (route, code), count in tuple(tally.requests.items()):
+        requests.add_metric([route, str(code)], count)
+    yield requests
+    by_route: dict[tuple[str, ...], Histogram] = {
+        (route,): histogram for route, histogram in tuple(tally.request_s.items())
+    }
+    yield _histogram("runtimed_request_duration_seconds", "How long answers took to make.", by_route, ("route",))
+    collected = tally.wrappers_collected
+    yield CounterMetricFamily("runtimed_wrappers_collected", "Wrapper files removed.", value=collected)
+    dropped = tally.subscribers_dropped
+    yield CounterMetricFamily("runtimed_subscribers_dropped", "Subscribers that did not read.", value=dropped)
+
+
+def _histogram(
+    name: str, text: str, histograms: Mapping[tuple[str, ...], Histogram], labels: tuple[str, ...] = ()
+) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily  # noqa: PLC0415 - see above
+
+    family = HistogramMetricFamily(name, text, labels=list(labels))
+    for key, histogram in histograms.items():
+        below, buckets = 0, []
+        for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts.copy(), strict=True):
+            below += count
+            buckets.append((bound, float(below)))
+        family.add_metric(list(key), buckets, histogram.total)
+    return family

@@ -1,0 +1,59 @@
+"""An answer without end: what is sent now and then on a connection that stays open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+# What a peer may leave unread before it is given up: it must not cost more than this.
+UNREAD_BYTES = 512 * 1024
+
+
+class Channel:
+    """One client's end of a stream; ``close`` closes its connection once everything is sent."""
+
+    __slots__ = ("_chunked", "_close", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], *, chunked: bool) -> None:
+        self._transport = transport
+        self._close = close
+        self._chunked = chunked
+
+    def send(self, data: bytes) -> bool:
+        """Send ``data``; return False, and send nothing, where the peer is gone or has left too much unread."""
+        if self._transport.is_closing() or self._transport.get_write_buffer_size() + len(data) > UNREAD_BYTES:
+            return False
+        self._transport.write(self._framed(data))
+        return True
+
+    def end(self, data: bytes = b"") -> None:
+        """Send last words, whatever is unread, and close. Ending twice does nothing."""
+        if not self._transport.is_closing():
+            self._transport.write((self._framed(data) if data else b"") + (b"0\r\n\r\n" if self._chunked else b""))
+            self._close()
+
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+
+class Stream:
+    """An answer that ``begin`` begins to send on the channel it is given.
+
+    ``begin`` returns the function to call when the connection is lost.
+    """
+
+    __slots__ = ("begin", "content_type")
+
+    def __init__(self, content_type: str, begin: Callable[[Channel], Callable[[], None]]) -> None:
+        self.content_type = content_type
+        self.begin = begin
+
+
+def render_stream_head(stream: Stream, connection: bytes, *, chunked: bool) -> bytes:
+    """Return the head of the answer; ``connection`` is one whole header line or none.
+
+    Without chunks, for HTTP/1.0 and for who wants the connection closed, its end is the end of the answer.
+    """
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % stream.content_type.encode("ascii")
+    return head + framing + connection + b"\r\n"

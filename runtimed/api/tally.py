@@ -1,0 +1,57 @@
+"""Counts of what was asked and done, in plain numbers: adding one costs next to nothing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+REQUEST_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0)
+RELOAD_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Histogram:
+    """How many values were at most each of ``bounds``, and above them all; and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count ``value``."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Tally:
+    """What has been counted since the process began."""
+
+    def __init__(self) -> None:
+        # By route and status.
+        self.requests: dict[tuple[str, int], int] = {}
+        self.request_s: dict[str, Histogram] = {}
+        # By outcome and trigger.
+        self.reloads: dict[tuple[str, str], int] = {}
+        self.reload_s = Histogram(RELOAD_BOUNDS_S)
+        # Seconds since the epoch, 0 before the first.
+        self.last_success_s = 0.0
+        self.wrappers_collected = 0
+        self.subscribers_dropped = 0
+
+    def count_request(self, route: str, status: int, duration_s: float) -> None:
+        """Count a request that was answered."""
+        key = route, status
+        self.requests[key] = self.requests.get(key, 0) + 1
+        histogram = self.request_s.get(route)
+        if histogram is None:
+            histogram = self.request_s[route] = Histogram(REQUEST_BOUNDS_S)
+        histogram.observe(duration_s)
+
+    def count_reload(self, outcome: str, trigger: str, duration_s: float, time_s: float) -> None:
+        """Count a reload that ended at ``time_s`` (since the epoch); a dry run is none."""
+        key = outcome, trigger
+        self.reloads[key] = self.reloads.get(key, 0) + 1
+        self.reload_s.observe(duration_s)
+        if outcome != "rejected":
+            self.last_success_s = time_s

@@ -1,0 +1,71 @@
+"""Events as lines for people."""
+
+from __future__ import annotations
+
+import time
+
+from runtimed.cli.tables import printable
+from runtimed.cli.wording import counted
+
+TYPE_CHECKING = False  # as in runtimed.client
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
+
+def render_event(event: Document) -> str | None:
+    """Return one event as one line; None for a heartbeat, which is nobody's news."""
+    kind = event["type"]
+    if kind == "heartbeat":
+        return None
+    render = {
+        "reload": _reload,
+        "generation": _generation,
+        "health": _health,
+        "drift": _drift,
+        "watcher": _watcher,
+        "gc": _gc,
+    }.get(kind)
+    text = render(event) if render is not None else str(event.get("reason", ""))
+    return printable(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {kind:<10}  {text}".rstrip())
+
+
+def _reload(event: Document) -> str:
+    changes = [f"{mark}{len(event[key])}" for mark, key in (("+", "added"), ("~", "changed"), ("-", "removed"))]
+    text = f"{event['outcome']}, generation {event['generation']}, by {event['reason']}"
+    if event["outcome"] == "rejected":
+        first = event["problems"][0]
+        place = ":".join(str(first[key]) for key in ("file", "line", "column") if first.get(key) is not None)
+        more = event["problem_count"] - 1
+        return f"{text}: {place}: {first['message']}" + (f" (and {more} more)" if more else "")
+    return f"{text} ({' '.join(changes)})" if event["outcome"] == "applied" else text
+
+
+def _generation(event: Document) -> str:
+    runtimes = counted(event["runtime_count"], "runtime")
+    return f"{event['generation']} is current: {runtimes}, default {event['default_runtime']}"
+
+
+def _health(event: Document) -> str:
+    reasons = "; ".join(f"{subject}: {reason}" for subject, reason in event["reasons"].items())
+    return f"{event['status']}: {reasons}" if reasons else str(event["status"])
+
+
+def _drift(event: Document) -> str:
+    if event["kind"] is None:
+        return f"{event['binary']} is again what it was when the configuration was loaded"
+    reason = f": {event['reason']}" if event.get("reason") else ""
+    return f"{event['binary']} was {_WORDS[event['kind']]}{reason}; runs {', '.join(event['runtimes'])}"
+
+
+_WORDS = {"replaced": "replaced", "removed": "removed", "unusable": "made unusable", "installed": "installed"}
+
+
+def _watcher(event: Document) -> str:
+    faults = "; ".join(f"{directory}: {reason}" for directory, reason in event["faults"].items())
+    return f"{event['mode']}: {faults}" if faults else str(event["mode"])
+
+
+def _gc(event: Document) -> str:
+    return f"{event['wrapper']} removed, asked by {event['asked_by']}"

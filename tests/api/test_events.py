@@ -1,0 +1,249 @@
+"""Events on real connections: in order, from a number on, and never at the cost of others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from served import HOST, QUICK, Running, hang_up, read_reply, running, until
+
+from runtimed.api import stream as stream_module
+from runtimed.api.events import Events
+from runtimed.api.messages import Request, Response
+from runtimed.api.stream import Stream
+
+
+class Hub:
+    """Events behind a server that answers everything else as `Running` does."""
+
+    def __init__(self, run: Running, heartbeat_s: float) -> None:
+        self.run = run
+        self.dropped: list[str] = []
+        self.events = Events(self.dropped.append, heartbeat_s)
+        self._answer = run.answer
+        run.connections.handler = self.handle
+
+    def handle(self, request: Request) -> Response | Stream | Awaitable[Response]:
+        if request.segments != ("events",):
+            return self._answer(request)
+        since = request.query.get("since")
+        return self.events.stream(None if since is None else int(since))
+
+    def publish(self, *values: object) -> None:
+        for value in values:
+            self.events.publish("test", {"value": value})
+
+    async def subscribe(self, query: str = "", version: str = "1.1") -> Subscriber:
+        reader, writer = await self.run.connect()
+        writer.write(f"GET /events{query} HTTP/{version}\r\n".encode() + HOST + b"\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        return Subscriber(reader, writer, head)
+
+
+class Subscriber:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: str) -> None:
+        self.head = head
+        self.writer = writer
+        self._reader = reader
+        self._chunked = "Transfer-Encoding: chunked" in head
+        self._lines: list[dict[str, Any]] = []
+
+    async def event(self) -> dict[str, Any] | None:
+        """Return the next event, None at the end."""
+        while not self._lines:
+            if self._chunked:
+                size = int(await self._reader.readline(), 16)
+                data = await self._reader.readexactly(size)
+                assert await self._reader.readexactly(2) == b"\r\n"
+            else:
+                data = await self._reader.readline()
+            if not data:
+                return None
+            self._lines = [json.loads(line) for line in data.splitlines()]
+        return self._lines.pop(0)
+
+    async def values(self, number: int) -> list[object]:
+        """Return the values of the next so many events that have one."""
+        found: list[object] = []
+        while len(found) < number:
+            event = await self.event()
+            assert event is not None
+            if event["type"] == "test":
+                found.append(event["value"])
+        return found
+
+    async def rest(self) -> list[dict[str, Any]]:
+        found = []
+        while (event := await self.event()) is not None:
+            found.append(event)
+        return found
+
+
+@asynccontextmanager
+async def hub(heartbeat_s: float = 100.0) -> AsyncIterator[Hub]:
+    async with running() as run:
+        hub = Hub(run, heartbeat_s)
+        try:
+            yield hub
+        finally:
+            hub.events.close()
+            assert hub.events._timer is None
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_events_come_in_order_to_every_subscriber(version: str) -> None:
+    async with hub() as here:
+        subscribers = [await here.subscribe(version=version) for _ in range(3)]
+        assert ("chunked" in subscribers[0].head) == (version == "1.1")
+        assert ("Connection: close" in subscribers[0].head) == (version == "1.0")
+        here.publish(*range(100))
+        for subscriber in subscribers:
+            assert await subscriber.values(100) == list(range(100))
+            await hang_up(subscriber.writer)
+        await until(lambda: len(here.events) == 0)
+
+
+async def test_who_comes_back_with_a_number_is_told_what_it_missed() -> None:
+    async with hub() as here:
+        here.publish(*range(10))
+        subscriber = await here.subscribe(f"?since={here.events.last - 3}")
+        here.publish("new")
+        assert await subscriber.values(4) == [7, 8, 9, "new"]
+        await hang_up(subscriber.writer)
+
+
+@pytest.mark.parametrize("since", ["0", str(10**14)])
+async def test_who_comes_back_too_late_or_from_another_process_is_told_that_there_is_a_gap(since: str) -> None:
+    async with hub() as here:
+        here.publish(*range(3000))
+        subscriber = await here.subscribe(f"?since={since}")
+        gap = await subscriber.event()
+        assert gap is not None
+        assert gap["type"] == "gap"
+        first = await subscriber.event()
+        assert first is not None
+        assert first["seq"] == gap["seq"] + 1
+        assert (await subscriber.values(3))[-1] == first["value"] + 3
+        await hang_up(subscriber.writer)
+
+
+async def test_the_past_is_bounded_in_number_and_size() -> None:
+    async with hub() as here:
+        here.publish(*range(5000))
+        assert len(here.events._kept) == 1000
+        here.publish(*("x" * 10_000 for _ in range(100)))
+        assert sum(len(line) for _, line in here.events._kept) <= 256 * 1024
+        assert here.events._kept_bytes == sum(len(line) for _, line in here.events._kept)
+
+
+async def test_a_heartbeat_tells_that_nothing_happened() -> None:
+    async with hub(heartbeat_s=0.01) as here:
+        subscriber = await here.subscribe()
+        for _ in range(3):
+            event = await subscriber.event()
+            assert event is not None
+            assert (event["type"], event["seq"]) == ("heartbeat", here.events.last)
+        await hang_up(subscriber.writer)
+
+
+async def test_one_that_does_not_read_is_dropped_with_a_reason_and_the_others_go_on() -> None:
+    async with hub() as here:
+        silent, good = await here.subscribe(), await here.subscribe()
+        big = "x" * 10_000
+        sent = 0
+        while not here.dropped:
+            here.publish(big)
+            sent += 1
+            assert sent < 1000
+            assert await good.values(1) == [big]
+        assert len(here.events) == 1
+        last = (await silent.rest())[-1]
+        assert (last["type"], last["seq"]) == ("dropped", here.events.last)
+        assert "since" in last["reason"]
+        await hang_up(silent.writer)
+        await hang_up(good.writer)
+
+
+async def test_one_that_never_reads_is_cut_off_in_the_end() -> None:
+    async with running(QUICK) as run:
+        here = Hub(run, 100.0)
+        silent = await here.subscribe()
+        while not here.dropped:
+            here.publish("x" * 10_000)
+            await asyncio.sleep(0)
+        await until(lambda: len(run.connections) == 0)
+        await hang_up(silent.writer)
+
+
+async def test_one_that_goes_away_is_forgotten() -> None:
+    async with hub() as here:
+        subscriber = await here.subscribe()
+        subscriber.writer.transport.abort()
+        await until(lambda: len(here.events) == 0)
+        await until(lambda: len(here.run.connections) == 0)
+
+
+async def test_what_a_subscriber_sends_besides_is_not_heard() -> None:
+    async with hub() as here:
+        subscriber = await here.subscribe()
+        subscriber.writer.write(b"GET /other HTTP/1.1\r\n" + HOST + b"\r\n")
+        subscriber.writer.write_eof()
+        await asyncio.sleep(0.05)
+        here.publish("still")
+        assert await subscriber.values(1) == ["still"]
+        assert here.run.asked == []
+        await hang_up(subscriber.writer)
+
+
+async def test_requests_in_front_of_a_subscription_are_answered_first() -> None:
+    async with hub() as here:
+        reader, writer = await here.run.connect()
+        writer.write(b"GET /one HTTP/1.1\r\n" + HOST + b"\r\nGET /events HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert json.loads((await read_reply(reader)).body)[1] == "/one"
+        assert b"chunked" in await reader.readuntil(b"\r\n\r\n")
+        await hang_up(writer)
+        await until(lambda: len(here.run.connections) == 0)
+
+
+async def test_the_same_subscription_again_is_one_again() -> None:
+    # Bytes that were seen before are not parsed again.
+    async with hub() as here:
+        for _ in range(3):
+            subscriber = await here.subscribe()
+            here.publish("x")
+            assert await subscriber.values(1) == ["x"]
+            await hang_up(subscriber.writer)
+
+
+async def test_the_head_of_a_stream_is_a_whole_answer() -> None:
+    async with hub() as here:
+        reader, writer = await here.run.connect()
+        writer.write(b"HEAD /events HTTP/1.1\r\n" + HOST + b"\r\nGET /next HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert (await read_reply(reader, body=False)).headers["Content-Type"] == "application/x-ndjson"
+        assert json.loads((await read_reply(reader)).body)[1] == "/next"
+        await hang_up(writer)
+
+
+async def test_a_stop_says_good_bye_and_waits_for_nobody() -> None:
+    async with hub() as here:
+        subscriber = await here.subscribe()
+        here.events.close()
+        assert await here.run.connections.drain(5) == 0
+        assert [event["type"] for event in await subscriber.rest()] == ["heartbeat", "end"]
+        await hang_up(subscriber.writer)
+
+
+async def test_a_stop_ends_a_stream_that_its_maker_forgot() -> None:
+    async with hub() as here:
+        subscriber = await here.subscribe()
+        assert await here.run.connections.drain(5) == 0
+        assert [event["type"] for event in await subscriber.rest()] == ["heartbeat"]
+        await hang_up(subscriber.writer)
+
+
+def test_what_may_be_left_unread_is_more_than_the_past() -> None:
+    assert stream_module.UNREAD_BYTES >= 2 * 256 * 1024

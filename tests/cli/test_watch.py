@@ -1,0 +1,220 @@
+"""Events for programs and for people: a real daemon that is reloaded, restarted and taken away."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.commands import COMMAND
+from support import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, wait_until
+
+from runtimed.cli.watch import render_event
+from runtimed.client import BadAnswer, Client, DaemonUnreachable, Refused
+
+
+@pytest.fixture
+def daemon() -> Iterator[RunningDaemon]:
+    with new_daemon() as daemon:
+        daemon.write({"runtimes": {"a": {"path": "/bin/sh"}}})
+        yield daemon.start()
+
+
+class Watching:
+    """What a client that watches has been told, in a thread of its own."""
+
+    def __init__(self, events: Iterator[dict[str, Any]]) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.error: BaseException | None = None
+        self._iterator = events
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            for event in self._iterator:
+                self.events.append(event)
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    def until(self, type_: str, **fields: object) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            assert self.error is None
+            matching = (e for e in self.events if e["type"] == type_ and fields.items() <= e.items())
+            return next(matching, None)
+
+        return dict(wait_until(found, f"{type_} {fields} among {self.events}"))
+
+
+def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_restart(daemon: RunningDaemon) -> None:
+    watching = Watching(Client(str(daemon.socket)).watch())
+    watching.until("heartbeat")
+    for number in range(3):
+        daemon.write({"runtimes": {"a": {"path": f"/bin/{number}"}}})
+        daemon.reload()
+    watching.until("generation", generation=4)
+    daemon.write("{")
+    assert daemon.reload()["outcome"] == "rejected"
+    watching.until("health", status="degraded")
+    assert daemon.stop() == 0
+    watching.until("end")
+    daemon.write({"runtimes": {"a": {"path": "/bin/again"}}})
+    daemon.start()
+    watching.until("gap")
+    watching.until("generation", generation=5)
+    told = [event["seq"] for event in watching.events if event["type"] in ("reload", "generation", "health")]
+    assert told == sorted(set(told))
+    generations = [event["generation"] for event in watching.events if event["type"] == "generation"]
+    assert generations == [2, 3, 4, 5]
+
+
+def test_who_watches_from_a_number_on_is_told_what_came_after_it(daemon: RunningDaemon) -> None:
+    seq = daemon.status()["events"]["seq"]
+    daemon.write({"runtimes": {"a": {"path": "/bin/1"}}})
+    daemon.reload()
+    watching = Watching(Client(str(daemon.socket)).watch(since=seq))
+    assert watching.until("reload")["seq"] == seq + 1
+
+
+def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_after_a_while(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    with pytest.raises(DaemonUnreachable):
+        next(Client(str(tmp_path / "none")).watch(since=1))
+    watching = Watching(Client(str(daemon.socket)).watch(patience_s=0.3))
+    watching.until("heartbeat")
+    daemon.kill()
+    wait_until(lambda: watching.error, "the client to give up")
+    assert isinstance(watching.error, DaemonUnreachable)
+    assert "away for 0.3 s" in str(watching.error)
+
+
+def test_what_refuses_or_is_no_daemon_is_told(tmp_path: Path) -> None:
+    problem = json.dumps({"code": "too-many-subscribers", "detail": "the limit", "status": 503}).encode()
+    answers = {b"HTTP/1.1 503 X\r\nA: b\r\n\r\n" + problem: Refused, b"SSH-2.0-x\r\n\r\n": BadAnswer}
+    answers[b"HTTP/1.1 200 OK\r\n\r\n[]\n"] = BadAnswer
+    answers[b"HTTP/1.1 200 OK\r\n\r\n{}\n"] = BadAnswer
+    for number, (answer, error) in enumerate(answers.items()):
+        path = f"/tmp/rtdw{number}-{tmp_path.name[-8:]}"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+
+            def serve(server: socket.socket = server, answer: bytes = answer) -> None:
+                conn, _ = server.accept()
+                with conn:
+                    conn.recv(4096)
+                    conn.sendall(answer)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            with pytest.raises(error):
+                next(Client(path).watch())
+            thread.join()
+        Path(path).unlink()
+
+
+def test_runtimectl_watch_shows_what_happens_until_it_is_interrupted(daemon: RunningDaemon) -> None:
+    command = [*COMMAND, "--socket", str(daemon.socket), "watch"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as people,
+        subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as programs,
+    ):
+        assert people.stdout is not None
+        assert programs.stdout is not None
+        first = json.loads(programs.stdout.readline())
+        assert first["type"] == "heartbeat"
+        wait_until(lambda: daemon.status()["events"]["subscribers"] == 2, "both to listen")
+        daemon.write({"runtimes": {"b": {"path": "/bin/sh"}}})
+        daemon.reload()
+        lines = [people.stdout.readline().split(maxsplit=2) for _ in range(2)]
+        assert [line[1] for line in lines] == ["reload", "generation"]
+        assert lines[0][2].startswith("applied, generation 2, by ")
+        assert lines[0][2].rstrip().endswith("(+1 ~0 -1)")
+        assert json.loads(programs.stdout.readline())["type"] == "reload"
+        for process in (people, programs):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 130
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        ({"type": "heartbeat"}, None),
+        (
+            {"type": "reload", "outcome": "unchanged", "generation": 3, "reason": "signal", "added": [], "changed": [],
+             "removed": []},
+            "unchanged, generation 3, by signal",
+        ),
+        (
+            {"type": "reload", "outcome": "rejected", "generation": 3, "reason": "api", "added": [], "changed": [],
+             "removed": [], "problem_count": 3,
+             "problems": [{"file": "/d.json", "line": 4, "column": 2, "message": "bad\nthing"}]},
+            r"rejected, generation 3, by api: /d.json:4:2: bad\nthing (and 2 more)",
+        ),
+        ({"type": "health", "status": "ok", "reasons": {}}, "ok"),
+        ({"type": "health", "status": "degraded", "reasons": {"store": "full"}}, "degraded: store: full"),
+        (
+            {"type": "drift", "binary": "/bin/x", "kind": "removed", "reason": "no such file", "runtimes": ["a", "b"]},
+            "/bin/x was removed: no such file; runs a, b",
+        ),
+        (
+            {"type": "drift", "binary": "/bin/x", "kind": None},
+            "/bin/x is again what it was when the configuration was loaded",
+        ),
+        ({"type": "watcher", "mode": "polling", "faults": {"/etc": "on nfs"}}, "polling: /etc: on nfs"),
+        ({"type": "watcher", "mode": "inotify", "faults": {}}, "inotify"),
+        ({"type": "gc", "wrapper": "x-1", "asked_by": "uid 0"}, "x-1 removed, asked by uid 0"),
+        ({"type": "gap", "reason": "lost"}, "lost"),
+        ({"type": "of the future"}, ""),
+    ],
+)  # fmt: skip
+def test_an_event_is_a_line(event: dict[str, Any], text: str | None) -> None:
+    line = render_event({"time": 0.0, "seq": 1, **event})
+    if text is None:
+        assert line is None
+    else:
+        assert line is not None
+        assert line[10:].strip().startswith(event["type"])
+        assert line[10:].strip().removeprefix(event["type"]).strip() == text
+
+
+def test_drift_of_a_binary_is_seen_by_every_way_of_asking(daemon: RunningDaemon) -> None:
+    binary = daemon.root / "runtime"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    daemon.write({"runtimes": {"mine": {"path": str(binary)}}, "default-runtime": "mine"})
+    daemon.reload()
+    watching = Watching(Client(str(daemon.socket)).watch())
+    watching.until("heartbeat")
+
+    def listed() -> dict[str, Any]:
+        return dict({r["name"]: r for r in daemon.get("/v1/runtimes")[1]["runtimes"]}["mine"])
+
+    # The first look comes right after the load.
+    wait_until(lambda: 'runtimed_runtimes{state="unknown"} 0.0' in metrics(daemon), "the first look")
+    binary.unlink()
+    event = watching.until("drift", kind="removed")
+    assert event["runtimes"] == ["mine"]
+    assert watching.until("health", status="degraded")["reasons"].keys() == {"default-runtime"}
+    assert listed()["drift"]["kind"] == "removed"
+    assert daemon.status()["drift"][0]["runtimes"] == ["mine"]
+    assert daemon.get("/healthz")[0] == 200, "no restart would cure it"
+    assert 'runtimed_drift{kind="removed"} 1.0' in metrics(daemon)
+    assert "runtimed_default_runtime_available 0.0" in metrics(daemon)
+    assert daemon.reload()["outcome"] == "unchanged"
+    wait_until(lambda: daemon.status()["health"]["status"] == "ok", "the load to take the node as it is")
+
+
+def metrics(daemon: RunningDaemon) -> str:
+    connection = UnixConnection(str(daemon.socket))
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
