@@ -1,7 +1,4 @@
-"""What no change may break (design, section 3): readers, clients and starts against a stream of reloads.
-
-RUNTIMED_TEST_RELOADS sets how many reloads the reader of a published path is put through (300 unless told).
-"""
+"""What no change may break (design, section 3): readers, clients and starts against a stream of reloads."""
 
 from __future__ import annotations
 
@@ -25,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from reloads import RELOADS, configuration
 from support import RunningDaemon, UnixConnection, new_daemon, put, wait_until
 
 from runtimed.api.describe import describe_table
@@ -41,32 +39,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ANSWERED_RELOADS = 300
-RELOADS = int(os.environ.get("RUNTIMED_TEST_RELOADS", "300"))
 
 
 @pytest.fixture
 def daemon() -> Iterator[RunningDaemon]:
     with new_daemon() as daemon:
         yield daemon
-
-
-def configuration(number: int) -> dict[str, dict[str, Any]]:
-    """Return the runtimes of reload ``number``: one never changes, the others come, change and go."""
-    chance = random.Random(number)
-    runtimes: dict[str, dict[str, Any]] = {
-        "steady": {"path": "/bin/echo", "runtimeArgs": ["always", "the same"]},
-        # Changes with every reload, so that each is a generation of its own.
-        "restless": {"path": "/bin/echo", "runtimeArgs": ["--number", str(number)]},
-        "plain": {"path": f"/usr/bin/runtime-{number % 3}"},
-        "typed": {"runtimeType": f"io.containerd.kind{number % 2}.v2", "options": {"ConfigPath": f"/etc/{number % 5}"}},
-    }
-    for other in range(20):
-        match chance.randrange(3):
-            case 0:
-                runtimes[f"other{other}"] = {"path": "/bin/echo", "runtimeArgs": [str(chance.randrange(4))]}
-            case 1:
-                runtimes[f"other{other}"] = {"path": f"/bin/{other}"}
-    return runtimes
 
 
 # Reads two published paths in a tight loop until its standard input ends; then prints what it saw.
