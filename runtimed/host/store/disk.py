@@ -25,7 +25,10 @@ def failing_as(doing: str, path: str) -> Iterator[None]:
 
 
 def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
-    """Write ``data`` to the new file ``path`` with exactly ``mode``; the path must not exist."""
+    """Write ``data`` to the new file ``path`` with exactly ``mode``; the path must not exist.
+
+    What cannot be written whole is removed again: a full disk is not to be left with the halves of every attempt.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         os.fchmod(fd, mode)
@@ -34,6 +37,10 @@ def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
             left = left[os.write(fd, left) :]
         if sync:
             os.fsync(fd)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
     finally:
         os.close(fd)
 
