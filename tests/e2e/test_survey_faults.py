@@ -6,7 +6,6 @@ The grace time is nothing here, so a single look that took a fault for an answer
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import random
@@ -24,6 +23,7 @@ from pathlib import Path
 import grpc
 import pytest
 from e2e.containerd import RUNC_OPTIONS, SHIM
+from e2e.hanging import hanging_directory
 from e2e.node import Collected, Node, new_node
 from support import PATIENCE_S, new_daemon, wait_until
 
@@ -387,34 +387,6 @@ def test_a_containerd_that_hangs_holds_up_no_answer_and_no_reload(node: Node, us
         found = collecting.result()
     for file in (used.running_file, used.stopped_file):
         assert found.verdicts[file.name][0] == "keep"
-
-
-@contextlib.contextmanager
-def hanging_directory(path: Path) -> Iterator[Callable[[], None]]:
-    """Mount what never answers at ``path``; yield what ends it, and whatever waits for it, with an error."""
-    assert Path("/dev/fuse").exists(), "this test needs /dev/fuse"
-    path.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-    server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    given = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
-    closed = threading.Event()
-
-    def end() -> None:
-        if not closed.is_set():
-            closed.set()
-            os.close(server)
-
-    try:
-        if libc.mount(b"hanging", os.fsencode(path), b"fuse", 0, given) != 0:
-            raise OSError(ctypes.get_errno(), "mount")
-        try:
-            yield end
-        finally:
-            end()
-            # 2: MNT_DETACH, without a look at it.
-            assert libc.umount2(os.fsencode(path), 2) == 0
-    finally:
-        end()
 
 
 @pytest.mark.timeout(180)
