@@ -1,0 +1,390 @@
+"""A data root on a disk that is full, out of inodes or read-only: answers go on, nothing is half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.asking import asking
+from support import PATIENCE_S, RunningDaemon, listing, new_daemon, wait_until
+
+from runtimed.core.wrapper import is_intact
+
+NO_SPACE = "No space left on device"
+READ_ONLY = "Read-only file system"
+
+
+def table(argument: str) -> dict[str, Any]:
+    # Big enough that a disk on which a few bytes are left does not take it.
+    return {"runtimes": {"w": {"path": "/bin/echo", "runtimeArgs": [argument, "x" * 20_000]}}}
+
+
+@dataclass
+class Disk:
+    """A small file system of its own."""
+
+    directory: Path
+    is_covered: bool = False
+
+    def fill(self) -> None:
+        """Take the last byte."""
+        with (self.directory / "filling").open("ab", buffering=0) as file:
+            for size in (1 << 16, 1 << 12, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(b"x" * size):
+                        pass
+
+    def give_back(self, size: int) -> None:
+        """Free a part of what was filled."""
+        filling = self.directory / "filling"
+        os.truncate(filling, filling.stat().st_size - size)
+
+    def take_inodes(self) -> None:
+        """Take the last inode."""
+        (self.directory / "taken").mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(1_000_000):
+                (self.directory / "taken" / str(number)).touch()
+
+    def free(self) -> None:
+        (self.directory / "filling").unlink(missing_ok=True)
+        for path in sorted((self.directory / "taken").glob("*")):
+            path.unlink()
+
+    def make_read_only(self) -> None:
+        """Remount it; where a running daemon has a file open for writing, mount it over itself instead."""
+        if not self._mount("-o", "remount,ro"):
+            assert self._mount("--bind", str(self.directory))
+            assert self._mount("-o", "remount,bind,ro")
+            self.is_covered = True
+
+    def make_writable(self) -> None:
+        if self.is_covered:
+            # Lazily: what was started meanwhile holds on to it.
+            subprocess.run(["umount", "--lazy", str(self.directory)], check=True)
+            self.is_covered = False
+        assert self._mount("-o", "remount,rw")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let whoever writes wait meanwhile, as a disk does that does not answer."""
+        subprocess.run(["fsfreeze", "--freeze", str(self.directory)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", str(self.directory)], check=True)
+
+    def _mount(self, *how: str) -> bool:
+        return subprocess.run(["mount", *how, str(self.directory)], capture_output=True, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def mounted(directory: Path, *how: str) -> Iterator[Disk]:
+    directory.mkdir()
+    subprocess.run(["mount", *how, str(directory)], check=True)
+    disk = Disk(directory)
+    try:
+        yield disk
+    finally:
+        disk.make_writable()
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def in_memory(directory: Path) -> contextlib.AbstractContextManager[Disk]:
+    return mounted(directory, "-t", "tmpfs", "-o", "mode=0700,size=2m,nr_inodes=200", "none")
+
+
+@contextlib.contextmanager
+def on_a_block_device(directory: Path) -> Iterator[Disk]:
+    image = directory.with_name("image")
+    image.touch()
+    os.truncate(image, 4 << 20)
+    # No blocks that only root may take: the daemon is root.
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "200", str(image)], check=True)
+    with mounted(directory, "-o", "loop", str(image)) as disk:
+        disk.directory.chmod(0o700)
+        yield disk
+
+
+DISKS = {"tmpfs": in_memory, "ext4": on_a_block_device}
+
+
+@dataclass
+class Host:
+    """A daemon whose data root lies on a small disk, beside what takes the disk's room."""
+
+    daemon: RunningDaemon
+    disk: Disk
+
+
+@pytest.fixture(params=DISKS)
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    with new_daemon() as daemon, DISKS[request.param](daemon.root / "disk") as disk:
+        daemon.data = disk.directory / "data"
+        daemon.write(table("one"))
+        try:
+            yield Host(daemon, disk)
+        finally:
+            daemon.kill()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What can be the matter with a disk, what undoes it, and how the system says it."""
+
+    strike: Callable[[Disk], None]
+    mend: Callable[[Disk], None]
+    words: str
+
+
+FAULTS = {
+    "full": Fault(Disk.fill, Disk.free, NO_SPACE),
+    "no inodes": Fault(Disk.take_inodes, Disk.free, NO_SPACE),
+    "read-only": Fault(Disk.make_read_only, Disk.make_writable, READ_ONLY),
+}
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest) -> Fault:
+    return FAULTS[request.param]
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def written(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Return what there is more or less, or with another content. A directory's times tell of what was undone."""
+    contents = [{path: state[-1] for path, state in found.items()} for found in (before, after)]
+    missing = object()
+    return {path for path in before.keys() | after.keys() if len({c.get(path, missing) for c in contents}) > 1}
+
+
+def health(daemon: RunningDaemon) -> dict[str, Any]:
+    return dict(daemon.status()["health"])
+
+
+def argument(daemon: RunningDaemon) -> str:
+    """Return the first argument that w's wrapper gives, from where the answer says that it lies."""
+    wrapper = Path(daemon.resolve("w")["options"]["fields"]["binary_name"])
+    return subprocess.run([wrapper], capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def see_rejected(daemon: RunningDaemon, words: str) -> None:
+    """See a reload rejected with the reason, and that it changes nothing; at least twice the same."""
+    answer, disk = daemon.resolve("w"), listing(daemon.data)
+    for _ in range(2):
+        status, report = daemon.ask("POST", "/v1/reload")
+        assert (status, report["outcome"]) == (422, "rejected")
+        (problem,) = report["problems"]
+        assert words in problem["message"]
+        assert str(daemon.data) in problem["message"]
+        assert health(daemon)["status"] == "degraded"
+        assert words in health(daemon)["reasons"]["configuration"]
+    assert written(disk, listing(daemon.data)) == set()
+    assert daemon.resolve("w") == answer
+    assert argument(daemon) == "one"
+    assert daemon.get("/healthz")[0] == 200
+
+
+def test_a_change_that_the_disk_does_not_take_is_rejected_until_it_does(host: Host, fault: Fault) -> None:
+    daemon = host.daemon.start()
+    number = daemon.resolve("w")["generation"]
+    fault.strike(host.disk)
+    daemon.write(table("two"))
+    see_rejected(daemon, fault.words)
+    fault.mend(host.disk)
+    report = daemon.reload()
+    assert (report["outcome"], report["changed"]) == ("applied", ["w"])
+    assert daemon.resolve("w")["generation"] > number
+    assert argument(daemon) == "two"
+    assert health(daemon) == {"status": "ok", "reasons": {}}
+    assert daemon.stop() == 0
+
+
+def test_however_little_room_there_is_a_rejected_reload_leaves_no_halves(host: Host) -> None:
+    daemon = host.daemon.start()
+    host.disk.fill()
+    entries = {f"w{number}": {"path": "/bin/echo", "runtimeArgs": ["x" * 6000]} for number in range(4)}
+    daemon.write({"runtimes": entries})
+    before, rejected = listing(daemon.data), 0
+    while (report := daemon.reload())["outcome"] == "rejected":
+        assert NO_SPACE in report["problems"][0]["message"]
+        # Of the wrappers those that had room stay: whole, under names that only their content gives.
+        for path in written(before, listing(daemon.data)):
+            wrapper = daemon.data / path
+            assert wrapper.parent.name == "wrappers"
+            assert is_intact(wrapper.name, wrapper.read_bytes()), path
+        rejected += 1
+        host.disk.give_back(1024)
+    assert rejected > 4
+    assert sorted(set(report["added"])) == sorted(entries)
+    assert daemon.stop() == 0
+
+
+def test_a_hangup_and_a_file_change_are_rejected_in_the_same_way(host: Host, fault: Fault) -> None:
+
+    daemon = host.daemon.start()
+    fault.strike(host.disk)
+    daemon.write(table("two"))
+    wait_until(lambda: [e for e in daemon.reloads("rejected") if e["reason"] == "file-change"], "the file's change")
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: [e for e in daemon.reloads("rejected") if "signal" in e["reason"]], "the hangup")
+    for event in daemon.reloads("rejected"):
+        assert fault.words in event["problems"][0]
+        assert str(daemon.data) in event["problems"][0]
+    assert argument(daemon) == "one"
+    assert daemon.stop() == 0
+
+
+def test_a_start_with_the_same_configuration_writes_nothing_and_is_well(host: Host, fault: Fault) -> None:
+    daemon = host.daemon.start()
+    before = daemon.resolve("w")
+    assert daemon.stop() == 0
+    fault.strike(host.disk)
+    disk = listing(daemon.data)
+    daemon.start()
+    assert daemon.resolve("w") == before
+    assert argument(daemon) == "one"
+    assert health(daemon) == {"status": "ok", "reasons": {}}
+    assert changes(disk, listing(daemon.data)) <= {"lock"}
+    assert daemon.reload()["outcome"] == "unchanged"
+    assert daemon.stop() == 0
+    assert changes(disk, listing(daemon.data)) <= {"lock"}
+
+
+def test_a_start_with_a_change_that_the_disk_does_not_take_serves_the_last_good_generation(
+    host: Host, fault: Fault
+) -> None:
+    daemon = host.daemon.start()
+    before = daemon.resolve("w")
+    assert daemon.stop() == 0
+    fault.strike(host.disk)
+    disk = listing(daemon.data)
+    daemon.write(table("two"))
+    daemon.start()
+    assert daemon.resolve("w") == before
+    (event,) = daemon.reloads("rejected")
+    assert (event["reason"], event["level"]) == ("start", "error")
+    assert fault.words in event["problems"][0]
+    assert written(disk, listing(daemon.data)) <= {"lock"}
+    see_rejected(daemon, fault.words)
+    fault.mend(host.disk)
+    assert daemon.reload()["outcome"] == "applied"
+    assert argument(daemon) == "two"
+    assert health(daemon) == {"status": "ok", "reasons": {}}
+    assert daemon.stop() == 0
+
+
+def test_a_start_that_cannot_put_its_disk_in_order_serves_the_last_good_generation(host: Host, fault: Fault) -> None:
+    daemon = host.daemon.start()
+    before = daemon.resolve("w")
+    assert daemon.stop() == 0
+    (daemon.data / "runtimes").unlink()
+    fault.strike(host.disk)
+    daemon.start()
+    assert daemon.resolve("w") == before
+    assert argument(daemon) == "one"
+    assert fault.words in health(daemon)["reasons"]["configuration"]
+    fault.mend(host.disk)
+    assert daemon.reload()["outcome"] == "applied"
+    assert (daemon.data / "runtimes/w").exists()
+    assert health(daemon) == {"status": "ok", "reasons": {}}
+    assert daemon.stop() == 0
+
+
+def test_a_first_start_on_a_disk_that_takes_nothing_fails_with_the_reason(host: Host, fault: Fault) -> None:
+    daemon = host.daemon
+    fault.strike(host.disk)
+    before = listing(host.disk.directory)
+    text = daemon.start_in_vain()
+    assert fault.words.lower() in text.lower()
+    assert str(daemon.data) in text
+    assert written(before, listing(host.disk.directory)) <= {"data", "data/lock"}
+    fault.mend(host.disk)
+    daemon.start()
+    assert argument(daemon) == "one"
+    assert daemon.stop() == 0
+
+
+def test_a_daemon_killed_on_a_full_disk_starts_again_on_it(host: Host) -> None:
+    daemon = host.daemon.start()
+    before = daemon.resolve("w")
+    host.disk.fill()
+    daemon.write(table("two"))
+    see_rejected(daemon, NO_SPACE)
+    daemon.stop(signal.SIGKILL)
+    daemon.write(table("one"))
+    daemon.start()
+    assert daemon.resolve("w") == before
+    assert health(daemon)["status"] == "ok"
+    assert daemon.stop() == 0
+
+
+def test_a_log_on_the_full_disk_hurts_nothing(host: Host) -> None:
+    daemon = host.daemon
+    daemon.log_file = host.disk.directory / "log"
+    daemon.start()
+    host.disk.fill()
+    size = daemon.log_file.stat().st_size
+    daemon.write(table("two"))
+    see_rejected(daemon, NO_SPACE)
+    for _ in range(100):
+        assert daemon.reload()["outcome"] == "rejected"
+    assert daemon.log_file.stat().st_size - size < 4096, "the log should have found no room"
+    host.disk.free()
+    assert daemon.reload()["outcome"] == "applied"
+    assert argument(daemon) == "two"
+    assert daemon.reloads("applied"), "the log goes on"
+    host.disk.fill()
+    assert daemon.reload()["outcome"] == "unchanged"
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("host", ["ext4"], indirect=True)
+def test_a_disk_that_does_not_answer_holds_up_the_reload_and_nothing_else(host: Host) -> None:
+    daemon = host.daemon.start()
+    before = daemon.resolve("w")
+    with ThreadPoolExecutor(1) as pool:
+        with host.disk.frozen():
+            daemon.write(table("two"))
+            reloading = pool.submit(daemon.reload)
+            with asking(daemon, "w") as asked:
+                time.sleep(3)
+            assert not reloading.done()
+            assert asked.digests == {before["digest"]}
+            assert asked.answers > 30
+            assert asked.longest_s < 3
+            assert daemon.get("/healthz")[0] == 200
+        assert reloading.result()["outcome"] in ("applied", "unchanged")
+    assert argument(daemon) == "two"
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("host", ["ext4"], indirect=True)
+def test_a_stop_while_the_disk_does_not_answer_is_a_clean_one(host: Host) -> None:
+    daemon = host.daemon.start()
+    process = daemon.process
+    assert process is not None
+    with ThreadPoolExecutor(1) as pool:
+        with host.disk.frozen():
+            daemon.write(table("two"))
+            reloading = pool.submit(daemon.reload)
+            time.sleep(0.5)
+            daemon.send(signal.SIGTERM)
+            assert reloading.exception() is not None, "a client was told of a reload that had not happened"
+        # Linux ends no process one of whose threads waits for such a disk.
+        assert process.wait(PATIENCE_S) == 0
+    daemon.start()
+    assert argument(daemon) == "two"
+    assert health(daemon) == {"status": "ok", "reasons": {}}
+    assert daemon.stop() == 0
