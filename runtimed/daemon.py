@@ -87,7 +87,9 @@ class Daemon:
         # Reading may hang, and must not keep anything else waiting.
         self._reading = Lane("reading")
         self._working = Lane("working")
-        self._watcher = Watcher(asyncio.get_running_loop(), self._hints.set)
+        self._overdue = False
+        self._loop = asyncio.get_running_loop()
+        self._watcher = Watcher(self._loop, self._hints.set)
         self._announcer = Announcer()
         self._serving: Serving | None = None
         self._status = 0
@@ -128,7 +130,7 @@ class Daemon:
         configure_log(_level(settings), self._log_format)
         await self._working.run(self._secure, settings)
         sockets = self._bind(settings, stack)
-        reloader = await self._first_generation(store, recovered, settings, stack)
+        reloader = await self._first_generation(documents, store, recovered, settings, stack)
         self._serving = Serving(
             reloader, store, self._watcher, settings, self._environ, self._announcer, self._working.run, stack
         )
@@ -157,6 +159,7 @@ class Daemon:
                 self._announcer.watching(self._watcher.faults)
                 return documents
         except TimeoutError:
+            self._overdue = True
             path = self._arguments.config_path
             message = f"reading the configuration took longer than {READ_TIMEOUT_S:g} s; is its file system there?"
             return Documents(path, problems=(Problem(message, path),))
@@ -168,6 +171,10 @@ class Daemon:
     def _read_and_watch(self) -> Documents:
         snapshot = read_snapshot(self._arguments, partial(walk, trust=self._trust))
         self._watcher.update(snapshot.places)
+        if self._overdue:
+            # Nobody waits for this reading any more, or for those behind it: the file system is back, so look anew.
+            self._overdue = False
+            self._loop.call_soon_threadsafe(self._hints.set)
         return snapshot.documents
 
     async def _open_store(self, documents: Documents, stack: AsyncExitStack) -> tuple[Store, Recovered]:
@@ -205,7 +212,7 @@ class Daemon:
         return sockets
 
     async def _first_generation(
-        self, store: Store, recovered: Recovered, settings: Settings, stack: AsyncExitStack
+        self, documents: Documents, store: Store, recovered: Recovered, settings: Settings, stack: AsyncExitStack
     ) -> Reloader:
         arguments = self._arguments
         host = Host(read_facts(self._environ), store.root, settings.exec_root)
@@ -214,7 +221,7 @@ class Daemon:
         )
         reloader = Reloader(frame, read=self._read, disk=store, threads=self._working.run, told=self._told)
         stack.push_async_callback(reloader.stop)
-        await reloader.start(recovered.last, recovered.config_text, published=recovered.published)
+        await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
         return reloader
 
     def _follow(self, reloader: Reloader, serving: Serving, stack: AsyncExitStack) -> None:

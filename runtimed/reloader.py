@@ -111,8 +111,10 @@ class Reloader:
         """Why the daemon is degraded, by subject; empty when it is well."""
         return dict(self._faults)
 
-    async def start(self, manifest: Manifest | None, config_text: bytes, *, published: bool) -> Report:
-        """Make the first generation current and return the report of how.
+    async def start(
+        self, documents: Documents, manifest: Manifest | None, config_text: bytes, *, published: bool
+    ) -> Report:
+        """Make the first generation current, that of ``documents``, and return the report of how.
 
         ``manifest`` and ``config_text`` are the last generation on disk, if any; when it is
         ``published`` and what the configuration means now, its number is kept and nothing is written.
@@ -128,7 +130,8 @@ class Reloader:
         if last_good is not None:
             self._sources = last_good.sources
         async with self._lock:
-            report = await self._attempt("start")
+            self._seen = documents
+            report = await self._carry_out(await self._examine(documents), "start", time.monotonic())
             if report.outcome == "rejected":
                 if last_good is None:
                     raise StartFailed(report.problems)

@@ -283,7 +283,7 @@ class Node:
 
     def start(self) -> Awaitable[object]:
         recovered = self.store.open(rebuild_wrappers)
-        return self.reloader.start(recovered.last, recovered.config_text, published=recovered.published)
+        return self.reloader.start(self.documents, recovered.last, recovered.config_text, published=recovered.published)
 
     def table(self) -> dict[str, Any]:
         """Return all that a client can learn, but the generation's number."""

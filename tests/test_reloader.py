@@ -68,7 +68,7 @@ class Node:
 
     async def start(self) -> Reloader:
         reloader, recovered = self.boot()
-        await reloader.start(recovered.last, recovered.config_text, published=recovered.published)
+        await reloader.start(await self.read(), recovered.last, recovered.config_text, published=recovered.published)
         return reloader
 
     async def restart(self) -> Reloader:
@@ -272,7 +272,7 @@ async def test_the_last_good_generation_of_another_configuration_is_not_taken_up
     assert recovered.last is not None
     reloader._frame = replace(reloader._frame, config_path="/other.json")
     with pytest.raises(StartFailed):
-        await reloader.start(recovered.last, recovered.config_text, published=True)
+        await reloader.start(await node.read(), recovered.last, recovered.config_text, published=True)
 
 
 async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -218,6 +219,25 @@ def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: Root) -
     assert retained(root) == [5, 6]
     assert sorted(os.listdir(root.path / "generations")) == ["00000005", "00000006"]
     assert root.current() == {"a": b"".join(wrappers(root.build(a=["now"])).values())}
+
+
+@pytest.mark.parametrize("step", ["generation", "links", "manifest", "sync", "swap"])
+def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(root: Root, step: str) -> None:
+    root.publish(a=["1"], b=["1"])
+    before = set(os.listdir(root.path / "wrappers"))
+    root.fail_at = step
+    with pytest.raises(StoreFailed):
+        root.store.publish(root.build(a=["1"], b=["2"], c=["1"]), retain=16)
+    assert set(os.listdir(root.path / "wrappers")) == before
+    root.fail_at = None
+    after = root.publish(a=["1"], b=["2"], c=["1"])
+    assert root.current() == wrappers(after)
+
+
+def test_the_claim_keeps_nobody_from_making_the_disk_read_only(root: Root) -> None:
+    assert root.store._lock is not None
+    assert fcntl.fcntl(root.store._lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    assert (root.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_wrapper_outlives_its_generation(root: Root) -> None:

@@ -59,6 +59,8 @@ class Staged:
     links: Mapping[str, str]
     carried: Mapping[str, str]
     summary: Summary
+    # Wrapper files that were not there before.
+    made: tuple[str, ...]
 
 
 class Store:
@@ -173,20 +175,25 @@ class Store:
         carried = {link: file for link, file in self._links.items() if link not in links}
         default, runtimes = generation.config.default_runtime, len(generation.runtimes)
         summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
-        staged = Staged(generation.number, {**carried, **links}, carried, summary)
         directory = f"{self.root}/{generation_directory(generation.number)}"
         with failing_as("writing", directory):
             self._at_step("wrappers")
-            self._wrappers.write(wrappers)
-            make_directory(f"{self.root}/{GENERATIONS}")
-            self._at_step("generation")
-            # From here on the directory is this attempt's own; one that is there already is never removed.
-            os.mkdir(directory, 0o700)
+            made = self._wrappers.write(wrappers)
+        staged = Staged(generation.number, {**carried, **links}, carried, summary, made)
+        try:
+            with failing_as("writing", directory):
+                make_directory(f"{self.root}/{GENERATIONS}")
+                self._at_step("generation")
+                os.mkdir(directory, 0o700)
+        except StoreFailed:
+            # A directory that was there already is not this attempt's, and is never removed.
+            self._wrappers.take_back(made)
+            raise
         try:
             with failing_as("writing", directory):
                 self._write_generation(directory, generation, staged)
         except StoreFailed:
-            self._give_up(generation.number)
+            self._give_up(staged)
             raise
         return staged
 
@@ -201,7 +208,7 @@ class Store:
                 self._at_step("swap")
                 replace_link(self.root, CURRENT, current_target(staged.number))
         except StoreFailed:
-            self._give_up(staged.number)
+            self._give_up(staged)
             raise
         self._links = staged.links
         self._wrappers.intact.update(staged.links.values())
@@ -283,15 +290,16 @@ class Store:
                 raise GenerationGone(number, f"is no longer retained; the oldest that is, is {oldest}")
             raise NoSuchGeneration(number, newest)
 
-    def _give_up(self, number: int) -> None:
+    def _give_up(self, staged: Staged) -> None:
         """Remove what a failed attempt wrote; where that fails too, later attempts take another number."""
+        self._wrappers.take_back(staged.made)
         try:
-            self._remove_generation(number)
+            self._remove_generation(staged.number)
         except FileNotFoundError:
             pass
         except OSError:
             # The next start removes it, or keeps it whole; nobody was ever told this number.
-            self.next_number = number + 1
+            self.next_number = staged.number + 1
 
     def _remove_generation(self, number: int) -> None:
         directory = f"{self.root}/{generation_directory(number)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import fcntl
 import os
 import secrets
@@ -65,25 +65,21 @@ def _check_version(root: str) -> bool:
 def _lock(root: str) -> int:
     path = f"{root}/{LOCK}"
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    # flock(2) asks for no write access, and a file held open for writing would keep the disk from being remounted.
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600)
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES):
-            raise
-        # flock(2) asks for no write access, and a read-only disk must not keep a daemon from starting.
         fd = os.open(path, os.O_RDONLY | flags)
+    except FileNotFoundError:
+        fd = os.open(path, os.O_RDONLY | os.O_CREAT | flags, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = os.pread(fd, 32, 0).strip()
         os.close(fd)
         raise AlreadyRunning(root, int(pid) if pid.isdigit() else None) from None
-    try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-    except OSError:
-        # The number only helps whoever is refused; the lock holds without it.
-        pass
+    # The number only helps whoever is refused; the lock holds without it, on a full or read-only disk.
+    with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
+        file.truncate()
+        file.write(b"%d\n" % os.getpid())
     return fd
 
 

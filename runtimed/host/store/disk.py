@@ -37,7 +37,8 @@ def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
             left = left[os.write(fd, left) :]
         if sync:
             os.fsync(fd)
-    except OSError:
+    except OSError as error:
+        error.filename = path
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise

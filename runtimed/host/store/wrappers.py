@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
@@ -19,8 +20,10 @@ class WrapperDirectory:
         self.path = f"{root}/{WRAPPERS}"
         self.intact = set(intact)
 
-    def write(self, wrappers: Iterable[Wrapper]) -> None:
-        """Write those of ``wrappers`` that are not there; they are intact once their generation is published.
+    def write(self, wrappers: Iterable[Wrapper]) -> tuple[str, ...]:
+        """Write those of ``wrappers`` that are not there, and return the files that are new: all or none of them.
+
+        They are intact once their generation is published.
 
         Raises:
             StoreFailed: the file system would not execute them.
@@ -30,15 +33,29 @@ class WrapperDirectory:
         if wanted:
             self._refuse_noexec()
         make_directory(self.path)
-        for wrapper in wanted:
-            path = f"{self.path}/{wrapper.file}"
-            if wrapper.file in self.intact and os.path.lexists(path):
-                continue
-            try:
-                write_new(path, wrapper.text, WRAPPER_MODE)
-            except FileExistsError:
-                # Left by a run that did not get as far as publishing it, or damaged since.
-                replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE)
+        made: list[str] = []
+        try:
+            for wrapper in wanted:
+                path = f"{self.path}/{wrapper.file}"
+                if wrapper.file in self.intact and os.path.lexists(path):
+                    continue
+                try:
+                    write_new(path, wrapper.text, WRAPPER_MODE)
+                    made.append(wrapper.file)
+                except FileExistsError:
+                    # Left by a run that did not get as far as publishing it, or damaged since.
+                    replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE)
+        except OSError:
+            self.take_back(made)
+            raise
+        return tuple(made)
+
+    def take_back(self, made: Iterable[str]) -> None:
+        """Remove what ``write`` has made, after all: its generation is not published, and nobody was given them."""
+        for file in made:
+            # What cannot be removed is a wrapper that nothing refers to.
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self.path}/{file}")
 
     def files(self) -> tuple[str, ...]:
         """Return the names of all wrapper files, whether something needs them or not.

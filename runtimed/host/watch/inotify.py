@@ -74,7 +74,9 @@ class Inotify:
     def alive(self) -> bool:
         """Whether every thread that a watch needs is running. Not whether all is watched: see ``faults``."""
         observer = self._observer
-        if observer is None or not _is_running(observer):
+        if observer is None:
+            return not self._interest.names
+        if not _is_running(observer):
             return False
         emitters = {emitter.watch: emitter for emitter in observer.emitters.copy()}
         for directory, (watch, _) in self._watched.copy().items():
