@@ -247,6 +247,8 @@ PYTHON = f"{sys.executable} -IS"
         # cannot be run at all
         ("", "/none/such", "the binary cannot be executed: no such file or directory"),
     ],
+    # The same names in every process of a run.
+    ids=lambda value: value.replace(str(os.getpid()), "PID"),
 )  # fmt: skip
 def test_a_binary_that_misbehaves_costs_a_reason(
     make: Callable[..., Prober], log: Log, tmp_path: Path, body: str, interpreter: str, expected: str
