@@ -405,6 +405,13 @@ def test_a_damaged_wrapper_of_any_retained_generation_is_written_again(
     assert recovered.published
 
 
+def test_wrappers_are_written_again_when_their_directory_is_gone(root: Root) -> None:
+    generation = root.publish(a=["1"], b=["2"])
+    shutil.rmtree(root.path / "wrappers")
+    assert root.open().published
+    assert root.current() == wrappers(generation)
+
+
 def _remove_link(path: Path) -> None:
     path.unlink()
 

@@ -25,7 +25,7 @@ from runtimed.core.layout import (
 )
 from runtimed.core.manifest import Manifest, checksum, read_manifest
 from runtimed.core.wrapper import is_intact
-from runtimed.host.store.disk import WRAPPER_MODE, failing_as, read_file, replace_file
+from runtimed.host.store.disk import WRAPPER_MODE, failing_as, make_directory, read_file, replace_file
 
 # From a generation's config.json to its wrappers: file name -> text.
 Rebuild = Callable[[bytes], Mapping[str, bytes]]
@@ -152,6 +152,8 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
         except ConfigurationRejected:
             # Written by another version of the program; another generation may still tell.
             continue
+        # With all wrappers their directory may have gone.
+        make_directory(f"{root}/{WRAPPERS}")
         for file in sorted(damaged.intersection(texts)):
             replace_file(f"{root}/{WRAPPERS}", file, texts[file], WRAPPER_MODE)
             faults.append(f"wrapper {file} was damaged or missing: written again")
