@@ -39,6 +39,9 @@ class Disk(Protocol):
     def publish(self, generation: Generation, *, retain: int) -> str | None:
         """Make ``generation`` current on disk, or raise StoreFailed; keep at least the newest ``retain``."""
 
+    def settle(self, retain: int) -> str | None:
+        """Try again what failed after the last swap; return what fails now, None if nothing does."""
+
 
 class Threads(Protocol):
     """Runs a blocking function in a thread, as :meth:`runtimed.host.lane.Lane.run` does."""
@@ -197,9 +200,11 @@ class Reloader:
             if half_written and not believe(documents):
                 return False
             self._seen = documents
+            faults = self.faults
             report = await self._carry_out(examined, "retry" if again else "file-change", started_s)
-            # A disk that is still full is no news.
-            if not again or self._last is None or report.problems != self._last.problems:
+            # That a disk is still full is no news.
+            news = (report.problems, self.faults) != (self._last.problems if self._last is not None else None, faults)
+            if not again or news:
                 self._conclude(report)
         return True
 
@@ -241,7 +246,7 @@ class Reloader:
                 self._retry_at_s = time.monotonic() + self._retry_s
                 problem = Problem(str(error)) if isinstance(error, StoreFailed) else _unforeseen(error)
                 return self._report("rejected", reason, started_s, problems=(problem,))
-            self._retry_at_s = None
+            self._retry_at_s = time.monotonic() + self._retry_s if "store" in self._faults else None
         return self._report(
             "unchanged" if unchanged else "applied",
             reason,
@@ -261,6 +266,8 @@ class Reloader:
         if self._published is not None and self._published[1] == generation.digest:
             # Origins may have moved; all else is the same.
             generation = replace(generation, number=self._published[0])
+            if "store" in self._faults:
+                self._set_fault("store", await self._threads(self._disk.settle, generation.config.own.retain))
         else:
             fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
             self._published = (generation.number, generation.digest)

@@ -175,6 +175,19 @@ async def test_a_failure_after_the_swap_stands_and_degrades(node: Node) -> None:
     assert "may not survive a power loss" in reloader.faults["store"]
 
 
+async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_changes_nothing(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.fail_at("sync-root")
+    node.write("b")
+    assert (await reloader.reload("api")).outcome == "applied"
+    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert "may not survive a power loss" in reloader.faults["store"]
+    node.step = lambda _step: None
+    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert reloader.faults == {}
+
+
 async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Node) -> None:
     node.write("a")
     reloader = await node.start()
@@ -446,6 +459,21 @@ async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_whe
     await follower.hint()
     assert [(report.outcome, report.reason) for report, _ in node.told[told:]] == [("applied", "retry")]
     assert (names(reloader.current), reloader.faults) == ({"b"}, {})
+
+
+async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    node.write("b")
+    node.fail_at("sync-root")
+    await follower.hint()
+    assert "store" in reloader.faults
+    node.step = lambda _step: None
+    await asyncio.sleep(0.1)
+    await follower.hint()
+    assert reloader.faults == {}
+    assert node.told[-1][0].outcome == "unchanged"
 
 
 async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end(

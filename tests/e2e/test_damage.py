@@ -170,7 +170,7 @@ def test_without_any_generation_left_numbers_still_do_not_go_back(site: Site) ->
         ("\0" * 40, ["VERSION file is damaged", "write the line layout=1 to"]),
         ("mayout=1\nid=0\n", ["VERSION file is damaged", "write the line layout=1 to"]),
         ("layout=2\nid=0\n", ["layout is 2", "run the newer runtimed"]),
-        (None, ["no VERSION file", "--data-root"]),
+        (None, ["no VERSION file", "write the line layout=1 to"]),
     ],
     ids=["empty", "zero", "flipped", "newer", "gone"],
 )

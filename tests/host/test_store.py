@@ -295,6 +295,38 @@ def test_answers_that_name_paths_of_another_data_root_are_not_given(root: Root) 
     moved.rename(root.path)
 
 
+def test_an_older_generation_that_cannot_be_read_keeps_no_start_from_being_made_and_is_left_alone(root: Root) -> None:
+    root.publish(a=["1"])
+    second = root.publish(a=["2"])
+    manifest = root.path / "generations/00000001/manifest.json"
+    manifest.unlink()
+    manifest.mkdir()
+    recovered = root.open()
+    assert recovered.published
+    assert "generation 1 cannot be read" in recovered.faults[0]
+    assert (manifest.is_dir(), retained(root)) == (True, [2])
+    assert root.current() == wrappers(second)
+
+
+def test_a_wrapper_that_cannot_be_mended_has_the_generation_published_anew(root: Root) -> None:
+    (wrapper,) = root.publish(a=["1"]).wrappers
+    path = root.path / "wrappers" / wrapper.file
+    path.unlink()
+    path.mkdir()
+    recovered = root.open()
+    assert not recovered.published
+    assert str(path) in recovered.faults[0]
+
+
+def test_a_data_root_that_has_lost_its_version_is_told_how_to_get_it_back(root: Root) -> None:
+    root.publish(a=["1"])
+    (root.path / "VERSION").unlink()
+    with pytest.raises(DataRootRefused, match=r"write the line layout=1 to .*/VERSION"):
+        root.open()
+    (root.path / "VERSION").write_text("layout=1\n")
+    assert root.open().published
+
+
 def test_names_that_are_not_ours_stay_where_generations_are(root: Root) -> None:
     root.publish(a=["1"])
     (root.path / "generations/0000000000001").mkdir()

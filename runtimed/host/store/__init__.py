@@ -92,6 +92,8 @@ class Store:
         # The last few that were read, the oldest first; touched by the thread that reads and no other.
         self._read: dict[int, Past] = {}
         self.next_number = 1
+        # Whether the last swap would survive a power loss.
+        self._synced = True
 
     def open(self, rebuild: Rebuild) -> Recovered:
         """Claim the data root and return what earlier runs left in it.
@@ -128,8 +130,26 @@ class Store:
         Raises:
             StoreFailed: the old generation is still current, and nothing is left of the attempt.
         """
-        fault = self.swap(self.stage(generation))
-        return "; ".join(text for text in (fault, self._prune(retain)) if text) or None
+        self.swap(self.stage(generation))
+        return self.settle(retain)
+
+    def settle(self, retain: int) -> str | None:
+        """Do what follows a swap, or what is left of it; return what failed, None if nothing did.
+
+        The swap is made to survive a power loss, and what need not be kept is dropped: see ``publish``.
+        """
+        faults = []
+        if not self._synced:
+            try:
+                self._at_step("sync-root")
+                sync_directory(self.root)
+                self._synced = True
+            except OSError as error:
+                newest = max(self._retained, default=0)
+                faults.append(f"generation {newest} is current, but may not survive a power loss: {error}")
+        if fault := self._prune(retain):
+            faults.append(fault)
+        return "; ".join(faults) or None
 
     def read(self, number: int) -> Past:
         """Return the retained generation ``number`` as it lies on disk.
@@ -197,8 +217,8 @@ class Store:
             raise
         return staged
 
-    def swap(self, staged: Staged) -> str | None:
-        """Make ``staged`` current: one rename. Return what went wrong after it, None if nothing did.
+    def swap(self, staged: Staged) -> None:
+        """Make ``staged`` current: one rename.
 
         Raises:
             StoreFailed: the rename did not happen; the old generation is still current.
@@ -215,12 +235,7 @@ class Store:
         self._retained[staged.number] = staged.summary
         self._newest.update((file, staged.number) for link, file in staged.links.items() if link not in staged.carried)
         self.next_number = staged.number + 1
-        try:
-            self._at_step("sync-root")
-            sync_directory(self.root)
-        except OSError as error:
-            return f"generation {staged.number} is current, but may not survive a power loss: {error}"
-        return None
+        self._synced = False
 
     def _prune(self, retain: int) -> str | None:
         # Beyond the newest `retain` those go that are older than an hour; beyond 1,000 all of them. The oldest go

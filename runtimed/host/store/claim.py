@@ -8,12 +8,13 @@ import os
 import secrets
 
 from runtimed.core.errors import AlreadyRunning, DataRootRefused
-from runtimed.core.layout import LAYOUT, LOCK, TEMPORARY, VERSION
+from runtimed.core.layout import GENERATIONS, LAYOUT, LOCK, TEMPORARY, VERSION
 from runtimed.host.store.disk import FILE_MODE, failing_as, replace_file, sync_directory
 
 # What may lie in a directory without making it somebody's: our lock, and what mkfs leaves.
 _NOBODYS = frozenset({LOCK, "lost+found"})
 _VERSION_MAX = 4096
+_MEND = f"if the directory is runtimed's, write the line layout={LAYOUT} to {{root}}/{VERSION}"
 
 
 def claim(root: str) -> int:
@@ -51,6 +52,8 @@ def _check_version(root: str) -> bool:
             return False
         shown = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")  # noqa: PLR2004 - three are enough to see
         reason = f"it holds other things ({shown}) and no {VERSION} file of runtimed's"
+        if GENERATIONS in others:
+            raise DataRootRefused(root, reason, _MEND.format(root=root)) from None
         raise DataRootRefused(root, reason, "name an empty or a new directory with --data-root") from None
     layout = dict(line.partition("=")[::2] for line in text.splitlines()).get("layout", "")
     if layout == str(LAYOUT):
@@ -58,8 +61,7 @@ def _check_version(root: str) -> bool:
     if layout.isdecimal() and int(layout) > LAYOUT:
         reason = f"its layout is {layout}, and this version knows up to {LAYOUT}"
         raise DataRootRefused(root, reason, "run the newer runtimed that wrote it, or name another --data-root")
-    advice = f"if the directory is runtimed's, write the line layout={LAYOUT} to {root}/{VERSION}"
-    raise DataRootRefused(root, f"its {VERSION} file is damaged", advice)
+    raise DataRootRefused(root, f"its {VERSION} file is damaged", _MEND.format(root=root))
 
 
 def _lock(root: str) -> int:

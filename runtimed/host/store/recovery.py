@@ -71,6 +71,7 @@ def recover(root: str, rebuild: Rebuild) -> Recovered:
         intact = _mend_wrappers(root, manifests, rebuild, faults)
         last = manifests.get(linked) if linked in manifests else manifests.get(max(manifests, default=0))
         published = last is not None and last.number == linked and _links_in_place(root, last)
+        published = published and last is not None and intact.issuperset(last.links.values())
         if linked is not None and not published:
             faults.append(f"{root}/{CURRENT} does not lead to a whole generation: the next one is published at once")
         config_text = read_file(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
@@ -106,9 +107,13 @@ def _read_all(
         directory = f"{root}/{generation_directory(number)}"
         try:
             yield number, _read_generation(directory, number)
-        except (DamagedManifest, FileNotFoundError, NotADirectoryError) as error:
+        except (DamagedManifest, OSError) as error:
             if number == linked:
                 faults.append(f"generation {number}, the current one, is damaged ({error})")
+                continue
+            if not isinstance(error, (DamagedManifest, FileNotFoundError, NotADirectoryError)):
+                # A disk that cannot be read may be read again one day.
+                faults.append(f"generation {number} cannot be read ({error}): left alone")
                 continue
             if not isinstance(error, FileNotFoundError):
                 faults.append(f"generation {number} is damaged ({error}): removed where that is possible")
@@ -143,6 +148,7 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
     carried = {file for manifest in manifests.values() for file in manifest.carried.values()}
     # What is carried and gone was collected.
     wanted = own | {file for file in carried if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
+    unmended: set[str] = set()
     damaged = {file for file in wanted if not _is_intact(f"{root}/{WRAPPERS}/{file}", file)}
     for number in sorted(manifests, reverse=True):
         if not damaged.intersection(manifests[number].links.values()):
@@ -155,11 +161,16 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
         # With all wrappers their directory may have gone.
         make_directory(f"{root}/{WRAPPERS}")
         for file in sorted(damaged.intersection(texts)):
-            replace_file(f"{root}/{WRAPPERS}", file, texts[file], WRAPPER_MODE)
-            faults.append(f"wrapper {file} was damaged or missing: written again")
+            try:
+                replace_file(f"{root}/{WRAPPERS}", file, texts[file], WRAPPER_MODE)
+            except OSError as error:
+                faults.append(f"wrapper {root}/{WRAPPERS}/{file} is damaged and cannot be written again: {error}")
+                unmended.add(file)
+            else:
+                faults.append(f"wrapper {file} was damaged or missing: written again")
             damaged.discard(file)
     faults.extend(f"wrapper {file} is damaged, and no configuration tells its text" for file in sorted(damaged))
-    return frozenset(wanted - damaged)
+    return frozenset(wanted - damaged - unmended)
 
 
 def _links_to_take_over(root: str, last: Manifest) -> Mapping[str, str]:
@@ -172,7 +183,7 @@ def _is_intact(path: str, file: str) -> bool:
         state = os.lstat(path)
         plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
         return plain and state.st_uid == os.geteuid() and is_intact(file, read_file(path))
-    except FileNotFoundError:
+    except OSError:  # missing, or on a part of the disk that cannot be read: it is written again
         return False
 
 
