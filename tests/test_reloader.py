@@ -359,6 +359,7 @@ class Follower:
     """A task that follows hints."""
 
     def __init__(self, reloader: Reloader, node: Node, settle_limit_s: float = 1.0) -> None:
+        self.reloader = reloader
         self.hints = asyncio.Event()
         self.node = node
         self.task = asyncio.create_task(
@@ -376,7 +377,8 @@ class Follower:
         self.hints.set()
         while self.node.reads == reads:
             await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
+        async with self.reloader._lock:
+            pass
 
 
 @pytest.fixture
