@@ -6,9 +6,15 @@ The rooms, from the inside out:
 - ``host``      the operating system, one module a subject
 - ``api``       the socket: connections, routes, permissions
 - ``cli``       runtimectl
-- ``reloader``  the one mutable reference and the one lock
-- ``daemon``    the composition root, which alone knows them all
-- ``client``    the Python client
+- ``client``    the Python client, which knows nothing of all this
+
+What moves, and what follows from it:
+
+- ``reloader``  the one mutable reference and the one lock; ``follower`` turns hints into reloads
+- ``drift``, ``collector``, ``inspector``  what is looked at on the node besides: binaries, wrappers nobody needs
+- ``announcer`` tells what happened: log, events, metrics; ``status`` says how the daemon is
+- ``serving``   answers: what routes may ask (``service``), and the connections
+- ``daemon``    the composition root, which alone knows them all; ``boot`` is how it starts, ``validate`` how it would
 
 This module is imported by all of them, so it imports nothing.
 """

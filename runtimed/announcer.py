@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import structlog
 
@@ -19,15 +20,41 @@ log = structlog.get_logger()
 _SHOWN = 50
 
 
+class Manager(Protocol):
+    """What is told to the service manager."""
+
+    def ready(self, status: str) -> None:
+        """Tell that the daemon serves, for the first time or after a reload."""
+
+    def reloading(self) -> None:
+        """Tell that a reload has begun."""
+
+    def status(self, status: str) -> None:
+        """Tell how the daemon is, in one line."""
+
+
 class Announcer:
     """Tells what happened. Everything here is called on the event loop and does not block."""
 
-    def __init__(self) -> None:
+    def __init__(self, manager: Manager) -> None:
         self.tally = Tally()
         self.events = Events(self._dropped)
-        self._generation = 0
+        self._manager = manager
+        # Whether the manager knows that we serve; before that it wants to hear nothing else.
+        self._ready = False
+        self._current: Generation | None = None
         self._faults: Mapping[str, str] = {}
         self._polled: Mapping[str, str] = {}
+
+    def ready(self) -> None:
+        """Tell that the daemon serves."""
+        self._ready = True
+        self._manager.ready(self._status())
+
+    def reloading(self) -> None:
+        """Tell that a reload has begun; `reloaded` follows."""
+        if self._ready:
+            self._manager.reloading()
 
     def reloaded(self, report: Report, current: Generation) -> None:
         """Tell how a reload ended, and what is current after it."""
@@ -35,8 +62,10 @@ class Announcer:
         triggers = report.reason
         self.tally.count_reload(report.outcome, triggers, report.duration_ms / 1000, report.time_s)
         self.events.publish("reload", _shortened(report.as_dict()))
-        if current.number != self._generation:
-            self._generation = current.number
+        before, self._current = self._current, current
+        if self._ready:
+            self._manager.ready(self._status())
+        if before is None or current.number != before.number:
             self.events.publish(
                 "generation",
                 {
@@ -66,6 +95,8 @@ class Announcer:
         if faults == self._faults:
             return
         self._faults = dict(faults)
+        if self._ready:
+            self._manager.status(self._status())
         if faults:
             log.warning("degraded", **faults)
         else:
@@ -85,6 +116,13 @@ class Announcer:
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
         self.tally.wrappers_collected += 1
         self.events.publish("gc", {"wrapper": file, "asked_by": asked_by})
+
+    def _status(self) -> str:
+        """Return how the daemon is, as `systemctl status` shows it."""
+        current = self._current
+        health = "; ".join(f"{subject}: {reason}" for subject, reason in self._faults.items())
+        table = "" if current is None else f"generation {current.number}, {len(current.runtimes)} runtimes"
+        return f"degraded: {health}; {table}" if health else table
 
     def _dropped(self, reason: str) -> None:
         log.warning("subscriber.dropped", reason=reason)

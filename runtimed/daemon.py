@@ -8,7 +8,7 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -16,11 +16,11 @@ import structlog
 
 from runtimed import __version__
 from runtimed.announcer import Announcer
-from runtimed.api.sockets import BoundSocket, bind_socket, group_id, parse_host
+from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
 from runtimed.arguments import Arguments, parse_arguments
 from runtimed.boot import find_data_root, find_settings, main_required, read_snapshot
 from runtimed.core.config import Documents, Settings
-from runtimed.core.errors import Problem, RuntimedError
+from runtimed.core.errors import Problem, RuntimedError, SocketRefused
 from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
@@ -30,6 +30,7 @@ from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
 from runtimed.host.store import Recovered, Store
+from runtimed.host.systemd import Inherited, Notifier, speaks_to_journal, take_sockets
 from runtimed.host.trust import Trust, secure_directory, walk
 from runtimed.host.watch import Watcher
 from runtimed.log import configure_log
@@ -56,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
         from runtimed.validate import validate  # noqa: PLC0415
 
         return validate(arguments)
-    configure_log("info", arguments.flags.log_format or "auto")
+    configure_log("info", arguments.flags.log_format or "auto", journal=speaks_to_journal(os.environ, sys.stderr))
     # Not faulthandler.register(): that walks the stacks in the midst of whatever was interrupted, also of threads that
     # are running, and was seen to crash on it. A handler of Python's runs between two instructions, with the lock held.
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
@@ -77,7 +78,7 @@ async def _run(arguments: Arguments) -> int:
 class Daemon:
     """One run of the daemon, from its command line to a clean stop. Made inside a running event loop."""
 
-    def __init__(self, arguments: Arguments, environ: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Arguments, environ: MutableMapping[str, str]) -> None:
         self._arguments = arguments
         self._environ = environ
         self._trust = Trust.of_process()
@@ -90,7 +91,8 @@ class Daemon:
         self._overdue = False
         self._loop = asyncio.get_running_loop()
         self._watcher = Watcher(self._loop, self._hints.set)
-        self._announcer = Announcer()
+        self._systemd = Notifier(environ)
+        self._announcer = Announcer(self._systemd)
         self._serving: Serving | None = None
         self._status = 0
         # The one part of the log that holds from boot on.
@@ -118,6 +120,7 @@ class Daemon:
                 stopped.cancel()
                 await _cancel(starting)
             log.info("stopping")
+            self._systemd.stopping()
         return self._status
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -127,18 +130,19 @@ class Daemon:
         store, recovered = await self._open_store(documents, stack)
         settings = self._settings(documents, recovered)
         self._log_format = settings.log_format
-        configure_log(_level(settings), self._log_format)
+        self._configure_log(settings)
         await self._working.run(self._secure, settings)
         sockets = self._bind(settings, stack)
         reloader = await self._first_generation(documents, store, recovered, settings, stack)
         self._serving = Serving(
             reloader, store, self._watcher, settings, self._environ, self._announcer, self._working.run, stack
         )
-        self._serving.serve(sockets, stack)
+        self._serving.serve((listening.sock for listening in sockets), stack)
         self._follow(reloader, self._serving, stack)
         if settings.pidfile:
             stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
-        log.info("ready", generation=reloader.current.number, hosts=list(settings.hosts), version=__version__)
+        log.info("ready", generation=reloader.current.number, sockets=[s.path for s in sockets], version=__version__)
+        self._announcer.ready()
 
     def _handle_signals(self, stack: AsyncExitStack) -> None:
         # First of all, so that a SIGHUP that comes after the files were read still leads to a reload. Not by the
@@ -198,17 +202,27 @@ class Daemon:
 
     def _secure(self, settings: Settings) -> None:
         """Make sure that nobody else could put something where we are about to write. Blocks."""
-        for directory in (settings.exec_root, *(os.path.dirname(parse_host(host)) for host in settings.hosts)):
+        paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
+        for directory in (settings.exec_root, *map(os.path.dirname, paths)):
             secure_directory(directory, self._trust)
 
-    def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket]:
+    def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""
         gid = group_id(settings.group) if settings.group else None
-        sockets = []
+        inherited = take_sockets(self._environ)
+        for one in inherited:
+            stack.callback(one.close)
+        sockets: list[BoundSocket | Inherited] = []
         for host in settings.hosts:
-            bound = bind_socket(parse_host(host), mode=SOCKET_MODE, gid=gid)
-            stack.callback(bound.close)
-            sockets.append(bound)
+            if (name := inherited_name(host)) is None:
+                bound = bind_socket(parse_host(host), mode=SOCKET_MODE, gid=gid)
+                stack.callback(bound.close)
+                sockets.append(bound)
+                continue
+            found = [one for one in inherited if name in ("", one.name)]
+            if not found:
+                raise SocketRefused(host, "systemd has handed over no such socket; start runtimed.socket first")
+            sockets += found
         return sockets
 
     async def _first_generation(
@@ -219,7 +233,14 @@ class Daemon:
         frame = Frame(
             arguments.config_path, arguments.flags, arguments.defaults, host, settings, main_required(arguments)
         )
-        reloader = Reloader(frame, read=self._read, disk=store, threads=self._working.run, told=self._told)
+        reloader = Reloader(
+            frame,
+            read=self._read,
+            disk=store,
+            threads=self._working.run,
+            begun=self._announcer.reloading,
+            told=self._told,
+        )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
         return reloader
@@ -237,11 +258,24 @@ class Daemon:
         self._run_trigger("hints", follow(self._hints, reloader.reload_changed), stack)
         self._run_trigger("gc", serving.collect_by_itself(), stack)
         self._run_trigger("drift", serving.watch_drift(), stack)
+        if self._systemd.watchdog_s is not None:
+            self._run_trigger("watchdog", self._feed_watchdog(self._systemd.watchdog_s), stack)
+
+    async def _feed_watchdog(self, within_s: float) -> None:
+        # By the loop that serves: when it is stuck, nothing is told. Faults of the watcher, the disk or the
+        # configuration are another matter: a restart would cure none of them.
+        while True:
+            self._systemd.alive()
+            await asyncio.sleep(within_s / 3)
 
     def _run_trigger(self, name: str, trigger: Coroutine[None, None, None], stack: AsyncExitStack) -> None:
         task = asyncio.create_task(trigger, name=name)
         task.add_done_callback(self._trigger_ended)
         stack.push_async_callback(_cancel, task)
+
+    def _configure_log(self, settings: Settings) -> None:
+        level = "debug" if settings.debug else settings.log_level
+        configure_log(level, self._log_format, journal=speaks_to_journal(self._environ, sys.stderr))
 
     def _trigger_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -254,15 +288,11 @@ class Daemon:
         """Do what follows from a reload: tell of it, and apply the settings that can change while we run."""
         self._announcer.reloaded(report, current)
         if report.outcome != "rejected":
-            configure_log(_level(current.config.settings), self._log_format)
+            self._configure_log(current.config.settings)
             if self._serving is not None:
                 self._serving.apply(current)
         if self._serving is not None:
             self._serving.check_health()
-
-
-def _level(settings: Settings) -> str:
-    return "debug" if settings.debug else settings.log_level
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -34,17 +35,21 @@ LEVELS: Mapping[str, int] = MappingProxyType(
 )
 
 
-def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
+def configure_log(level: str, form: str, stream: TextIO | None = None, *, journal: bool = False) -> None:
     """Make every logger write events of ``level`` and above to ``stream`` (standard error).
 
     ``form`` is ``text`` (readable lines), ``json`` (one object a line) or ``auto``: text on a
-    terminal, JSON elsewhere. May be called again to change the level.
+    terminal, for the ``journal`` lines with its priorities and without a time, JSON elsewhere. May be
+    called again to change the level.
     """
     stream = stream if stream is not None else sys.stderr
     terminal = stream is not None and stream.isatty()
     readable = form == "text" or (form == "auto" and terminal)
     renderer: structlog.typing.Processor
-    if readable:
+    for_journal = journal and form == "auto" and not terminal
+    if for_journal:
+        renderer = _render_for_journal
+    elif readable:
         renderer = structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=0)
     else:
         renderer = structlog.processors.JSONRenderer()
@@ -52,7 +57,8 @@ def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # The journal has the time of its own.
+            _unchanged if for_journal else structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if not readable else _unchanged,
             renderer,
         ],
@@ -61,6 +67,28 @@ def configure_log(level: str, form: str, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+# Levels of structlog -> priorities of the journal (sd-daemon(3)).
+_PRIORITIES: Mapping[str, int] = MappingProxyType(
+    {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+)
+
+
+def _render_for_journal(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+    """Return an event as ``<6>event key=value``: the priority, then the words and figures, each in one line."""
+    prefix = f"<{_PRIORITIES.get(event.pop('level', 'info'), 6)}>"
+    text = " ".join([str(event.pop("event")), *(f"{key}={_journal_value(value)}" for key, value in event.items())])
+    # A traceback has several lines, and each is an entry of its own.
+    return "\n".join(prefix + line for line in text.splitlines())
+
+
+def _journal_value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    plain = isinstance(value, str) and text and not any(c in ' "=' or not c.isprintable() for c in text)
+    if not isinstance(value, str) or plain or "\n" in text:
+        return text
+    return json.dumps(text, ensure_ascii=False)
 
 
 class _Bridge(logging.Handler):

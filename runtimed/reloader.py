@@ -62,8 +62,8 @@ class Reloader:
     """Holds the current generation and moves it on.
 
     ``read`` returns the documents at one instant and ends within bounded time; ``threads`` runs what
-    would hold up the event loop; ``told`` hears every report but those of dry runs, and what is
-    current after it.
+    would hold up the event loop; ``begun`` hears of every reload that begins, ``told``
+    of its report and of what is current after it: not of dry runs, nor of what is tried again and fails again.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Reloader:
         read: Callable[[], Awaitable[Documents]],
         disk: Disk,
         threads: Threads,
+        begun: Callable[[], None],
         told: Callable[[Report, Generation], None],
         retry_s: float = RETRY_S,
     ) -> None:
@@ -80,6 +81,7 @@ class Reloader:
         self._read = read
         self._disk = disk
         self._threads = threads
+        self._begun = begun
         self._told = told
         self._retry_s = retry_s
         self._retry_at_s: float | None = None
@@ -133,6 +135,7 @@ class Reloader:
         if last_good is not None:
             self._sources = last_good.sources
         async with self._lock:
+            self._begun()
             self._seen = documents
             report = await self._carry_out(await self._examine(documents), "start", time.monotonic())
             if report.outcome == "rejected":
@@ -183,6 +186,8 @@ class Reloader:
         async with self._lock:
             # Whoever comes from here on shares the next one: this one may already have read the files.
             batch = self._waiting.pop(dry_run)
+            if not dry_run:
+                self._begun()
             report = await self._attempt(", ".join(batch.reasons), dry_run=dry_run)
             if not dry_run:
                 self._conclude(report)
@@ -201,6 +206,8 @@ class Reloader:
                 return False
             self._seen = documents
             faults = self.faults
+            if not again:
+                self._begun()
             report = await self._carry_out(examined, "retry" if again else "file-change", started_s)
             # That a disk is still full is no news.
             news = (report.problems, self.faults) != (self._last.problems if self._last is not None else None, faults)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,7 +16,6 @@ from runtimed.api.connections import Connections
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
-from runtimed.api.sockets import BoundSocket
 from runtimed.collector import Collector
 from runtimed.core.config import Settings
 from runtimed.core.drift import Drift, Sight
@@ -84,10 +84,10 @@ class Serving:
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)
 
-    def serve(self, sockets: list[BoundSocket], stack: AsyncExitStack) -> None:
-        """Begin to take connections from ``sockets``."""
-        for bound in sockets:
-            self._servers.append(serve(bound.sock, self._connections, on_exhausted=_log_exhausted))
+    def serve(self, sockets: Iterable[socket.socket], stack: AsyncExitStack) -> None:
+        """Begin to take connections from ``sockets``, which listen and do not block."""
+        for sock in sockets:
+            self._servers.append(serve(sock, self._connections, on_exhausted=_log_exhausted))
             stack.callback(self._servers[-1].close)
 
     def apply(self, generation: Generation) -> None:

@@ -21,11 +21,28 @@ from runtimed.core.report import Report
 from runtimed.log import configure_log
 
 
+class Manager:
+    """Notes what the service manager is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, ...]] = []
+
+    def ready(self, status: str) -> None:
+        self.told.append(("ready", status))
+
+    def reloading(self) -> None:
+        self.told.append(("reloading",))
+
+    def status(self, status: str) -> None:
+        self.told.append(("status", status))
+
+
 class Told:
     """An announcer, and what it has told by now."""
 
     def __init__(self) -> None:
-        self.announcer = Announcer()
+        self.manager = Manager()
+        self.announcer = Announcer(self.manager)
         self._stream = io.StringIO()
         configure_log("info", "json", self._stream)
 
@@ -59,6 +76,25 @@ def test_a_reload_is_told_and_the_generation_only_when_it_is_another(told: Told)
     tally = told.announcer.tally
     assert tally.reloads == {("applied", "start"): 1, ("unchanged", "api"): 1, ("rejected", "api"): 1}
     assert tally.last_success_s == 8.0
+
+
+def test_the_service_manager_is_told_of_every_reload_once_it_knows_that_we_serve(told: Told) -> None:
+    announcer = told.announcer
+    announcer.reloading()
+    announcer.reloaded(Report("applied", 1, "start"), generation(1))
+    assert told.manager.told == []
+    announcer.ready()
+    announcer.reloading()
+    announcer.reloaded(Report("rejected", 1, "api", problems=(Problem("no"),)), generation(1))
+    announcer.health({"configuration": "d.json:4: no"})
+    announcer.health({})
+    assert told.manager.told == [
+        ("ready", "generation 1, 2 runtimes"),
+        ("reloading",),
+        ("ready", "generation 1, 2 runtimes"),
+        ("status", "degraded: configuration: d.json:4: no; generation 1, 2 runtimes"),
+        ("status", "generation 1, 2 runtimes"),
+    ]
 
 
 def test_an_event_stays_small_whatever_the_size_of_the_table(told: Told) -> None:

@@ -271,6 +271,7 @@ class Node:
             read=self.read,
             disk=self.store,
             threads=in_place,
+            begun=lambda: None,
             told=lambda _report, _generation: None,
         )
 

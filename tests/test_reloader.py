@@ -61,6 +61,7 @@ class Node:
             read=self.read,
             disk=self.store,
             threads=self.lane.run,
+            begun=lambda: None,
             told=lambda report, current: self.told.append((report, current.number)),
             retry_s=0.1,
         )

@@ -58,6 +58,12 @@ def group_id(name: str) -> int:
     raise UnknownGroup(name)
 
 
+def inherited_name(host: str) -> str | None:
+    """Return the name in ``-H/--host fd://NAME``, empty for ``fd://``, which means all; None for any other host."""
+    scheme, _, name = host.partition("://")
+    return name if scheme == "fd" else None
+
+
 def parse_host(host: str) -> str:
     """Return the path that ``-H/--host unix:///path`` names.
 
@@ -65,7 +71,7 @@ def parse_host(host: str) -> str:
     """
     scheme, mark, path = host.partition("://")
     if not mark or scheme != "unix":
-        raise SocketRefused(host, "expected unix:///absolute/path; there is no other kind of address")
+        raise SocketRefused(host, "expected unix:///absolute/path, or fd:// for what systemd hands over")
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise SocketRefused(host, "expected unix:// and the absolute path of a file")
     return path
