@@ -95,6 +95,23 @@ def test_a_directory_that_is_on_no_file_system_of_others_is_not_silent(watched: 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.parametrize("name", ["daemon.json", None])
+def test_a_file_that_is_a_mount_of_its_own_makes_its_directory_silent(
+    watched: Watched, tmp_path: Path, name: str | None
+) -> None:
+    for path in (tmp_path / "daemon.json", tmp_path / "elsewhere"):
+        path.write_text("{}")
+    subprocess.run(["mount", "--bind", tmp_path / "elsewhere", tmp_path / "daemon.json"], check=True)
+    try:
+        silent = watched.watch.update({str(tmp_path): frozenset({name}), "/": frozenset({"tmp"})})
+    finally:
+        subprocess.run(["umount", tmp_path / "daemon.json"], check=True)
+    assert list(silent) == [str(tmp_path)]
+    assert str(tmp_path / "daemon.json") in silent[str(tmp_path)]
+    assert watched.watch.update({str(tmp_path): frozenset({name}), "/": frozenset({"tmp"})}) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 @pytest.mark.parametrize("at", ["etc", "etc/daemon.json", "etc/daemon.json.d/a.json", "."])
 def test_a_mount_and_its_end_give_touches_and_mounts_elsewhere_do_not(
     watched: Watched, tmp_path: Path, at: str

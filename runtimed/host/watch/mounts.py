@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtimed.core.places import printable
+
 MOUNTINFO = "/proc/self/mountinfo"
 # Mounts come and go by the hundred while containers start: the table is read at most this often.
 PAUSE_S = 0.5
@@ -120,6 +122,13 @@ class MountWatch:
             mount = covering_mount(mounts, directory)
             if mount is not None and not mount.tells:
                 found[directory] = f"on {mount.kind}, where a change need not make an event"
+        # A file that is mounted by itself: who writes to it makes an event in the directory where it is at home.
+        for mount in mounts:
+            directory = os.path.dirname(mount.point)
+            if mount.point not in self._points and self._concerns(mount.point):
+                found.setdefault(
+                    directory, f"{printable(mount.point)} is a mount of its own, whose events are elsewhere"
+                )
         return found
 
     def _mounts(self) -> tuple[Mount, ...]:
