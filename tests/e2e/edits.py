@@ -1,0 +1,220 @@
+"""Every way in which people and programs change a configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from e2e.changing import Scene, dropin, fill, main_file
+from e2e.volumes import new_ext4, run
+from support import put
+
+Edit = Callable[[Scene], object]
+
+
+def text(word: str) -> str:
+    return json.dumps(main_file(word), indent=1)
+
+
+def write_in_place(path: str, word: str) -> Edit:
+    return lambda it: (it.base / path).write_text(text(word))
+
+
+def truncate_then_write(it: Scene) -> None:
+    with it.main.open("w") as file:
+        time.sleep(1)
+        file.write(text("two"))
+
+
+def append_white_space(it: Scene) -> None:
+    with it.main.open("a") as file:
+        file.write("\n\n")
+
+
+def save_with_vim(it: Scene) -> None:
+    """Do as vim does with ``backupcopy=no``: the new file is another one."""
+    etc = it.etc
+    (etc / ".daemon.json.swp").write_text("b0VIM")
+    (etc / "4913").touch()
+    (etc / "4913").unlink()
+    it.main.rename(etc / "daemon.json~")
+    it.main.write_text(text("two"))
+    (etc / "daemon.json~").unlink()
+    (etc / ".daemon.json.swp").unlink()
+
+
+def run_sed(it: Scene) -> None:
+    run("sed", "-i", "s/one/two/", it.main)
+
+
+def replace_from_beside(it: Scene) -> None:
+    """Do as Ansible's atomic_move does for a file from another file system: a copy beside it, and a rename."""
+    temporary = it.etc / ".ansible_tmpx8f2daemon.json"
+    temporary.write_text(text("two"))
+    temporary.chmod(0o644)
+    os.chown(temporary, 0, 0)
+    temporary.rename(it.main)
+
+
+def replace_from_elsewhere(it: Scene) -> None:
+    """Do as Ansible's atomic_move does at first: a rename from its own temporary directory."""
+    (it.base / "tmp").mkdir()
+    (it.base / "tmp" / "source").write_text(text("two"))
+    (it.base / "tmp" / "source").rename(it.main)
+
+
+def fill_with_linked_file(base: Path) -> None:
+    fill(base)
+    (base / "shelf").mkdir()
+    (base / "shelf" / "one.json").write_text(text("one"))
+    (base / "shelf" / "two.json").write_text(text("two"))
+    (base / "etc" / "daemon.json").unlink()
+    (base / "etc" / "daemon.json").symlink_to("../shelf/one.json")
+
+
+def fill_with_linked_directory(base: Path) -> None:
+    fill(base)
+    (base / "etc").rename(base / "etc-1")
+    shutil.copytree(base / "etc-1", base / "etc-2")
+    (base / "etc-2" / "daemon.json").write_text(text("two"))
+    (base / "etc").symlink_to("etc-1")
+
+
+def switch_link(path: str, target: str) -> Edit:
+    def do(it: Scene) -> None:
+        (it.base / "new-link").symlink_to(target)
+        (it.base / "new-link").rename(it.base / path)
+
+    return do
+
+
+def delete_and_create(it: Scene) -> None:
+    it.main.unlink()
+    it.main.write_text(text("two"))
+
+
+def delete_directory_and_create(it: Scene) -> None:
+    shutil.rmtree(it.etc)
+    fill(it.base, "two")
+
+
+def put_another_directory_in_place(it: Scene) -> None:
+    fill(it.base / "new", "two")
+    it.etc.rename(it.base / "old")
+    (it.base / "new" / "etc").rename(it.etc)
+
+
+def unmount(it: Scene) -> None:
+    it.volume.unmount()
+
+
+def mount_again(it: Scene) -> None:
+    it.volume.mount()
+    if not it.etc.exists():
+        fill(it.base)
+
+
+def mount_over_directory(it: Scene) -> None:
+    def content(base: Path) -> None:
+        fill(base, "two")
+        for path in (base / "etc").iterdir():
+            path.rename(base / path.name)
+        (base / "etc").rmdir()
+
+    new_ext4(it.etc, content)
+
+
+def bind_file(it: Scene) -> None:
+    put(it.root / "other.json", main_file("two"))
+    run("mount", "--bind", it.root / "other.json", it.main)
+
+
+def bind_directory(it: Scene) -> None:
+    fill(it.root / "other", "two")
+    run("mount", "--bind", it.root / "other" / "etc", it.etc)
+
+
+def unmount_from(path: str) -> Edit:
+    return lambda it: run("umount", it.base / path)
+
+
+def add_dropin(it: Scene) -> None:
+    (it.dropins / "30-c.json").write_text(json.dumps(dropin("c", "new")))
+
+
+def remove_dropin(it: Scene) -> None:
+    (it.dropins / "20-b.json").unlink()
+
+
+def rename_dropin(it: Scene) -> None:
+    (it.dropins / "10-a.json").rename(it.dropins / "30-a.json")
+
+
+def disable_dropin(it: Scene) -> None:
+    (it.dropins / "20-b.json").rename(it.dropins / "20-b.json.disabled")
+
+
+def enable_dropin(it: Scene) -> None:
+    (it.dropins / "20-b.json.disabled").rename(it.dropins / "20-b.json")
+
+
+def touch(it: Scene) -> None:
+    run("touch", it.main, it.dropins / "10-a.json", it.dropins, it.etc)
+
+
+def write_same_content(it: Scene) -> None:
+    put(it.main, it.main.read_bytes())
+
+
+def write_beside(it: Scene) -> None:
+    """Leave what is no part of the configuration, next to it."""
+    for name in ("other.json", "daemon.json~", "daemon.json.d/.hidden.json", "daemon.json.d/a.json~"):
+        (it.etc / name).write_text("{")
+
+
+def set_mode(path: str, mode: int) -> Edit:
+    return lambda it: (it.base / path).chmod(mode)
+
+
+def write_version(volume: Path, number: int, files: Mapping[str, object]) -> None:
+    """Do as kubelet's atomic writer does (pkg/volume/util/atomic_writer.go)."""
+    data = volume / f"..2024_01_01_00_00_0{number}.{number}"
+    data.mkdir(mode=0o755)
+    for name, content in files.items():
+        (data / name).write_text(json.dumps(content))
+    old = (volume / "..data").readlink() if (volume / "..data").is_symlink() else None
+    (volume / "..data_tmp").symlink_to(data.name)
+    (volume / "..data_tmp").rename(volume / "..data")
+    for name in files:
+        if not (volume / name).is_symlink():
+            (volume / name).symlink_to(f"..data/{name}")
+    for path in volume.iterdir():
+        if not path.name.startswith("..") and path.name not in files:
+            path.unlink()
+    if old is not None:
+        shutil.rmtree(volume / old)
+
+
+def fill_configmap(files: Mapping[str, object]) -> Callable[[Path], None]:
+    """Make a volume that everybody may write to, and that is seen through a mount that nobody can write through."""
+
+    def do(base: Path) -> None:
+        put(base / "daemon.json", {})
+        (base / "volume").mkdir()
+        (base / "volume").chmod(0o777)
+        write_version(base / "volume", 1, files)
+        (base / "config").mkdir()
+        run("mount", "--bind", base / "volume", base / "config")
+        run("mount", "-o", "remount,bind,ro", base / "config")
+        assert subprocess.run(["touch", base / "config" / "x"], capture_output=True, check=False).returncode != 0
+
+    return do
+
+
+def update_configmap(number: int, files: Mapping[str, object]) -> Edit:
+    return lambda it: write_version(it.base / "volume", number, files)

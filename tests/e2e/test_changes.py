@@ -1,0 +1,211 @@
+"""Every way in which a configuration changes, on real file systems: the right table is served, each change told once.
+
+All of it runs side by side, because nearly all of it is waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+
+import pytest
+from e2e import edits, floods, unwatched
+from e2e.changing import (
+    AT_ONCE_S,
+    ONE,
+    Case,
+    Step,
+    Trial,
+    dropin,
+    main_file,
+    side_by_side,
+    trials_in_memory,
+    trials_of,
+)
+from e2e.test_survey_faults import WITHOUT_DAC
+
+# All of them wait for their turn together.
+pytestmark = pytest.mark.timeout(300)
+
+TWO = ONE | {"w": "/opt/two"}
+THREE = ONE | {"w": "/opt/three"}
+WINNER_A = ONE | {"d": "/opt/a"}
+APPLIED, UNCHANGED, REJECTED = ("applied",), ("unchanged",), ("rejected",)
+
+WRITE_TWO = Step(edits.write_in_place("etc/daemon.json", "two"), APPLIED, TWO)
+WRITE_THREE = Step(edits.write_in_place("etc/daemon.json", "three"), APPLIED, THREE)
+
+CASES = {
+    "a write in place": Case([WRITE_TWO]),
+    "a truncation, and the content a second later": Case([Step(edits.truncate_then_write, APPLIED, TWO, within_s=1.8)]),
+    "white space at the end": Case([Step(edits.append_white_space, UNCHANGED, ONE)]),
+    "vim": Case([Step(edits.save_with_vim, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "sed -i": Case([Step(edits.run_sed, APPLIED, TWO)]),
+    "a rename from beside": Case([Step(edits.replace_from_beside, APPLIED, TWO), WRITE_THREE]),
+    "a rename from elsewhere": Case([Step(edits.replace_from_elsewhere, APPLIED, TWO), WRITE_THREE]),
+    "a linked file, and its target": Case(
+        [
+            Step(edits.write_in_place("shelf/one.json", "three"), APPLIED, THREE),
+            Step(edits.switch_link("etc/daemon.json", "../shelf/two.json"), APPLIED, TWO),
+            Step(edits.write_in_place("shelf/two.json", "three"), APPLIED, THREE),
+        ],
+        fill=edits.fill_with_linked_file,
+    ),
+    "a linked directory": Case(
+        [
+            Step(edits.switch_link("etc", "etc-2"), APPLIED, TWO),
+            Step(edits.write_in_place("etc-1/daemon.json", "three"), (), TWO),
+            WRITE_THREE,
+        ],
+        fill=edits.fill_with_linked_directory,
+    ),
+    "a file deleted and created": Case([Step(edits.delete_and_create, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "a directory deleted and created": Case(
+        [Step(edits.delete_directory_and_create, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]
+    ),
+    "a directory moved away for another": Case(
+        [Step(edits.put_another_directory_in_place, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]
+    ),
+    "an end of the mount, and its return": Case(
+        [Step(edits.unmount, REJECTED, ONE), Step(edits.mount_again, UNCHANGED, ONE), WRITE_TWO]
+    ),
+    "a file system over the directory": Case(
+        [
+            Step(edits.mount_over_directory, APPLIED, TWO),
+            WRITE_THREE,
+            Step(edits.unmount_from("etc"), APPLIED, ONE),
+            WRITE_TWO,
+        ]
+    ),
+    "a file bound over the file": Case(
+        [
+            Step(edits.bind_file, APPLIED, TWO),
+            WRITE_THREE,
+            Step(edits.unmount_from("etc/daemon.json"), APPLIED, ONE),
+            WRITE_TWO,
+        ]
+    ),
+    "a directory bound over the directory": Case(
+        [
+            Step(edits.bind_directory, APPLIED, TWO),
+            WRITE_THREE,
+            Step(edits.unmount_from("etc"), APPLIED, ONE),
+            WRITE_TWO,
+        ]
+    ),
+    "a drop-in more": Case([Step(edits.add_dropin, APPLIED, ONE | {"new": "/opt/c"})]),
+    "a drop-in less": Case([Step(edits.remove_dropin, APPLIED, WINNER_A)]),
+    "a drop-in with another place in the order": Case([Step(edits.rename_dropin, APPLIED, WINNER_A)]),
+    "a drop-in disabled and enabled": Case(
+        [Step(edits.disable_dropin, APPLIED, WINNER_A), Step(edits.enable_dropin, APPLIED, ONE)]
+    ),
+    "a touch": Case([Step(edits.touch, (), ONE)]),
+    "the same content in a new file": Case([Step(edits.write_same_content, (), ONE)]),
+    "other files beside it": Case([Step(edits.write_beside, (), ONE)]),
+    "a file that becomes unreadable, and readable": Case(
+        [
+            Step(edits.set_mode("etc/daemon.json", 0), REJECTED, ONE),
+            Step(edits.set_mode("etc/daemon.json", 0o644), UNCHANGED, ONE),
+            WRITE_TWO,
+        ],
+        command=WITHOUT_DAC,
+    ),
+    "a directory that becomes unreadable, and readable": Case(
+        [
+            Step(edits.set_mode("etc", 0), REJECTED, ONE),
+            Step(edits.set_mode("etc", 0o755), UNCHANGED, ONE),
+            WRITE_TWO,
+        ],
+        command=WITHOUT_DAC,
+    ),
+}
+
+MAIN_IN_CONFIGMAP = {"daemon.json": main_file("one")}
+DROPINS_IN_CONFIGMAP = {"10-a.json": dropin("one", "w"), "20-b.json": dropin("b")}
+CONFIGMAPS = {
+    "a main file in a ConfigMap": Case(
+        [
+            Step(edits.update_configmap(2, {"daemon.json": main_file("two")}), APPLIED, {"w": "/opt/two"}, AT_ONCE_S),
+            Step(edits.update_configmap(3, {"daemon.json": main_file("two")}), (), {"w": "/opt/two"}, AT_ONCE_S),
+            Step(edits.update_configmap(4, MAIN_IN_CONFIGMAP), APPLIED, {"w": "/opt/one"}, AT_ONCE_S),
+        ],
+        fill=edits.fill_configmap(MAIN_IN_CONFIGMAP),
+        main="config/daemon.json",
+        begins={"w": "/opt/one"},
+    ),
+    "drop-ins in a ConfigMap": Case(
+        [
+            Step(
+                edits.update_configmap(2, DROPINS_IN_CONFIGMAP | {"10-a.json": dropin("two", "w")}),
+                APPLIED,
+                TWO,
+                AT_ONCE_S,
+            ),
+            Step(
+                edits.update_configmap(3, {"10-a.json": dropin("two", "w"), "30-c.json": dropin("c", "new")}),
+                APPLIED,
+                {"w": "/opt/two", "new": "/opt/c"},
+                AT_ONCE_S,
+            ),
+            Step(edits.update_configmap(4, DROPINS_IN_CONFIGMAP), APPLIED, ONE, AT_ONCE_S),
+        ],
+        fill=edits.fill_configmap(DROPINS_IN_CONFIGMAP),
+        more=["--config-dir", "{base}/config"],
+        main="daemon.json",
+    ),
+}
+
+CHANGES = [*trials_in_memory(CONFIGMAPS), *trials_of(CASES)]
+
+
+UNWATCHED = [
+    Trial("no inotify instances", unwatched.do_without_instances),
+    Trial("no inotify watches", unwatched.do_without_watches),
+    Trial("one inotify watch", unwatched.do_with_one_watch),
+    Trial("a FUSE file system", unwatched.see_what_others_change_on_fuse),
+    Trial("a queue that overflows", unwatched.see_a_change_whose_event_is_lost),
+]
+FLOODS = [
+    Trial("a file rewritten without pause", floods.rewrite_without_pause),
+    Trial("a thousand drop-ins", floods.write_a_thousand_dropins),
+]
+READINGS = [
+    Trial("readings by others", floods.read_by_others),
+    Trial("readings by the daemon", floods.read_by_itself),
+]
+
+
+def named(trials: list[Trial]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("trial", trials, ids=[trial.name for trial in trials])
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[str]]]:
+    chosen = [item.callspec.params["trial"] for item in request.session.items if item.path == request.path]  # type: ignore[attr-defined]
+    # In the order of the tests, of which those come first that take longest.
+    with side_by_side(chosen) as futures:
+        yield futures
+
+
+def see(running: Mapping[str, Future[str]], trial: Trial) -> None:
+    print(f"{trial.name}: {running[trial.name].result()}")  # noqa: T201 - for those who ask with -s
+
+
+@named(UNWATCHED)
+def test_a_change_of_which_inotify_does_not_tell_is_served(running: Mapping[str, Future[str]], trial: Trial) -> None:
+    see(running, trial)
+
+
+@named(FLOODS)
+def test_many_changes_are_served_by_few_reloads(running: Mapping[str, Future[str]], trial: Trial) -> None:
+    see(running, trial)
+
+
+@named(READINGS)
+def test_a_reading_is_no_change(running: Mapping[str, Future[str]], trial: Trial) -> None:
+    see(running, trial)
+
+
+@named(CHANGES)
+def test_a_change_is_served_and_reported_once(running: Mapping[str, Future[str]], trial: Trial) -> None:
+    see(running, trial)
