@@ -14,6 +14,9 @@ from e2e.changing import Scene, dropin, fill, main_file
 from e2e.volumes import new_ext4, run
 from support import put
 
+# In the middle of what is done at once: shorter than the quiet that the daemon waits for, and long enough to be seen.
+MOMENT_S = 0.05
+
 Edit = Callable[[Scene], object]
 
 
@@ -43,6 +46,7 @@ def save_with_vim(it: Scene) -> None:
     (etc / "4913").touch()
     (etc / "4913").unlink()
     it.main.rename(etc / "daemon.json~")
+    time.sleep(MOMENT_S)
     it.main.write_text(text("two"))
     (etc / "daemon.json~").unlink()
     (etc / ".daemon.json.swp").unlink()
@@ -95,17 +99,20 @@ def switch_link(path: str, target: str) -> Edit:
 
 def delete_and_create(it: Scene) -> None:
     it.main.unlink()
+    time.sleep(MOMENT_S)
     it.main.write_text(text("two"))
 
 
 def delete_directory_and_create(it: Scene) -> None:
     shutil.rmtree(it.etc)
+    time.sleep(MOMENT_S)
     fill(it.base, "two")
 
 
 def put_another_directory_in_place(it: Scene) -> None:
     fill(it.base / "new", "two")
     it.etc.rename(it.base / "old")
+    time.sleep(MOMENT_S)
     (it.base / "new" / "etc").rename(it.etc)
 
 
@@ -190,6 +197,7 @@ def write_version(volume: Path, number: int, files: Mapping[str, object]) -> Non
     old = (volume / "..data").readlink() if (volume / "..data").is_symlink() else None
     (volume / "..data_tmp").symlink_to(data.name)
     (volume / "..data_tmp").rename(volume / "..data")
+    time.sleep(MOMENT_S)
     for name in files:
         if not (volume / name).is_symlink():
             (volume / name).symlink_to(f"..data/{name}")

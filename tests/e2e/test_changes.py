@@ -167,6 +167,7 @@ UNWATCHED = [
 ]
 FLOODS = [
     Trial("a file rewritten without pause", floods.rewrite_without_pause),
+    Trial("a file rewritten evenly", floods.rewrite_evenly),
     Trial("a thousand drop-ins", floods.write_a_thousand_dropins),
 ]
 READINGS = [
