@@ -24,6 +24,8 @@ def write_pidfile(path: str, secure_directory: Callable[[str], str]) -> Callable
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
+            # Whatever the umask: who may see the directory may see who runs.
+            os.fchmod(fd, 0o644)
             os.write(fd, b"%d\n" % os.getpid())
         finally:
             os.close(fd)
