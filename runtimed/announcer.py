@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -77,18 +78,31 @@ class Announcer:
             )
 
     def drifted(
-        self, come: Mapping[str, Drift], gone: Mapping[str, Drift], runtimes: Callable[[str], tuple[str, ...]]
+        self,
+        come: Mapping[str, Drift],
+        gone: Mapping[str, Drift],
+        runtimes: Callable[[str], tuple[str, ...]],
+        *,
+        loaded: bool,
     ) -> None:
-        """Tell which binaries have changed, or are again what they were, and which ``runtimes`` execute them."""
-        for drift in come.values():
+        """Tell which binaries have changed, which ``runtimes`` execute them, and which have not any more.
+
+        ``loaded``: what is gone is gone because the configuration was loaded, with the binaries as they are now.
+        """
+        for drift in itertools.islice(come.values(), _SHOWN):
             names = runtimes(drift.binary)
             fields = {**drift.as_dict(), "runtimes": list(names[:_SHOWN]), "runtime_count": len(names)}
             level = log.warning if drift.kind in ("removed", "unusable") else log.info
             level("drift", **{key: value for key, value in fields.items() if value is not None})
             self.events.publish("drift", fields)
-        for drift in gone.values():
-            log.info("drift.over", binary=drift.binary)
-            self.events.publish("drift", {"binary": drift.binary, "kind": None})
+        for drift in itertools.islice(gone.values(), _SHOWN):
+            log.info("drift.over", binary=drift.binary, loaded=loaded)
+            self.events.publish("drift", {"binary": drift.binary, "kind": "loaded" if loaded else "back"})
+        # A file system with all of the binaries may go at once, and no subscriber could read so much so fast.
+        more = max(len(come) - _SHOWN, 0) + max(len(gone) - _SHOWN, 0)
+        if more:
+            log.warning("drift.more", binaries=more)
+            self.events.publish("drift", {"binary": None, "kind": "more", "count": more})
 
     def health(self, faults: Mapping[str, str]) -> None:
         """Tell that the daemon has become degraded or well, or degraded for another reason."""

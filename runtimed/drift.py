@@ -15,6 +15,7 @@ from runtimed.core.names import shim_binary_name
 # How often binaries are looked at; less often where that takes long, so that it never costs more than this share.
 EVERY_S = 10.0
 SHARE = 0.02
+PAUSE_MOST_S = 300.0
 
 Look = Callable[[Iterable[str]], Awaitable[Mapping[str, Sight]]]
 
@@ -28,13 +29,13 @@ class DriftWatch:
     """Compares the node's binaries with what they were when the configuration was last loaded.
 
     ``look`` returns what is found of each binary, or raises TimeoutError; ``told`` hears, after every look, what
-    drift has come and what has gone since the last one, by binary.
+    drift has come and what has gone since the last one, by binary, and whether that is so because of a load.
     """
 
     def __init__(
         self,
         look: Look,
-        told: Callable[[Mapping[str, Drift], Mapping[str, Drift]], None],
+        told: Callable[[Mapping[str, Drift], Mapping[str, Drift], bool], None],
         every_s: float = EVERY_S,
     ) -> None:
         self._look = look
@@ -44,7 +45,14 @@ class DriftWatch:
         self._loaded: Mapping[str, Sight] | None = None
         self._now: Mapping[str, Sight] = MappingProxyType({})
         self._drifts: Mapping[str, Drift] = MappingProxyType({})
+        # What could be executed at one look or another since the process began.
+        self._once_available: set[str] = set()
         self._awake = asyncio.Event()
+
+    def lost(self, binary: str) -> Sight | None:
+        """Return what stands in the way of ``binary``, where it could be executed once and cannot now."""
+        sight = self._now.get(binary)
+        return sight if sight is not None and sight.state != "available" and binary in self._once_available else None
 
     @property
     def drifts(self) -> Mapping[str, Drift]:
@@ -76,21 +84,27 @@ class DriftWatch:
             self._awake.clear()
             wanted = self._wanted
             begun_s = time.monotonic()
-            # A file system that does not answer tells nothing.
-            with contextlib.suppress(TimeoutError):
+            try:
                 sights = await self._look(wanted)
+            except TimeoutError:
+                # A file system that does not answer tells nothing.
+                self._told({}, {}, self._loaded is None)
+            else:
                 if wanted is self._wanted:
                     self._take(sights)
-            pause_s = max(self._every_s, (time.monotonic() - begun_s) / SHARE)
+            pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._awake.wait()
 
     def _take(self, sights: Mapping[str, Sight]) -> None:
+        loaded = self._loaded is None
         if self._loaded is None:
             self._loaded = sights
+        self._once_available &= self._wanted.keys()
+        self._once_available.update(binary for binary, sight in sights.items() if sight.state == "available")
         before, self._now = self._drifts, sights
         self._drifts = compare_sights(self._loaded, sights)
         come = {binary: drift for binary, drift in self._drifts.items() if before.get(binary) != drift}
         gone = {binary: drift for binary, drift in before.items() if binary not in self._drifts}
-        self._told(come, gone)
+        self._told(come, gone, loaded)

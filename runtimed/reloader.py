@@ -84,7 +84,9 @@ class Reloader:
         self._begun = begun
         self._told = told
         self._retry_s = retry_s
-        self._retry_at_s: float | None = None
+        # When to try again, at the earliest, what the disk refused; and whether that is a publish.
+        self._retry_at_s = 0.0
+        self._unpublished = False
         self._lock = asyncio.Lock()
         self._waiting: dict[bool, _Batch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -198,7 +200,7 @@ class Reloader:
             started_s = time.monotonic()
             documents = await self._read()
             again = documents == self._seen
-            if again and not self._is_retry_due():
+            if again and not await self._is_worth_a_retry():
                 return True
             examined = await self._examine(documents)
             half_written = isinstance(examined, ConfigurationRejected) and examined.incomplete
@@ -215,8 +217,20 @@ class Reloader:
                 self._conclude(report)
         return True
 
-    def _is_retry_due(self) -> bool:
-        return self._retry_at_s is not None and time.monotonic() >= self._retry_at_s
+    async def _is_worth_a_retry(self) -> bool:
+        """Return whether the last attempt's documents were good, and it is time to try again to publish them.
+
+        What failed after the last swap is tried again here as well, whatever the documents are.
+        """
+        if time.monotonic() < self._retry_at_s or not (self._unpublished or "store" in self._faults):
+            return False
+        self._retry_at_s = time.monotonic() + self._retry_s
+        if "store" in self._faults:
+            await self._settle()
+        return self._unpublished
+
+    async def _settle(self) -> None:
+        self._set_fault("store", await self._threads(self._disk.settle, self.current.config.own.retain))
 
     async def _attempt(self, reason: str, *, dry_run: bool = False) -> Report:
         started_s = time.monotonic()
@@ -240,6 +254,7 @@ class Reloader:
     ) -> Report:
         """Return the report of what became of ``examined``, after making it current unless it is a ``dry_run``."""
         if isinstance(examined, ConfigurationRejected):
+            self._unpublished = self._unpublished and dry_run
             return self._report("rejected", reason, started_s, problems=examined.problems, dry_run=dry_run)
         generation = examined.generation
         config = generation.config
@@ -250,10 +265,12 @@ class Reloader:
             try:
                 await self._adopt(generation)
             except Exception as error:  # noqa: BLE001 - as above
+                self._unpublished = True
                 self._retry_at_s = time.monotonic() + self._retry_s
                 problem = Problem(str(error)) if isinstance(error, StoreFailed) else _unforeseen(error)
                 return self._report("rejected", reason, started_s, problems=(problem,))
-            self._retry_at_s = time.monotonic() + self._retry_s if "store" in self._faults else None
+            self._unpublished = False
+            self._retry_at_s = time.monotonic() + self._retry_s
         return self._report(
             "unchanged" if unchanged else "applied",
             reason,
@@ -274,7 +291,7 @@ class Reloader:
             # Origins may have moved; all else is the same.
             generation = replace(generation, number=self._published[0])
             if "store" in self._faults:
-                self._set_fault("store", await self._threads(self._disk.settle, generation.config.own.retain))
+                await self._settle()
         else:
             fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
             self._published = (generation.number, generation.digest)

@@ -115,8 +115,8 @@ class Serving:
         async with asyncio.timeout(SIGHTS_TIMEOUT_S):
             return await self._lanes.probing.run(self._inspector.sights, tuple(binaries))
 
-    def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift]) -> None:
-        self._announcer.drifted(come, gone, self._drift.runtimes)
+    def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
+        self._announcer.drifted(come, gone, self._drift.runtimes, loaded=loaded)
         self.check_health()
 
     async def _survey(self) -> Survey:

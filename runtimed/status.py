@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from runtimed.announcer import Announcer
 from runtimed.api.metrics import Figures
 from runtimed.core.config import Settings
 from runtimed.core.drift import Sight
+from runtimed.core.errors import StoreFailed
 from runtimed.core.generation import Generation
 from runtimed.drift import DriftWatch, binary_of
 from runtimed.host.store import Store
@@ -60,10 +62,10 @@ class Status:
         if (reason := self._traffic.exhausted()) is not None:
             faults["connections"] = f"no connection can be taken: {reason}; they wait in the queue"
         generation = self._reloader.current
-        drift = self._drift.drifts.get(_default_binary(generation))
-        if drift is not None and drift.kind in ("removed", "unusable"):
+        binary = _default_binary(generation)
+        if (lost := self._drift.lost(binary)) is not None:
             name = generation.config.default_runtime
-            faults["default-runtime"] = f"{name} became unavailable: {drift.binary}: {drift.reason}"
+            faults["default-runtime"] = f"{name} became unavailable: {binary}: {lost.reason}"
         return faults
 
     def ailments(self) -> Mapping[str, str]:
@@ -102,11 +104,7 @@ class Status:
         }
 
     def figures(self) -> Figures:
-        """Return what /metrics says besides what was counted. Blocks.
-
-        Raises:
-            StoreFailed: the wrappers cannot be listed.
-        """
+        """Return what /metrics says besides what was counted. Blocks."""
         generation = self._reloader.current
         sights = self._drift.sights
         runtimes = {"available": 0, "missing": 0, "unusable": 0, "unknown": 0}
@@ -126,8 +124,14 @@ class Status:
             drift=drift,
             connections=self._traffic.connections(),
             subscribers=len(self._announcer.events),
-            wrappers=len(self._store.wrapper_files()),
+            wrappers=self._wrappers(),
         )
+
+    def _wrappers(self) -> int | None:
+        # On a disk that is ill all other figures are wanted the more.
+        with contextlib.suppress(StoreFailed):
+            return len(self._store.wrapper_files())
+        return None
 
 
 def _default_binary(generation: Generation) -> str:

@@ -117,12 +117,20 @@ def test_health_is_told_when_it_changes(told: Told) -> None:
 
 def test_drift_is_told_with_the_runtimes_that_it_concerns(told: Told) -> None:
     drift = Drift("/bin/x", "removed", reason="no such file")
-    told.announcer.drifted({"/bin/x": drift}, {}, lambda _binary: ("a", "b"))
-    told.announcer.drifted({}, {"/bin/x": drift}, lambda _binary: ("a", "b"))
-    first, second = told.events()
+    told.announcer.drifted({"/bin/x": drift}, {}, lambda _binary: ("a", "b"), loaded=False)
+    told.announcer.drifted({}, {"/bin/x": drift}, lambda _binary: ("a", "b"), loaded=False)
+    told.announcer.drifted({}, {"/bin/x": drift}, lambda _binary: ("a", "b"), loaded=True)
+    first, second, third = told.events()
     assert (first["kind"], first["runtimes"]) == ("removed", ["a", "b"])
-    assert (second["binary"], second["kind"]) == ("/bin/x", None)
-    assert [event["event"] for event in told.log()] == ["drift", "drift.over"]
+    assert (second["binary"], second["kind"], third["kind"]) == ("/bin/x", "back", "loaded")
+    assert [event["event"] for event in told.log()] == ["drift", "drift.over", "drift.over"]
+
+
+def test_drift_of_everything_at_once_is_few_events(told: Told) -> None:
+    drifts = {f"/bin/{number}": Drift(f"/bin/{number}", "removed") for number in range(3000)}
+    told.announcer.drifted(drifts, {}, lambda _binary: ("a",), loaded=False)
+    assert len(told.events()) == 51
+    assert told.events()[-1]["count"] == 2950
 
 
 def test_polling_is_told_when_it_begins_and_when_it_ends(told: Told) -> None:

@@ -32,6 +32,7 @@ class Watching:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.looks = 0
+        self.gone_by_load: list[Drift] = []
         self.hangs = False
         self.come: list[Drift] = []
         self.gone: list[Drift] = []
@@ -43,8 +44,9 @@ class Watching:
             raise TimeoutError
         return self._inspector.sights(binaries)
 
-    def _told(self, come: Mapping[str, Drift], gone: Mapping[str, Drift]) -> None:
+    def _told(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:
         self.looks += 1
+        self.gone_by_load += gone.values() if loaded else ()
         self.come += come.values()
         self.gone += gone.values()
 
@@ -112,6 +114,28 @@ async def test_a_load_takes_the_node_as_it_is(watching: Watching) -> None:
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
     assert watching.kinds() == {}
+    assert [drift.binary for drift in watching.gone_by_load] == [path]
+    assert watching.watch.lost(path) is not None, "it could be executed once, whatever was loaded since"
+    watching.put("x")
+    await watching.looked()
+    assert watching.watch.lost(path) is None
+
+
+async def test_a_binary_that_was_never_there_is_not_lost(watching: Watching) -> None:
+    path = str(watching.base / "never")
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    assert watching.watch.lost(path) is None
+
+
+async def test_a_second_replacement_is_told_as_well(watching: Watching) -> None:
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    for number in range(2):
+        watching.put("x", text=f"#!/bin/sh\n# {'again' * number}\n")
+        await watching.looked()
+    assert [drift.kind for drift in watching.come] == ["replaced", "replaced"]
 
 
 async def test_a_disk_that_does_not_answer_tells_nothing(watching: Watching) -> None:
@@ -119,11 +143,10 @@ async def test_a_disk_that_does_not_answer_tells_nothing(watching: Watching) -> 
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
     watching.hangs = True
+    await watching.looked()
     os.unlink(path)
-    looks = watching.looks
-    await asyncio.sleep(0.05)
-    assert watching.looks <= looks + 1
-    assert watching.kinds() == {} or watching.looks == looks + 1
+    await watching.looked()
+    assert watching.kinds() == {}
     watching.hangs = False
     await watching.looked()
     assert watching.kinds() == {path: "removed"}

@@ -476,7 +476,39 @@ async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
     await asyncio.sleep(0.1)
     await follower.hint()
     assert reloader.faults == {}
-    assert node.told[-1][0].outcome == "unchanged"
+
+
+async def test_what_failed_after_the_swap_is_mended_beside_a_configuration_that_is_bad(
+    node: Node, following: tuple[Follower, Reloader]
+) -> None:
+    follower, reloader = following
+    node.write("b")
+    node.fail_at("sync-root")
+    await follower.hint()
+    node.text = '{"runtimes": 1}'
+    await follower.hint()
+    assert set(reloader.faults) == {"configuration", "store"}
+    node.step = lambda _step: None
+    await asyncio.sleep(0.1)
+    told = len(node.told)
+    await follower.hint()
+    assert set(reloader.faults) == {"configuration"}
+    assert len(node.told) == told
+
+
+async def test_a_bad_edit_after_a_full_disk_is_not_planned_again_and_again(
+    node: Node, following: tuple[Follower, Reloader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower, reloader = following
+    node.write("b")
+    node.fail_at("manifest")
+    await follower.hint()
+    node.text = '{"runtimes": 1}'
+    await follower.hint()
+    await asyncio.sleep(0.1)
+    monkeypatch.setattr(reloader, "_examine", None)
+    await follower.hint()
+    assert not follower.task.done()
 
 
 async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end(

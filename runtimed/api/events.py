@@ -14,7 +14,9 @@ from runtimed.api.stream import Channel, Stream
 _KEPT = 1000
 _KEPT_BYTES = 256 * 1024
 HEARTBEAT_S = 15.0
+# In all, and for one user: each may cost as much memory as it leaves unread.
 SUBSCRIBERS_MOST = 512
+SUBSCRIBERS_OF_ONE = 256
 
 _CONTENT_TYPE = "application/x-ndjson"
 
@@ -32,17 +34,18 @@ class Events:
         self._heartbeat_s = heartbeat_s
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_bytes = 0
-        self._subscribers: set[Channel] = set()
+        # Channel -> the user at its other end.
+        self._subscribers: dict[Channel, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Return how many subscribers there are."""
         return len(self._subscribers)
 
-    @property
-    def full(self) -> bool:
-        """Whether there may be no more subscribers."""
-        return len(self._subscribers) >= SUBSCRIBERS_MOST
+    def is_full(self, uid: int) -> bool:
+        """Return whether there may be no more subscribers, or no more of the user ``uid``."""
+        own = sum(other == uid for other in self._subscribers.values())
+        return len(self._subscribers) >= SUBSCRIBERS_MOST or own >= SUBSCRIBERS_OF_ONE
 
     def publish(self, kind: str, fields: dict[str, object]) -> None:
         """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
@@ -54,14 +57,13 @@ class Events:
             self._kept_bytes -= len(self._kept.popleft()[1])
         self._send(line)
 
-    def stream(self, since: int | None) -> Stream:
-        """Return a stream of what happens from now on, with a ``since`` of all after the event of that number."""
+    def stream(self, since: int | None, uid: int) -> Stream:
+        """Return a stream of what happens from now on, or after the event number ``since``, for the user ``uid``."""
 
         def begin(channel: Channel) -> Callable[[], None]:
-            # Not counted against what it may leave unread: it has just come.
-            channel.send(b"".join((*self._past(since), self._line("heartbeat"))))
-            self._subscribers.add(channel)
-            if self._timer is None:
+            self._subscribers[channel] = uid
+            self._deliver(channel, b"".join((*self._past(since), self._line("heartbeat"))))
+            if self._subscribers and self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
             return lambda: self._discard(channel)
 
@@ -91,11 +93,14 @@ class Events:
 
     def _send(self, line: bytes) -> None:
         for channel in tuple(self._subscribers):
-            if not channel.send(line):
-                reason = "too much was left unread; subscribe again with since"
-                channel.end(self._line("dropped", {"reason": reason}))
-                self._discard(channel)
-                self._told_dropped(reason)
+            self._deliver(channel, line)
+
+    def _deliver(self, channel: Channel, data: bytes) -> None:
+        if not channel.send(data) and not channel.is_closing:
+            reason = "too much was left unread; subscribe again with since"
+            channel.end(self._line("dropped", {"reason": reason}))
+            self._discard(channel)
+            self._told_dropped(reason)
 
     def _beat(self) -> None:
         self._timer = None
@@ -104,7 +109,7 @@ class Events:
             self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
 
     def _discard(self, channel: Channel) -> None:
-        self._subscribers.discard(channel)
+        self._subscribers.pop(channel, None)
         if not self._subscribers and self._timer is not None:
             self._timer.cancel()
             self._timer = None

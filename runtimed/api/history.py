@@ -22,7 +22,7 @@ from runtimed.core.errors import (
 from runtimed.core.past import Past, Summary, compare_past, describe_past, resolve_past
 
 T = TypeVar("T")
-_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class Archive(Protocol):
@@ -66,7 +66,7 @@ class History:
     def show(self, request: Request) -> Response | Awaitable[Response]:
         """Answer with all of one generation."""
         text = request.segments[-1]
-        if not _NUMBER.fullmatch(text):
+        if not NUMBER.fullmatch(text):
             return problem(404, NoSuchGeneration.code, "No such generation", f"{text!r} is no generation's number")
         return self._read(self._show, int(text))
 
@@ -119,6 +119,6 @@ class History:
 
 def _number(request: Request, key: str) -> int | Response:
     text = request.query.get(key, "")
-    if _NUMBER.fullmatch(text):
+    if NUMBER.fullmatch(text):
         return int(text)
     return bad_query(f"{key} is {text!r}; expected the number of a generation")

@@ -134,7 +134,8 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._head_deadline = 0.0
         if self._channel is not None:
-            self.deadline = inf
+            if not self._channel.is_closing:
+                self.deadline = inf
             return
         # Not at once: asyncio's transport does not expect to be closed from within this call.
         self._advance_soon()
@@ -281,7 +282,8 @@ class Connection(asyncio.Protocol):
         transport.write(render_stream_head(stream, b"" if chunked else CLOSE, chunked=chunked))
         self._backlog = b""
         self._reader.asked.clear()
-        self.deadline = inf
+        if not self._write_paused:
+            self.deadline = inf
         transport.resume_reading()
         self._channel = Channel(transport, self._close, chunked=chunked)
         self._forget_channel = stream.begin(self._channel)

@@ -32,8 +32,8 @@ class Figures:
     drift: Mapping[str, int]
     connections: int
     subscribers: int
-    # Files on disk, and generations that can be asked.
-    wrappers: int
+    # Files on disk, None where they cannot be counted, and generations that can be asked.
+    wrappers: int | None
     generations: int
 
 
@@ -77,7 +77,8 @@ def _gauges(figures: Figures) -> Iterable[Metric]:
     yield several("drift", "Runtimes whose binary changed since the load.", "kind", dict(figures.drift))
     yield one("connections", "Open connections.", figures.connections)
     yield one("subscribers", "Clients that listen to events.", figures.subscribers)
-    yield one("wrappers", "Wrapper files on disk.", figures.wrappers)
+    if figures.wrappers is not None:
+        yield one("wrappers", "Wrapper files on disk.", figures.wrappers)
 
 
 def _counts(tally: Tally) -> Iterable[Metric]:

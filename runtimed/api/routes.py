@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -11,7 +10,7 @@ from typing import Protocol
 
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
 from runtimed.api.events import Events
-from runtimed.api.history import Archive, History
+from runtimed.api.history import NUMBER, Archive, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import Figures, render_metrics
@@ -25,8 +24,6 @@ from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFai
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
-
-_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class Service(Archive, Inspector, Protocol):
@@ -187,12 +184,12 @@ class Routes:
 
     def _subscribe(self, request: Request) -> Answer:
         since = request.query.get("since")
-        if since is not None and not _NUMBER.fullmatch(since):
+        if since is not None and not NUMBER.fullmatch(since):
             return bad_query(f"since is {since!r}; expected the seq of an event")
-        if self._events.full:
-            detail = f"{len(self._events)} clients listen to events, which is the limit; try again later"
+        if self._events.is_full(request.peer.uid):
+            detail = f"{len(self._events)} clients listen to events, and one user may be only so many; end some of them"
             return problem(503, "too-many-subscribers", "Too many subscribers", detail)
-        return self._events.stream(None if since is None else int(since))
+        return self._events.stream(None if since is None else int(since), request.peer.uid)
 
     async def _metrics(self, _request: Request) -> Response:
         body: bytes = await self._service.reading(lambda: render_metrics(self._service.figures(), self._tally))

@@ -19,6 +19,11 @@ class Channel:
         self._close = close
         self._chunked = chunked
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the connection is being closed, or is gone."""
+        return self._transport.is_closing()
+
     def send(self, data: bytes) -> bool:
         """Send ``data``; return False, and send nothing, where the peer is gone or has left too much unread."""
         if self._transport.is_closing() or self._transport.get_write_buffer_size() + len(data) > UNREAD_BYTES:

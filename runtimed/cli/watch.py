@@ -53,13 +53,15 @@ def _health(event: Document) -> str:
 
 
 def _drift(event: Document) -> str:
-    if event["kind"] is None:
+    if event["kind"] == "back":
         return f"{event['binary']} is again what it was when the configuration was loaded"
+    if event["kind"] == "loaded":
+        return f"{event['binary']}: the configuration was loaded with what it is now"
+    if event["kind"] == "more":
+        return f"and {event['count']} other binaries; runtimectl list shows all"
     reason = f": {event['reason']}" if event.get("reason") else ""
-    return f"{event['binary']} was {_WORDS[event['kind']]}{reason}; runs {', '.join(event['runtimes'])}"
-
-
-_WORDS = {"replaced": "replaced", "removed": "removed", "unusable": "made unusable", "installed": "installed"}
+    kind = "made unusable" if event["kind"] == "unusable" else event["kind"]
+    return f"{event['binary']} was {kind}{reason}; runs {', '.join(event['runtimes'])}"
 
 
 def _watcher(event: Document) -> str:

@@ -12,17 +12,17 @@ State = Literal["available", "missing", "unusable"]
 # replaced: another file, or the same one written again. removed, unusable: it was available. installed: it was not.
 Kind = Literal["replaced", "removed", "unusable", "installed"]
 
+# Device, inode, size in bytes, time of the last change in ns.
+Identity = tuple[int, int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was found when a binary was looked for: where, which file, or why it cannot be executed.
-
-    ``identity`` is (device, inode, size in bytes, time of the last change in ns).
-    """
+    """What was found when a binary was looked for: where, which file, or why it cannot be executed."""
 
     state: State
     path: str | None = None
-    identity: tuple[int, int, int, int] | None = None
+    identity: Identity | None = None
     reason: str | None = None
 
 
@@ -34,6 +34,8 @@ class Drift:
     kind: Kind
     path: str | None = None
     reason: str | None = None
+    # Tells one replacement from the next; of no interest to clients.
+    identity: Identity | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return the JSON shape."""
@@ -47,7 +49,7 @@ def compare_sights(loaded: Mapping[str, Sight], now: Mapping[str, Sight]) -> Map
         before = loaded.get(binary)
         kind = _kind(before, sight) if before is not None else None
         if kind is not None:
-            found[binary] = Drift(binary, kind, sight.path, sight.reason)
+            found[binary] = Drift(binary, kind, sight.path, sight.reason, sight.identity)
     return MappingProxyType(found)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from served import HOST, QUICK, Running, hang_up, read_reply, running, until
@@ -14,7 +16,7 @@ from served import HOST, QUICK, Running, hang_up, read_reply, running, until
 from runtimed.api import stream as stream_module
 from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response
-from runtimed.api.stream import Stream
+from runtimed.api.stream import Channel, Stream
 
 
 class Hub:
@@ -31,7 +33,7 @@ class Hub:
         if request.segments != ("events",):
             return self._answer(request)
         since = request.query.get("since")
-        return self.events.stream(None if since is None else int(since))
+        return self.events.stream(None if since is None else int(since), request.peer.uid)
 
     def publish(self, *values: object) -> None:
         for value in values:
@@ -243,6 +245,44 @@ async def test_a_stop_ends_a_stream_that_its_maker_forgot() -> None:
         assert await here.run.connections.drain(5) == 0
         assert [event["type"] for event in await subscriber.rest()] == ["heartbeat"]
         await hang_up(subscriber.writer)
+
+
+async def test_one_user_cannot_take_all_places() -> None:
+    async with hub() as here:
+        me = os.getuid()
+        subscriber = await here.subscribe()
+        others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(255)]
+        here.events._subscribers.update(dict.fromkeys(others, me))
+        assert here.events.is_full(me)
+        assert not here.events.is_full(me + 1)
+        for other in others:
+            here.events._discard(other)
+        await hang_up(subscriber.writer)
+
+
+async def test_a_subscriber_that_has_left_much_unread_already_is_told_that_there_is_a_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_module, "UNREAD_BYTES", 100)
+    async with hub() as here:
+        here.publish(*range(10))
+        subscriber = await here.subscribe("?since=1")
+        assert [event["type"] for event in await subscriber.rest()] == ["dropped"]
+        assert len(here.events) == 0
+        await hang_up(subscriber.writer)
+
+
+async def test_one_that_asks_for_much_and_reads_nothing_before_it_listens_is_cut_off() -> None:
+    async with running(QUICK) as run:
+        here = Hub(run, 100.0)
+        silent = socket.socket(socket.AF_UNIX)
+        silent.connect(run.path)
+        big = b"GET /big?bytes=400000 HTTP/1.1\r\n" + HOST + b"\r\n"
+        silent.sendall(big * 3 + b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n")
+        await until(lambda: len(run.connections) == 1)
+        await until(lambda: len(run.connections) == 0)
+        assert len(here.events) == 0
+        silent.close()
 
 
 def test_what_may_be_left_unread_is_more_than_the_past() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtimed.api.events import SUBSCRIBERS_MOST, Events
+from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response, parse_target
 from runtimed.api.metrics import Figures
 from runtimed.api.routes import Routes
@@ -365,8 +365,7 @@ async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_
     assert isinstance(asked("/v1/events?since=0"), Stream)
     status, body = await node.ask("/v1/events?since=x")
     assert (status, body["code"]) == (400, "bad-query")
-    monkeypatch.setattr(type(node.events), "__len__", lambda _: SUBSCRIBERS_MOST)
-    monkeypatch.setattr(type(node.events), "full", True)
+    monkeypatch.setattr(type(node.events), "is_full", lambda _events, _uid: True)
     status, body = await node.ask("/v1/events")
     assert (status, body["code"]) == (503, "too-many-subscribers")
 

@@ -164,8 +164,20 @@ def test_runtimectl_watch_shows_what_happens_until_it_is_interrupted(daemon: Run
             "/bin/x was removed: no such file; runs a, b",
         ),
         (
-            {"type": "drift", "binary": "/bin/x", "kind": None},
+            {"type": "drift", "binary": "/bin/x", "kind": "unusable", "reason": None, "runtimes": ["a"]},
+            "/bin/x was made unusable; runs a",
+        ),
+        (
+            {"type": "drift", "binary": "/bin/x", "kind": "back"},
             "/bin/x is again what it was when the configuration was loaded",
+        ),
+        (
+            {"type": "drift", "binary": "/bin/x", "kind": "loaded"},
+            "/bin/x: the configuration was loaded with what it is now",
+        ),
+        (
+            {"type": "drift", "binary": None, "kind": "more", "count": 7},
+            "and 7 other binaries; runtimectl list shows all",
         ),
         ({"type": "watcher", "mode": "polling", "faults": {"/etc": "on nfs"}}, "polling: /etc: on nfs"),
         ({"type": "watcher", "mode": "inotify", "faults": {}}, "inotify"),
@@ -208,7 +220,11 @@ def test_drift_of_a_binary_is_seen_by_every_way_of_asking(daemon: RunningDaemon)
     assert 'runtimed_drift{kind="removed"} 1.0' in metrics(daemon)
     assert "runtimed_default_runtime_available 0.0" in metrics(daemon)
     assert daemon.reload()["outcome"] == "unchanged"
-    wait_until(lambda: daemon.status()["health"]["status"] == "ok", "the load to take the node as it is")
+    watching.until("drift", kind="loaded")
+    assert daemon.status()["health"]["status"] == "degraded", "it is missing all the same"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    watching.until("health", status="ok")
 
 
 def metrics(daemon: RunningDaemon) -> str:

@@ -31,7 +31,7 @@ UNUSABLE = Sight("unusable", reason="is not executable (mode 0644)")
 )
 def test_what_has_become_of_a_binary(before: Sight, now: Sight, kind: Kind | None) -> None:
     found = compare_sights({"x": before}, {"x": now})
-    assert found == ({} if kind is None else {"x": Drift("x", kind, now.path, now.reason)})
+    assert found == ({} if kind is None else {"x": Drift("x", kind, now.path, now.reason, now.identity)})
 
 
 def test_a_binary_that_was_not_there_to_be_compared_has_not_drifted() -> None:

@@ -83,6 +83,23 @@ def watched() -> Iterator[Watched]:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_thread_that_cannot_be_started_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    watch = MountWatch(lambda: None)
+    with monkeypatch.context() as patch:
+
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            watch.start()
+    watch.start()
+    assert watch.alive
+    watch.stop()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_what_is_new_in_an_update_gives_a_touch_and_what_is_not_gives_none(watched: Watched) -> None:
     watched.watch.update({"/etc": frozenset({"x"})})
     assert watched.touched()

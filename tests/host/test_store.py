@@ -282,6 +282,25 @@ def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
     assert root.store.read(1).manifest.number == 1
 
 
+def test_a_generation_that_somebody_removed_keeps_no_other_from_being_dropped(root: Root) -> None:
+    for number in range(3):
+        root.publish(a=[str(number)])
+    shutil.rmtree(root.path / "generations/00000001")
+    root.now += 3601
+    root.publish(a=["now"], retain=1)
+    assert retained(root) == [4]
+
+
+def test_a_wrapper_that_went_missing_and_is_written_again_stays_when_the_publish_fails(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    (wrapper,) = generation.wrappers
+    (root.path / "wrappers" / wrapper.file).unlink()
+    root.fail_at = "manifest"
+    with pytest.raises(StoreFailed):
+        root.store.publish(root.build(a=["1"], b=["1"]), retain=16)
+    assert root.current() == wrappers(generation)
+
+
 def test_answers_that_name_paths_of_another_data_root_are_not_given(root: Root) -> None:
     root.publish(a=["1"])
     root.store.close()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
@@ -20,6 +21,7 @@ from runtimed.core.places import Place
 from runtimed.host.files import Snapshot, read_documents
 from runtimed.host.trust import Trust, Walk, walk
 from runtimed.host.watch import Pace, Watcher
+from runtimed.host.watch.debounce import Debounce
 from runtimed.host.watch.inotify import FLOOD, _Handler
 
 # A machine under load is slow; a test that passes never waits this long.
@@ -391,22 +393,42 @@ async def test_many_edits_at_once_give_few_hints(tmp_path: Path) -> None:
         assert follower.hints - hints <= 2
 
 
-async def test_touches_are_held_back_until_it_is_quiet_but_not_for_ever(tmp_path: Path) -> None:
-    loop = asyncio.get_running_loop()
+class Clock:
+    """As much of an event loop as a debounce needs, with a time that the test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> object:
+        self.due.append((when, callback))
+        return object()
+
+    def advance(self, until: float) -> None:
+        # One timer at a time is all that a debounce has.
+        while self.due and self.due[0][0] <= until:
+            self.now, callback = self.due.pop(0)
+            callback()
+        self.now = until
+
+
+def test_touches_are_held_back_until_it_is_quiet_but_not_for_ever() -> None:
+    clock = Clock()
     calls: list[float] = []
-    watcher = Watcher(loop, lambda: calls.append(loop.time()), Pace(debounce=100, max_wait=500))
-    touch = watcher._debounce.touch
-    touch()
-    started = loop.time()
-    while loop.time() < started + 1.3:
-        touch()
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.3)
-    watcher.stop()
-    # Without a pause longer than 100 ms: one call after 500 ms, one after 1,000 ms, one for the rest.
-    assert len(calls) == 3
-    assert [round(call - started, 1) for call in calls[:2]] == pytest.approx([0.5, 1.0], abs=0.15)
-    assert calls[2] - started >= 1.39
+    debounce = Debounce(cast("asyncio.AbstractEventLoop", clock), lambda: calls.append(clock.now), 0.1, 0.5)
+    for tick in range(130):
+        clock.advance(tick / 100)
+        debounce.touch()
+    clock.advance(5)
+    # Without a pause longer than 100 ms: one call after 500 ms, one as long after the next touch, one for the rest.
+    assert calls == pytest.approx([0.5, 1.01, 1.39], abs=0.021)
+    assert not debounce.pending
 
 
 async def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:

@@ -250,7 +250,8 @@ class Store:
             del self._retained[number]
             try:
                 self._at_step("prune")
-                self._remove_generation(number)
+                with contextlib.suppress(FileNotFoundError):
+                    self._remove_generation(number)
             except OSError as error:
                 self._retained = {number: summary, **self._retained}
                 return f"generation {number} cannot be removed: {error}"

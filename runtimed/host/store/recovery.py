@@ -158,10 +158,10 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
         except ConfigurationRejected:
             # Written by another version of the program; another generation may still tell.
             continue
-        # With all wrappers their directory may have gone.
-        make_directory(f"{root}/{WRAPPERS}")
         for file in sorted(damaged.intersection(texts)):
             try:
+                # With all wrappers their directory may have gone.
+                make_directory(f"{root}/{WRAPPERS}")
                 replace_file(f"{root}/{WRAPPERS}", file, texts[file], WRAPPER_MODE)
             except OSError as error:
                 faults.append(f"wrapper {root}/{WRAPPERS}/{file} is damaged and cannot be written again: {error}")

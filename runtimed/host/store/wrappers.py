@@ -41,7 +41,9 @@ class WrapperDirectory:
                     continue
                 try:
                     write_new(path, wrapper.text, WRAPPER_MODE)
-                    made.append(wrapper.file)
+                    # One that is named already and had gone missing is not this attempt's to take back.
+                    if wrapper.file not in self.intact:
+                        made.append(wrapper.file)
                 except FileExistsError:
                     # Left by a run that did not get as far as publishing it, or damaged since.
                     replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE)

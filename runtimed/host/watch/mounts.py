@@ -90,8 +90,13 @@ class MountWatch:
         self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC)
         # Opened here, so that a failure is the caller's and not a thread's.
         mountinfo = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._work, args=(mountinfo,), name="mounts", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, args=(mountinfo,), name="mounts", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            os.close(mountinfo)
+            raise
+        self._thread = thread
 
     def stop(self) -> None:
         """End the thread."""
