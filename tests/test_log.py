@@ -34,6 +34,29 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_the_journal_gets_a_priority_the_event_and_its_fields_and_no_time() -> None:
+    stream = io.StringIO()
+    configure_log("info", "auto", stream, journal=True)
+    problem = Problem('found "x y"', file="/etc/d.json", line=4)
+    log_report(Report("rejected", 7, "file-change", problems=(problem,), duration_ms=1.5))
+    structlog.get_logger().info("ready", generation=1, version="0.1", reason="two words", empty="", equals="a=b")
+    structlog.get_logger().error("broken", exc_info=ValueError("first\nsecond"))
+    rejected, ready, *broken = stream.getvalue().splitlines()
+    assert rejected == (
+        r'<3>reload.rejected generation=7 reason=file-change problems=["/etc/d.json:4: found \"x y\""] duration_ms=1.5'
+    )
+    assert ready == '<6>ready generation=1 version=0.1 reason="two words" empty="" equals="a=b"'
+    assert all(line.startswith("<3>") for line in broken)
+    assert broken == ["<3>broken exception=ValueError: first", "<3>second"]
+
+
+def test_a_form_that_was_asked_for_goes_to_the_journal_as_well() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream, journal=True)
+    structlog.get_logger().info("ready")
+    assert lines(stream)[0]["event"] == "ready"
+
+
 def test_what_a_library_logs_is_an_event_like_all_others() -> None:
     stream = io.StringIO()
     configure_log("info", "json", stream)

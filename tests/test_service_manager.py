@@ -1,0 +1,186 @@
+"""A real daemon and what a service manager hears of it; systemd itself is met in tests/e2e."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import PATIENCE_S, RunningDaemon, new_daemon, short_directory, wait_until
+
+GOOD = {"runtimes": {"a": {"path": "/bin/sh"}}}
+
+
+class Manager:
+    """Hears what is told to the service manager."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(path)
+        self._sock.settimeout(PATIENCE_S)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def next(self, *passing: str) -> dict[str, str]:
+        """Return the next message that is not only about one of ``passing``."""
+        while True:
+            message = dict(line.split("=", 1) for line in self._sock.recv(65536).decode().splitlines())
+            if not message.keys() <= {*passing}:
+                return message
+
+
+@pytest.fixture
+def manager() -> Iterator[Manager]:
+    with short_directory() as directory:
+        manager = Manager(f"{directory}/notify")
+        yield manager
+        manager.close()
+
+
+@pytest.fixture
+def daemon(manager: Manager) -> Iterator[RunningDaemon]:
+    with new_daemon(environ={"NOTIFY_SOCKET": manager.path}) as daemon:
+        daemon.write(GOOD)
+        yield daemon
+
+
+def test_ready_is_told_when_the_socket_answers_and_stopping_when_it_is_about_to_end(
+    manager: Manager, daemon: RunningDaemon
+) -> None:
+    daemon.launch()
+    assert manager.next() == {"READY": "1", "STATUS": "generation 1, 3 runtimes"}
+    assert daemon.resolve("a")["generation"] == 1
+    daemon.send(signal.SIGTERM)
+    assert manager.next("STATUS") == {"STOPPING": "1", "STATUS": "stopping"}
+
+
+@pytest.mark.parametrize("trigger", ["api", "hangup", "file"])
+def test_ready_follows_every_reload_and_says_how_it_is_also_after_a_rejection(
+    manager: Manager, daemon: RunningDaemon, trigger: str
+) -> None:
+    daemon.start()
+    assert manager.next()["READY"] == "1"
+
+    def reload(document: object) -> dict[str, str]:
+        daemon.write(document)
+        if trigger == "api":
+            daemon.reload()
+        elif trigger == "hangup":
+            daemon.send(signal.SIGHUP)
+        message = manager.next("STATUS")
+        assert message["RELOADING"] == "1"
+        assert int(message["MONOTONIC_USEC"]) > 0
+        return manager.next()
+
+    assert reload("[]\n")["READY"] == "1"
+    assert "degraded: configuration:" in manager.next()["STATUS"]
+    # The file's change may have been noticed besides.
+    wait_until(lambda: daemon.status()["health"]["status"] == "degraded", "the rejection")
+    daemon.write({"runtimes": {"b": {"path": "/bin/sh"}, "c": {"path": "/bin/sh"}}})
+    while "generation 2, 4 runtimes" not in (message := manager.next()).get("STATUS", ""):
+        assert message.keys() <= {"READY", "RELOADING", "MONOTONIC_USEC", "STATUS"}
+
+
+def test_a_start_with_a_broken_file_and_nothing_to_go_on_never_says_ready(
+    manager: Manager, daemon: RunningDaemon
+) -> None:
+    daemon.write("{")
+    daemon.start_in_vain()
+    manager._sock.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        assert "READY" not in manager.next()
+
+
+def test_the_watchdog_hears_of_a_loop_that_serves_and_of_no_other(manager: Manager) -> None:
+    environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "300000"}
+    with new_daemon(environ=environ) as daemon:
+        daemon.write(GOOD)
+        daemon.start()
+        for _ in range(3):
+            assert manager.next("READY", "STATUS") == {"WATCHDOG": "1"}
+        daemon.send(signal.SIGSTOP)
+        manager._sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            manager.next("WATCHDOG", "READY", "STATUS")
+        daemon.send(signal.SIGCONT)
+
+
+# Becomes the command that it is given, which finds the socket of descriptor 0 at descriptor 3 as systemd hands it over.
+HAND_OVER = 'exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=runtimed exec "$@"'
+
+
+@contextlib.contextmanager
+def activated(daemon: RunningDaemon, listening: socket.socket, *hosts: str) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = daemon.arguments()
+    arguments[arguments.index("-H") :] = [word for host in hosts for word in ("-H", host)]
+    with daemon.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", HAND_OVER, "sh", sys.executable, "-m", "runtimed", *arguments],
+            stdin=listening.fileno(), stdout=log, stderr=log, cwd=daemon.root,
+        )  # fmt: skip
+    daemon.process = process
+    try:
+        yield process
+    finally:
+        daemon.kill()
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with short_directory() as directory, socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{directory}/s")
+        sock.listen(1000)
+        yield sock
+
+
+@pytest.mark.parametrize("host", ["fd://", "fd://runtimed"])
+def test_a_socket_that_is_handed_over_answers_whoever_came_before_and_outlives_the_daemon(
+    listening: socket.socket, host: str
+) -> None:
+    with new_daemon() as daemon:
+        daemon.write(GOOD)
+        path = listening.getsockname()
+        daemon.socket = Path(path)
+        for generation in (1, 1):
+            with socket.socket(socket.AF_UNIX) as early:
+                # Before there is anybody.
+                early.connect(path)
+                early.sendall(b"GET /v1/resolve?runtime=a HTTP/1.0\r\n\r\n")
+                with activated(daemon, listening, host) as process:
+                    answer = b"".join(iter(lambda: early.recv(65536), b""))
+                    assert b'"generation":%d' % generation in answer
+                    process.send_signal(signal.SIGTERM)
+                    assert process.wait(PATIENCE_S) == 0
+            assert os.path.exists(path), "the path is the service manager's"
+
+
+def test_a_socket_may_be_handed_over_beside_one_of_its_own(listening: socket.socket) -> None:
+    with new_daemon() as daemon:
+        daemon.write(GOOD)
+        own = f"unix://{daemon.socket}"
+        with activated(daemon, listening, "fd://runtimed", own):
+            wait_until(daemon.answers, "an answer on its own socket")
+            daemon.socket = Path(listening.getsockname())
+            assert daemon.resolve("a")["generation"] == 1
+
+
+@pytest.mark.parametrize("host", ["fd://other", "fd://"])
+def test_a_socket_that_was_not_handed_over_is_missed_with_the_way_out(listening: socket.socket, host: str) -> None:
+    with new_daemon() as daemon:
+        daemon.write(GOOD)
+        if host == "fd://other":
+            with activated(daemon, listening, host) as process:
+                assert process.wait(PATIENCE_S) == 1
+        else:
+            arguments = daemon.arguments()
+            daemon.arguments = lambda: [*arguments[: arguments.index("-H")], "-H", host]  # type: ignore[method-assign]
+            daemon.start_in_vain()
+        assert "start runtimed.socket first" in daemon.log_file.read_text()
