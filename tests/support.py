@@ -111,7 +111,9 @@ class RunningDaemon:
         self.log_file = root / "log"
         # In front of the interpreter: setpriv, say.
         self.command = list(command)
-        self.environ = {**os.environ, **(environ or {})}
+        # Name by name: pytest changes its own variable while a test's threads start daemons.
+        inherited = {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
+        self.environ = {**inherited, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def write(self, document: object) -> None:
