@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from e2e.changing import Scene, dropin, fill, main_file
-from e2e.volumes import new_ext4, run
+from e2e.volumes import run
 from support import put
 
 # In the middle of what is done at once: shorter than the quiet that the daemon waits for, and long enough to be seen.
@@ -34,6 +35,22 @@ def truncate_then_write(it: Scene) -> None:
         file.write(text("two"))
 
 
+def write_in_pieces(it: Scene) -> None:
+    """Write with pauses that are longer than the quiet after which the daemon reads."""
+    whole = text("two")
+    with it.main.open("w") as file:
+        for start in range(0, len(whole), 12):
+            file.write(whole[start : start + 12])
+            file.flush()
+            time.sleep(0.4)
+
+
+def write_two_files(it: Scene) -> None:
+    it.main.write_text(text("two"))
+    time.sleep(MOMENT_S)
+    (it.dropins / "20-b.json").unlink()
+
+
 def append_white_space(it: Scene) -> None:
     with it.main.open("a") as file:
         file.write("\n\n")
@@ -50,6 +67,32 @@ def save_with_vim(it: Scene) -> None:
     it.main.write_text(text("two"))
     (etc / "daemon.json~").unlink()
     (etc / ".daemon.json.swp").unlink()
+
+
+def run_vi(it: Scene) -> None:
+    """Save with vim itself. It makes no backup below /tmp unless told to."""
+    before = it.main.stat().st_ino
+    vim = ("vi", "-u", "NONE", "-es", "-c", "set backup backupcopy=no backupskip=")
+    run(*vim, "-c", "%s/one/two/", "-c", "x", it.main)
+    assert it.main.stat().st_ino != before
+
+
+def run_mv(it: Scene) -> None:
+    """Move a file from another file system, which makes a copy and is not atomic."""
+    (it.root / "source").write_text(text("two"))
+    run("mv", it.root / "source", it.main)
+
+
+def exchange(it: Scene) -> None:
+    """Let two files change places, as renameat2(2) can."""
+    other = it.etc / "other"
+    other.write_text(text("two"))
+    at_cwd, rename_exchange = -100, 2
+    assert ctypes.CDLL(None).renameat2(at_cwd, bytes(other), at_cwd, bytes(it.main), rename_exchange) == 0
+
+
+def replace(path: str, word: str) -> Edit:
+    return lambda it: put(it.base / path, text(word))
 
 
 def run_sed(it: Scene) -> None:
@@ -81,6 +124,18 @@ def fill_with_linked_file(base: Path) -> None:
     (base / "etc" / "daemon.json").symlink_to("../shelf/one.json")
 
 
+def fill_with_links_in_line(base: Path) -> None:
+    fill_with_linked_file(base)
+    (base / "middle").symlink_to("shelf/one.json")
+    (base / "etc" / "daemon.json").unlink()
+    (base / "etc" / "daemon.json").symlink_to("../middle")
+
+
+def fill_with_shelf(base: Path) -> None:
+    fill(base)
+    put(base / "shelf.json", text("two"))
+
+
 def fill_with_linked_directory(base: Path) -> None:
     fill(base)
     (base / "etc").rename(base / "etc-1")
@@ -103,6 +158,26 @@ def delete_and_create(it: Scene) -> None:
     it.main.write_text(text("two"))
 
 
+def delete(path: str) -> Edit:
+    return lambda it: (it.base / path).unlink()
+
+
+def delete_directory(path: str) -> Edit:
+    return lambda it: shutil.rmtree(it.base / path)
+
+
+def fill_again(it: Scene) -> None:
+    fill(it.base, "two")
+
+
+def put_other_dropins_in_place(it: Scene) -> None:
+    (it.etc / "new").mkdir()
+    put(it.etc / "new" / "10-a.json", dropin("a"))
+    it.dropins.rename(it.etc / "old")
+    time.sleep(MOMENT_S)
+    (it.etc / "new").rename(it.dropins)
+
+
 def delete_directory_and_create(it: Scene) -> None:
     shutil.rmtree(it.etc)
     time.sleep(MOMENT_S)
@@ -114,40 +189,6 @@ def put_another_directory_in_place(it: Scene) -> None:
     it.etc.rename(it.base / "old")
     time.sleep(MOMENT_S)
     (it.base / "new" / "etc").rename(it.etc)
-
-
-def unmount(it: Scene) -> None:
-    it.volume.unmount()
-
-
-def mount_again(it: Scene) -> None:
-    it.volume.mount()
-    if not it.etc.exists():
-        fill(it.base)
-
-
-def mount_over_directory(it: Scene) -> None:
-    def content(base: Path) -> None:
-        fill(base, "two")
-        for path in (base / "etc").iterdir():
-            path.rename(base / path.name)
-        (base / "etc").rmdir()
-
-    new_ext4(it.etc, content)
-
-
-def bind_file(it: Scene) -> None:
-    put(it.root / "other.json", main_file("two"))
-    run("mount", "--bind", it.root / "other.json", it.main)
-
-
-def bind_directory(it: Scene) -> None:
-    fill(it.root / "other", "two")
-    run("mount", "--bind", it.root / "other" / "etc", it.etc)
-
-
-def unmount_from(path: str) -> Edit:
-    return lambda it: run("umount", it.base / path)
 
 
 def add_dropin(it: Scene) -> None:
@@ -182,6 +223,10 @@ def write_beside(it: Scene) -> None:
     """Leave what is no part of the configuration, next to it."""
     for name in ("other.json", "daemon.json~", "daemon.json.d/.hidden.json", "daemon.json.d/a.json~"):
         (it.etc / name).write_text("{")
+
+
+def set_owner(path: str, user: int) -> Edit:
+    return lambda it: os.chown(it.base / path, user, user)
 
 
 def set_mode(path: str, mode: int) -> Edit:

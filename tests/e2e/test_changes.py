@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
 import pytest
-from e2e import edits, floods, unwatched
+from e2e import edits, floods, mounting, unwatched
 from e2e.changing import (
     AT_ONCE_S,
     ONE,
@@ -67,29 +67,29 @@ CASES = {
         [Step(edits.put_another_directory_in_place, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]
     ),
     "an end of the mount, and its return": Case(
-        [Step(edits.unmount, REJECTED, ONE), Step(edits.mount_again, UNCHANGED, ONE), WRITE_TWO]
+        [Step(mounting.unmount, REJECTED, ONE), Step(mounting.mount_again, UNCHANGED, ONE), WRITE_TWO]
     ),
     "a file system over the directory": Case(
         [
-            Step(edits.mount_over_directory, APPLIED, TWO),
+            Step(mounting.mount_over_directory, APPLIED, TWO),
             WRITE_THREE,
-            Step(edits.unmount_from("etc"), APPLIED, ONE),
+            Step(mounting.unmount_from("etc"), APPLIED, ONE),
             WRITE_TWO,
         ]
     ),
     "a file bound over the file": Case(
         [
-            Step(edits.bind_file, APPLIED, TWO),
+            Step(mounting.bind_file, APPLIED, TWO),
             WRITE_THREE,
-            Step(edits.unmount_from("etc/daemon.json"), APPLIED, ONE),
+            Step(mounting.unmount_from("etc/daemon.json"), APPLIED, ONE),
             WRITE_TWO,
         ]
     ),
     "a directory bound over the directory": Case(
         [
-            Step(edits.bind_directory, APPLIED, TWO),
+            Step(mounting.bind_directory, APPLIED, TWO),
             WRITE_THREE,
-            Step(edits.unmount_from("etc"), APPLIED, ONE),
+            Step(mounting.unmount_from("etc"), APPLIED, ONE),
             WRITE_TWO,
         ]
     ),
@@ -118,6 +118,90 @@ CASES = {
         ],
         command=WITHOUT_DAC,
     ),
+}
+
+# A moment at which the configuration is not whole, ways round it, and what lies above or below it.
+CASES |= {
+    "a write in pieces": Case([Step(edits.write_in_pieces, APPLIED, TWO, within_s=4.0)]),
+    "two files in a moment": Case([Step(edits.write_two_files, APPLIED, TWO | {"d": "/opt/a"}, AT_ONCE_S)]),
+    "vim itself": Case([Step(edits.run_vi, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "mv from another file system": Case([Step(edits.run_mv, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "two files that change places": Case([Step(edits.exchange, APPLIED, TWO), WRITE_THREE]),
+    "a link in the middle": Case(
+        [
+            Step(edits.switch_link("middle", "shelf/two.json"), APPLIED, TWO),
+            Step(edits.replace("shelf/two.json", "three"), APPLIED, THREE),
+        ],
+        fill=edits.fill_with_links_in_line,
+    ),
+    "a file that becomes a link, and a file": Case(
+        [
+            Step(edits.switch_link("etc/daemon.json", "../shelf.json"), APPLIED, TWO),
+            Step(edits.replace("etc/daemon.json", "one"), APPLIED, ONE),
+            Step(edits.write_in_place("shelf.json", "three"), (), ONE),
+            WRITE_TWO,
+        ],
+        fill=edits.fill_with_shelf,
+    ),
+    "a file deleted, and created later": Case([Step(edits.delete("etc/daemon.json"), REJECTED, ONE), WRITE_TWO]),
+    "a directory deleted, and created later": Case(
+        [
+            Step(edits.delete_directory("etc"), REJECTED, ONE),
+            Step(edits.fill_again, APPLIED, TWO, AT_ONCE_S),
+            WRITE_THREE,
+        ]
+    ),
+    "all drop-ins for others, and for none": Case(
+        [
+            Step(edits.put_other_dropins_in_place, APPLIED, WINNER_A, AT_ONCE_S),
+            Step(edits.add_dropin, APPLIED, WINNER_A | {"new": "/opt/c"}),
+            Step(edits.delete_directory("etc/daemon.json.d"), APPLIED, {"w": "/opt/one"}, AT_ONCE_S),
+        ]
+    ),
+    "an end of the mount, and its return with a change": Case(
+        [Step(mounting.unmount, REJECTED, ONE), Step(mounting.mount_again_changed, APPLIED, TWO), WRITE_THREE]
+    ),
+    "a file system over the file system": Case(
+        [Step(mounting.mount_over_all, APPLIED, TWO), WRITE_THREE, Step(mounting.unmount, APPLIED, ONE), WRITE_TWO]
+    ),
+    "a file bound over a drop-in": Case(
+        [
+            Step(mounting.bind_dropin, APPLIED, ONE | {"d": "/opt/c"}),
+            Step(mounting.write_bound_dropin, APPLIED, {"w": "/opt/three", "d": "/opt/a"}),
+            Step(mounting.unmount_from("etc/daemon.json.d/20-b.json"), APPLIED, ONE),
+        ]
+    ),
+    "no drop-ins bound over the drop-ins": Case(
+        [
+            Step(mounting.bind_no_dropins, APPLIED, {"w": "/opt/one"}),
+            Step(mounting.unmount_from("etc/daemon.json.d"), APPLIED, ONE),
+        ]
+    ),
+}
+
+REFUSED = {
+    "a file that everybody may write to": (
+        edits.set_mode("etc/daemon.json", 0o666),
+        edits.set_mode("etc/daemon.json", 0o644),
+    ),
+    "a directory that everybody may write to": (edits.set_mode("etc", 0o777), edits.set_mode("etc", 0o755)),
+    "a file of somebody else": (edits.set_owner("etc/daemon.json", 65534), edits.set_owner("etc/daemon.json", 0)),
+    "an unreadable drop-in": (
+        edits.set_mode("etc/daemon.json.d/10-a.json", 0),
+        edits.set_mode("etc/daemon.json.d/10-a.json", 0o644),
+    ),
+    "unreadable drop-ins": (edits.set_mode("etc/daemon.json.d", 0), edits.set_mode("etc/daemon.json.d", 0o755)),
+}
+CASES_IN_MEMORY = {
+    name: Case([Step(spoil, REJECTED, ONE), Step(mend, UNCHANGED, ONE), WRITE_TWO], command=WITHOUT_DAC)
+    for name, (spoil, mend) in REFUSED.items()
+} | {
+    "modes that leave it readable": Case(
+        [Step(edits.set_mode("etc/daemon.json", 0o600), (), ONE), Step(edits.set_mode("etc", 0o700), (), ONE)],
+        command=WITHOUT_DAC,
+    ),
+    "a remount": Case([Step(mounting.remount("ro"), (), ONE), Step(mounting.remount("rw"), (), ONE), WRITE_TWO]),
+    "mounts elsewhere": Case([Step(mounting.mount_elsewhere, (), ONE), WRITE_TWO]),
 }
 
 MAIN_IN_CONFIGMAP = {"daemon.json": main_file("one")}
@@ -155,14 +239,18 @@ CONFIGMAPS = {
     ),
 }
 
-CHANGES = [*trials_in_memory(CONFIGMAPS), *trials_of(CASES)]
+CHANGES = [*trials_in_memory(CONFIGMAPS | CASES_IN_MEMORY), *trials_of(CASES)]
 
 
 UNWATCHED = [
     Trial("no inotify instances", unwatched.do_without_instances),
     Trial("no inotify watches", unwatched.do_without_watches),
     Trial("one inotify watch", unwatched.do_with_one_watch),
+    Trial("no more inotify watches", unwatched.do_without_more_watches),
+    Trial("a write to memory", unwatched.see_what_is_written_to_memory),
+    Trial("a write to another name of the file", unwatched.see_what_is_written_to_another_name),
     Trial("a FUSE file system", unwatched.see_what_others_change_on_fuse),
+    Trial("drop-ins on a FUSE file system, and no more", unwatched.see_dropins_on_fuse),
     Trial("a queue that overflows", unwatched.see_a_change_whose_event_is_lost),
 ]
 FLOODS = [

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
 from e2e import edits
-from e2e.changing import ONE, Case, Scene, Step, dropin, follow_case, follow_step, main_file, scene
+from e2e.changing import AFTERWARDS_S, ONE, Case, Scene, Step, dropin, fill, follow_case, follow_step, main_file, scene
 from e2e.volumes import Fill, Volume, new_tmpfs, run
+from support import put
 
 TWO, THREE = ONE | {"w": "/opt/two"}, ONE | {"w": "/opt/three"}
 # The daemon tries again after 30 s, and looks by the clock.
 COMES_BACK_S = 90.0
 LIMIT = "/proc/sys/user/max_inotify_{}"
 PLENTY = 10_000
+# The limits of a user namespace are its own. Root is root in there.
+LIMITED = ("unshare", "--user", "--map-root-user", "sh", "-c", 'echo "$1" >"$0"; shift; exec "$@"')
 
 
 def new_bindfs(point: Path, fill: Fill) -> Volume:
@@ -54,6 +60,56 @@ see_what_others_change_on_fuse = partial(
 )
 
 
+def see_dropins_on_fuse() -> str:
+    """Have drop-ins alone on FUSE, through a link; and local ones after that, which bring inotify back."""
+
+    def fill_with_link(base: Path) -> None:
+        fill(base)
+        (base / "etc" / "daemon.json.d").rename(base / "local")
+        (base / "etc" / "daemon.json.d").symlink_to("../fuse")
+        new_bindfs(base / "fuse", lambda behind: put(behind / "20-b.json", dropin("b")))
+
+    with scene(new_tmpfs, Case([], fill=fill_with_link)) as it:
+        assert it.watcher()["mode"] == "polling"
+        assert list(it.watcher()["faults"]) == [str(it.base / "fuse")]
+        (it.base / "fuse.behind" / "30-c.json").write_text(json.dumps(dropin("c", "new")))
+        steps = (
+            Step(lambda _: None, ("applied",), ONE | {"new": "/opt/c"}),
+            Step(edits.write_in_place("etc/daemon.json", "two"), ("applied",), TWO | {"new": "/opt/c"}),
+            Step(edits.switch_link("etc/daemon.json.d", "../local"), ("applied",), TWO),
+        )
+        seen = ", ".join(f"{follow_step(it, step):.1f} s" for step in steps)
+        back_s = it.see(lambda: it.watcher()["mode"] == "inotify", "inotify again")
+    return f"{seen}; inotify came back after {back_s:.1f} s"
+
+
+def see_what_is_written_to_memory() -> str:
+    """Write through a mapping of the file, which makes no event as long as the file is open."""
+    with scene(new_tmpfs, Case([])) as it:
+        with it.main.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            memory[:] = memory[:].replace(b"one", b"two")
+            seen_s = it.see(lambda: it.table() == TWO, "the clock", COMES_BACK_S)
+        time.sleep(AFTERWARDS_S)
+        assert it.reports()[1:] == ["applied"]
+    return f"{seen_s:.0f} s"
+
+
+def see_what_is_written_to_another_name() -> str:
+    """Write through a hard link in a directory that nobody watches."""
+
+    def fill_with_hard_link(base: Path) -> None:
+        fill(base)
+        (base / "elsewhere").mkdir()
+        os.link(base / "etc" / "daemon.json", base / "elsewhere" / "name")
+
+    with scene(new_tmpfs, Case([], fill=fill_with_hard_link)) as it:
+        edits.write_in_place("elsewhere/name", "two")(it)
+        seen_s = it.see(lambda: it.table() == TWO, "the clock", COMES_BACK_S)
+        time.sleep(AFTERWARDS_S)
+        assert it.reports()[1:] == ["applied"]
+    return f"{seen_s:.0f} s"
+
+
 def lose_events(it: Scene) -> None:
     """Make more events than the kernel keeps while nobody takes any, and the one that matters last."""
     kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -82,9 +138,7 @@ see_a_change_whose_event_is_lost = partial(
 
 def do_without(what: str, left: int) -> str:
     """Go through changes while inotify has reached a limit, until there is more of it, and after that."""
-    # The limits of a user namespace are its own. Root is root in there.
-    limited = ["unshare", "--user", "--map-root-user", "sh", "-c", 'echo "$1" >"$0"; shift; exec "$@"']
-    case = Case([], command=[*limited, LIMIT.format(what), str(left)], mode="inotify")
+    case = Case([], command=[*LIMITED, LIMIT.format(what), str(left)], mode="inotify")
     with scene(new_tmpfs, case) as it:
         watcher = it.watcher()
         assert (watcher["mode"], watcher["alive"]) == ("polling", True)
@@ -94,15 +148,33 @@ def do_without(what: str, left: int) -> str:
         added = Step(edits.add_dropin, ("applied",), TWO | {"new": "/opt/c"})
         added_s = follow_step(it, added)
         assert it.watcher()["mode"] == "polling"
-        assert it.daemon.process is not None
-        more = f"echo {PLENTY} >{LIMIT.format(what)}"
-        inside = ["nsenter", "--user", "--preserve-credentials", "--target", str(it.daemon.process.pid)]
-        run(*inside, "sh", "-c", more)
+        limit(it, what, PLENTY)
         back_s = it.see(lambda: it.watcher()["mode"] == "inotify", "inotify again", COMES_BACK_S)
         assert it.watcher()["faults"] == {}
         wrote = Step(edits.write_in_place("etc/daemon.json", "three"), ("applied",), THREE | {"new": "/opt/c"})
         seen_s = follow_step(it, wrote)
     return f"{polled_s:.1f} s, {added_s:.1f} s; inotify came back after {back_s:.0f} s; {seen_s:.1f} s"
+
+
+def limit(it: Scene, what: str, number: int) -> None:
+    """Set the limit of a daemon that runs in a user namespace of its own."""
+    assert it.daemon.process is not None
+    inside = ["nsenter", "--user", "--preserve-credentials", "--target", str(it.daemon.process.pid)]
+    run(*inside, "sh", "-c", f"echo {number} >{LIMIT.format(what)}")
+
+
+def do_without_more_watches() -> str:
+    """Let watches run out while all is watched, and have another directory where one was."""
+    with scene(new_tmpfs, Case([], command=[*LIMITED, LIMIT.format("watches"), str(PLENTY)])) as it:
+        assert it.watcher() == {"mode": "inotify", "alive": True, "faults": {}}
+        limit(it, "watches", 0)
+        edits.put_another_directory_in_place(it)
+        it.see(lambda: it.table() == TWO and it.watcher()["mode"] == "polling", "polling")
+        seen_s = follow_step(it, Step(edits.replace("etc/daemon.json", "three"), ("applied",), THREE))
+        assert sorted(it.watcher()["faults"]) == [str(it.etc), str(it.dropins)]
+        limit(it, "watches", PLENTY)
+        back_s = it.see(lambda: it.watcher()["mode"] == "inotify", "inotify again", COMES_BACK_S)
+    return f"{seen_s:.1f} s; inotify came back after {back_s:.0f} s"
 
 
 do_without_instances = partial(do_without, "instances", 0)
