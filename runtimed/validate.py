@@ -8,14 +8,24 @@ import time
 from dataclasses import replace
 from functools import partial
 
+from runtimed.api.sockets import group_id
 from runtimed.arguments import Arguments
 from runtimed.boot import main_required, read_snapshot
-from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.errors import ConfigurationRejected, Problem, UnknownGroup
 from runtimed.core.generation import Host
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
+
+
+def _check_group(name: str | None) -> None:
+    """Refuse, as a start does, a group that does not exist on this node."""
+    try:
+        if name is not None:
+            group_id(name)
+    except UnknownGroup as error:
+        raise ConfigurationRejected((Problem(f"group: {error}"),)) from error
 
 
 def validate(arguments: Arguments) -> int:
@@ -30,6 +40,7 @@ def validate(arguments: Arguments) -> int:
     frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
     try:
         planned = plan(documents, frame, 0, None, frame.main_required)
+        _check_group(planned.generation.config.settings.group)
     except ConfigurationRejected as rejection:
         report = Report("rejected", 0, "validate", problems=rejection.problems)
     else:

@@ -286,6 +286,17 @@ class TestRejection:
         assert len(lines) == 4
         assert listing(daemon.data) == disk
 
+    def test_validate_refuses_what_a_start_would_refuse(self, daemon: RunningDaemon) -> None:
+        for settings, words in (
+            ({"group": "no-such-group"}, "group 'no-such-group' does not exist"),
+            ({"hosts": ["unix:///run/x/"]}, "/hosts/0"),
+        ):
+            daemon.write(settings)
+            command = [sys.executable, "-m", "runtimed", "--validate", "--config", str(daemon.config)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert run.returncode == 1
+            assert words in run.stdout
+
     def test_a_dry_run_changes_nothing(self, daemon: RunningDaemon) -> None:
         # With --config only a reload reads the files again, so the watcher has no part in this: it is given no hint.
         daemon.write(table(w=wrapped("one"), gone=wrapped("1")))

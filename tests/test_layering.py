@@ -45,7 +45,7 @@ MAY = {
     "boot": {"", "core", "host", "arguments"},
     "reloader": {"", "core"},
     "follower": {"", "core"},
-    "validate": {"", "core", "host", "arguments", "boot"},
+    "validate": {"", "core", "host", "api", "arguments", "boot"},
     "collector": {"", "core"},
     "inspector": {"", "core", "host"},
     "drift": {"", "core"},

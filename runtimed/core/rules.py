@@ -138,7 +138,7 @@ def host_problem(host: str, spot: Spot) -> Problem | None:
             f"table, and who may reload is decided by the user id at its other end; use {expected}"
         )
         return spot.problem(message, shown(host), expected)
-    if not rest.startswith("/"):
+    if not rest.startswith("/") or rest.endswith("/"):
         return spot.problem(f"found {shown(host)}, expected {expected}", shown(host), expected)
     if (size := len(rest.encode())) > MAX_SOCKET_PATH_BYTES:
         expected = f"at most {MAX_SOCKET_PATH_BYTES} bytes"
