@@ -16,8 +16,12 @@ CHECKOUT = Path(__file__).parents[2]
 # Far beyond what a boot takes: a bound on a failing test.
 BOOT_S = 90.0
 _OPTIONS = ("--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", "--link-journal=no")
+# What containers in it need: network namespaces of their own, and the keyrings that runc makes.
+_RIGHTS = ("--capability=all", "--system-call-filter=@keyring bpf")
 # What the running root starts by itself and what a machine of its own has no use for.
 _OFF = ("containerd.service", "runtimed.service", "runtimed.socket", "systemd-networkd-wait-online.service")
+
+_OURS = ("etc/runtimed", "var/lib/runtimed", "run/runtimed", "opt/runtimed", "usr/local/bin/runtimed")
 
 
 class Booted:
@@ -34,7 +38,7 @@ class Booted:
         begun_s = time.monotonic()
         with (self.base / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                ["systemd-nspawn", *_OPTIONS, "-D", str(self.root), "-M", self.base.name],
+                ["systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.base.name],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -65,17 +69,18 @@ class Booted:
             wait_until(lambda: not Path(f"/proc/{self._init}/root/proc").exists(), "the machine to be gone")
             self._nspawn = None
 
-    def run(
-        self, *command: str, status: int | None = 0, user: int | None = None, group: int | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the machine and return what it printed; ``status`` None takes any exit status."""
-        becoming = ["setpriv", f"--reuid={user}", f"--regid={group or user}", "--clear-groups", "--"] if user else []
+    def run(self, *command: str, status: int | None = 0, user: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command in the machine and return what it printed; ``status`` None takes any exit status.
+
+        ``user`` is the name of somebody else than root, who comes with all groups of that name.
+        """
+        becoming = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"] if user else []
         done = subprocess.run(
             ["nsenter", "-t", str(self._init), "-a", *becoming, *command],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+            env=_environ(),
             check=False,
         )
         assert status is None or done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -90,6 +95,10 @@ class Booted:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def inside(self, path: str) -> Path:
+        """Return where a path of the running machine is found from outside, also one on a file system of its own."""
+        return Path(f"/proc/{self._init}/root{path}")
 
     def state(self) -> str:
         """Return what systemd says of itself: starting, running, degraded."""
@@ -111,6 +120,12 @@ class Booted:
         path = self.base / "console"
         return path.read_text(errors="replace")[-2000:] if path.exists() else ""
 
+    def let_containers_run(self) -> None:
+        """Let processes in it make control groups of version 1, which is what nspawn shows read-only."""
+        mounted = self.run("findmnt", "-rno", "TARGET", "-t", "cgroup").stdout.split()
+        for hierarchy in mounted:
+            self.run("mount", "-o", "remount,bind,rw", hierarchy)
+
     def _find_init(self) -> bool:
         assert self._nspawn is not None
         assert self._nspawn.poll() is None, self.console()
@@ -121,6 +136,13 @@ class Booted:
                     self._init = int(child)
                     return True
         return False
+
+
+def _environ() -> dict[str, str]:
+    """Return the environment of an administrator, with what pip needs to find packages from here."""
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "LANG": "C.UTF-8", "HOME": "/root", **pip}
 
 
 @contextlib.contextmanager
@@ -152,5 +174,5 @@ def _settle(root: Path) -> None:
     for unit in _OFF:
         (units / unit).unlink(missing_ok=True)
     (units / "containerd.service").symlink_to("/dev/null")
-    for directory in ("etc/runtimed", "var/lib/runtimed", "run/runtimed"):
+    for directory in _OURS:
         subprocess.run(["rm", "-rf", str(root / directory)], check=True)

@@ -1,0 +1,299 @@
+"""The life of the service under a really booted systemd: start, reload, restart, crash, reboot, upgrade."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e.installed import ADDRESS, BROKEN, BROKEN_AT, SERVICE, SOCKET, TABLE, Installed, new_installation, newest_python
+from support import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+RESTARTS = 10
+RUNNING, LISTENING = "active (running)", "active (listening)"
+# What must be there for as long as containers are: where runc keeps their state, and what they were started with.
+KEPT = "/run/runtimed/runtime-runc/default/c1"
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Installed]:
+    with new_installation() as node:
+        yield node
+
+
+@pytest.fixture
+def node(whole: Installed) -> Installed:
+    """The service as every test finds it: running, well, with the table of these tests."""
+    whole.mend()
+    return whole
+
+
+def test_start_waits_until_the_socket_answers_and_status_says_which_table_it_serves(node: Installed) -> None:
+    node.systemctl("stop", SERVICE, SOCKET)
+    mark = node.mark()
+    node.systemctl("start", SERVICE)
+    assert node.state() == RUNNING
+    assert node.state(SOCKET) == "active (running)"
+    lines = [line.text.split()[0] for line in node.journal()[mark:]]
+    assert lines.index("ready") < lines.index("Started")
+    number = node.number()
+    assert f'Status: "generation {number}, 5 runtimes"' in node.systemctl("status", "--no-pager", SERVICE)
+    assert node.show("NotifyAccess") == "main"
+
+
+def test_a_service_that_has_nothing_to_serve_never_becomes_ready(node: Installed) -> None:
+    command = "/usr/local/bin/runtimed --data-root /var/lib/runtimed/none --exec-root /run/runtimed -H fd://"
+    with node.dropin(f"ExecStart=\nExecStart={command}"):
+        node.systemctl("stop", SERVICE)
+        node.write(BROKEN)
+        mark = node.mark()
+        assert "failed" in node.systemctl("start", SERVICE, status=1)
+        failed = node.said(mark, "start.failed")
+        assert failed.priority == 2
+        assert BROKEN_AT in failed.text
+        assert not any(line.text.startswith(("ready", "Started")) for line in node.journal()[mark:])
+        assert node.state(SOCKET).startswith("active")
+        # Mended, it comes up without anybody's help.
+        node.write(TABLE)
+        node.settle()
+    node.systemctl("restart", SERVICE)
+
+
+def test_reload_waits_for_the_outcome_and_fails_with_the_report_when_it_is_rejected(node: Installed) -> None:
+    before, pid = node.answers(), node.pid()
+    mark = node.mark()
+    node.write({**TABLE, "default-runtime": "crun"})
+    node.systemctl("reload", SERVICE)
+    assert node.client().runtimes()["default_runtime"] == "crun"
+    assert node.state() == RUNNING
+    node.mend()
+    assert node.client().resolve("wrapped")["digest"] == before["wrapped"]["digest"]  # type: ignore[index]
+    before, number = node.answers(), node.number()
+    node.write(BROKEN)
+    assert "failed" in node.systemctl("reload", SERVICE, status=1)
+    assert node.state() == RUNNING
+    assert (node.answers(), node.number(), node.pid()) == (before, number, pid)
+    rejected = node.said(mark, "reload.rejected")
+    assert rejected.priority == 3
+    assert BROKEN_AT in rejected.text
+    # What runtimectl said, for whoever looks for the reason that systemctl gave up.
+    node.said(mark, f"{BROKEN_AT}12: /runtimes/crun/pathh: ")
+    wait_until(lambda: BROKEN_AT in node.show("StatusText"), f"a status: {node.show('StatusText')}")
+    assert node.show("StatusText").endswith(f"generation {number}, 5 runtimes")
+    node.mend()
+    assert node.show("StatusText") == f"generation {number}, 5 runtimes"
+
+
+def test_a_hangup_reloads_and_leaves_the_unit_running_whatever_comes_of_it(node: Installed) -> None:
+    before, pid = node.answers(), node.pid()
+    for content, event in ((TABLE, "reload.unchanged"), (BROKEN, "reload.rejected"), (TABLE, "reload.unchanged")):
+        mark = node.mark()
+        node.write(content)
+        node.run("kill", "-HUP", pid)
+        assert " reason=signal " in node.said(mark, event).text + " "
+        node.settle()
+        assert (node.answers(), node.pid()) == (before, pid)
+
+
+def test_restarts_under_load_lose_no_request(node: Installed) -> None:
+    before, pids = node.answers(), {node.pid()}
+    with node.load(f"{RESTARTS} restarts"):
+        for _ in range(RESTARTS):
+            node.systemctl("restart", SERVICE)
+            pids.add(node.pid())
+    assert len(pids) == RESTARTS + 1
+    assert node.answers() == before
+    assert node.show("NRestarts") == "0"
+
+
+def test_a_killed_service_comes_back_with_the_same_answers_and_loses_no_request(node: Installed) -> None:
+    before, pid = node.answers(), node.pid()
+    with node.load("kill -9"):
+        node.run("kill", "-KILL", pid)
+        wait_until(lambda: node.pid() not in ("0", pid), "another process")
+        node.settle()
+    # The number of the generation is in every answer.
+    assert node.answers() == before
+
+
+def test_a_service_that_is_stuck_is_restarted_by_the_watchdog(node: Installed) -> None:
+    before = node.answers()
+    assert node.show("WatchdogUSec") == "30s"
+    with node.dropin("WatchdogSec=2"):
+        node.systemctl("restart", SERVICE)
+        cursor, pid = node.cursor(), node.pid()
+        node.run("kill", "-STOP", pid)
+        asking = node.meanwhile(lambda client: client.resolve("wrapped"))
+        node.said(mark, f"{SERVICE}: Watchdog timeout")
+        wait_until(lambda: node.pid() not in ("0", pid), "another process")
+        node.settle()
+        assert asking.answer() == before["wrapped"]
+    assert node.answers() == before
+
+
+def test_a_crash_loop_keeps_the_socket_whose_clients_get_their_answer_when_it_is_mended(node: Installed) -> None:
+    before = node.answers()
+    with node.dropin("ExecStart=\nExecStart=/bin/false\nRestartSec=100ms"):
+        node.systemctl("restart", SERVICE, status=1)
+        asking = node.meanwhile(lambda client: client.resolve("wrapped"))
+        # Far more than systemd's own limit, which is 5 in 10 seconds.
+        wait_until(lambda: int(node.show("NRestarts")) > 20, "a crash loop")
+        assert node.state(SOCKET) in (RUNNING, LISTENING)
+        assert asking.waits()
+    assert asking.answer() == before["wrapped"]
+    node.settle()
+    assert node.answers() == before
+
+
+def test_stop_is_clean_and_a_connection_starts_it_again(node: Installed) -> None:
+    before = node.answers()
+    mark = node.mark()
+    node.systemctl("stop", SERVICE)
+    assert node.state() == "inactive (dead)"
+    assert (node.show("Result"), node.show("ExecMainStatus")) == ("success", "0")
+    assert node.state(SOCKET) == LISTENING
+    assert node.said(mark, "stopping").priority == 6
+    assert node.machine.inside(ADDRESS).is_socket()
+    assert node.client().resolve("wrapped") == before["wrapped"]
+    node.settle()
+
+
+def test_stopping_both_units_and_starting_one_of_them_works(node: Installed) -> None:
+    before = node.answers()
+    for first in (SERVICE, SOCKET):
+        node.systemctl("stop", SERVICE, SOCKET)
+        assert not node.machine.inside(ADDRESS).exists()
+        assert "there is no such socket" in node.ctl("status", status=2)
+        node.systemctl("start", first)
+        assert node.answers() == before
+
+
+def test_what_containers_need_survives_whatever_happens_to_the_service(node: Installed) -> None:
+    node.run("mkdir", "-p", KEPT)
+    wrapper = str(node.client().resolve("wrapped")["options"]["fields"]["binary_name"])
+    identity = node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout
+    modes = node.run("stat", "-c", "%n %a %U:%G", "/run/runtimed", "/var/lib/runtimed", ADDRESS).stdout.splitlines()
+    assert modes == [
+        "/run/runtimed 755 root:root",
+        "/var/lib/runtimed 700 root:root",
+        f"{ADDRESS} 660 root:runtimed",
+    ]
+    for words in (("stop", SERVICE), ("start", SERVICE), ("restart", SERVICE), ("stop", SERVICE, SOCKET)):
+        node.systemctl(*words)
+        assert node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout == identity, words
+    node.systemctl("start", SERVICE)
+    pid = node.pid()
+    node.run("kill", "-KILL", pid)
+    wait_until(lambda: node.pid() not in ("0", pid), "another process")
+    node.settle()
+    assert node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout == identity
+    node.run("rmdir", "-p", "--ignore-fail-on-non-empty", KEPT)
+
+
+def test_a_reboot_brings_the_same_generation(node: Installed) -> None:
+    before = node.answers()
+    reboot(node)
+    # Before anybody has asked: it is started at boot, not by the first client.
+    assert node.state() == RUNNING
+    assert node.answers() == before
+    userspace_usec = int(node.run("systemctl", "show", "--value", "-p", "UserspaceTimestampMonotonic").stdout)
+    active_usec, begun_usec = (int(node.show(f"{name}TimestampMonotonic")) for name in ("ActiveEnter", "InactiveExit"))
+    sys.stdout.write(f"ready {(active_usec - userspace_usec) / 1e6:.2f} s after systemd started, ")
+    sys.stdout.write(f"{(active_usec - begun_usec) / 1e6:.2f} s after its own start\n")
+
+
+def test_a_broken_configuration_at_boot_is_served_around_and_the_journal_says_why(node: Installed) -> None:
+    before = node.answers()
+    node.write(BROKEN)
+    reboot(node)
+    assert node.state() == RUNNING
+    assert node.answers() == before
+    assert BROKEN_AT in node.client().status()["health"]["reasons"]["configuration"]
+    assert node.show("StatusText").startswith("degraded: configuration: ")
+    errors = node.machine.journal(SERVICE, "-p", "err").splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("reload.rejected ")
+    assert BROKEN_AT in errors[0]
+
+
+def reboot(node: Installed) -> None:
+    node.machine.shut_down()
+    node.machine.boot()
+    node.settle()
+
+
+def test_lines_in_the_journal_are_an_event_with_a_level_and_no_time_of_their_own(node: Installed) -> None:
+    mark = node.mark()
+    node.write(BROKEN)
+    node.systemctl("reload", SERVICE, status=1)
+    node.mend()
+    lines = [line for line in node.journal()[mark:] if line.pid == node.pid()]
+    levels = {line.text.split()[0]: line.priority for line in lines}
+    expected = {"reload.rejected": 3, "degraded": 4, "reload.unchanged": 6, "well": 6}
+    assert {event: levels.get(event) for event in expected} == expected
+    for line in lines:
+        assert re.match(r"[a-z_.]+( [a-z_-]+=|$)", line.text), line
+        assert not re.search(r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d|<\d>", line.text), line
+
+
+def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Installed) -> None:
+    start = "/usr/local/bin/runtimed --data-root /var/lib/runtimed --exec-root /run/runtimed -H fd://"
+    with node.dropin(f"ExecStart=\nExecStart={start}runtimed"):
+        node.systemctl("restart", SERVICE)
+        assert node.client().status()["hosts"] == ["fd://runtimed"]
+    with node.dropin(f"ExecStart=\nExecStart={start}other"):
+        mark = node.mark()
+        node.systemctl("restart", SERVICE, status=1)
+        failed = node.said(mark, "start.failed")
+        assert failed.priority == 2
+        assert "fd://other" in failed.text
+    node.settle()
+    assert node.client().status()["hosts"] == ["fd://"]
+    # By hand there is nobody who hands a socket over.
+    elsewhere = ("--data-root", "/run/elsewhere", "--exec-root", "/run/elsewhere", "-H", "fd://")
+    done = node.run("runtimed", *elsewhere, status=1)
+    assert "systemd has handed over no such socket; start runtimed.socket first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_the_newest_python(
+    node: Installed,
+) -> None:
+    before, pid = node.answers(), node.pid()
+    path = node.machine.inside(ADDRESS)
+    socket = path.stat().st_ino
+    python = newest_python()
+    with node.load(f"an upgrade to {Path(python).name}"):
+        node.install(python)
+    assert node.pid() != pid
+    running = node.run("readlink", "-f", f"/proc/{node.pid()}/exe").stdout.strip()
+    assert running == node.run("readlink", "-f", python).stdout.strip()
+    assert node.answers() == before
+    # What it replaced is gone, and nothing else.
+    kept = node.run("ls", "/opt/runtimed").stdout.split()
+    assert len(kept) == 2
+    assert kept[1] == "current"
+    # Python 3.13 removes a path that was handed over when the server on it is closed, unless it is told not to.
+    with node.load(f"restarts with {Path(python).name}"):
+        node.systemctl("restart", SERVICE)
+        node.systemctl("stop", SERVICE)
+        assert path.stat().st_ino == socket
+    assert path.stat().st_ino == socket
+    node.settle()
+    assert node.answers() == before
+
+
+# The last, because nothing is there afterwards.
+def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> None:
+    state = node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout
+    assert "/etc/runtimed, /var/lib/runtimed and the group runtimed are left" in node.install("", "--uninstall")
+    assert node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout == state
+    assert node.state() == node.state(SOCKET) == "inactive (dead)"
+    assert node.show("LoadState") == node.show("LoadState", SOCKET) == "not-found"
+    gone = ("/opt/runtimed", "/usr/local/bin/runtimectl", "/usr/local/lib/systemd/user/runtimed.service", ADDRESS)
+    for path in gone:
+        assert not node.machine.inside(path).exists(), path
+    assert node.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "runtimed*").stdout == ""
