@@ -70,7 +70,7 @@ class Installed:
         self.machine = machine
         self.run = machine.run
 
-    def install(self, python: str = "/usr/bin/python3", *words: str) -> str:
+    def install(self, *words: str, python: str = "/usr/bin/python3") -> str:
         """Install, or install again over what runs, and return what was said on standard output."""
         # A careful administrator's umask: what is installed is for everybody nevertheless.
         script = f'umask 077; exec {SOURCE}/systemd/install "$@"'
@@ -95,6 +95,13 @@ class Installed:
     def state(self, unit: str = SERVICE) -> str:
         """Return the state of a unit: ``active (running)``."""
         return f"{self.show('ActiveState', unit)} ({self.show('SubState', unit)})"
+
+    def kill(self) -> None:
+        """Kill the main process, and wait for the next one."""
+        pid = self.pid()
+        self.run("kill", "-KILL", pid)
+        wait_until(lambda: self.pid() not in ("0", pid), "another process", ANSWER_S)
+        self.settle()
 
     def pid(self) -> str:
         """Return the main process of the service, as the machine counts; 0 where there is none."""
@@ -140,10 +147,10 @@ class Installed:
         """
         return len(self.journal())
 
-    def said(self, mark: int, start: str) -> Line:
-        """Wait until the journal has a line after ``mark`` that begins with ``start``, and return the first."""
+    def said(self, mark: int, start: str, among: str = "") -> Line:
+        """Wait for a line after ``mark`` that begins with ``start`` and has ``among`` in it; return the first."""
         found = wait_until(
-            lambda: [line for line in self.journal()[mark:] if line.text.startswith(start)],
+            lambda: [line for line in self.journal()[mark:] if line.text.startswith(start) and among in line.text],
             f"{start} in the journal: {self.journal()[mark:]}",
         )
         return cast("Line", found[0])

@@ -93,7 +93,8 @@ def test_a_hangup_reloads_and_leaves_the_unit_running_whatever_comes_of_it(node:
         mark = node.mark()
         node.write(content)
         node.run("kill", "-HUP", pid)
-        assert " reason=signal " in node.said(mark, event).text + " "
+        # The file's watcher may be first, and tell of a reload of its own.
+        node.said(mark, event, "signal")
         node.settle()
         assert (node.answers(), node.pid()) == (before, pid)
 
@@ -110,11 +111,9 @@ def test_restarts_under_load_lose_no_request(node: Installed) -> None:
 
 
 def test_a_killed_service_comes_back_with_the_same_answers_and_loses_no_request(node: Installed) -> None:
-    before, pid = node.answers(), node.pid()
+    before = node.answers()
     with node.load("kill -9"):
-        node.run("kill", "-KILL", pid)
-        wait_until(lambda: node.pid() not in ("0", pid), "another process")
-        node.settle()
+        node.kill()
     # The number of the generation is in every answer.
     assert node.answers() == before
 
@@ -124,7 +123,7 @@ def test_a_service_that_is_stuck_is_restarted_by_the_watchdog(node: Installed) -
     assert node.show("WatchdogUSec") == "30s"
     with node.dropin("WatchdogSec=2"):
         node.systemctl("restart", SERVICE)
-        cursor, pid = node.cursor(), node.pid()
+        mark, pid = node.mark(), node.pid()
         node.run("kill", "-STOP", pid)
         asking = node.meanwhile(lambda client: client.resolve("wrapped"))
         node.said(mark, f"{SERVICE}: Watchdog timeout")
@@ -185,10 +184,7 @@ def test_what_containers_need_survives_whatever_happens_to_the_service(node: Ins
         node.systemctl(*words)
         assert node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout == identity, words
     node.systemctl("start", SERVICE)
-    pid = node.pid()
-    node.run("kill", "-KILL", pid)
-    wait_until(lambda: node.pid() not in ("0", pid), "another process")
-    node.settle()
+    node.kill()
     assert node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout == identity
     node.run("rmdir", "-p", "--ignore-fail-on-non-empty", KEPT)
 
@@ -267,7 +263,7 @@ def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_t
     socket = path.stat().st_ino
     python = newest_python()
     with node.load(f"an upgrade to {Path(python).name}"):
-        node.install(python)
+        node.install(python=python)
     assert node.pid() != pid
     running = node.run("readlink", "-f", f"/proc/{node.pid()}/exe").stdout.strip()
     assert running == node.run("readlink", "-f", python).stdout.strip()
@@ -289,7 +285,7 @@ def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_t
 # The last, because nothing is there afterwards.
 def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> None:
     state = node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout
-    assert "/etc/runtimed, /var/lib/runtimed and the group runtimed are left" in node.install("", "--uninstall")
+    assert "/etc/runtimed, /var/lib/runtimed and the group runtimed are left" in node.install("--uninstall")
     assert node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout == state
     assert node.state() == node.state(SOCKET) == "inactive (dead)"
     assert node.show("LoadState") == node.show("LoadState", SOCKET) == "not-found"

@@ -1,0 +1,218 @@
+"""The service in its box, under a really booted systemd: what it sees of the node, and who may ask it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from e2e.installed import ADDRESS, BROKEN, BROKEN_AT, SERVICE, SOCKET, TABLE, Installed, new_installation
+from support import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+MEMBER, STRANGER = "member", "stranger"
+UNITS = "/usr/local/lib/systemd"
+# Where systemd says that a service is well boxed in.
+EXPOSURE_MOST = 1.5
+ROOTFS = "/srv/rootfs"
+ORPHAN = "orphan-" + "0" * 32
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Installed]:
+    with new_installation() as node:
+        for user in (MEMBER, STRANGER):
+            node.run("useradd", "--create-home", "--user-group", user)
+        node.run("usermod", "-aG", "runtimed", MEMBER)
+        node.machine.let_containers_run()
+        node.systemctl("unmask", "containerd.service")
+        node.systemctl("start", "containerd.service")
+        build_rootfs(node)
+        yield node
+
+
+@pytest.fixture
+def node(whole: Installed) -> Installed:
+    """The service as every test finds it: running, well, with the table of these tests."""
+    whole.mend()
+    return whole
+
+
+def build_rootfs(node: Installed) -> None:
+    """Make a root file system of busybox alone."""
+    node.run("mkdir", "-p", *(f"{ROOTFS}/{name}" for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp")))
+    node.run("cp", "/bin/busybox", f"{ROOTFS}/bin/busybox")
+    for name in ("sleep", "echo"):
+        node.run("ln", "-s", "busybox", f"{ROOTFS}/bin/{name}")
+
+
+def features(node: Installed, name: str) -> dict[str, Any]:
+    """Return what is known of a runtime's features once it has been asked for them."""
+
+    def found() -> dict[str, Any] | None:
+        told = node.client().runtime(name).get("features")
+        return told if told and told["status"] != "pending" else None
+
+    return dict(wait_until(found, f"the features of {name}: {node.client().runtime(name)}"))
+
+
+def test_units_are_free_of_faults_and_the_service_is_boxed_in(node: Installed) -> None:
+    for manager, user in (("system", []), ("user", ["--user"])):
+        units = [f"{UNITS}/{manager}/{unit}" for unit in (SERVICE, SOCKET)]
+        done = node.run("env", "XDG_RUNTIME_DIR=/run/user/0", "systemd-analyze", *user, "verify", *units)
+        assert done.stdout + done.stderr == "", manager
+    said = node.run("systemd-analyze", "security", "--no-pager", SERVICE).stdout
+    found = re.search(r"Overall exposure level for runtimed\.service: ([0-9.]+)", said)
+    assert found is not None, said
+    sys.stdout.write(f"exposure: {found[1]} of 10\n")
+    assert float(found[1]) <= EXPOSURE_MOST
+
+
+@pytest.mark.parametrize(("name", "path"), [("runc", "runc"), ("crun", "/usr/bin/crun"), ("gvisor", "/usr/bin/runsc")])
+def test_a_runtime_says_of_its_features_in_the_box_what_it_says_outside(node: Installed, name: str, path: str) -> None:
+    plain = node.run(path, "features", status=None)
+    found = features(node, name)
+    sys.stdout.write(f"{name}: {found['status']} {found.get('reason') or ''}\n")
+    assert found["status"] == ("known" if plain.returncode == 0 else "unknown")
+    if plain.returncode != 0:
+        # The binary's own words, and no signal: a system call that it must not make is refused, and not its death.
+        assert f"ended with exit status {plain.returncode}" in found["reason"]
+    # It is asked for its version as well, by a binary that knows no features.
+    assert found["status"] == "known" or found["version"]
+    log = "\n".join(line.text for line in node.journal())
+    assert not re.search(r"SIGSYS|signal 31|core-dump|Traceback", log), log
+
+
+@pytest.mark.parametrize("directory", ["/root/bin", f"/home/{STRANGER}/bin", "/tmp/bin", "/var/tmp/bin"])
+def test_a_runtime_is_found_where_only_its_owner_may_look(node: Installed, directory: str) -> None:
+    path = f"{directory}/my-runc"
+    node.run("mkdir", "-m", "0700", directory)
+    node.run("cp", "/usr/sbin/runc", path)
+    if STRANGER in directory:
+        node.run("chown", "-R", f"{STRANGER}:", directory)
+    node.run("chmod", "0700", path)
+    node.write({"runtimes": {**TABLE["runtimes"], "mine": {"path": path}}})
+    node.systemctl("reload", SERVICE)
+    found = next(one for one in node.client().runtimes()["runtimes"] if one["name"] == "mine")
+    assert found["available"] is True, found
+    told = features(node, "mine")
+    sys.stdout.write(f"{path}: {told['status']} {told.get('reason') or ''}\n")
+    assert told["status"] == "known" or "permission" not in told["reason"].lower(), told
+
+
+def test_processes_of_whomever_are_seen_and_nothing_is_unknown(node: Installed) -> None:
+    wrappers = "/var/lib/runtimed/wrappers"
+    path = f"{wrappers}/{ORPHAN}"
+    node.run("sh", "-c", f'umask 077; echo "#!/bin/sh" > {path}')
+    for user in (None, STRANGER):
+        becoming = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+        process = node.machine.start(*becoming, "sh", "-c", "read forever", path)
+        try:
+            wait_until(lambda: verdict(node, path).endswith("refers to it"), f"a process: {verdict(node, path)}")
+            assert "process" in verdict(node, path)
+        finally:
+            process.communicate("")
+        wait_until(lambda: verdict(node, path).startswith("nothing refers to it"), "nothing refers to it")
+    node.run("rm", path)
+
+
+def verdict(node: Installed, path: str) -> str:
+    """Return what is said of a wrapper, by somebody who knows of every process and every container."""
+    document = json.loads(node.ctl("gc", "--dry-run", "--json"))
+    assert document["unknown"] == []
+    return str(next(one["reason"] for one in document["wrappers"] if path.endswith(one["file"])))
+
+
+def test_a_container_that_was_started_through_an_answer_stays_manageable_whatever_becomes_of_the_service(
+    node: Installed,
+) -> None:
+    answer = node.ctl("resolve", "wrapped", "--format", "ctr").split()
+    wrapper = answer[answer.index("--runc-binary") + 1]
+    root = answer[answer.index("--runc-root") + 1]
+    assert (wrapper.startswith("/var/lib/runtimed/wrappers/"), root) == (True, "/run/runtimed/runtime-runc")
+    node.run("ctr", "run", "--detach", *answer, "--rootfs", ROOTFS, "c1", "/bin/sleep", "1000")
+    numbers = iter(range(100))
+
+    def is_manageable() -> None:
+        name = f"x{next(numbers)}"
+        done = node.run("ctr", "tasks", "exec", "--exec-id", name, "c1", "/bin/echo", name)
+        assert done.stdout == f"{name}\n"
+        assert re.search(r"^c1 +[0-9]+ +RUNNING", node.run("ctr", "tasks", "ls").stdout, re.MULTILINE)
+
+    def is_seen() -> None:
+        document = json.loads(node.ctl("gc", "--dry-run", "--json"))
+        assert document["unknown"] == []
+
+    def remove_the_runtime() -> None:
+        node.write({})
+        node.systemctl("reload", SERVICE)
+
+    def reinstall() -> None:
+        node.install()
+
+    is_manageable()
+    is_seen()
+    done: list[tuple[str, Any]] = [
+        ("reload", remove_the_runtime),
+        ("restart", lambda: node.systemctl("restart", SERVICE)),
+        ("kill", node.kill),
+        ("installed again", reinstall),
+        ("stop", lambda: node.systemctl("stop", SERVICE, SOCKET)),
+    ]
+    for what, do in done:
+        do()
+        sys.stdout.write(f"after {what}\n")
+        is_manageable()
+    assert node.state() == "inactive (dead)"
+    node.run("ctr", "tasks", "kill", "--signal", "KILL", "c1")
+    wait_until(lambda: "STOPPED" in node.run("ctr", "tasks", "ls").stdout, "the end of the container")
+    node.run("ctr", "tasks", "rm", "c1")
+    node.run("ctr", "containers", "rm", "c1")
+
+
+def test_members_of_the_group_may_ask_and_only_root_may_reload(node: Installed) -> None:
+    refused = node.ctl("resolve", "wrapped", status=2, user=STRANGER)
+    assert "permission denied: it is for the group runtimed (mode 0660)" in refused
+    assert "hint: join that group (sudo usermod -aG runtimed USER, then log in again), or ask as root (sudo)" in refused
+    assert node.ctl("resolve", "wrapped", user=MEMBER) == node.ctl("resolve", "wrapped")
+    for verb in ("reload", "gc"):
+        assert "root" in node.ctl(verb, status=1, user=MEMBER)
+    asked = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", ADDRESS, "-X", "POST"]
+    assert node.run(*asked, "http://runtimed/v1/reload", user=MEMBER).stdout == "403"
+
+
+def test_the_journal_shows_a_rejection_to_whoever_looks_for_errors(node: Installed) -> None:
+    node.write(BROKEN)
+    node.systemctl("reload", SERVICE, status=1)
+    found = node.machine.journal(SERVICE, "-p", "err").splitlines()
+    assert found[-1].startswith("reload.rejected ")
+    assert BROKEN_AT in found[-1]
+
+
+def test_a_user_has_a_service_of_their_own(node: Installed) -> None:
+    uid = node.run("id", "-u", STRANGER).stdout.strip()
+    own = f"/run/user/{uid}"
+    environ = ("env", f"XDG_RUNTIME_DIR={own}", f"HOME=/home/{STRANGER}")
+    node.systemctl("start", f"user@{uid}.service")
+
+    def mine(*words: str, status: int = 0) -> str:
+        return node.run(
+            "env", f"XDG_RUNTIME_DIR={own}", f"HOME=/home/{STRANGER}", *words, status=status, user=STRANGER
+        ).stdout
+
+    mine("systemctl", "--user", "enable", "--now", SERVICE)
+    assert mine("systemctl", "--user", "is-active", SERVICE, SOCKET).split() == ["active", "active"]
+    assert f"on {own}/runtimed/runtimed.sock" in mine("runtimectl", "version")
+    assert mine("runtimectl", "resolve", "runc", "--format", "ctr").split()[-1] == f"{own}/runtimed/runtime-runc"
+    mine("systemctl", "--user", "reload", SERVICE)
+    mine("systemctl", "--user", "restart", SERVICE)
+    mine("systemctl", "--user", "stop", SERVICE)
+    # A connection starts it again.
+    mine("runtimectl", "list")
+    assert mine("systemctl", "--user", "is-active", SERVICE) == "active\n"
+    # Nobody else's: the system's is as it was.
+    assert node.client().status()["data_root"] == "/var/lib/runtimed"
+    node.systemctl("stop", f"user@{uid}.service")
