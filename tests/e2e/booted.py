@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from e2e.cgroups import new_cgroup
 from support import short_directory, wait_until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -27,8 +28,11 @@ _OURS = ("etc/runtimed", "var/lib/runtimed", "run/runtimed", "opt/runtimed", "us
 class Booted:
     """A machine below ``root``, booted or not."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, entering: Sequence[str]) -> None:
         self.base = base
+        # In front of nspawn: it makes the machine's control groups below those that it is in itself, always under the
+        # same name, and two systemds in the same groups end each other's processes.
+        self._entering = entering
         self.root = base / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._init = 0
@@ -38,7 +42,7 @@ class Booted:
         begun_s = time.monotonic()
         with (self.base / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                ["systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.base.name],
+                [*self._entering, "systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.base.name],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -64,9 +68,11 @@ class Booted:
         if self._nspawn is not None:
             self._nspawn.kill()
             self._nspawn.wait()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._init, signal.SIGKILL)
-            wait_until(lambda: not Path(f"/proc/{self._init}/root/proc").exists(), "the machine to be gone")
+            # 0 would be ourselves, and whoever is in our process group.
+            if self._init:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._init, signal.SIGKILL)
+                wait_until(lambda: not Path(f"/proc/{self._init}/root/proc").exists(), "the machine to be gone")
             self._nspawn = None
 
     def run(self, *command: str, status: int | None = 0, user: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -155,12 +161,13 @@ def new_machine() -> Iterator[Booted]:
                 (base / name).mkdir()
             layers = f"lowerdir=/,upperdir={base}/upper,workdir={base}/work"
             subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", str(base / "root")], check=True)
-            machine = Booted(base)
-            _settle(machine.root)
-            try:
-                yield machine
-            finally:
-                machine.cut_power()
+            with new_cgroup(base.name) as entering:
+                machine = Booted(base, entering)
+                _settle(machine.root)
+                try:
+                    yield machine
+                finally:
+                    machine.cut_power()
         finally:
             subprocess.run(["umount", "-l", str(base / "root")], check=False)
             subprocess.run(["umount", "-l", str(base)], check=True)

@@ -199,9 +199,7 @@ def test_a_user_has_a_service_of_their_own(node: Installed) -> None:
     node.systemctl("start", f"user@{uid}.service")
 
     def mine(*words: str, status: int = 0) -> str:
-        return node.run(
-            "env", f"XDG_RUNTIME_DIR={own}", f"HOME=/home/{STRANGER}", *words, status=status, user=STRANGER
-        ).stdout
+        return node.run(*environ, *words, status=status, user=STRANGER).stdout
 
     mine("systemctl", "--user", "enable", "--now", SERVICE)
     assert mine("systemctl", "--user", "is-active", SERVICE, SOCKET).split() == ["active", "active"]
