@@ -30,6 +30,8 @@ class Booted:
 
     def __init__(self, base: Path, entering: Sequence[str]) -> None:
         self.base = base
+        # An underscore is no part of a host's name, and of some temporary directories'.
+        self.name = base.name.replace("_", "0")
         # In front of nspawn: it makes the machine's control groups below those that it is in itself, always under the
         # same name, and two systemds in the same groups end each other's processes.
         self._entering = entering
@@ -42,7 +44,7 @@ class Booted:
         begun_s = time.monotonic()
         with (self.base / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                [*self._entering, "systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.base.name],
+                [*self._entering, "systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.name],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
