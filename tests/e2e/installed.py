@@ -50,6 +50,11 @@ class Load:
     answered: int = 0
     failures: list[str] = field(default_factory=list)
 
+    def go_on(self) -> None:
+        """Wait until there are answers that nobody can have had before now."""
+        before = self.answered
+        wait_until(lambda: self.answered > before + CLIENTS, f"answers; {self.failures[:3]}")
+
     def __str__(self) -> str:
         return f"{self.sent} sent, {self.answered} answered, {len(self.failures)} failed"
 
@@ -192,10 +197,9 @@ class Installed:
         with ThreadPoolExecutor(CLIENTS) as pool:
             asking = [pool.submit(ask) for _ in range(CLIENTS)]
             try:
-                wait_until(lambda: load.answered > CLIENTS, f"a load; {load.failures[:3]}")
+                load.go_on()
                 yield load
-                before = load.answered
-                wait_until(lambda: load.answered > before + CLIENTS, f"answers afterwards; {load.failures[:3]}")
+                load.go_on()
             finally:
                 stop.set()
         for one in asking:

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.installed import ADDRESS, BROKEN, BROKEN_AT, SERVICE, SOCKET, TABLE, Installed, new_installation, newest_python
+from e2e.installed import (
+    ADDRESS,
+    BROKEN,
+    BROKEN_AT,
+    SERVICE,
+    SOCKET,
+    SOURCE,
+    TABLE,
+    Installed,
+    new_installation,
+    newest_python,
+)
 from support import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -41,7 +52,17 @@ def test_start_waits_until_the_socket_answers_and_status_says_which_table_it_ser
     assert lines.index("ready") < lines.index("Started")
     number = node.number()
     assert f'Status: "generation {number}, 5 runtimes"' in node.systemctl("status", "--no-pager", SERVICE)
-    assert node.show("NotifyAccess") == "main"
+    assert node.run("cat", "/run/runtimed/runtimed.pid").stdout.strip() == node.pid()
+
+
+def test_a_file_written_for_dockerd_is_taken_and_what_the_flags_override_is_told(node: Installed) -> None:
+    theirs = {"data-root": "/var/lib/docker", "exec-root": "/run/docker", "hosts": ["unix:///run/docker.sock"]}
+    node.write({**TABLE, **theirs})
+    told = node.ctl("reload")
+    assert all(key in told for key in theirs), told
+    node.systemctl("restart", SERVICE)
+    found = node.client().status()
+    assert (found["data_root"], found["exec_root"], found["hosts"]) == ("/var/lib/runtimed", "/run/runtimed", ["fd://"])
 
 
 def test_a_service_that_has_nothing_to_serve_never_becomes_ready(node: Installed) -> None:
@@ -101,10 +122,11 @@ def test_a_hangup_reloads_and_leaves_the_unit_running_whatever_comes_of_it(node:
 
 def test_restarts_under_load_lose_no_request(node: Installed) -> None:
     before, pids = node.answers(), {node.pid()}
-    with node.load(f"{RESTARTS} restarts"):
+    with node.load(f"{RESTARTS} restarts") as load:
         for _ in range(RESTARTS):
             node.systemctl("restart", SERVICE)
             pids.add(node.pid())
+            load.go_on()
     assert len(pids) == RESTARTS + 1
     assert node.answers() == before
     assert node.show("NRestarts") == "0"
@@ -280,6 +302,15 @@ def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_t
     assert path.stat().st_ino == socket
     node.settle()
     assert node.answers() == before
+
+
+def test_an_installation_that_fails_leaves_what_runs_as_it_was(node: Installed) -> None:
+    before, pid = node.answers(), node.pid()
+    current = node.run("readlink", "/opt/runtimed/current").stdout
+    broken = ("env", "RUNTIMED_SOURCE=/nonexistent", "PYTHON=/usr/bin/python3", f"{SOURCE}/systemd/install")
+    assert node.run(*broken, status=None).returncode != 0
+    assert (node.pid(), node.answers()) == (pid, before)
+    assert node.run("readlink", "/opt/runtimed/current").stdout == current
 
 
 # The last, because nothing is there afterwards.

@@ -212,6 +212,26 @@ def test_a_user_has_a_service_of_their_own(node: Installed) -> None:
     # A connection starts it again.
     mine("runtimectl", "list")
     assert mine("systemctl", "--user", "is-active", SERVICE) == "active\n"
+    # An upgrade takes nothing from under it: what is imported late is still there.
+    node.install()
+    scrape = ("curl", "-sf", "--unix-socket", f"{own}/runtimed/runtimed.sock", "http://runtimed/metrics")
+    assert "runtimed_generation" in mine(*scrape)
+    mine("systemctl", "--user", "restart", SERVICE)
     # Nobody else's: the system's is as it was.
     assert node.client().status()["data_root"] == "/var/lib/runtimed"
     node.systemctl("stop", f"user@{uid}.service")
+
+
+def test_at_boot_it_is_ready_before_containerd_begins_and_it_stops_after_it(node: Installed) -> None:
+    node.systemctl("enable", "containerd.service")
+    node.machine.shut_down()
+    node.machine.boot()
+    node.settle()
+    wait_until(lambda: node.show("ActiveState", "containerd.service") == "active", "containerd")
+    ready_usec = int(node.show("ActiveEnterTimestampMonotonic"))
+    assert 0 < ready_usec <= int(node.show("InactiveExitTimestampMonotonic", "containerd.service"))
+    journal = node.run("journalctl", "-b", "-1", "-o", "cat", "--no-pager").stdout.splitlines()
+    stopped = [line for line in journal if line.startswith("Stopped ") and re.search("containerd|runtimed", line)]
+    assert len(stopped) >= 2
+    assert "containerd" in stopped[-2]
+    assert "runtimed" in stopped[-1]
