@@ -187,7 +187,7 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
     assert json.loads(curl(machine, "/v1/resolve"))["runtime"] == "runc"
     # What is imported late, and what starts the program a second time.
     assert "runtimed_build" in curl(machine, "/metrics")
-    assert "verdicts" in machine.run("runtimectl", "--json", "gc", "--dry-run").stdout
+    assert '"collected"' in machine.run("runtimectl", "--json", "gc", "--dry-run").stdout
     machine.run("runtimectl", "check")
     # An administrator's own Python packages are no part of it, and nothing is written beside it.
     machine.run("env", "PYTHONPATH=/nonexistent", "PYTHONHOME=/nonexistent", "runtimectl", "version")
