@@ -16,6 +16,8 @@ from support import short_directory, wait_until
 CHECKOUT = Path(__file__).parents[2]
 # Far beyond what a boot takes: a bound on a failing test.
 BOOT_S = 90.0
+# So is this: `systemctl reload` waits for ever for a service that never says that it is ready again.
+COMMAND_S = 120.0
 _OPTIONS = ("--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", "--link-journal=no")
 # What containers in it need: network namespaces of their own, and the keyrings that runc makes.
 _RIGHTS = ("--capability=all", "--system-call-filter=@keyring bpf")
@@ -90,6 +92,7 @@ class Booted:
             stdin=subprocess.DEVNULL,
             env=_environ(),
             check=False,
+            timeout=COMMAND_S,
         )
         assert status is None or done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
