@@ -119,6 +119,28 @@ def test_processes_of_whomever_are_seen_and_nothing_is_unknown(node: Installed) 
     node.run("rm", path)
 
 
+def test_a_shim_of_a_containerd_that_is_not_configured_is_seen_in_its_bundle(node: Installed) -> None:
+    path, bundle = f"/var/lib/runtimed/wrappers/{ORPHAN}", "/run/elsewhere/bundle"
+    node.run(
+        "sh", "-c", f'umask 077; echo "#!/bin/sh" > {path}; mkdir -p {bundle}; printf %s {path} > {bundle}/runtime'
+    )
+    # With all rights of root, which the service has not.
+    waiting = "exec -a containerd-shim-runc-v2 /usr/bin/python3 -c 'import sys; sys.stdin.read()'"
+    shim = f"cd {bundle}; {waiting} -namespace n -id i -address /run/elsewhere/c.sock"
+    process = node.machine.start("bash", "-c", shim)
+    try:
+
+        def unknown() -> list[str]:
+            return list(json.loads(node.ctl("gc", "--dry-run", "--json"))["unknown"])
+
+        said = wait_until(unknown, "a containerd that is not configured")
+        assert len(said) == 1
+        assert said[0].startswith("the containerd at /run/elsewhere/c.sock uses wrappers but is not configured"), said
+    finally:
+        process.communicate("")
+    node.run("rm", "-r", path, "/run/elsewhere")
+
+
 def verdict(node: Installed, path: str) -> str:
     """Return what is said of a wrapper, by somebody who knows of every process and every container."""
     document = json.loads(node.ctl("gc", "--dry-run", "--json"))
