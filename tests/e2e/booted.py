@@ -72,12 +72,12 @@ class Booted:
         if self._nspawn is not None:
             self._nspawn.kill()
             self._nspawn.wait()
-            # 0 would be ourselves, and whoever is in our process group.
+            # Without one there was no boot; and process 0 stands for whoever asks, and its group.
             if self._init:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._init, signal.SIGKILL)
                 wait_until(lambda: not Path(f"/proc/{self._init}/root/proc").exists(), "the machine to be gone")
-            self._nspawn = None
+            self._nspawn, self._init = None, 0
 
     def run(self, *command: str, status: int | None = 0, user: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine and return what it printed; ``status`` None takes any exit status.

@@ -61,8 +61,9 @@ class Packages:
     """What was built, and what a later version of it could look like."""
 
     first: Path
+    # The same program, packaged anew.
     newer: Path
-    # A version whose prometheus_client no old daemon could use, and with another default configuration.
+    # A program with another version, a prometheus_client of no use to an old daemon, and another default configuration.
     foreign: Path
     unpacked: Path
     build_s: float
@@ -93,13 +94,12 @@ def machine() -> Iterator[Booted]:
 
 
 def repack(unpacked: Path, target: Path, version: str, change: Callable[[Path], None]) -> Path:
-    """Return a package with another version, in which the program says so too, and with a ``change``."""
+    """Return a package with another version, and with a ``change``."""
     root = target.with_suffix("")
     shutil.copytree(unpacked, root, symlinks=True)
     control = root / "DEBIAN/control"
     fields = control.read_text().splitlines()
     control.write_text("".join(f"Version: {version}\n" if f.startswith("Version:") else f"{f}\n" for f in fields))
-    rewrite(find_packages(root) / "runtimed/__init__.py", f'__version__ = "{version}"\n')
     change(root)
     subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "-b", root, target], check=True, capture_output=True)
     shutil.rmtree(root)
@@ -107,6 +107,7 @@ def repack(unpacked: Path, target: Path, version: str, change: Callable[[Path], 
 
 
 def make_foreign(root: Path) -> None:
+    rewrite(find_packages(root) / "runtimed/__init__.py", f'__version__ = "{NEWER}"\n')
     rewrite(find_packages(root) / "prometheus_client/core.py", "raise SystemError('not for you')\n")
     (root / "etc/runtimed/daemon.json").write_text('{"default-runtime": "runc"}\n')
 
@@ -217,7 +218,7 @@ def test_an_upgrade_under_load_loses_no_request_and_nothing_that_is_the_administ
     assert failures == []
     assert len(digests) == 1
     assert machine.show("runtimed.service", "MainPID") != process
-    assert NEWER in machine.run("runtimectl", "status").stdout
+    assert machine.run("dpkg-query", "-W", "runtimed").stdout.split()[1] == NEWER
     assert machine.run("stat", "-c", "%i", "/run/runtimed/runtimed.sock").stdout == socket
     assert (machine.root / "etc/runtimed/daemon.json").read_text() == text
     assert state_of(machine) == before
@@ -232,6 +233,7 @@ def test_an_upgrade_under_load_loses_no_request_and_nothing_that_is_the_administ
 def test_an_old_daemon_is_whole_for_as_long_as_it_runs(packages: Packages, machine: Booted) -> None:
     install(machine, packages.first)
     text = configure(machine)
+    wrappers, generation, answer = state_of(machine)
     shutil.copy(packages.foreign, machine.root / INSIDE[1:] / "foreign.deb")
     machine.run("dpkg", "--unpack", f"{INSIDE}/foreign.deb")
     # Its first scrape: what it imports now must be of its own version. So must what starts in its place.
@@ -242,6 +244,9 @@ def test_an_old_daemon_is_whole_for_as_long_as_it_runs(packages: Packages, machi
     machine.run("dpkg", "--force-confdef", "--force-confold", "--configure", "runtimed")
     assert NEWER in machine.run("runtimectl", "status").stdout
     assert (machine.root / "etc/runtimed/daemon.json").read_text() == text
+    # Another program makes another generation of it. The wrapper stays, and so does what the old generation answers.
+    assert state_of(machine)[0] == wrappers
+    assert json.loads(curl(machine, f"/v1/resolve?runtime=boxed&generation={generation}")) == answer
 
 
 def test_removal_keeps_configuration_and_state_and_purging_does_not(packages: Packages, machine: Booted) -> None:
