@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Coroutine, MutableMapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -134,8 +135,10 @@ class Daemon:
         await self._working.run(self._secure, settings)
         sockets = self._bind(settings, stack)
         reloader = await self._first_generation(documents, store, recovered, settings, stack)
+        paths = tuple(f"unix://{listening.path}" for listening in sockets)
+        here = replace(settings, hosts=paths)
         self._serving = Serving(
-            reloader, store, self._watcher, settings, self._environ, self._announcer, self._working.run, stack
+            reloader, store, self._watcher, here, self._environ, self._announcer, self._working.run, stack
         )
         self._serving.serve((listening.sock for listening in sockets), stack)
         self._follow(reloader, self._serving, stack)

@@ -16,7 +16,7 @@ import structlog
 
 from runtimed.core.config import BOOT_ONLY, Documents, Settings
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
-from runtimed.core.generation import Difference, Generation, build_generation
+from runtimed.core.generation import Difference, Generation, build_generation, compare_answers
 from runtimed.core.manifest import Manifest, restore_config
 from runtimed.core.plan import Frame, Plan, plan
 from runtimed.core.report import Outcome, Report
@@ -91,6 +91,8 @@ class Reloader:
         self._waiting: dict[bool, _Batch] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._current: Generation | None = None
+        # What was on disk at the start.
+        self._last_run: Manifest | None = None
         self._last: Report | None = None
         # Number and digest of the generation that `runtimes` on disk leads to.
         self._published: tuple[int, str] | None = None
@@ -132,6 +134,7 @@ class Reloader:
         """
         from_here = manifest is not None and manifest.configuration == self._frame.config_path
         last_good = manifest if from_here else None
+        self._last_run = manifest
         if manifest is not None and published:
             self._published = (manifest.number, manifest.digest)
         if last_good is not None:
@@ -146,6 +149,7 @@ class Reloader:
                 await self._restore(last_good, config_text, report)
                 report = replace(report, generation=self.current.number)
             self._conclude(report)
+        self._last_run = None
         return report
 
     async def reload(self, reason: str, *, dry_run: bool = False) -> Report:
@@ -259,8 +263,7 @@ class Reloader:
         generation = examined.generation
         config = generation.config
         unchanged = self._published is not None and self._published[1] == generation.digest
-        # At a start there is nothing to compare with, and yet what was published before is not new.
-        difference = Difference() if unchanged else examined.difference
+        difference = self._difference_to_last_run(generation) or examined.difference
         if not dry_run:
             try:
                 await self._adopt(generation)
@@ -284,6 +287,13 @@ class Reloader:
             overridden=config.overridden,
             dry_run=dry_run,
         )
+
+    def _difference_to_last_run(self, generation: Generation) -> Difference | None:
+        """Return what a start changes for the clients of the last run, None later on and at the very first."""
+        if self._current is not None or self._last_run is None:
+            return None
+        digests = {name: str(answer["digest"]) for name, answer in self._last_run.answers.items()}
+        return compare_answers(digests, self._last_run.default_runtime, generation)
 
     async def _adopt(self, generation: Generation) -> None:
         """Make ``generation`` current: published first, unless it is what is published already."""

@@ -325,6 +325,27 @@ async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_
     assert (reloader.last.outcome, reloader.last.added) == ("unchanged", ())
 
 
+async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_the_last_run(node: Node) -> None:
+    node.write("a", "b")
+    await node.start()
+    node.write("b", "c")
+    reloader = await node.restart()
+    assert reloader.last is not None
+    assert (reloader.last.outcome, reloader.last.generation) == ("applied", 2)
+    assert (reloader.last.added, reloader.last.changed, reloader.last.removed) == (("c",), (), ("a",))
+
+
+async def test_a_new_version_of_the_program_publishes_anew_and_changes_nothing_for_clients(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.write("a")
+    await node.start()
+    monkeypatch.setattr("runtimed.core.generation.__version__", "99")
+    reloader = await node.restart()
+    assert reloader.last is not None
+    assert (reloader.last.outcome, reloader.last.added, reloader.last.changed) == ("applied", (), ())
+
+
 async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: Node) -> None:
     node.text = None
     reloader = await node.start()

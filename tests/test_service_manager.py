@@ -170,6 +170,7 @@ def test_a_socket_may_be_handed_over_beside_one_of_its_own(listening: socket.soc
             wait_until(daemon.answers, "an answer on its own socket")
             daemon.socket = Path(listening.getsockname())
             assert daemon.resolve("a")["generation"] == 1
+            assert daemon.status()["hosts"] == [f"unix://{daemon.socket}", own]
 
 
 @pytest.mark.parametrize("host", ["fd://other", "fd://"])

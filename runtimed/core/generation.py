@@ -107,16 +107,20 @@ def build_generation(config: Config, host: Host, number: int, previous: Generati
 
 def compare_generations(old: Generation | None, new: Generation) -> Difference:
     """Return what a client of ``old`` finds different in ``new``."""
-    before: Mapping[str, Runtime] = old.runtimes if old is not None else {}
-    after = new.runtimes
-    default = None
-    if old is not None and old.config.default_runtime != new.config.default_runtime:
-        default = (old.config.default_runtime, new.config.default_runtime)
+    if old is None:
+        return Difference(added=tuple(new.runtimes))
+    digests = {name: runtime.answer.digest for name, runtime in old.runtimes.items()}
+    return compare_answers(digests, old.config.default_runtime, new)
+
+
+def compare_answers(digests: Mapping[str, str], default_runtime: str, new: Generation) -> Difference:
+    """Return what is different in ``new`` for a client of a generation whose answers had ``digests``, by name."""
+    after, default = new.runtimes, new.config.default_runtime
     return Difference(
-        added=tuple(name for name in after if name not in before),
-        changed=tuple(n for n, r in after.items() if n in before and before[n].answer.digest != r.answer.digest),
-        removed=tuple(name for name in before if name not in after),
-        default_runtime=default,
+        added=tuple(name for name in after if name not in digests),
+        changed=tuple(n for n, r in after.items() if n in digests and digests[n] != r.answer.digest),
+        removed=tuple(name for name in digests if name not in after),
+        default_runtime=None if default == default_runtime else (default_runtime, default),
     )
 
 

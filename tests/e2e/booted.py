@@ -44,8 +44,6 @@ class Booted:
     def boot(self) -> float:
         """Boot, and return how many seconds that took until the units that were wanted had started."""
         begun_s = time.monotonic()
-        # Names of temporary directories may have an underscore, which no machine's name has.
-        name = self.base.name.encode().hex()
         with (self.base / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
                 [*self._entering, "systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.name],
