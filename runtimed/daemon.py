@@ -211,13 +211,14 @@ class Daemon:
 
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""
-        gid = group_id(settings.group) if settings.group else None
         inherited = take_sockets(self._environ)
         for one in inherited:
             stack.callback(one.close)
         sockets: list[BoundSocket | Inherited] = []
         for host in settings.hosts:
             if (name := inherited_name(host)) is None:
+                # Of a socket that is handed over, mode and group are its unit's; dockerd's file may name its own.
+                gid = group_id(settings.group) if settings.group else None
                 bound = bind_socket(parse_host(host), mode=SOCKET_MODE, gid=gid)
                 stack.callback(bound.close)
                 sockets.append(bound)

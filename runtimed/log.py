@@ -78,17 +78,16 @@ _PRIORITIES: Mapping[str, int] = MappingProxyType(
 def _render_for_journal(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
     """Return an event as ``<6>event key=value``: the priority, then the words and figures, each in one line."""
     prefix = f"<{_PRIORITIES.get(event.pop('level', 'info'), 6)}>"
+    # A traceback has several lines, each an entry of its own; everything else may come from outside, and stays on one.
+    traceback = event.pop("exception", "")
     text = " ".join([str(event.pop("event")), *(f"{key}={_journal_value(value)}" for key, value in event.items())])
-    # A traceback has several lines, and each is an entry of its own.
-    return "\n".join(prefix + line for line in text.splitlines())
+    return "\n".join(prefix + line for line in (text, *str(traceback).splitlines()))
 
 
 def _journal_value(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    plain = isinstance(value, str) and text and not any(c in ' "=' or not c.isprintable() for c in text)
-    if not isinstance(value, str) or plain or "\n" in text:
-        return text
-    return json.dumps(text, ensure_ascii=False)
+    if isinstance(value, str) and value and not any(c in ' "=' or not c.isprintable() for c in value):
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 class _Bridge(logging.Handler):

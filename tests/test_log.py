@@ -39,15 +39,15 @@ def test_the_journal_gets_a_priority_the_event_and_its_fields_and_no_time() -> N
     configure_log("info", "auto", stream, journal=True)
     problem = Problem('found "x y"', file="/etc/d.json", line=4)
     log_report(Report("rejected", 7, "file-change", problems=(problem,), duration_ms=1.5))
-    structlog.get_logger().info("ready", generation=1, version="0.1", reason="two words", empty="", equals="a=b")
+    structlog.get_logger().info("ready", generation=1, version="0.1", reason="two words", empty="", equals="a=b\n<0>c")
     structlog.get_logger().error("broken", exc_info=ValueError("first\nsecond"))
     rejected, ready, *broken = stream.getvalue().splitlines()
     assert rejected == (
         r'<3>reload.rejected generation=7 reason=file-change problems=["/etc/d.json:4: found \"x y\""] duration_ms=1.5'
     )
-    assert ready == '<6>ready generation=1 version=0.1 reason="two words" empty="" equals="a=b"'
+    assert ready == '<6>ready generation=1 version=0.1 reason="two words" empty="" equals="a=b\\n<0>c"'
     assert all(line.startswith("<3>") for line in broken)
-    assert broken == ["<3>broken exception=ValueError: first", "<3>second"]
+    assert broken == ["<3>broken", "<3>ValueError: first", "<3>second"]
 
 
 def test_a_form_that_was_asked_for_goes_to_the_journal_as_well() -> None:

@@ -16,7 +16,7 @@ from runtimed.core.errors import SocketRefused
 # The first descriptor that is handed over.
 _FIRST_FD = 3
 # How long a service manager that does not read may hold us up.
-_SEND_TIMEOUT_S = 1.0
+_SEND_TIMEOUT_S = 0.1
 
 
 class Notifier:
@@ -24,11 +24,14 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
+        # What must be heard in the end and has not been yet: without READY=1 a reload never ends.
+        self._unheard = ""
         self.watchdog_s = _watchdog_s(environ)
 
     def ready(self, status: str) -> None:
         """Tell that the service serves, for the first time or after a reload, and how it is, in one line."""
-        self._tell("READY=1", _status(status))
+        self._unheard = f"READY=1\n{_status(status)}"
+        self._tell()
 
     def reloading(self) -> None:
         """Tell that a reload has begun. `ready` must follow, whatever comes of it."""
@@ -51,11 +54,15 @@ class Notifier:
             return
         # An abstract name begins with a NUL, for which @ is written.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        # What nobody hears must not keep the service from serving.
+        # What nobody hears must not keep the service from serving; the next word to be heard brings it along.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.settimeout(_SEND_TIMEOUT_S)
             sock.connect(address)
-            sock.sendall("\n".join(assignments).encode())
+            if self._unheard:
+                sock.sendall(self._unheard.encode())
+                self._unheard = ""
+            if assignments:
+                sock.sendall("\n".join(assignments).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,12 @@ def take_sockets(environ: MutableMapping[str, str]) -> tuple[Inherited, ...]:
 
 
 def _inherited(fd: int, name: str) -> Inherited:
-    # A binary that is asked for its features must not get it.
-    os.set_inheritable(fd, False)  # noqa: FBT003 - it takes no keyword
+    # Not inheritable: a binary that is asked for its features must not get it.
     wrong = SocketRefused("fd://", f"descriptor {fd} ({name}) is no listening Unix stream socket; correct its unit")
+    try:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - it takes no keyword
+    except OSError:
+        raise wrong from None
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         raise wrong
     sock = socket.socket(fileno=fd)

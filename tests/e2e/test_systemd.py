@@ -62,7 +62,11 @@ def test_a_file_written_for_dockerd_is_taken_and_what_the_flags_override_is_told
     assert all(key in told for key in theirs), told
     node.systemctl("restart", SERVICE)
     found = node.client().status()
-    assert (found["data_root"], found["exec_root"], found["hosts"]) == ("/var/lib/runtimed", "/run/runtimed", ["fd://"])
+    assert (found["data_root"], found["exec_root"], found["hosts"]) == (
+        "/var/lib/runtimed",
+        "/run/runtimed",
+        [f"unix://{ADDRESS}"],
+    )
 
 
 def test_a_service_that_has_nothing_to_serve_never_becomes_ready(node: Installed) -> None:
@@ -261,7 +265,7 @@ def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Instal
     start = "/usr/local/bin/runtimed --data-root /var/lib/runtimed --exec-root /run/runtimed -H fd://"
     with node.dropin(f"ExecStart=\nExecStart={start}runtimed"):
         node.systemctl("restart", SERVICE)
-        assert node.client().status()["hosts"] == ["fd://runtimed"]
+        assert node.client().status()["hosts"] == [f"unix://{ADDRESS}"]
     with node.dropin(f"ExecStart=\nExecStart={start}other"):
         mark = node.mark()
         node.systemctl("restart", SERVICE, status=1)
@@ -269,7 +273,7 @@ def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Instal
         assert failed.priority == 2
         assert "fd://other" in failed.text
     node.settle()
-    assert node.client().status()["hosts"] == ["fd://"]
+    assert node.client().status()["hosts"] == [f"unix://{ADDRESS}"]
     # By hand there is nobody who hands a socket over.
     elsewhere = ("--data-root", "/run/elsewhere", "--exec-root", "/run/elsewhere", "-H", "fd://")
     done = node.run("runtimed", *elsewhere, status=1)

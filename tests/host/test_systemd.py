@@ -69,6 +69,24 @@ def test_how_often_the_watchdog_wants_to_hear(environ: dict[str, str], seconds: 
     assert Notifier(environ).watchdog_s == seconds
 
 
+def test_a_ready_that_could_not_be_heard_is_told_with_the_next_word(place: Path) -> None:
+    name = f"{place}/notify"
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    notifier.ready("first")
+    notifier.ready("second")
+    with manager(name) as sock:
+        notifier.alive()
+        messages = [sock.recv(4096).decode() for _ in range(2)]
+        notifier.alive()
+        messages.append(sock.recv(4096).decode())
+    assert messages == ["READY=1\nSTATUS=second", "WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_a_descriptor_that_is_not_open_is_refused() -> None:
+    with pytest.raises(SocketRefused, match="is no listening Unix stream socket"):
+        _inherited(987, "x")
+
+
 # Hands over the descriptors that it is given as arguments and tells what the function makes of them.
 TAKE = """
 import os, sys
