@@ -141,8 +141,9 @@ class Reloader:
             self._sources = last_good.sources
         async with self._lock:
             self._begun()
+            started_s = time.monotonic()
             self._seen = documents
-            report = await self._carry_out(await self._examine(documents), "start", time.monotonic())
+            report = await self._carry_out(await self._examine(documents), "start", started_s)
             if report.outcome == "rejected":
                 if last_good is None:
                     raise StartFailed(report.problems)
