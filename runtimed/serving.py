@@ -79,7 +79,7 @@ class Serving:
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot)
         service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
         routes = Routes(service, announcer.events, announcer.tally)
-        self._connections = Connections(routes, on_error=_log_request_error)
+        self._connections = Connections(routes, again=routes.again, on_error=_log_request_error)
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)

@@ -123,6 +123,9 @@ class Node:
         self.asked.append((peer.uid, dry_run))
         return Collection((), (), ("a doubt",), dry_run=dry_run)
 
+    def counted(self) -> dict[tuple[str, int], int]:
+        return {key: histogram.count for key, histogram in self.tally.requests.items() if histogram.count}
+
     def reading(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         return self.looking(function, *args)
 
@@ -317,21 +320,20 @@ async def test_what_was_answered_is_counted_by_route_and_status(node: Node) -> N
         await node.ask(target)
     node.disk_hangs = True
     await node.ask("/v1/runtimes")
-    assert node.tally.requests == {
+    assert node.counted() == {
         ("/v1/resolve", 200): 1,
         ("/v1/resolve", 400): 1,
         ("/v1/runtimes/{name}", 200): 2,
         ("none", 404): 1,
         ("/v1/runtimes", 503): 1,
     }
-    assert sum(node.tally.request_s["/v1/resolve"].counts) == 2
 
 
 async def test_an_error_of_a_route_is_counted_as_well(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "status", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         await node.ask("/v1/status")
-    assert node.tally.requests == {("/v1/status", 500): 1}
+    assert node.counted() == {("/v1/status", 500): 1}
 
 
 async def test_the_figures_are_in_prometheus_own_format(node: Node) -> None:
