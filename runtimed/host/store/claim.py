@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 
 from runtimed.core.errors import AlreadyRunning, DataRootRefused
 from runtimed.core.layout import GENERATIONS, LAYOUT, LOCK, TEMPORARY, VERSION
@@ -86,6 +85,6 @@ def _lock(root: str) -> int:
 
 
 def _write_version(root: str) -> None:
-    text = f"layout={LAYOUT}\nid={secrets.token_hex(16)}\n"
+    text = f"layout={LAYOUT}\nid={os.urandom(16).hex()}\n"
     replace_file(root, VERSION, text.encode(), FILE_MODE, sync=True)
     sync_directory(root)
