@@ -13,6 +13,9 @@ from runtimed.core.options import Options, encode_options
 # Where a resolution comes from: an entry of the configuration, the built-in table, or the name itself.
 Provenance = Literal["configured", "stock", "implicit"]
 
+# json.dumps() makes one anew for every call that asks for separators.
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -49,6 +52,6 @@ def render_answer(runtime: str, source: Provenance, shim: str, options: Options 
             "fields": options.readable(),
         },
     }
-    head = json.dumps(fields, separators=(",", ":")).encode()[:-1] + b',"generation":'
+    head = _COMPACT.encode(fields).encode()[:-1] + b',"generation":'
     digest = "sha256:" + hashlib.sha256(head).hexdigest()
     return Answer(head, b',"digest":"%b"}' % digest.encode(), digest)

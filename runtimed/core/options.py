@@ -86,6 +86,11 @@ class OptionFault:
     message: str
 
 
+_NUMBERS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {message: MappingProxyType({field.name: field.number for field in fields}) for message, fields in MESSAGES.items()}
+)
+
+
 def message_of(runtime_type: str) -> str:
     """Return the name of the options message that the shim ``runtime_type`` takes."""
     return RUNC if runtime_type in RUNC_SHIMS else GENERIC
@@ -136,8 +141,8 @@ def encode_options(options: Options) -> bytes:
     are equal bytes. Written by hand after the encoding document of protobuf (protobuf.dev/programming-guides/encoding):
     two kinds of flat fields are not worth what the library costs every start.
     """
-    numbers = {field.name: field.number for field in MESSAGES[options.type_url]}
-    return b"".join(_encoded(numbers[name], value) for name, value in options.fields if value)
+    numbers = _NUMBERS[options.type_url]
+    return b"".join([_encoded(numbers[name], value) for name, value in options.fields if value])
 
 
 def _encoded(number: int, value: Value) -> bytes:
@@ -145,11 +150,13 @@ def _encoded(number: int, value: Value) -> bytes:
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
+    return b"%b%b%b" % (_varint(number << 3 | 2), _varint(len(data)), data)
 
 
 def _varint(value: int) -> bytes:
     """Return ``value`` in groups of seven bits, the lowest first; the highest bit says that more follow."""
+    if value <= 0x7F:  # noqa: PLR2004 - as below
+        return bytes((value,))
     groups = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits
         groups.append(value & 0x7F | 0x80)
