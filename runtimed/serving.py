@@ -84,6 +84,11 @@ class Serving:
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
     def serve(self, sockets: Iterable[socket.socket], stack: AsyncExitStack) -> None:
         """Begin to take connections from ``sockets``, which listen and do not block."""
         for sock in sockets:
