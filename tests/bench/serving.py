@@ -42,7 +42,7 @@ class Place:
 
 
 def measure() -> Iterator[Row]:
-    """Yield a row for each number of connections and each peer: a plain runtime, then one whose binary is looked for."""
+    """Yield rows for each number of connections and each peer; a wrapped runtime's binary is looked for each time."""
     with new_daemon(command=on_server_cpu()) as daemon, ExitStack() as stack:
         daemon.write(CONFIGURATION)
         daemon.start()
@@ -57,8 +57,8 @@ def measure() -> Iterator[Row]:
         ]
         dockerd = stack.enter_context(new_dockerd(daemon.root / "docker"))
         if dockerd is not None:
-            for path in ("/_ping", "/info"):
-                pairs.append((plain, Place(f"dockerd {path}", str(dockerd.socket), f"http://x{path}")))
+            paths = ("/_ping", "/info")
+            pairs += ((plain, Place(f"dockerd {path}", str(dockerd.socket), f"http://x{path}")) for path in paths)
         for connections in CONNECTIONS:
             for ours, theirs in pairs:
                 yield from _compare(ours, theirs, connections)
