@@ -18,8 +18,9 @@ from runtimed.core.config import BOOT_ONLY, Documents, Settings
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.generation import Difference, Generation, build_generation, compare_answers
 from runtimed.core.manifest import Manifest, restore_config
+from runtimed.core.news import Outcome
 from runtimed.core.plan import Frame, Plan, plan
-from runtimed.core.report import Outcome, Report
+from runtimed.core.report import Report
 
 log = structlog.get_logger()
 P = ParamSpec("P")

@@ -13,6 +13,7 @@ import structlog
 from runtimed.api.metrics import Figures
 from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
+from runtimed.core import news
 from runtimed.core.collect import Collection
 from runtimed.core.drift import Drift
 from runtimed.core.features import Features
@@ -81,7 +82,7 @@ class Service:
         """Return the current generation."""
         return self._reloader.current
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> news.Status:
         """Return how the daemon is, health first."""
         return self._status.as_dict()
 

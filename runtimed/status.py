@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from runtimed import __version__
 from runtimed.announcer import Announcer
 from runtimed.api.metrics import Figures
+from runtimed.core import news
 from runtimed.core.config import Settings
 from runtimed.core.drift import Sight
 from runtimed.core.errors import StoreFailed
@@ -72,7 +73,7 @@ class Status:
         """Return what is wrong with the process itself."""
         return {subject: reason for subject, reason in self.faults().items() if subject not in _NOT_OF_THE_PROCESS}
 
-    def as_dict(self) -> Mapping[str, object]:
+    def as_dict(self) -> news.Status:
         """Return how the daemon is as a JSON object, health first."""
         generation = self._reloader.current
         last = self._reloader.last

@@ -6,9 +6,10 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from runtimed.api.stream import Channel, Stream
+from runtimed.core import news
 
 # What is kept of the past, for who comes back after an interruption.
 _KEPT = 1000
@@ -47,7 +48,7 @@ class Events:
         own = sum(other == uid for other in self._subscribers.values())
         return len(self._subscribers) >= SUBSCRIBERS_MOST or own >= SUBSCRIBERS_OF_ONE
 
-    def publish(self, kind: str, fields: dict[str, object]) -> None:
+    def publish(self, kind: str, fields: Mapping[str, object]) -> None:
         """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
         self.last += 1
         line = self._line(kind, fields)
@@ -72,7 +73,8 @@ class Events:
     def close(self) -> None:
         """Say good-bye to every subscriber; the daemon stops."""
         for channel in tuple(self._subscribers):
-            channel.end(self._line("end", {"reason": "the daemon stops"}))
+            last: news.ReasonNews = {"reason": "the daemon stops"}
+            channel.end(self._line("end", last))
             self._discard(channel)
 
     def _past(self, since: int | None) -> Iterable[bytes]:
@@ -87,7 +89,7 @@ class Events:
             if number > since or since > self.last:
                 yield line
 
-    def _line(self, kind: str, fields: dict[str, object] | None = None) -> bytes:
+    def _line(self, kind: str, fields: Mapping[str, object] | None = None) -> bytes:
         event = {"seq": self.last, "time": round(time.time(), 3), "type": kind, **(fields or {})}
         return json.dumps(event).encode() + b"\n"
 
@@ -98,7 +100,8 @@ class Events:
     def _deliver(self, channel: Channel, data: bytes) -> None:
         if not channel.send(data) and not channel.is_closing:
             reason = "too much was left unread; subscribe again with since"
-            channel.end(self._line("dropped", {"reason": reason}))
+            last: news.ReasonNews = {"reason": reason}
+            channel.end(self._line("dropped", last))
             self._discard(channel)
             self._told_dropped(reason)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
+from runtimed.core import shapes
 from runtimed.core.errors import (
     BinaryUnavailable,
     DamagedManifest,
@@ -60,8 +61,8 @@ class History:
 
     def list(self, _request: Request) -> Response:
         """Answer with a line for each retained generation, the newest first."""
-        lines = [summary.as_dict() for summary in reversed(self._archive.retained())]
-        return json_response(200, {"generations": lines})
+        found: shapes.Generations = {"generations": [each.as_dict() for each in reversed(self._archive.retained())]}
+        return json_response(200, found)
 
     def show(self, request: Request) -> Response | Awaitable[Response]:
         """Answer with all of one generation."""
@@ -102,7 +103,8 @@ class History:
             return bad_name(error, past.manifest.answers, 400)
         except DigestMismatch as error:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
-            return problem(409, error.code, "Another answer", detail, digest=error.found)
+            more: shapes.MismatchMembers = {"digest": error.found}
+            return problem(409, error.code, "Another answer", detail, **more)
         if preflight is not None:
             try:
                 await self._archive.looking(self._archive.look_up, preflight)

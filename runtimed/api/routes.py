@@ -18,6 +18,7 @@ from runtimed.api.problems import bad_name, bad_query, json_response, unavailabl
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
+from runtimed.core import news, shapes
 from runtimed.core.answer import render_answer
 from runtimed.core.collect import Collection
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
@@ -32,7 +33,7 @@ class Service(Archive, Inspector, Protocol):
     def current(self) -> Generation:
         """Return the current generation."""
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> news.Status:
         """Return what /v1/status says."""
 
     def ailments(self) -> Mapping[str, str]:
@@ -198,9 +199,11 @@ class Routes:
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
         if not ailments:
-            return json_response(200, {"status": "ok"})
+            well: news.Health = {"status": "ok"}
+            return json_response(200, well)
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
-        return problem(503, "unhealthy", "The daemon is unwell", detail, ailments=dict(ailments))
+        more: shapes.UnhealthyMembers = {"ailments": dict(ailments)}
+        return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
 
     def _reload(self, request: Request) -> Answer:
         return self._refusal(request) or self._reloaded(request.peer, dry_run=_is_dry_run(request))

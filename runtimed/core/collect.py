@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from runtimed.core import news
 from runtimed.core.references import Survey
 
 
@@ -40,7 +41,7 @@ class Collection:
     unknown: tuple[str, ...]
     dry_run: bool
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> news.Collection:
         """Return the JSON shape."""
         gone = set(self.collected)
         return {

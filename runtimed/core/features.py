@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NoReturn
 
+from runtimed.core import shapes
 from runtimed.core.places import printable
 
 # runc prints 9 KB, and one long call into json would hold up the event loop.
@@ -38,7 +39,7 @@ class Features:
     version: str | None = None
     reason: str | None = None
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> shapes.Features:
         """Return all of it as JSON values."""
         return {
             "status": self.status,

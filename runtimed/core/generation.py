@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 from runtimed import __version__
-from runtimed.core.answer import Answer, Provenance, render_answer
+from runtimed.core.answer import Answer, render_answer
 from runtimed.core.config import Config, Definition, config_document, definition_document
 from runtimed.core.facts import Facts
 from runtimed.core.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
 from runtimed.core.options import RUNC, RUNC_SHIMS, Options, make_options
+from runtimed.core.shapes import Provenance
 from runtimed.core.wrapper import Wrapper, make_wrapper
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from runtimed import __version__
+from runtimed.core import shapes
 from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.generation import Generation
@@ -44,7 +45,7 @@ class Manifest:
     config_checksum: str
     links: Mapping[str, str]
     carried: Mapping[str, str]
-    answers: Mapping[str, Mapping[str, object]]
+    answers: Mapping[str, shapes.Resolution]
     # The data root that the answers name.
     data_root: str
 

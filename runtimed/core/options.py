@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from runtimed.core import shapes
 from runtimed.core.errors import RuntimedError
 from runtimed.core.wording import nearest, shown
 
@@ -74,7 +75,7 @@ class Options:
     type_url: str
     fields: tuple[tuple[str, Value], ...]
 
-    def readable(self) -> dict[str, object]:
+    def readable(self) -> shapes.OptionFields:
         """Return the fields as JSON values; bytes are text, or ``{"base64": …}`` where they are none."""
         return {name: _readable(value) for name, value in self.fields}
 
@@ -215,7 +216,7 @@ def _from_base64(text: str) -> bytes | None:
         return None
 
 
-def _readable(value: Value) -> object:
+def _readable(value: Value) -> bool | int | str | shapes.Base64:
     if not isinstance(value, bytes):
         return value
     try:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from runtimed import __version__
 from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response, parse_target
 from runtimed.api.metrics import Figures
@@ -17,6 +18,7 @@ from runtimed.api.routes import Routes
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
+from runtimed.core import news
 from runtimed.core.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.drift import Drift
@@ -68,8 +70,26 @@ class Node:
     def current(self) -> Generation:
         return self.generation
 
-    def status(self) -> Mapping[str, object]:
-        return {"generation": self.generation.number}
+    def status(self) -> news.Status:
+        return {
+            "health": {"status": "ok", "reasons": {}},
+            "generation": self.generation.number,
+            "digest": self.generation.digest,
+            "default_runtime": self.generation.config.default_runtime,
+            "runtimes": len(self.generation.runtimes),
+            "last_reload": self.report.as_dict(),
+            "configuration": self.generation.config.path,
+            "sources": list(self.generation.config.sources),
+            "data_root": "/data",
+            "exec_root": "/exec",
+            "hosts": ["unix:///s"],
+            "watcher": {"mode": "inotify", "alive": True, "faults": {}},
+            "drift": [{**drift.as_dict(), "runtimes": ["crun"]} for drift in self.drifts.values()],
+            "events": {"seq": self.events.last, "subscribers": len(self.events)},
+            "uptime_s": 1.5,
+            "pid": 1,
+            "version": __version__,
+        }
 
     def ailments(self) -> Mapping[str, str]:
         return self.unwell

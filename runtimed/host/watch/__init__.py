@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtimed.core.news import WatcherMode
 from runtimed.core.places import Place
 from runtimed.host.watch.debounce import Debounce
 from runtimed.host.watch.inotify import STOP_S, Inotify, Names
@@ -56,7 +57,7 @@ class Watcher:
         self._since_check_ms = 0
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> WatcherMode:
         """How changes are noticed: ``inotify``, ``polling`` where that does not tell all, ``off`` when not at all."""
         if not self._running:
             return "off"
