@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from runtimed.api.messages import Request, Response, problem
-from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
+from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
 from runtimed.core import shapes
 from runtimed.core.errors import (
     BinaryUnavailable,
@@ -89,8 +89,10 @@ class History:
         except GenerationGone as error:
             detail = f"{error}; /v1/generations lists those there are, and runtimed.retain says how many are kept"
             return problem(410, error.code, "No longer retained", detail)
-        except (DamagedManifest, StoreFailed) as error:
+        except DamagedManifest as error:
             return problem(500, error.code, "The generation cannot be read", str(error))
+        except StoreFailed as error:
+            return unreadable(error)
         return found
 
     async def _resolve(self, number: int, name: str, digest: str | None) -> Response:

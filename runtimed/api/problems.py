@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from runtimed.api.messages import Response, problem
 from runtimed.core import shapes
-from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
+from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
 
 # How many known names an error lists: enough to see what there is, whatever the size of the table.
 _LISTED = 50
@@ -36,6 +36,11 @@ def unavailable(name: str, error: BinaryUnavailable) -> Response:
     detail = f"{error}; install it, or correct the runtime's path in the configuration"
     more: shapes.UnavailableMembers = {"runtime": name, "path": error.path}
     return problem(503, error.code, "The runtime's binary is not there", detail, **more)
+
+
+def unreadable(error: StoreFailed) -> Response:
+    """Return that the data root cannot be read."""
+    return problem(500, error.code, "The data root cannot be read", str(error))
 
 
 def bad_query(detail: str) -> Response:

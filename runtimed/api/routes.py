@@ -9,12 +9,13 @@ from time import perf_counter
 from typing import Protocol
 
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
+from runtimed.api.description import Description
 from runtimed.api.events import Events
 from runtimed.api.history import NUMBER, Archive, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import Figures, render_metrics
-from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
+from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
@@ -86,6 +87,7 @@ class Routes:
             ("v1", "events"): Route({"GET": self._subscribe}, frozenset({"since"})),
             ("metrics",): Route({"GET": self._metrics}),
             ("healthz",): Route({"GET": self._healthz}),
+            ("openapi.json",): Route({"GET": Description().answer}),
         }
         self._routes = {path: replace(route, label=_label(path)) for path, route in routes.items()}
         # Finished answers of one generation, by the name that was asked for; each with what to look up first.
@@ -219,7 +221,7 @@ class Routes:
         try:
             collection = await self._service.collect(peer, dry_run=dry_run)
         except StoreFailed as error:
-            return problem(500, error.code, "The wrappers cannot be looked at", str(error))
+            return unreadable(error)
         return json_response(200, collection.as_dict())
 
     def _refusal(self, request: Request) -> Response | None:

@@ -27,7 +27,7 @@ class ReportBody(TypedDict):
 
     outcome: Outcome
     generation: Annotated[int, "number of the generation that is current after it"]
-    reason: Annotated[str, "what it was done for: `api`, `signal`, `file-change`, `start`, several joined by commas"]
+    reason: Annotated[str, "what for: `start`, `file-change`, `retry`, `signal`, `api`; several are joined by commas"]
     added: Annotated[list[str], "names of runtimes"]
     changed: Annotated[list[str], "names of runtimes"]
     removed: Annotated[list[str], "names of runtimes"]

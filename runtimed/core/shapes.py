@@ -72,7 +72,8 @@ class ShimDefinition(TypedDict):
     options: NotRequired[OptionFields]
 
 
-Definition = Annotated[PathDefinition | ShimDefinition, "an entry of `runtimes` as daemon.json has it"]
+# An entry of `runtimes` as daemon.json has it.
+Definition = PathDefinition | ShimDefinition
 
 
 class Origin(TypedDict):
