@@ -59,6 +59,8 @@ class Route:
 
     methods: Mapping[str, Callable[[Request], Answer]]
     query: frozenset[str] = frozenset()
+    # Whether it is part of the API that /openapi.json describes.
+    described: bool = True
     # What it is called where requests are counted.
     label: str = "none"
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from described import check_answer
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtimed import __version__
@@ -66,6 +67,8 @@ class Node:
         self.tally = Tally()
         self.events = Events(lambda _reason: None)
         self.routes = Routes(self, self.events, self.tally)
+        # Which of the answers that /openapi.json describes were given.
+        self.seen: set[tuple[str, str, int, str | None]] = set()
 
     def current(self) -> Generation:
         return self.generation
@@ -162,7 +165,11 @@ class Node:
     async def response(self, target: str, method: str = "GET", uid: int = 0) -> Response:
         answer = self.routes(Request(method, parse_target(target.encode()), Peer(1, uid, uid)))
         assert not isinstance(answer, Stream)
-        return answer if isinstance(answer, Response) else await answer
+        response = answer if isinstance(answer, Response) else await answer
+        headers = dict(response.headers)
+        path = target.partition("?")[0]
+        self.seen.add(check_answer(method, path, response.status, response.content_type, headers, response.body))
+        return response
 
 
 @pytest.fixture
