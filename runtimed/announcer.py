@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
 from runtimed.api.events import Events
 from runtimed.api.tally import Tally
-from runtimed.core import news
 from runtimed.core.drift import Drift
 from runtimed.core.generation import Generation
 from runtimed.core.report import Report
 from runtimed.log import log_report
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 log = structlog.get_logger()
 

@@ -6,14 +6,13 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
 from runtimed.api.metrics import Figures
 from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
-from runtimed.core import news
 from runtimed.core.collect import Collection
 from runtimed.core.drift import Drift
 from runtimed.core.features import Features
@@ -26,6 +25,9 @@ from runtimed.host.store import Store
 from runtimed.inspector import NodeInspector
 from runtimed.reloader import Reloader
 from runtimed.status import Status
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runtimed import __version__
 from runtimed.announcer import Announcer
 from runtimed.api.metrics import Figures
-from runtimed.core import news
 from runtimed.core.config import Settings
 from runtimed.core.drift import Sight
 from runtimed.core.errors import StoreFailed
@@ -20,6 +20,9 @@ from runtimed.drift import DriftWatch, binary_of
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.reloader import Reloader
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 # A configuration that is refused, and a binary that was removed: no restart of the daemon would cure these.
 _NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime"})

@@ -46,6 +46,11 @@ def check_body(schema: Mapping[str, Any], body: object, document: Document) -> N
     Draft202012Validator({**schema, "components": document["components"]}).validate(body)
 
 
+def check_event(event: object) -> None:
+    """Fail unless ``event`` is one of those that are described."""
+    check_body({"$ref": "#/components/schemas/Event"}, event, description())
+
+
 def check_answer(
     method: str, path: str, status: int, content_type: str, headers: Collection[str], body: bytes
 ) -> tuple[str, str, int, str | None]:

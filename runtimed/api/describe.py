@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from runtimed.core import shapes
 from runtimed.core.config import Origin, definition_document
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
@@ -14,6 +13,9 @@ from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.lint import LintFacts, lint_runtime
 from runtimed.core.names import shim_binary_name
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 class Inspector(Protocol):

@@ -7,9 +7,12 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from runtimed.api.stream import Channel, Stream
-from runtimed.core import news
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 # What is kept of the past, for who comes back after an interruption.
 _KEPT = 1000

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
-from runtimed.core import shapes
 from runtimed.core.errors import (
     BinaryUnavailable,
     DamagedManifest,
@@ -21,6 +20,9 @@ from runtimed.core.errors import (
     UnknownRuntime,
 )
 from runtimed.core.past import Past, Summary, compare_past, describe_past, resolve_past
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)

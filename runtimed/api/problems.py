@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from runtimed.api.messages import Response, problem
-from runtimed.core import shapes
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 # How many known names an error lists: enough to see what there is, whatever the size of the table.
 _LISTED = 50

@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
 from runtimed.api.description import Description
@@ -19,13 +19,15 @@ from runtimed.api.problems import bad_name, bad_query, json_response, unavailabl
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
-from runtimed.core import news, shapes
 from runtimed.core.answer import render_answer
 from runtimed.core.collect import Collection
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
+
+if TYPE_CHECKING:
+    from runtimed.core import news, shapes
 
 
 class Service(Archive, Inspector, Protocol):

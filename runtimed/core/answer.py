@@ -6,9 +6,12 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from runtimed.core import shapes
 from runtimed.core.options import Options, encode_options
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)

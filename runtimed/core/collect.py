@@ -9,9 +9,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from runtimed.core import news
 from runtimed.core.references import Survey
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 
 @dataclass(frozen=True, slots=True)

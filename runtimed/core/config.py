@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from runtimed.core import shapes
 from runtimed.core.errors import Problem
 from runtimed.core.options import Options
 from runtimed.core.references import Engine
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)

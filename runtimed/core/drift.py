@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from runtimed.core import shapes
+if TYPE_CHECKING:
+    from runtimed.core import shapes
+
 
 # available: it could be executed. missing: there is none. unusable: something stands in the way.
 State = Literal["available", "missing", "unusable"]

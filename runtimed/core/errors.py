@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from runtimed.core import news
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from runtimed.core import shapes
 from runtimed.core.errors import RuntimedError
 from runtimed.core.wording import nearest, shown
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 Kind = Literal["bool", "string", "uint32", "bytes"]
 Value = bool | str | int | bytes

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runtimed.core import shapes
 from runtimed.core.answer import render_answer
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
 from runtimed.core.manifest import Manifest, checksum
 from runtimed.core.names import is_implicit
 from runtimed.core.wording import nearest
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)

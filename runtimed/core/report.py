@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from runtimed.core import news
 from runtimed.core.errors import Problem
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 # More than anybody reads; rendering a hundred thousand would hold up the event loop.
 _PROBLEMS_MOST = 1000

@@ -351,3 +351,5 @@ def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
     loaded = set(run.stdout.split())
     assert "runtimed.api.description" in loaded
     assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "codes", "examples", "schemas")}
+    # The shapes are for whoever checks types.
+    assert not loaded & {"runtimed.core.shapes", "runtimed.core.news"}

@@ -13,12 +13,15 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from runtimed.core.news import WatcherMode
 from runtimed.core.places import Place
 from runtimed.host.watch.debounce import Debounce
 from runtimed.host.watch.inotify import STOP_S, Inotify, Names
 from runtimed.host.watch.mounts import MountWatch
+
+if TYPE_CHECKING:
+    from runtimed.core.news import WatcherMode
 
 __all__ = ["Pace", "Watcher"]
 
