@@ -14,7 +14,7 @@ from runtimed import __version__
 from runtimed.api.codes import CODES, Code
 from runtimed.api.examples import make_examples
 from runtimed.api.messages import problem
-from runtimed.api.operations import ALWAYS, JSON, OPERATIONS, Answered, Operation, Parameter
+from runtimed.api.operations import ALWAYS, JSON, NO_PATH, OPERATIONS, Answered, Operation, Parameter
 from runtimed.api.schemas import Schemas
 from runtimed.core import news, shapes
 
@@ -62,8 +62,8 @@ class _Composer:
         paths: dict[str, dict[str, Any]] = {}
         for (method, path), operation in OPERATIONS.items():
             paths.setdefault(path, {})[method.lower()] = self._operation(operation)
-        shared = {_shared_name(status): self._problems(status, codes) for status, codes in ALWAYS.items()}
-        shared["NoSuchPath"] = self._problems(404, ("no-such-path",))
+        shared = {_shared_name(codes): self._problems(status, codes) for status, codes in ALWAYS.items()}
+        shared[_shared_name(NO_PATH)] = self._problems(404, NO_PATH)
         events = {"description": "Something that happened.", **self._schemas.of(news.Event)}
         self._schemas.of(shapes.Problem)
         return {
@@ -88,10 +88,8 @@ class _Composer:
         responses = {status: self._answer(operation, status, answer) for status, answer in operation.answers.items()}
         for status, codes in ALWAYS.items():
             own = operation.problems.get(status, ())
-            name = _shared_name(status)
-            responses[status] = (
-                self._problems(status, (*own, *codes)) if own else {"$ref": f"#/components/responses/{name}"}
-            )
+            shared = {"$ref": f"#/components/responses/{_shared_name(codes)}"}
+            responses[status] = self._problems(status, (*own, *codes)) if own else shared
         for status in operation.problems.keys() - ALWAYS.keys():
             responses[status] = self._problems(status, operation.problems[status])
         return {
@@ -117,7 +115,7 @@ class _Composer:
             return self._schemas.of(answer.shape)
         if answer.shape is None:
             return {"type": "string"}
-        # Collected under its own name, which a union has not.
+        # OpenAPI 3.1 has no word for lines; JSON Schema's for what stands inside of a text is the nearest.
         self._schemas.of(answer.shape)
         lines = {"type": "array", "items": {"$ref": "#/components/schemas/Event"}}
         return {"type": "string", "contentMediaType": answer.media_type, "contentSchema": lines}
@@ -127,7 +125,7 @@ class _Composer:
         text = "\n".join(f"- `{code}`: {each.when}" for code, each in known.items())
         examples = {code: {"$ref": f"#/components/examples/{_example_name(code, status)}"} for code in known}
         content = {PROBLEM: {"schema": self._problem_schema(known), "examples": examples}}
-        found: dict[str, Any] = {"description": f"{HTTPStatus(status).phrase}.\n\n{text}", "content": content}
+        found: dict[str, Any] = {"description": text, "content": content}
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             found["headers"] = {"Allow": {**_header(_ALLOW), "required": True}}
         return found
@@ -155,8 +153,9 @@ def _header(text: str) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "string"}}
 
 
-def _shared_name(status: int) -> str:
-    return HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
+def _shared_name(codes: tuple[str, ...]) -> str:
+    """Return the name of the answers with ``codes``; not the status's, whose words change with Python's version."""
+    return codes[0].title().replace("-", "")
 
 
 def _example_name(code: str, status: int) -> str:
@@ -165,7 +164,7 @@ def _example_name(code: str, status: int) -> str:
 
 def _problem_examples() -> Iterable[tuple[str, Any]]:
     """Return an example of each problem with each status that it comes with, under its name."""
-    tables = (ALWAYS, {404: ("no-such-path",)}, *(operation.problems for operation in OPERATIONS.values()))
+    tables = (ALWAYS, {404: NO_PATH}, *(operation.problems for operation in OPERATIONS.values()))
     pairs = sorted({(code, status) for table in tables for status, codes in table.items() for code in codes})
     for code, status in pairs:
         known = CODES[code]

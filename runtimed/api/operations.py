@@ -65,6 +65,9 @@ ALWAYS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# What comes of a path that is not among these.
+NO_PATH = ("no-such-path",)
+
 _NUMBER = MappingProxyType({"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
 
 

@@ -41,7 +41,8 @@ class Schemas:
         if origin is Annotated:
             return {**self.of(parts[0]), "description": parts[1]}
         if origin is Literal:
-            return {"const": parts[0]} if len(parts) == 1 else {"enum": list(parts)}
+            value = {"const": parts[0]} if len(parts) == 1 else {"enum": list(parts)}
+            return {**self.of(type(parts[0])), **value}
         if origin in (UnionType, Union):
             return _either(self.of(each) for each in parts)
         if origin is list:
