@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -19,7 +19,10 @@ from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, St
 from runtimed.core.generation import Difference, Generation, build_generation, compare_answers
 from runtimed.core.manifest import Manifest, restore_config
 from runtimed.core.plan import Frame, Plan, plan
-from runtimed.core.report import Outcome, Report
+from runtimed.core.report import Report
+
+if TYPE_CHECKING:
+    from runtimed.core.news import Outcome
 
 log = structlog.get_logger()
 P = ParamSpec("P")

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
@@ -27,6 +27,9 @@ from runtimed.host.store import Store
 from runtimed.inspector import NodeInspector
 from runtimed.reloader import Reloader
 from runtimed.status import Status
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -84,7 +87,7 @@ class Service:
         """Return the current generation."""
         return self._reloader.current
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> news.Status:
         """Return how the daemon is, health first."""
         return self._status.as_dict()
 

@@ -6,10 +6,14 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import LEFT_UNREAD, Subscribers
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 # What is kept of the past, for who comes back after an interruption.
 _KEPT = 1000
@@ -45,7 +49,7 @@ class Events:
         """Return whether there may be no more subscribers, or no more of the user ``uid``."""
         return self.subscribers.is_full(uid)
 
-    def publish(self, kind: str, fields: dict[str, object]) -> None:
+    def publish(self, kind: str, fields: Mapping[str, object]) -> None:
         """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
         self.last += 1
         line = self._line(kind, fields)
@@ -70,8 +74,9 @@ class Events:
 
     def close(self) -> None:
         """Say good-bye to every subscriber; the daemon stops."""
+        last: news.ReasonNews = {"reason": "the daemon stops"}
         for channel in tuple(self._channels):
-            channel.end(self._line("end", {"reason": "the daemon stops"}))
+            channel.end(self._line("end", last))
             self._discard(channel)
 
     def _past(self, since: int | None) -> Iterable[bytes]:
@@ -86,7 +91,7 @@ class Events:
             if number > since or since > self.last:
                 yield line
 
-    def _line(self, kind: str, fields: dict[str, object] | None = None) -> bytes:
+    def _line(self, kind: str, fields: Mapping[str, object] | None = None) -> bytes:
         event = {"seq": self.last, "time": round(time.time(), 3), "type": kind, **(fields or {})}
         return json.dumps(event).encode() + b"\n"
 
@@ -96,7 +101,8 @@ class Events:
 
     def _deliver(self, channel: Channel, data: bytes) -> None:
         if not channel.send(data) and not channel.is_closing:
-            self.subscribers.drop(channel, self._line("dropped", {"reason": LEFT_UNREAD}))
+            last: news.ReasonNews = {"reason": LEFT_UNREAD}
+            self.subscribers.drop(channel, self._line("dropped", last))
             self._discard(channel)
 
     def _beat(self) -> None:

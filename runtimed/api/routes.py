@@ -6,16 +6,17 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtimed.api import docker
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
+from runtimed.api.description import Description
 from runtimed.api.events import Events
 from runtimed.api.history import NUMBER, Archive, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import Figures, render_metrics
-from runtimed.api.problems import bad_name, bad_query, json_response
+from runtimed.api.problems import bad_name, bad_query, json_response, unreadable
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
@@ -27,6 +28,9 @@ from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
 
+if TYPE_CHECKING:
+    from runtimed.core import news, shapes
+
 
 class Service(Archive, docker.Daemon, Protocol):
     """What the routes need of the daemon."""
@@ -34,7 +38,7 @@ class Service(Archive, docker.Daemon, Protocol):
     def current(self) -> Generation:
         """Return the current generation."""
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> news.Status:
         """Return what /v1/status says."""
 
     def ailments(self) -> Mapping[str, str]:
@@ -91,6 +95,7 @@ class Routes:
             ("v1", "events"): Route({"GET": self._subscribe}, frozenset({"since"})),
             ("metrics",): Route({"GET": self._metrics}),
             ("healthz",): Route({"GET": self._healthz}),
+            ("openapi.json",): Route({"GET": Description().answer}),
         }
         self._routes = {path: replace(route, label=_label(path)) for path, route in routes.items()}
         # By label, and without methods: which there are for a path of Docker's, and what the others get, is its own.
@@ -123,8 +128,8 @@ class Routes:
         if route is _NO_ROUTE:
             served = ", ".join((*map(_label, self._routes), *docker.PATHS))
             detail = f"{request.path} is not served here; there are {served}"
-            # The same once more under the name that Docker's clients show.
-            return problem(404, "no-such-path", "No such path", detail, message=detail)
+            again: shapes.NoPathMembers = {"message": detail}
+            return problem(404, "no-such-path", "No such path", detail, **again)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
             return _method_not_allowed(request, route) if route.methods else self.docker(request)
@@ -184,9 +189,11 @@ class Routes:
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
         if not ailments:
-            return json_response(200, {"status": "ok"})
+            well: news.Health = {"status": "ok"}
+            return json_response(200, well)
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
-        return problem(503, "unhealthy", "The daemon is unwell", detail, ailments=dict(ailments))
+        more: shapes.UnhealthyMembers = {"ailments": dict(ailments)}
+        return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
 
     def _reload(self, request: Request) -> Answer:
         return self._refusal(request) or self._reloaded(request.peer, dry_run=_is_dry_run(request))
@@ -202,7 +209,7 @@ class Routes:
         try:
             collection = await self._service.collect(peer, dry_run=dry_run)
         except StoreFailed as error:
-            return problem(500, error.code, "The wrappers cannot be looked at", str(error))
+            return unreadable(error)
         return json_response(200, collection.as_dict())
 
     def _refusal(self, request: Request) -> Response | None:

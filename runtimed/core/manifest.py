@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtimed import __version__
 from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
@@ -19,6 +19,9 @@ from runtimed.core.generation import Generation
 from runtimed.core.layout import CONFIG, LAYOUT
 from runtimed.core.parse import parse_configuration
 from runtimed.core.wrapper import is_wrapper_file, make_wrapper
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 _CHECKSUM = b',\n"checksum": "sha256:%b"\n}\n'
 _CHECKSUM_LENGTH = len(_CHECKSUM % (b"0" * 64))
@@ -44,7 +47,7 @@ class Manifest:
     config_checksum: str
     links: Mapping[str, str]
     carried: Mapping[str, str]
-    answers: Mapping[str, Mapping[str, object]]
+    answers: Mapping[str, shapes.Resolution]
     # The data root that the answers name.
     data_root: str
 

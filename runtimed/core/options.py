@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from runtimed.core.errors import RuntimedError
 from runtimed.core.protobuf import message_classes, parse_message
 from runtimed.core.wording import nearest, shown
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 Kind = Literal["bool", "string", "uint32", "bytes"]
 Value = bool | str | int | bytes
@@ -71,7 +74,7 @@ class Options:
     type_url: str
     fields: tuple[tuple[str, Value], ...]
 
-    def readable(self) -> dict[str, object]:
+    def readable(self) -> shapes.OptionFields:
         """Return the fields as JSON values; bytes are text, or ``{"base64": …}`` where they are none."""
         return {name: _readable(value) for name, value in self.fields}
 
@@ -211,7 +214,7 @@ def _from_base64(text: str) -> bytes | None:
         return None
 
 
-def _readable(value: Value) -> object:
+def _readable(value: Value) -> bool | int | str | shapes.Base64:
     if not isinstance(value, bytes):
         return value
     try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from runtimed.core.errors import Problem
 
+if TYPE_CHECKING:
+    from runtimed.core import news
+
 # More than anybody reads; rendering a hundred thousand would hold up the event loop.
 _PROBLEMS_MOST = 1000
-
-Outcome = Literal["applied", "unchanged", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Report:
     ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over.
     """
 
-    outcome: Outcome
+    outcome: news.Outcome
     generation: int
     reason: str
     added: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class Report:
     time_s: float = 0.0
     dry_run: bool = False
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> news.Report:
         """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
         default = self.default_runtime
         return {

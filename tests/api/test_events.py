@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from described import check_event
 from served import HOST, QUICK, Running, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
@@ -66,6 +67,9 @@ class Subscriber:
             if not data:
                 return None
             self._lines = [json.loads(line) for line in data.splitlines()]
+            for event in self._lines:
+                if event["type"] != "test":
+                    check_event(event)
         return self._lines.pop(0)
 
     async def values(self, number: int) -> list[object]:

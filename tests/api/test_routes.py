@@ -8,8 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from described import check_answer
 from prometheus_client.parser import text_string_to_metric_families
 
+from runtimed import __version__
+from runtimed.api.docker import docker_label
 from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response, parse_target
 from runtimed.api.metrics import Figures
@@ -17,6 +20,7 @@ from runtimed.api.routes import Routes
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
+from runtimed.core import news
 from runtimed.core.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.drift import Drift
@@ -64,12 +68,32 @@ class Node:
         self.tally = Tally()
         self.events = Events(lambda _reason: None)
         self.routes = Routes(self, self.events, self.tally)
+        # Which of the answers that /openapi.json describes were given.
+        self.seen: set[tuple[str, str, int, str | None]] = set()
 
     def current(self) -> Generation:
         return self.generation
 
-    def status(self) -> Mapping[str, object]:
-        return {"generation": self.generation.number}
+    def status(self) -> news.Status:
+        return {
+            "health": {"status": "ok", "reasons": {}},
+            "generation": self.generation.number,
+            "digest": self.generation.digest,
+            "default_runtime": self.generation.config.default_runtime,
+            "runtimes": len(self.generation.runtimes),
+            "last_reload": self.report.as_dict(),
+            "configuration": self.generation.config.path,
+            "sources": list(self.generation.config.sources),
+            "data_root": "/data",
+            "exec_root": "/exec",
+            "hosts": ["unix:///s"],
+            "watcher": {"mode": "inotify", "alive": True, "faults": {}},
+            "drift": [{**drift.as_dict(), "runtimes": ["crun"]} for drift in self.drifts.values()],
+            "events": {"seq": self.events.last, "subscribers": len(self.events)},
+            "uptime_s": 1.5,
+            "pid": 1,
+            "version": __version__,
+        }
 
     def ailments(self) -> Mapping[str, str]:
         return self.unwell
@@ -154,7 +178,13 @@ class Node:
     async def response(self, target: str, method: str = "GET", uid: int = 0) -> Response:
         answer = self.routes(Request(method, parse_target(target.encode()), Peer(1, uid, uid)))
         assert not isinstance(answer, Stream)
-        return answer if isinstance(answer, Response) else await answer
+        response = answer if isinstance(answer, Response) else await answer
+        headers = dict(response.headers)
+        path = target.partition("?")[0]
+        if docker_label(parse_target(path.encode()).segments) is not None:
+            return response  # Docker describes those
+        self.seen.add(check_answer(method, path, response.status, response.content_type, headers, response.body))
+        return response
 
 
 @pytest.fixture
