@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,16 @@ class Report:
     # Seconds since the epoch at which the attempt ended.
     time_s: float = 0.0
     dry_run: bool = False
+    # What a dry run would change, with definitions, in the shape of /v1/diff.
+    changes: Mapping[str, object] | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, in one line; None unless it is a rejection."""
+        if self.outcome != "rejected":
+            return None
+        first, more = self.problems[0], len(self.problems) - 1
+        return f"{first}" + (f" (and {more} more)" if more else "")
 
     def as_dict(self) -> dict[str, object]:
         """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
@@ -56,4 +67,5 @@ class Report:
             "duration_ms": self.duration_ms,
             "time": self.time_s,
             "dry_run": self.dry_run,
+            **({} if self.changes is None else {"changes": self.changes}),
         }
