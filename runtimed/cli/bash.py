@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _PIECE = re.compile(
-    r"""(?P<blank>\s+) | (?P<redirection>\d*[<>][<>&|]*)
+    r"""(?P<blank>[ \t\n]+) | (?P<redirection>\d*[<>][<>&|]*)
     | '(?P<single>[^']*)(?P<single_end>'?) | "(?P<double>(?:\\.|[^"\\])*\\?)(?P<double_end>"?)
     | \\(?P<escaped>.?) | (?P<plain>.)""",
     re.DOTALL | re.VERBOSE,
