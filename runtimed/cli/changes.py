@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtimed.cli.render import render_notes, render_report
 from runtimed.cli.tables import printable, render_line
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
-from runtimed.cli.wording import quoted
+from runtimed.cli.wording import moment, quoted
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ def render_plan(report: Document, terminal: Terminal = PLAIN) -> list[str]:
         lines.append("every runtime is answered as before; what changes is a setting of the daemon")
     counts = ", ".join(f"{len(report[key])} {key}" for key in ("added", "changed", "removed"))
     return [*lines, *notes, f"{counts}; nothing was done, runtimectl reload does it"]
+
+
+def render_last_change(report: Document | None, now_s: float) -> list[str]:
+    """Return when the files were taken over by the ``report`` of the last reload; nothing if that changed nothing."""
+    if report is None or report["outcome"] != "applied" or report["reason"] == "start":
+        return []
+    new = report["generation"]
+    when = moment(report["time"], now_s)
+    return [printable(f"it came of {report['reason']} at {when}; runtimectl diff {new - 1} {new} shows what changed")]
 
 
 def has_changes(document: Document) -> bool:

@@ -80,13 +80,16 @@ def reload(client: Client, args: Namespace) -> int:
 
 def plan(client: Client, args: Namespace) -> int:
     """Show what a reload would change."""
-    from runtimed.cli.changes import render_plan  # noqa: PLC0415 - of use to two verbs
+    from runtimed.cli.changes import render_last_change, render_plan  # noqa: PLC0415 - of use to two verbs
 
     client.timeout_s = max(client.timeout_s, _WORK_S)
     report = client.reload(dry_run=True)
     if report["outcome"] == "rejected":
         return _say_rejection(report, args)
     _show(render_plan, report, args)
+    if report["outcome"] == "unchanged" and not args.json:
+        # Whoever has just edited a file wonders: the watcher is faster than a person.
+        say(render_last_change(client.status()["last_reload"], time.time()))
     return CHANGES if args.exit_code and report["outcome"] == "applied" else OK
 
 

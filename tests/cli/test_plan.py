@@ -76,7 +76,8 @@ def test_whoever_asks_for_it_is_told_by_the_exit_status_that_something_would_cha
     own_daemon.reload()
     run = runtimectl("plan", "--exit-code", on=own_daemon)
     generation = own_daemon.status()["generation"]
-    assert (run.returncode, run.stdout) == (0, f"a reload would change nothing: generation {generation} stays\n")
+    first = run.stdout.splitlines()[0]
+    assert (run.returncode, first) == (0, f"a reload would change nothing: generation {generation} stays")
     assert runtimectl("diff", "--exit-code", str(generation - 1), str(generation), on=own_daemon).returncode == 3
     assert runtimectl("diff", "--exit-code", "1", "1", on=own_daemon).returncode == 0
 
@@ -97,7 +98,7 @@ def test_a_plan_that_would_be_rejected_tells_every_problem_with_its_place(own_da
 def test_a_plan_names_what_is_ignored_and_what_wants_a_restart(own_daemon: RunningDaemon) -> None:
     own_daemon.write({"runtimes": {"plain": {"path": "/bin/sh"}}, "live-restore": True, "pidfile": "/x"})
     own_daemon.reload()
-    assert runtimectl("plan", on=own_daemon).stdout.splitlines()[1:] == [
+    assert runtimectl("plan", on=own_daemon).stdout.splitlines()[1:3] == [
         "takes a restart to take effect: pidfile",
         "ignored, of no use to runtimed: live-restore",
     ]
@@ -125,6 +126,19 @@ def test_more_than_anybody_reads_is_counted() -> None:
     lines = render_plan({**REPORT, "removed": ["r0", "r1", "r2"], "changes": {**NOTHING, "removed": runtimes}})
     assert "- and 1 more removed, which --json names" in lines
     assert lines[-1].startswith("0 added, 0 changed, 3 removed; ")
+
+
+def test_whoever_edited_a_file_and_was_slower_than_the_watcher_is_told_where_to_look(
+    own_daemon: RunningDaemon,
+) -> None:
+    assert runtimectl("plan", on=own_daemon).stdout == "a reload would change nothing: generation 1 stays\n"
+    own_daemon.write({})
+    wait_until(lambda: own_daemon.status()["generation"] == 2, "the watcher")
+    first, note = runtimectl("plan", on=own_daemon).stdout.splitlines()
+    assert first == "a reload would change nothing: generation 2 stays"
+    assert note.startswith("it came of file-change at 2")
+    assert note.endswith(" ago); runtimectl diff 1 2 shows what changed")
+    assert json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)["outcome"] == "unchanged"
 
 
 def test_a_change_of_settings_alone_is_told_as_one() -> None:
