@@ -63,7 +63,7 @@ def test_names_and_numbers_are_the_daemons(daemon: RunningDaemon, twice: Running
     assert candidates("resolve", "x", "w", on=daemon) == []
     # What was typed says which daemon is meant.
     for typed in (["--socket", str(daemon.socket), "resolve"], ["resolve", f"--socket={daemon.socket}"]):
-        assert candidates(*typed, "ka", on=twice) == ["kata"]
+        assert candidates(*typed, "wr", on=twice) == ["wrapped"]
 
 
 def test_what_cannot_be_typed_is_not_offered(daemon: RunningDaemon) -> None:

@@ -19,6 +19,7 @@ from support import PATIENCE_S, RunningDaemon, short_directory
 
 from runtimed import __version__
 from runtimed.cli import ctl, verbs
+from runtimed.cli.parser import make_parser
 from runtimed.cli.render import render_report, render_status
 from runtimed.cli.tables import printable, render_table
 from runtimed.cli.terminal import PLAIN
@@ -335,6 +336,17 @@ def test_a_usage_error_is_status_2_one_line_and_a_hint(args: Sequence[str], erro
     assert first.startswith("runtimectl: ")
     assert error in first
     assert hint == f"hint: {help_of} --help shows how it is used"
+
+
+def test_of_the_verbs_only_the_one_that_is_asked_for_is_made() -> None:
+    def made(*argv: str) -> list[str]:
+        choices = make_parser(argv).places[0].choices
+        assert isinstance(choices, dict)
+        return list(choices)
+
+    assert made("resolve", "list") == ["resolve"]
+    # What stands behind an option may be its value.
+    assert set(made("--socket", "resolve", "list")) == set(made()) == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

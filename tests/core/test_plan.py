@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.facts import Facts
 from runtimed.core.generation import Generation, Host
@@ -52,12 +54,18 @@ def test_a_stock_runtime_that_is_told_otherwise_has_no_definition() -> None:
     assert {"name": "runc", "from": None, "to": None} in found["changed"]
 
 
-def test_no_more_runtimes_are_described_than_anybody_reads_and_what_goes_is_told_first() -> None:
-    old = {f"old{number}": {"path": "/x"} for number in range(600)}
-    both = {f"both{number}": {"path": "/x"} for number in range(300)}
+@pytest.mark.parametrize(
+    ("removed", "changed", "described"),
+    [(600, 300, [600, 300, 100]), (600, 500, [600, 400, 0]), (1100, 10, [1000, 0, 0])],
+)
+def test_no_more_runtimes_are_described_than_anybody_reads_and_what_goes_is_told_first(
+    removed: int, changed: int, described: list[int]
+) -> None:
+    old = {f"old{number}": {"path": "/x"} for number in range(removed)}
+    both = {f"both{number}": {"path": "/x"} for number in range(changed)}
     new = {f"new{number}": {"path": "/x"} for number in range(600)}
     found = changes({"runtimes": {**old, **both}}, {"runtimes": {name: {"path": "/y"} for name in (*both, *new)}})
-    assert [len(found[key]) for key in ("removed", "changed", "added")] == [600, 300, 100]
+    assert [len(found[key]) for key in ("removed", "changed", "added")] == described
 
 
 def test_settings_that_only_a_restart_brings_into_effect_are_named() -> None:
