@@ -33,7 +33,7 @@ def render_plan(report: Document, terminal: Terminal = PLAIN) -> list[str]:
     notes = render_notes(report, terminal)
     if report["outcome"] == "unchanged":
         return [f"a reload would change nothing: generation {report['generation']} stays", *notes]
-    lines = [f"a reload would make generation {changes['from']} -> {changes['to']}", *_lines(changes, terminal)]
+    lines = [f"a reload would lead from generation {changes['from']} to {changes['to']}", *_lines(changes, terminal)]
     for key, (mark, _) in _MARKS.items():
         if untold := len(report[key]) - len(changes[key]):
             lines.append(f"{mark} and {untold} more {key}, which --json names")
@@ -47,9 +47,9 @@ def render_last_change(report: Document | None, now_s: float) -> list[str]:
     """Return when the files were taken over by the ``report`` of the last reload; nothing if that changed nothing."""
     if report is None or report["outcome"] != "applied" or report["reason"] == "start":
         return []
-    new = report["generation"]
-    when = moment(report["time"], now_s)
-    return [printable(f"it came of {report['reason']} at {when}; runtimectl diff {new - 1} {new} shows what changed")]
+    new, when = report["generation"], moment(report["time"], now_s)
+    said = f"it came of {report['reason']} at {when}: runtimectl diff {new - 1} {new} shows what that changed"
+    return [printable(f"generation {new}: {said}")]
 
 
 def has_changes(document: Document) -> bool:

@@ -192,7 +192,7 @@ def _number(text: str) -> int:
     # As the daemon reads it: what int() takes besides (blanks, signs, underscores) is no number of a generation.
     if text.isascii() and text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not the number of a generation")
+    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not a whole number")
 
 
 def _name(text: str) -> str:

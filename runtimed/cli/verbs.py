@@ -216,5 +216,5 @@ def _say_rejection(report: dict[str, Any], args: Namespace) -> int:
     if (untold := report["problem_count"] - len(report["problems"])) > 0:
         complain(f"and {untold} more problems")
     complain("runtimectl: " + render_report(report)[0])
-    complain("hint: correct it and reload again; until then everybody gets the answers they got before")
+    complain("hint: correct it; until then everybody gets the answers they got before")
     return REFUSED

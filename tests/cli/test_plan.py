@@ -42,7 +42,7 @@ def test_a_plan_is_told_like_a_diff_and_does_nothing(
     status, out, err = plan_before_the_watcher(own_daemon, capsys)
     first, *lines, last = out.splitlines()
     assert (status, err) == (0, "")
-    old, new = first.removeprefix("a reload would make generation ").split(" -> ")
+    old, new = first.removeprefix("a reload would lead from generation ").split(" to ")
     assert int(new) == int(old) + 1
     assert lines == [
         "+ comes",
@@ -136,8 +136,8 @@ def test_whoever_edited_a_file_and_was_slower_than_the_watcher_is_told_where_to_
     wait_until(lambda: own_daemon.status()["generation"] == 2, "the watcher")
     first, note = runtimectl("plan", on=own_daemon).stdout.splitlines()
     assert first == "a reload would change nothing: generation 2 stays"
-    assert note.startswith("it came of file-change at 2")
-    assert note.endswith(" ago); runtimectl diff 1 2 shows what changed")
+    assert note.startswith("generation 2: it came of file-change at 2")
+    assert note.endswith(" ago): runtimectl diff 1 2 shows what that changed")
     assert json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)["outcome"] == "unchanged"
 
 

@@ -15,7 +15,7 @@ from runtimed.cli.tables import render_fields, render_table
 from runtimed.cli.terminal import RED, Terminal, Tinted, look_at
 
 RED_TEXT, GREEN_TEXT, YELLOW_TEXT = "\x1b[31m", "\x1b[32m", "\x1b[33m"
-COLOUR = re.compile(r"\x1b\[\d+m")
+COLOUR = re.compile(r"\x1b\[[\d;]+m")
 
 
 def environment(daemon: RunningDaemon | str, **more: str) -> dict[str, str]:
@@ -55,7 +55,7 @@ BAD = [
     (("status", "--socket", "/nowhere/x"), 2, "/nowhere/x: there is no such socket", "systemctl start runtimed"),
     (("plan", "--exit-cod"), 2, "unrecognized arguments", "--help"),
     (("reload", "--socket", "/dev/null"), 2, "no answer from a daemon on /dev/null: nobody listens there", "start it"),
-    (("watch", "--since", "x"), 2, "'x' is not the number", "runtimectl watch --help"),
+    (("watch", "--since", "x"), 2, "'x' is not a whole number", "runtimectl watch --help"),
     (("generations", "--socket", "/nowhere/x"), 2, "there is no such socket", "start it"),
     (("diff", "1", "9"), 1, "the newest is 1", "runtimectl generations"),
     (("gc", "--socket", "/" + "x" * 200), 2, "too long", "RUNTIMED_SOCKET"),
