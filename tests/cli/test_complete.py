@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from cli.commands import Run, runtimectl
 from cli.names import COMPLETIONS, ODD
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PATIENCE_S, RunningDaemon, new_daemon
+from support import PATIENCE_S, RunningDaemon, new_daemon, short_directory
 
 from runtimed.cli.bash import read_line
 
@@ -81,6 +83,14 @@ def test_a_name_that_looks_like_an_option_is_offered_where_it_is_none(own_daemon
 @pytest.mark.parametrize("typed", [("resolve", ""), ("explain", "x"), ("diff", ""), ("resolve", "--generation", "")])
 def test_without_a_daemon_there_are_no_names_and_no_complaints(typed: tuple[str, ...]) -> None:
     run = words(*typed)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_a_daemon_that_hangs_is_not_waited_for_and_not_complained_of() -> None:
+    with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(place / "s"))
+        listener.listen()
+        run = words("--socket", str(place / "s"), "resolve", "")
     assert (run.returncode, run.stdout) == (0, "")
 
 
@@ -187,9 +197,9 @@ def odd() -> Iterator[RunningDaemon]:
         yield made.start()
 
 
-def in_bash(typed: str, socket: Path) -> list[str]:
+def in_bash(typed: str, on: Path) -> list[str]:
     script = str(COMPLETIONS / "runtimectl.bash")
-    environ = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script, "RUNTIMED_SOCKET": str(socket)}
+    environ = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script, "RUNTIMED_SOCKET": str(on)}
     command = ["bash", "--norc", "-c", DRIVER, "bash", typed]
     run = subprocess.run(command, check=True, capture_output=True, text=True, env=environ, timeout=PATIENCE_S)
     assert run.stderr == ""
