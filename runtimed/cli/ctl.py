@@ -67,10 +67,11 @@ def _run(argv: Sequence[str]) -> int:
 
         return complete(make_parser(()), argv[1:])
     try:
-        parser = make_parser(argv)
-        args = parser.parse_args(argv)
+        args, unknown = make_parser(argv).parse_known_args(argv)
+        if unknown:
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if contradiction := _settle_format(args):
-            parser.error(contradiction)
+            args.parser.error(contradiction)
     except SystemExit as exc:
         # --help, --version, a usage error; caught, so that what they print is flushed like all else.
         return int(exc.code or 0)

@@ -81,7 +81,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
         )
         # Given before the verb or after it; what is not given after it must not undo what was given before.
         _add_common(made, argparse.SUPPRESS, json=argparse.SUPPRESS)
-        made.set_defaults(function=function)
+        made.set_defaults(function=function, parser=made)
         return made
 
     known = _verbs()
