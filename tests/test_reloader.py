@@ -198,9 +198,29 @@ async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Node)
     assert (report.outcome, report.added, report.removed, report.dry_run) == ("applied", ("b",), ("a",), True)
     assert report.generation == 1
     node.text = "["
-    assert (await reloader.reload("api", dry_run=True)).outcome == "rejected"
+    rejected = await reloader.reload("api", dry_run=True)
+    assert (rejected.outcome, rejected.dry_run, "changes" in rejected.as_dict()) == ("rejected", True, False)
     assert reloader.faults == {}
     assert len(node.told) == told
+
+
+async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.write("b")
+    changes = (await reloader.reload("api", dry_run=True)).as_dict()["changes"]
+    assert changes == {
+        "from": 1,
+        "to": 2,
+        "added": [{"name": "b", "from": None, "to": {"path": "/bin/x", "runtimeArgs": ["b"]}}],
+        "changed": [],
+        "removed": [{"name": "a", "from": {"path": "/bin/x", "runtimeArgs": ["a"]}, "to": None}],
+        "default_runtime": None,
+    }
+    assert "changes" not in (await reloader.reload("api")).as_dict()
+    unchanged = (await reloader.reload("api", dry_run=True)).changes
+    assert unchanged is not None
+    assert (unchanged["from"], unchanged["to"], unchanged["added"]) == (2, 2, [])
 
 
 async def test_requests_during_a_reload_share_the_next_one(node: Node) -> None:
@@ -398,7 +418,7 @@ class Follower:
         self.hints.set()
         while self.node.reads == reads:
             await asyncio.sleep(0.001)
-        async with self.reloader._lock:
+        async with self.reloader._turns.lock:
             pass
 
 

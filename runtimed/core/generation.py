@@ -88,6 +88,11 @@ class Difference:
     removed: tuple[str, ...] = ()
     default_runtime: tuple[str, str] | None = None
 
+    @property
+    def has_other_answers(self) -> bool:
+        """Whether a name is answered otherwise; what an empty one means is not looked at."""
+        return bool(self.added or self.changed or self.removed)
+
 
 def build_generation(config: Config, host: Host, number: int, previous: Generation | None = None) -> Generation:
     """Return the generation that ``config`` means on ``host``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from runtimed.core.shapes import DefaultChange, Digest, Number, RuntimesDrift
+from runtimed.core.shapes import DefaultChange, Digest, GenerationsDiff, Number, RuntimesDrift
 
 Outcome = Literal["applied", "unchanged", "rejected"]
 WatcherMode = Literal["inotify", "polling", "off"]
@@ -45,6 +45,9 @@ class Report(ReportBody):
     """What became of a reload."""
 
     time: Annotated[float, "when it ended, in seconds since the epoch"]
+    changes: NotRequired[
+        Annotated[GenerationsDiff, "of a dry run that was not rejected: what it would change, with definitions"]
+    ]
 
 
 class Condition(TypedDict):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtimed.core.answer import render_answer
+from runtimed.core.changes import describe_changes
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
+from runtimed.core.generation import Difference
 from runtimed.core.manifest import Manifest, checksum
 from runtimed.core.names import is_implicit
 from runtimed.core.wording import nearest
@@ -110,18 +112,13 @@ def compare_past(old: Past, new: Past) -> shapes.GenerationsDiff:
     """Return what a client finds different in ``new``: runtimes by their answers, with both definitions."""
     before, after = old.manifest.answers, new.manifest.answers
     defaults = old.manifest.default_runtime, new.manifest.default_runtime
-
-    def both(name: str) -> shapes.RuntimeChange:
-        return {"name": name, "from": old.definition(name), "to": new.definition(name)}
-
-    return {
-        "from": old.manifest.number,
-        "to": new.manifest.number,
-        "added": [both(name) for name in sorted(after.keys() - before.keys())],
-        "changed": [both(n) for n in sorted(after.keys() & before.keys()) if after[n]["digest"] != before[n]["digest"]],
-        "removed": [both(name) for name in sorted(before.keys() - after.keys())],
-        "default_runtime": None if defaults[0] == defaults[1] else {"from": defaults[0], "to": defaults[1]},
-    }
+    difference = Difference(
+        added=tuple(sorted(after.keys() - before.keys())),
+        changed=tuple(n for n in sorted(after.keys() & before.keys()) if after[n]["digest"] != before[n]["digest"]),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        default_runtime=None if defaults[0] == defaults[1] else defaults,
+    )
+    return describe_changes((old.manifest.number, new.manifest.number), difference, old.definition, new.definition)
 
 
 def _implicit(past: Past, name: str) -> shapes.Resolution:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runtimed.core.errors import Problem
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import news, shapes
 
 # More than anybody reads; rendering a hundred thousand would hold up the event loop.
 _PROBLEMS_MOST = 1000
@@ -37,11 +37,21 @@ class Report:
     # Seconds since the epoch at which the attempt ended.
     time_s: float = 0.0
     dry_run: bool = False
+    # What a dry run would change, with definitions, in the shape of /v1/diff.
+    changes: shapes.GenerationsDiff | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, in one line; None unless it is a rejection."""
+        if self.outcome != "rejected":
+            return None
+        first, more = self.problems[0], len(self.problems) - 1
+        return f"{first}" + (f" (and {more} more)" if more else "")
 
     def as_dict(self) -> news.Report:
         """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
         default = self.default_runtime
-        return {
+        report: news.Report = {
             "outcome": self.outcome,
             "generation": self.generation,
             "reason": self.reason,
@@ -58,3 +68,6 @@ class Report:
             "time": self.time_s,
             "dry_run": self.dry_run,
         }
+        if self.changes is not None:
+            report["changes"] = self.changes
+        return report
