@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.clients import NewClient
 from cli.commands import COMMAND
 from support import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, wait_until
 
@@ -29,7 +30,7 @@ def daemon() -> Iterator[RunningDaemon]:
 class Watching:
     """What a client that watches has been told, in a thread of its own."""
 
-    def __init__(self, events: Iterator[dict[str, Any]]) -> None:
+    def __init__(self, events: Iterator[Any]) -> None:
         self.events: list[dict[str, Any]] = []
         self.error: BaseException | None = None
         self._iterator = events
@@ -51,8 +52,10 @@ class Watching:
         return dict(wait_until(found, f"{type_} {fields} among {self.events}"))
 
 
-def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_restart(daemon: RunningDaemon) -> None:
-    watching = Watching(Client(str(daemon.socket)).watch())
+def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_restart(
+    new_client: NewClient, daemon: RunningDaemon
+) -> None:
+    watching = Watching(new_client(str(daemon.socket)).watch())
     watching.until("heartbeat")
     for number in range(3):
         daemon.write({"runtimes": {"a": {"path": f"/bin/{number}"}}})
@@ -73,20 +76,20 @@ def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_re
     assert generations == [2, 3, 4, 5]
 
 
-def test_who_watches_from_a_number_on_is_told_what_came_after_it(daemon: RunningDaemon) -> None:
+def test_who_watches_from_a_number_on_is_told_what_came_after_it(new_client: NewClient, daemon: RunningDaemon) -> None:
     seq = daemon.status()["events"]["seq"]
     daemon.write({"runtimes": {"a": {"path": "/bin/1"}}})
     daemon.reload()
-    watching = Watching(Client(str(daemon.socket)).watch(since=seq))
+    watching = Watching(new_client(str(daemon.socket)).watch(since=seq))
     assert watching.until("reload")["seq"] == seq + 1
 
 
 def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_after_a_while(
-    daemon: RunningDaemon, tmp_path: Path
+    new_client: NewClient, daemon: RunningDaemon, tmp_path: Path
 ) -> None:
     with pytest.raises(DaemonUnreachable):
-        next(Client(str(tmp_path / "none")).watch(since=1))
-    watching = Watching(Client(str(daemon.socket)).watch(patience_s=0.3))
+        next(new_client(str(tmp_path / "none")).watch(since=1))
+    watching = Watching(new_client(str(daemon.socket)).watch(patience_s=0.3))
     watching.until("heartbeat")
     daemon.kill()
     wait_until(lambda: watching.error, "the client to give up")
@@ -94,7 +97,7 @@ def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_a
     assert "away for 0.3 s" in str(watching.error)
 
 
-def test_what_refuses_or_is_no_daemon_is_told(tmp_path: Path) -> None:
+def test_what_refuses_or_is_no_daemon_is_told(new_client: NewClient, tmp_path: Path) -> None:
     problem = json.dumps({"code": "too-many-subscribers", "detail": "the limit", "status": 503}).encode()
     answers = {b"HTTP/1.1 503 X\r\nA: b\r\n\r\n" + problem: Refused, b"SSH-2.0-x\r\n\r\n": BadAnswer}
     answers[b"HTTP/1.1 200 OK\r\n\r\n[]\n"] = BadAnswer
@@ -114,7 +117,7 @@ def test_what_refuses_or_is_no_daemon_is_told(tmp_path: Path) -> None:
             thread = threading.Thread(target=serve)
             thread.start()
             with pytest.raises(error):
-                next(Client(path).watch())
+                next(new_client(path).watch())
             thread.join()
         Path(path).unlink()
 
