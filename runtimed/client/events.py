@@ -125,22 +125,24 @@ class EventReader:
             ClientError: what came is a no, or no answer of a daemon.
         """
         self._bytes += data
-        if not self._status and (data or self._bytes):
-            self._take_head(done=not data)
+        if not self._status:
+            self._take_head()
         if self._status not in (0, 200) and (not data or len(self._bytes) > _LINE_MAX_BYTES):
             refuse(self._status, read_document(self._bytes, self._socket))
         if not data:
             raise ConnectionResetError
         return self._take_events() if self._status == 200 else []  # noqa: PLR2004 - HTTP's own number
 
-    def _take_head(self, *, done: bool) -> None:
+    def _take_head(self) -> None:
         end = self._bytes.find(b"\r\n\r\n")
-        if end < 0 and not done and len(self._bytes) < _HEAD_MAX_BYTES:
-            return
-        status = self._bytes[: max(end, 0)].split(b" ", 2)[1:2]
-        if not self._bytes.startswith(b"HTTP/1.") or not status or not status[0].isdigit():
+        status = self._bytes[9:12]
+        if not self._bytes.startswith(b"HTTP/1."[: len(self._bytes)]) or (end >= 0 and not status.isdigit()):
             raise BadAnswer(self._socket, "it is not HTTP/1")
-        self._status = int(status[0])
+        if end < 0:
+            if len(self._bytes) >= _HEAD_MAX_BYTES:
+                raise BadAnswer(self._socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
+            return
+        self._status = int(status)
         self._bytes = self._bytes[end + 4 :]
 
     def _take_events(self) -> list[Event]:

@@ -82,7 +82,7 @@ class Client:
         """Return the whole table, sorted by name, under ``runtimes``.
 
         >>> [runtime["name"] for runtime in Client().runtimes()["runtimes"]]
-        ['gvisor', 'io.containerd.runc.v2', 'kata', 'runc']
+        ['crun', 'gvisor', 'io.containerd.runc.v2', 'kata', 'nvidia', 'runc']
 
         Raises: DiskTimeout.
         """
@@ -91,8 +91,9 @@ class Client:
     def explain(self, runtime: str) -> RuntimeDescription:
         """Return what is known of one runtime: definition, origin, options, whether it is available.
 
-        >>> Client().explain("gvisor")["definition"]
-        {'path': '/bin/sh', 'runtimeArgs': ['-e']}
+        >>> runtime = Client().explain("gvisor")
+        >>> runtime["source"], runtime["origin"]["line"], runtime["available"]
+        ('configured', 7, True)
 
         Raises: UnknownRuntime, InvalidRuntimeName, DiskTimeout.
         """
