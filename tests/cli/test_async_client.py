@@ -153,6 +153,7 @@ async def test_the_loop_goes_on_while_a_daemon_is_waited_for_that_is_starting(pl
         async with asyncio.timeout(PATIENCE_S):
             while path.exists():
                 await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
         assert not asking.done()
         with fake_server(path, sends(answer({"runtime": "new"}))):
             assert dict(await asking) == {"runtime": "new"}
@@ -231,7 +232,7 @@ async def test_no_event_is_lost_or_told_twice_however_often_a_wait_is_given_up(o
     assert generations == list(range(2, 22))
 
 
-async def test_an_iterator_that_is_closed_or_forgotten_has_no_connection(own_daemon: RunningDaemon) -> None:
+async def test_an_iterator_that_is_cancelled_closed_or_forgotten_has_no_connection(own_daemon: RunningDaemon) -> None:
     client = AsyncClient(str(own_daemon.socket))
 
     async def listeners(count: int) -> None:
@@ -240,6 +241,11 @@ async def test_an_iterator_that_is_closed_or_forgotten_has_no_connection(own_dae
                 await asyncio.sleep(0.01)
 
     events = client.watch()
+    assert (await anext(events))["type"] == "heartbeat"
+    await listeners(1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(events), 0.01)
+    await listeners(0)
     assert (await anext(events))["type"] == "heartbeat"
     await listeners(1)
     await events.aclose()
