@@ -74,6 +74,9 @@ class Events:
 
     async def aclose(self) -> None:
         """End it: there are no more events. `contextlib.aclosing` calls this."""
+        if self._is_asked:
+            # What the loop waits for must not be closed behind its back.
+            raise RuntimeError("a task waits for the next event; cancel that first")
         self._is_closed = True
         self._watching.close()
 

@@ -32,7 +32,8 @@ class Client:
 
     Every request has a connection of its own and ``timeout_s`` seconds for everything, so a client may be
     shared by threads, kept for as long as one likes, and needs no closing. A GET whose connection ends
-    before its answer is asked once more: the daemon was restarted. All methods raise `ClientError`.
+    before its answer is asked once more: the daemon was restarted. All methods raise `ClientError`, of which those
+    that the daemon's own codes stand for are `Refused`.
 
     >>> client = Client(timeout_s=5)
     >>> client.resolve("gvisor")["shim"]
@@ -73,8 +74,8 @@ class Client:
         >>> Client().resolve("gvisor", found["generation"], found["digest"]) == found
         True
 
-        Raises: UnknownRuntime, InvalidRuntimeName, RuntimeUnavailable, NoSuchGeneration, GenerationGone,
-            DigestMismatch, DiskTimeout.
+        Raises: UnknownRuntime, InvalidRuntimeName, RuntimeUnavailable; of a ``generation`` also NoSuchGeneration,
+            GenerationGone, DigestMismatch, DamagedManifest, StoreFailed, DiskTimeout.
         """
         return _run(self._questions.resolve(runtime, generation, digest))
 
@@ -120,12 +121,8 @@ class Client:
     def generations(self) -> Generations:
         """Return the retained generations, the newest, which is the current one, first, under ``generations``.
 
-        One that cannot be read has nothing but its number and a ``problem``.
-
         >>> [each["generation"] for each in Client().generations()["generations"]]
         [1]
-
-        Raises: DiskTimeout.
         """
         return _run(self._questions.generations())
 

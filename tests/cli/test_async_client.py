@@ -266,6 +266,8 @@ async def test_an_iterator_is_one_tasks(own_daemon: RunningDaemon) -> None:
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="one task waits"):
             await anext(events)
+        with pytest.raises(RuntimeError, match="cancel that first"):
+            await events.aclose()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
