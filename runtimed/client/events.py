@@ -47,7 +47,7 @@ class Watching:
         self._away_since_s: float | None = None
         self._sock: socket_type | None = None
         self._reader = EventReader(socket)
-        # What was read and is still to be returned.
+        # What was read and is still to be returned. The connection is used again when there is none of that left.
         self._read: list[Event] = []
 
     async def next(self) -> Event:
@@ -68,8 +68,7 @@ class Watching:
         return event
 
     def close(self) -> None:
-        """End the connection; what it brought and nobody has seen will come again."""
-        self._read.clear()
+        """End the connection."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
