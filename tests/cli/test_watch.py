@@ -127,6 +127,14 @@ def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_a
     assert "away for 0.3 s" in str(watching.error)
 
 
+def test_who_is_done_watching_has_no_connection(new_client: NewClient, daemon: RunningDaemon) -> None:
+    events = new_client(str(daemon.socket)).watch()
+    assert next(events)["type"] == "heartbeat"
+    wait_until(lambda: daemon.status()["events"]["subscribers"] == 1, "the client to be a listener")
+    events.close()
+    wait_until(lambda: daemon.status()["events"]["subscribers"] == 0, "the client to be none")
+
+
 def test_what_refuses_or_is_no_daemon_is_told(new_client: NewClient) -> None:
     problem = json.dumps({"code": "too-many-subscribers", "detail": "the limit", "status": 503}).encode()
     answers = {b"HTTP/1.1 503 X\r\nA: b\r\n\r\n" + problem: Refused, b"SSH-2.0-x\r\n\r\n": BadAnswer}
