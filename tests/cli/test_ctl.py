@@ -474,7 +474,7 @@ def test_main_returns_the_exit_status(daemon: RunningDaemon, capsys: pytest.Capt
 
 def test_a_reload_is_given_more_time_than_a_question() -> None:
     class Asked(Client):
-        def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
+        def reload(self, *, dry_run: bool = False) -> Any:
             assert not dry_run
             return REPORT
 
