@@ -67,6 +67,7 @@ class Reloader:
     ``read`` returns the documents at one instant and ends within bounded time; ``threads`` runs what
     would hold up the event loop; ``begun`` hears of every reload that begins, ``told``
     of its report and of what is current after it: not of dry runs, nor of what is tried again and fails again.
+    ``planner`` is :func:`runtimed.core.plan.plan`, or does the same in its own way.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Reloader:
         threads: Threads,
         begun: Callable[[], None],
         told: Callable[[Report, Generation], None],
+        planner: Callable[..., Plan] = plan,
         retry_s: float = RETRY_S,
     ) -> None:
         self._frame = frame
@@ -86,6 +88,7 @@ class Reloader:
         self._threads = threads
         self._begun = begun
         self._told = told
+        self._planner = planner
         self._retry_s = retry_s
         # When to try again, at the earliest, what the disk refused; and whether that is a publish.
         self._retry_at_s = 0.0
@@ -250,7 +253,7 @@ class Reloader:
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         try:
             return await self._threads(
-                plan, documents, self._frame, self._disk.next_number, self._current, self._main_required()
+                self._planner, documents, self._frame, self._disk.next_number, self._current, self._main_required()
             )
         except ConfigurationRejected as rejection:
             return rejection

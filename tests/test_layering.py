@@ -45,6 +45,7 @@ MAY = {
     "boot": {"", "core", "host", "arguments"},
     "reloader": {"", "core"},
     "follower": {"", "core"},
+    "heap": set(),
     "validate": {"", "core", "host", "api", "arguments", "boot"},
     "collector": {"", "core"},
     "inspector": {"", "core", "host"},
@@ -58,7 +59,7 @@ MAY = {
     },
     "daemon": {
         *("", "core", "host", "api", "log", "arguments", "boot", "announcer"),
-        *("follower", "reloader", "serving", "validate"),
+        *("follower", "heap", "reloader", "serving", "validate"),
     },
     "__main__": {"", "daemon"},
 }

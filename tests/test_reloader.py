@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import runtimed.reloader
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.facts import Facts
@@ -553,7 +552,7 @@ async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
     assert (await reloader.reload("signal")).outcome == "rejected"
 
 
-@pytest.mark.parametrize("place", ["plan", "publish"])
+@pytest.mark.parametrize("place", ["_planner", "publish"])
 async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
     node: Node, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -565,7 +564,7 @@ async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtimed.reloader if place == "plan" else node.store, place, broken)
+        patch.setattr(reloader if place == "_planner" else node.store, place, broken)
         report = await reloader.reload("api")
     assert report.outcome == "rejected"
     assert "ZeroDivisionError" in report.problems[0].message

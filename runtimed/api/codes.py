@@ -23,6 +23,9 @@ class Code:
     more: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
+_NO_PATH: shapes.NoPathMembers = {
+    "message": "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …"
+}
 _INVALID: shapes.NameMembers = {
     "runtime": "../gvisor",
     "known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"],
@@ -92,7 +95,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "no-such-path": Code(
             "No such path",
             "nothing is served at this path",
-            "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …",
+            _NO_PATH["message"],
+            shapes.NoSuchPath,
+            _NO_PATH,
         ),
         "method-not-allowed": Code(
             "Method not allowed",

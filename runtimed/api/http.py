@@ -45,9 +45,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_backlog", "_channel", "_connections", "_eof", "_forget_channel", "_handler", "_head_deadline", "_idle_s",
-        "_known", "_last", "_linger_bytes", "_out", "_out_bytes", "_quiet", "_reader", "_refusal", "_scheduled",
-        "_task", "_transport", "_unsent_bytes", "_write_paused", "deadline", "peer",
+        "_again", "_backlog", "_channel", "_connections", "_eof", "_forget_channel", "_handler", "_head_deadline",
+        "_idle_s", "_known", "_last", "_linger_bytes", "_out", "_out_bytes", "_quiet", "_reader", "_refusal",
+        "_scheduled", "_task", "_transport", "_unsent_bytes", "_write_paused", "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
         self.deadline = monotonic() + connections.limits.idle_s
         self._connections = connections
         self._handler = connections.handler
+        self._again = connections.again
         self._known = connections.known
         self._idle_s = connections.limits.idle_s
         self._refusal = refusal
@@ -90,6 +91,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes: those of a request seen before are answered at once, all others are read first."""
         if self._quiet and (target := self._known.get(data)) is not None:
+            again = self._again(target)
+            if again is not None and again.wire is not None:
+                self._transport.write(again.wire)  # type: ignore[union-attr]  # quiet: there is one
+                self.deadline = monotonic() + self._idle_s
+                return
             request = Request("GET", target, self.peer)
             try:
                 answer = self._handler(request)

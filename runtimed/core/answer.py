@@ -13,6 +13,9 @@ from runtimed.core.options import Options, encode_options
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
+# json.dumps() makes one anew for every call that asks for separators.
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -49,6 +52,6 @@ def render_answer(runtime: str, source: shapes.Provenance, shim: str, options: O
             "fields": options.readable(),
         },
     }
-    head = json.dumps(meaning, separators=(",", ":")).encode()[:-1] + b',"generation":'
+    head = _COMPACT.encode(meaning).encode()[:-1] + b',"generation":'
     digest = "sha256:" + hashlib.sha256(head).hexdigest()
     return Answer(head, b',"digest":"%b"}' % digest.encode(), digest)

@@ -20,11 +20,11 @@ from served import QUICK, read_reply, running
 
 from runtimed.api import openapi
 from runtimed.api.codes import CODES
-from runtimed.api.events import SUBSCRIBERS_OF_ONE
 from runtimed.api.messages import Request, Response, parse_target
 from runtimed.api.operations import ALWAYS, OPERATIONS, Operation
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
+from runtimed.api.subscribers import SUBSCRIBERS_OF_ONE
 from runtimed.core import errors, news
 from runtimed.core.collect import Collection
 from runtimed.core.config import Limits
@@ -82,7 +82,7 @@ def fall_ill(node: FaultyNode) -> None:
 
 def fill_events(node: FaultyNode) -> None:
     for number in range(SUBSCRIBERS_OF_ONE):
-        node.events._subscribers[cast("Channel", number)] = 0
+        node.events.subscribers.add(cast("Channel", number), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,6 @@ def test_paths_methods_and_query_keys_are_those_that_are_served(node: Node) -> N
     served = {
         (method, *path): set(route.query) | ({"*"} if "*" in path else set())
         for path, route in node.routes._routes.items()
-        if route.described
         for method in route.methods
     }
     found = {
