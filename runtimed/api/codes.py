@@ -34,6 +34,9 @@ _INVALID: shapes.NameMembers = {
 _UNKNOWN: shapes.UnknownNameMembers = {**_INVALID, "runtime": "gvisr", "nearest": "gvisor"}
 _UNAVAILABLE: shapes.UnavailableMembers = {"runtime": "gvisor", "path": "runsc"}
 _MISMATCH: shapes.MismatchMembers = {"digest": f"sha256:{'5e' * 32}"}
+_NO_PATH: shapes.NoPathMembers = {
+    "message": "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …"
+}
 _UNHEALTHY: shapes.UnhealthyMembers = {
     "ailments": {"watcher": "a thread of it has died; it is started again within seconds"}
 }
@@ -96,7 +99,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "No such path",
             "nothing is served at this path",
             _NO_PATH["message"],
-            shapes.NoSuchPath,
+            shapes.NoPath,
             _NO_PATH,
         ),
         "method-not-allowed": Code(

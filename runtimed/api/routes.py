@@ -128,9 +128,8 @@ class Routes:
         if route is _NO_ROUTE:
             served = ", ".join((*map(_label, self._routes), *docker.PATHS))
             detail = f"{request.path} is not served here; there are {served}"
-            # The same once more under the name that Docker's clients show.
-            more: shapes.NoPathMembers = {"message": detail}
-            return problem(404, "no-such-path", "No such path", detail, **more)
+            again: shapes.NoPathMembers = {"message": detail}
+            return problem(404, "no-such-path", "No such path", detail, **again)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
             return _method_not_allowed(request, route) if route.methods else self.docker(request)

@@ -309,3 +309,15 @@ class Unhealthy(ProblemHead, UnhealthyMembers):
     """The process is unwell."""
 
     code: Literal["unhealthy"]
+
+
+class NoPathMembers(TypedDict):
+    """What the problem of a path that is not served says besides."""
+
+    message: Annotated[str, "the detail again, under the name that Docker's clients show"]
+
+
+class NoPath(ProblemHead, NoPathMembers):
+    """Nothing is served there."""
+
+    code: Literal["no-such-path"]

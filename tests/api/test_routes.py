@@ -179,12 +179,13 @@ class Node:
         request = Request(method, parse_target(target.encode()), Peer(1, uid, uid))
         answer = self.routes(request)
         assert not isinstance(answer, Stream)
-        found = answer if isinstance(answer, Response) else await answer
-        # Docker's paths are described by Docker.
-        if docker_label(request.segments) is None:
-            path = target.partition("?")[0]
-            self.seen.add(check_answer(method, path, found.status, found.content_type, dict(found.headers), found.body))
-        return found
+        response = answer if isinstance(answer, Response) else await answer
+        headers = dict(response.headers)
+        path = target.partition("?")[0]
+        if docker_label(parse_target(path.encode()).segments) is not None:
+            return response  # Docker describes those
+        self.seen.add(check_answer(method, path, response.status, response.content_type, headers, response.body))
+        return response
 
 
 @pytest.fixture
