@@ -23,9 +23,6 @@ class Code:
     more: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
-_NO_PATH: shapes.NoPathMembers = {
-    "message": "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …"
-}
 _INVALID: shapes.NameMembers = {
     "runtime": "../gvisor",
     "known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"],

@@ -236,18 +236,6 @@ class Problem(ProblemHead):
     code: Annotated[str, "stable, for programs"]
 
 
-class NoPathMembers(TypedDict):
-    """What the problem of an unknown path says besides."""
-
-    message: Annotated[str, "the detail once more, for Docker's clients"]
-
-
-class NoSuchPath(ProblemHead, NoPathMembers):
-    """Nothing is served at this path."""
-
-    code: Literal["no-such-path"]
-
-
 class NameMembers(TypedDict):
     """What a problem with a runtime's name says besides."""
 

@@ -176,8 +176,7 @@ class Node:
         return answer.status, json.loads(answer.body)
 
     async def response(self, target: str, method: str = "GET", uid: int = 0) -> Response:
-        request = Request(method, parse_target(target.encode()), Peer(1, uid, uid))
-        answer = self.routes(request)
+        answer = self.routes(Request(method, parse_target(target.encode()), Peer(1, uid, uid)))
         assert not isinstance(answer, Stream)
         response = answer if isinstance(answer, Response) else await answer
         headers = dict(response.headers)
