@@ -43,7 +43,11 @@ _TOML_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 def add_moving(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add both verbs to the command line."""
     text = "print the drop-in that says the same as another engine's configuration"
-    example = "runtimectl import containerd /etc/containerd/config.toml > /etc/runtimed/daemon.json.d/50-cri.json"
+    # Not straight into the directory: the shell empties the file first, and the daemon is watching.
+    example = (
+        "runtimectl import docker /etc/docker/daemon.json > /tmp/50-docker.json &&\n"
+        "    mv /tmp/50-docker.json /etc/runtimed/daemon.json.d/"
+    )
     made = add("import", import_configuration, text, example)
     text = (
         "docker: a daemon.json; containerd: a config.toml of version 2 or 3, of which the runtimes of the CRI plugin "

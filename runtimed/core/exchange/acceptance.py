@@ -32,7 +32,8 @@ def accept(
     problems = [*found, *faults]
     if not faults:
         # Encoded and read back: what the daemon will be given is bytes, and they are what has to be right.
-        source = Source("", json.dumps(result).encode())
+        # (What JSON has no form for has been found wrong on the way here.)
+        source = Source("", json.dumps(result, default=str).encode())
         try:
             parse_configuration(Documents("", source), Flags(), _SETTINGS)
         except ConfigurationRejected as exc:

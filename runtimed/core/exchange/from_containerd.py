@@ -81,7 +81,7 @@ class _Reading:
         dropin: dict[str, object] = {}
         for key, value in at.items():
             if key not in ("runtimes", "default_runtime_name") and not _says_nothing(key, value):
-                self._remark(f"{shown(value)} {_WHY.get(key, 'is no part of the table of runtimes')}", *way, key)
+                self._remark(f"{_shown(value)} {_WHY.get(key, 'is no part of the table of runtimes')}", *way, key)
         runtimes: dict[str, object] = {}
         for name, raw in self._table(at.get("runtimes"), *way, "runtimes").items():
             entry = self._table(raw, *way, "runtimes", name)
@@ -95,6 +95,9 @@ class _Reading:
             self._remark("there are no runtimes here; containerd then has one, its built-in runc", *way, "runtimes")
         if default := at.get("default_runtime_name"):
             dropin["default-runtime"] = default
+        for pointer, value in _dates(dropin):
+            message = f"found {value}, and nothing of a runtime is a date or a time"
+            self._problems.append(self._spot_of(pointer).problem(message, str(value), "no date"))
         return Translation(accept(dropin, self._renames, self._spot_of, self._problems), tuple(self._remarks))
 
     def _find_plugin(self) -> str:
@@ -102,7 +105,7 @@ class _Reading:
         version = self._document.get("version")
         if type(version) is int and version in PLUGINS:
             return PLUGINS[version]
-        found = f"version {shown(version)}" if "version" in self._document else "no version, which means 1"
+        found = f"version {_shown(version)}" if "version" in self._document else "no version, which means 1"
         known = " and ".join(map(str, PLUGINS))
         message = (
             f"found {found}, and the versions whose layout is known are {known}; containerd writes the file anew "
@@ -114,7 +117,7 @@ class _Reading:
         imports = self._document.get("imports")
         for path in imports if isinstance(imports, list) else ():
             text = (
-                f"what {shown(path)} says is not in this translation; `containerd config dump` prints what all files "
+                f"what {_shown(path)} says is not in this translation; `containerd config dump` prints what all files "
                 "say together, and that can be imported"
             )
             self._remark(text, "imports")
@@ -137,7 +140,7 @@ class _Reading:
                 # A shim may be named by its path, and the options of all such are of the same message.
                 kind = value
             elif key not in ("runtime_type", "options") and not _says_nothing(key, value):
-                self._remark(f"{shown(value)} {_WHY.get(key, _POD)}", *way, key)
+                self._remark(f"{_shown(value)} {_WHY.get(key, _POD)}", *way, key)
         given = self._table(entry.get("options"), *way, "options")
         options = self._options(message_of(kind), given, *way) if isinstance(kind, str) else {}
         return {"runtimeType": kind, **({"options": options} if options else {})}
@@ -173,7 +176,7 @@ class _Reading:
             self._problems.append(self._spot(*way).problem(message, "another runc", expected))
             return {}
         if root:
-            text = f"{shown(root)} is left out: the stock runc of runtimed has a root of runtimed's own"
+            text = f"{_shown(root)} is left out: the stock runc of runtimed has a root of runtimed's own"
             self._remark(text, *way, "options", "Root")
         driver = "systemd" if systemd is True else "cgroupfs"
         text = f"is the stock runc with native.cgroupdriver={driver}, which holds for all path runtimes of runtimed"
@@ -183,8 +186,8 @@ class _Reading:
     def _table(self, value: object, *way: str) -> Mapping[str, object]:
         if value is None or isinstance(value, dict):
             return value or {}
-        message = f"found {shown(value)}, expected a table"
-        self._problems.append(self._spot(*way).problem(message, shown(value), "a table"))
+        message = f"found {_shown(value)}, expected a table"
+        self._problems.append(self._spot(*way).problem(message, _shown(value), "a table"))
         return {}
 
     def _remark(self, message: str, *way: str) -> None:
@@ -208,4 +211,18 @@ def _says_nothing(key: str, value: object) -> bool:
     """Return whether containerd would be the same without it: a default value, or a table of nothing else."""
     if isinstance(value, dict):
         return all(_says_nothing(inner, item) for inner, item in value.items())
-    return not value or (key, value) in _DEFAULTS
+    return not value or (isinstance(value, str) and (key, value) in _DEFAULTS)
+
+
+def _dates(value: object, pointer: Pointer = ()) -> Iterator[tuple[Pointer, object]]:
+    """Yield what TOML has and daemon.json has not, which is dates and times, with where it stands in a drop-in."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in inner:
+            yield from _dates(item, (*pointer, key))
+    elif not isinstance(value, str | int | float | None):
+        yield pointer, value
+
+
+def _shown(value: object) -> str:
+    return shown(value) if isinstance(value, str | int | float | dict | list) else str(value)
