@@ -1,0 +1,228 @@
+"""What is exported is taken by the real engines, and what they have comes in. Needs root, dockerd and containerd.
+
+There is no ``dockerd --validate`` before 23.0, so a dockerd has to start with it, list it, and run it. Layout 3 of
+containerd is not shown here: no Debian has a containerd 2 yet that these tests are run with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.commands import runtimectl
+from e2e.dockerd import running_dockerd
+from support import PATIENCE_S, RunningDaemon, new_daemon, put, wait_until
+
+CRI = "io.containerd.grpc.v1.cri"
+RUNC = "io.containerd.runc.v2"
+KATA = {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/etc/kata.toml"}}
+# Notes its first argument, which is the wrapper's, where it is to create a container, and is runc for the rest. (It
+# is asked for its version and features as well, by both daemons and at any time.)
+NOTING = """\
+#!/bin/sh
+case " $* " in *" create "*) printf '%s\\n' "$1" >> "${0%/*}/noted" ;; esac
+shift
+exec runc "$@"
+"""
+# What Debian's package puts at /etc/containerd/config.toml.
+DEBIAN = """\
+version = 2
+
+[plugins]
+  [plugins."io.containerd.grpc.v1.cri"]
+    [plugins."io.containerd.grpc.v1.cri".cni]
+      bin_dir = "/usr/lib/cni"
+      conf_dir = "/etc/cni/net.d"
+  [plugins."io.containerd.internal.v1.opt"]
+    path = "/var/lib/containerd/opt"
+"""
+
+
+@pytest.fixture
+def daemon() -> Iterator[RunningDaemon]:
+    """Yield a daemon whose wrapped runtimes run containers."""
+    assert os.geteuid() == 0, "these tests need root"
+    with new_daemon() as made:
+        noting = made.root / "noting"
+        noting.write_text(NOTING)
+        noting.chmod(0o755)
+        configure(made, "first words")
+        yield made.start()
+
+
+def configure(daemon: RunningDaemon, argument: str) -> None:
+    runtimes = {
+        "wrapped": {"path": str(daemon.root / "noting"), "runtimeArgs": [argument]},
+        "a/b c": {"path": "/usr/bin/crun"},
+        "kata": KATA,
+    }
+    daemon.write({"runtimes": runtimes, "default-runtime": "wrapped"})
+
+
+def noted(daemon: RunningDaemon) -> set[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return set((daemon.root / "noted").read_text().splitlines())
+    return set()
+
+
+def exported(daemon: RunningDaemon, *args: str) -> str:
+    run = runtimectl("export", *args, on=daemon)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def imported(engine: str, text: str, *args: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the drop-in and what was told."""
+    run = runtimectl("import", engine, "-", *args, input=text)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout), run.stderr.splitlines()
+
+
+def config_of(*words: str, file: Path | None = None) -> str:
+    """Return what ``containerd config`` prints."""
+    command = ["containerd", *(() if file is None else ("--config", str(file))), "config", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+
+
+def dumped(file: Path) -> dict[str, Any]:
+    """Return the CRI plugin's section as containerd has read it from ``file``."""
+    return dict(tomllib.loads(config_of("dump", file=file))["plugins"][CRI])
+
+
+def test_dockerd_lists_and_runs_what_is_exported_for_it(daemon: RunningDaemon) -> None:
+    config = daemon.root / "docker.json"
+    config.write_text(exported(daemon, "docker"))
+    with running_dockerd(daemon.root / "d", config) as dockerd:
+        runtimes = dockerd.info(".Runtimes")
+        assert runtimes["wrapped"] == {"path": f"{daemon.data}/runtimes/wrapped"}
+        assert runtimes["a/b c"] == {"path": "/usr/bin/crun"}
+        assert dockerd.info(".DefaultRuntime") == "wrapped"
+        image = dockerd.import_busybox()
+        run = ("run", "--rm", "--network", "none")
+        hello = ("/bin/busybox", "echo", "hello")
+        assert dockerd.docker(*run, "--runtime", "a/b c", image, *hello) == "hello\n"
+        assert noted(daemon) == set()
+        # The default one, and by its name.
+        assert dockerd.docker(*run, image, *hello) == "hello\n"
+        assert noted(daemon) == {"first words"}
+        # dockerd was told a path that stays: what it runs from now on is what the table says from now on.
+        configure(daemon, "other words")
+        assert daemon.reload()["outcome"] in ("applied", "unchanged")
+        (daemon.root / "noted").unlink()
+        assert dockerd.docker(*run, "--runtime", "wrapped", image, *hello) == "hello\n"
+        assert noted(daemon) == {"other words"}
+
+
+def test_dockerds_own_file_comes_in_and_means_what_dockerd_makes_of_it(daemon: RunningDaemon) -> None:
+    noting = str(daemon.root / "noting")
+    written = {"x": {"path": noting, "runtimeArgs": ["'split'  --version"]}, "y": {"path": "/usr/bin/crun", "note": 1}}
+    document = {"runtimes": written, "log-level": "warn", "max-concurrent-downloads": 2}
+    config = daemon.root / "docker.json"
+    put(config, {key: document[key] for key in ("runtimes", "log-level", "max-concurrent-downloads")})
+    with running_dockerd(daemon.root / "d", config) as dockerd:
+        # It is content with all of this, and its wrapper says what its shell makes of it.
+        wrapper = next((daemon.root / "d/docker/runtimes").rglob("x"))
+        subprocess.run([str(wrapper), "create"], check=True, capture_output=True)
+        assert noted(daemon) == {"split"}
+        assert dockerd.info(".Runtimes")["y"] == {"path": "/usr/bin/crun"}
+    dropin, remarks = imported("docker", config.read_text())
+    assert dropin["runtimes"] == {
+        "x": {"path": noting, "runtimeArgs": ["split", "--version"]},
+        "y": {"path": "/usr/bin/crun"},
+    }
+    assert len(remarks) == 4
+    daemon.write(dropin)
+    assert daemon.reload()["outcome"] in ("applied", "unchanged")
+    (daemon.root / "noted").unlink()
+    subprocess.run([f"{daemon.data}/runtimes/x", "create"], check=True, capture_output=True)
+    assert noted(daemon) == {"split"}
+
+
+def test_containerd_reads_what_is_exported_for_it_by_imports(daemon: RunningDaemon) -> None:
+    dropin, main = daemon.root / "runtimed.toml", daemon.root / "config.toml"
+    dropin.write_text(exported(daemon, "containerd"))
+    main.write_text(f'version = 2\nimports = ["{dropin}"]\n')
+    containerd = dumped(main)["containerd"]
+    assert containerd["default_runtime_name"] == "wrapped"
+    assert containerd["runtimes"].keys() == {"wrapped", "a/b c", "kata", "runc"}
+    wrapped, kata = containerd["runtimes"]["wrapped"], containerd["runtimes"]["kata"]
+    assert (wrapped["runtime_type"], wrapped["options"]["BinaryName"]) == (RUNC, f"{daemon.data}/runtimes/wrapped")
+    assert (kata["runtime_type"], kata["options"]["ConfigPath"]) == ("io.containerd.kata.v2", "/etc/kata.toml")
+    # What it has read, with all that it wrote out besides, comes in again and means the same.
+    text = config_of("dump", file=main)
+    back, _ = imported("containerd", text)
+    assert back["default-runtime"] == "wrapped"
+    daemon.write(back)
+    kata_before, noting_before = daemon.resolve("kata")["options"], f"{daemon.data}/runtimes/wrapped"
+    assert daemon.reload()["outcome"] in ("applied", "unchanged")
+    assert daemon.resolve("kata")["options"] == kata_before
+    assert daemon.resolve("wrapped")["options"]["fields"]["binary_name"] == noting_before
+    assert daemon.resolve("a/b c".replace(" ", "%20"))["options"]["fields"]["binary_name"] == "/usr/bin/crun"
+
+
+def test_an_import_replaces_the_section_as_the_note_says(daemon: RunningDaemon) -> None:
+    # If this fails, a containerd of version 1 merges now, and the note can go.
+    dropin, main = daemon.root / "runtimed.toml", daemon.root / "config.toml"
+    dropin.write_text(exported(daemon, "containerd"))
+    main.write_text(f'imports = ["{dropin}"]\n{DEBIAN}')
+    assert dumped(main)["cni"]["bin_dir"] != "/usr/lib/cni"
+    # The way out that the note names: the same tables in the main file.
+    main.write_text(DEBIAN + dropin.read_text().replace("version = 2\n", ""))
+    assert dumped(main)["cni"]["bin_dir"] == "/usr/lib/cni"
+    assert "wrapped" in dumped(main)["containerd"]["runtimes"]
+
+
+def test_the_cri_plugin_of_a_running_containerd_takes_what_is_exported(daemon: RunningDaemon) -> None:
+    root = daemon.root / "c"
+    root.mkdir()
+    off = 'disabled_plugins = ["io.containerd.internal.v1.opt"]'
+    lines = ["version = 2", f'root = "{root}/root"', f'state = "{root}/state"', off]
+    lines += [exported(daemon, "containerd").removeprefix("version = 2\n"), "[grpc]", f'address = "{root}/c.sock"', ""]
+    (root / "config.toml").write_text("\n".join(lines))
+    ctr = ["ctr", "--address", f"{root}/c.sock"]
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen(["containerd", "--config", str(root / "config.toml")], stdout=log, stderr=log)
+        try:
+            wait_until(
+                lambda: (
+                    process.poll() is not None
+                    or subprocess.run([*ctr, "version"], check=False, capture_output=True).returncode == 0
+                ),
+                "containerd answers",
+            )
+            listed = subprocess.run([*ctr, "plugins", "ls", "id==cri"], check=True, capture_output=True, text=True)
+            text = (root / "log").read_text()
+            assert listed.stdout.split()[-1] == "ok", text
+            assert "runtimes:map[a/b c:" in text.replace("Runtimes", "runtimes"), text
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def test_containerds_default_configuration_comes_in_and_goes_out_again(daemon: RunningDaemon) -> None:
+    dropin, remarks = imported("containerd", config_of("default"))
+    assert dropin == {"exec-opts": ["native.cgroupdriver=cgroupfs"], "default-runtime": "runc"}
+    assert len(remarks) == 3
+    daemon.write(dropin)
+    assert daemon.reload()["outcome"] == "applied"
+    main = daemon.root / "config.toml"
+    main.write_text(exported(daemon, "containerd"))
+    containerd = dumped(main)["containerd"]
+    assert (containerd["default_runtime_name"], list(containerd["runtimes"])) == ("runc", ["runc"])
+    assert imported("containerd", main.read_text())[0] == dropin
+
+
+def test_the_configuration_of_debians_containerd_comes_in_and_says_nothing_of_runtimes() -> None:
+    dropin, remarks = imported("containerd", DEBIAN)
+    assert dropin == {}
+    assert len(remarks) == 1
+    installed = Path("/etc/containerd/config.toml")
+    # Whoever has changed it has another one; Debian's is what this test knows.
+    assert not installed.exists() or imported("containerd", installed.read_text())
