@@ -71,7 +71,7 @@ def add_moving(add: Callable[..., argparse.ArgumentParser]) -> None:
         unable="no daemon answers, or it must not be trusted",
     )
     text = (
-        "docker: what daemon.json says of runtimes, for dockerd 23.0 and later; containerd: a file for the imports of "
+        "docker: what daemon.json says of runtimes, for dockerd 24.0 and later; containerd: a file for the imports of "
         "config.toml"
     )
     made.add_argument("engine", choices=_ENGINES, help=text)

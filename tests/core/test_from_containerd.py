@@ -76,6 +76,22 @@ def test_what_says_nothing_is_not_told() -> None:
     assert (dropin, remarks) == ({"runtimes": {"x": {"runtimeType": RUNC}}}, [])
 
 
+def test_what_containerd_2_writes_out_by_default_is_the_stock_runc() -> None:
+    # The keys that its `containerd config default` has here, layout 3; no containerd 2 is at hand to ask.
+    nothing = dict.fromkeys(("runtime_path", "base_runtime_spec", "cni_conf_dir", "snapshotter", "io_type"), "")
+    off = ("privileged_without_host_devices", "privileged_without_host_devices_all_devices_allowed", "cgroup_writable")
+    texts = ("BinaryName", "CriuImagePath", "CriuWorkPath", "Root", "ShimCgroup")
+    options = {**dict.fromkeys(texts, ""), "IoGid": 0, "IoUid": 0, "NoNewKeyring": False, "SystemdCgroup": True}
+    lists: dict[str, Any] = {"pod_annotations": [], "container_annotations": []}
+    runc = {"runtime_type": RUNC, **nothing, **dict.fromkeys(off, False), **lists, "cni_max_conf_num": 0}
+    runc |= {"sandboxer": "podsandbox", "options": options}
+    around: dict[str, Any] = {"ignore_blockio_not_enabled_errors": False, "ignore_rdt_not_enabled_errors": False}
+    document = file_of(3, default_runtime_name="runc", runtimes={"runc": runc}, **around)
+    dropin, remarks = translated(document)
+    assert dropin == {"exec-opts": ["native.cgroupdriver=systemd"], "default-runtime": "runc"}
+    assert len(remarks) == 1
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

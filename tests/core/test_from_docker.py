@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
@@ -39,6 +39,13 @@ def test_what_means_the_same_in_both_stays_as_it_is_written() -> None:
         "exec-opts": ["native.cgroupdriver=systemd"],
     }
     assert translated(document) == (document, [])
+
+
+def test_what_nvidias_installer_writes_comes_in() -> None:
+    document = {"runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}, "default-runtime": "nvidia"}
+    dropin, remarks = translated(document)
+    assert dropin == {"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}, "default-runtime": "nvidia"}
+    assert [remark.split(": ")[1] for remark in remarks] == ["/runtimes/nvidia/args"]
 
 
 @pytest.mark.parametrize("text", ["{}", "null", '{"runtimes": null}', '{"default-runtime": null, "exec-opts": null}'])
@@ -99,6 +106,7 @@ def test_arguments_that_dockerds_shell_would_act_on_are_refused_with_the_reason(
     assert "/runtimes/x/runtimeArgs: runtime x: dockerd has a shell read these arguments" in problems[0]
 
 
+@settings(max_examples=50, deadline=None)  # a shell for each
 @given(st.lists(st.text("ab \t'\"\\=#~-.:%+,@!]}\N{LATIN SMALL LETTER E WITH ACUTE}", max_size=8), max_size=4))
 def test_words_are_those_that_a_real_shell_makes(args: list[str]) -> None:
     try:
@@ -113,10 +121,11 @@ def test_words_are_those_that_a_real_shell_makes(args: list[str]) -> None:
 
 
 def test_a_path_that_dockerds_shell_would_split_is_told() -> None:
-    document = {"runtimes": {"x": {"path": "/a b", "runtimeArgs": ["-c"]}, "y": {"path": "/a b"}}}
+    wrapped = {name: {"path": f"/{name}", "runtimeArgs": ["-c"]} for name in ("a b", "a$b", "ab")}
+    document = {"runtimes": {**wrapped, "y": {"path": "/a b"}}}
     dropin, remarks = translated(document)
     assert dropin == document
-    assert [remark.split(": ")[1] for remark in remarks] == ["/runtimes/x/path"]
+    assert [remark.split(": ")[1] for remark in remarks] == ["/runtimes/a b/path", "/runtimes/a$b/path"]
 
 
 def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
@@ -128,6 +137,7 @@ def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
     "c": {"path": "/x", "Path": "/y"},
     "d": null,
     "e": {"path": "/x", "runtimeArgs": [1]},
+    "p": {"path": 1, "runtimeArgs": ["x"]},
     "f": {"runtimeType": "io.containerd.runc.v2", "options": {"SystemdCgroup": "yes"}}
   },
   "storage-drivr": "vfs",
@@ -141,9 +151,10 @@ def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
         ("6", "/runtimes/c/Path"),
         ("7", "/runtimes/d"),
         ("8", "/runtimes/e/runtimeArgs/0"),
-        ("9", "/runtimes/f/options/SystemdCgroup"),
-        ("11", "/storage-drivr"),
-        ("12", "/default-runtime"),
+        ("9", "/runtimes/p/path"),
+        ("10", "/runtimes/f/options/SystemdCgroup"),
+        ("12", "/storage-drivr"),
+        ("13", "/default-runtime"),
     ]
 
 

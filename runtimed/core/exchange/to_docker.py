@@ -1,4 +1,4 @@
-"""The table -> dockerd's daemon.json, of version 23.0 or later: that is where ``runtimeType`` is known.
+"""The table -> dockerd's daemon.json, of version 24.0 or later: that is where ``runtimeType`` is known (moby #45032).
 
 The table is that of ``GET /v1/runtimes``.
 """
@@ -13,7 +13,7 @@ from runtimed.core.names import RUNC_SHIM
 from runtimed.core.options import MESSAGES, message_of
 from runtimed.core.position import Spot, render_pointer
 
-_SINCE = "dockerd knows runtimeType since 23.0; an older one takes the entry and has nothing to run for it"
+_SINCE = "dockerd knows runtimeType since 24.0; an older one takes the entry and has nothing to run for it"
 
 
 class _Inexpressible(Exception):
@@ -36,7 +36,7 @@ def write_docker(table: Mapping[str, Any]) -> Translation:
             remarks.append(_remark(name, f"left out: {exc}"))
             continue
         if name == RUNC_SHIM and runtime["definition"] is not None:
-            remarks.append(_remark(name, "dockerd before 23.0 always has its own runtime of this name"))
+            remarks.append(_remark(name, "an old dockerd (20.10, say) keeps its own runtime of this name"))
         if "runtimeType" in (runtime["definition"] or {}):
             remarks.append(_remark(name, _SINCE))
     document: dict[str, object] = {"runtimes": runtimes}
