@@ -110,7 +110,7 @@ def test_exports_are_documents_that_name_the_stable_path(daemon: RunningDaemon) 
     assert docker["runtimes"]["wrapped"] == {"path": stable}
     for version, plugin in ((2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.runtime")):
         # A name outside of ASCII is in the table, and the file is UTF-8 in any locale.
-        text = exported(daemon, "containerd", "--config-version", str(version), environ={"LC_ALL": "C"})
+        text = exported(daemon, "containerd", "--config-version", str(version), environ={"PYTHONIOENCODING": "ascii"})
         document = tomllib.loads(text)
         runtimes = document["plugins"][plugin]["containerd"]["runtimes"]
         assert document["version"] == version
