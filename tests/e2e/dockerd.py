@@ -48,17 +48,21 @@ class RunningDockerd:
         return self
 
     def stop(self) -> None:
-        """Stop it and the containerd that it started."""
-        if self.process is not None and self.process.poll() is None:
+        """Remove every container, and stop it and the containerd that it started."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        try:
+            if containers := self.docker("ps", "--all", "--quiet").split():
+                self.docker("rm", "--force", *containers)
+        finally:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(PATIENCE_S)
 
-    def docker(self, *words: str, given: bytes | None = None) -> str:
+    def docker(self, *words: str) -> str:
         """Return what ``docker`` prints."""
-        done = subprocess.run(
-            ["docker", "--host", self.socket, *words], check=False, capture_output=True, input=given, timeout=PATIENCE_S
-        )
-        assert done.returncode == 0, (words, done.stdout, done.stderr, self.log_file.read_text()[-4000:])
+        command = ["docker", "--host", self.socket, *words]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout.decode()
 
     def info(self, template: str) -> Any:
@@ -91,5 +95,8 @@ def running_dockerd(root: Path, config: Path) -> Iterator[RunningDockerd]:
     dockerd = RunningDockerd(root, config)
     try:
         yield dockerd.start()
+    except BaseException:
+        print(f"dockerd's log:\n{dockerd.log_file.read_text()}")  # noqa: T201 - for pytest to show
+        raise
     finally:
         dockerd.stop()

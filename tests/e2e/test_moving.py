@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cli.commands import runtimectl
+from e2e.cri import running_cri
 from e2e.dockerd import running_dockerd
-from support import PATIENCE_S, RunningDaemon, new_daemon, put, wait_until
+from support import PATIENCE_S, RunningDaemon, new_daemon, put
 
 CRI = "io.containerd.grpc.v1.cri"
 RUNC = "io.containerd.runc.v2"
@@ -179,31 +181,20 @@ def test_an_import_replaces_the_section_as_the_note_says(daemon: RunningDaemon) 
     assert "wrapped" in dumped(main)["containerd"]["runtimes"]
 
 
-def test_the_cri_plugin_of_a_running_containerd_takes_what_is_exported(daemon: RunningDaemon) -> None:
-    root = daemon.root / "c"
-    root.mkdir()
-    off = 'disabled_plugins = ["io.containerd.internal.v1.opt"]'
-    lines = ["version = 2", f'root = "{root}/root"', f'state = "{root}/state"', off]
-    lines += [exported(daemon, "containerd").removeprefix("version = 2\n"), "[grpc]", f'address = "{root}/c.sock"', ""]
-    (root / "config.toml").write_text("\n".join(lines))
-    ctr = ["ctr", "--address", f"{root}/c.sock"]
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(["containerd", "--config", str(root / "config.toml")], stdout=log, stderr=log)
-        try:
-            wait_until(
-                lambda: (
-                    process.poll() is not None
-                    or subprocess.run([*ctr, "version"], check=False, capture_output=True).returncode == 0
-                ),
-                "containerd answers",
-            )
-            listed = subprocess.run([*ctr, "plugins", "ls", "id==cri"], check=True, capture_output=True, text=True)
-            text = (root / "log").read_text()
-            assert listed.stdout.split()[-1] == "ok", text
-            assert "runtimes:map[a/b c:" in text.replace("Runtimes", "runtimes"), text
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+def test_containerds_cri_plugin_runs_what_is_exported_for_it(daemon: RunningDaemon) -> None:
+    with running_cri(daemon.root / "c", exported(daemon, "containerd")) as cri:
+        for handler in ("wrapped", ""):
+            pod = cri.run_pod(handler)
+            assert noted(daemon) == {"first words"}
+            cri.remove_pod(pod)
+            (daemon.root / "noted").unlink()
+        # containerd was told a path that stays: what it runs from now on is what the table says from now on.
+        configure(daemon, "other words")
+        assert daemon.reload()["outcome"] in ("applied", "unchanged")
+        cri.remove_pod(cri.run_pod("wrapped"))
+        assert noted(daemon) == {"other words"}
+        with pytest.raises(grpc.RpcError, match='no runtime for "nosuch" is configured'):
+            cri.run_pod("nosuch")
 
 
 def test_containerds_default_configuration_comes_in_and_goes_out_again(daemon: RunningDaemon) -> None:
