@@ -19,7 +19,7 @@ import grpc
 import pytest
 from cli.commands import runtimectl
 from e2e.cri import running_cri
-from e2e.dockerd import running_dockerd
+from e2e.docker_engine import running_engine
 from support import PATIENCE_S, RunningDaemon, new_daemon, put
 
 CRI = "io.containerd.grpc.v1.cri"
@@ -101,7 +101,7 @@ def dumped(file: Path) -> dict[str, Any]:
 def test_dockerd_lists_and_runs_what_is_exported_for_it(daemon: RunningDaemon) -> None:
     config = daemon.root / "docker.json"
     config.write_text(exported(daemon, "docker"))
-    with running_dockerd(daemon.root / "d", config) as dockerd:
+    with running_engine(daemon.root / "d", config) as dockerd:
         runtimes = dockerd.info(".Runtimes")
         assert runtimes["wrapped"] == {"path": f"{daemon.data}/runtimes/wrapped"}
         assert runtimes["a/b c"] == {"path": "/usr/bin/crun"}
@@ -128,7 +128,7 @@ def test_dockerds_own_file_comes_in_and_means_what_dockerd_makes_of_it(daemon: R
     document = {"runtimes": written, "log-level": "warn", "max-concurrent-downloads": 2}
     config = daemon.root / "docker.json"
     put(config, {key: document[key] for key in ("runtimes", "log-level", "max-concurrent-downloads")})
-    with running_dockerd(daemon.root / "d", config) as dockerd:
+    with running_engine(daemon.root / "d", config) as dockerd:
         # It is content with all of this, and its wrapper says what its shell makes of it.
         wrapper = next((daemon.root / "d/docker/runtimes").rglob("x"))
         subprocess.run([str(wrapper), "create"], check=True, capture_output=True)

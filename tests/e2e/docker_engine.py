@@ -25,7 +25,7 @@ _PRIVATE = (
 _OFF = ("--iptables=false", "--ip-forward=false", "--bridge=none", "--storage-driver=vfs")
 
 
-class RunningDockerd:
+class DockerEngine:
     """A dockerd below ``root`` (a short path) that reads ``config``."""
 
     def __init__(self, root: Path, config: Path) -> None:
@@ -35,7 +35,7 @@ class RunningDockerd:
         self.log_file = root / "dockerd.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> RunningDockerd:
+    def start(self) -> DockerEngine:
         """Start it and wait until it answers."""
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh"]
         command += ["dockerd", "--config-file", str(self.config), "--host", self.socket, *_OFF]
@@ -87,12 +87,12 @@ class RunningDockerd:
 
 
 @contextlib.contextmanager
-def running_dockerd(root: Path, config: Path) -> Iterator[RunningDockerd]:
+def running_engine(root: Path, config: Path) -> Iterator[DockerEngine]:
     """Yield a dockerd that answers; at the end it is stopped."""
     for program in PROGRAMS:
         assert shutil.which(program), f"install {program}"
     root.mkdir()
-    dockerd = RunningDockerd(root, config)
+    dockerd = DockerEngine(root, config)
     try:
         yield dockerd.start()
     except BaseException:
