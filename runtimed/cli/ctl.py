@@ -8,7 +8,7 @@ import sys
 
 from runtimed import __version__
 from runtimed.cli import verbs
-from runtimed.cli.moving import add_moving
+from runtimed.cli.moving import add_export, add_import
 from runtimed.cli.tables import printable
 from runtimed.client import Client, ClientError, Refused
 
@@ -146,7 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_questions(add)
     _add_watch(add)
     _add_work(add)
-    add_moving(add)
+    add_import(add, "import")
+    add_export(add, "export")
     add("version", verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version")
     return parser
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from runtimed.client import Client
     from runtimed.core.exchange.translation import Translation
 
+    Add = Callable[..., argparse.ArgumentParser]
+
 _ENGINES = ("docker", "containerd")
 # What the daemon takes for a configuration file at most.
 _MAX_BYTES = 16 * 1024 * 1024
@@ -37,18 +39,18 @@ exit status:
   2  {unable}; or a usage error
 """
 # How tomllib has said where since it is there; from Python 3.14 on there are attributes as well.
-_TOML_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
+_TOML_PLACE = r" \(at line (\d+), column (\d+)\)\Z"
 
 
-def add_moving(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add both verbs to the command line."""
+def add_import(add: Add, name: str) -> None:
+    """Add ``import`` to the command line."""
     text = "print the drop-in that says the same as another engine's configuration"
-    # Not straight into the directory: the shell empties the file first, and the daemon is watching.
+    # A name with a dot first: the shell empties the file before there is anything in it, and the daemon is watching.
     example = (
-        "runtimectl import docker /etc/docker/daemon.json > /tmp/50-docker.json &&\n"
-        "    mv /tmp/50-docker.json /etc/runtimed/daemon.json.d/"
+        "cd /etc/runtimed/daemon.json.d &&\n"
+        "  runtimectl import docker /etc/docker/daemon.json > .new && mv .new 50-docker.json"
     )
-    made = add("import", import_configuration, text, example)
+    made = add(name, import_configuration, text, example)
     text = (
         "docker: a daemon.json; containerd: a config.toml of version 2 or 3, of which the runtimes of the CRI plugin "
         "are taken"
@@ -62,9 +64,13 @@ def add_moving(add: Callable[..., argparse.ArgumentParser]) -> None:
     )
     text = "give a runtime another name, one that is reserved say; may be repeated"
     made.add_argument("--rename", metavar="OLD=NEW", action="append", type=_rename, default=[], help=text)
+
+
+def add_export(add: Add, name: str) -> None:
+    """Add ``export`` to the command line."""
     text = "print another engine's configuration for the daemon's table"
     example = "runtimectl export containerd > /etc/containerd/conf.d/runtimed.toml"
-    made = add("export", export_configuration, text, example)
+    made = add(name, export_configuration, text, example)
     made.epilog = _EPILOG.format(
         example=example,
         refused="the daemon said no",
@@ -150,9 +156,9 @@ def _decode_toml(name: str, data: bytes) -> dict[str, Any]:
         before = data[: exc.start].count(b"\n")
         problem = Problem(f"found byte 0x{data[exc.start]:02x}, and TOML is UTF-8", name, before + 1)
     except tomllib.TOMLDecodeError as exc:
-        place = _TOML_PLACE.search(str(exc))
+        place = re.search(_TOML_PLACE, str(exc))
         line, column = map(int, place.groups()) if place is not None else (None, None)
-        problem = Problem(f"it is no TOML: {_TOML_PLACE.sub('', str(exc))}", name, line, column)
+        problem = Problem(f"it is no TOML: {re.sub(_TOML_PLACE, '', str(exc))}", name, line, column)
     except RecursionError:
         problem = Problem("it is nested deeper than any configuration is", name)
     raise ConfigurationRejected((problem,))
