@@ -21,8 +21,7 @@ import grpc
 from support import PATIENCE_S, wait_until
 
 PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox", "unshare")
-# What this plugin of containerd 1.6 runs a pod with, unless it is told otherwise.
-SANDBOX_IMAGE = "registry.k8s.io/pause:3.6"
+SANDBOX_IMAGE = "registry.k8s.io/pause:test"
 # A mount namespace of its own, with one kind of cgroups.
 _PRIVATE = 'if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"'
 # NamespaceMode.NODE of k8s.io/cri-api: the pod is on the node's network, so nobody has to make it one.
@@ -45,6 +44,7 @@ class RunningCri:
         head += 'disabled_plugins = ["io.containerd.internal.v1.opt"]\n'
         # Where these tests run, root may not be allowed to make a process safer from the kernel's OOM killer.
         head += '[plugins."io.containerd.grpc.v1.cri"]\nrestrict_oom_score_adj = true\n'
+        head += f'sandbox_image = "{SANDBOX_IMAGE}"\n'
         tables = exported.removeprefix("version = 2\n")
         (root / "config.toml").write_text(f'{head}{tables}\n[grpc]\naddress = "{self.address}"\n')
 

@@ -103,8 +103,8 @@ def test_dockerd_lists_and_runs_what_is_exported_for_it(daemon: RunningDaemon) -
     config.write_text(exported(daemon, "docker"))
     with running_engine(daemon.root / "d", config) as dockerd:
         runtimes = dockerd.info(".Runtimes")
-        assert runtimes["wrapped"] == {"path": f"{daemon.data}/runtimes/wrapped"}
-        assert runtimes["a/b c"] == {"path": "/usr/bin/crun"}
+        assert runtimes["wrapped"]["path"] == f"{daemon.data}/runtimes/wrapped"
+        assert runtimes["a/b c"]["path"] == "/usr/bin/crun"
         assert dockerd.info(".DefaultRuntime") == "wrapped"
         image = dockerd.import_busybox()
         run = ("run", "--rm", "--network", "none")
@@ -130,10 +130,10 @@ def test_dockerds_own_file_comes_in_and_means_what_dockerd_makes_of_it(daemon: R
     put(config, {key: document[key] for key in ("runtimes", "log-level", "max-concurrent-downloads")})
     with running_engine(daemon.root / "d", config) as dockerd:
         # It is content with all of this, and its wrapper says what its shell makes of it.
-        wrapper = next((daemon.root / "d/docker/runtimes").rglob("x"))
+        wrapper = next(path for path in (daemon.root / "d/docker/runtimes").rglob("x*") if path.is_file())
         subprocess.run([str(wrapper), "create"], check=True, capture_output=True)
         assert noted(daemon) == {"split"}
-        assert dockerd.info(".Runtimes")["y"] == {"path": "/usr/bin/crun"}
+        assert dockerd.info(".Runtimes")["y"]["path"] == "/usr/bin/crun"
     dropin, remarks = imported("docker", config.read_text())
     assert dropin["runtimes"] == {
         "x": {"path": noting, "runtimeArgs": ["split", "--version"]},
@@ -200,7 +200,9 @@ def test_containerds_cri_plugin_runs_what_is_exported_for_it(daemon: RunningDaem
 def test_containerds_default_configuration_comes_in_and_goes_out_again(daemon: RunningDaemon) -> None:
     dropin, remarks = imported("containerd", config_of("default"))
     assert dropin == {"exec-opts": ["native.cgroupdriver=cgroupfs"], "default-runtime": "runc"}
-    assert len(remarks) == 3
+    # One is of runc; the others are of what stands around the runtimes, which differs from one version to the next.
+    assert sum("is the stock runc with native.cgroupdriver=cgroupfs" in remark for remark in remarks) == 1
+    assert len(remarks) < 10
     daemon.write(dropin)
     assert daemon.reload()["outcome"] == "applied"
     main = daemon.root / "config.toml"
