@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.exchange.from_containerd import read_containerd
@@ -250,3 +254,33 @@ def test_dates_are_refused_where_they_would_be_taken_over_and_told_elsewhere() -
     _, remarks = translated(file_of(runtimes={"x": entry}))
     assert len(remarks) == 2
     assert "version: found version 2026-01-02" in refused({"version": day})[0]
+
+
+KEYS = st.sampled_from(
+    ["runtimes", "default_runtime_name", "runc", "x", "runtime_type", "options", "runtime_path", "Root", "BinaryName"]
+) | st.text(max_size=3)
+LEAVES = (
+    st.sampled_from([RUNC, KATA, "runc", "x", "", "io.containerd.runtime.v1.linux", dt.date(2026, 1, 2), dt.time(1)])
+    | st.integers(-1, 2**64)
+    | st.booleans()
+    | st.floats()
+    | st.text(max_size=5)
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=4))
+RUNTIMES = st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=4) | VALUES, max_size=3)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=3), RUNTIMES, st.dictionaries(KEYS, st.text(min_size=1), max_size=1))
+def test_whatever_a_file_holds_is_translated_or_refused_with_a_place(
+    containerd: dict[str, Any], runtimes: dict[str, Any], renames: dict[str, str]
+) -> None:
+    document = file_of(**{**containerd, "runtimes": runtimes})
+    told: Sequence[object] = ()
+    try:
+        translation = read_containerd(document, "c.toml", tomli_w.dumps, renames)
+        json.dumps(translation.document, allow_nan=False)
+        told = translation.remarks
+    except ConfigurationRejected as rejection:
+        told = rejection.problems
+    assert all(str(one).startswith("c.toml: plugins.") for one in told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -181,3 +182,26 @@ def test_a_name_that_is_not_there_or_is_taken_cannot_be_renamed_to(renames: dict
     problems = refused({"runtimes": {"a": {"path": "/x"}, "b": {"path": "/x"}}}, **renames)
     assert len(problems) == 1
     assert "f.json:1:2: /runtimes: " in problems[0]
+
+
+KEYS = st.sampled_from(["runc", "x", "path", "Path", "runtimeArgs", "runtimeType", "options", "BinaryName"])
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["io.containerd.runc.v2", "/x"])
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=4))
+TOPS = st.sampled_from(["runtimes", "default-runtime", "exec-opts", "data-root", "log-driver", "runtimed", "nosuch"])
+
+
+@settings(deadline=None)
+@given(st.dictionaries(TOPS, VALUES, max_size=3), st.dictionaries(KEYS, st.text(min_size=1), max_size=1))
+def test_whatever_a_file_holds_is_translated_or_refused_with_a_place(
+    document: dict[str, Any], renames: dict[str, str]
+) -> None:
+    told: Sequence[object] = ()
+    try:
+        translation = read_docker(Source("f.json", json.dumps(document).encode()), renames)
+        assert translation.document.keys() <= document.keys()
+        told = translation.remarks
+    except ConfigurationRejected as rejection:
+        told = rejection.problems
+    assert all(str(one).startswith("f.json:1:") for one in told)
