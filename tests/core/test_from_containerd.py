@@ -91,6 +91,8 @@ def test_what_containerd_2_writes_out_by_default_is_the_stock_runc() -> None:
     runc |= {"sandboxer": "podsandbox", "options": options}
     around: dict[str, Any] = {"ignore_blockio_not_enabled_errors": False, "ignore_rdt_not_enabled_errors": False}
     document = file_of(3, default_runtime_name="runc", runtimes={"runc": runc}, **around)
+    # It goes on having this section, without runtimes.
+    document["plugins"][PLUGINS[2]] = {"disable_tcp_service": True, "stream_server_port": "0"}
     dropin, remarks = translated(document)
     assert dropin == {"exec-opts": ["native.cgroupdriver=systemd"], "default-runtime": "runc"}
     assert len(remarks) == 1
@@ -123,7 +125,7 @@ def test_what_has_no_equivalent_around_the_runtimes_is_told_with_its_place() -> 
     document["plugins"][PLUGINS[3]] = {"containerd": {}}
     _, remarks = translated(document)
     places = [remark.split(": ")[1] for remark in remarks]
-    other = 'plugins."io.containerd.cri.v1.runtime"'
+    other = 'plugins."io.containerd.cri.v1.runtime".containerd'
     assert sorted(places) == sorted(["imports", other, f"{WAY}.snapshotter", f"{WAY}.default_runtime"])
 
 

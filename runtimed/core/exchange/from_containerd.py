@@ -74,14 +74,14 @@ class _Reading:
     def translation(self) -> Translation:
         """Return all of it."""
         way = ("plugins", self._plugin, "containerd")
-        self._remark_surroundings()
         at: Mapping[str, object] = self._document
         for depth in range(len(way)):
             at = self._table(at.get(way[depth]), *way[: depth + 1])
-        dropin: dict[str, object] = {}
+        self._remark_surroundings()
         for key, value in at.items():
             if key not in ("runtimes", "default_runtime_name") and not _says_nothing(key, value):
                 self._remark(f"{_shown(value)} {_WHY.get(key, 'is no part of the table of runtimes')}", *way, key)
+        dropin: dict[str, object] = {}
         runtimes: dict[str, object] = {}
         for name, raw in self._table(at.get("runtimes"), *way, "runtimes").items():
             entry = self._table(raw, *way, "runtimes", name)
@@ -123,8 +123,11 @@ class _Reading:
             self._remark(text, "imports")
         plugins = self._document.get("plugins")
         for version, plugin in PLUGINS.items():
-            if plugin != self._plugin and isinstance(plugins, dict) and plugin in plugins:
-                self._remark(f"is where version {version} has runtimes; this file is not of it", "plugins", plugin)
+            section = plugins.get(plugin) if isinstance(plugins, dict) else None
+            # In version 3 there is a section of the other's name as well, with other things in it.
+            if plugin != self._plugin and isinstance(section, dict) and "containerd" in section:
+                text = f"is where version {version} has runtimes; this file is not of it, and they are left out"
+                self._remark(text, "plugins", plugin, "containerd")
 
     def _entry(self, name: str, entry: Mapping[str, object]) -> dict[str, object]:
         """Return one runtime as runtimed has it; what is wrong with its type and options is left for the check."""
