@@ -297,7 +297,7 @@ class Daemon:
         if report.outcome != "rejected":
             self._configure_log(current.config.settings)
             if self._serving is not None:
-                self._serving.apply(current)
+                self._serving.reloaded(report, current)
         if self._serving is not None:
             self._serving.check_health()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
 
+from runtimed.api import docker
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
 from runtimed.api.events import Events
 from runtimed.api.history import NUMBER, Archive, History
@@ -27,7 +28,7 @@ from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
 
 
-class Service(Archive, Inspector, Protocol):
+class Service(Archive, docker.Daemon, Protocol):
     """What the routes need of the daemon."""
 
     def current(self) -> Generation:
@@ -76,6 +77,7 @@ class Routes:
         self._resolutions = Resolutions(service.current, service.look_up, self._history.resolve, tally)
         # A GET that was answered before, answered again: see Resolutions.
         self.again = self._resolutions.again
+        self.docker = docker.Docker(service, events.subscribers)
         routes = {
             ("v1", "resolve"): Route({"GET": self._resolutions.answer}, frozenset({"runtime", "generation", "digest"})),
             ("v1", "runtimes"): Route({"GET": self._runtimes}),
@@ -91,6 +93,8 @@ class Routes:
             ("healthz",): Route({"GET": self._healthz}),
         }
         self._routes = {path: replace(route, label=_label(path)) for path, route in routes.items()}
+        # By label, and without methods: which there are for a path of Docker's, and what the others get, is its own.
+        self._docker_routes = {label: Route({}, label=label) for label in docker.LABELS}
 
     def __call__(self, request: Request) -> Answer:
         """Return the answer to ``request``."""
@@ -99,6 +103,8 @@ class Routes:
         route = self._routes.get(segments)
         if route is None:
             route = self._routes.get((*segments[:-1], "*"), _NO_ROUTE) if segments and segments[-1] else _NO_ROUTE
+            if route is _NO_ROUTE:
+                route = self._docker_routes.get(docker.docker_label(segments) or "", _NO_ROUTE)
         try:
             answer = self._answer(request, route)
         except Exception:
@@ -115,11 +121,13 @@ class Routes:
     def _answer(self, request: Request, route: Route) -> Answer:
         """Return the answer: the only function here that chooses by path and method."""
         if route is _NO_ROUTE:
-            detail = f"{request.path} is not served here; there are {', '.join(map(_label, self._routes))}"
-            return problem(404, "no-such-path", "No such path", detail)
+            served = ", ".join((*map(_label, self._routes), *docker.PATHS))
+            detail = f"{request.path} is not served here; there are {served}"
+            # The same once more under the name that Docker's clients show.
+            return problem(404, "no-such-path", "No such path", detail, message=detail)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
-            return _method_not_allowed(request, route)
+            return _method_not_allowed(request, route) if route.methods else self.docker(request)
         if not route.query.issuperset(request.query):
             return _unknown_query(request, route)
         return function(request)

@@ -21,7 +21,7 @@ from runtimed.core.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem
-from runtimed.core.facts import Facts
+from runtimed.core.facts import Facts, Machine
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Host, build_generation
 from runtimed.core.manifest import read_manifest, render_manifest
@@ -73,6 +73,15 @@ class Node:
 
     def ailments(self) -> Mapping[str, str]:
         return self.unwell
+
+    def faults(self) -> Mapping[str, str]:
+        return self.unwell
+
+    def identity(self) -> str:
+        return "0123456789abcdef0123456789abcdef"
+
+    def machine(self) -> Machine:
+        return Machine("node1", "Debian GNU/Linux 12 (bookworm)", "6.1.0", "x86_64", 2, 8 * 2**30)
 
     def retained(self) -> tuple[Summary, ...]:
         return tuple(summarise_past(self.past(number).manifest) for number in sorted(self.generations))
@@ -292,6 +301,7 @@ async def test_a_path_that_is_not_served_is_a_404_that_lists_the_paths_there_are
     status, body = await node.ask(target)
     assert (status, body["code"]) == (404, "no-such-path")
     assert "/v1/runtimes/{name}" in body["detail"]
+    assert body["message"] == body["detail"], "Docker's clients show nothing else"
 
 
 @pytest.mark.parametrize(
@@ -326,6 +336,22 @@ async def test_what_was_answered_is_counted_by_route_and_status(node: Node) -> N
         ("/v1/runtimes/{name}", 200): 2,
         ("none", 404): 1,
         ("/v1/runtimes", 503): 1,
+    }
+
+
+async def test_docker_s_paths_are_served_beside_ours_and_counted_by_themselves(node: Node) -> None:
+    for path in ("/version", "/v1.41/version", "/v1.44/info?any=key", "/info", "/v1.44/events?until=1"):
+        assert (await node.response(path)).status == 200
+    assert (await node.response("/_ping", "HEAD")).body == b"OK"
+    assert (await node.response("/v1.50/containers/create", "POST")).status == 501
+    assert (await node.response("/v1.50/info", "POST")).status == 405
+    assert node.counted() == {
+        ("/version", 200): 2,
+        ("/info", 200): 2,
+        ("/info", 405): 1,
+        ("/events", 200): 1,
+        ("/_ping", 200): 1,
+        ("docker", 501): 1,
     }
 
 
