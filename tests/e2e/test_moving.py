@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +21,8 @@ import grpc
 import pytest
 from cli.commands import runtimectl
 from e2e.cri import running_cri
-from e2e.docker_engine import running_engine
-from support import PATIENCE_S, RunningDaemon, new_daemon, put
+from e2e.dockerd import DEBIAN_CLI, RunningDockerd, run_docker, running_dockerd
+from support import PATIENCE_S, RunningDaemon, new_daemon
 
 CRI = "io.containerd.grpc.v1.cri"
 RUNC = "io.containerd.runc.v2"
@@ -80,6 +82,26 @@ def exported(daemon: RunningDaemon, *args: str) -> str:
     return run.stdout
 
 
+def docker(dockerd: RunningDockerd, *words: str) -> str:
+    """Return what ``docker`` prints."""
+    done = run_docker(DEBIAN_CLI, dockerd.socket, *words)
+    assert done.returncode == 0, (words, done.stderr, (dockerd.root / "log").read_text())
+    return done.stdout
+
+
+def info(dockerd: RunningDockerd, template: str) -> Any:
+    return json.loads(docker(dockerd, "info", "--format", f"{{{{json {template}}}}}"))
+
+
+def import_busybox(dockerd: RunningDockerd) -> str:
+    """Make an image of busybox alone, and return its name."""
+    archive = dockerd.root / "image.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(str(shutil.which("busybox")), "bin/busybox")
+    docker(dockerd, "import", str(archive), "busybox:test")
+    return "busybox:test"
+
+
 def imported(engine: str, text: str, *args: str) -> tuple[dict[str, Any], list[str]]:
     """Return the drop-in and what was told."""
     run = runtimectl("import", engine, "-", *args, input=text)
@@ -99,26 +121,24 @@ def dumped(file: Path) -> dict[str, Any]:
 
 
 def test_dockerd_lists_and_runs_what_is_exported_for_it(daemon: RunningDaemon) -> None:
-    config = daemon.root / "docker.json"
-    config.write_text(exported(daemon, "docker"))
-    with running_engine(daemon.root / "d", config) as dockerd:
-        runtimes = dockerd.info(".Runtimes")
+    with running_dockerd(exported(daemon, "docker")) as dockerd:
+        runtimes = info(dockerd, ".Runtimes")
         assert runtimes["wrapped"]["path"] == f"{daemon.data}/runtimes/wrapped"
         assert runtimes["a/b c"]["path"] == "/usr/bin/crun"
-        assert dockerd.info(".DefaultRuntime") == "wrapped"
-        image = dockerd.import_busybox()
+        assert info(dockerd, ".DefaultRuntime") == "wrapped"
+        image = import_busybox(dockerd)
         run = ("run", "--rm", "--network", "none")
         hello = ("/bin/busybox", "echo", "hello")
-        assert dockerd.docker(*run, "--runtime", "a/b c", image, *hello) == "hello\n"
+        assert docker(dockerd, *run, "--runtime", "a/b c", image, *hello) == "hello\n"
         assert noted(daemon) == set()
         # The default one, and by its name.
-        assert dockerd.docker(*run, image, *hello) == "hello\n"
+        assert docker(dockerd, *run, image, *hello) == "hello\n"
         assert noted(daemon) == {"first words"}
         # dockerd was told a path that stays: what it runs from now on is what the table says from now on.
         configure(daemon, "other words")
         assert daemon.reload()["outcome"] in ("applied", "unchanged")
         (daemon.root / "noted").unlink()
-        assert dockerd.docker(*run, "--runtime", "wrapped", image, *hello) == "hello\n"
+        assert docker(dockerd, *run, "--runtime", "wrapped", image, *hello) == "hello\n"
         assert noted(daemon) == {"other words"}
 
 
@@ -126,15 +146,13 @@ def test_dockerds_own_file_comes_in_and_means_what_dockerd_makes_of_it(daemon: R
     noting = str(daemon.root / "noting")
     written = {"x": {"path": noting, "runtimeArgs": ["'split'  --version"]}, "y": {"path": "/usr/bin/crun", "note": 1}}
     document = {"runtimes": written, "log-level": "warn", "max-concurrent-downloads": 2}
-    config = daemon.root / "docker.json"
-    put(config, {key: document[key] for key in ("runtimes", "log-level", "max-concurrent-downloads")})
-    with running_engine(daemon.root / "d", config) as dockerd:
+    with running_dockerd(document) as dockerd:
         # It is content with all of this, and its wrapper says what its shell makes of it.
-        wrapper = next(path for path in (daemon.root / "d/docker/runtimes").rglob("x*") if path.is_file())
+        wrapper = next(path for path in (dockerd.root / "data/runtimes").rglob("x*") if path.is_file())
         subprocess.run([str(wrapper), "create"], check=True, capture_output=True)
         assert noted(daemon) == {"split"}
-        assert dockerd.info(".Runtimes")["y"]["path"] == "/usr/bin/crun"
-    dropin, remarks = imported("docker", config.read_text())
+        assert info(dockerd, ".Runtimes")["y"]["path"] == "/usr/bin/crun"
+    dropin, remarks = imported("docker", json.dumps(document))
     assert dropin["runtimes"] == {
         "x": {"path": noting, "runtimeArgs": ["split", "--version"]},
         "y": {"path": "/usr/bin/crun"},
