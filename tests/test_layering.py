@@ -39,7 +39,7 @@ MAY = {
     "host": {"", "core"},
     "api": {"", "core"},
     "client": {""},
-    "cli": {"", "client"},
+    "cli": {"", "client", "core"},
     "log": {"", "core"},
     "arguments": {"", "core"},
     "boot": {"", "core", "host", "arguments"},
@@ -70,6 +70,7 @@ THIRD_PARTY = {
     "core": {"pydantic", "pydantic_core", "google"},
     "host": {"watchdog", "grpc"},
     "api": {"httptools", "prometheus_client"},
+    "cli": {"tomli_w"},
     "announcer": {"structlog"},
     "daemon": {"structlog"},
     "reloader": {"structlog"},
@@ -136,6 +137,26 @@ def test_no_module_needs_what_is_optional_or_heavy_to_be_imported(path: Path) ->
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         late = {name.split(".")[0] for name in names} & {"grpc", "prometheus_client"}
         assert not late, f"{path}: import {late} where it is used"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[:1] == ("cli",)], ids=lambda path: path.stem)
+def test_the_command_line_tool_loads_of_the_daemon_what_translates_and_that_late(path: Path) -> None:
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, inner)]
+    late = {id(node) for function in functions for node in ast.walk(function)}
+    late |= {
+        id(node)
+        for condition in ast.walk(tree)
+        if isinstance(condition, ast.If) and ast.unparse(condition.test) == "TYPE_CHECKING"
+        for node in ast.walk(condition)
+    }
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if heavy := [name for name in names if name.startswith(("runtimed.core", "tomli"))]:
+            assert path.stem == "moving", f"{path.name} may not import {heavy}"
+            assert id(node) in late, f"{path.name}: import {heavy} where it is used"
 
 
 def test_every_room_has_a_rule() -> None:
