@@ -8,20 +8,76 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
+
+from runtimed.core.errors import TooManyWaiting
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# How many calls one user may have waiting in a lane: more than an honest one needs, and few enough to hold.
+WAITING_MOST = 256
+
+
+class Turns(Generic[T]):
+    """What waits for its turn, for several users: one item of each in turn, those of one in their order.
+
+    So whoever puts in a thousand keeps nobody waiting but himself.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        # The users that wait, the next one first.
+        self._waiting: dict[int | None, deque[T]] = {}
+        self._closed = False
+
+    def put(self, user: int | None, item: T, most: int | None = None) -> None:
+        """Let ``item`` wait. Raises: TooManyWaiting where ``most`` of this user do already."""
+        with self._changed:
+            mine = self._waiting.setdefault(user, deque())
+            if most is not None and len(mine) >= most:
+                raise TooManyWaiting(user, most)
+            mine.append(item)
+            self._changed.notify()
+
+    def withdraw(self, user: int | None, item: T) -> None:
+        """Let ``item`` wait no longer, if it still does."""
+        with self._changed:
+            mine = self._waiting.get(user)
+            if mine is not None and item in mine:
+                mine.remove(item)
+                if not mine:
+                    del self._waiting[user]
+
+    def take(self) -> T | None:
+        """Return whose turn it is, and wait for that; None once there is nothing and will not be."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            user, mine = next(iter(self._waiting.items()))
+            del self._waiting[user]
+            item = mine.popleft()
+            if mine:
+                self._waiting[user] = mine  # behind all others
+            return item
+
+    def close(self) -> None:
+        """Let nothing wait any more after what is waiting."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
 
 
 class Lane:
     """A named daemon thread that runs one call after another."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: Turns[Callable[[], None]] = Turns()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -31,6 +87,17 @@ class Lane:
         When the caller is cancelled (by a time-out, say) a call that has begun goes on to its end
         unheard, and calls behind it wait; one that has not begun is dropped.
         """
+        return await self._run(None, None, lambda: function(*args, **kwargs))
+
+    async def run_for(self, user: int, function: Callable[..., T], /, *args: object) -> T:
+        """Return ``function(*args)`` as `run` does, for the user with this id, who waits only for one of each other's.
+
+        Raises:
+            TooManyWaiting: so many of this user's calls wait here that one more may not.
+        """
+        return await self._run(user, WAITING_MOST, lambda: function(*args))
+
+    async def _run(self, user: int | None, most: int | None, function: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -38,7 +105,7 @@ class Lane:
             if future.cancelled():
                 return
             try:
-                result = function(*args, **kwargs)
+                result = function()
             except StopIteration as error:
                 # No future takes one.
                 _post(loop, _fail, future, RuntimeError(f"a call ended in {error!r}"))
@@ -47,18 +114,25 @@ class Lane:
             else:
                 _post(loop, _finish, future, result)
 
-        self._jobs.put(job)
-        return await future
+        self._jobs.put(user, job, most)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # Not left for the thread to drop: while that hangs, they would pile up.
+            self._jobs.withdraw(user, job)
+            raise
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """End the thread after what is queued; return False if a call hangs, after ``timeout_s``, and goes on."""
-        self._jobs.put(None)
+        self._jobs.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.take()) is not None:
             job()
+            # Held on to while waiting for the next, it would keep alive what it was made of.
+            del job
 
 
 def _post(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *args: object) -> None:
