@@ -1,4 +1,4 @@
-"""Bytes to requests: llhttp, and the limits and rules that llhttp leaves to its user."""
+"""Bytes to requests: llhttp, and the limits and rules that llhttp leaves to its user; a small slice at a time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, problem
 from runtimed.api.sockets import Peer
 
+# About 150 of the smallest requests: what one connection may do before the others have their turn.
+_SLICE_BYTES = 4096
 _END_OF_HEAD = b"\r\n\r\n"
 _VERSIONS = ("1.1", "1.0")
 # The headers that mean anything here.
@@ -31,17 +33,19 @@ Asked = tuple[Request, bytes]
 class RequestReader:
     """The requests in one connection's bytes.
 
-    ``feed`` appends to ``asked`` what is complete. ``begun`` says that a request has begun and is not complete. When
-    ``ended``, no more may be fed: the last request closes the connection, or ``refusal`` is the answer to what
-    could not be read, to be given after those to all of ``asked``.
+    What has arrived waits in ``backlog`` until `read_slice` appends to ``asked`` what is complete in the next part of
+    it. ``begun`` says that a request has begun and is not complete. When ``ended``, no more is read: the last request
+    closes the connection, or ``refusal`` is the answer to what could not be read, to be given after those to all of
+    ``asked``.
     """
 
     __slots__ = (
         "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head", "_limits",
-        "_parser", "_peer", "_url", "asked", "begun", "ended", "refusal",
+        "_parser", "_peer", "_url", "asked", "backlog", "begun", "ended", "refusal",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer) -> None:
+        self.backlog = b""
         self.asked: deque[Asked] = deque()
         self.begun = self.ended = False
         self.refusal: Response | None = None
@@ -54,9 +58,30 @@ class RequestReader:
 
     def close(self) -> None:
         """Let go of the parser, which refers back to this object."""
-        self.ended = True
-        self.asked.clear()
+        self.stop()
         del self._parser
+
+    def stop(self) -> None:
+        """Forget what is not answered yet, and read no more."""
+        self.ended = True
+        self.backlog = b""
+        self.asked.clear()
+
+    def has_unanswered(self) -> bool:
+        """Return whether something is to be answered, or may be once it is read; not a request that has only begun."""
+        return bool(self.backlog or self.asked or self.refusal)
+
+    def add(self, data: bytes) -> None:
+        """Take what has arrived."""
+        self.backlog = self.backlog + data if self.backlog else data
+
+    def read_slice(self) -> None:
+        """Read a slice of what has arrived."""
+        if not self.ended:
+            rest = self.backlog[_SLICE_BYTES:]
+            self.backlog = self.feed(self.backlog[:_SLICE_BYTES]) + rest
+        if self.ended:
+            self.backlog = b""
 
     def feed(self, data: bytes) -> bytes:
         """Read a part of the input; return what is to be fed next, before anything else (mostly nothing)."""

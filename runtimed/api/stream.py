@@ -12,12 +12,22 @@ UNREAD_BYTES = 512 * 1024
 class Channel:
     """One client's end of a stream; ``close`` closes its connection once everything is sent."""
 
-    __slots__ = ("_chunked", "_close", "_transport")
+    __slots__ = ("_chunked", "_close", "_forget", "_transport")
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None], *, chunked: bool) -> None:
         self._transport = transport
         self._close = close
         self._chunked = chunked
+        self._forget: Callable[[], None] | None = None
+
+    def begin(self, stream: Stream) -> None:
+        """Have ``stream`` sent on this channel from now on."""
+        self._forget = stream.begin(self)
+
+    def lost(self) -> None:
+        """Tell whoever sends that the connection is lost."""
+        if self._forget is not None:
+            self._forget()
 
     @property
     def is_closing(self) -> bool:
@@ -54,11 +64,15 @@ class Stream:
         self.begin = begin
 
 
-def render_stream_head(stream: Stream, connection: bytes, *, chunked: bool) -> bytes:
-    """Return the head of the answer; ``connection`` is one whole header line or none.
+def open_channel(
+    content_type: str, transport: asyncio.Transport, close: Callable[[], None], *, keep_alive: bool
+) -> Channel:
+    """Return a channel, the head of the answer sent; ``close`` closes the connection after what was sent.
 
-    Without chunks, for HTTP/1.0 and for who wants the connection closed, its end is the end of the answer.
+    Chunks are for HTTP/1.1 that would be kept alive. All others, HTTP/1.0 and who wants the connection closed, get the
+    end of it as the end of the answer.
     """
-    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % stream.content_type.encode("ascii")
-    return head + framing + connection + b"\r\n"
+    framing = b"Transfer-Encoding: chunked\r\n\r\n" if keep_alive else b"Connection: close\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode("ascii")
+    transport.write(head + framing)
+    return Channel(transport, close, chunked=keep_alive)
