@@ -67,7 +67,7 @@ class Events:
                 self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
             return lambda: self._discard(channel)
 
-        return Stream(_CONTENT_TYPE, begin)
+        return Stream(_CONTENT_TYPE, begin, lambda channel: self._drop(channel, "nothing was read for too long"))
 
     def close(self) -> None:
         """Say good-bye to every subscriber; the daemon stops."""
@@ -97,10 +97,13 @@ class Events:
 
     def _deliver(self, channel: Channel, data: bytes) -> None:
         if not channel.send(data) and not channel.is_closing:
-            reason = "too much was left unread; subscribe again with since"
-            channel.end(self._line("dropped", {"reason": reason}))
-            self._discard(channel)
-            self._told_dropped(reason)
+            self._drop(channel, "too much was left unread")
+
+    def _drop(self, channel: Channel, why: str) -> None:
+        reason = f"{why}; subscribe again with since"
+        channel.end(self._line("dropped", {"reason": reason}))
+        self._discard(channel)
+        self._told_dropped(reason)
 
     def _beat(self) -> None:
         self._timer = None

@@ -137,6 +137,8 @@ class Connection(asyncio.Protocol):
             return
         if self._outbox.is_read():
             self._await_reading_peer()  # slowly, but it does
+        elif self._channel is not None and not self._channel.is_closing:
+            self._channel.give_up()
         elif self.deadline <= now and self._head_deadline and self._linger_bytes < 0 and self._outbox.is_empty():
             self._reader.time_out()
             self._advance()

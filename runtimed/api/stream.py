@@ -12,16 +12,18 @@ UNREAD_BYTES = 512 * 1024
 class Channel:
     """One client's end of a stream; ``close`` closes its connection once everything is sent."""
 
-    __slots__ = ("_chunked", "_close", "_forget", "_transport")
+    __slots__ = ("_chunked", "_close", "_forget", "_stream", "_transport")
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None], *, chunked: bool) -> None:
         self._transport = transport
         self._close = close
         self._chunked = chunked
+        self._stream: Stream | None = None
         self._forget: Callable[[], None] | None = None
 
     def begin(self, stream: Stream) -> None:
         """Have ``stream`` sent on this channel from now on."""
+        self._stream = stream
         self._forget = stream.begin(self)
 
     def lost(self) -> None:
@@ -41,6 +43,11 @@ class Channel:
         self._transport.write(self._framed(data))
         return True
 
+    def give_up(self) -> None:
+        """Have whoever sends end this: the peer has read nothing for as long as it may."""
+        if self._stream is not None:
+            self._stream.overdue(self)
+
     def end(self, data: bytes = b"") -> None:
         """Send last words, whatever is unread, and close. Ending twice does nothing."""
         if not self._transport.is_closing():
@@ -54,14 +61,21 @@ class Channel:
 class Stream:
     """An answer that ``begin`` begins to send on the channel it is given.
 
-    ``begin`` returns the function to call when the connection is lost.
+    ``begin`` returns the function to call when the connection is lost. ``overdue`` is called when the peer has read
+    nothing for too long, and ends the channel: it may say why before.
     """
 
-    __slots__ = ("begin", "content_type")
+    __slots__ = ("begin", "content_type", "overdue")
 
-    def __init__(self, content_type: str, begin: Callable[[Channel], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        content_type: str,
+        begin: Callable[[Channel], Callable[[], None]],
+        overdue: Callable[[Channel], None] = Channel.end,
+    ) -> None:
         self.content_type = content_type
         self.begin = begin
+        self.overdue = overdue
 
 
 def open_channel(
