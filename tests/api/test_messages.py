@@ -42,7 +42,22 @@ def test_a_target_is_split_first_and_decoded_once(raw: bytes, segments: tuple[st
 
 @pytest.mark.parametrize(
     "raw",
-    [b"/%", b"/%4", b"/%zz", b"/%+1", b"/%ff", b"/?a=%ff", b"/?%=1", b"/?a=1&a=2", b"/?a&%61", b"a", b"/a#b", b""],
+    [
+        b"/%",
+        b"/%4",
+        b"/%zz",
+        b"/%+1",
+        b"/%ff",
+        b"/?a=%ff",
+        b"/?%=1",
+        b"/?a=1&a=2",
+        b"/?a&%61",
+        b"a",
+        b"/a#b",
+        b"",
+        b"http:///a",
+        b"http://?a",
+    ],
 )
 def test_a_target_that_means_nothing_or_two_things_is_refused(raw: bytes) -> None:
     with pytest.raises(BadTarget):
