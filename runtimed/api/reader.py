@@ -40,8 +40,8 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head", "_limits",
-        "_parser", "_peer", "_url", "asked", "backlog", "begun", "ended", "refusal",
+        "_bad_url", "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head",
+        "_limits", "_parser", "_peer", "_url", "asked", "backlog", "begun", "ended", "refusal",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer) -> None:
@@ -53,7 +53,7 @@ class RequestReader:
         self._limits = connections.limits
         self._peer = peer
         self._parser = httptools.HttpRequestParser(self)
-        self._in_head = False
+        self._in_head = self._bad_url = False
         self._clear_head()
 
     def close(self) -> None:
@@ -93,6 +93,8 @@ class RequestReader:
             rest = data[exc.args[0] :]
         except httptools.HttpParserError as exc:
             # After a request that closes the connection llhttp takes nothing more; neither do we.
+            # Only then the target was read in vain: it may not have come to on_url, depending on the slice.
+            self._bad_url = isinstance(exc, httptools.HttpParserInvalidURLError)
             if not self.ended:
                 self._note_refusal(400, "malformed-request", "Malformed request", f"this is not HTTP/1.1: {exc}")
         if self.ended:
@@ -113,7 +115,8 @@ class RequestReader:
 
     def answers_head(self) -> bool:
         """Return whether the refused request is a HEAD, whose answer has no body."""
-        return bool(self._url) and self._parser.get_method() == b"HEAD"
+        # Before its target has begun llhttp still knows the method of the request before it.
+        return (bool(self._url) or self._bad_url) and self._parser.get_method() == b"HEAD"
 
     # What llhttp calls
 
