@@ -149,7 +149,7 @@ def parse_target(raw: bytes) -> Target:
         path = b"/" + path
     if b"#" in raw:
         raise BadTarget("a fragment (#) has no place in a request")
-    if path == b"*":
+    if raw == b"*":
         return Target(raw, ("*",), MappingProxyType({}))
     if not path.startswith(b"/"):
         raise BadTarget("the target must be a path that starts with /")
