@@ -6,7 +6,7 @@ import json
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode
 
 import pytest
-from hypothesis import given, target
+from hypothesis import example, given, target
 from hypothesis import strategies as st
 from searching import searched
 
@@ -59,6 +59,7 @@ def test_a_target_is_split_first_and_decoded_once(raw: bytes, segments: tuple[st
         b"",
         b"http:///a",
         b"http://?a",
+        b"*?a=b",
     ],
 )
 def test_a_target_that_means_nothing_or_two_things_is_refused(raw: bytes) -> None:
@@ -101,6 +102,8 @@ RAW = st.lists(
 
 @searched(500)
 @given(RAW)
+@example(b"*?/")  # the query was left out without a word
+@example(b"http://\x80")
 def test_any_target_is_refused_or_means_what_the_standard_library_reads(raw: bytes) -> None:
     try:
         found = parse_target(raw)
