@@ -61,7 +61,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._transport = self._outbox.transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
+        self._outbox.open(self._transport)
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -87,7 +88,9 @@ class Connection(asyncio.Protocol):
             return
         else:
             self._reader.add(data)
-        if not self._scheduled:
+        if self._connections.crowded:
+            self._advance_soon()
+        elif not self._scheduled:
             self._advance()
 
     def eof_received(self) -> bool:
@@ -130,6 +133,11 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
 
     # What the registry calls
+
+    def go_on(self) -> None:
+        """Take the turn that was stood in line for."""
+        self._scheduled = False
+        self._advance()
 
     def expire(self, now: float) -> None:
         """End the wait that is over: 408 to a request that does not get on, a reset to a peer that does not read."""
@@ -181,13 +189,10 @@ class Connection(asyncio.Protocol):
             self._settle()
 
     def _advance_soon(self) -> None:
-        if not self._scheduled:
+        if not (self._scheduled or self._transport is None):
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._advance_now)
-
-    def _advance_now(self) -> None:
-        self._scheduled = False
-        self._advance()
+            self._transport.pause_reading()
+            self._connections.stand_in_line(self)
 
     def _settle(self) -> None:
         """Decide what this connection waits for now, and until when."""
@@ -196,10 +201,9 @@ class Connection(asyncio.Protocol):
         if self._task or self._write_paused:
             if self._reader.backlog or self._reader.asked:
                 transport.pause_reading()
-            if not self._write_paused:
-                self.deadline = inf  # a slow answer takes as long as its maker lets it
+            # A slow answer takes as long as its maker lets it.
+            self.deadline = self.deadline if self._write_paused else inf
         elif self._reader.backlog:
-            transport.pause_reading()
             self._advance_soon()
         elif refusal is not None:
             self._send_refusal(refusal)
@@ -213,18 +217,17 @@ class Connection(asyncio.Protocol):
         if not self._reader.begun:
             self._quiet = not self._connections.draining
             self.deadline = monotonic() + self._idle_s
-            return
-        if not self._head_deadline:
-            self._head_deadline = monotonic() + self._connections.limits.head_s
-            self._connections.wake_by(self._head_deadline)
-        self.deadline = self._head_deadline
+        elif not self._head_deadline:
+            self.deadline = self._head_deadline = monotonic() + self._connections.limits.head_s
+            self._connections.wake_by(self.deadline)
+        else:
+            self.deadline = self._head_deadline
 
     def _await_reading_peer(self, for_s: float | None = None) -> None:
         """Give the peer time to read; it gets as much again for every bit it reads."""
-        if self._transport is not None:
-            self._outbox.begin_watch()
-            self.deadline = monotonic() + (self._connections.limits.write_s if for_s is None else for_s)
-            self._connections.wake_by(self.deadline)
+        self._outbox.begin_watch()
+        self.deadline = monotonic() + (self._connections.limits.write_s if for_s is None else for_s)
+        self._connections.wake_by(self.deadline)
 
     # Answers
 
@@ -246,16 +249,14 @@ class Connection(asyncio.Protocol):
 
     def _begin_stream(self, asked: Asked, stream: Stream) -> None:
         """Send the head of an answer without end, and leave the rest to its maker."""
-        request, connection = asked
-        if request.method == "HEAD" or self._connections.draining:
+        if asked[0].method == "HEAD" or self._connections.draining:
             self._put_out(asked, Response(200, b"", stream.content_type))
             return
         self._outbox.flush()
         transport = cast("asyncio.Transport", self._transport)
-        self._channel = open_channel(stream.content_type, transport, self._close, keep_alive=not connection)
+        self._channel = open_channel(stream.content_type, transport, self._close, keep_alive=not asked[1])
         self._reader.stop()
-        if not self._write_paused:
-            self.deadline = inf
+        self.deadline = self.deadline if self._write_paused else inf
         transport.resume_reading()
         self._channel.begin(stream)
 
@@ -289,9 +290,8 @@ class Connection(asyncio.Protocol):
             return
         transport.write_eof()
         transport.resume_reading()
-        limits = self._connections.limits
-        self._linger_bytes = limits.linger_bytes
-        self._await_reading_peer(limits.linger_s)
+        self._linger_bytes = self._connections.limits.linger_bytes
+        self._await_reading_peer(self._connections.limits.linger_s)
 
     def _close(self) -> None:
         """Close once everything is sent, and not later than a peer may take to read it."""

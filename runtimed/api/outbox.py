@@ -8,8 +8,11 @@ import contextlib
 from runtimed.api.connections import Connections
 from runtimed.api.messages import Request, Response, problem, render
 
-# Answers are collected up to here and then written at once.
-_BATCH_BYTES = 64 * 1024
+# Answers are collected up to here and then written at once. While the peer has left more than that unread, no more are
+# made: it costs twice as much at most, and one answer.
+_BATCH_BYTES = 32 * 1024
+# What is read at a time, where asyncio's own is 256 KiB: what waits unread costs memory for each connection.
+_READ_BYTES = 16 * 1024
 
 
 class Outbox:
@@ -24,6 +27,13 @@ class Outbox:
         self._answers: list[bytes] = []
         self._bytes = 0
         self._unread_bytes = 0
+
+    def open(self, transport: asyncio.Transport) -> None:
+        """Write to ``transport`` from now on."""
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_BATCH_BYTES)
+        # Not in asyncio's documentation, but there since its beginning; where it is not, more memory is needed.
+        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]
 
     def put(self, request: Request, connection: bytes, response: Response) -> None:
         """Add the answer to ``request``; ``connection`` is its Connection header line or none."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from runtimed.core.errors import TooManyWaiting
+from runtimed.core.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,62 +22,13 @@ T = TypeVar("T")
 WAITING_MOST = 256
 
 
-class Turns(Generic[T]):
-    """What waits for its turn, for several users: one item of each in turn, those of one in their order.
-
-    So whoever puts in a thousand keeps nobody waiting but himself.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        # The users that wait, the next one first.
-        self._waiting: dict[int | None, deque[T]] = {}
-        self._closed = False
-
-    def put(self, user: int | None, item: T, most: int | None = None) -> None:
-        """Let ``item`` wait. Raises: TooManyWaiting where ``most`` of this user do already."""
-        with self._changed:
-            mine = self._waiting.setdefault(user, deque())
-            if most is not None and len(mine) >= most:
-                raise TooManyWaiting(user, most)
-            mine.append(item)
-            self._changed.notify()
-
-    def withdraw(self, user: int | None, item: T) -> None:
-        """Let ``item`` wait no longer, if it still does."""
-        with self._changed:
-            mine = self._waiting.get(user)
-            if mine is not None and item in mine:
-                mine.remove(item)
-                if not mine:
-                    del self._waiting[user]
-
-    def take(self) -> T | None:
-        """Return whose turn it is, and wait for that; None once there is nothing and will not be."""
-        with self._changed:
-            while not self._waiting:
-                if self._closed:
-                    return None
-                self._changed.wait()
-            user, mine = next(iter(self._waiting.items()))
-            del self._waiting[user]
-            item = mine.popleft()
-            if mine:
-                self._waiting[user] = mine  # behind all others
-            return item
-
-    def close(self) -> None:
-        """Let nothing wait any more after what is waiting."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-
 class Lane:
     """A named daemon thread that runs one call after another."""
 
     def __init__(self, name: str) -> None:
         self._jobs: Turns[Callable[[], None]] = Turns()
+        self._closed = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -114,25 +65,39 @@ class Lane:
             else:
                 _post(loop, _finish, future, result)
 
-        self._jobs.put(user, job, most)
+        with self._changed:
+            if most is not None and self._jobs.of(user) >= most:
+                raise TooManyWaiting(user, most)
+            self._jobs.put(user, job)
+            self._changed.notify()
         try:
             return await future
         except asyncio.CancelledError:
             # Not left for the thread to drop: while that hangs, they would pile up.
-            self._jobs.withdraw(user, job)
+            with self._changed:
+                self._jobs.withdraw(user, job)
             raise
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """End the thread after what is queued; return False if a call hangs, after ``timeout_s``, and goes on."""
-        self._jobs.close()
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        while (job := self._jobs.take()) is not None:
+        while (job := self._take()) is not None:
             job()
             # Held on to while waiting for the next, it would keep alive what it was made of.
             del job
+
+    def _take(self) -> Callable[[], None] | None:
+        """Return the next call, and wait for it; None at the end."""
+        with self._changed:
+            while not (self._jobs or self._closed):
+                self._changed.wait()
+            return self._jobs.take() if self._jobs else None
 
 
 def _post(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *args: object) -> None:

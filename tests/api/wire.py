@@ -27,6 +27,9 @@ class Wire:
         assert not self.closing
         self.written += data
 
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Nothing is left unread here."""
+
     def write_eof(self) -> None:
         """Nothing more is written: the peer is heard out."""
 

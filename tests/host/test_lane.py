@@ -120,7 +120,7 @@ async def test_what_was_given_up_while_it_waited_counts_no_longer(lane: Lane) ->
         for task in given_up:
             task.cancel()
         await asyncio.wait(given_up)
-    assert not lane._jobs._waiting
+    assert not lane._jobs
     release.set()
     await held
 
