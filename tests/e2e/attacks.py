@@ -164,6 +164,25 @@ def be_stopped(path: str) -> object:
         return {"answers": _pipelined(sock, 30_000, after=1000)}
 
 
+def pin(path: str) -> object:
+    """Ask on 1,000 connections, again and again, for what has to be read from the disk, for some seconds."""
+    question = b"GET /v1/resolve?runtime=w&generation=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    statuses: dict[str, int] = {}
+    deadline_s = time.monotonic() + 4
+    with selectors.DefaultSelector() as selector:
+        for _ in range(1000):
+            sock = connect(path)
+            sock.sendall(question)
+            selector.register(sock, selectors.EVENT_READ)
+        while time.monotonic() < deadline_s:
+            for key, _ in selector.select(0.1):
+                sock = key.fileobj  # type: ignore[assignment]
+                status = sock.recv(1 << 16)[9:12].decode()
+                statuses[status] = statuses.get(status, 0) + 1
+                sock.sendall(question)
+    return {"answers": statuses}
+
+
 def hold(path: str, number: int) -> object:
     """Hold so many connections, and tell how many were answered and how."""
     socks = [connect(path) for _ in range(number)]
@@ -190,6 +209,7 @@ ATTACKS: Mapping[str, Callable[[str], object]] = {
     "body": body,
     "pipeline": pipeline,
     "be_stopped": be_stopped,
+    "pin": pin,
     "hold_1100": lambda path: hold(path, 1100),
     "hold_200": lambda path: hold(path, 200),
 }

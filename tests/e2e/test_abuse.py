@@ -213,6 +213,23 @@ def test_a_client_that_is_stopped_in_the_middle_goes_on_where_it_was(shared: Sce
         assert attack.line() == {"answers": 30_000}
 
 
+def test_one_user_waits_for_the_disk_behind_himself(shared: Scene) -> None:
+    mine_ms = []
+    with (
+        watched(shared, "1,000 connections that ask for old generations"),
+        attacking("pin", shared.daemon) as attack,
+        contextlib.closing(UnixConnection(str(shared.daemon.socket))) as me,
+    ):
+        while attack.process.poll() is None:
+            begun_s = time.perf_counter()
+            assert ask(me, "GET", "/v1/resolve?runtime=w&generation=1")[0] == 200
+            mine_ms.append((time.perf_counter() - begun_s) * 1000)
+        told = attack.line()
+    print(told, f"another user: {len(mine_ms)} answers, {max(mine_ms):.1f} ms at most")  # noqa: T201
+    assert told["answers"].keys() <= {"200", "503"}
+    assert max(mine_ms) < LONGEST_MS
+
+
 def test_one_user_takes_only_his_own_share_of_connections(shared: Scene) -> None:
     with watched(shared, "1,100 connections of one user"), attacking("hold_1100", shared.daemon) as attack:
         assert attack.line() == "connected"
