@@ -10,7 +10,8 @@ The rooms, from the inside out:
 
 What moves, and what follows from it:
 
-- ``reloader``  the one mutable reference and the one lock; ``follower`` turns hints into reloads
+- ``reloader``  the one mutable reference; ``turns`` the one lock, ``follower`` turns hints into reloads;
+  ``heap`` lets a large table be built without the daemon standing still
 - ``drift``, ``collector``, ``inspector``  what is looked at on the node besides: binaries, wrappers nobody needs
 - ``announcer`` tells what happened: log, events, metrics; ``status`` says how the daemon is
 - ``serving``   answers: what routes may ask (``service``), and the connections

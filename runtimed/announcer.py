@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
@@ -14,6 +14,9 @@ from runtimed.core.drift import Drift
 from runtimed.core.generation import Generation
 from runtimed.core.report import Report
 from runtimed.log import log_report
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 log = structlog.get_logger()
 
@@ -67,15 +70,13 @@ class Announcer:
         if self._ready:
             self._manager.ready(self._status())
         if before is None or current.number != before.number:
-            self.events.publish(
-                "generation",
-                {
-                    "generation": current.number,
-                    "digest": current.digest,
-                    "default_runtime": current.config.default_runtime,
-                    "runtime_count": len(current.runtimes),
-                },
-            )
+            moved: news.GenerationNews = {
+                "generation": current.number,
+                "digest": current.digest,
+                "default_runtime": current.config.default_runtime,
+                "runtime_count": len(current.runtimes),
+            }
+            self.events.publish("generation", moved)
 
     def drifted(
         self,
@@ -91,18 +92,24 @@ class Announcer:
         """
         for drift in itertools.islice(come.values(), _SHOWN):
             names = runtimes(drift.binary)
-            fields = {**drift.as_dict(), "runtimes": list(names[:_SHOWN]), "runtime_count": len(names)}
+            fields: news.DriftNews = {
+                **drift.as_dict(),
+                "runtimes": list(names[:_SHOWN]),
+                "runtime_count": len(names),
+            }
             level = log.warning if drift.kind in ("removed", "unusable") else log.info
             level("drift", **{key: value for key, value in fields.items() if value is not None})
             self.events.publish("drift", fields)
         for drift in itertools.islice(gone.values(), _SHOWN):
             log.info("drift.over", binary=drift.binary, loaded=loaded)
-            self.events.publish("drift", {"binary": drift.binary, "kind": "loaded" if loaded else "back"})
+            over: news.DriftOverNews = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
+            self.events.publish("drift", over)
         # A file system with all of the binaries may go at once, and no subscriber could read so much so fast.
         more = max(len(come) - _SHOWN, 0) + max(len(gone) - _SHOWN, 0)
         if more:
             log.warning("drift.more", binaries=more)
-            self.events.publish("drift", {"binary": None, "kind": "more", "count": more})
+            rest: news.DriftMoreNews = {"binary": None, "kind": "more", "count": more}
+            self.events.publish("drift", rest)
 
     def health(self, faults: Mapping[str, str]) -> None:
         """Tell that the daemon has become degraded or well, or degraded for another reason."""
@@ -115,7 +122,8 @@ class Announcer:
             log.warning("degraded", **faults)
         else:
             log.info("well")
-        self.events.publish("health", {"status": "degraded" if faults else "ok", "reasons": dict(faults)})
+        condition: news.Condition = {"status": "degraded" if faults else "ok", "reasons": dict(faults)}
+        self.events.publish("health", condition)
 
     def watching(self, polled: Mapping[str, str]) -> None:
         """Tell which directories are read by the clock, because events do not tell of them."""
@@ -123,13 +131,15 @@ class Announcer:
             return
         self._polled = dict(polled)
         log.warning("watcher.polling", directories=dict(polled)) if polled else log.info("watcher.inotify")
-        self.events.publish("watcher", {"mode": "polling" if polled else "inotify", "faults": dict(polled)})
+        watching: news.WatcherNews = {"mode": "polling" if polled else "inotify", "faults": dict(polled)}
+        self.events.publish("watcher", watching)
 
     def collected(self, file: str, asked_by: str) -> None:
         """Tell that a wrapper was removed."""
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
         self.tally.wrappers_collected += 1
-        self.events.publish("gc", {"wrapper": file, "asked_by": asked_by})
+        removed: news.GcNews = {"wrapper": file, "asked_by": asked_by}
+        self.events.publish("gc", removed)
 
     def _status(self) -> str:
         """Return how the daemon is, as `systemctl status` shows it."""
@@ -143,7 +153,7 @@ class Announcer:
         self.tally.subscribers_dropped += 1
 
 
-def _shortened(report: dict[str, object]) -> dict[str, object]:
+def _shortened(report: news.Report) -> news.ReloadNews:
     short: dict[str, object] = {}
     for key, value in report.items():
         if isinstance(value, list) and len(value) > _SHOWN:
@@ -151,4 +161,4 @@ def _shortened(report: dict[str, object]) -> dict[str, object]:
             short[f"{key}_total"] = len(value)
         elif key != "time":
             short[key] = value
-    return short
+    return cast("news.ReloadNews", short)

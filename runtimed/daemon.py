@@ -24,9 +24,10 @@ from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import Problem, RuntimedError, SocketRefused
 from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
-from runtimed.core.plan import Frame
+from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.follower import follow
+from runtimed.heap import Heap
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
@@ -95,6 +96,7 @@ class Daemon:
         self._systemd = Notifier(environ)
         self._announcer = Announcer(self._systemd)
         self._serving: Serving | None = None
+        self._heap = Heap(lambda: 0 if self._serving is None else self._serving.connection_count)
         self._status = 0
         # The one part of the log that holds from boot on.
         self._log_format = "auto"
@@ -244,6 +246,7 @@ class Daemon:
             threads=self._working.run,
             begun=self._announcer.reloading,
             told=self._told,
+            planner=self._heap.sparing(plan),
         )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
@@ -294,7 +297,7 @@ class Daemon:
         if report.outcome != "rejected":
             self._configure_log(current.config.settings)
             if self._serving is not None:
-                self._serving.apply(current)
+                self._serving.reloaded(report, current)
         if self._serving is not None:
             self._serving.check_health()
 

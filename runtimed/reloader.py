@@ -1,25 +1,26 @@
-"""The one mutable reference, the one lock, the report.
+"""The one mutable reference, and the one way that it moves: read, plan, publish, assign, report.
 
-Every trigger ends in :meth:`Reloader._attempt`: read, plan, publish, assign, report. Until the
-publish nothing has changed, after it nothing can fail; so there is nothing to roll back.
+Every trigger ends there, one after the other (`turns`). Until the publish nothing has changed, after
+it nothing can fail; so there is nothing to roll back.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from runtimed.core.config import BOOT_ONLY, Documents, Settings
+from runtimed.core.config import Documents
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
-from runtimed.core.generation import Difference, Generation, build_generation, compare_answers
-from runtimed.core.manifest import Manifest, restore_config
-from runtimed.core.plan import Frame, Plan, plan
-from runtimed.core.report import Outcome, Report
+from runtimed.core.generation import Generation
+from runtimed.core.manifest import Manifest, compare_with_manifest
+from runtimed.core.plan import Frame, Plan, describe_plan, plan, report_on, restore_generation
+from runtimed.core.report import Report
+from runtimed.turns import Turns
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -50,20 +51,13 @@ class Threads(Protocol):
         """Return what ``function`` returns."""
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Requests that came while a reload ran, and share the next one."""
-
-    task: asyncio.Task[Report]
-    reasons: dict[str, None] = field(default_factory=dict)
-
-
 class Reloader:
     """Holds the current generation and moves it on.
 
     ``read`` returns the documents at one instant and ends within bounded time; ``threads`` runs what
     would hold up the event loop; ``begun`` hears of every reload that begins, ``told``
     of its report and of what is current after it: not of dry runs, nor of what is tried again and fails again.
+    ``planner`` is :func:`runtimed.core.plan.plan`, or does the same in its own way.
     """
 
     def __init__(
@@ -75,6 +69,7 @@ class Reloader:
         threads: Threads,
         begun: Callable[[], None],
         told: Callable[[Report, Generation], None],
+        planner: Callable[..., Plan] = plan,
         retry_s: float = RETRY_S,
     ) -> None:
         self._frame = frame
@@ -83,16 +78,13 @@ class Reloader:
         self._threads = threads
         self._begun = begun
         self._told = told
+        self._planner = planner
         self._retry_s = retry_s
         # When to try again, at the earliest, what the disk refused; and whether that is a publish.
         self._retry_at_s = 0.0
         self._unpublished = False
-        self._lock = asyncio.Lock()
-        self._waiting: dict[bool, _Batch] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._turns: Turns[Report] = Turns()
         self._current: Generation | None = None
-        # What was on disk at the start.
-        self._last_run: Manifest | None = None
         self._last: Report | None = None
         # Number and digest of the generation that `runtimes` on disk leads to.
         self._published: tuple[int, str] | None = None
@@ -132,25 +124,26 @@ class Reloader:
         Raises:
             StartFailed: there is no such generation.
         """
-        from_here = manifest is not None and manifest.configuration == self._frame.config_path
-        last_good = manifest if from_here else None
-        self._last_run = manifest
+        last_good = manifest if manifest is not None and manifest.configuration == self._frame.config_path else None
         if manifest is not None and published:
             self._published = (manifest.number, manifest.digest)
         if last_good is not None:
             self._sources = last_good.sources
-        async with self._lock:
+        async with self._turns.lock:
             self._begun()
             started_s = time.monotonic()
             self._seen = documents
-            report = await self._carry_out(await self._examine(documents), "start", started_s)
+            examined = await self._examine(documents)
+            if isinstance(examined, Plan) and manifest is not None:
+                # What is new to the clients of the last run, not to nobody.
+                examined = replace(examined, difference=compare_with_manifest(manifest, examined.generation))
+            report = await self._carry_out(examined, "start", started_s)
             if report.outcome == "rejected":
                 if last_good is None:
                     raise StartFailed(report.problems)
                 await self._restore(last_good, config_text, report)
                 report = replace(report, generation=self.current.number)
             self._conclude(report)
-        self._last_run = None
         return report
 
     async def reload(self, reason: str, *, dry_run: bool = False) -> Report:
@@ -158,68 +151,56 @@ class Reloader:
 
         Calls that arrive while one reload runs share the next one; dry runs share only with dry runs.
         """
-        batch = self._waiting.get(dry_run)
-        if batch is None:
-            task = self._kept(self._run_waiting(dry_run=dry_run))
-            batch = self._waiting[dry_run] = _Batch(task)
-        batch.reasons[reason] = None
-        # Shielded: one client that goes away must not take the answer from the others.
-        return await asyncio.shield(batch.task)
+        return await self._turns.share(self._rehearse if dry_run else self._run, reason)
 
     async def reload_changed(self, believe: Callable[[Documents], bool]) -> bool:
         """Reload if the documents are not those of the last attempt; return whether nothing is left to be done.
 
         False: they look half-written, and ``believe``, asked whether to take them as they are, does not.
         """
-        # Shielded like a request: a publish that is cut off from its assignment would leave the two apart.
-        return await asyncio.shield(self._kept(self._run_changed(believe)))
+        return await self._turns.take(partial(self._run_changed, believe))
 
     async def stop(self, timeout_s: float = 2.0) -> None:
         """Wait for a reload that is under way, but not longer than ``timeout_s``: its reading may hang."""
-        tasks = tuple(self._tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
-        for task in tasks:
-            task.cancel()
+        await self._turns.stop(timeout_s)
 
-    def _kept(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
-        """Return a task that goes on when whoever waits for it is cancelled, and that ``stop`` waits for."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    async def _run(self, reason: str) -> Report:
+        self._begun()
+        started_s = time.monotonic()
+        documents = self._seen = await self._read()
+        report = await self._carry_out(await self._examine(documents), reason, started_s)
+        self._conclude(report)
+        return report
 
-    async def _run_waiting(self, *, dry_run: bool) -> Report:
-        async with self._lock:
-            # Whoever comes from here on shares the next one: this one may already have read the files.
-            batch = self._waiting.pop(dry_run)
-            if not dry_run:
-                self._begun()
-            report = await self._attempt(", ".join(batch.reasons), dry_run=dry_run)
-            if not dry_run:
-                self._conclude(report)
-            return report
+    async def _rehearse(self, reason: str) -> Report:
+        """Return the report of a reload that is planned and not done."""
+        started_s = time.monotonic()
+        examined = await self._examine(await self._read())
+        report = replace(self._report(examined, reason), dry_run=True)
+        if isinstance(examined, Plan):
+            number = self.current.number if report.outcome == "unchanged" else examined.generation.number
+            report = replace(report, changes=await self._threads(describe_plan, examined, self.current, number))
+        return self._ended(report, started_s)
 
     async def _run_changed(self, believe: Callable[[Documents], bool]) -> bool:
-        async with self._lock:
-            started_s = time.monotonic()
-            documents = await self._read()
-            again = documents == self._seen
-            if again and not await self._is_worth_a_retry():
-                return True
-            examined = await self._examine(documents)
-            half_written = isinstance(examined, ConfigurationRejected) and examined.incomplete
-            if half_written and not believe(documents):
-                return False
-            self._seen = documents
-            faults = self.faults
-            if not again:
-                self._begun()
-            report = await self._carry_out(examined, "retry" if again else "file-change", started_s)
-            # That a disk is still full is no news.
-            news = (report.problems, self.faults) != (self._last.problems if self._last is not None else None, faults)
-            if not again or news:
-                self._conclude(report)
+        started_s = time.monotonic()
+        documents = await self._read()
+        again = documents == self._seen
+        if again and not await self._is_worth_a_retry():
+            return True
+        examined = await self._examine(documents)
+        half_written = isinstance(examined, ConfigurationRejected) and examined.incomplete
+        if half_written and not believe(documents):
+            return False
+        self._seen = documents
+        faults = self.faults
+        if not again:
+            self._begun()
+        report = await self._carry_out(examined, "retry" if again else "file-change", started_s)
+        # That a disk is still full is no news.
+        news = (report.problems, self.faults) != (self._last.problems if self._last is not None else None, faults)
+        if not again or news:
+            self._conclude(report)
         return True
 
     async def _is_worth_a_retry(self) -> bool:
@@ -237,64 +218,42 @@ class Reloader:
     async def _settle(self) -> None:
         self._set_fault("store", await self._threads(self._disk.settle, self.current.config.own.retain))
 
-    async def _attempt(self, reason: str, *, dry_run: bool = False) -> Report:
-        started_s = time.monotonic()
-        documents = await self._read()
-        if not dry_run:
-            self._seen = documents
-        return await self._carry_out(await self._examine(documents), reason, started_s, dry_run=dry_run)
-
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         try:
-            return await self._threads(
-                plan, documents, self._frame, self._disk.next_number, self._current, self._main_required()
-            )
+            number, required = self._disk.next_number, self._frame.requires_main(self._sources)
+            return await self._threads(self._planner, documents, self._frame, number, self._current, required)
         except ConfigurationRejected as rejection:
             return rejection
         except Exception as error:  # noqa: BLE001 - whatever a file makes of us, the old answers go on
             return ConfigurationRejected((_unforeseen(error),))
 
-    async def _carry_out(
-        self, examined: Plan | ConfigurationRejected, reason: str, started_s: float, *, dry_run: bool = False
-    ) -> Report:
-        """Return the report of what became of ``examined``, after making it current unless it is a ``dry_run``."""
-        if isinstance(examined, ConfigurationRejected):
-            self._unpublished = self._unpublished and dry_run
-            return self._report("rejected", reason, started_s, problems=examined.problems, dry_run=dry_run)
-        generation = examined.generation
-        config = generation.config
-        unchanged = self._published is not None and self._published[1] == generation.digest
-        difference = self._difference_to_last_run(generation) or examined.difference
-        if not dry_run:
+    async def _carry_out(self, examined: Plan | ConfigurationRejected, reason: str, started_s: float) -> Report:
+        """Return the report of what became of ``examined``, after making it current where it can be."""
+        report = self._report(examined, reason)
+        self._unpublished = False
+        if isinstance(examined, Plan):
             try:
-                await self._adopt(generation)
+                await self._adopt(examined.generation)
             except Exception as error:  # noqa: BLE001 - as above
                 self._unpublished = True
-                self._retry_at_s = time.monotonic() + self._retry_s
                 problem = Problem(str(error)) if isinstance(error, StoreFailed) else _unforeseen(error)
-                return self._report("rejected", reason, started_s, problems=(problem,))
-            self._unpublished = False
+                report = Report("rejected", 0, reason, problems=(problem,))
             self._retry_at_s = time.monotonic() + self._retry_s
-        return self._report(
-            "unchanged" if unchanged else "applied",
-            reason,
-            started_s,
-            added=difference.added,
-            changed=difference.changed,
-            removed=difference.removed,
-            default_runtime=difference.default_runtime,
-            restart_required=self._restart_required(config.settings),
-            ignored=config.ignored,
-            overridden=config.overridden,
-            dry_run=dry_run,
-        )
+        return self._ended(report, started_s)
 
-    def _difference_to_last_run(self, generation: Generation) -> Difference | None:
-        """Return what a start changes for the clients of the last run, None later on and at the very first."""
-        if self._current is not None or self._last_run is None:
-            return None
-        digests = {name: str(answer["digest"]) for name, answer in self._last_run.answers.items()}
-        return compare_answers(digests, self._last_run.default_runtime, generation)
+    def _report(self, examined: Plan | ConfigurationRejected, reason: str) -> Report:
+        """Return the report of ``examined``, as if all that can be done about it had been; see also `_ended`."""
+        published = self._published[1] if self._published is not None else None
+        return report_on(examined, self._frame, reason, published)
+
+    def _ended(self, report: Report, started_s: float) -> Report:
+        """Return ``report`` as that of an attempt that ends now, with what is current after it."""
+        return replace(
+            report,
+            generation=self._current.number if self._current is not None else 0,
+            duration_ms=round((time.monotonic() - started_s) * 1000, 3),
+            time_s=round(time.time(), 3),
+        )
 
     async def _adopt(self, generation: Generation) -> None:
         """Make ``generation`` current: published first, unless it is what is published already."""
@@ -313,28 +272,21 @@ class Reloader:
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
         """Make the last good generation current, which ``manifest`` and ``config_text`` describe."""
         try:
-            config = restore_config(manifest, config_text, self._frame.defaults, self._frame.flags)
+            generation = restore_generation(manifest, config_text, self._frame, self._disk.next_number)
         except ConfigurationRejected:
             # Another version wrote it; what is wrong with the documents is what the administrator can mend.
             raise StartFailed(report.problems) from None
-        generation = build_generation(config, self._frame.host, self._disk.next_number)
         try:
             await self._adopt(generation)
         except StoreFailed:
             # A new version, say, on a full disk. The table may go on under its old number if it is the same.
-            answers = manifest.answers
-            table = {name: runtime.answer.digest for name, runtime in generation.runtimes.items()}
-            if table != {name: answer["digest"] for name, answer in answers.items()}:
+            if compare_with_manifest(manifest, generation).has_other_answers:
                 raise StartFailed(report.problems) from None
             self._current = replace(generation, number=manifest.number)
 
     def _conclude(self, report: Report) -> None:
         self._last = report
-        if report.outcome == "rejected":
-            first, more = report.problems[0], len(report.problems) - 1
-            self._set_fault("configuration", f"{first}" + (f" (and {more} more)" if more else ""))
-        else:
-            self._set_fault("configuration", None)
+        self._set_fault("configuration", report.fault)
         self._told(report, self.current)
 
     def _set_fault(self, subject: str, text: str | None) -> None:
@@ -342,25 +294,6 @@ class Reloader:
             self._faults.pop(subject, None)
         else:
             self._faults[subject] = text
-
-    def _report(self, outcome: Outcome, reason: str, started_s: float, **found: Any) -> Report:
-        return Report(
-            outcome,
-            self._current.number if self._current is not None else 0,
-            reason,
-            duration_ms=round((time.monotonic() - started_s) * 1000, 3),
-            time_s=round(time.time(), 3),
-            **found,
-        )
-
-    def _main_required(self) -> str | None:
-        if self._frame.main_required is None and self._frame.config_path in self._sources:
-            return "the current generation came from it; write {} to it to empty the table"
-        return self._frame.main_required
-
-    def _restart_required(self, settings: Settings) -> tuple[str, ...]:
-        boot = self._frame.boot
-        return tuple(key for key, name in BOOT_ONLY.items() if getattr(settings, name) != getattr(boot, name))
 
 
 def _unforeseen(error: Exception) -> Problem:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
@@ -15,16 +15,21 @@ from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
 from runtimed.core.collect import Collection
 from runtimed.core.drift import Drift
+from runtimed.core.facts import Machine
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation
 from runtimed.core.past import Past, Summary
 from runtimed.core.report import Report
 from runtimed.drift import DriftWatch
+from runtimed.host.facts import read_machine, read_system
 from runtimed.host.lane import Lane
 from runtimed.host.store import Store
 from runtimed.inspector import NodeInspector
 from runtimed.reloader import Reloader
 from runtimed.status import Status
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -76,18 +81,31 @@ class Service:
         self._drift = drift
         self._status = status
         self._lanes = lanes
+        self._system = read_system()
 
     def current(self) -> Generation:
         """Return the current generation."""
         return self._reloader.current
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> news.Status:
         """Return how the daemon is, health first."""
         return self._status.as_dict()
 
     def ailments(self) -> Mapping[str, str]:
         """Return what is wrong with the process itself; a configuration that is refused is not among it."""
         return self._status.ailments()
+
+    def faults(self) -> Mapping[str, str]:
+        """Return why the daemon is degraded, by subject."""
+        return self._status.faults()
+
+    def identity(self) -> str:
+        """Return the random id of the data root."""
+        return self._store.identity
+
+    def machine(self) -> Machine:
+        """Return what machine this is."""
+        return read_machine(self._system)
 
     def figures(self) -> Figures:
         """Return what /metrics says besides what was counted. Blocks."""

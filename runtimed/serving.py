@@ -21,6 +21,7 @@ from runtimed.core.config import Settings
 from runtimed.core.drift import Drift, Sight
 from runtimed.core.generation import Generation
 from runtimed.core.references import Survey
+from runtimed.core.report import Report
 from runtimed.drift import DriftWatch
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import survey
@@ -78,17 +79,27 @@ class Serving:
         traffic = Traffic(lambda: len(self._connections), self._exhausted)
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot)
         service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
-        routes = Routes(service, announcer.events, announcer.tally)
-        self._connections = Connections(routes, on_error=_log_request_error)
+        self._routes = Routes(service, announcer.events, announcer.tally)
+        self._connections = Connections(self._routes, again=self._routes.again, on_error=_log_request_error)
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     def serve(self, sockets: Iterable[socket.socket], stack: AsyncExitStack) -> None:
         """Begin to take connections from ``sockets``, which listen and do not block."""
         for sock in sockets:
             self._servers.append(serve(sock, self._connections, on_exhausted=_log_exhausted))
             stack.callback(self._servers[-1].close)
+
+    def reloaded(self, report: Report, generation: Generation) -> None:
+        """Do what follows from a reload that was not rejected and left ``generation`` current."""
+        self.apply(generation)
+        self._routes.docker.reloaded(generation, report.outcome)
 
     def apply(self, generation: Generation) -> None:
         """Take over what ``generation`` says of serving, and have its binaries asked for their features."""

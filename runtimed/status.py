@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runtimed import __version__
 from runtimed.announcer import Announcer
@@ -19,6 +20,9 @@ from runtimed.drift import DriftWatch, binary_of
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.reloader import Reloader
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 # A configuration that is refused, and a binary that was removed: no restart of the daemon would cure these.
 _NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime"})
@@ -72,7 +76,7 @@ class Status:
         """Return what is wrong with the process itself."""
         return {subject: reason for subject, reason in self.faults().items() if subject not in _NOT_OF_THE_PROCESS}
 
-    def as_dict(self) -> Mapping[str, object]:
+    def as_dict(self) -> news.Status:
         """Return how the daemon is as a JSON object, health first."""
         generation = self._reloader.current
         last = self._reloader.last

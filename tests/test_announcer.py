@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from described import check_event
 
 from runtimed.announcer import Announcer
 from runtimed.core.config import Config, Settings
@@ -50,7 +51,10 @@ class Told:
         return [json.loads(line) for line in self._stream.getvalue().splitlines()]
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for _, line in self.announcer.events._kept]
+        told = [json.loads(line) for _, line in self.announcer.events._kept]
+        for event in told:
+            check_event(event)
+        return told
 
 
 @pytest.fixture

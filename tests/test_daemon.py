@@ -615,6 +615,64 @@ def test_an_ordinary_user_without_configuration_gets_the_stock_runtimes_and_may_
             assert daemon.stop() == 0
 
 
+class TestDocker:
+    def test_every_reload_but_a_rejected_or_a_dry_one_is_an_event_for_docker_s_clients(
+        self, daemon: RunningDaemon
+    ) -> None:
+        daemon.write(table(w=wrapped("one")))
+        daemon.start()
+        # The watcher may be first with what is written here; what is asked for comes on top.
+        daemon.reload()
+        daemon.write(table(w=wrapped("two")))
+        daemon.reload("?dry_run=true")
+        daemon.reload()
+        daemon.write("{")
+        assert daemon.reload()["outcome"] == "rejected"
+        daemon.write(table(w=wrapped("two"), more=wrapped()))
+        last = daemon.reload()["generation"]
+        reloads = [*daemon.reloads("applied"), *daemon.reloads("unchanged")]
+        events = docker_events(daemon)
+        assert len(events) == len(reloads) - 1, "the start is none"
+        attributes = [event["Actor"]["Attributes"] for event in events]
+        assert attributes[0]["outcome"] == "unchanged"
+        assert attributes[0]["runtimes"] == "io.containerd.runc.v2:runc runc:runc w:/bin/echo"
+        assert "more:/bin/echo" in attributes[-1]["runtimes"]
+        assert attributes[-1]["generation"] == str(last)
+        assert daemon.stop() == 0
+
+    def test_the_daemon_s_id_for_docker_s_clients_stays_over_a_restart(self, daemon: RunningDaemon) -> None:
+        daemon.write(table(w=wrapped("one")))
+        daemon.start()
+        identity = daemon.get("/info")[1]["ID"]
+        daemon.reload()
+        assert docker_events(daemon)[0]["Actor"]["ID"] == identity
+        assert f"id={identity}\n" in (daemon.data / "VERSION").read_text()
+        assert daemon.stop() == 0
+        daemon.start()
+        assert daemon.get("/v1.44/info")[1]["ID"] == identity
+        assert daemon.stop() == 0
+
+    def test_a_degraded_daemon_warns_docker_s_clients(self, daemon: RunningDaemon) -> None:
+        daemon.write(table(w=wrapped("one")))
+        daemon.start()
+        assert daemon.get("/info")[1]["Warnings"] == []
+        daemon.write("{]")
+        daemon.reload()
+        (warning,) = daemon.get("/info")[1]["Warnings"]
+        assert warning.startswith(f"WARNING: runtimed is degraded: configuration: {daemon.config}:1")
+        assert daemon.stop() == 0
+
+
+def docker_events(daemon: RunningDaemon) -> list[dict[str, Any]]:
+    """Return all that Docker's clients can be told of by now."""
+    connection = UnixConnection(str(daemon.socket))
+    try:
+        connection.request("GET", f"/v1.41/events?since=0&until={time.time()}")
+        return [json.loads(line) for line in connection.getresponse().read().splitlines()]
+    finally:
+        connection.close()
+
+
 def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 

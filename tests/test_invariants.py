@@ -290,9 +290,8 @@ class Node:
         """Return all that a client can learn, but the generation's number."""
         generation = self.reloader.current
         answers = {name: runtime.answer.at(0) for name, runtime in generation.runtimes.items()}
-        table = list(describe_table(generation, Everything()))
-        for runtime in table:
-            del runtime["generation"]
+        described = describe_table(generation, Everything())
+        table = [{key: value for key, value in runtime.items() if key != "generation"} for runtime in described]
         return {"answers": answers, "default": generation.config.default_runtime, "table": table}
 
     def published(self) -> dict[str, bytes]:

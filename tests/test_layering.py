@@ -43,8 +43,10 @@ MAY = {
     "log": {"", "core"},
     "arguments": {"", "core"},
     "boot": {"", "core", "host", "arguments"},
-    "reloader": {"", "core"},
+    "turns": set(),
+    "reloader": {"", "core", "turns"},
     "follower": {"", "core"},
+    "heap": set(),
     "validate": {"", "core", "host", "api", "arguments", "boot"},
     "collector": {"", "core"},
     "inspector": {"", "core", "host"},
@@ -58,7 +60,7 @@ MAY = {
     },
     "daemon": {
         *("", "core", "host", "api", "log", "arguments", "boot", "announcer"),
-        *("follower", "reloader", "serving", "validate"),
+        *("follower", "heap", "reloader", "serving", "validate"),
     },
     "__main__": {"", "daemon"},
 }

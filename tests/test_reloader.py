@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import runtimed.reloader
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.facts import Facts
@@ -199,9 +198,29 @@ async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Node)
     assert (report.outcome, report.added, report.removed, report.dry_run) == ("applied", ("b",), ("a",), True)
     assert report.generation == 1
     node.text = "["
-    assert (await reloader.reload("api", dry_run=True)).outcome == "rejected"
+    rejected = await reloader.reload("api", dry_run=True)
+    assert (rejected.outcome, rejected.dry_run, "changes" in rejected.as_dict()) == ("rejected", True, False)
     assert reloader.faults == {}
     assert len(node.told) == told
+
+
+async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: Node) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.write("b")
+    changes = (await reloader.reload("api", dry_run=True)).as_dict()["changes"]
+    assert changes == {
+        "from": 1,
+        "to": 2,
+        "added": [{"name": "b", "from": None, "to": {"path": "/bin/x", "runtimeArgs": ["b"]}}],
+        "changed": [],
+        "removed": [{"name": "a", "from": {"path": "/bin/x", "runtimeArgs": ["a"]}, "to": None}],
+        "default_runtime": None,
+    }
+    assert "changes" not in (await reloader.reload("api")).as_dict()
+    unchanged = (await reloader.reload("api", dry_run=True)).changes
+    assert unchanged is not None
+    assert (unchanged["from"], unchanged["to"], unchanged["added"]) == (2, 2, [])
 
 
 async def test_requests_during_a_reload_share_the_next_one(node: Node) -> None:
@@ -399,7 +418,7 @@ class Follower:
         self.hints.set()
         while self.node.reads == reads:
             await asyncio.sleep(0.001)
-        async with self.reloader._lock:
+        async with self.reloader._turns.lock:
             pass
 
 
@@ -553,7 +572,7 @@ async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
     assert (await reloader.reload("signal")).outcome == "rejected"
 
 
-@pytest.mark.parametrize("place", ["plan", "publish"])
+@pytest.mark.parametrize("place", ["_planner", "publish"])
 async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
     node: Node, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -565,7 +584,7 @@ async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtimed.reloader if place == "plan" else node.store, place, broken)
+        patch.setattr(reloader if place == "_planner" else node.store, place, broken)
         report = await reloader.reload("api")
     assert report.outcome == "rejected"
     assert "ZeroDivisionError" in report.problems[0].message

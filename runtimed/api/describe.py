@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtimed.core.config import Origin, definition_document
 from runtimed.core.drift import Drift
@@ -13,6 +13,9 @@ from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.lint import LintFacts, lint_runtime
 from runtimed.core.names import shim_binary_name
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 class Inspector(Protocol):
@@ -31,12 +34,12 @@ class Inspector(Protocol):
         """Return what has become of a binary, given by its name or path as configured, since the load."""
 
 
-def describe_table(generation: Generation, inspector: Inspector) -> Iterator[dict[str, object]]:
+def describe_table(generation: Generation, inspector: Inspector) -> Iterator[shapes.RuntimeDescription]:
     """Yield the whole table of ``generation``, one description for each runtime, sorted by name."""
     return (describe_runtime(generation, runtime, inspector) for runtime in generation.runtimes.values())
 
 
-def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> dict[str, object]:
+def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> shapes.RuntimeDescription:
     """Return what is known of ``runtime`` in ``generation``.
 
     ``binary`` is what is executed in the end: the configured path's, or that of the shim where the runtime is
@@ -80,13 +83,13 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
     }
 
 
-def _origin(origin: Origin | None) -> dict[str, object] | None:
+def _origin(origin: Origin | None) -> shapes.Origin | None:
     if origin is None:
         return None
     return {"file": origin.file, "line": origin.line, "fields": dict(origin.fields)}
 
 
-def _look(wanted: str, inspector: Inspector) -> dict[str, str | None]:
+def _look(wanted: str, inspector: Inspector) -> shapes.Binary:
     """Return what ``wanted`` leads to, and why there, or the reason why to nothing."""
     if not wanted:
         reason = "the shim's name has fewer than two parts, so containerd derives no binary from it"

@@ -6,17 +6,19 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from runtimed.api.stream import Channel, Stream
+from runtimed.api.subscribers import LEFT_UNREAD, NOTHING_READ, Subscribers
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 # What is kept of the past, for who comes back after an interruption.
 _KEPT = 1000
 _KEPT_BYTES = 256 * 1024
 HEARTBEAT_S = 15.0
-# In all, and for one user: each may cost as much memory as it leaves unread.
-SUBSCRIBERS_MOST = 512
-SUBSCRIBERS_OF_ONE = 256
 
 _CONTENT_TYPE = "application/x-ndjson"
 
@@ -26,28 +28,28 @@ class Events:
 
     Numbers begin with the time of the start in milliseconds since the epoch, so that those of a later process are
     higher and ``since`` never means something else there. ``dropped`` hears of every subscriber that was given up.
+    Whoever sends events in another form takes places among the same ``subscribers``.
     """
 
     def __init__(self, dropped: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
         self.last = int(time.time() * 1000)
-        self._told_dropped = dropped
+        self.subscribers = Subscribers(dropped)
         self._heartbeat_s = heartbeat_s
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_bytes = 0
-        # Channel -> the user at its other end.
-        self._subscribers: dict[Channel, int] = {}
+        # Those that are told of these events, in the order in which they came.
+        self._channels: dict[Channel, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Return how many subscribers there are."""
-        return len(self._subscribers)
+        """Return how many subscribers there are, of any kind."""
+        return len(self.subscribers)
 
     def is_full(self, uid: int) -> bool:
         """Return whether there may be no more subscribers, or no more of the user ``uid``."""
-        own = sum(other == uid for other in self._subscribers.values())
-        return len(self._subscribers) >= SUBSCRIBERS_MOST or own >= SUBSCRIBERS_OF_ONE
+        return self.subscribers.is_full(uid)
 
-    def publish(self, kind: str, fields: dict[str, object]) -> None:
+    def publish(self, kind: str, fields: Mapping[str, object]) -> None:
         """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
         self.last += 1
         line = self._line(kind, fields)
@@ -61,18 +63,20 @@ class Events:
         """Return a stream of what happens from now on, or after the event number ``since``, for the user ``uid``."""
 
         def begin(channel: Channel) -> Callable[[], None]:
-            self._subscribers[channel] = uid
+            self.subscribers.add(channel, uid)
+            self._channels[channel] = None
             self._deliver(channel, b"".join((*self._past(since), self._line("heartbeat"))))
-            if self._subscribers and self._timer is None:
+            if self._channels and self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
             return lambda: self._discard(channel)
 
-        return Stream(_CONTENT_TYPE, begin, lambda channel: self._drop(channel, "nothing was read for too long"))
+        return Stream(_CONTENT_TYPE, begin, lambda channel: self._drop(channel, NOTHING_READ))
 
     def close(self) -> None:
         """Say good-bye to every subscriber; the daemon stops."""
-        for channel in tuple(self._subscribers):
-            channel.end(self._line("end", {"reason": "the daemon stops"}))
+        last: news.ReasonNews = {"reason": "the daemon stops"}
+        for channel in tuple(self._channels):
+            channel.end(self._line("end", last))
             self._discard(channel)
 
     def _past(self, since: int | None) -> Iterable[bytes]:
@@ -87,32 +91,32 @@ class Events:
             if number > since or since > self.last:
                 yield line
 
-    def _line(self, kind: str, fields: dict[str, object] | None = None) -> bytes:
+    def _line(self, kind: str, fields: Mapping[str, object] | None = None) -> bytes:
         event = {"seq": self.last, "time": round(time.time(), 3), "type": kind, **(fields or {})}
         return json.dumps(event).encode() + b"\n"
 
     def _send(self, line: bytes) -> None:
-        for channel in tuple(self._subscribers):
+        for channel in tuple(self._channels):
             self._deliver(channel, line)
 
     def _deliver(self, channel: Channel, data: bytes) -> None:
         if not channel.send(data) and not channel.is_closing:
-            self._drop(channel, "too much was left unread")
+            self._drop(channel, LEFT_UNREAD)
 
-    def _drop(self, channel: Channel, why: str) -> None:
-        reason = f"{why}; subscribe again with since"
-        channel.end(self._line("dropped", {"reason": reason}))
+    def _drop(self, channel: Channel, reason: str) -> None:
+        last: news.ReasonNews = {"reason": reason}
+        self.subscribers.drop(channel, self._line("dropped", last), reason)
         self._discard(channel)
-        self._told_dropped(reason)
 
     def _beat(self) -> None:
         self._timer = None
         self._send(self._line("heartbeat"))
-        if self._subscribers:
+        if self._channels:
             self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
 
     def _discard(self, channel: Channel) -> None:
-        self._subscribers.pop(channel, None)
-        if not self._subscribers and self._timer is not None:
+        self.subscribers.discard(channel)
+        self._channels.pop(channel, None)
+        if not self._channels and self._timer is not None:
             self._timer.cancel()
             self._timer = None

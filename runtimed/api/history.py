@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from runtimed.api.messages import Request, Response, problem
-from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
+from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
 from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
     BinaryUnavailable,
@@ -21,6 +21,9 @@ from runtimed.core.errors import (
     UnknownRuntime,
 )
 from runtimed.core.past import Past, Summary, compare_past, describe_past, resolve_past
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -61,8 +64,8 @@ class History:
 
     def list(self, _request: Request) -> Response:
         """Answer with a line for each retained generation, the newest first."""
-        lines = [summary.as_dict() for summary in reversed(self._archive.retained())]
-        return json_response(200, {"generations": lines})
+        found: shapes.Generations = {"generations": [each.as_dict() for each in reversed(self._archive.retained())]}
+        return json_response(200, found)
 
     def show(self, request: Request) -> Response | Awaitable[Response]:
         """Answer with all of one generation."""
@@ -89,8 +92,10 @@ class History:
         except GenerationGone as error:
             detail = f"{error}; /v1/generations lists those there are, and runtimed.retain says how many are kept"
             return problem(410, error.code, "No longer retained", detail)
-        except (DamagedManifest, StoreFailed) as error:
+        except DamagedManifest as error:
             return problem(500, error.code, "The generation cannot be read", str(error))
+        except StoreFailed as error:
+            return unreadable(error)
         return found
 
     async def _resolve(self, peer: Peer, number: int, name: str, digest: str | None) -> Response:
@@ -103,7 +108,8 @@ class History:
             return bad_name(error, past.manifest.answers, 400)
         except DigestMismatch as error:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
-            return problem(409, error.code, "Another answer", detail, digest=error.found)
+            more: shapes.MismatchMembers = {"digest": error.found}
+            return problem(409, error.code, "Another answer", detail, **more)
         if preflight is not None:
             try:
                 await self._archive.looking(peer, self._archive.look_up, preflight)

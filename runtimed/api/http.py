@@ -28,9 +28,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_channel", "_connections", "_eof", "_handler", "_head_deadline", "_idle_s", "_known", "_linger_bytes",
-        "_outbox", "_quiet", "_reader", "_refusal", "_scheduled", "_task", "_transport", "_write_paused", "deadline",
-        "peer",
+        "_again", "_channel", "_connections", "_eof", "_handler", "_head_deadline", "_idle_s", "_known",
+        "_linger_bytes", "_outbox", "_quiet", "_reader", "_refusal", "_scheduled", "_task", "_transport",
+        "_write_paused", "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         self.deadline = monotonic() + connections.limits.idle_s
         self._connections = connections
         self._handler = connections.handler
+        self._again = connections.again
         self._known = connections.known
         self._idle_s = connections.limits.idle_s
         self._refusal = refusal
@@ -68,13 +69,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes: those of a request seen before are answered at once, all others are read first."""
         if self._quiet and (target := self._known.get(data)) is not None:
+            again = self._again(target)
+            if again is not None and again.wire is not None:
+                self._transport.write(again.wire)  # type: ignore[union-attr]  # quiet: there is one
+                self.deadline = monotonic() + self._idle_s
+                return
             request = Request("GET", target, self.peer)
             try:
                 answer = self._handler(request)
             except Exception as exc:  # noqa: BLE001 - a handler's error is this request's, not the connection's
                 answer = self._outbox.failure(request, exc)
             if isinstance(answer, Response):
-                # What is quiet has a transport.
                 self._transport.write(answer.wire or self._outbox.render(request, b"", answer))  # type: ignore[union-attr]
                 self.deadline = monotonic() + self._idle_s
                 return
@@ -98,9 +103,8 @@ class Connection(asyncio.Protocol):
         self._eof = True
         self._quiet = False
         transport = cast("asyncio.Transport", self._transport)
-        if self._channel is not None and not has_hung_up(transport.get_extra_info("socket")):
-            return True  # it sends no more and still listens
-        if self._linger_bytes < 0 and (self._task or self._reader.has_unanswered()):
+        listens = self._channel is not None and not has_hung_up(transport.get_extra_info("socket"))
+        if listens or (self._linger_bytes < 0 and (self._task or self._reader.has_unanswered())):
             return True
         self._close()
         return False
@@ -229,8 +233,6 @@ class Connection(asyncio.Protocol):
         self.deadline = monotonic() + (self._connections.limits.write_s if for_s is None else for_s)
         self._connections.wake_by(self.deadline)
 
-    # Answers
-
     def _answer(self, asked: Asked) -> None:
         try:
             answer = self._handler(asked[0])
@@ -278,8 +280,6 @@ class Connection(asyncio.Protocol):
             connection = CLOSE
             reader.ended = True
         self._outbox.put(request, connection, response)
-
-    # The end
 
     def _send_refusal(self, refusal: Response) -> None:
         """Send the last answer, and hear the peer out for a while: a reset could overtake the answer."""

@@ -92,13 +92,14 @@ def _counts(tally: Tally) -> Iterable[Metric]:
     name, text = "runtimed_reload_last_success_timestamp_seconds", "When a reload last succeeded, since the epoch."
     yield GaugeMetricFamily(name, text, value=tally.last_success_s)
     requests = CounterMetricFamily("runtimed_requests", "Requests answered.", labels=["route", "code"])
-    for (route, code), count in tuple(tally.requests.items()):
-        requests.add_metric([route, str(code)], count)
-    yield requests
-    by_route: dict[tuple[str, ...], Histogram] = {
-        (route,): histogram for route, histogram in tuple(tally.request_s.items())
+    answered: dict[tuple[str, ...], Histogram] = {
+        (route, str(code)): histogram for (route, code), histogram in tuple(tally.requests.items())
     }
-    yield _histogram("runtimed_request_duration_seconds", "How long answers took to make.", by_route, ("route",))
+    for labels, histogram in answered.items():
+        requests.add_metric(labels, histogram.count)
+    yield requests
+    text = "How long answers took to make."
+    yield _histogram("runtimed_request_duration_seconds", text, answered, ("route", "code"))
     collected = tally.wrappers_collected
     yield CounterMetricFamily("runtimed_wrappers_collected", "Wrapper files removed.", value=collected)
     dropped = tally.subscribers_dropped

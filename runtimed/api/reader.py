@@ -9,6 +9,7 @@ from typing import NoReturn
 import httptools
 
 from runtimed.api.connections import Connections
+from runtimed.api.docker import refuse_body
 from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, problem
 from runtimed.api.sockets import Peer
 
@@ -181,6 +182,9 @@ class RequestReader:
                 detail = "no expectation but 100-continue is known"
                 self._refuse(417, "expectation-failed", "Expectation failed", detail)
         elif name == b"transfer-encoding" or value.strip(b"0 \t"):
+            if (refusal := refuse_body(self._url)) is not None:
+                self.refusal, self.ended = refusal, True
+                raise _StopParsing
             detail = "no request takes a body here; put what you have to say into the path and the query"
             self._refuse(413, "body-not-accepted", "No body accepted", detail)
 

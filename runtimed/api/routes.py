@@ -6,33 +6,39 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from runtimed.api import docker
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
+from runtimed.api.description import Description
 from runtimed.api.events import Events
 from runtimed.api.history import NUMBER, Archive, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import Figures, render_metrics
-from runtimed.api.problems import bad_name, bad_query, json_response, unavailable
+from runtimed.api.problems import bad_name, bad_query, json_response, unreadable
+from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
 from runtimed.core.answer import render_answer
 from runtimed.core.collect import Collection
-from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
+from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
 
+if TYPE_CHECKING:
+    from runtimed.core import news, shapes
 
-class Service(Archive, Inspector, Protocol):
+
+class Service(Archive, docker.Daemon, Protocol):
     """What the routes need of the daemon."""
 
     def current(self) -> Generation:
         """Return the current generation."""
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> news.Status:
         """Return what /v1/status says."""
 
     def ailments(self) -> Mapping[str, str]:
@@ -72,8 +78,12 @@ class Routes:
         self._events = events
         self._tally = tally
         self._history = History(service)
+        self._resolutions = Resolutions(service.current, service.look_up, self._history.resolve, tally)
+        # A GET that was answered before, answered again: see Resolutions.
+        self.again = self._resolutions.again
+        self.docker = docker.Docker(service, events.subscribers)
         routes = {
-            ("v1", "resolve"): Route({"GET": self._resolve}, frozenset({"runtime", "generation", "digest"})),
+            ("v1", "resolve"): Route({"GET": self._resolutions.answer}, frozenset({"runtime", "generation", "digest"})),
             ("v1", "runtimes"): Route({"GET": self._runtimes}),
             ("v1", "runtimes", "*"): Route({"GET": self._runtime}),
             ("v1", "status"): Route({"GET": self._status}),
@@ -85,11 +95,11 @@ class Routes:
             ("v1", "events"): Route({"GET": self._subscribe}, frozenset({"since"})),
             ("metrics",): Route({"GET": self._metrics}),
             ("healthz",): Route({"GET": self._healthz}),
+            ("openapi.json",): Route({"GET": Description().answer}),
         }
         self._routes = {path: replace(route, label=_label(path)) for path, route in routes.items()}
-        # Finished answers of one generation, by the name that was asked for; each with what to look up first.
-        self._answers: dict[str, tuple[Response, str | None]] = {}
-        self._answers_of: Generation | None = None
+        # By label, and without methods: which there are for a path of Docker's, and what the others get, is its own.
+        self._docker_routes = {label: Route({}, label=label) for label in docker.LABELS}
 
     def __call__(self, request: Request) -> Answer:
         """Return the answer to ``request``."""
@@ -98,15 +108,17 @@ class Routes:
         route = self._routes.get(segments)
         if route is None:
             route = self._routes.get((*segments[:-1], "*"), _NO_ROUTE) if segments and segments[-1] else _NO_ROUTE
+            if route is _NO_ROUTE:
+                route = self._docker_routes.get(docker.docker_label(segments) or "", _NO_ROUTE)
         try:
             answer = self._answer(request, route)
         except Exception:
-            self._tally.count_request(route.label, 500, perf_counter() - begun_s)
+            self._count(route, 500, begun_s)
             raise
         if isinstance(answer, Response):
-            self._tally.count_request(route.label, answer.status, perf_counter() - begun_s)
+            self._count(route, answer.status, begun_s)
         elif isinstance(answer, Stream):
-            self._tally.count_request(route.label, 200, perf_counter() - begun_s)
+            self._count(route, 200, begun_s)
         else:
             return self._counted(route, begun_s, answer)
         return answer
@@ -114,11 +126,13 @@ class Routes:
     def _answer(self, request: Request, route: Route) -> Answer:
         """Return the answer: the only function here that chooses by path and method."""
         if route is _NO_ROUTE:
-            detail = f"{request.path} is not served here; there are {', '.join(map(_label, self._routes))}"
-            return problem(404, "no-such-path", "No such path", detail)
+            served = ", ".join((*map(_label, self._routes), *docker.PATHS))
+            detail = f"{request.path} is not served here; there are {served}"
+            again: shapes.NoPathMembers = {"message": detail}
+            return problem(404, "no-such-path", "No such path", detail, **again)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
-            return _method_not_allowed(request, route)
+            return _method_not_allowed(request, route) if route.methods else self.docker(request)
         if not route.query.issuperset(request.query):
             return _unknown_query(request, route)
         return function(request)
@@ -130,34 +144,11 @@ class Routes:
             response = await _in_time(answer)
             status = response.status
         finally:
-            self._tally.count_request(route.label, status, perf_counter() - begun_s)
+            self._count(route, status, begun_s)
         return response
 
-    def _resolve(self, request: Request) -> Answer:
-        if "generation" in request.query or "digest" in request.query:
-            return self._history.resolve(request)
-        generation = self._service.current()
-        if generation is not self._answers_of:
-            self._answers = {}
-            self._answers_of = generation
-        name = request.query.get("runtime", "")
-        known = self._answers.get(name)
-        if known is None:
-            try:
-                found = resolve(generation, name)
-            except (UnknownRuntime, InvalidRuntimeName) as error:
-                return bad_name(error, generation.runtimes, 400)
-            known = Response(200, found.answer.at(found.generation) + b"\n"), found.preflight
-            # Implicit names are without number, so they are not kept.
-            if not name or name in generation.runtimes:
-                self._answers[name] = known
-        response, preflight = known
-        if preflight is not None:
-            try:
-                self._service.look_up(preflight)
-            except BinaryUnavailable as error:
-                return unavailable(name or generation.config.default_runtime, error)
-        return response
+    def _count(self, route: Route, status: int, begun_s: float) -> None:
+        self._tally.requests_of(route.label, status).observe(perf_counter() - begun_s)
 
     async def _runtimes(self, request: Request) -> Response:
         generation = self._service.current()
@@ -202,9 +193,11 @@ class Routes:
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
         if not ailments:
-            return json_response(200, {"status": "ok"})
+            well: news.Health = {"status": "ok"}
+            return json_response(200, well)
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
-        return problem(503, "unhealthy", "The daemon is unwell", detail, ailments=dict(ailments))
+        more: shapes.UnhealthyMembers = {"ailments": dict(ailments)}
+        return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
 
     def _reload(self, request: Request) -> Answer:
         return self._refusal(request) or self._reloaded(request.peer, dry_run=_is_dry_run(request))
@@ -220,7 +213,7 @@ class Routes:
         try:
             collection = await self._service.collect(peer, dry_run=dry_run)
         except StoreFailed as error:
-            return problem(500, error.code, "The wrappers cannot be looked at", str(error))
+            return unreadable(error)
         return json_response(200, collection.as_dict())
 
     def _refusal(self, request: Request) -> Response | None:

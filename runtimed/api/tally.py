@@ -18,6 +18,11 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many values were counted."""
+        return sum(self.counts)
+
     def observe(self, value: float) -> None:
         """Count ``value``."""
         self.counts[bisect_left(self.bounds, value)] += 1
@@ -28,9 +33,8 @@ class Tally:
     """What has been counted since the process began."""
 
     def __init__(self) -> None:
-        # By route and status.
-        self.requests: dict[tuple[str, int], int] = {}
-        self.request_s: dict[str, Histogram] = {}
+        # How long they took to answer, by route and status.
+        self.requests: dict[tuple[str, int], Histogram] = {}
         # By outcome and trigger.
         self.reloads: dict[tuple[str, str], int] = {}
         self.reload_s = Histogram(RELOAD_BOUNDS_S)
@@ -39,14 +43,13 @@ class Tally:
         self.wrappers_collected = 0
         self.subscribers_dropped = 0
 
-    def count_request(self, route: str, status: int, duration_s: float) -> None:
-        """Count a request that was answered."""
+    def requests_of(self, route: str, status: int) -> Histogram:
+        """Return where requests of ``route`` that were answered with ``status`` are counted."""
         key = route, status
-        self.requests[key] = self.requests.get(key, 0) + 1
-        histogram = self.request_s.get(route)
+        histogram = self.requests.get(key)
         if histogram is None:
-            histogram = self.request_s[route] = Histogram(REQUEST_BOUNDS_S)
-        histogram.observe(duration_s)
+            histogram = self.requests[key] = Histogram(REQUEST_BOUNDS_S)
+        return histogram
 
     def count_reload(self, outcome: str, trigger: str, duration_s: float, time_s: float) -> None:
         """Count a reload that ended at ``time_s`` (since the epoch); a dry run is none."""

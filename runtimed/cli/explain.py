@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtimed.cli.tables import render_fields
+from runtimed.cli.terminal import PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.cli.wording import shown
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -20,7 +21,7 @@ _SOURCES = {
 }
 
 
-def render_description(runtime: Document) -> list[str]:
+def render_description(runtime: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return all that is known of one runtime, from what was written down to what would be executed."""
     default = ", the default runtime" if runtime["default"] else ""
     fields: list[tuple[str, object]] = [
@@ -37,7 +38,7 @@ def render_description(runtime: Document) -> list[str]:
         ("generation", runtime["generation"]),
         ("digest", runtime["digest"]),
     ]
-    return render_fields(fields)
+    return render_fields(fields, terminal)
 
 
 def _definition(runtime: Document) -> Fields:
@@ -54,7 +55,7 @@ def _definition(runtime: Document) -> Fields:
 def _drift(drift: Document | None) -> Fields:
     if drift is not None:
         reason = f": {drift['reason']}" if drift["reason"] else ""
-        yield "drift", f"{drift['kind']} since the configuration was loaded{reason}"
+        yield "drift", Tinted(f"{drift['kind']} since the configuration was loaded{reason}", YELLOW)
 
 
 def _place(file: str, line: int | None) -> str:
@@ -92,11 +93,11 @@ def _binary(runtime: Document) -> str:
     return "none" if runtime["binary"] is None else f"{runtime['binary']}, {runtime['binary_why']}"
 
 
-def _available(runtime: Document) -> str:
+def _available(runtime: Document) -> object:
     if runtime["available"]:
         return "yes"
     # The line of the shim's binary has the PATH already, which tends to be long.
-    return f"no: {runtime['reason'].partition(' (')[0] if _is_shim(runtime) else runtime['reason']}"
+    return Tinted(f"no: {runtime['reason'].partition(' (')[0] if _is_shim(runtime) else runtime['reason']}", RED)
 
 
 def _is_shim(runtime: Document) -> bool:
@@ -142,4 +143,4 @@ def _lint(lint: list[Document]) -> Fields:
     if not lint:
         yield "lint", "nothing to remark"
     for index, each in enumerate(lint):
-        yield "" if index else "lint", f"{each['code']}: {each['message']}"
+        yield "" if index else "lint", Tinted(f"{each['code']}: {each['message']}", YELLOW)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runtimed.cli.tables import printable, render_fields, render_table
+from runtimed.cli.tables import printable, render_fields, render_line, render_table
+from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.cli.wording import counted, duration, moment, shown
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -18,7 +19,7 @@ _REASON_MAX = 72
 _LOOK_UP_FAILED = "error while looking up the specified runtime path: "
 
 
-def render_resolution(resolution: Document) -> list[str]:
+def render_resolution(resolution: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return what a name resolves to."""
     options = resolution["options"]
     fields: list[tuple[str, object]] = [(key, resolution[key]) for key in ("runtime", "source", "shim")]
@@ -28,31 +29,31 @@ def render_resolution(resolution: Document) -> list[str]:
         fields.append(("options", options["type_url"]))
         fields += [(f"  {key}", shown(value)) for key, value in options["fields"].items()]
     fields += [(key, resolution[key]) for key in ("generation", "digest")]
-    return render_fields(fields)
+    return render_fields(fields, terminal)
 
 
-def render_runtimes(table: Document) -> list[str]:
+def render_runtimes(table: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return the table of runtimes, a line for each."""
     rows = [
-        (runtime["name"], "*" if runtime["default"] else "", _what_runs(runtime), _available(runtime), _origin(runtime))
+        (runtime["name"], "*" if runtime["default"] else "", what_runs(runtime), _available(runtime), _origin(runtime))
         for runtime in table["runtimes"]
     ]
-    return render_table(("NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN"), rows)
+    return render_table(("NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN"), rows, terminal)
 
 
-def render_status(status: Document, now_s: float) -> list[str]:
+def render_status(status: Document, now_s: float, terminal: Terminal = PLAIN) -> list[str]:
     """Return how the daemon is, health first. ``now_s`` is the time in seconds since the epoch."""
     health, watcher = status["health"], status["watcher"]
     reasons = [(f"  {subject}", reason) for subject, reason in health["reasons"].items()]
     default = printable(status["default_runtime"])
     fields: list[tuple[str, object]] = [
-        ("health", health["status"]),
+        ("health", Tinted(health["status"], health_colour(health["status"]))),
         *reasons,
         ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
         *_last_reload(status["last_reload"], now_s),
         ("configuration", status["configuration"]),
         *_several("sources", status["sources"] or ["none"]),
-        ("watcher", f"{watcher['mode']}{'' if watcher['alive'] else ', which has stopped'}"),
+        ("watcher", _watcher(watcher)),
         *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
         *_drifts(status.get("drift", ())),
         *_several("sockets", status["hosts"]),
@@ -60,10 +61,15 @@ def render_status(status: Document, now_s: float) -> list[str]:
         ("uptime", duration(status["uptime_s"])),
         ("version", f"{status['version']}, process {status['pid']}"),
     ]
-    return render_fields(fields)
+    return render_fields(fields, terminal)
 
 
-def render_report(report: Document) -> list[str]:
+def health_colour(health: str) -> int:
+    """Return the colour of ``ok``, and of everything else."""
+    return GREEN if health == "ok" else RED
+
+
+def render_report(report: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return what a reload did, or would do; nothing about problems."""
     generation = f"generation {report['generation']}"
     took = f"in {report['duration_ms']:g} ms"
@@ -73,15 +79,22 @@ def render_report(report: Document) -> list[str]:
     else:
         stays = " stays" if report["outcome"] == "rejected" else ""
         lines = [f"{report['outcome']}: {generation}{stays} ({took})"]
-    for mark, key in (("+", "added"), ("~", "changed"), ("-", "removed")):
+    lines = [printable(line) for line in lines]
+    for mark, key, colour in (("+", "added", GREEN), ("~", "changed", YELLOW), ("-", "removed", RED)):
         names = report[key]
-        lines += [f"  {mark} {name}" for name in names[:_LISTED]]
+        lines += [render_line(Tinted(f"  {mark} {name}", colour), terminal) for name in names[:_LISTED]]
         if len(names) > _LISTED:
             lines.append(f"  {mark} and {len(names) - _LISTED} more {key}")
     if default := report.get("default_runtime"):
-        lines.append(f"default runtime: {default['from']} -> {default['to']}")
-    lines += [f"{title}: {', '.join(report[key])}" for key, title in _NOTED if report.get(key)]
-    return [printable(line) for line in lines]
+        lines.append(printable(f"default runtime: {default['from']} -> {default['to']}"))
+    return lines + render_notes(report, terminal)
+
+
+def render_notes(report: Document, terminal: Terminal = PLAIN) -> list[str]:
+    """Return which settings of a report do not take effect, and why, a line for each reason."""
+    noted = ((key, f"{title}: {', '.join(report[key])}") for key, title in _NOTED if report.get(key))
+    wants = "restart_required"
+    return [render_line(Tinted(text, YELLOW) if key == wants else text, terminal) for key, text in noted]
 
 
 _NOTED = (
@@ -97,13 +110,13 @@ def render_problem(problem: Document) -> str:
     return printable(": ".join(part for part in (place, problem.get("pointer"), problem["message"]) if part))
 
 
-def render_collection(collection: Document) -> list[str]:
+def render_collection(collection: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return the verdict on every wrapper, and how many went or could go; nothing about unknown sources."""
     wrappers = collection["wrappers"]
     if not wrappers:
         return ["there are no wrappers"]
     rows = [(wrapper["verdict"], wrapper["file"], wrapper["reason"]) for wrapper in wrappers]
-    lines = render_table(("VERDICT", "WRAPPER", "REASON"), rows)
+    lines = render_table(("VERDICT", "WRAPPER", "REASON"), rows, terminal)
     total = counted(len(wrappers), "wrapper")
     free = sum(wrapper["verdict"] == "collect" for wrapper in wrappers)
     if collection["dry_run"]:
@@ -116,7 +129,8 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
     if report is None:
         yield "last reload", "none"
         return
-    yield "last reload", f"{report['outcome']}, {moment(report['time'], now_s)}, reason {report['reason']}"
+    text = f"{report['outcome']}, {moment(report['time'], now_s)}, reason {report['reason']}"
+    yield "last reload", Tinted(text, RED) if report["outcome"] == "rejected" else text
     for problem in report["problems"]:
         yield "  problem", render_problem(problem)
     for key, title in _NOTED[:1]:
@@ -127,7 +141,14 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
 def _drifts(drifts: Iterable[Document]) -> Iterable[tuple[str, object]]:
     for drift in drifts:
         reason = f": {drift['reason']}" if drift["reason"] else ""
-        yield "drift", f"{drift['binary']} {drift['kind']} since the load{reason}; runs {', '.join(drift['runtimes'])}"
+        text = f"{drift['binary']} {drift['kind']} since the load{reason}; runs {', '.join(drift['runtimes'])}"
+        yield "drift", Tinted(text, YELLOW)
+
+
+def _watcher(watcher: Document) -> object:
+    if not watcher["alive"]:
+        return Tinted(f"{watcher['mode']}, which has stopped", RED)
+    return Tinted(watcher["mode"], YELLOW) if watcher["mode"] == "polling" else watcher["mode"]
 
 
 def _several(name: str, values: Sequence[object]) -> Iterable[tuple[str, object]]:
@@ -141,16 +162,17 @@ def _origin(runtime: Document) -> str:
     return origin["file"] if origin["line"] is None else f"{origin['file']}:{origin['line']}"
 
 
-def _what_runs(runtime: Document) -> str:
+def what_runs(runtime: Document) -> str:
+    """Return the path that was configured, or the shim."""
     return str((runtime["definition"] or {}).get("path") or runtime["shim"])
 
 
-def _available(runtime: Document) -> str:
+def _available(runtime: Document) -> object:
     """Return "yes", or "no" and the reason without what a table has no room for (--json has it)."""
     if runtime["available"]:
         # A daemon of an earlier version says nothing of it.
         drift = runtime.get("drift")
-        return f"yes, {drift['kind']} since the load" if drift else "yes"
-    reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{_what_runs(runtime)}: ")
+        return Tinted(f"yes, {drift['kind']} since the load", YELLOW) if drift else "yes"
+    reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{what_runs(runtime)}: ")
     short = reason.partition(" (")[0]
-    return "no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}...")
+    return Tinted("no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}..."), RED)

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from runtimed.cli.terminal import Terminal
     from runtimed.client import Client
 
     Verb = Callable[[Client, Namespace], int]
+    Render = Callable[[dict[str, Any], Terminal], Iterable[str]]
 
 OK = 0
 REFUSED = 1
-NO_DAEMON = 2
+NO_DAEMON = USAGE = 2
+CHANGES = 3
 
 # What makes the daemon work may wait for its turn, for a slow disk and for a network file system.
 _WORK_S = 60.0
@@ -61,7 +64,7 @@ def list_runtimes(client: Client, args: Namespace) -> int:
 def status(client: Client, args: Namespace) -> int:
     """Show how the daemon is."""
     found = client.status()
-    _show(lambda document: render_status(document, time.time()), found, args)
+    _show(lambda document, terminal: render_status(document, time.time(), terminal), found, args)
     return OK if found["health"]["status"] == "ok" else REFUSED
 
 
@@ -69,30 +72,43 @@ def reload(client: Client, args: Namespace) -> int:
     """Reload, or plan it, and show the report."""
     client.timeout_s = max(client.timeout_s, _WORK_S)
     report = client.reload(dry_run=args.dry_run)
-    if args.json or report["outcome"] != "rejected":
-        _show(render_report, report, args)
-        return REFUSED if report["outcome"] == "rejected" else OK
-    for line in map(render_problem, report["problems"]):
-        complain(line)
-    complain("runtimectl: " + render_report(report)[0])
-    complain("hint: correct it and reload again; until then everybody gets the answers they got before")
-    return REFUSED
+    if report["outcome"] == "rejected":
+        return _say_rejection(report, args)
+    _show(render_report, report, args)
+    return OK
+
+
+def plan(client: Client, args: Namespace) -> int:
+    """Show what a reload would change."""
+    from runtimed.cli.changes import render_last_change, render_plan  # noqa: PLC0415 - of use to two verbs
+
+    client.timeout_s = max(client.timeout_s, _WORK_S)
+    report = client.reload(dry_run=True)
+    if report["outcome"] == "rejected":
+        return _say_rejection(report, args)
+    _show(render_plan, report, args)
+    if report["outcome"] == "unchanged" and not args.json:
+        # Whoever has just edited a file wonders: the watcher is faster than a person.
+        say(render_last_change(client.status()["last_reload"], time.time()))
+    return CHANGES if args.exit_code and report["outcome"] == "applied" else OK
 
 
 def generations(client: Client, args: Namespace) -> int:
     """Show which generations are retained."""
-    from runtimed.cli.history import render_generations  # noqa: PLC0415 - of use to two verbs
+    from runtimed.cli.history import render_generations  # noqa: PLC0415 - of use to one verb
 
-    _show(lambda document: render_generations(document, time.time()), client.generations(), args)
+    found = client.generations()
+    _show(lambda document, terminal: render_generations(document, time.time(), terminal), found, args)
     return OK
 
 
 def diff(client: Client, args: Namespace) -> int:
     """Show what differs between two generations."""
-    from runtimed.cli.history import render_diff  # noqa: PLC0415 - of use to two verbs
+    from runtimed.cli.changes import has_changes, render_diff  # noqa: PLC0415 - of use to two verbs
 
-    _show(render_diff, client.diff(args.old, args.new), args)
-    return OK
+    found = client.diff(args.old, args.new)
+    _show(render_diff, found, args)
+    return CHANGES if args.exit_code and has_changes(found) else OK
 
 
 def gc(client: Client, args: Namespace) -> int:
@@ -127,7 +143,7 @@ def watch(client: Client, args: Namespace) -> int:
     for event in client.watch(args.since):
         if args.json:
             say_json(event)
-        elif (line := render_event(event)) is not None:
+        elif (line := render_event(event, args.terminal)) is not None:
             say([line])
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -184,8 +200,21 @@ def complain(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
 
-def _show(render: Callable[[dict[str, object]], Iterable[str]], document: dict[str, object], args: Namespace) -> None:
+def _show(render: Render, document: dict[str, Any], args: Namespace) -> None:
     if args.json:
         say_json(document)
     else:
-        say(render(document))
+        say(render(document, args.terminal))
+
+
+def _say_rejection(report: dict[str, Any], args: Namespace) -> int:
+    if args.json:
+        say_json(report)
+        return REFUSED
+    for line in map(render_problem, report["problems"]):
+        complain(line)
+    if (untold := report["problem_count"] - len(report["problems"])) > 0:
+        complain(f"and {untold} more problems")
+    complain("runtimectl: " + render_report(report)[0])
+    complain("hint: correct it; until then everybody gets the answers they got before")
+    return REFUSED

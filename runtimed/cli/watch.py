@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from runtimed.cli.tables import printable
+from runtimed.cli.render import health_colour
+from runtimed.cli.tables import render_line
+from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.cli.wording import counted
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 
-def render_event(event: Document) -> str | None:
+def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
     """Return one event as one line; None for a heartbeat, which is nobody's news."""
     kind = event["type"]
     if kind == "heartbeat":
@@ -28,7 +30,19 @@ def render_event(event: Document) -> str | None:
         "gc": _gc,
     }.get(kind)
     text = render(event) if render is not None else str(event.get("reason", ""))
-    return printable(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {kind:<10}  {text}".rstrip())
+    line = f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {kind:<10}  {text}".rstrip()
+    colour = _colour(event)
+    return render_line(line if colour is None else Tinted(line, colour), terminal)
+
+
+def _colour(event: Document) -> int | None:
+    """Return the colour of good news and of bad; of most there is none."""
+    if event["type"] == "reload":
+        return {"applied": GREEN, "rejected": RED}.get(event["outcome"])
+    if event["type"] == "health":
+        return health_colour(event["status"])
+    bad = (event["type"], event.get("kind")) in (("drift", "removed"), ("drift", "unusable"))
+    return YELLOW if bad or (event["type"], event.get("mode")) == ("watcher", "polling") else None
 
 
 def _reload(event: Document) -> str:

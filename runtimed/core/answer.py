@@ -6,12 +6,15 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from runtimed.core.options import Options, encode_options
 
-# Where a resolution comes from: an entry of the configuration, the built-in table, or the name itself.
-Provenance = Literal["configured", "stock", "implicit"]
+if TYPE_CHECKING:
+    from runtimed.core import shapes
+
+# json.dumps() makes one anew for every call that asks for separators.
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,14 @@ class Answer:
         return b"%b%d%b" % (self.head, generation, self.tail)
 
 
-def render_answer(runtime: str, source: Provenance, shim: str, options: Options | None) -> Answer:
+def render_answer(runtime: str, source: shapes.Provenance, shim: str, options: Options | None) -> Answer:
     """Return the answer that names ``shim`` and ``options`` for the name ``runtime``.
 
     Options stand in it twice: as readable fields, and as the ``{type_url, value}`` of the
     ``google.protobuf.Any`` that containerd takes (value in base64). The type_url is the bare message
     name: containerd 1.6 compares it exactly.
     """
-    fields = {
+    meaning: shapes.Meaning = {
         "runtime": runtime,
         "source": source,
         "shim": shim,
@@ -49,6 +52,6 @@ def render_answer(runtime: str, source: Provenance, shim: str, options: Options 
             "fields": options.readable(),
         },
     }
-    head = json.dumps(fields, separators=(",", ":")).encode()[:-1] + b',"generation":'
+    head = _COMPACT.encode(meaning).encode()[:-1] + b',"generation":'
     digest = "sha256:" + hashlib.sha256(head).hexdigest()
     return Answer(head, b',"digest":"%b"}' % digest.encode(), digest)

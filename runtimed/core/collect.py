@@ -9,8 +9,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runtimed.core.references import Survey
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Collection:
     unknown: tuple[str, ...]
     dry_run: bool
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> news.Collection:
         """Return the JSON shape."""
         gone = set(self.collected)
         return {

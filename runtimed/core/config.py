@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from runtimed.core.errors import Problem
 from runtimed.core.options import Options
 from runtimed.core.references import Engine
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +166,17 @@ class Config:
     overridden: tuple[str, ...] = ()
 
 
-def definition_document(definition: Definition) -> dict[str, object]:
+def definition_document(definition: Definition) -> shapes.Definition:
     """Return ``definition`` as an entry of daemon.json's ``runtimes``."""
     if definition.runtime_type is not None:
-        options = {"options": definition.options.readable()} if definition.options is not None else {}
-        return {"runtimeType": definition.runtime_type, **options}
-    args = {"runtimeArgs": list(definition.args)} if definition.args else {}
-    return {"path": definition.path, **args}
+        shim: shapes.ShimDefinition = {"runtimeType": definition.runtime_type}
+        if definition.options is not None:
+            shim["options"] = definition.options.readable()
+        return shim
+    binary: shapes.PathDefinition = {"path": definition.path or ""}
+    if definition.args:
+        binary["runtimeArgs"] = list(definition.args)
+    return binary
 
 
 def config_document(config: Config) -> dict[str, object]:

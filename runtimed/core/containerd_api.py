@@ -7,17 +7,14 @@ that are used are described; a decoder skips the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
-
 from runtimed.core.errors import RuntimedError
+from runtimed.core.protobuf import Fields, message_classes, parse_message
 
 LIST_NAMESPACES = "/containerd.services.namespaces.v1.Namespaces/List"
 # One message a container: a node's whole list in one message passes the 16 MiB that containerd sends at most.
@@ -63,9 +60,7 @@ class Container:
     value: bytes
 
 
-# Message -> fields: number, name, and "string", "bytes", a message, or [a message] for a list of it.
-_Fields = Sequence[tuple[int, str, str | list[str]]]
-_MESSAGES: Mapping[str, _Fields] = MappingProxyType(
+_MESSAGES: Mapping[str, Fields] = MappingProxyType(
     {
         # google.protobuf.Any under a name of our own: the same bytes, without its file in the pool.
         "Any": ((1, "type_url", "string"), (2, "value", "bytes")),
@@ -78,10 +73,6 @@ _MESSAGES: Mapping[str, _Fields] = MappingProxyType(
         # The options of containerd 1's io.containerd.runtime.v1.linux.
         "RuncOptions": ((1, "runtime", "string"),),
     }
-)
-_FieldType = descriptor_pb2.FieldDescriptorProto
-_SCALARS: Mapping[str, descriptor_pb2.FieldDescriptorProto.Type.ValueType] = MappingProxyType(
-    {"string": _FieldType.TYPE_STRING, "bytes": _FieldType.TYPE_BYTES}
 )
 _PACKAGE = "runtimed.containerd"
 
@@ -123,27 +114,12 @@ def decode_linux_runtime(value: bytes) -> str:
 
 
 def _decode(name: str, data: bytes) -> Any:
-    message = new_message(name)
     try:
-        message.ParseFromString(data)
-    except DecodeError as error:
+        return parse_message(_message_classes()[name], data)
+    except ValueError as error:
         raise UndecodableAnswer(name, str(error)) from error
-    return message
 
 
 @cache
-def _message_classes() -> Mapping[str, type[Message]]:
-    file = descriptor_pb2.FileDescriptorProto(name="containerd.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, field_name, kind in fields:
-            label = _FieldType.LABEL_REPEATED if isinstance(kind, list) else _FieldType.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
-            word = kind[0] if isinstance(kind, list) else kind
-            field.type = _SCALARS.get(word, _FieldType.TYPE_MESSAGE)
-            if word not in _SCALARS:
-                field.type_name = f".{_PACKAGE}.{word}"
-    # A pool of our own: the process-wide one may hold containerd's messages under the same names.
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES}
+def _message_classes() -> Mapping[str, Any]:
+    return message_classes(_PACKAGE, _MESSAGES)

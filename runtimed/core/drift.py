@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
+
 
 # available: it could be executed. missing: there is none. unusable: something stands in the way.
 State = Literal["available", "missing", "unusable"]
-# replaced: another file, or the same one written again. removed, unusable: it was available. installed: it was not.
-Kind = Literal["replaced", "removed", "unusable", "installed"]
 
 # Device, inode, size in bytes, time of the last change in ns.
 Identity = tuple[int, int, int, int]
@@ -31,13 +33,14 @@ class Drift:
     """What is different about ``binary``, a path or a name as configured; ``path`` is where it is now."""
 
     binary: str
-    kind: Kind
+    # replaced: another file, or the same one written again. removed, unusable: it was available. installed: it was not.
+    kind: shapes.DriftKind
     path: str | None = None
     reason: str | None = None
     # Tells one replacement from the next; of no interest to clients.
     identity: Identity | None = None
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> shapes.Drift:
         """Return the JSON shape."""
         return {"binary": self.binary, "kind": self.kind, "path": self.path, "reason": self.reason}
 
@@ -53,7 +56,7 @@ def compare_sights(loaded: Mapping[str, Sight], now: Mapping[str, Sight]) -> Map
     return MappingProxyType(found)
 
 
-def _kind(before: Sight, now: Sight) -> Kind | None:
+def _kind(before: Sight, now: Sight) -> shapes.DriftKind | None:
     if now.state == before.state == "available":
         return None if (now.path, now.identity) == (before.path, before.identity) else "replaced"
     if now.state == "available":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from runtimed.core import news
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Problem:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         return ": ".join(part for part in (place, self.pointer, self.message) if part)
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> news.ConfigurationProblem:
         """Return the shape that reports carry (design: ``problems`` of a report)."""
         return {
             "file": self.file,

@@ -1,4 +1,4 @@
-"""What a generation needs to know of the host."""
+"""What there is to know of the host: what a generation depends on, and what only clients want to know."""
 
 from __future__ import annotations
 
@@ -16,3 +16,18 @@ class Facts:
     cgroup2: bool
     systemd: bool
     ramdisk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine as clients are told of it; no answer about a runtime depends on it.
+
+    ``name``, ``kernel`` (its release) and ``architecture`` are those of uname(2), ``system`` is the distribution's.
+    """
+
+    name: str
+    system: str
+    kernel: str
+    architecture: str
+    cpus: int
+    memory_bytes: int

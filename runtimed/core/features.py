@@ -12,9 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from runtimed.core.places import printable
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 # runc prints 9 KB, and one long call into json would hold up the event loop.
 MAX_BYTES = 256 * 1024
@@ -38,7 +41,7 @@ class Features:
     version: str | None = None
     reason: str | None = None
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> shapes.Features:
         """Return all of it as JSON values."""
         return {
             "status": self.status,

@@ -12,14 +12,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from runtimed import __version__
-from runtimed.core.answer import Answer, Provenance, render_answer
+from runtimed.core.answer import Answer, render_answer
 from runtimed.core.config import Config, Definition, config_document, definition_document
 from runtimed.core.facts import Facts
 from runtimed.core.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
 from runtimed.core.options import RUNC, RUNC_SHIMS, Options, make_options
 from runtimed.core.wrapper import Wrapper, make_wrapper
+
+if TYPE_CHECKING:
+    from runtimed.core.shapes import Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,11 @@ class Difference:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     default_runtime: tuple[str, str] | None = None
+
+    @property
+    def has_other_answers(self) -> bool:
+        """Whether a name is answered otherwise; what an empty one means is not looked at."""
+        return bool(self.added or self.changed or self.removed)
 
 
 def build_generation(config: Config, host: Host, number: int, previous: Generation | None = None) -> Generation:

@@ -10,15 +10,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtimed import __version__
 from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
 from runtimed.core.errors import DamagedManifest
-from runtimed.core.generation import Generation
+from runtimed.core.generation import Difference, Generation, compare_answers
 from runtimed.core.layout import CONFIG, LAYOUT
 from runtimed.core.parse import parse_configuration
 from runtimed.core.wrapper import is_wrapper_file, make_wrapper
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 _CHECKSUM = b',\n"checksum": "sha256:%b"\n}\n'
 _CHECKSUM_LENGTH = len(_CHECKSUM % (b"0" * 64))
@@ -44,7 +47,7 @@ class Manifest:
     config_checksum: str
     links: Mapping[str, str]
     carried: Mapping[str, str]
-    answers: Mapping[str, Mapping[str, object]]
+    answers: Mapping[str, shapes.Resolution]
     # The data root that the answers name.
     data_root: str
 
@@ -128,6 +131,12 @@ def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings, f
     # What stands in the text stood elsewhere before; a flag's origin, which has no line, is a flag of now.
     origins = {n: o if o.line is None else manifest.origins.get(n, o) for n, o in config.origins.items()}
     return replace(config, sources=manifest.sources, origins=origins)
+
+
+def compare_with_manifest(manifest: Manifest, new: Generation) -> Difference:
+    """Return what a client of the generation of ``manifest`` finds different in ``new``."""
+    digests = {name: str(answer["digest"]) for name, answer in manifest.answers.items()}
+    return compare_answers(digests, manifest.default_runtime, new)
 
 
 def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:

@@ -19,6 +19,8 @@ _SHIM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
 # With "-" and 32 digits of a wrapper's digest this stays below the 143 bytes that eCryptfs allows.
 _FILE_NAME_MAX = 100
+# Most names: the loop below would give the same.
+_PLAIN_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}", re.ASCII)
 _DIGEST_DIGITS = 32
 
 
@@ -52,6 +54,8 @@ def file_name(name: str) -> str:
     The name itself where it is plain; other bytes of its UTF-8 form as ``%xx``; beyond 100 bytes a
     beginning, ``~`` and a digest. No two names share a file name, also where case is folded.
     """
+    if _PLAIN_NAME.fullmatch(name):
+        return name
     encoded = name.encode()
     escaped = "".join(
         chr(byte) if byte in _PLAIN and not (index == 0 and byte in b".-") else f"%{byte:02x}"

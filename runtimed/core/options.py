@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
-
-from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
+from typing import TYPE_CHECKING, Any, Literal
 
 from runtimed.core.errors import RuntimedError
+from runtimed.core.protobuf import message_classes, parse_message
 from runtimed.core.wording import nearest, shown
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 Kind = Literal["bool", "string", "uint32", "bytes"]
 Value = bool | str | int | bytes
@@ -74,7 +74,7 @@ class Options:
     type_url: str
     fields: tuple[tuple[str, Value], ...]
 
-    def readable(self) -> dict[str, object]:
+    def readable(self) -> shapes.OptionFields:
         """Return the fields as JSON values; bytes are text, or ``{"base64": …}`` where they are none."""
         return {name: _readable(value) for name, value in self.fields}
 
@@ -89,16 +89,9 @@ class OptionFault:
     message: str
 
 
-_FieldType = descriptor_pb2.FieldDescriptorProto
-_PROTO_TYPES: Mapping[Kind, descriptor_pb2.FieldDescriptorProto.Type.ValueType] = MappingProxyType(
-    {
-        "bool": _FieldType.TYPE_BOOL,
-        "string": _FieldType.TYPE_STRING,
-        "uint32": _FieldType.TYPE_UINT32,
-        "bytes": _FieldType.TYPE_BYTES,
-    }
+_NUMBERS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {message: MappingProxyType({field.name: field.number for field in fields}) for message, fields in MESSAGES.items()}
 )
-_OPTIONAL = _FieldType.LABEL_OPTIONAL
 
 
 def message_of(runtime_type: str) -> str:
@@ -147,26 +140,32 @@ def make_options(message_name: str, values: Mapping[str, Value]) -> Options:
 def encode_options(options: Options) -> bytes:
     """Return ``options`` as the protobuf bytes that stand in ``google.protobuf.Any.value``.
 
-    Every field that is set is written in the order of its number, so equal options are equal bytes.
+    Fields stand in the order of their numbers, those with their default value are left out (proto3), so equal options
+    are equal bytes. Written by hand after the encoding document of protobuf (protobuf.dev/programming-guides/encoding):
+    two kinds of flat fields are not worth what the library costs every start.
     """
-    message = _message_classes()[options.type_url]()
-    for name, value in options.fields:
-        setattr(message, name, value)
-    return message.SerializeToString(deterministic=True)
+    numbers = _NUMBERS[options.type_url]
+    return b"".join([_encoded(numbers[name], value) for name, value in options.fields if value])
 
 
-@cache
-def _message_classes() -> Mapping[str, type[Message]]:
-    # A pool of our own: the process-wide one may hold containerd's messages under the same names.
-    pool = descriptor_pool.DescriptorPool()
-    for message_name, fields in MESSAGES.items():
-        package, _, short_name = message_name.rpartition(".")
-        file = descriptor_pb2.FileDescriptorProto(name=f"{message_name}.proto", package=package, syntax="proto3")
-        message = file.message_type.add(name=short_name)
-        for f in fields:
-            message.field.add(name=f.name, number=f.number, type=_PROTO_TYPES[f.kind], label=_OPTIONAL)
-        pool.Add(file)
-    return {name: GetMessageClass(pool.FindMessageTypeByName(name)) for name in MESSAGES}
+def _encoded(number: int, value: Value) -> bytes:
+    """Return one field: the key, which is its number and wire type (0 VARINT, 2 LEN), and the value."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return b"%b%b%b" % (_varint(number << 3 | 2), _varint(len(data)), data)
+
+
+def _varint(value: int) -> bytes:
+    """Return ``value`` in groups of seven bits, the lowest first; the highest bit says that more follow."""
+    if value <= 0x7F:  # noqa: PLR2004 - as below
+        return bytes((value,))
+    groups = bytearray()
+    while value > 0x7F:  # noqa: PLR2004 - seven bits
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
 
 
 def _unknown_key(key: str, message_name: str) -> OptionFault:
@@ -215,7 +214,7 @@ def _from_base64(text: str) -> bytes | None:
         return None
 
 
-def _readable(value: Value) -> object:
+def _readable(value: Value) -> bool | int | str | shapes.Base64:
     if not isinstance(value, bytes):
         return value
     try:
@@ -248,9 +247,15 @@ def decode_options(type_url: str, value: bytes) -> Options:
     name = type_url.rpartition("/")[2]
     if name not in MESSAGES:
         raise UndecodableOptions(type_url, "an unknown message")
-    message = _message_classes()[name]()
     try:
-        message.ParseFromString(value)
-    except DecodeError as error:
+        message = parse_message(_message_class(name), value)
+    except ValueError as error:
         raise UndecodableOptions(type_url, str(error)) from error
     return make_options(name, {field.name: found for field, found in message.ListFields()})
+
+
+@cache
+def _message_class(message_name: str) -> Any:
+    package, _, name = message_name.rpartition(".")
+    fields = [(field.number, field.name, field.kind) for field in MESSAGES[message_name]]
+    return message_classes(package, {name: fields})[name]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtimed.core.answer import render_answer
+from runtimed.core.changes import describe_changes
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
+from runtimed.core.generation import Difference
 from runtimed.core.manifest import Manifest, checksum
 from runtimed.core.names import is_implicit
 from runtimed.core.wording import nearest
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +27,12 @@ class Past:
     config: Mapping[str, Any]
 
     @property
-    def definitions(self) -> Mapping[str, Mapping[str, object]]:
+    def definitions(self) -> Mapping[str, shapes.Definition]:
         """The entries of ``runtimes`` by name."""
-        entries: Mapping[str, Mapping[str, object]] = self.config["runtimes"]
+        entries: Mapping[str, shapes.Definition] = self.config["runtimes"]
         return entries
 
-    def definition(self, name: str) -> Mapping[str, object] | None:
+    def definition(self, name: str) -> shapes.Definition | None:
         """Return the entry of ``runtimes`` that ``name`` had; None for a stock or implicit one."""
         return self.definitions.get(name)
 
@@ -43,7 +48,7 @@ def read_past(manifest: Manifest, config_text: bytes) -> Past:
     return Past(manifest, json.loads(config_text))
 
 
-def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[Mapping[str, object], str | None]:
+def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[shapes.Resolution, str | None]:
     """Return the answer that was given for ``name`` in ``past``, and the path to look up first (None: none).
 
     With a ``digest`` only the answer that has it will do.
@@ -57,10 +62,11 @@ def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[Mapp
     if answer is None:
         answer = _implicit(past, name)
     if digest is not None and digest != answer["digest"]:
-        raise DigestMismatch(name, past.manifest.number, digest, str(answer["digest"]))
+        raise DigestMismatch(name, past.manifest.number, digest, answer["digest"])
     definition = past.definition(name)
-    wrapped = definition is not None and bool(definition.get("runtimeArgs"))
-    return answer, str(definition["path"]) if definition is not None and wrapped else None
+    if definition is not None and "path" in definition and definition.get("runtimeArgs"):
+        return answer, definition["path"]
+    return answer, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Summary:
     default_runtime: str
     runtimes: int
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> shapes.GenerationSummary:
         """Return the JSON shape."""
         return {
             "generation": self.number,
@@ -84,14 +90,14 @@ class Summary:
         }
 
 
-def describe_past(past: Past) -> dict[str, object]:
+def describe_past(past: Past) -> shapes.GenerationDetail:
     """Return everything that is known of ``past`` as a JSON object."""
     manifest = past.manifest
     return {
         **summarise_past(manifest).as_dict(),
         "configuration": manifest.configuration,
         "sources": list(manifest.sources),
-        "config": past.config,
+        "config": dict(past.config),
         "runtimes": dict(manifest.answers),
     }
 
@@ -102,27 +108,22 @@ def summarise_past(manifest: Manifest) -> Summary:
     return Summary(manifest.number, manifest.created_s, manifest.digest, manifest.default_runtime, runtimes)
 
 
-def compare_past(old: Past, new: Past) -> dict[str, object]:
+def compare_past(old: Past, new: Past) -> shapes.GenerationsDiff:
     """Return what a client finds different in ``new``: runtimes by their answers, with both definitions."""
     before, after = old.manifest.answers, new.manifest.answers
     defaults = old.manifest.default_runtime, new.manifest.default_runtime
-
-    def both(name: str) -> dict[str, object]:
-        return {"name": name, "from": old.definition(name), "to": new.definition(name)}
-
-    return {
-        "from": old.manifest.number,
-        "to": new.manifest.number,
-        "added": [both(name) for name in sorted(after.keys() - before.keys())],
-        "changed": [both(n) for n in sorted(after.keys() & before.keys()) if after[n]["digest"] != before[n]["digest"]],
-        "removed": [both(name) for name in sorted(before.keys() - after.keys())],
-        "default_runtime": None if defaults[0] == defaults[1] else {"from": defaults[0], "to": defaults[1]},
-    }
+    difference = Difference(
+        added=tuple(sorted(after.keys() - before.keys())),
+        changed=tuple(n for n in sorted(after.keys() & before.keys()) if after[n]["digest"] != before[n]["digest"]),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        default_runtime=None if defaults[0] == defaults[1] else defaults,
+    )
+    return describe_changes((old.manifest.number, new.manifest.number), difference, old.definition, new.definition)
 
 
-def _implicit(past: Past, name: str) -> Mapping[str, object]:
+def _implicit(past: Past, name: str) -> shapes.Resolution:
     if is_implicit(name):
-        answer: Mapping[str, object] = json.loads(render_answer(name, "implicit", name, None).at(past.manifest.number))
+        answer: shapes.Resolution = json.loads(render_answer(name, "implicit", name, None).at(past.manifest.number))
         return answer
     known = tuple(past.manifest.answers)
     raise UnknownRuntime(name, known, nearest(name, known[:128]))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from runtimed.core.errors import Problem
 
+if TYPE_CHECKING:
+    from runtimed.core import news, shapes
+
 # More than anybody reads; rendering a hundred thousand would hold up the event loop.
 _PROBLEMS_MOST = 1000
-
-Outcome = Literal["applied", "unchanged", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Report:
     ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over.
     """
 
-    outcome: Outcome
+    outcome: news.Outcome
     generation: int
     reason: str
     added: tuple[str, ...] = ()
@@ -36,11 +37,21 @@ class Report:
     # Seconds since the epoch at which the attempt ended.
     time_s: float = 0.0
     dry_run: bool = False
+    # What a dry run would change, with definitions, in the shape of /v1/diff.
+    changes: shapes.GenerationsDiff | None = None
 
-    def as_dict(self) -> dict[str, object]:
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, in one line; None unless it is a rejection."""
+        if self.outcome != "rejected":
+            return None
+        first, more = self.problems[0], len(self.problems) - 1
+        return f"{first}" + (f" (and {more} more)" if more else "")
+
+    def as_dict(self) -> news.Report:
         """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
         default = self.default_runtime
-        return {
+        report: news.Report = {
             "outcome": self.outcome,
             "generation": self.generation,
             "reason": self.reason,
@@ -57,3 +68,6 @@ class Report:
             "time": self.time_s,
             "dry_run": self.dry_run,
         }
+        if self.changes is not None:
+            report["changes"] = self.changes
+        return report

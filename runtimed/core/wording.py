@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable
 
@@ -29,7 +28,9 @@ def called(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return what of ``known`` is spelt most like ``name`` or holds it, if anything does; case counts for nothing."""
-    # difflib takes quadratic time, and no name of this length is a misspelling.
+    import difflib  # noqa: PLC0415 - of use to error messages only
+
+    # It takes quadratic time, and no name of this length is a misspelling.
     if len(name) > _SHOWN:
         return None
     folded = {candidate.casefold(): candidate for candidate in sorted(known) if len(candidate) <= _SHOWN}

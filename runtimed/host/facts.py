@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtimed.core.facts import Facts
+from runtimed.core.facts import Facts, Machine
 
 
 def read_facts(
@@ -26,6 +27,21 @@ def read_facts(
         systemd=_is_real_directory(systemd_dir),
         ramdisk=bool(environ.get("DOCKER_RAMDISK")),
     )
+
+
+def read_system() -> str:
+    """Return the distribution's name and version as it writes them (os-release(5)); reads a file, never raises."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return "Linux"
+
+
+def read_machine(system: str) -> Machine:
+    """Return what machine this is at the moment, with the ``system`` that was read of it. Looks at no disk."""
+    uname = os.uname()
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Machine(uname.nodename, system, uname.release, uname.machine, os.cpu_count() or 1, memory_bytes)
 
 
 def _mounted_type(mount_point: str, mountinfo: str) -> str | None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from described import check_event
 from served import HOST, QUICK, Running, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
@@ -67,6 +68,9 @@ class Subscriber:
             if not data:
                 return None
             self._lines = [json.loads(line) for line in data.splitlines()]
+            for event in self._lines:
+                if event["type"] != "test":
+                    check_event(event)
         return self._lines.pop(0)
 
     async def values(self, number: int) -> list[object]:
@@ -272,7 +276,8 @@ async def test_one_user_cannot_take_all_places() -> None:
         me = os.getuid()
         subscriber = await here.subscribe()
         others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(255)]
-        here.events._subscribers.update(dict.fromkeys(others, me))
+        for other in others:
+            here.events.subscribers.add(other, me)
         assert here.events.is_full(me)
         assert not here.events.is_full(me + 1)
         for other in others:

@@ -1,19 +1,11 @@
-"""What binaries that hang when they are asked for their features cost a reload: 100 of them beside 100 that do not.
-
-Run it with ``python tests/bench/features.py``; it prints a table and, with ``--json``, the figures. Pairs are
-alternated, so that a machine whose speed drifts changes both.
-"""
+"""What binaries that hang when they are asked for their features cost a reload: 100 of them beside 100 that do not."""
 
 from __future__ import annotations
 
-import json
-import statistics
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from collections.abc import Iterator
 
 from support import RunningDaemon, new_daemon
+from table import Row, compared
 
 RUNTIMES = 100
 ROUNDS = 20
@@ -41,7 +33,8 @@ def reload_ms(daemon: RunningDaemon, number: int) -> float:
     return float(report["duration_ms"])
 
 
-def main() -> None:
+def measure() -> Iterator[Row]:
+    """Yield what hanging binaries cost a reload."""
     found: dict[str, list[float]] = {name: [] for name in BODIES}
     with new_daemon() as prompt, new_daemon() as hanging:
         daemons = {"prompt": prompt, "hanging": hanging}
@@ -50,16 +43,5 @@ def main() -> None:
         for number in range(ROUNDS):
             for name, daemon in daemons.items():
                 found[name].append(reload_ms(daemon, number))
-    medians = {name: statistics.median(times) for name, times in found.items()}
-    ratio = medians["hanging"] / medians["prompt"]
-    if "--json" in sys.argv:
-        print(json.dumps({"runtimes": RUNTIMES, "rounds": ROUNDS, "median_ms": medians, "ratio": ratio}))
-        return
-    print(f"reload of {RUNTIMES} new wrapped runtimes, median of {ROUNDS}:")
-    for name, median in medians.items():
-        print(f"  binaries {name:8} {median:7.1f} ms  ({min(found[name]):.1f} to {max(found[name]):.1f})")
-    print(f"  hanging / prompt  {ratio:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    measure = f"reload of {RUNTIMES} runtimes, all new, binaries hang"
+    yield compared(measure, "ms", found["hanging"], "binaries answer", found["prompt"])

@@ -19,13 +19,16 @@ from support import PATIENCE_S, RunningDaemon, short_directory
 
 from runtimed import __version__
 from runtimed.cli import ctl, verbs
+from runtimed.cli.parser import make_parser
 from runtimed.cli.render import render_report, render_status
 from runtimed.cli.tables import printable, render_table
+from runtimed.cli.terminal import PLAIN
 from runtimed.client import Client
 
 # Each verb with the arguments that it cannot do without.
 VERBS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("resolve", "list", "status", "generations", "reload", "gc", "check", "version"), ()),
+    **dict.fromkeys(("resolve", "list", "status", "watch", "generations", "plan", "reload", "gc"), ()),
+    **dict.fromkeys(("check", "version"), ()),
     "explain": ("plain",),
     "diff": ("1", "2"),
 }
@@ -308,15 +311,43 @@ def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb:
     error, hint = run.stderr.splitlines()
     assert error == "runtimectl: no answer from a daemon on /nowhere/s: there is no such socket"
     assert hint.startswith("hint: start it: systemctl start runtimed")
+    document = json.loads(runtimectl(verb, *VERBS[verb], "--json").stdout)
+    assert (document["code"], f"runtimectl: {document['detail']}") == ("daemon-unreachable", error)
+    assert f"hint: {document['hint']}" == hint
 
 
 @pytest.mark.parametrize(
-    "args", [(), ("nonsense",), ("resolve", "a", "b"), ("list", "--dry-run"), ("--sock", "x", "list")]
+    ("args", "error", "help_of"),
+    [
+        ((), "the following arguments are required: VERB", "runtimectl"),
+        (("lsit",), "there is no verb 'lsit'; did you mean list?", "runtimectl"),
+        (("zzz\x1b",), r"there is no verb 'zzz\x1b'; there are resolve, list, ", "runtimectl"),
+        (("resolve", "a", "b"), "unrecognized arguments: b", "runtimectl resolve"),
+        (("list", "--dry-run"), "unrecognized arguments: --dry-run", "runtimectl list"),
+        (("resolve", "--json", "--format", "any"), "contradict each other", "runtimectl resolve"),
+        (("--sock", "x", "list"), "VERB: invalid choice: 'x'", "runtimectl"),
+        (("resolve", "--format", "yaml"), "invalid choice: 'yaml'", "runtimectl resolve"),
+        (("explain", ""), "argument NAME: it is empty", "runtimectl explain"),
+    ],
 )
-def test_a_usage_error_is_status_2_and_says_so(args: Sequence[str]) -> None:
+def test_a_usage_error_is_status_2_one_line_and_a_hint(args: Sequence[str], error: str, help_of: str) -> None:
     run = runtimectl(*args)
     assert (run.returncode, run.stdout) == (2, "")
-    assert "usage: runtimectl" in run.stderr
+    first, hint = run.stderr.splitlines()
+    assert first.startswith("runtimectl: ")
+    assert error in first
+    assert hint == f"hint: {help_of} --help shows how it is used"
+
+
+def test_of_the_verbs_only_the_one_that_is_asked_for_is_made() -> None:
+    def made(*argv: str) -> list[str]:
+        choices = make_parser(argv).places[0].choices
+        assert isinstance(choices, dict)
+        return list(choices)
+
+    assert made("resolve", "list") == ["resolve"]
+    # What stands behind an option may be its value.
+    assert set(made("--socket", "resolve", "list")) == set(made()) == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -448,5 +479,5 @@ def test_a_reload_is_given_more_time_than_a_question() -> None:
             return REPORT
 
     client = Asked("/nowhere/s")
-    assert verbs.reload(client, Namespace(json=False, dry_run=False)) == 0
+    assert verbs.reload(client, Namespace(json=False, dry_run=False, terminal=PLAIN)) == 0
     assert client.timeout_s >= 60

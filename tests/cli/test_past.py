@@ -11,7 +11,8 @@ from cli.commands import columns, fields_of, runtimectl
 from cli.past import BEFORE, forget_the_past
 from support import RunningDaemon
 
-from runtimed.cli.history import render_diff, render_generations
+from runtimed.cli.changes import render_diff
+from runtimed.cli.history import render_generations
 from runtimed.client import (
     Client,
     DigestMismatch,
@@ -91,9 +92,9 @@ def test_diff_of_a_runtime_that_is_defined_as_before_says_what_else_it_may_be() 
         (("1", "9"), 1, "the newest is 2"),
         (("0", "1"), 1, "generation 0"),
         (("1",), 2, "G2"),
-        (("1", "-1"), 2, "usage"),
-        (("1", "1_0"), 2, "'1_0' is not the number of a generation"),
-        (("1", "9" * 5000), 2, "is not the number of a generation"),
+        (("1", "-1"), 2, "'-1' is not a whole number"),
+        (("1", "1_0"), 2, "'1_0' is not a whole number"),
+        (("1", "9" * 5000), 2, "is not a whole number"),
         (("1", "\x1b[31m"), 2, r"\x1b"),
     ],
 )
@@ -129,7 +130,7 @@ def test_resolve_answers_as_a_generation_had_it_also_what_is_gone_since(twice: R
     ("args", "status", "text"),
     [
         (("--generation", "3"), 1, "the newest is 2"),
-        (("--generation", "x"), 2, "'x' is not the number"),
+        (("--generation", "x"), 2, "'x' is not a whole number"),
         (("--digest", "x"), 2, "--digest needs --generation"),
         (("comes", "--generation", "1"), 1, "comes"),
     ],

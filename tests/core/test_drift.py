@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtimed.core.drift import Drift, Kind, Sight, compare_sights
+from runtimed.core.drift import Drift, Sight, compare_sights
+from runtimed.core.shapes import DriftKind
 
 THERE = Sight("available", "/bin/x", (1, 2, 3, 4))
 TOUCHED = Sight("available", "/bin/x", (1, 2, 3, 5))
@@ -29,7 +30,7 @@ UNUSABLE = Sight("unusable", reason="is not executable (mode 0644)")
         (MISSING, MISSING, None),
     ],
 )
-def test_what_has_become_of_a_binary(before: Sight, now: Sight, kind: Kind | None) -> None:
+def test_what_has_become_of_a_binary(before: Sight, now: Sight, kind: DriftKind | None) -> None:
     found = compare_sights({"x": before}, {"x": now})
     assert found == ({} if kind is None else {"x": Drift("x", kind, now.path, now.reason, now.identity)})
 

@@ -22,6 +22,11 @@ PROGRAM = "usr/lib/runtimed/program"
 NEWER = "9.9.9"
 # Away from /tmp, which is the machine's own.
 INSIDE = "/var/tmp"
+COMPLETIONS = {
+    "bash": "bash-completion/completions/runtimectl",
+    "zsh": "zsh/vendor-completions/_runtimectl",
+    "fish": "fish/vendor_completions.d/runtimectl.fish",
+}
 CONFIGURATION = {"runtimes": {"boxed": {"path": "/usr/bin/runc", "runtimeArgs": ["--debug"]}}}
 CLIENTS = 20
 # Runs inside the machine with the package's own client until its standard input ends.
@@ -171,6 +176,10 @@ def test_a_package_holds_no_path_of_its_build_and_lintian_finds_no_error(package
     traces = [path for path in files if b"runtimed-build" in path.read_bytes()]
     assert traces == []
     assert os.readlink(packages.unpacked / PROGRAM / "bin/python3").endswith("bin/python3")
+    # Where each shell looks for them by the name of the command.
+    for shell, path in COMPLETIONS.items():
+        ours = CHECKOUT / f"etc/completions/runtimectl.{shell}"
+        assert (packages.unpacked / "usr/share" / path).read_bytes() == ours.read_bytes()
     installed = sum(path.stat().st_size for path in files)
     remarks = len(lint.stdout.splitlines())
     print(  # noqa: T201 - for pytest to show

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.booted import CHECKOUT
 from e2e.installed import (
     ADDRESS,
     BROKEN,
@@ -24,6 +25,11 @@ from support import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 RESTARTS = 10
+COMPLETIONS = {
+    "bash": "bash-completion/completions/runtimectl",
+    "zsh": "zsh/site-functions/_runtimectl",
+    "fish": "fish/vendor_completions.d/runtimectl.fish",
+}
 RUNNING, LISTENING = "active (running)", "active (listening)"
 # What must be there for as long as containers are: where runc keeps their state, and what they were started with.
 KEPT = "/run/runtimed/runtime-runc/default/c1"
@@ -308,6 +314,13 @@ def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_t
     assert node.answers() == before
 
 
+@pytest.mark.parametrize(("shell", "file"), COMPLETIONS.items())
+def test_each_shell_has_its_completions_where_it_looks_for_them(node: Installed, shell: str, file: str) -> None:
+    installed = node.machine.inside(f"/usr/local/share/{file}")
+    assert installed.read_bytes() == (CHECKOUT / f"etc/completions/runtimectl.{shell}").read_bytes()
+    assert installed.stat().st_mode & 0o777 == 0o644
+
+
 def test_an_installation_that_fails_leaves_what_runs_as_it_was(node: Installed) -> None:
     before, pid = node.answers(), node.pid()
     current = node.run("readlink", "/opt/runtimed/current").stdout
@@ -325,6 +338,6 @@ def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> 
     assert node.state() == node.state(SOCKET) == "inactive (dead)"
     assert node.show("LoadState") == node.show("LoadState", SOCKET) == "not-found"
     gone = ("/opt/runtimed", "/usr/local/bin/runtimectl", "/usr/local/lib/systemd/user/runtimed.service", ADDRESS)
-    for path in gone:
+    for path in (*gone, *(f"/usr/local/share/{file}" for file in COMPLETIONS.values())):
         assert not node.machine.inside(path).exists(), path
     assert node.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "runtimed*").stdout == ""

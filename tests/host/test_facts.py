@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtimed.host.facts import read_facts
+from runtimed.host.facts import read_facts, read_machine, read_system
 
 
 def mountinfo(tmp_path: Path, *lines: str) -> str:
@@ -56,3 +56,18 @@ def test_systemd_runs_where_its_directory_is_a_real_one(tmp_path: Path) -> None:
 )
 def test_a_ramdisk_is_whatever_is_not_empty(environ: dict[str, str], *, expected: bool) -> None:
     assert read_facts(environ).ramdisk is expected
+
+
+def test_the_machine_is_told_of_as_the_system_s_own_tools_tell_of_it() -> None:
+    def said(*command: str) -> str:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    machine = read_machine(read_system())
+    assert (machine.name, machine.kernel, machine.architecture) == (
+        said("uname", "-n"),
+        said("uname", "-r"),
+        os.uname().machine,
+    )
+    assert machine.system == said("sh", "-c", '. /etc/os-release && echo "$PRETTY_NAME"')
+    assert machine.cpus == int(said("getconf", "_NPROCESSORS_ONLN"))
+    assert machine.memory_bytes == int(said("getconf", "_PHYS_PAGES")) * int(said("getconf", "PAGESIZE"))

@@ -344,6 +344,19 @@ def test_a_data_root_that_has_lost_its_version_is_told_how_to_get_it_back(root: 
         root.open()
     (root.path / "VERSION").write_text("layout=1\n")
     assert root.open().published
+    assert root.store.identity == ""
+
+
+def test_a_data_root_has_an_identity_of_its_own_that_stays(tmp_path: Path) -> None:
+    found = []
+    for path in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
+        path.mkdir(exist_ok=True)
+        store = Store(str(path))
+        store.open(rebuild_wrappers)
+        store.close()
+        found.append(store.identity)
+    assert found[0] == found[2] != found[1]
+    assert all(len(bytes.fromhex(identity)) == 16 for identity in found)
 
 
 def test_names_that_are_not_ours_stay_where_generations_are(root: Root) -> None:

@@ -28,7 +28,7 @@ from runtimed.core.layout import (
 )
 from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.past import Past, Summary, read_past, summarise_past
-from runtimed.host.store.claim import claim
+from runtimed.host.store.claim import claim, read_identity
 from runtimed.host.store.disk import (
     FILE_MODE,
     failing_as,
@@ -78,6 +78,8 @@ class Store:
         at_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self.root = root
+        # What tells this data root from all others, once it is open.
+        self.identity = ""
         self._clock = clock
         self._at_step = at_step
         self._lock: int | None = None
@@ -102,6 +104,7 @@ class Store:
             DataRootRefused, AlreadyRunning, StoreFailed: see ``claim`` and ``recover``.
         """
         self._lock = claim(self.root)
+        self.identity = read_identity(self.root)
         recovered = recover(self.root, rebuild)
         manifests = sorted(recovered.manifests.items())
         self._retained = {number: summarise_past(manifest) for number, manifest in manifests}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 
 from runtimed.core.errors import AlreadyRunning, DataRootRefused
 from runtimed.core.layout import GENERATIONS, LAYOUT, LOCK, TEMPORARY, VERSION
@@ -41,11 +40,25 @@ def claim(root: str) -> int:
     return lock
 
 
+def read_identity(root: str) -> str:
+    """Return the random id of the claimed data root ``root``; empty where VERSION was mended by hand without it.
+
+    Raises: StoreFailed.
+    """
+    with failing_as("claiming", root):
+        return _read_version(root).get("id", "")
+
+
+def _read_version(root: str) -> dict[str, str]:
+    with open(f"{root}/{VERSION}", "rb") as file:
+        text = file.read(_VERSION_MAX).decode(errors="replace")
+    return {key: value for key, _, value in (line.partition("=") for line in text.splitlines())}
+
+
 def _check_version(root: str) -> bool:
     """Return whether ``root`` is a data root of ours; False where it is an empty directory."""
     try:
-        with open(f"{root}/{VERSION}", "rb") as file:
-            text = file.read(_VERSION_MAX).decode(errors="replace")
+        layout = _read_version(root).get("layout", "")
     except FileNotFoundError:
         others = sorted(n for n in os.listdir(root) if n not in _NOBODYS and not n.startswith(TEMPORARY))
         if not others:
@@ -55,7 +68,6 @@ def _check_version(root: str) -> bool:
         if GENERATIONS in others:
             raise DataRootRefused(root, reason, _MEND.format(root=root)) from None
         raise DataRootRefused(root, reason, "name an empty or a new directory with --data-root") from None
-    layout = dict(line.partition("=")[::2] for line in text.splitlines()).get("layout", "")
     if layout == str(LAYOUT):
         return True
     if layout.isdecimal() and int(layout) > LAYOUT:
@@ -86,6 +98,6 @@ def _lock(root: str) -> int:
 
 
 def _write_version(root: str) -> None:
-    text = f"layout={LAYOUT}\nid={secrets.token_hex(16)}\n"
+    text = f"layout={LAYOUT}\nid={os.urandom(16).hex()}\n"
     replace_file(root, VERSION, text.encode(), FILE_MODE, sync=True)
     sync_directory(root)

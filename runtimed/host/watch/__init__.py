@@ -13,11 +13,15 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from runtimed.core.places import Place
 from runtimed.host.watch.debounce import Debounce
 from runtimed.host.watch.inotify import STOP_S, Inotify, Names
 from runtimed.host.watch.mounts import MountWatch
+
+if TYPE_CHECKING:
+    from runtimed.core.news import WatcherMode
 
 __all__ = ["Pace", "Watcher"]
 
@@ -56,7 +60,7 @@ class Watcher:
         self._since_check_ms = 0
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> WatcherMode:
         """How changes are noticed: ``inotify``, ``polling`` where that does not tell all, ``off`` when not at all."""
         if not self._running:
             return "off"

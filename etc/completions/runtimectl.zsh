@@ -1,0 +1,27 @@
+#compdef runtimectl
+
+# What zsh completes on a command line of runtimectl; installed as _runtimectl. runtimectl itself says what may stand
+# where; it asks the daemon for the names of runtimes and the numbers of generations, for a second at most.
+
+_runtimectl() {
+    local answer line word
+    local -a found
+    # Of the word that is being typed it need only know whether that is an option: zsh has its own ways of matching.
+    answer=$(runtimectl __complete words "${(@Q)words[2,CURRENT-1]}" "${(M)PREFIX:#-*}" 2>/dev/null)
+    case $? in
+        0)
+            for line in "${(@f)answer}"; do
+                word=${line%%$'\t'*}
+                [[ -z $word ]] || found+=("${${word//\\/\\\\}//:/\\:}:${line#*$'\t'}")
+            done
+            _describe -V runtimectl found
+            ;;
+        3) # the name of a file
+            [[ $PREFIX != --*=* ]] || compset -P '*='
+            _files
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+_runtimectl "$@"

@@ -1,0 +1,187 @@
+"""The Docker Engine API, read only: as much of it as shows Docker's clients the table and its reloads.
+
+Paths are Docker's own, with or without a version in front (``/v1.44/info``), which only says what the client would
+understand: every one is served. All other paths of Docker's are answered with what this socket is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from runtimed import __version__
+from runtimed.api.describe import Inspector
+from runtimed.api.docker.events import BadEventQuery, Reloads, make_event, parse_event_query
+from runtimed.api.docker.node import API_VERSION, describe_node, describe_version, render_runtimes
+from runtimed.api.messages import Answer, Request, Response
+from runtimed.api.sockets import Peer
+from runtimed.api.subscribers import Subscribers
+from runtimed.core.errors import TooManyWaiting
+from runtimed.core.facts import Machine
+from runtimed.core.generation import Generation
+
+__all__ = ["LABELS", "PATHS", "Daemon", "Docker", "docker_label", "refuse_body"]
+
+_VERSIONED = re.compile(r"v([0-9]{1,4})\.([0-9]{1,6})", re.ASCII)
+_TARGET = re.compile(rb"/(?:v[0-9]+\.[0-9]+/)?([a-z_]+)(?:[/?]|$)")
+# From this version on /info has features.
+_WITH_FEATURES = (1, 44)
+
+_OURS = ("_ping", "version", "info", "events")
+# What dockerd has besides. Where none of them stands behind a version, dockerd would not know the path either.
+_DOCKERDS = frozenset(
+    {
+        *("auth", "build", "commit", "configs", "containers", "distribution", "exec", "grpc", "images", "networks"),
+        *("nodes", "plugins", "secrets", "services", "session", "swarm", "system", "tasks", "volumes"),
+    }
+)
+PATHS = tuple(f"/{name}" for name in _OURS)
+_ELSE = "docker"
+# What requests are counted under.
+LABELS = (*PATHS, _ELSE)
+
+_HEADERS = (
+    ("Api-Version", API_VERSION),
+    ("Docker-Experimental", "false"),
+    ("Ostype", "linux"),
+    ("Server", f"runtimed/{__version__} (linux)"),
+)
+_PING_HEADERS = (
+    ("Cache-Control", "no-cache, no-store, must-revalidate"),
+    ("Pragma", "no-cache"),
+    ("Swarm", "inactive"),
+)
+_JSON = "application/json"
+_WHAT = (
+    "this is runtimed, which tells what container runtimes this node has and runs no containers; "
+    f"of the Docker Engine API it serves GET {', '.join(PATHS)}"
+)
+
+
+class Daemon(Inspector, Protocol):
+    """What these routes need of the daemon."""
+
+    def current(self) -> Generation:
+        """Return the current generation."""
+
+    def faults(self) -> Mapping[str, str]:
+        """Return why the daemon is degraded, by subject; empty when it is well."""
+
+    def identity(self) -> str:
+        """Return what tells this daemon from all others, also after a restart."""
+
+    def machine(self) -> Machine:
+        """Return what machine this is; looks at no disk."""
+
+    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that looks for binaries for ``peer``, on any file system."""
+
+
+class Docker:
+    """Answers requests for Docker's paths; its listeners are counted among all ``subscribers``."""
+
+    def __init__(self, daemon: Daemon, subscribers: Subscribers) -> None:
+        self._daemon = daemon
+        self._subscribers = subscribers
+        self._reloads = Reloads(subscribers)
+        self._pong = Response(200, b"OK", "text/plain; charset=utf-8", _HEADERS + _PING_HEADERS)
+        self._functions: Mapping[str, Callable[[Request], Answer]] = {
+            "_ping": lambda _: self._pong,
+            "version": self._version,
+            "info": self._info,
+            "events": self._events,
+        }
+
+    def __call__(self, request: Request) -> Answer:
+        """Return the answer to a request that has a `docker_label`."""
+        path = _unversioned(request.segments)
+        function = self._functions.get(path[0]) if len(path) == 1 else None
+        if function is None:
+            return _not_served(path)
+        if request.method not in ("GET", "HEAD"):
+            answer = _failure(405, f"/{path[0]} takes GET and HEAD, not {request.method}: {_WHAT}")
+            answer.headers += (("Allow", "GET, HEAD"),)
+            return answer
+        return function(request)
+
+    def reloaded(self, generation: Generation, outcome: str) -> None:
+        """Tell of a reload that left ``generation`` current; one that was rejected is none to dockerd."""
+        name = self._daemon.machine().name
+        self._reloads.publish(make_event(generation, outcome, self._daemon.identity(), name, time.time_ns()))
+
+    def _version(self, _request: Request) -> Response:
+        return _json(json.dumps(describe_version(self._daemon.machine())).encode())
+
+    def _info(self, request: Request) -> Answer:
+        generation = self._daemon.current()
+        versioned = _VERSIONED.fullmatch(request.segments[0])
+        if versioned is not None and (int(versioned[1]), int(versioned[2])) < _WITH_FEATURES:
+            return self._described(generation, render_runtimes(generation, None))
+        return self._with_features(request.peer, generation)
+
+    async def _with_features(self, peer: Peer, generation: Generation) -> Response:
+        try:
+            runtimes = await self._daemon.looking(peer, render_runtimes, generation, self._daemon)
+        except (TimeoutError, TooManyWaiting):
+            # All but the features is known without the disk.
+            runtimes = render_runtimes(generation, None)
+        return self._described(generation, runtimes)
+
+    def _described(self, generation: Generation, runtimes: bytes) -> Response:
+        daemon = self._daemon
+        node = describe_node(
+            generation, daemon.machine(), daemon.identity(), daemon.faults(), listeners=len(self._subscribers)
+        )
+        return _json(json.dumps(node).encode()[:-1] + b', "Runtimes": ' + runtimes + b"}")
+
+    def _events(self, request: Request) -> Answer:
+        try:
+            query = parse_event_query(request.query)
+        except BadEventQuery as error:
+            return _failure(400, str(error))
+        if query.until_ns is not None and query.until_ns <= time.time_ns():
+            return Response(200, self._reloads.past(query), _JSON, _HEADERS)
+        if self._subscribers.is_full(request.peer.uid):
+            number = len(self._subscribers)
+            return _failure(503, f"{number} clients listen to events, and one user may be only so many; end some")
+        return self._reloads.stream(query, request.peer.uid, _JSON)
+
+
+def docker_label(segments: tuple[str, ...]) -> str | None:
+    """Return what a request for the path ``segments`` is counted under, None if the path is not one of Docker's."""
+    path = _unversioned(segments)
+    name = path[0] if path else ""
+    if len(path) == 1 and name in _OURS:
+        return f"/{name}"
+    return _ELSE if path is not segments or name in _DOCKERDS or name in _OURS else None
+
+
+def refuse_body(target: bytes) -> Response | None:
+    """Return the answer to a request that has a body, which no route here takes; None if its path is not dockerd's.
+
+    Not the same for all: who runs a container here is to be told where it is, not what requests look like.
+    """
+    found = _TARGET.match(target)
+    name = found[1].decode() if found is not None else ""
+    return _not_served((name,)) if name in _DOCKERDS else None
+
+
+def _unversioned(segments: tuple[str, ...]) -> tuple[str, ...]:
+    return segments[1:] if segments and _VERSIONED.fullmatch(segments[0]) else segments
+
+
+def _not_served(path: tuple[str, ...]) -> Response:
+    if path and path[0] in _DOCKERDS:
+        return _failure(501, f"{_WHAT}; ask dockerd for /{path[0]}")
+    return _failure(404, f"page not found: {_WHAT}")
+
+
+def _failure(status: int, message: str) -> Response:
+    return _json(json.dumps({"message": message}).encode(), status)
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(status, body + b"\n", _JSON, _HEADERS)

@@ -1,0 +1,241 @@
+"""Reloads as dockerd's clients know them: the daemon events of the Docker Engine API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from runtimed.api.docker.node import runtime_paths
+from runtimed.api.stream import Channel, Stream
+from runtimed.api.subscribers import NOTHING_READ, Subscribers
+from runtimed.core.generation import Generation
+
+# What is kept of the past, for who asks with `since`; dockerd keeps as many.
+_KEPT = 256
+_KEPT_BYTES = 256 * 1024
+# Longer than this, the list of runtimes is left out of an event: a few of them would fill what a client may leave
+# unread.
+_RUNTIMES_BYTES = 64 * 1024
+
+_SECONDS = re.compile(r"(-?[0-9]{1,12})(?:\.([0-9]{1,30}))?", re.ASCII)
+_RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,30}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# Filters that name an object of another type: no event here is about one.
+_OTHERS = frozenset({"config", "container", "image", "network", "node", "plugin", "secret", "service", "volume"})
+
+
+class BadEventQuery(ValueError):
+    """A query for events that cannot be read; its text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events are wanted: from ``since_ns`` to ``until_ns`` (since the epoch), and of them what filters let by."""
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    # Only those with values: a filter without any lets everything by.
+    filters: Mapping[str, frozenset[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadEvent:
+    """One reload as dockerd would tell of it; ``line`` is all of it as JSON."""
+
+    time_ns: int
+    actor: str
+    attributes: Mapping[str, str]
+    line: bytes
+
+
+def parse_event_query(query: Mapping[str, str]) -> EventQuery:
+    """Return what the query of a request for events means; what is empty counts as absent, as in dockerd.
+
+    Raises: BadEventQuery.
+    """
+    since_ns, until_ns = (_parse_time(key, query.get(key, "")) for key in ("since", "until"))
+    if since_ns is not None and until_ns is not None and until_ns < since_ns:
+        raise BadEventQuery(f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})")
+    return EventQuery(since_ns, until_ns, _parse_filters(query.get("filters", "")))
+
+
+def make_event(generation: Generation, outcome: str, actor: str, name: str, time_ns: int) -> ReloadEvent:
+    """Return the event that tells of a reload which left ``generation`` current.
+
+    ``actor`` is the daemon's id and ``name`` the node's. All attributes are text, as in dockerd; ``outcome`` and
+    ``generation`` are ours.
+    """
+    attributes = {
+        "default-runtime": generation.config.default_runtime,
+        "generation": str(generation.number),
+        "name": name,
+        "outcome": outcome,
+        "runtimes": " ".join(f"{runtime}:{path}" for runtime, path in runtime_paths(generation)),
+    }
+    if len(attributes["runtimes"].encode(errors="replace")) > _RUNTIMES_BYTES:
+        del attributes["runtimes"]
+        attributes["runtimes-omitted"] = f"{len(generation.runtimes)} runtimes; /info lists them"
+    message = {
+        "Type": "daemon",
+        "Action": "reload",
+        "Actor": {"ID": actor, "Attributes": attributes},
+        "scope": "local",
+        "time": time_ns // 10**9,
+        "timeNano": time_ns,
+    }
+    return ReloadEvent(time_ns, actor, attributes, json.dumps(message).encode() + b"\n")
+
+
+def is_wanted(event: ReloadEvent, query: EventQuery) -> bool:
+    """Return whether ``query`` lets ``event`` by, whenever it was; filters mean what they mean to dockerd."""
+    return all(_lets_by(event, key, values) for key, values in (query.filters or {}).items())
+
+
+class Reloads:
+    """Tells everybody who listens of reloads; listeners are counted among all ``subscribers``."""
+
+    def __init__(self, subscribers: Subscribers) -> None:
+        self._subscribers = subscribers
+        self._kept: deque[ReloadEvent] = deque()
+        self._kept_bytes = 0
+        # Each with what ends its stream at `until`.
+        self._channels: dict[Channel, tuple[EventQuery, asyncio.TimerHandle | None]] = {}
+
+    def publish(self, event: ReloadEvent) -> None:
+        """Tell of ``event`` everybody who wants to know."""
+        self._kept.append(event)
+        self._kept_bytes += len(event.line)
+        while len(self._kept) > _KEPT or self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popleft().line)
+        for channel, (query, _) in tuple(self._channels.items()):
+            if is_wanted(event, query) and not _is_after(event, query):
+                self._deliver(channel, event.line)
+
+    def past(self, query: EventQuery) -> bytes:
+        """Return what has happened that ``query`` asks for: nothing unless it names a time."""
+        return b"".join(event.line for event in self._past(query))
+
+    def stream(self, query: EventQuery, uid: int, content_type: str) -> Stream:
+        """Return a stream of what ``query`` asks for, for the user ``uid``."""
+
+        def begin(channel: Channel) -> Callable[[], None]:
+            self._subscribers.add(channel, uid)
+            timer = None
+            if query.until_ns is not None:
+                left_s = (query.until_ns - time.time_ns()) / 10**9
+                timer = asyncio.get_running_loop().call_later(left_s, self._end, channel)
+            self._channels[channel] = query, timer
+            if past := self.past(query):
+                self._deliver(channel, past)
+            return lambda: self._discard(channel)
+
+        # Docker's events have no last words: it is told by the end.
+        return Stream(content_type, begin, lambda channel: self._subscribers.drop(channel, reason=NOTHING_READ))
+
+    def _past(self, query: EventQuery) -> Iterator[ReloadEvent]:
+        if query.since_ns is None and query.until_ns is None:
+            return
+        for event in self._kept:
+            since = query.since_ns is None or event.time_ns >= query.since_ns
+            if since and not _is_after(event, query) and is_wanted(event, query):
+                yield event
+
+    def _deliver(self, channel: Channel, data: bytes) -> None:
+        if not channel.send(data) and not channel.is_closing:
+            # Without a word: dockerd's clients know none for it.
+            self._subscribers.drop(channel)
+            self._discard(channel)
+
+    def _end(self, channel: Channel) -> None:
+        channel.end()
+        self._discard(channel)
+
+    def _discard(self, channel: Channel) -> None:
+        self._subscribers.discard(channel)
+        _, timer = self._channels.pop(channel, (None, None))
+        if timer is not None:
+            timer.cancel()
+
+
+def _is_after(event: ReloadEvent, query: EventQuery) -> bool:
+    return query.until_ns is not None and event.time_ns > query.until_ns
+
+
+def _lets_by(event: ReloadEvent, key: str, values: frozenset[str]) -> bool:
+    match key:
+        case "type":
+            return "daemon" in values
+        case "event":
+            return "reload" in values
+        case "scope":
+            return "local" in values
+        case "daemon":
+            name = event.attributes["name"]
+            return any(event.actor.startswith(value) or name.startswith(value) for value in values)
+        case "label":
+            return all(_has(event.attributes, value) for value in values)
+        case _:
+            # Keys that dockerd does not know it does not look at.
+            return key not in _OTHERS
+
+
+def _has(attributes: Mapping[str, str], label: str) -> bool:
+    key, has_value, value = label.partition("=")
+    return key in attributes and (not has_value or attributes[key] == value)
+
+
+def _parse_time(key: str, text: str) -> int | None:
+    """Return nanoseconds since the epoch, None for no text; what is finer than that is cut off, as in dockerd."""
+    if not text:
+        return None
+    if found := _SECONDS.fullmatch(text):
+        return int(found[1]) * 10**9 + _nanoseconds(found[2])
+    if found := _RFC_3339.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(found[1] + found[3].upper())
+        except ValueError:
+            pass
+        else:
+            return int(moment.timestamp()) * 10**9 + _nanoseconds(found[2])
+    raise BadEventQuery(f"{key} is {text!r}; expected seconds since the epoch or RFC 3339: 2026-01-31T12:00:00Z")
+
+
+def _nanoseconds(fraction: str | None) -> int:
+    return int((fraction or "")[:9].ljust(9, "0"))
+
+
+def _parse_filters(text: str) -> Mapping[str, frozenset[str]]:
+    """Return the values of each filter, from either form: {"type": {"daemon": true}} or {"type": ["daemon"]}."""
+    try:
+        document = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        document = text
+    found: dict[str, frozenset[str]] = {}
+    for key, values in _pairs(document, text):
+        match values:
+            case list() if all(isinstance(value, str) for value in values):
+                found[key] = frozenset(values)
+            case dict() if all(isinstance(value, bool) for value in values.values()):
+                # One that is false is there and matches nothing.
+                found[key] = frozenset(value for value, wanted in values.items() if wanted)
+            case _:
+                raise _bad_filters(text)
+        if not values:
+            del found[key]
+    return found
+
+
+def _pairs(document: object, text: str) -> Iterator[tuple[str, object]]:
+    if isinstance(document, dict):
+        yield from document.items()
+    elif document is not None:
+        raise _bad_filters(text)
+
+
+def _bad_filters(text: str) -> BadEventQuery:
+    return BadEventQuery(f'filters is {text!r}; expected JSON such as {{"type": ["daemon"]}}')

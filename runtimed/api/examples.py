@@ -1,0 +1,171 @@
+"""Examples of answers, made by the functions that answer, from a small table on an imaginary node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from runtimed import __version__
+from runtimed.api.describe import describe_runtime
+from runtimed.core import news, shapes
+from runtimed.core.collect import Collection, Verdict
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.drift import Drift
+from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.facts import Facts
+from runtimed.core.features import Features
+from runtimed.core.generation import Generation, Host, build_generation, compare_generations
+from runtimed.core.manifest import read_manifest, render_manifest
+from runtimed.core.parse import parse_configuration
+from runtimed.core.past import Past, compare_past, describe_past, read_past, summarise_past
+from runtimed.core.report import Report
+
+_FILE = "/etc/runtimed/daemon.json"
+_NOON_S = 1764158400.0
+_SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))
+_HOST = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), _SETTINGS.data_root, _SETTINGS.exec_root)
+_BEFORE = """{
+  "runtimes": {
+    "gvisor": { "path": "runsc" }
+  }
+}
+"""
+_AFTER = """{
+  "runtimes": {
+    "gvisor": { "path": "runsc", "runtimeArgs": ["--platform=systrap"] },
+    "kata": { "runtimeType": "io.containerd.kata.v2", "options": { "ConfigPath": "/etc/kata.toml" } }
+  }
+}
+"""
+_WRONG = """{
+  "runtimes": {
+    "gvisor": { "path": "runsc", "runtimeArgs": "--platform=systrap" }
+  }
+}
+"""
+_METRICS = """# HELP runtimed_generation Number of the current generation.
+# TYPE runtimed_generation gauge
+runtimed_generation 2.0
+"""
+
+
+class _Node:
+    """What is to be known of the imaginary node: every binary is there."""
+
+    def look_up(self, path: str) -> str:
+        return path if "/" in path else f"/usr/bin/{path}"
+
+    def replaceable(self, _binary: str) -> str | None:
+        return None
+
+    def features(self, _binary: str) -> Features:
+        return Features("known", {"ociVersionMin": "1.0.0", "ociVersionMax": "1.2.0"})
+
+    def drift(self, _binary: str) -> Drift | None:
+        return None
+
+
+def make_examples() -> Mapping[tuple[str, int], object]:
+    """Return an example of every answer in JSON or text, by the operation's name and the status."""
+    old, new = _build(_BEFORE, 1), _build(_AFTER, 2)
+    past, now = _published(old), _published(new)
+    described = describe_runtime(new, new.runtimes["gvisor"], _Node())
+    table: shapes.RuntimeTable = {
+        "generation": new.number,
+        "default_runtime": new.config.default_runtime,
+        "runtimes": [described],
+    }
+    generations: shapes.Generations = {"generations": [summarise_past(each.manifest).as_dict() for each in (now, past)]}
+    report = _report(old, new)
+    well: news.Health = {"status": "ok"}
+    return {
+        ("resolve", 200): now.manifest.answers["gvisor"],
+        ("listRuntimes", 200): table,
+        ("describeRuntime", 200): described,
+        ("listGenerations", 200): generations,
+        ("describeGeneration", 200): describe_past(past),
+        ("compareGenerations", 200): compare_past(past, now),
+        ("status", 200): _status(new, report),
+        ("reload", 200): report,
+        ("reload", 422): _rejection(),
+        ("collectWrappers", 200): _collection(new),
+        ("listen", 200): _events(new),
+        ("metrics", 200): _METRICS,
+        ("health", 200): well,
+    }
+
+
+def _build(text: str, number: int) -> Generation:
+    documents = Documents(_FILE, Source(_FILE, text.encode()))
+    return build_generation(parse_configuration(documents, Flags(), _SETTINGS), _HOST, number)
+
+
+def _published(generation: Generation) -> Past:
+    manifest = read_manifest(render_manifest(generation, {}, _NOON_S), generation.number)
+    return read_past(manifest, generation.config_text)
+
+
+def _report(old: Generation, new: Generation) -> news.Report:
+    found = compare_generations(old, new)
+    changes = found.added, found.changed, found.removed
+    return Report("applied", new.number, "file-change", *changes, duration_ms=3.1, time_s=_NOON_S).as_dict()
+
+
+def _rejection() -> news.Report:
+    try:
+        _build(_WRONG, 3)
+    except ConfigurationRejected as error:
+        return Report("rejected", 2, "api", problems=error.problems, duration_ms=1.2, time_s=_NOON_S).as_dict()
+    raise AssertionError("the example of what is wrong is not wrong")
+
+
+def _collection(generation: Generation) -> news.Collection:
+    files = [wrapper.file for wrapper in generation.wrappers]
+    verdicts = [Verdict(file, collect=False, reason=f"generation {generation.number} names it") for file in files]
+    return Collection(tuple(verdicts), (), (), dry_run=True).as_dict()
+
+
+def _status(generation: Generation, report: news.Report) -> news.Status:
+    return {
+        "health": {"status": "ok", "reasons": {}},
+        "generation": generation.number,
+        "digest": generation.digest,
+        "default_runtime": generation.config.default_runtime,
+        "runtimes": len(generation.runtimes),
+        "last_reload": report,
+        "configuration": generation.config.path,
+        "sources": list(generation.config.sources),
+        "data_root": _SETTINGS.data_root,
+        "exec_root": _SETTINGS.exec_root,
+        "hosts": list(_SETTINGS.hosts),
+        "watcher": {"mode": "inotify", "alive": True, "faults": {}},
+        "drift": [],
+        "events": {"seq": int(_NOON_S * 1000) + 4, "subscribers": 1},
+        "uptime_s": 86400.5,
+        "pid": 4242,
+        "version": __version__,
+    }
+
+
+def _events(generation: Generation) -> str:
+    """Return the lines that a new subscriber reads, and those of the next removal of a binary."""
+    seq = int(_NOON_S * 1000)
+    calm: news.HeartbeatEvent = {"seq": seq, "time": _NOON_S, "type": "heartbeat"}
+    drift: news.DriftEvent = {
+        "seq": seq + 1,
+        "time": _NOON_S + 7.25,
+        "type": "drift",
+        **Drift("runsc", "removed", reason="executable file not found in PATH").as_dict(),
+        "runtimes": ["gvisor"],
+        "runtime_count": 1,
+    }
+    moved: news.GenerationEvent = {
+        "seq": seq + 2,
+        "time": _NOON_S + 60.5,
+        "type": "generation",
+        "generation": generation.number,
+        "digest": generation.digest,
+        "default_runtime": generation.config.default_runtime,
+        "runtime_count": len(generation.runtimes),
+    }
+    return "".join(json.dumps(event) + "\n" for event in (calm, drift, moved))

@@ -1,0 +1,362 @@
+"""The API's description: that it is valid, true, and complete, and what it costs."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from api.test_routes import Node
+from described import check_answer, check_body, description, find_path
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from served import QUICK, read_reply, running
+
+from runtimed.api import openapi
+from runtimed.api.codes import CODES
+from runtimed.api.messages import Request, Response, parse_target
+from runtimed.api.operations import ALWAYS, OPERATIONS, Operation
+from runtimed.api.sockets import Peer
+from runtimed.api.stream import Channel, Stream
+from runtimed.api.subscribers import SUBSCRIBERS_OF_ONE
+from runtimed.core import errors, news
+from runtimed.core.collect import Collection
+from runtimed.core.config import Limits
+from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
+from runtimed.core.past import Past
+from runtimed.core.report import Report
+
+API = Path(openapi.__file__).parent
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+class FaultyNode(Node):
+    """A node whose disk fails on request."""
+
+    fault: Exception | None = None
+
+    def past(self, number: int) -> Past:
+        if self.fault is not None:
+            raise self.fault
+        return super().past(number)
+
+    async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
+        if self.fault is not None:
+            raise self.fault
+        return await super().collect(peer, dry_run=dry_run)
+
+
+def reject(node: FaultyNode) -> None:
+    node.report = Report("rejected", 5, "api", problems=(Problem("bad", "/f", 3),))
+
+
+def damage(node: FaultyNode) -> None:
+    node.fault = DamagedManifest(3, "its checksum does not fit its content")
+
+
+def fail_disk(node: FaultyNode) -> None:
+    node.fault = StoreFailed("reading", "/data", "Input/output error")
+
+
+def hang_disk(node: FaultyNode) -> None:
+    node.disk_hangs = True
+
+
+def crowd_disk(node: FaultyNode) -> None:
+    node.crowded = 0
+
+
+def lose_binaries(node: FaultyNode) -> None:
+    node.binaries = {}
+
+
+def fall_ill(node: FaultyNode) -> None:
+    node.unwell = {"watcher": "dead"}
+
+
+def fill_events(node: FaultyNode) -> None:
+    for number in range(SUBSCRIBERS_OF_ONE):
+        node.events.subscribers.add(cast("Channel", number), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, and what it is answered with once the node is as ``prepare`` makes it."""
+
+    target: str
+    status: int = 200
+    code: str | None = None
+    prepare: Callable[[FaultyNode], None] = field(default=lambda _node: None)
+    method: str = "GET"
+    uid: int = 0
+
+
+def post(target: str, status: int, code: str | None = None, **more: Any) -> Case:
+    return Case(target, status, code, method="POST", **more)
+
+
+def readings(target: str) -> Iterator[Case]:
+    """Yield what comes of asking for a generation, whose number ``target`` has braces for."""
+    yield Case(target.format(6), 404, "no-such-generation")
+    yield Case(target.format(4), 410, "generation-gone")
+    yield Case(target.format(3), 500, "damaged-manifest", damage)
+    yield Case(target.format(3), 500, "store-failed", fail_disk)
+    yield Case(target.format(3), 503, "disk-timeout", hang_disk)
+    yield Case(target.format(3), 503, "too-many-waiting", crowd_disk)
+
+
+# Each answer that is described, once.
+CASES = [
+    Case("/v1/resolve"),
+    Case("/v1/resolve?runtime=nix", 400, "unknown-runtime"),
+    Case("/v1/resolve?runtime=a/b", 400, "invalid-runtime-name"),
+    Case("/v1/resolve?generation=3&digest=x", 409, "digest-mismatch"),
+    Case("/v1/resolve?runtime=gvisor", 503, "runtime-unavailable", lose_binaries),
+    *readings("/v1/resolve?generation={}"),
+    Case("/v1/runtimes"),
+    Case("/v1/runtimes", 503, "disk-timeout", hang_disk),
+    Case("/v1/runtimes", 503, "too-many-waiting", crowd_disk),
+    Case("/v1/runtimes/gvisor"),
+    Case("/v1/runtimes/nix", 404, "unknown-runtime"),
+    Case("/v1/runtimes/a%2Fb", 404, "invalid-runtime-name"),
+    Case("/v1/runtimes/gvisor", 503, "disk-timeout", hang_disk),
+    Case("/v1/runtimes/gvisor", 503, "too-many-waiting", crowd_disk),
+    Case("/v1/generations"),
+    Case("/v1/generations/3"),
+    *readings("/v1/generations/{}"),
+    Case("/v1/diff?from=3&to=5"),
+    *readings("/v1/diff?from={}&to=5"),
+    Case("/v1/status"),
+    post("/v1/reload", 200),
+    post("/v1/reload?dry_run=true", 422, prepare=reject),
+    post("/v1/reload", 403, "forbidden", uid=1000),
+    post("/v1/gc", 200),
+    post("/v1/gc", 403, "forbidden", uid=1000),
+    post("/v1/gc", 500, "store-failed", prepare=fail_disk),
+    Case("/v1/events?since=0"),
+    Case("/v1/events", 503, "too-many-subscribers", fill_events),
+    Case("/metrics"),
+    Case("/metrics", 503, "disk-timeout", hang_disk),
+    Case("/metrics", 503, "too-many-waiting", crowd_disk),
+    Case("/healthz"),
+    Case("/healthz", 503, "unhealthy", fall_ill),
+    Case("/openapi.json"),
+]
+# What a connection answers itself, whatever is asked, by what brings it about.
+REFUSED = {
+    "malformed-request": b"nonsense\r\n\r\n",
+    "malformed-target": b"GET /%% HTTP/1.1\r\nHost: x\r\n\r\n",
+    "request-timeout": b"GET / HTTP/1.1\r\n",
+    "body-not-accepted": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n",
+    "target-too-long": b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 10_000),
+    "expectation-failed": b"GET / HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n",
+    "headers-too-large": b"GET / HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"x" * 20_000),
+    "internal-error": b"GET /fail HTTP/1.1\r\nHost: x\r\n\r\n",
+    "version-not-supported": b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+}
+
+
+def described() -> Iterator[tuple[str, str, int, str | None]]:
+    """Yield every answer that is described, but for those that may come whatever is asked."""
+    for (method, path), operation in OPERATIONS.items():
+        yield from ((method, path, status, None) for status in operation.answers)
+        yield from ((method, path, status, code) for status, codes in operation.problems.items() for code in codes)
+
+
+async def answer(node: Node, case: Case) -> tuple[str, str, int, str | None]:
+    """Return which described answer ``case`` is answered with."""
+    found = node.routes(Request(case.method, parse_target(case.target.encode()), Peer(1, case.uid, case.uid)))
+    path = case.target.partition("?")[0]
+    if isinstance(found, Stream):
+        return check_answer(case.method, path, 200, found.content_type, ["Cache-Control"], b"")
+    if not isinstance(found, Response):
+        found = await found
+    return check_answer(case.method, path, found.status, found.content_type, dict(found.headers), found.body)
+
+
+def title(code: str | None) -> str | None:
+    return None if code is None else CODES[code].title
+
+
+def test_an_independent_validator_finds_nothing_wrong() -> None:
+    assert list(OpenAPIV31SpecValidator(openapi.describe_api()).iter_errors()) == []
+
+
+async def test_what_is_served_is_this_description_made_once(node: Node) -> None:
+    both = await asyncio.gather(node.response("/openapi.json"), node.response("/openapi.json"))
+    assert both[0] is both[1] is await node.response("/openapi.json")
+    assert json.loads(both[0].body) == openapi.describe_api()
+
+
+def test_paths_methods_and_query_keys_are_those_that_are_served(node: Node) -> None:
+    served = {
+        (method, *path): set(route.query) | ({"*"} if "*" in path else set())
+        for path, route in node.routes._routes.items()
+        for method in route.methods
+    }
+    found = {
+        (method, *("*" if part[0] == "{" else part for part in path[1:].split("/"))): {
+            "*" if parameter.place == "path" else parameter.name for parameter in operation.parameters
+        }
+        for (method, path), operation in OPERATIONS.items()
+    }
+    assert found == served
+    for (_, path), operation in OPERATIONS.items():
+        in_path = {f"{{{parameter.name}}}" for parameter in operation.parameters if parameter.place == "path"}
+        assert in_path == {part for part in path.split("/") if part.startswith("{")}
+
+
+def test_there_is_a_case_for_each_answer_that_is_described_and_for_no_other() -> None:
+    tried = [(c.method, find_path(description(), c.target.partition("?")[0]), c.status, c.code) for c in CASES]
+    assert sorted(tried, key=str) == sorted(described(), key=str)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method} {case.target} {case.code or case.status}")
+async def test_an_answer_that_is_described_is_given_as_it_is_described(case: Case) -> None:
+    node = FaultyNode()
+    case.prepare(node)
+    assert (await answer(node, case))[2:] == (case.status, case.code)
+
+
+@pytest.mark.parametrize("code", REFUSED)
+async def test_what_a_connection_refuses_is_described_whatever_is_asked(code: str) -> None:
+    async with running(QUICK) as run:
+        reader, writer = await run.connect()
+        writer.write(REFUSED[code])
+        reply = await read_reply(reader)
+        writer.close()
+        await writer.wait_closed()
+    found = check_answer("GET", "/v1/status", reply.status, reply.headers["Content-Type"], (), reply.body)
+    assert found == ("GET", "/v1/status", reply.status, code)
+    assert json.loads(reply.body)["title"] == title(code)
+
+
+async def test_one_connection_too_many_is_described_as_well() -> None:
+    async with running(QUICK, Limits(1, 1)) as run:
+        _, first = await run.connect()
+        reader, second = await run.connect()
+        reply = await read_reply(reader)
+        for writer in (first, second):
+            writer.close()
+            await writer.wait_closed()
+    found = check_answer("GET", "/v1/status", reply.status, reply.headers["Content-Type"], (), reply.body)
+    assert found[3] == "too-many-connections"
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_described(
+    node: Node, method: str, path: str
+) -> None:
+    target = path.format(name="gvisor", number=3)
+    assert (await node.ask(f"{target}?nonsense=1", method))[1]["code"] == "bad-query"
+    status, body = await node.ask(target, "PUT")
+    assert (status, body["title"]) == (405, title("method-not-allowed"))
+    assert {found[2:] for found in node.seen} == {(400, "bad-query"), (405, "method-not-allowed")}
+
+
+def test_what_may_come_whatever_is_asked_is_tested_here() -> None:
+    tested = {*REFUSED, "too-many-connections", "bad-query", "method-not-allowed"}
+    assert {code for codes in ALWAYS.values() for code in codes} == tested
+
+
+def test_codes_are_those_that_the_source_names() -> None:
+    calls = [node for path in API.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    literal = {
+        call.args[1].value
+        for call in calls
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).rpartition(".")[2] in ("problem", "_refuse", "_note_refusal")
+        and isinstance(call.args[1], ast.Constant)
+    }
+    raised = {error.code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "code")}
+    assert literal <= set(CODES)
+    assert set(CODES) - literal <= raised
+    used = {code for operation in OPERATIONS.values() for codes in operation.problems.values() for code in codes}
+    assert set(CODES) == {*used, *(code for codes in ALWAYS.values() for code in codes), "no-such-path"}
+
+
+async def test_a_title_is_the_same_wherever_its_code_comes() -> None:
+    for case in CASES:
+        if case.code is not None:
+            node = FaultyNode()
+            case.prepare(node)
+            assert (await node.ask(case.target, case.method, case.uid))[1]["title"] == title(case.code)
+    assert (await Node().ask("/nowhere"))[1]["title"] == title("no-such-path")
+
+
+def test_each_problem_has_an_example_that_is_one() -> None:
+    document = description()
+    answers = [
+        answer
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+    ]
+    checked = 0
+    for answer in (*answers, *document["components"]["responses"].values()):
+        for media_type, content in answer.get("content", {}).items():
+            for name, example in content.get("examples", {}).items():
+                assert media_type == "application/problem+json"
+                value = document["components"]["examples"][example["$ref"].rpartition("/")[2]]["value"]
+                assert value["code"] == name
+                check_body(content["schema"], value, document)
+                checked += 1
+    assert checked > len(CODES)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda operation: operation.name)
+def test_each_answer_has_an_example_that_is_one(operation: Operation) -> None:
+    document = description()
+    (described,) = (
+        found
+        for operations in document["paths"].values()
+        for found in operations.values()
+        if found["operationId"] == operation.name
+    )
+    for status, answered in operation.answers.items():
+        content = described["responses"][str(status)]["content"][answered.media_type]
+        if operation.name == "describeApi":
+            assert "example" not in content, "it is one itself"
+        else:
+            check_body(content["schema"], content["example"], document)
+
+
+def test_the_example_of_a_stream_is_lines_of_events() -> None:
+    content = description()["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["application/x-ndjson"]
+    lines = content["example"].splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["heartbeat", "drift", "generation"]
+    for line in lines:
+        check_body(content["schema"]["contentSchema"]["items"], json.loads(line), description())
+
+
+def test_each_parameter_has_a_schema_that_takes_its_examples() -> None:
+    for operation in OPERATIONS.values():
+        for parameter in operation.parameters:
+            for example in parameter.schema.get("examples", ()):
+                check_body(parameter.schema, example, description())
+
+
+def test_each_shape_says_what_it_is() -> None:
+    shapes = description()["components"]["schemas"]
+    assert [name for name, shape in shapes.items() if not shape["description"]] == []
+    assert {kind.__name__ for kind in news.Event.__args__} < set(shapes)
+
+
+def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
+    program = "import runtimed.daemon, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "runtimed.api.description" in loaded
+    assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "codes", "examples", "schemas")}
+    # The shapes are for whoever checks types.
+    assert not loaded & {"runtimed.core.shapes", "runtimed.core.news"}

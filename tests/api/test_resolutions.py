@@ -1,0 +1,161 @@
+"""Answers that are given again: only what the whole way would give as well, and never for longer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.api.messages import Answer, Request, Response, Target, parse_target
+from runtimed.api.resolutions import Resolutions
+from runtimed.api.sockets import Peer
+from runtimed.api.tally import Tally
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.parse import parse_configuration
+
+PINNED = Response(200, b"pinned")
+
+
+def build(number: int) -> Generation:
+    """Return a generation with one runtime that differs from all others, one wrapped, one that every second has."""
+    runtimes = {
+        "steady": {"path": "/bin/steady"},
+        "wrapped": {"path": "/bin/wrapped", "runtimeArgs": ["x"]},
+        "restless": {"path": f"/bin/{number}"},
+    }
+    if number % 2:
+        runtimes["odd"] = {"path": "/bin/odd"}
+    source = Source("/etc/d.json", json.dumps({"runtimes": runtimes}).encode())
+    config = parse_configuration(Documents(source.path, source), Flags(), Settings("/data", "/exec", ("unix:///s",)))
+    return build_generation(config, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), number)
+
+
+class Node:
+    """What resolutions need of the daemon."""
+
+    def __init__(self) -> None:
+        self.generation = build(1)
+        self.missing: set[str] = set()
+        self.tally = Tally()
+        self.resolutions = Resolutions(lambda: self.generation, self.look_up, lambda _: PINNED, self.tally)
+
+    def look_up(self, path: str) -> str:
+        if path in self.missing:
+            raise BinaryUnavailable(path, "no such file", missing=True)
+        return path
+
+    def ask(self, raw: str) -> Answer:
+        return self.resolutions.answer(Request("GET", target(raw), Peer(1, 2, 3)))
+
+    def again(self, raw: str) -> Response | None:
+        return self.resolutions.again(target(raw))
+
+
+def target(raw: str) -> Target:
+    return parse_target(f"/v1/resolve{raw}".encode())
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+def test_nothing_is_given_again_that_was_not_asked_for(node: Node) -> None:
+    node.ask("?runtime=steady")
+    assert node.again("?runtime=wrapped") is None
+    assert node.again("?runtime=stead%79") is None
+
+
+@pytest.mark.parametrize("raw", ["", "?runtime=", "?runtime=steady", "?runtime=stead%79", "?runtime=wrapped"])
+def test_the_very_same_answer_is_given_again(node: Node, raw: str) -> None:
+    answer = node.ask(raw)
+    assert node.again(raw) is answer
+    assert node.again(raw) is answer
+
+
+@pytest.mark.parametrize("raw", ["?runtime=nix", "?runtime=../x", "?runtime=io.containerd.kata.v2"])
+def test_what_is_not_in_the_table_takes_the_whole_way_each_time(node: Node, raw: str) -> None:
+    node.ask(raw)
+    assert node.again(raw) is None
+
+
+@pytest.mark.parametrize("raw", ["?generation=1", "?runtime=steady&generation=1", "?digest=x"])
+def test_pinned_answers_are_the_archives(node: Node, raw: str) -> None:
+    assert node.ask(raw) is PINNED
+    assert node.again(raw) is None
+
+
+def test_a_new_generation_makes_all_of_it_void(node: Node) -> None:
+    node.ask("?runtime=steady")
+    node.generation = build(2)
+    assert node.again("?runtime=steady") is None
+    node.ask("?runtime=restless")
+    assert node.again("?runtime=steady") is None
+
+
+def test_a_binary_that_is_gone_sends_it_the_whole_way_until_it_is_back(node: Node) -> None:
+    answer = node.ask("?runtime=wrapped")
+    node.missing.add("/bin/wrapped")
+    assert node.again("?runtime=wrapped") is None
+    refused = node.ask("?runtime=wrapped")
+    assert isinstance(refused, Response)
+    assert refused.status == 503
+    node.missing.clear()
+    assert node.again("?runtime=wrapped") is answer
+
+
+def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: Node) -> None:
+    letters = "abcdefghijklm"
+    spellings = [
+        "".join(f"%{ord(c):02X}" if number >> place & 1 else c for place, c in enumerate(letters))
+        for number in range(2000)
+    ]
+    node.generation = build(1)
+    source = Source("/etc/d.json", json.dumps({"runtimes": {letters: {"path": "/bin/x"}}}).encode())
+    config = parse_configuration(Documents(source.path, source), Flags(), Settings("/data", "/exec", ("unix:///s",)))
+    node.generation = build_generation(config, node.generation.host, 1)
+    for spelling in spellings:
+        node.ask(f"?runtime={spelling}")
+    assert 0 < sum(node.again(f"?runtime={spelling}") is not None for spelling in spellings) <= 1024
+
+
+def test_what_is_given_again_is_counted(node: Node) -> None:
+    node.ask("")
+    node.again("")
+    node.again("")
+    assert node.tally.requests_of("/v1/resolve", 200).count == 2
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from(["", "steady", "wrapped", "restless", "odd", "nix", "a.b"])),
+    st.tuples(st.just("again"), st.sampled_from(["", "steady", "wrapped", "restless", "odd", "nix", "a.b"])),
+    st.tuples(st.just("reload"), st.integers(1, 4)),
+    st.tuples(st.just("remove"), st.just(None)),
+    st.tuples(st.just("install"), st.just(None)),
+)
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_whatever_happened_before_it_is_what_the_whole_way_gives(steps: list[tuple[str, object]]) -> None:
+    node = Node()
+    for step, value in steps:
+        match step:
+            case "ask":
+                node.ask(f"?runtime={value}")
+            case "reload":
+                node.generation = build(int(str(value)))
+            case "remove":
+                node.missing.add("/bin/wrapped")
+            case "install":
+                node.missing.clear()
+            case "again" if (again := node.again(f"?runtime={value}")) is not None:
+                fresh = Node()
+                fresh.generation, fresh.missing = node.generation, node.missing
+                whole = fresh.ask(f"?runtime={value}")
+                assert isinstance(whole, Response)
+                assert (again.status, again.body, again.headers) == (whole.status, whole.body, whole.headers)

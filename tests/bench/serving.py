@@ -1,0 +1,106 @@
+"""Serving: requests a second and latencies of resolve, beside a bare echo of the same bytes and other servers."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockerd import new_dockerd
+from load import latencies_us, on_server_cpu, percentile, requests_per_s
+from support import RunningDaemon, new_daemon, wait_until
+from table import Row, compared
+
+ROUNDS = 7
+ROUND_S = 0.5
+LATENCY_REQUESTS = 10_000
+CONNECTIONS = (1, 16, 256)
+CONFIGURATION = {
+    "runtimes": {
+        "crun": {"path": "/bin/true"},
+        "gvisor": {"path": "/bin/true", "runtimeArgs": ["--platform=ptrace", "--network=none"]},
+    },
+    "runtimed": {"probe": {"enabled": False}},
+}
+# Peer -> the goal for the ratio of requests a second at 16 connections.
+GOALS = {"echo": 0.80, "uvicorn": 2.5, "dockerd /_ping": 3.0}
+# At one connection, median and 99th percentile, beside the echo.
+LATENCY_GOAL = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server and what it is asked."""
+
+    name: str
+    socket: str
+    target: str
+
+
+def measure() -> Iterator[Row]:
+    """Yield rows for each number of connections and each peer; a wrapped runtime's binary is looked for each time."""
+    with new_daemon(command=on_server_cpu()) as daemon, ExitStack() as stack:
+        daemon.write(CONFIGURATION)
+        daemon.start()
+        plain, wrapped = (
+            Place(name, str(daemon.socket), f"http://x/v1/resolve?runtime={name}") for name in ("crun", "gvisor")
+        )
+        echo = _start(daemon, stack, "echo", plain)
+        pairs = [
+            (plain, echo),
+            (wrapped, _start(daemon, stack, "echo", wrapped)),
+            *((plain, _start(daemon, stack, kind, plain)) for kind in ("aiohttp", "uvicorn")),
+        ]
+        dockerd = stack.enter_context(new_dockerd(daemon.root / "docker"))
+        if dockerd is not None:
+            paths = ("/_ping", "/info")
+            pairs += ((plain, Place(f"dockerd {path}", str(dockerd.socket), f"http://x{path}")) for path in paths)
+        for connections in CONNECTIONS:
+            for ours, theirs in pairs:
+                yield from _compare(ours, theirs, connections)
+
+
+def _start(daemon: RunningDaemon, stack: ExitStack, kind: str, ours: Place) -> Place:
+    """Start a peer that answers as the daemon does where it is asked what ``ours`` is asked."""
+    path = daemon.root / f"{kind}-{ours.name}"
+    answer = daemon.root / f"answer-{ours.name}"
+    answer.write_bytes(_whole_answer(ours))
+    program = Path(__file__).with_name("peers.py")
+    process = subprocess.Popen([*on_server_cpu(), sys.executable, str(program), kind, path, answer])
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    wait_until(path.exists, f"{kind} listens")
+    return Place(kind, str(path), ours.target)
+
+
+def _whole_answer(place: Place) -> bytes:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(place.socket)
+        sock.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % place.target.removeprefix("http://x").encode())
+        return sock.recv(1 << 16)
+
+
+def _compare(ours: Place, theirs: Place, connections: int) -> Iterator[Row]:
+    kind = "of a wrapped runtime, " if ours.name == "gvisor" else ""
+    what = f"resolve {kind}{connections} connection{'s' if connections > 1 else ''}"
+    rates: tuple[list[float], list[float]] = ([], [])
+    waits: tuple[list[list[int]], list[list[int]]] = ([], [])
+    # Of a server that takes milliseconds for an answer nobody wants to wait for thousands.
+    slow = theirs.name == "dockerd /info"
+    if slow and connections > 1:
+        return
+    for _ in range(ROUNDS):
+        for place, found, waited in zip((ours, theirs), rates, waits, strict=True):
+            found.append(requests_per_s(place.socket, place.target, connections, ROUND_S))
+            requests = LATENCY_REQUESTS // 100 if slow else LATENCY_REQUESTS
+            waited.append(latencies_us(place.socket, place.target, connections, requests))
+    goal = GOALS.get(theirs.name) if connections == 16 else None
+    yield compared(what, "req/s", rates[0], theirs.name, rates[1], goal, most=False)
+    for share, label in ((0.5, "median"), (0.99, "p99")):
+        ours_us, theirs_us = ([percentile(each, share) for each in found] for found in waits)
+        goal = LATENCY_GOAL if (connections, theirs.name) == (1, "echo") else None
+        yield compared(f"{what}, {label}", "us", ours_us, theirs.name, theirs_us, goal)

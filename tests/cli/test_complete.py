@@ -1,0 +1,215 @@
+"""What is completed on a command line, and how it is put there: the part of it that is the same in every shell."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cli.commands import Run, runtimectl
+from cli.names import COMPLETIONS, ODD
+from hypothesis import given
+from hypothesis import strategies as st
+from support import PATIENCE_S, RunningDaemon, new_daemon, short_directory
+
+from runtimed.cli.bash import read_line
+
+# bash's own default.
+BREAKS = " \t\n\"'@><=;|&(:"
+FILES = 3
+VERBS = ["resolve", "list", "explain", "status", "watch", "check", "plan", "reload", "generations", "diff", "gc"]
+
+
+def words(*typed: str, on: RunningDaemon | None = None) -> Run:
+    """Return what stands for the last of the words that were typed."""
+    run = runtimectl("__complete", "words", *typed, on=on)
+    assert run.stderr == ""
+    return run
+
+
+def candidates(*typed: str, on: RunningDaemon | None = None) -> list[str]:
+    run = words(*typed, on=on)
+    assert run.returncode == 0
+    return [line.split("\t")[0] for line in run.stdout.splitlines()]
+
+
+# What may stand where
+
+
+def test_verbs_and_options_need_no_daemon() -> None:
+    assert candidates("")[: len(VERBS)] == VERBS
+    assert candidates("re") == ["resolve", "reload"]
+    assert candidates("plan", "--") == ["--help", "--socket", "--json", "--exit-code"]
+    assert candidates("--") == ["--help", "--socket", "--json", "--version"]
+    # Where nothing but an option can stand.
+    assert candidates("reload", "") == ["--help", "--socket", "--json", "--dry-run"]
+    assert candidates("resolve", "--format", "") == ["ctr", "json", "any", "path"]
+    assert candidates("resolve", "--format=p") == ["--format=path"]
+    assert candidates("resolve", "--digest", "") == []
+    assert candidates("lsit", "") == []
+
+
+def test_names_and_numbers_are_the_daemons(daemon: RunningDaemon, twice: RunningDaemon) -> None:
+    assert candidates("resolve", "wr", on=daemon) == ["wrapped"]
+    assert candidates("explain", "--json", "ka", on=daemon) == ["kata"]
+    assert words("resolve", "pl", on=daemon).stdout == "plain\t/bin/sh, the default runtime\n"
+    assert candidates("diff", "", on=twice) == candidates("diff", "1", "", on=twice) == ["2", "1"]
+    assert candidates("resolve", "x", "--generation", "", on=twice) == ["2", "1"]
+    # The name is there; only options are left.
+    assert candidates("resolve", "x", "w", on=daemon) == []
+    # What was typed says which daemon is meant.
+    for typed in (["--socket", str(daemon.socket), "resolve"], ["resolve", f"--socket={daemon.socket}"]):
+        assert candidates(*typed, "wr", on=twice) == ["wrapped"]
+
+
+def test_what_cannot_be_typed_is_not_offered(daemon: RunningDaemon) -> None:
+    assert candidates("resolve", "red", on=daemon) == []
+    assert candidates("resolve", "", on=daemon)[0] == "a/b?c=d&e%41+\N{LATIN SMALL LETTER E WITH ACUTE}"
+
+
+def test_a_name_that_looks_like_an_option_is_offered_where_it_is_none(own_daemon: RunningDaemon) -> None:
+    own_daemon.write({"runtimes": {"-dash": {"path": "/bin/sh"}}})
+    own_daemon.reload()
+    assert "-dash" not in candidates("resolve", "", on=own_daemon)
+    assert candidates("resolve", "--", "-", on=own_daemon) == ["-dash"]
+
+
+@pytest.mark.parametrize("typed", [("resolve", ""), ("explain", "x"), ("diff", ""), ("resolve", "--generation", "")])
+def test_without_a_daemon_there_are_no_names_and_no_complaints(typed: tuple[str, ...]) -> None:
+    run = words(*typed)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+def test_a_daemon_that_hangs_is_not_waited_for_and_not_complained_of() -> None:
+    with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(place / "s"))
+        listener.listen()
+        run = words("--socket", str(place / "s"), "resolve", "")
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("typed", [("check", ""), ("check", "a", "b"), ("list", "--socket", ""), ("--socket=/x",)])
+def test_where_the_name_of_a_file_stands_the_shell_is_left_to_it(typed: tuple[str, ...]) -> None:
+    run = words(*typed)
+    assert (run.returncode, run.stdout) == (FILES, "")
+
+
+def test_what_is_asked_without_a_word_is_answered_like_an_empty_one() -> None:
+    assert runtimectl("__complete").stdout == words("").stdout
+
+
+# How bash has it
+
+
+@pytest.mark.parametrize(
+    ("typed", "whole", "current"),
+    [
+        ("runtimectl ", ["runtimectl"], ""),
+        ("runtimectl res", ["runtimectl"], "res"),
+        (r"runtimectl resolve two\ w", ["runtimectl", "resolve"], "two w"),
+        ("runtimectl resolve 'two w", ["runtimectl", "resolve"], "two w"),
+        (r'runtimectl resolve "say \"h', ["runtimectl", "resolve"], 'say "h'),
+        (r'runtimectl resolve "a\b', ["runtimectl", "resolve"], r"a\b"),
+        ("runtimectl resolve '' x", ["runtimectl", "resolve", ""], "x"),
+        ("runtimectl resolve a'b c'd", ["runtimectl", "resolve"], "ab cd"),
+        ("runtimectl --socket=/a  list\t", ["runtimectl", "--socket=/a", "list"], ""),
+        # What output is redirected to is no argument.
+        ("runtimectl list 2> err resolve ", ["runtimectl", "list", "resolve"], ""),
+        ("runtimectl list >", ["runtimectl", "list"], ""),
+        ("runtimectl list\\", ["runtimectl"], "list"),
+    ],
+)
+def test_a_line_is_read_as_bash_reads_it(typed: str, whole: list[str], current: str) -> None:
+    line = read_line(typed, BREAKS)
+    assert (line.words, line.current) == (whole, current)
+
+
+def test_the_file_that_output_goes_to_is_the_shells() -> None:
+    run = runtimectl("__complete", "bash", "runtimectl list > fi", BREAKS)
+    assert (run.returncode, run.stdout) == (FILES, "")
+
+
+WORD = st.text(
+    st.characters(exclude_categories=("C", "Z"), include_characters=" ", exclude_characters="$`"),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(WORD, st.integers(0, 12), st.sampled_from(["", "'", '"']))
+def test_a_word_that_is_begun_in_any_way_of_quoting_is_completed_to_itself(word: str, length: int, quote: str) -> None:
+    begun = word[:length]
+    typed = {
+        "": "".join(c if c.isalnum() else f"\\{c}" for c in begun),
+        "'": "'" + begun.replace("'", r"'\''"),
+        '"': '"' + "".join(f"\\{c}" if c in '\\"$`' else c for c in begun),
+    }[quote]
+    line = read_line(f"runtimectl resolve {typed}", BREAKS)
+    assert line.current == begun
+    # What stands before an open quotation mark, and the mark, readline keeps; and it closes the mark.
+    kept = {"": "", "'": typed[: typed.rfind("'") + 1], '"': '"'}[quote]
+    assert shlex.split(f"{kept}{line.replacement(word)}{quote}") == [word]
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "put"),
+    [
+        ("--format=", "--format=ctr", "ctr"),
+        ("a:", "a:b c", r"b\ c"),
+        (r"a\:", r"a:b", "a:b"),
+        ("'a:", "a:b", "a:b"),
+        ("a:'b", "a:b c", "b c"),
+        ("", "~x", r"\~x"),
+        # What the standard library's shlex does not read as a shell does.
+        ('"', "$x`\\", r"\$x\`\\"),
+        ("'", "$x`\\", "$x`\\"),
+        ("", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n"),
+    ],
+)
+def test_what_readline_keeps_is_not_put_there_again(typed: str, word: str, put: str) -> None:
+    assert read_line(f"runtimectl resolve {typed}", BREAKS).replacement(word) == put
+
+
+# The real bash
+
+# Calls the completion as bash does; each candidate is put there, and the line is then read as bash reads it.
+DRIVER = """
+runtimectl() { "$PYTHON" -m runtimed.cli.ctl "$@"; }
+source "$SCRIPT"
+[[ $(complete -p runtimectl) =~ -F\\ ([^\\ ]+) ]]
+COMP_LINE="runtimectl resolve $1" COMP_WORDS=(runtimectl resolve "$1") COMP_CWORD=2
+COMP_POINT=${#COMP_LINE}
+"${BASH_REMATCH[1]}" runtimectl "$1" resolve
+for each in "${COMPREPLY[@]}"; do eval "printf '%s\\n' $each"; done
+"""
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[RunningDaemon]:
+    with new_daemon() as made:
+        made.write({"runtimes": {name: {"path": "/bin/sh"} for name in ODD}})
+        yield made.start()
+
+
+def in_bash(typed: str, on: Path) -> list[str]:
+    script = str(COMPLETIONS / "runtimectl.bash")
+    environ = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script, "RUNTIMED_SOCKET": str(on)}
+    command = ["bash", "--norc", "-c", DRIVER, "bash", typed]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environ, timeout=PATIENCE_S)
+    assert run.stderr == ""
+    return run.stdout.splitlines()
+
+
+def test_bash_puts_every_name_so_that_it_is_that_name(odd: RunningDaemon) -> None:
+    assert in_bash("", odd.socket) == sorted([*ODD, "runc", "io.containerd.runc.v2"])
+    assert in_bash("two", odd.socket) == ["two words"]
+
+
+def test_bash_without_a_daemon_says_nothing(tmp_path: Path) -> None:
+    assert in_bash("", tmp_path / "none") == []

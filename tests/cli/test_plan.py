@@ -1,0 +1,169 @@
+"""plan: what a reload would change, as a person reviews it and as a program asks for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cli.commands import runtimectl
+from cli.past import AFTER, BEFORE
+from support import RunningDaemon, wait_until
+
+from runtimed.cli import ctl
+from runtimed.cli.changes import render_plan
+from runtimed.cli.parser import make_parser
+from runtimed.client import Client
+
+
+def plan_before_the_watcher(
+    daemon: RunningDaemon, capsys: pytest.CaptureFixture[str], *args: str
+) -> tuple[int, str, str]:
+    """Return what a plan for the change from BEFORE to AFTER says: asked anew where the watcher had made it already."""
+
+    def planned() -> tuple[int, str, str] | None:
+        daemon.write(BEFORE)
+        generation = daemon.reload()["generation"]
+        capsys.readouterr()
+        daemon.write(AFTER)
+        status = ctl.main(["--socket", str(daemon.socket), "plan", *args])
+        out, err = capsys.readouterr()
+        before = daemon.status()["generation"] == generation
+        return (status, out, err) if before else None
+
+    found: tuple[int, str, str] = wait_until(planned, "a plan that comes before the watcher")
+    return found
+
+
+def test_a_plan_is_told_like_a_diff_and_does_nothing(
+    own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = plan_before_the_watcher(own_daemon, capsys)
+    first, *lines, last = out.splitlines()
+    assert (status, err) == (0, "")
+    old, new = first.removeprefix("a reload would lead from generation ").split(" to ")
+    assert int(new) == int(old) + 1
+    assert lines == [
+        "+ comes",
+        '    path: "/bin/sh"',
+        "- goes",
+        '    path: "/bin/sh"',
+        '    runtimeArgs: ["-e"]',
+        r"~ bro\x1b[31mken\n",
+        '    runtimeArgs: ["-x"] -> ["-y", "two words"]',
+        "~ kata",
+        '    options.type_url: "t" -> is not set',
+        '    options.config_path: "/a" -> "/b"',
+        '    options.config_body: was not set -> "x"',
+        "default runtime: stays -> comes",
+    ]
+    assert last == "1 added, 2 changed, 1 removed; nothing was done, runtimectl reload does it"
+
+
+def test_a_plan_that_was_carried_out_is_what_the_diff_says(
+    own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = json.loads(plan_before_the_watcher(own_daemon, capsys, "--json")[1])["changes"]
+    own_daemon.reload()
+    assert Client(str(own_daemon.socket)).diff(changes["from"], changes["to"]) == changes
+
+
+def test_whoever_asks_for_it_is_told_by_the_exit_status_that_something_would_change(
+    own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan_before_the_watcher(own_daemon, capsys, "--exit-code")[0] == 3
+    own_daemon.reload()
+    run = runtimectl("plan", "--exit-code", on=own_daemon)
+    generation = own_daemon.status()["generation"]
+    first = run.stdout.splitlines()[0]
+    assert (run.returncode, first) == (0, f"a reload would change nothing: generation {generation} stays")
+    assert runtimectl("diff", "--exit-code", str(generation - 1), str(generation), on=own_daemon).returncode == 3
+    assert runtimectl("diff", "--exit-code", "1", "1", on=own_daemon).returncode == 0
+
+
+def test_a_plan_that_would_be_rejected_tells_every_problem_with_its_place(own_daemon: RunningDaemon) -> None:
+    own_daemon.write('{"runtimes": {\n  "plain": {"pth": "/bin/sh"},\n  "b": 1}}')
+    run = runtimectl("plan", "--exit-code", on=own_daemon)
+    assert (run.returncode, run.stdout) == (1, "")
+    first, second, error, hint = run.stderr.splitlines()
+    assert first.startswith(f"{own_daemon.config}:2:")
+    assert second.startswith(f"{own_daemon.config}:3:")
+    assert error.startswith("runtimectl: dry run: would be rejected; generation 1 stays")
+    assert hint.startswith("hint: correct it")
+    report = json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)
+    assert (report["outcome"], "changes" in report) == ("rejected", False)
+
+
+def test_a_plan_names_what_is_ignored_and_what_wants_a_restart(own_daemon: RunningDaemon) -> None:
+    own_daemon.write({"runtimes": {"plain": {"path": "/bin/sh"}}, "live-restore": True, "pidfile": "/x"})
+    own_daemon.reload()
+    assert runtimectl("plan", on=own_daemon).stdout.splitlines()[1:3] == [
+        "takes a restart to take effect: pidfile",
+        "ignored, of no use to runtimed: live-restore",
+    ]
+
+
+REPORT: dict[str, Any] = {
+    "outcome": "applied",
+    "generation": 1,
+    "dry_run": True,
+    "duration_ms": 1.0,
+    "problems": [],
+    "added": [],
+    "changed": [],
+    "removed": [],
+    "default_runtime": None,
+    "restart_required": [],
+    "ignored": [],
+    "overridden": ["debug"],
+}
+NOTHING = {"from": 1, "to": 2, "added": [], "changed": [], "removed": [], "default_runtime": None}
+
+
+def test_more_than_anybody_reads_is_counted() -> None:
+    runtimes = [{"name": f"r{number}", "from": {"path": "/x"}, "to": None} for number in range(2)]
+    lines = render_plan({**REPORT, "removed": ["r0", "r1", "r2"], "changes": {**NOTHING, "removed": runtimes}})
+    assert "- and 1 more removed, which --json names" in lines
+    assert lines[-1].startswith("0 added, 0 changed, 3 removed; ")
+
+
+def test_whoever_edited_a_file_and_was_slower_than_the_watcher_is_told_where_to_look(
+    own_daemon: RunningDaemon,
+) -> None:
+    assert runtimectl("plan", on=own_daemon).stdout == "a reload would change nothing: generation 1 stays\n"
+    own_daemon.write({})
+    wait_until(lambda: own_daemon.status()["generation"] == 2, "the watcher")
+    first, note = runtimectl("plan", on=own_daemon).stdout.splitlines()
+    assert first == "a reload would change nothing: generation 2 stays"
+    assert note.startswith("generation 2: it came of file-change at 2")
+    assert note.endswith(" ago): runtimectl diff 1 2 shows what that changed")
+    assert json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)["outcome"] == "unchanged"
+
+
+def test_a_change_of_settings_alone_is_told_as_one() -> None:
+    assert render_plan({**REPORT, "changes": NOTHING})[1:3] == [
+        "every runtime is answered as before; what changes is a setting of the daemon",
+        "overridden by flags: debug",
+    ]
+
+
+def test_a_daemon_of_an_earlier_version_tells_names() -> None:
+    assert render_plan({**REPORT, "added": ["new"]})[:2] == [
+        "dry run: would be applied; generation 1 stays (in 1 ms)",
+        "  + new",
+    ]
+
+
+def test_a_plan_is_given_more_time_than_a_question(capsys: pytest.CaptureFixture[str]) -> None:
+    class Asked(Client):
+        def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
+            assert dry_run
+            return REPORT
+
+    client = Asked("/nowhere/s")
+    args = make_parser(["plan"]).parse_args(["plan", "--json"])
+    function: Callable[..., int] = args.function
+    assert function(client, args) == 0
+    assert client.timeout_s >= 60
+    assert json.loads(capsys.readouterr().out) == REPORT

@@ -1,0 +1,75 @@
+"""Plans: what documents would change, told with the definitions of before and after."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from runtimed.core import shapes
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host
+from runtimed.core.plan import Frame, Plan, describe_plan, plan
+
+MAIN = "/etc/runtimed/daemon.json"
+BOOT = Settings("/data", "/exec", ("unix:///exec/s",))
+FRAME = Frame(MAIN, Flags(), BOOT, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), BOOT)
+
+
+def planned(document: dict[str, Any], previous: Generation | None = None, number: int = 1) -> Plan:
+    documents = Documents(MAIN, Source(MAIN, json.dumps(document).encode()))
+    return plan(documents, FRAME, number, previous, None)
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> shapes.GenerationsDiff:
+    previous = planned(before).generation
+    return describe_plan(planned(after, previous, 2), previous, 2)
+
+
+def test_a_plan_is_told_with_both_definitions_in_the_shape_of_a_difference() -> None:
+    kata = {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/a"}}
+    before = {"runtimes": {"goes": {"path": "/x"}, "kata": kata, "stays": {"path": "/s"}}, "default-runtime": "goes"}
+    after = {
+        "runtimes": {"comes": {"path": "/y", "runtimeArgs": ["-z"]}, "kata": {"path": "/k"}, "stays": {"path": "/s"}}
+    }
+    assert changes(before, after) == {
+        "from": 1,
+        "to": 2,
+        "added": [{"name": "comes", "from": None, "to": {"path": "/y", "runtimeArgs": ["-z"]}}],
+        "changed": [
+            {
+                "name": "kata",
+                "from": {"runtimeType": "io.containerd.kata.v2", "options": {"config_path": "/a"}},
+                "to": {"path": "/k"},
+            }
+        ],
+        "removed": [{"name": "goes", "from": {"path": "/x"}, "to": None}],
+        "default_runtime": {"from": "goes", "to": "runc"},
+    }
+
+
+def test_a_stock_runtime_that_is_told_otherwise_has_no_definition() -> None:
+    found = changes({}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]})
+    assert {"name": "runc", "from": None, "to": None} in found["changed"]
+
+
+@pytest.mark.parametrize(
+    ("removed", "changed", "described"),
+    [(600, 300, [600, 300, 100]), (600, 500, [600, 400, 0]), (1100, 10, [1000, 0, 0])],
+)
+def test_no_more_runtimes_are_described_than_anybody_reads_and_what_goes_is_told_first(
+    removed: int, changed: int, described: list[int]
+) -> None:
+    old = {f"old{number}": {"path": "/x"} for number in range(removed)}
+    both = {f"both{number}": {"path": "/x"} for number in range(changed)}
+    new = {f"new{number}": {"path": "/x"} for number in range(600)}
+    found = changes({"runtimes": {**old, **both}}, {"runtimes": {name: {"path": "/y"} for name in (*both, *new)}})
+    assert [len(found[key]) for key in ("removed", "changed", "added")] == described
+
+
+def test_settings_that_only_a_restart_brings_into_effect_are_named() -> None:
+    settings = planned({"data-root": "/other"}).generation.config.settings
+    assert FRAME.restart_required(settings) == ("data-root",)
+    assert FRAME.restart_required(BOOT) == ()

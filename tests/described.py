@@ -1,0 +1,81 @@
+"""What the API's description says, for tests that hold answers against it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from runtimed.api.openapi import describe_api
+
+Document = dict[str, Any]
+
+
+def close(document: Document) -> Document:
+    """Return ``document`` with shapes that have no keys but those described: what else is answered is a mistake."""
+    closed = copy.deepcopy(document)
+    for shape in closed["components"]["schemas"].values():
+        if "properties" in shape:
+            shape["additionalProperties"] = False
+    return closed
+
+
+@cache
+def description() -> Document:
+    """Return the description of the API, closed; not to be changed."""
+    return close(describe_api())
+
+
+def find_path(document: Document, path: str) -> str | None:
+    """Return the described path that ``path``, as it stands in a request, is an instance of."""
+    asked = path.split("/")
+    for template in document["paths"]:
+        parts = template.split("/")
+        pairs = zip(parts, asked, strict=False)
+        if len(parts) == len(asked) and all(part == given or (part[:1] == "{" and given) for part, given in pairs):
+            return str(template)
+    return None
+
+
+def check_body(schema: Mapping[str, Any], body: object, document: Document) -> None:
+    """Fail unless ``body`` is what ``schema``, found in ``document``, says."""
+    Draft202012Validator({**schema, "components": document["components"]}).validate(body)
+
+
+def check_event(event: object) -> None:
+    """Fail unless ``event`` is one of those that are described."""
+    check_body({"$ref": "#/components/schemas/Event"}, event, description())
+
+
+def check_answer(
+    method: str, path: str, status: int, content_type: str, headers: Collection[str], body: bytes
+) -> tuple[str, str, int, str | None]:
+    """Return which described answer this is: method, path, status, and the code of a problem.
+
+    Fails where nothing describes it, or what describes it says otherwise.
+    """
+    document = description()
+    template = find_path(document, path)
+    if template is None:
+        method = template = ""
+        answer = document["components"]["responses"]["NoSuchPath"]
+        assert status == 404
+    else:
+        operations = document["paths"][template]
+        wanted = "get" if method == "HEAD" else method.lower()
+        # A method that is not described is answered with what each of the others may be answered with.
+        answer = operations.get(wanted, next(iter(operations.values())))["responses"][str(status)]
+        assert wanted in operations or status == 405
+    if "$ref" in answer:
+        answer = document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    assert set(headers) == set(answer.get("headers", ()))
+    content = answer["content"][content_type.partition(";")[0]]
+    if not content_type.endswith("json") or content["schema"].get("type") == "string":
+        return method, template, status, None
+    decoded = json.loads(body)
+    check_body(content["schema"], decoded, document)
+    return method, template, status, decoded["code"] if content_type == "application/problem+json" else None
