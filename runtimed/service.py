@@ -149,20 +149,22 @@ class Service:
         log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
         return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
 
-    async def reading(self, function: Callable[..., T], *args: object) -> T:
-        """Return the result of ``function(*args)``, which reads the data root.
+    async def reading(self, peer: Peer, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function(*args)``, which reads the data root for ``peer``.
 
         Raises:
             TimeoutError: the disk did not answer.
+            TooManyWaiting: too much that this user asked for waits for it already.
         """
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            return await self._lanes.reading.run(function, *args)
+            return await self._lanes.reading.run_for(peer.uid, function, *args)
 
-    async def looking(self, function: Callable[..., T], *args: object) -> T:
-        """Return the result of ``function(*args)``, which looks for binaries.
+    async def looking(self, peer: Peer, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function(*args)``, which looks for binaries for ``peer``.
 
         Raises:
             TimeoutError: the disk did not answer.
+            TooManyWaiting: too much that this user asked for waits for it already.
         """
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            return await self._lanes.looking.run(function, *args)
+            return await self._lanes.looking.run_for(peer.uid, function, *args)

@@ -152,7 +152,7 @@ class Serving:
 
 
 def _log_exhausted(error: OSError) -> None:
-    log.error("connections.exhausted", reason=error.strerror, retry="every second")
+    log.error("connections.exhausted", reason=error.strerror, retry="within a second")
 
 
 def _log_request_error(request: Request, error: Exception) -> None:

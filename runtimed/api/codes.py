@@ -114,6 +114,11 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "a file system does not answer within ten seconds",
             "a file system that had to be looked at does not answer; see whether all of them are there, and retry",
         ),
+        "too-many-waiting": Code(
+            "Too many requests wait",
+            "so many requests of this user wait for the disk that one more may not",
+            "256 requests of user 1000 wait for the disk, which is the limit; wait for some of them, then try again",
+        ),
         "forbidden": Code(
             "Not yours to change",
             "whoever asks is neither root nor the user that the daemon runs as",

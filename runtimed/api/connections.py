@@ -12,11 +12,14 @@ from typing import Protocol
 from runtimed.api.messages import Handler, Request, Response, Target, parse_target, problem
 from runtimed.api.sockets import Peer
 from runtimed.core.config import Limits
+from runtimed.core.turns import Turns
 
 # What is remembered of requests seen before, so that a repeated one is not parsed again. Together
 # with the sizes below this is what memory it may cost: 1 MiB at most.
 _REMEMBERED = 1024
 _REMEMBERED_BYTES = 512
+# How many connections that have more to do may go on before the loop looks what else there is: a few milliseconds.
+_AT_A_TIME = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,9 @@ class Member(Protocol):
     peer: Peer
     # The reading of time.monotonic() after which the connection has waited long enough.
     deadline: float
+
+    def go_on(self) -> None:
+        """Do a little of what there is to do; it is this connection's turn."""
 
     def expire(self, now: float) -> None:
         """End the wait that is over, or give it a new deadline."""
@@ -96,6 +102,9 @@ class Connections:
         self._by_uid: dict[int, int] = {}
         self._refused: set[Member] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Connections that have more to do than one turn's work.
+        self._line: Turns[Member] = Turns()
+        self._line_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._emptied: asyncio.Event | None = None
@@ -103,6 +112,11 @@ class Connections:
     def __len__(self) -> int:
         """Return how many connections are open, without those that were refused."""
         return len(self._members) - len(self._refused)
+
+    @property
+    def held(self) -> int:
+        """How many connections are open, those that were refused among them."""
+        return len(self._members)
 
     # Who is let in
 
@@ -171,6 +185,28 @@ class Connections:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._note_empty()
+
+    # Whose turn it is
+
+    @property
+    def crowded(self) -> bool:
+        """Whether connections stand in line, so that more work should do so as well."""
+        return bool(self._line)
+
+    def stand_in_line(self, member: Member) -> None:
+        """Have ``member`` go on when it is its turn: users take turns, whoever has how many connections."""
+        self._line.put(member.peer.uid, member)
+        if self._line_handle is None:
+            self._line_handle = asyncio.get_running_loop().call_soon(self._serve_line)
+
+    def _serve_line(self) -> None:
+        self._line_handle = None
+        try:
+            for _ in range(min(_AT_A_TIME, len(self._line))):
+                self._line.take().go_on()
+        finally:
+            if self._line and self._line_handle is None:
+                self._line_handle = asyncio.get_running_loop().call_soon(self._serve_line)
 
     # Time
 

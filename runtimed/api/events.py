@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from runtimed.api.stream import Channel, Stream
-from runtimed.api.subscribers import LEFT_UNREAD, Subscribers
+from runtimed.api.subscribers import LEFT_UNREAD, NOTHING_READ, Subscribers
 
 if TYPE_CHECKING:
     from runtimed.core import news
@@ -70,7 +70,7 @@ class Events:
                 self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
             return lambda: self._discard(channel)
 
-        return Stream(_CONTENT_TYPE, begin)
+        return Stream(_CONTENT_TYPE, begin, lambda channel: self._drop(channel, NOTHING_READ))
 
     def close(self) -> None:
         """Say good-bye to every subscriber; the daemon stops."""
@@ -101,9 +101,12 @@ class Events:
 
     def _deliver(self, channel: Channel, data: bytes) -> None:
         if not channel.send(data) and not channel.is_closing:
-            last: news.ReasonNews = {"reason": LEFT_UNREAD}
-            self.subscribers.drop(channel, self._line("dropped", last))
-            self._discard(channel)
+            self._drop(channel, LEFT_UNREAD)
+
+    def _drop(self, channel: Channel, reason: str) -> None:
+        last: news.ReasonNews = {"reason": reason}
+        self.subscribers.drop(channel, self._line("dropped", last), reason)
+        self._discard(channel)
 
     def _beat(self) -> None:
         self._timer = None

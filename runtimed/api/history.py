@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
+from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
     BinaryUnavailable,
     DamagedManifest,
@@ -40,11 +41,11 @@ class Archive(Protocol):
     def look_up(self, path: str) -> str:
         """Return the binary that ``path`` leads to, or raise BinaryUnavailable."""
 
-    def reading(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that reads the data root, and nothing else on the disk."""
+    def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that reads the data root for ``peer``, and nothing else."""
 
-    def looking(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that looks for binaries, on whatever file system they may be."""
+    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that looks for binaries for ``peer``, on any file system."""
 
 
 class History:
@@ -59,7 +60,7 @@ class History:
         if isinstance(number, Response):
             return number
         name, digest = request.query.get("runtime", ""), request.query.get("digest")
-        return self._resolve(number, name, digest)
+        return self._resolve(request.peer, number, name, digest)
 
     def list(self, _request: Request) -> Response:
         """Answer with a line for each retained generation, the newest first."""
@@ -71,7 +72,7 @@ class History:
         text = request.segments[-1]
         if not NUMBER.fullmatch(text):
             return problem(404, NoSuchGeneration.code, "No such generation", f"{text!r} is no generation's number")
-        return self._read(self._show, int(text))
+        return self._read(request.peer, self._show, int(text))
 
     def compare(self, request: Request) -> Response | Awaitable[Response]:
         """Answer with what changed between two generations."""
@@ -80,12 +81,12 @@ class History:
             return old
         if isinstance(new, Response):
             return new
-        return self._read(self._compare, old, new)
+        return self._read(request.peer, self._compare, old, new)
 
-    async def _read(self, function: Callable[..., T], *args: object) -> T | Response:
+    async def _read(self, peer: Peer, function: Callable[..., T], *args: object) -> T | Response:
         """Return what ``function`` returns, which reads generations, or the answer that tells why they cannot be."""
         try:
-            found: T = await self._archive.reading(function, *args)
+            found: T = await self._archive.reading(peer, function, *args)
         except NoSuchGeneration as error:
             return problem(404, error.code, "No such generation", f"{error}; /v1/generations lists those there are")
         except GenerationGone as error:
@@ -97,8 +98,8 @@ class History:
             return unreadable(error)
         return found
 
-    async def _resolve(self, number: int, name: str, digest: str | None) -> Response:
-        past = await self._read(self._archive.past, number)
+    async def _resolve(self, peer: Peer, number: int, name: str, digest: str | None) -> Response:
+        past = await self._read(peer, self._archive.past, number)
         if isinstance(past, Response):
             return past
         try:
@@ -111,7 +112,7 @@ class History:
             return problem(409, error.code, "Another answer", detail, **more)
         if preflight is not None:
             try:
-                await self._archive.looking(self._archive.look_up, preflight)
+                await self._archive.looking(peer, self._archive.look_up, preflight)
             except BinaryUnavailable as error:
                 return unavailable(str(answer["runtime"]), error)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")

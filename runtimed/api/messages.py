@@ -143,10 +143,13 @@ def parse_target(raw: bytes) -> Target:
     """
     path, mark, query = raw.partition(b"?")
     if path[:7].lower() == b"http://":
-        path = b"/" + path[7:].partition(b"/")[2]
+        host, _, path = path[7:].partition(b"/")
+        if not host:
+            raise BadTarget("an http: URL must name a host (RFC 9110, 4.2.1)")
+        path = b"/" + path
     if b"#" in raw:
         raise BadTarget("a fragment (#) has no place in a request")
-    if path == b"*":
+    if raw == b"*":
         return Target(raw, ("*",), MappingProxyType({}))
     if not path.startswith(b"/"):
         raise BadTarget("the target must be a path that starts with /")

@@ -79,7 +79,7 @@ _DRY_RUN = Parameter("dry_run", "whether only to say what would be done", {"type
 _READING = {404: ("no-such-generation",), 410: ("generation-gone",), 500: ("damaged-manifest", "store-failed")}
 _CHANGING = {403: ("forbidden",)}
 # Of whatever looks at a disk, in a thread.
-_DISK = ("disk-timeout",)
+_DISK = ("disk-timeout", "too-many-waiting")
 
 _RESOLVE = Operation(
     "resolve",

@@ -1,4 +1,4 @@
-"""Bytes to requests: llhttp, and the limits and rules that llhttp leaves to its user."""
+"""Bytes to requests: llhttp, and the limits and rules that llhttp leaves to its user; a small slice at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from runtimed.api.docker import refuse_body
 from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, problem
 from runtimed.api.sockets import Peer
 
+# About 150 of the smallest requests: what one connection may do before the others have their turn.
+_SLICE_BYTES = 4096
 _END_OF_HEAD = b"\r\n\r\n"
 _VERSIONS = ("1.1", "1.0")
 # The headers that mean anything here.
@@ -32,17 +34,19 @@ Asked = tuple[Request, bytes]
 class RequestReader:
     """The requests in one connection's bytes.
 
-    ``feed`` appends to ``asked`` what is complete. ``begun`` says that a request has begun and is not complete. When
-    ``ended``, no more may be fed: the last request closes the connection, or ``refusal`` is the answer to what
-    could not be read, to be given after those to all of ``asked``.
+    What has arrived waits in ``backlog`` until `read_slice` appends to ``asked`` what is complete in the next part of
+    it. ``begun`` says that a request has begun and is not complete. When ``ended``, no more is read: the last request
+    closes the connection, or ``refusal`` is the answer to what could not be read, to be given after those to all of
+    ``asked``.
     """
 
     __slots__ = (
-        "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head", "_limits",
-        "_parser", "_peer", "_url", "asked", "begun", "ended", "refusal",
+        "_bad_url", "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head",
+        "_limits", "_parser", "_peer", "_url", "asked", "backlog", "begun", "ended", "refusal",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer) -> None:
+        self.backlog = b""
         self.asked: deque[Asked] = deque()
         self.begun = self.ended = False
         self.refusal: Response | None = None
@@ -50,14 +54,35 @@ class RequestReader:
         self._limits = connections.limits
         self._peer = peer
         self._parser = httptools.HttpRequestParser(self)
-        self._in_head = False
+        self._in_head = self._bad_url = False
         self._clear_head()
 
     def close(self) -> None:
         """Let go of the parser, which refers back to this object."""
-        self.ended = True
-        self.asked.clear()
+        self.stop()
         del self._parser
+
+    def stop(self) -> None:
+        """Forget what is not answered yet, and read no more."""
+        self.ended = True
+        self.backlog = b""
+        self.asked.clear()
+
+    def has_unanswered(self) -> bool:
+        """Return whether something is to be answered, or may be once it is read; not a request that has only begun."""
+        return bool(self.backlog or self.asked or self.refusal)
+
+    def add(self, data: bytes) -> None:
+        """Take what has arrived."""
+        self.backlog = self.backlog + data if self.backlog else data
+
+    def read_slice(self) -> None:
+        """Read a slice of what has arrived."""
+        if not self.ended:
+            rest = self.backlog[_SLICE_BYTES:]
+            self.backlog = self.feed(self.backlog[:_SLICE_BYTES]) + rest
+        if self.ended:
+            self.backlog = b""
 
     def feed(self, data: bytes) -> bytes:
         """Read a part of the input; return what is to be fed next, before anything else (mostly nothing)."""
@@ -69,6 +94,8 @@ class RequestReader:
             rest = data[exc.args[0] :]
         except httptools.HttpParserError as exc:
             # After a request that closes the connection llhttp takes nothing more; neither do we.
+            # Only then the target was read in vain: it may not have come to on_url, depending on the slice.
+            self._bad_url = isinstance(exc, httptools.HttpParserInvalidURLError)
             if not self.ended:
                 self._note_refusal(400, "malformed-request", "Malformed request", f"this is not HTTP/1.1: {exc}")
         if self.ended:
@@ -89,7 +116,8 @@ class RequestReader:
 
     def answers_head(self) -> bool:
         """Return whether the refused request is a HEAD, whose answer has no body."""
-        return bool(self._url) and self._parser.get_method() == b"HEAD"
+        # Before its target has begun llhttp still knows the method of the request before it.
+        return (bool(self._url) or self._bad_url) and self._parser.get_method() == b"HEAD"
 
     # What llhttp calls
 

@@ -23,7 +23,7 @@ from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
 from runtimed.core.answer import render_answer
 from runtimed.core.collect import Collection
-from runtimed.core.errors import InvalidRuntimeName, StoreFailed, UnknownRuntime
+from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
@@ -150,8 +150,9 @@ class Routes:
     def _count(self, route: Route, status: int, begun_s: float) -> None:
         self._tally.requests_of(route.label, status).observe(perf_counter() - begun_s)
 
-    async def _runtimes(self, _request: Request) -> Response:
-        table: Response = await self._service.looking(_render_table, self._service.current(), self._service)
+    async def _runtimes(self, request: Request) -> Response:
+        generation = self._service.current()
+        table: Response = await self._service.looking(request.peer, _render_table, generation, self._service)
         return table
 
     def _runtime(self, request: Request) -> Answer:
@@ -164,10 +165,10 @@ class Routes:
             except (UnknownRuntime, InvalidRuntimeName) as error:
                 return bad_name(error, generation.runtimes, 404)
             runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
-        return self._described(generation, runtime)
+        return self._described(request.peer, generation, runtime)
 
-    async def _described(self, generation: Generation, runtime: Runtime) -> Response:
-        found = await self._service.looking(describe_runtime, generation, runtime, self._service)
+    async def _described(self, peer: Peer, generation: Generation, runtime: Runtime) -> Response:
+        found = await self._service.looking(peer, describe_runtime, generation, runtime, self._service)
         return json_response(200, found)
 
     def _status(self, _request: Request) -> Response:
@@ -182,9 +183,12 @@ class Routes:
             return problem(503, "too-many-subscribers", "Too many subscribers", detail)
         return self._events.stream(None if since is None else int(since), request.peer.uid)
 
-    async def _metrics(self, _request: Request) -> Response:
-        body: bytes = await self._service.reading(lambda: render_metrics(self._service.figures(), self._tally))
+    async def _metrics(self, request: Request) -> Response:
+        body: bytes = await self._service.reading(request.peer, self._rendered_metrics)
         return Response(200, body, METRICS_TYPE)
+
+    def _rendered_metrics(self) -> bytes:
+        return render_metrics(self._service.figures(), self._tally)
 
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
@@ -229,6 +233,8 @@ async def _in_time(answer: Awaitable[Response]) -> Response:
     except TimeoutError:
         detail = "a file system that had to be looked at does not answer; see whether all of them are there, and retry"
         return problem(503, "disk-timeout", "The disk does not answer", detail)
+    except TooManyWaiting as error:
+        return problem(503, error.code, "Too many requests wait", f"{error}; wait for some of them, then try again")
 
 
 def _label(path: tuple[str, ...]) -> str:

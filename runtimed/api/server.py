@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import resource
 import socket
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 
 from runtimed.api.connections import Connections
 from runtimed.api.http import Connection
@@ -13,7 +17,13 @@ from runtimed.api.sockets import peer_of
 
 # How many connections are taken before those that exist have their turn.
 _AT_ONCE = 64
+# How long to wait where there are too many connections already, and where it is the system that has nothing left.
+_ROOM_S = 0.1
 _RETRY_S = 1.0
+# Places come and go by the second then.
+_TOLD_AGAIN_S = 60.0
+# Descriptors that no connection gets: a reload needs some, and so does looking after binaries and containers.
+_RESERVED = 24
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -25,7 +35,7 @@ class Server:
     anybody has asked who is there.
 
     ``exhausted`` is the reason while no connection can be taken for want of descriptors or memory, else None. They wait
-    in the socket's queue; another try is made every second.
+    in the socket's queue; another try is made within a second. The last descriptors are not for connections.
     """
 
     def __init__(self, sock: socket.socket, connections: Connections, on_exhausted: Callable[[OSError], None]) -> None:
@@ -35,6 +45,8 @@ class Server:
         self._on_exhausted = on_exhausted
         self._loop = asyncio.get_running_loop()
         self._retry: asyncio.TimerHandle | None = None
+        self._room = _room()
+        self._told_s = -inf
         self._tasks: set[asyncio.Task[tuple[asyncio.Transport, Connection]]] = set()
         self._loop.add_reader(sock.fileno(), self._accept)
 
@@ -46,10 +58,16 @@ class Server:
             self._retry = None
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for number in range(_AT_ONCE):
+            if self._connections.held >= self._room:
+                if not number:  # else it is not known whether anybody else waits
+                    reason = f"all descriptors but {_RESERVED}, which are kept for reloads, are in use"
+                    self._pause(OSError(errno.EMFILE, reason), _ROOM_S)
+                return
             try:
                 conn, _address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self.exhausted = None  # nobody waits any more, and accept(2) looks for a descriptor first
                 return
             except OSError as exc:
                 if exc.errno not in _EXHAUSTED:
@@ -59,17 +77,19 @@ class Server:
             self.exhausted = None
             self._take(conn)
 
-    def _pause(self, exc: OSError) -> None:
-        """Stop polling for a while (the socket stays readable), and report only what is new."""
+    def _pause(self, exc: OSError, for_s: float = _RETRY_S) -> None:
+        """Stop polling for a while: the socket stays readable."""
         self._loop.remove_reader(self._sock.fileno())
-        self._retry = self._loop.call_later(_RETRY_S, self._resume)
-        if self.exhausted is None:
-            self.exhausted = exc.strerror or str(exc)
+        self._retry = self._loop.call_later(for_s, self._resume)
+        self.exhausted = exc.strerror or str(exc)
+        if monotonic() - self._told_s > _TOLD_AGAIN_S:
+            self._told_s = monotonic()
             self._on_exhausted(exc)
 
     def _resume(self) -> None:
         self._retry = None
         self._loop.add_reader(self._sock.fileno(), self._accept)
+        self._accept()
 
     def _take(self, conn: socket.socket) -> None:
         peer = peer_of(conn)
@@ -93,12 +113,18 @@ class Server:
         task.add_done_callback(done)
 
 
+def _room() -> int:
+    """Return how many connections may be held at a time."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - len(os.listdir("/proc/self/fd")) - _RESERVED, 1)
+
+
 def serve(
     sock: socket.socket, connections: Connections, *, on_exhausted: Callable[[OSError], None] = lambda _: None
 ) -> Server:
     """Begin to take connections from a listening, non-blocking Unix socket, and return what stops that.
 
-    To be called on the running loop. ``on_exhausted`` is told once when descriptors run out, and again only after
-    connections could be taken in between. To stop: `Server.close`, `Connections.drain`, then close the socket.
+    To be called on the running loop. ``on_exhausted`` is told when descriptors run out, at most once a minute. To stop:
+    `Server.close`, `Connections.drain`, then close the socket.
     """
     return Server(sock, connections, on_exhausted)

@@ -7,6 +7,7 @@ import fcntl
 import grp
 import os
 import re
+import select
 import socket
 import stat
 import struct
@@ -42,6 +43,13 @@ def peer_of(sock: socket.socket) -> Peer:
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     # Ids are unsigned, and ids above 2**31 are usual in user namespaces.
     return Peer(pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Return whether the peer has closed its socket, and not only its side of it (POLLHUP, poll(2))."""
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def group_id(name: str) -> int:

@@ -12,12 +12,24 @@ UNREAD_BYTES = 512 * 1024
 class Channel:
     """One client's end of a stream; ``close`` closes its connection once everything is sent."""
 
-    __slots__ = ("_chunked", "_close", "_transport")
+    __slots__ = ("_chunked", "_close", "_forget", "_stream", "_transport")
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None], *, chunked: bool) -> None:
         self._transport = transport
         self._close = close
         self._chunked = chunked
+        self._stream: Stream | None = None
+        self._forget: Callable[[], None] | None = None
+
+    def begin(self, stream: Stream) -> None:
+        """Have ``stream`` sent on this channel from now on."""
+        self._stream = stream
+        self._forget = stream.begin(self)
+
+    def lost(self) -> None:
+        """Tell whoever sends that the connection is lost."""
+        if self._forget is not None:
+            self._forget()
 
     @property
     def is_closing(self) -> bool:
@@ -30,6 +42,11 @@ class Channel:
             return False
         self._transport.write(self._framed(data))
         return True
+
+    def give_up(self) -> None:
+        """Have whoever sends end this: the peer has read nothing for as long as it may."""
+        if self._stream is not None:
+            self._stream.overdue(self)
 
     def end(self, data: bytes = b"") -> None:
         """Send last words, whatever is unread, and close. Ending twice does nothing."""
@@ -44,21 +61,32 @@ class Channel:
 class Stream:
     """An answer that ``begin`` begins to send on the channel it is given.
 
-    ``begin`` returns the function to call when the connection is lost.
+    ``begin`` returns the function to call when the connection is lost. ``overdue`` is called when the peer has read
+    nothing for too long, and ends the channel: it may say why before.
     """
 
-    __slots__ = ("begin", "content_type")
+    __slots__ = ("begin", "content_type", "overdue")
 
-    def __init__(self, content_type: str, begin: Callable[[Channel], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        content_type: str,
+        begin: Callable[[Channel], Callable[[], None]],
+        overdue: Callable[[Channel], None] = Channel.end,
+    ) -> None:
         self.content_type = content_type
         self.begin = begin
+        self.overdue = overdue
 
 
-def render_stream_head(stream: Stream, connection: bytes, *, chunked: bool) -> bytes:
-    """Return the head of the answer; ``connection`` is one whole header line or none.
+def open_channel(
+    content_type: str, transport: asyncio.Transport, close: Callable[[], None], *, keep_alive: bool
+) -> Channel:
+    """Return a channel, the head of the answer sent; ``close`` closes the connection after what was sent.
 
-    Without chunks, for HTTP/1.0 and for who wants the connection closed, its end is the end of the answer.
+    Chunks are for HTTP/1.1 that would be kept alive. All others, HTTP/1.0 and who wants the connection closed, get the
+    end of it as the end of the answer.
     """
-    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % stream.content_type.encode("ascii")
-    return head + framing + connection + b"\r\n"
+    framing = b"Transfer-Encoding: chunked\r\n\r\n" if keep_alive else b"Connection: close\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode("ascii")
+    transport.write(head + framing)
+    return Channel(transport, close, chunked=keep_alive)

@@ -11,6 +11,7 @@ SUBSCRIBERS_MOST = 512
 SUBSCRIBERS_OF_ONE = 256
 
 LEFT_UNREAD = "too much was left unread; subscribe again with since"
+NOTHING_READ = "nothing was read for too long; subscribe again with since"
 
 
 class Subscribers:
@@ -38,8 +39,8 @@ class Subscribers:
         """Count out one that is gone."""
         self._uids.pop(channel, None)
 
-    def drop(self, channel: Channel, last_words: bytes = b"") -> None:
-        """Give up one that has left too much unread; ``last_words`` tell it so."""
+    def drop(self, channel: Channel, last_words: bytes = b"", reason: str = LEFT_UNREAD) -> None:
+        """Give up one that does not read, for this ``reason``; ``last_words`` tell it so."""
         channel.end(last_words)
         self.discard(channel)
-        self._told_dropped(LEFT_UNREAD)
+        self._told_dropped(reason)

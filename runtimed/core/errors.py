@@ -168,6 +168,17 @@ class BinaryUnavailable(RuntimedError):
         self.missing = missing
 
 
+class TooManyWaiting(RuntimedError):
+    """So many calls of ``user`` wait for a thread that one more may not: it is answered at once, with this."""
+
+    code = "too-many-waiting"
+
+    def __init__(self, user: int | None, most: int) -> None:
+        super().__init__(f"{most} requests of user {user} wait for the disk, which is the limit")
+        self.user = user
+        self.most = most
+
+
 class SocketRefused(RuntimedError):
     """The socket cannot be at ``path`` (a path, or what was given for one); ``reason`` says why."""
 

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from runtimed.core.errors import TooManyWaiting
+from runtimed.core.turns import Turns
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# How many calls one user may have waiting in a lane: more than an honest one needs, and few enough to hold.
+WAITING_MOST = 256
 
 
 class Lane:
     """A named daemon thread that runs one call after another."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: Turns[Callable[[], None]] = Turns()
+        self._closed = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -31,6 +38,17 @@ class Lane:
         When the caller is cancelled (by a time-out, say) a call that has begun goes on to its end
         unheard, and calls behind it wait; one that has not begun is dropped.
         """
+        return await self._run(None, None, lambda: function(*args, **kwargs))
+
+    async def run_for(self, user: int, function: Callable[..., T], /, *args: object) -> T:
+        """Return ``function(*args)`` as `run` does, for the user with this id, who waits only for one of each other's.
+
+        Raises:
+            TooManyWaiting: so many of this user's calls wait here that one more may not.
+        """
+        return await self._run(user, WAITING_MOST, lambda: function(*args))
+
+    async def _run(self, user: int | None, most: int | None, function: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -38,7 +56,7 @@ class Lane:
             if future.cancelled():
                 return
             try:
-                result = function(*args, **kwargs)
+                result = function()
             except StopIteration as error:
                 # No future takes one.
                 _post(loop, _fail, future, RuntimeError(f"a call ended in {error!r}"))
@@ -47,18 +65,39 @@ class Lane:
             else:
                 _post(loop, _finish, future, result)
 
-        self._jobs.put(job)
-        return await future
+        with self._changed:
+            if most is not None and self._jobs.of(user) >= most:
+                raise TooManyWaiting(user, most)
+            self._jobs.put(user, job)
+            self._changed.notify()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # Not left for the thread to drop: while that hangs, they would pile up.
+            with self._changed:
+                self._jobs.withdraw(user, job)
+            raise
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """End the thread after what is queued; return False if a call hangs, after ``timeout_s``, and goes on."""
-        self._jobs.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._take()) is not None:
             job()
+            # Held on to while waiting for the next, it would keep alive what it was made of.
+            del job
+
+    def _take(self) -> Callable[[], None] | None:
+        """Return the next call, and wait for it; None at the end."""
+        with self._changed:
+            while not (self._jobs or self._closed):
+                self._changed.wait()
+            return self._jobs.take() if self._jobs else None
 
 
 def _post(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *args: object) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from contextlib import suppress
 from time import monotonic
+from typing import cast
 
 import pytest
 from served import HOST, QUICK, hang_up, read_reply, replies, running, until
 
-from runtimed.api.connections import HttpLimits
+from runtimed.api.connections import Connections, HttpLimits, Member
+from runtimed.api.sockets import Peer
 from runtimed.core.config import Limits
 
 # Time
@@ -53,12 +56,12 @@ async def test_an_idle_connection_is_closed(data: bytes) -> None:
 
 
 async def test_a_connection_in_use_is_not_idle() -> None:
-    async with running(QUICK) as run:
+    async with running(HttpLimits(idle_s=1.5, sweep_s=0.02)) as run:
         reader, writer = await run.connect()
-        for _ in range(10):
+        for _ in range(5):
             writer.write(b"GET / HTTP/1.1\r\n%b\r\n" % HOST)
             await read_reply(reader)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
         await hang_up(writer)
 
 
@@ -134,6 +137,64 @@ async def test_one_busy_peer_does_not_keep_the_others_waiting() -> None:
         assert len(run.asked) < 2000
         flood.transport.abort()
         await hang_up(writer)
+
+
+class Busy:
+    """A member of a user that notes when it is its turn, so and so many times."""
+
+    def __init__(self, connections: Connections, seen: list[int], uid: int, turns: int = 1) -> None:
+        self.peer = Peer(1, uid, uid)
+        self.deadline = 0.0
+        self._connections = connections
+        self._seen = seen
+        self._turns = turns
+
+    def go_on(self) -> None:
+        self._seen.append(self.peer.uid)
+        self._turns -= 1
+        if self._turns:
+            self._connections.stand_in_line(cast("Member", self))
+
+
+async def test_users_take_turns_in_line_and_the_loop_looks_around_between() -> None:
+    async with running() as run:
+        seen: list[int] = []
+        for _ in range(20):
+            run.connections.stand_in_line(cast("Member", Busy(run.connections, seen, uid=1)))
+        run.connections.stand_in_line(cast("Member", Busy(run.connections, seen, uid=2, turns=3)))
+        assert run.connections.crowded
+        await asyncio.sleep(0)
+        assert seen == [1, 2, 1, 2, 1, 2, 1, 1]
+        await asyncio.sleep(0)
+        assert len(seen) == 16
+        await asyncio.sleep(0)
+        assert seen[8:] == [1] * 15
+        assert not run.connections.crowded
+
+
+async def test_a_thousand_requests_on_each_of_many_connections_are_answered_and_little_is_held_meanwhile() -> None:
+    async with running() as run:
+        clients = [await run.connect() for _ in range(20)]
+        data = b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) for n in range(1000))
+        for _, writer in clients:
+            writer.write(data)
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                held = [len(member._reader.backlog) for member in run.connections._members]  # type: ignore[attr-defined]
+                most = max(most, *held)
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        for reader, writer in clients:
+            for n in range(1000):
+                assert json.loads((await read_reply(reader)).body)[1] == f"/{n}"
+            await hang_up(writer)
+        watching.cancel()
+        # One reading of the socket, and what was left of a slice before it.
+        assert 0 < most <= 16 * 1024 + 4096
 
 
 # How many
@@ -256,6 +317,31 @@ async def test_running_out_of_descriptors_is_reported_once_and_passes() -> None:
         assert (await loop.sock_recv(client, 100)).startswith(b"HTTP/1.1 200")
         assert run.server.exhausted is None
         client.close()
+
+
+async def test_the_last_descriptors_are_not_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as run:
+        monkeypatch.setattr(run.server, "_room", 2)
+        first, second = await run.connect(), await run.connect()
+        await until(lambda: run.connections.held == 2)
+        await asyncio.sleep(0.05)
+        assert run.server.exhausted is None  # nobody waits
+        reader, writer = await run.connect()
+        await until(lambda: run.server.exhausted is not None)
+        assert "kept for reloads" in str(run.server.exhausted)
+        writer.write(b"GET / HTTP/1.1\r\n%b\r\n" % HOST)
+        await hang_up(first[1])
+        assert (await read_reply(reader)).status == 200
+        assert run.server.exhausted is None
+        assert len(run.exhausted) == 1
+        await hang_up(second[1])
+        await hang_up(writer)
+
+
+async def test_who_waited_for_a_descriptor_and_left_leaves_no_complaint() -> None:
+    async with running() as run:
+        run.server._pause(OSError(24, "Too many open files"))
+        await until(lambda: run.server.exhausted is None)
 
 
 async def test_an_acceptor_that_waits_for_descriptors_can_be_closed() -> None:

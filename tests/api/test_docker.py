@@ -18,10 +18,10 @@ from runtimed.api.docker.events import BadEventQuery, EventQuery, is_wanted, mak
 from runtimed.api.messages import Answer, Request, Response, parse_target
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
-from runtimed.api.subscribers import Subscribers
+from runtimed.api.subscribers import NOTHING_READ, Subscribers
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.drift import Drift
-from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.errors import BinaryUnavailable, TooManyWaiting
 from runtimed.core.facts import Facts, Machine
 from runtimed.core.features import PENDING, Features
 from runtimed.core.generation import Generation, Host, build_generation
@@ -54,7 +54,7 @@ class Node:
         self.found = {"runc": "/usr/sbin/runc", "/usr/bin/crun": "/usr/bin/crun"}
         self.told: dict[str, Features] = {"/usr/sbin/runc": Features("known", {"ociVersionMin": "1.0.0"})}
         self.unwell: dict[str, str] = {}
-        self.disk_hangs = False
+        self.disk_fault: Exception | None = None
         self.looks = 0
         self.dropped: list[str] = []
         self.subscribers = Subscribers(self.dropped.append)
@@ -87,10 +87,10 @@ class Node:
     def drift(self, binary: str) -> Drift | None:
         return None
 
-    def looking(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+    def looking(self, _peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         async def call() -> Any:
-            if self.disk_hangs:
-                raise TimeoutError
+            if self.disk_fault is not None:
+                raise self.disk_fault
             return function(*args)
 
         return call()
@@ -197,8 +197,11 @@ async def test_features_are_shown_from_version_1_44_on_where_they_are_known(node
     assert node.looks == 2, "a binary is asked about once, however many runtimes execute it"
 
 
-async def test_features_are_left_out_where_the_disk_hangs(node: Node) -> None:
-    node.disk_hangs = True
+@pytest.mark.parametrize("fault", [TimeoutError(), TooManyWaiting(0, 256)])
+async def test_features_are_left_out_where_the_disk_hangs_or_too_much_waits_for_it(
+    node: Node, fault: Exception
+) -> None:
+    node.disk_fault = fault
     assert (await node.get("/info"))["Runtimes"] == {**TABLE["runtimes"], **STOCK}
 
 
@@ -548,6 +551,17 @@ async def test_one_that_does_not_read_is_dropped_and_the_others_go_on(node: Node
         assert len(node.dropped) == len(node.subscribers) == 1
         await hang_up(silent.writer)
         await hang_up(good.writer)
+
+
+async def test_one_that_reads_nothing_for_too_long_is_counted_as_dropped_and_told_by_the_end(node: Node) -> None:
+    async with served(node) as here:
+        listener = await here.listen()
+        (connection,) = here.run.connections._members
+        connection._channel.give_up()  # type: ignore[attr-defined] # what the write time-out does
+        assert await listener.event() is None
+        assert node.dropped == [NOTHING_READ]
+        await hang_up(listener.writer)
+        await until(lambda: not node.docker._reloads._channels)
 
 
 async def test_listeners_take_the_same_places_as_all_others(node: Node) -> None:

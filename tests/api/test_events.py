@@ -15,6 +15,7 @@ from described import check_event
 from served import HOST, QUICK, Running, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
+from runtimed.api.connections import HttpLimits
 from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response
 from runtimed.api.stream import Channel, Stream
@@ -182,6 +183,25 @@ async def test_one_that_never_reads_is_cut_off_in_the_end() -> None:
             here.publish("x" * 10_000)
             await asyncio.sleep(0)
         await until(lambda: len(run.connections) == 0)
+        await hang_up(silent.writer)
+
+
+async def test_one_that_reads_nothing_for_too_long_is_told_why_and_counted_as_dropped() -> None:
+    async with running(HttpLimits(write_s=1.5, sweep_s=0.02)) as run:
+        here = Hub(run, 100.0)
+        silent = await here.subscribe()
+        silent.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (connection,) = run.connections._members
+        # More than the kernel takes, less than may be left unread.
+        while not connection._write_paused:  # type: ignore[attr-defined]
+            here.publish("x" * 10_000)
+        assert here.dropped == []
+        await until(lambda: here.dropped != [])
+        assert len(here.events) == 0
+        silent.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        last = (await silent.rest())[-1]
+        assert (last["type"], last["seq"]) == ("dropped", here.events.last)
+        assert last["reason"] == here.dropped[0] == "nothing was read for too long; subscribe again with since"
         await hang_up(silent.writer)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, target
 from hypothesis import strategies as st
+from searching import searched
 
 from runtimed.api.messages import BadTarget, Response, parse_target, problem, render
 
@@ -42,21 +44,78 @@ def test_a_target_is_split_first_and_decoded_once(raw: bytes, segments: tuple[st
 
 @pytest.mark.parametrize(
     "raw",
-    [b"/%", b"/%4", b"/%zz", b"/%+1", b"/%ff", b"/?a=%ff", b"/?%=1", b"/?a=1&a=2", b"/?a&%61", b"a", b"/a#b", b""],
+    [
+        b"/%",
+        b"/%4",
+        b"/%zz",
+        b"/%+1",
+        b"/%ff",
+        b"/?a=%ff",
+        b"/?%=1",
+        b"/?a=1&a=2",
+        b"/?a&%61",
+        b"a",
+        b"/a#b",
+        b"",
+        b"http:///a",
+        b"http://?a",
+        b"*?a=b",
+    ],
 )
 def test_a_target_that_means_nothing_or_two_things_is_refused(raw: bytes) -> None:
     with pytest.raises(BadTarget):
         parse_target(raw)
 
 
-@given(st.text(), st.text())
-def test_any_name_survives_the_way_through_a_target(name: str, value: str) -> None:
-    def quote(text: str) -> bytes:
-        return b"".join(b"%%%02x" % byte for byte in text.encode())
+@searched(300)
+@given(
+    st.lists(st.text(max_size=10), min_size=1, max_size=5),
+    st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=5),
+    st.booleans(),
+)
+def test_what_clients_quote_survives_the_way_through_a_target(
+    segments: list[str], query: dict[str, str], plus: bool
+) -> None:
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    found = parse_target(f"{path}?{urlencode(query, quote_via=quote_plus if plus else quote)}".encode())
+    target(float(len(found.raw)), label="bytes")
+    # A single empty segment is the root itself.
+    assert found.segments == (() if segments == [""] else tuple(segments))
+    assert dict(found.query) == query
 
-    target = parse_target(b"/a/%b?%b=%b" % (quote(name), quote(value), quote(name)))
-    assert target.segments == ("a", name)
-    assert dict(target.query) == {value: name}
+
+def test_a_name_survives_even_if_every_byte_of_it_is_encoded() -> None:
+    name = "".join(map(chr, range(1, 0x250))) + "\U0001f600"
+    encoded = b"".join(b"%%%02x" % byte for byte in name.encode())
+    assert parse_target(b"/%b?%b=%b" % (encoded, encoded, encoded)).segments == (name,)
+
+
+# What may stand in a target, with more of what means something there.
+RAW = st.lists(
+    st.sampled_from(
+        [b"/", b"%", b"%2", b"%2F", b"%e2%82%ac", b"?", b"&", b"=", b"+", b"#", b"*", b"http://", b".", b"a"]
+    )
+    | st.binary(max_size=3),
+    max_size=12,
+).map(b"".join)
+
+
+@searched(500)
+@given(RAW)
+@example(b"*?/")  # the query was left out without a word
+@example(b"http://\x80")
+def test_any_target_is_refused_or_means_what_the_standard_library_reads(raw: bytes) -> None:
+    try:
+        found = parse_target(raw)
+    except BadTarget:
+        return
+    target(float(len(found.segments) + 3 * len(found.query)), label="parts")
+    head, _, tail = raw.partition(b"?")
+    if head[:7].lower() == b"http://":
+        head = b"/" + head[7:].partition(b"/")[2]
+    path, query = head.decode(), tail.decode()
+    assert found.path == (unquote(path, errors="strict") if path != "*" else "/*")
+    assert list(found.query.items()) == parse_qsl(query, keep_blank_values=True, errors="strict")
 
 
 def test_an_answer_has_the_headers_it_needs_and_no_more() -> None:

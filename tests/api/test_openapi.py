@@ -72,6 +72,10 @@ def hang_disk(node: FaultyNode) -> None:
     node.disk_hangs = True
 
 
+def crowd_disk(node: FaultyNode) -> None:
+    node.crowded = 0
+
+
 def lose_binaries(node: FaultyNode) -> None:
     node.binaries = {}
 
@@ -104,6 +108,7 @@ def post(target: str, status: int, code: str | None = None, **more: Any) -> Case
 def disk(target: str) -> Iterator[Case]:
     """Yield what comes of asking for what has to be looked for on a disk."""
     yield Case(target, 503, "disk-timeout", hang_disk)
+    yield Case(target, 503, "too-many-waiting", crowd_disk)
 
 
 def readings(target: str) -> Iterator[Case]:

@@ -24,7 +24,7 @@ from runtimed.core import news
 from runtimed.core.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.drift import Drift
-from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem
+from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem, TooManyWaiting
 from runtimed.core.facts import Facts, Machine
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Host, build_generation
@@ -61,6 +61,8 @@ class Node:
         self.generations = {3: build(OLD_TABLE, number=3), 5: self.generation}
         self.binaries = {"runsc": "/usr/bin/runsc", "/usr/bin/crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
         self.disk_hangs = False
+        # Who has too much waiting already.
+        self.crowded: int | None = None
         self.unwell: dict[str, str] = {}
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
@@ -159,13 +161,15 @@ class Node:
     def counted(self) -> dict[tuple[str, int], int]:
         return {key: histogram.count for key, histogram in self.tally.requests.items() if histogram.count}
 
-    def reading(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        return self.looking(function, *args)
+    def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        return self.looking(peer, function, *args)
 
-    def looking(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         async def call() -> Any:
             if self.disk_hangs:
                 raise TimeoutError
+            if peer.uid == self.crowded:
+                raise TooManyWaiting(peer.uid, 256)
             return function(*args)
 
         return call()
@@ -440,6 +444,14 @@ async def test_a_disk_that_does_not_answer_is_a_503(node: Node) -> None:
         status, body = await node.ask(target)
         assert (status, body["code"]) == (503, "disk-timeout")
     assert (await node.ask("/v1/resolve?runtime=crun"))[0] == 200
+
+
+async def test_a_user_with_too_much_waiting_for_the_disk_is_told_so_and_the_others_are_answered(node: Node) -> None:
+    node.crowded = 1000
+    for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations/3", "/v1/resolve?generation=3"):
+        status, body = await node.ask(target, uid=1000)
+        assert (status, body["code"]) == (503, "too-many-waiting")
+        assert (await node.ask(target))[0] == 200
 
 
 async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(node: Node) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtimed.host.lane import Lane
+from runtimed.core.errors import TooManyWaiting
+from runtimed.host.lane import WAITING_MOST, Lane
 
 
 @pytest.fixture
@@ -64,3 +65,79 @@ def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
     # The loop is closed by now: the late result goes nowhere, and harms nobody.
     release.set()
     lane.close()
+
+
+# Several users
+
+
+async def hold(lane: Lane) -> tuple[threading.Event, asyncio.Task[bool]]:
+    """Return what lets the lane go on, and the call that holds it up until then."""
+    begun, release = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return release.wait(30)
+
+    task = asyncio.create_task(lane.run(wait))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    return release, task
+
+
+async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(lane: Lane) -> None:
+    release, held = await hold(lane)
+    seen: list[tuple[int, int]] = []
+    calls = [lane.run_for(1, seen.append, (1, number)) for number in range(50)]
+    calls += [lane.run_for(user, seen.append, (user, number)) for number in range(2) for user in (2, 3)]
+    waiting = asyncio.gather(*calls)
+    await asyncio.sleep(0)
+    release.set()
+    await waiting
+    await held
+    assert seen[:7] == [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (3, 1), (1, 2)]
+    assert seen[7:] == [(1, number) for number in range(3, 50)]
+
+
+async def test_one_user_may_have_only_so_much_waiting(lane: Lane) -> None:
+    release, held = await hold(lane)
+    waiting = asyncio.gather(*(lane.run_for(1, int) for _ in range(WAITING_MOST)))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyWaiting, match=f"{WAITING_MOST} requests of user 1 wait"):
+        await lane.run_for(1, int)
+    other = asyncio.create_task(lane.run_for(2, int))
+    release.set()
+    assert await other == 0
+    assert await waiting == [0] * WAITING_MOST
+    assert await held
+    assert await lane.run_for(1, int) == 0
+
+
+async def test_what_was_given_up_while_it_waited_counts_no_longer(lane: Lane) -> None:
+    release, held = await hold(lane)
+    for _ in range(3):
+        given_up = [asyncio.create_task(lane.run_for(1, int)) for _ in range(WAITING_MOST)]
+        await asyncio.sleep(0)
+        for task in given_up:
+            task.cancel()
+        await asyncio.wait(given_up)
+    assert not lane._jobs
+    release.set()
+    await held
+
+
+def test_closing_ends_the_thread_after_all_that_waits() -> None:
+    lane = Lane("closing")
+    seen: list[int] = []
+
+    async def ask() -> None:
+        release, held = await hold(lane)
+        waiting = asyncio.gather(*(lane.run_for(user, seen.append, user) for user in range(5)))
+        await asyncio.sleep(0)
+        assert not lane.close(timeout_s=0)
+        release.set()
+        await waiting
+        await held
+
+    asyncio.run(ask())
+    assert seen == list(range(5))
+    assert lane.close(timeout_s=30)

@@ -17,7 +17,9 @@ from runtimed.api.describe import Inspector
 from runtimed.api.docker.events import BadEventQuery, Reloads, make_event, parse_event_query
 from runtimed.api.docker.node import API_VERSION, describe_node, describe_version, render_runtimes
 from runtimed.api.messages import Answer, Request, Response
+from runtimed.api.sockets import Peer
 from runtimed.api.subscribers import Subscribers
+from runtimed.core.errors import TooManyWaiting
 from runtimed.core.facts import Machine
 from runtimed.core.generation import Generation
 
@@ -74,8 +76,8 @@ class Daemon(Inspector, Protocol):
     def machine(self) -> Machine:
         """Return what machine this is; looks at no disk."""
 
-    def looking(self, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that looks for binaries, on whatever file system they may be."""
+    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        """Return the result of a function that looks for binaries for ``peer``, on any file system."""
 
 
 class Docker:
@@ -118,12 +120,12 @@ class Docker:
         versioned = _VERSIONED.fullmatch(request.segments[0])
         if versioned is not None and (int(versioned[1]), int(versioned[2])) < _WITH_FEATURES:
             return self._described(generation, render_runtimes(generation, None))
-        return self._with_features(generation)
+        return self._with_features(request.peer, generation)
 
-    async def _with_features(self, generation: Generation) -> Response:
+    async def _with_features(self, peer: Peer, generation: Generation) -> Response:
         try:
-            runtimes = await self._daemon.looking(render_runtimes, generation, self._daemon)
-        except TimeoutError:
+            runtimes = await self._daemon.looking(peer, render_runtimes, generation, self._daemon)
+        except (TimeoutError, TooManyWaiting):
             # All but the features is known without the disk.
             runtimes = render_runtimes(generation, None)
         return self._described(generation, runtimes)

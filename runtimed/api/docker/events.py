@@ -13,7 +13,7 @@ from datetime import datetime
 
 from runtimed.api.docker.node import runtime_paths
 from runtimed.api.stream import Channel, Stream
-from runtimed.api.subscribers import Subscribers
+from runtimed.api.subscribers import NOTHING_READ, Subscribers
 from runtimed.core.generation import Generation
 
 # What is kept of the past, for who asks with `since`; dockerd keeps as many.
@@ -134,7 +134,8 @@ class Reloads:
                 self._deliver(channel, past)
             return lambda: self._discard(channel)
 
-        return Stream(content_type, begin)
+        # Docker's events have no last words: it is told by the end.
+        return Stream(content_type, begin, lambda channel: self._subscribers.drop(channel, reason=NOTHING_READ))
 
     def _past(self, query: EventQuery) -> Iterator[ReloadEvent]:
         if query.since_ns is None and query.until_ns is None:

@@ -1,0 +1,95 @@
+"""A connection's answers on their way out: rendered, collected, written at once, and whether the peer reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from runtimed.api.connections import Connections
+from runtimed.api.messages import Request, Response, problem, render
+
+# Answers are collected up to here and then written at once. While the peer has left more than that unread, no more are
+# made: it costs twice as much at most, and one answer.
+_BATCH_BYTES = 32 * 1024
+# What is read at a time, where asyncio's own is 256 KiB: what waits unread costs memory for each connection.
+_READ_BYTES = 16 * 1024
+
+
+class Outbox:
+    """What one connection has to say, in order; ``transport`` is where it goes, None before and after."""
+
+    __slots__ = ("_answers", "_bytes", "_connections", "_unread_bytes", "transport")
+
+    def __init__(self, connections: Connections) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._connections = connections
+        # Answers not written yet; what the peer had left unread when it was last looked at.
+        self._answers: list[bytes] = []
+        self._bytes = 0
+        self._unread_bytes = 0
+
+    def open(self, transport: asyncio.Transport) -> None:
+        """Write to ``transport`` from now on."""
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_BATCH_BYTES)
+        # Not in asyncio's documentation, but there since its beginning; where it is not, more memory is needed.
+        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]
+
+    def put(self, request: Request, connection: bytes, response: Response) -> None:
+        """Add the answer to ``request``; ``connection`` is its Connection header line or none."""
+        plain = not connection and request.method != "HEAD"
+        wire = (response.wire if plain else None) or self.render(request, connection, response)
+        self._answers.append(wire)
+        self._bytes += len(wire)
+        if self._bytes >= _BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was put in."""
+        if self._answers:
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.write(self._answers[0] if len(self._answers) == 1 else b"".join(self._answers))
+            self._answers.clear()
+            self._bytes = 0
+
+    def close(self) -> None:
+        """Forget what was not written."""
+        self.transport = None
+        self._answers.clear()
+
+    def render(self, request: Request, connection: bytes, response: Response) -> bytes:
+        """Return the bytes of the answer to ``request``; a 500 where the handler made one that cannot be sent."""
+        body = request.method != "HEAD"
+        try:
+            if connection or not body:
+                return render(response, connection, body=body)
+            if response.wire is None:
+                response.wire = render(response)
+        except Exception as exc:  # noqa: BLE001 - it is the handler's error
+            return render(self.failure(request, exc), connection, body=body)
+        return response.wire
+
+    def failure(self, request: Request, exc: Exception) -> Response:
+        """Return the answer to a request that the handler failed on, and tell of it."""
+        # Who is told must not make it worse.
+        with contextlib.suppress(Exception):
+            self._connections.on_error(request, exc)
+        detail = "this is an error in runtimed, its log says more; the same request may succeed later"
+        return problem(500, "internal-error", "Internal error", detail)
+
+    # Whether it is read
+
+    def begin_watch(self) -> None:
+        """Note how much is unread now."""
+        self._unread_bytes = self._left()
+
+    def is_empty(self) -> bool:
+        """Return whether the peer, or the kernel for it, has taken all that was written."""
+        return not self._left()
+
+    def is_read(self) -> bool:
+        """Return whether some was taken since `begin_watch`, but not all."""
+        return 0 < self._left() < self._unread_bytes
+
+    def _left(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0

@@ -1,0 +1,106 @@
+"""A connection without a socket: what it is given in which pieces, and all that it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from runtimed.api.connections import Connections
+from runtimed.api.http import Connection
+from runtimed.api.messages import Request, Response, Target
+from runtimed.api.sockets import Peer
+
+PEER = Peer(1, 2, 3)
+
+
+class Wire:
+    """A transport that takes everything, and remembers it."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.closing = self.reading = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closing
+        self.written += data
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Nothing is left unread here."""
+
+    def write_eof(self) -> None:
+        """Nothing more is written: the peer is heard out."""
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class Forgetful(Connections):
+    """Connections that remember nothing of requests seen before."""
+
+    def remember(self, data: bytes, target: Target) -> None:
+        """Do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a connection answered, whether it ended, and the most it held of what it had not answered yet."""
+
+    answers: bytes
+    ended: bool
+    held_bytes: int
+    asked: int
+
+
+def answer(request: Request) -> Response | Awaitable[Response]:
+    """Say all there is in a request; at once, later, or never."""
+    text = json.dumps([request.method, request.segments, dict(request.query), request.target.decode("latin-1")])
+    response = Response(200, text.encode())
+    if request.segments == ("fail",):
+        raise RuntimeError("as asked")
+    return later(response) if request.segments == ("slow",) else response
+
+
+async def later(response: Response) -> Response:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return response
+
+
+def new_connections(kind: type[Connections] = Connections) -> Connections:
+    return kind(answer, on_error=lambda _request, _error: None)
+
+
+async def converse(connections: Connections, pieces: Iterable[bytes]) -> Said:
+    """Return what a new connection says to ``pieces``, each of which it is given once it is ready for it."""
+    wire, connection = Wire(), Connection(connections, PEER)
+    connections.add(connection)
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    held = asked = 0
+    for piece in pieces:
+        if wire.closing:
+            break
+        connection.data_received(piece)
+        held = max(held, len(connection._reader.backlog) + len(connection._reader._url))
+        asked = max(asked, len(connection._reader.asked))
+        while not (wire.reading or wire.closing) or connection._task:
+            await asyncio.sleep(0)
+    ended = wire.closing or connection._linger_bytes >= 0
+    connection.connection_lost(None)
+    return Said(wire.written, ended, held, asked)
