@@ -27,6 +27,8 @@ class NodeInspector:
 
     def __init__(self, search: str, told: Callable[[str, Features], None]) -> None:
         self._search = search
+        # Asked once: each question costs a system call, on the way of every answer that names a wrapper.
+        self._as_root = os.geteuid() == 0
         self._told = told
         # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
         self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
@@ -39,11 +41,11 @@ class NodeInspector:
         Raises:
             BinaryUnavailable: with the reason.
         """
-        return look_up(path, self._search)
+        return look_up(path, self._search, as_root=self._as_root)
 
     def sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
         """Return what is found of each of ``binaries``, paths or bare names."""
-        return {binary: sight(binary, self._search) for binary in binaries}
+        return {binary: sight(binary, self._search, as_root=self._as_root) for binary in binaries}
 
     def replaceable(self, binary: str) -> str | None:
         """Return why somebody else could replace ``binary``, None if nobody could."""

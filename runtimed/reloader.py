@@ -60,6 +60,10 @@ class Reloader:
     ``planner`` is :func:`runtimed.core.plan.plan`, or does the same in its own way.
     """
 
+    # The generation that answers are given from; there is none before the start has published one. Capture it once for
+    # each request and pass it down. No property: every answer looks at it.
+    current: Generation
+
     def __init__(
         self,
         frame: Frame,
@@ -84,7 +88,6 @@ class Reloader:
         self._retry_at_s = 0.0
         self._unpublished = False
         self._turns: Turns[Report] = Turns()
-        self._current: Generation | None = None
         self._last: Report | None = None
         # Number and digest of the generation that `runtimes` on disk leads to.
         self._published: tuple[int, str] | None = None
@@ -96,11 +99,8 @@ class Reloader:
         self._faults: dict[str, str] = {}
 
     @property
-    def current(self) -> Generation:
-        """The generation that answers are given from. Capture it once for each request and pass it down."""
-        if self._current is None:
-            raise RuntimeError("asked for a generation before the start has published one")
-        return self._current
+    def _previous(self) -> Generation | None:
+        return getattr(self, "current", None)
 
     @property
     def last(self) -> Report | None:
@@ -221,7 +221,7 @@ class Reloader:
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         try:
             number, required = self._disk.next_number, self._frame.requires_main(self._sources)
-            return await self._threads(self._planner, documents, self._frame, number, self._current, required)
+            return await self._threads(self._planner, documents, self._frame, number, self._previous, required)
         except ConfigurationRejected as rejection:
             return rejection
         except Exception as error:  # noqa: BLE001 - whatever a file makes of us, the old answers go on
@@ -250,7 +250,7 @@ class Reloader:
         """Return ``report`` as that of an attempt that ends now, with what is current after it."""
         return replace(
             report,
-            generation=self._current.number if self._current is not None else 0,
+            generation=self._previous.number if self._previous is not None else 0,
             duration_ms=round((time.monotonic() - started_s) * 1000, 3),
             time_s=round(time.time(), 3),
         )
@@ -266,7 +266,7 @@ class Reloader:
             fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
             self._published = (generation.number, generation.digest)
             self._set_fault("store", fault)
-        self._current = generation
+        self.current = generation
         self._sources = generation.config.sources
 
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
@@ -282,7 +282,7 @@ class Reloader:
             # A new version, say, on a full disk. The table may go on under its old number if it is the same.
             if compare_with_manifest(manifest, generation).has_other_answers:
                 raise StartFailed(report.problems) from None
-            self._current = replace(generation, number=manifest.number)
+            self.current = replace(generation, number=manifest.number)
 
     def _conclude(self, report: Report) -> None:
         self._last = report

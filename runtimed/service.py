@@ -81,6 +81,8 @@ class Service:
         self._drift = drift
         self._status = status
         self._lanes = lanes
+        # Themselves, and no methods around them: they are asked for every answer.
+        self.look_up: Callable[[str], str] = inspector.look_up
         self._system = read_system()
 
     def current(self) -> Generation:
@@ -118,10 +120,6 @@ class Service:
     def past(self, number: int) -> Past:
         """Return the retained generation ``number``; reads the disk. Raises as ``Store.read`` does."""
         return self._store.read(number)
-
-    def look_up(self, path: str) -> str:
-        """Return the binary that ``path`` leads to. Raises as ``NodeInspector.look_up`` does."""
-        return self._inspector.look_up(path)
 
     def replaceable(self, binary: str) -> str | None:
         """Return why somebody else could replace ``binary``, None if nobody could."""

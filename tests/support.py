@@ -146,6 +146,12 @@ class RunningDaemon:
             raise AssertionError(f"the daemon ended with {process.returncode}: {self.log_file.read_text()}")
         return self
 
+    @property
+    def pid(self) -> int:
+        """The number of the process, which was started."""
+        assert self.process is not None
+        return self.process.pid
+
     def answers(self) -> bool:
         """Return whether it is ready."""
         try:

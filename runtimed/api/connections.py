@@ -73,8 +73,8 @@ class Connections:
     """The connections of one daemon, what they share, and the one timer for all of them.
 
     ``handler`` answers every request; ``on_error`` is told of each exception that it lets out (the client gets a 500).
-    ``again`` returns, for the target of a GET, the very answer that ``handler`` would give now, where it has it at
-    hand, and None where the handler must be asked.
+    ``again`` returns, for the target of a GET and the time (time.monotonic()) at which it came, the very answer that
+    ``handler`` would give now, where it has it at hand, and None where the handler must be asked.
     ``admission`` bounds the number of connections; it may be set anew at any time and holds for new ones.
     There is no timer while there is no connection, and one wake-up per ``idle_s`` while they rest.
     """
@@ -85,7 +85,7 @@ class Connections:
         *,
         admission: Limits | None = None,
         limits: HttpLimits | None = None,
-        again: Callable[[Target], Response | None] = lambda _: None,
+        again: Callable[[Target, float], Response | None] = lambda _target, _begun_s: None,
         on_error: Callable[[Request, Exception], None],
     ) -> None:
         self.handler = handler

@@ -69,10 +69,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes: those of a request seen before are answered at once, all others are read first."""
         if self._quiet and (target := self._known.get(data)) is not None:
-            again = self._again(target)
+            now_s = monotonic()
+            again = self._again(target, now_s)
             if again is not None and again.wire is not None:
                 self._transport.write(again.wire)  # type: ignore[union-attr]  # quiet: there is one
-                self.deadline = monotonic() + self._idle_s
+                self.deadline = now_s + self._idle_s
                 return
             request = Request("GET", target, self.peer)
             try:

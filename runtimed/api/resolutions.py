@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic
 
 from runtimed.api.messages import Answer, Request, Response, Target
 from runtimed.api.problems import bad_name, unavailable
@@ -43,13 +43,13 @@ class Resolutions:
         self._by_name: dict[str, Finished] = {}
         self._by_target: dict[bytes, Finished] = {}
 
-    def again(self, target: Target) -> Response | None:
+    def again(self, target: Target, begun_s: float) -> Response | None:
         """Return what a GET of ``target`` was answered before, if it would be answered the same now; else None.
 
-        The answer is a function of the target and the generation alone, once the binary of a wrapped runtime is
-        there; None has the request take the whole way, which also says what is wrong.
+        ``begun_s`` is the reading of time.monotonic() when it came. The answer is a function of the target and the
+        generation alone, once the binary of a wrapped runtime is there; None has the request take the whole way, which
+        also says what is wrong.
         """
-        begun_s = perf_counter()
         finished = self._by_target.get(target.raw)
         if finished is None or self._current() is not self._of:
             return None
@@ -59,7 +59,7 @@ class Resolutions:
                 self._look_up(preflight)
             except BinaryUnavailable:
                 return None
-        self._answered.observe(perf_counter() - begun_s)
+        self._answered.observe(monotonic() - begun_s)
         return response
 
     def answer(self, request: Request) -> Answer:

@@ -11,28 +11,29 @@ from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.places import printable
 
 
-def look_up(path: str, search: str) -> str:
+def look_up(path: str, search: str, *, as_root: bool) -> str:
     """Return the file that executing ``path`` would run: ``path`` itself, or a hit on the PATH value ``search``.
 
     A path with a slash is taken as it is. Otherwise each element of ``search`` is tried in order, an empty
     one meaning the current directory; a hit through a relative element is an error, because what it runs would
-    depend on where the daemon was started (Go's os/exec, which dockerd uses).
+    depend on where the daemon was started (Go's os/exec, which dockerd uses). Whether it could be executed is asked
+    for the effective user; ``as_root`` says whether that is root.
 
     Raises:
         BinaryUnavailable: nothing there that could be executed; its reason says what stands in the way.
     """
     if "/" in path:
-        reason = _obstacle(path)
+        reason = _obstacle(path, as_root)
         if reason is not None:
             raise BinaryUnavailable(printable(path), reason, missing=reason == _NOT_FOUND)
         return path
-    return _search(path, search)
+    return _search(path, search, as_root)
 
 
-def sight(path: str, search: str) -> Sight:
+def sight(path: str, search: str, *, as_root: bool) -> Sight:
     """Return what is found where ``path`` leads to (see :func:`look_up`), for comparing it with a later look."""
     try:
-        found = look_up(path, search)
+        found = look_up(path, search, as_root=as_root)
         status = os.stat(found)
     except BinaryUnavailable as error:
         return Sight("missing" if error.missing else "unusable", reason=error.reason)
@@ -41,13 +42,13 @@ def sight(path: str, search: str) -> Sight:
     return Sight("available", found, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-def _search(name: str, search: str) -> str:
+def _search(name: str, search: str, as_root: bool) -> str:  # noqa: FBT001 - as look_up has it
     # What stood in the way of the first file of that name tells more than "not found".
     closest = None
     # An empty PATH has no elements, as in Go; it is not one empty element.
     for element in search.split(":") if name and search else ():
         candidate = os.path.join(element or ".", name)
-        reason = _obstacle(candidate)
+        reason = _obstacle(candidate, as_root)
         if reason is None:
             if not candidate.startswith("/"):
                 raise BinaryUnavailable(
@@ -65,7 +66,7 @@ def _search(name: str, search: str) -> str:
 _NOT_FOUND = "no such file"
 
 
-def _obstacle(path: str) -> str | None:
+def _obstacle(path: str, as_root: bool) -> str | None:  # noqa: FBT001 - as above
     """Return why ``path`` cannot be executed by the effective user, or None."""
     try:
         mode = os.stat(path).st_mode
@@ -76,7 +77,7 @@ def _obstacle(path: str) -> str | None:
     if stat.S_ISDIR(mode):
         return "is a directory"
     # For root access(2) would also refuse on a mount that is noexec here but need not be where containerd runs.
-    allowed = bool(mode & 0o111) if os.geteuid() == 0 else os.access(path, os.X_OK, effective_ids=True)
+    allowed = bool(mode & 0o111) if as_root else os.access(path, os.X_OK, effective_ids=True)
     return None if allowed else f"is not executable (mode {stat.S_IMODE(mode):04o})"
 
 

@@ -53,7 +53,7 @@ class Node:
         return self.resolutions.answer(Request("GET", target(raw), Peer(1, 2, 3)))
 
     def again(self, raw: str) -> Response | None:
-        return self.resolutions.again(target(raw))
+        return self.resolutions.again(target(raw), 0.0)
 
 
 def target(raw: str) -> Target:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dockerd import new_dockerd
-from support import RunningDaemon, new_daemon, short_directory
+from support import new_daemon, short_directory
 from table import Row, compared
 from tables import table
 
@@ -50,7 +50,7 @@ def _starts() -> Iterator[Row]:
 def _memory() -> Iterator[Row]:
     with new_daemon() as daemon:
         daemon.write(table(10, 0, all_new=True))
-        pid = _pid(daemon.start())
+        pid = daemon.start().pid
         time.sleep(2)
         before = _switches(pid)
         time.sleep(IDLE_S)
@@ -59,7 +59,7 @@ def _memory() -> Iterator[Row]:
         yield Row("wake-ups, idle", wakeups, "/s", goal=1.0)
     with new_daemon() as daemon:
         daemon.write(table(LARGE, 0, all_new=True))
-        yield Row(f"resident memory, {LARGE} wrapped runtimes", _resident_mb(_pid(daemon.start())), "MB")
+        yield Row(f"resident memory, {LARGE} wrapped runtimes", _resident_mb(daemon.start().pid), "MB")
 
 
 def _questions() -> Iterator[Row]:
@@ -94,11 +94,6 @@ def _timed_ms(function: Callable[[], object]) -> float:
 
 def _run_ms(command: Sequence[str]) -> float:
     return _timed_ms(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
-
-
-def _pid(daemon: RunningDaemon) -> int:
-    assert daemon.process is not None
-    return daemon.process.pid
 
 
 def _resident_mb(pid: int) -> float:

@@ -26,7 +26,8 @@ CONFIGURATION = {
     },
     "runtimed": {"probe": {"enabled": False}},
 }
-# Peer -> the goal for the ratio of requests a second at 16 connections.
+# Peer -> the goal for the ratio of requests a second at 16 connections, and so for that of a server that is busy all
+# the while, the inverse of the goal for its processor time: which other work on the machine does not change.
 GOALS = {"echo": 0.80, "uvicorn": 2.5, "dockerd /_ping": 3.0}
 # At one connection, median and 99th percentile, beside the echo.
 LATENCY_GOAL = 1.25
@@ -37,8 +38,14 @@ class Place:
     """A server and what it is asked."""
 
     name: str
+    pid: int
     socket: str
     target: str
+
+    def processor_ns(self) -> int:
+        """Return for how long its threads have run, in nanoseconds."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
 def measure() -> Iterator[Row]:
@@ -47,7 +54,8 @@ def measure() -> Iterator[Row]:
         daemon.write(CONFIGURATION)
         daemon.start()
         plain, wrapped = (
-            Place(name, str(daemon.socket), f"http://x/v1/resolve?runtime={name}") for name in ("crun", "gvisor")
+            Place(name, daemon.pid, str(daemon.socket), f"http://x/v1/resolve?runtime={name}")
+            for name in ("crun", "gvisor")
         )
         echo = _start(daemon, stack, "echo", plain)
         pairs = [
@@ -58,7 +66,8 @@ def measure() -> Iterator[Row]:
         dockerd = stack.enter_context(new_dockerd(daemon.root / "docker"))
         if dockerd is not None:
             paths = ("/_ping", "/info")
-            pairs += ((plain, Place(f"dockerd {path}", str(dockerd.socket), f"http://x{path}")) for path in paths)
+            pid, at = dockerd.process.pid, str(dockerd.socket)
+            pairs += ((plain, Place(f"dockerd {path}", pid, at, f"http://x{path}")) for path in paths)
         for connections in CONNECTIONS:
             for ours, theirs in pairs:
                 yield from _compare(ours, theirs, connections)
@@ -74,7 +83,7 @@ def _start(daemon: RunningDaemon, stack: ExitStack, kind: str, ours: Place) -> P
     stack.callback(process.wait)
     stack.callback(process.kill)
     wait_until(path.exists, f"{kind} listens")
-    return Place(kind, str(path), ours.target)
+    return Place(kind, process.pid, str(path), ours.target)
 
 
 def _whole_answer(place: Place) -> bytes:
@@ -87,20 +96,38 @@ def _whole_answer(place: Place) -> bytes:
 def _compare(ours: Place, theirs: Place, connections: int) -> Iterator[Row]:
     kind = "of a wrapped runtime, " if ours.name == "gvisor" else ""
     what = f"resolve {kind}{connections} connection{'s' if connections > 1 else ''}"
-    rates: tuple[list[float], list[float]] = ([], [])
-    waits: tuple[list[list[int]], list[list[int]]] = ([], [])
     # Of a server that takes milliseconds for an answer nobody wants to wait for thousands.
     slow = theirs.name == "dockerd /info"
     if slow and connections > 1:
         return
-    for _ in range(ROUNDS):
-        for place, found, waited in zip((ours, theirs), rates, waits, strict=True):
-            found.append(requests_per_s(place.socket, place.target, connections, ROUND_S))
-            requests = LATENCY_REQUESTS // 100 if slow else LATENCY_REQUESTS
-            waited.append(latencies_us(place.socket, place.target, connections, requests))
-    goal = GOALS.get(theirs.name) if connections == 16 else None
+    requests = LATENCY_REQUESTS // 100 if slow else LATENCY_REQUESTS
+    ours_seen, theirs_seen = _alternate((ours, theirs), connections, requests)
+    goal = GOALS.get(theirs.name) if connections == 16 and ours.name == "crun" else None
+    rates = [each.rate for each in ours_seen], [each.rate for each in theirs_seen]
     yield compared(what, "req/s", rates[0], theirs.name, rates[1], goal, most=False)
+    spent = [each.processor_us for each in ours_seen], [each.processor_us for each in theirs_seen]
+    yield compared(f"{what}, processor", "us", spent[0], theirs.name, spent[1], goal and 1 / goal)
     for share, label in ((0.5, "median"), (0.99, "p99")):
-        ours_us, theirs_us = ([percentile(each, share) for each in found] for found in waits)
+        waits = [[percentile(each.waits_us, share) for each in seen] for seen in (ours_seen, theirs_seen)]
         goal = LATENCY_GOAL if (connections, theirs.name) == (1, "echo") else None
-        yield compared(f"{what}, {label}", "us", ours_us, theirs.name, theirs_us, goal)
+        yield compared(f"{what}, {label}", "us", waits[0], theirs.name, waits[1], goal)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One round: requests a second, processor time for each in microseconds, and how long each took, ascending."""
+
+    rate: float
+    processor_us: float
+    waits_us: list[int]
+
+
+def _alternate(places: tuple[Place, Place], connections: int, requests: int) -> tuple[list[Seen], list[Seen]]:
+    found: tuple[list[Seen], list[Seen]] = ([], [])
+    for _ in range(ROUNDS):
+        for place, seen in zip(places, found, strict=True):
+            rate = requests_per_s(place.socket, place.target, connections, ROUND_S)
+            before = place.processor_ns()
+            waits_us = latencies_us(place.socket, place.target, connections, requests)
+            seen.append(Seen(rate, (place.processor_ns() - before) / requests / 1000, waits_us))
+    return found

@@ -8,9 +8,14 @@ import pytest
 from support import as_user
 
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.host.binaries import look_up
+from runtimed.host import binaries
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+
+
+def look_up(path: str, search: str) -> str:
+    """Look up as whoever this is at the moment."""
+    return binaries.look_up(path, search, as_root=os.geteuid() == 0)
 
 
 def program(path: Path, mode: int = 0o755) -> Path:
