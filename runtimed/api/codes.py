@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runtimed.core import shapes
+from runtimed.core import refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,22 @@ class Code:
     title: str
     when: str
     detail: str
-    shape: object = shapes.Problem
+    shape: object = refusals.Problem
     more: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
-_INVALID: shapes.NameMembers = {
+_INVALID: refusals.NameMembers = {
     "runtime": "../gvisor",
     "known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"],
     "known_total": 5,
 }
-_UNKNOWN: shapes.UnknownNameMembers = {**_INVALID, "runtime": "gvisr", "nearest": "gvisor"}
-_UNAVAILABLE: shapes.UnavailableMembers = {"runtime": "gvisor", "path": "runsc"}
-_MISMATCH: shapes.MismatchMembers = {"digest": f"sha256:{'5e' * 32}"}
-_NO_PATH: shapes.NoPathMembers = {
+_UNKNOWN: refusals.UnknownNameMembers = {**_INVALID, "runtime": "gvisr", "nearest": "gvisor"}
+_UNAVAILABLE: refusals.UnavailableMembers = {"runtime": "gvisor", "path": "runsc"}
+_MISMATCH: refusals.MismatchMembers = {"digest": f"sha256:{'5e' * 32}"}
+_NO_PATH: refusals.NoPathMembers = {
     "message": "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …"
 }
-_UNHEALTHY: shapes.UnhealthyMembers = {
+_UNHEALTHY: refusals.UnhealthyMembers = {
     "ailments": {"watcher": "a thread of it has died; it is started again within seconds"}
 }
 
@@ -96,7 +96,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "No such path",
             "nothing is served at this path",
             _NO_PATH["message"],
-            shapes.NoPath,
+            refusals.NoPath,
             _NO_PATH,
         ),
         "method-not-allowed": Code(
@@ -129,7 +129,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "Unknown runtime",
             "nothing is configured under the name, and it is not that of a shim",
             "unknown or invalid runtime name: gvisr; did you mean gvisor?",
-            shapes.UnknownRuntime,
+            refusals.UnknownRuntime,
             _UNKNOWN,
         ),
         "invalid-runtime-name": Code(
@@ -137,7 +137,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "the name is not configured, and must not be passed to containerd as that of a shim",
             "unknown or invalid runtime name: ../gvisor; a name that is not configured must be a shim name such as "
             "io.containerd.kata.v2",
-            shapes.InvalidRuntimeName,
+            refusals.InvalidRuntimeName,
             _INVALID,
         ),
         "runtime-unavailable": Code(
@@ -145,7 +145,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "the runtime is configured with arguments, and its binary cannot be executed",
             "error while looking up the specified runtime path: runsc: executable file not found in PATH; install it, "
             "or correct the runtime's path in the configuration",
-            shapes.RuntimeUnavailable,
+            refusals.RuntimeUnavailable,
             _UNAVAILABLE,
         ),
         "no-such-generation": Code(
@@ -164,7 +164,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "the answer in that generation is not the one whose digest was given",
             f"gvisor in generation 2 has the digest {_MISMATCH['digest']}, not sha256:{'00' * 32}; ask without a "
             "digest, or start anew from the current answer",
-            shapes.DigestMismatch,
+            refusals.DigestMismatch,
             _MISMATCH,
         ),
         "damaged-manifest": Code(
@@ -186,7 +186,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The daemon is unwell",
             "the process itself is unwell, which a restart may cure",
             "watcher: a thread of it has died; it is started again within seconds",
-            shapes.Unhealthy,
+            refusals.Unhealthy,
             _UNHEALTHY,
         ),
     }

@@ -23,7 +23,7 @@ from runtimed.core.errors import (
 from runtimed.core.past import Past, Summary, compare_past, describe_past, resolve_past
 
 if TYPE_CHECKING:
-    from runtimed.core import shapes
+    from runtimed.core import refusals, shapes
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -108,7 +108,7 @@ class History:
             return bad_name(error, past.manifest.answers, 400)
         except DigestMismatch as error:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
-            more: shapes.MismatchMembers = {"digest": error.found}
+            more: refusals.MismatchMembers = {"digest": error.found}
             return problem(409, error.code, "Another answer", detail, **more)
         if preflight is not None:
             try:

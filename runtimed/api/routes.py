@@ -29,7 +29,7 @@ from runtimed.core.report import Report
 from runtimed.core.resolve import resolve
 
 if TYPE_CHECKING:
-    from runtimed.core import news, shapes
+    from runtimed.core import news, refusals
 
 
 class Service(Archive, docker.Daemon, Protocol):
@@ -128,7 +128,7 @@ class Routes:
         if route is _NO_ROUTE:
             served = ", ".join((*map(_label, self._routes), *docker.PATHS))
             detail = f"{request.path} is not served here; there are {served}"
-            again: shapes.NoPathMembers = {"message": detail}
+            again: refusals.NoPathMembers = {"message": detail}
             return problem(404, "no-such-path", "No such path", detail, **again)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
@@ -196,7 +196,7 @@ class Routes:
             well: news.Health = {"status": "ok"}
             return json_response(200, well)
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
-        more: shapes.UnhealthyMembers = {"ailments": dict(ailments)}
+        more: refusals.UnhealthyMembers = {"ailments": dict(ailments)}
         return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
 
     def _reload(self, request: Request) -> Answer:

@@ -1,8 +1,9 @@
-"""The shapes of what is answered about runtimes and generations, and of what goes wrong: JSON objects, as types.
+"""The shapes of what is answered about runtimes and generations: JSON objects, as types.
 
 The functions that make these values are typed with them, so that code and shapes agree, and `/openapi.json` is
 generated from them: a shape's docstring and the text in each ``Annotated`` are what is read there. Of the keys that
-stand here more may come and none is renamed. What the daemon says of itself has its shapes in ``core.news``.
+stand here more may come and none is renamed. What the daemon says of itself has its shapes in ``core.news``, what goes
+wrong in ``core.refusals``.
 
 Nothing but the standard library's ``typing`` is imported here: a client can use these types as they are.
 """
@@ -219,93 +220,3 @@ class GenerationsDiff(_BothNumbers):
     changed: list[RuntimeChange]
     removed: list[RuntimeChange]
     default_runtime: Annotated[DefaultChange | None, "null where it is the same"]
-
-
-class ProblemHead(TypedDict):
-    """What every problem says besides its code."""
-
-    type: Annotated[str, "`urn:runtimed:problem:` and the code"]
-    title: Annotated[str, "the same for every problem with this code"]
-    status: Annotated[int, "that of the answer"]
-    detail: Annotated[str, "what happened, and what to do next"]
-
-
-class Problem(ProblemHead):
-    """What went wrong (RFC 9457). Some codes come with more members, and have shapes of their own."""
-
-    code: Annotated[str, "stable, for programs"]
-
-
-class NameMembers(TypedDict):
-    """What a problem with a runtime's name says besides."""
-
-    runtime: Annotated[str, "the name that was asked for"]
-    known: Annotated[list[str], "the first fifty names that are known"]
-    known_total: int
-
-
-class UnknownNameMembers(NameMembers):
-    """What the problem of an unknown name says besides."""
-
-    nearest: Annotated[str | None, "the known name that is spelt most like it"]
-
-
-class InvalidRuntimeName(ProblemHead, NameMembers):
-    """The name is not configured, and must not be passed to containerd as that of a shim."""
-
-    code: Literal["invalid-runtime-name"]
-
-
-class UnknownRuntime(ProblemHead, UnknownNameMembers):
-    """The name is not configured, and is not that of a shim."""
-
-    code: Literal["unknown-runtime"]
-
-
-class UnavailableMembers(TypedDict):
-    """What the problem of a missing binary says besides."""
-
-    runtime: str
-    path: Annotated[str, "the binary as configured"]
-
-
-class RuntimeUnavailable(ProblemHead, UnavailableMembers):
-    """The binary of a configured runtime cannot be executed."""
-
-    code: Literal["runtime-unavailable"]
-
-
-class MismatchMembers(TypedDict):
-    """What the problem of another digest says besides."""
-
-    digest: Annotated[str, "that of the answer which there is"]
-
-
-class DigestMismatch(ProblemHead, MismatchMembers):
-    """The answer in that generation is not the one whose digest was given."""
-
-    code: Literal["digest-mismatch"]
-
-
-class UnhealthyMembers(TypedDict):
-    """What the problem of a daemon that is unwell says besides."""
-
-    ailments: Annotated[dict[str, str], "why, by subject"]
-
-
-class Unhealthy(ProblemHead, UnhealthyMembers):
-    """The process is unwell."""
-
-    code: Literal["unhealthy"]
-
-
-class NoPathMembers(TypedDict):
-    """What the problem of a path that is not served says besides."""
-
-    message: Annotated[str, "the detail again, under the name that Docker's clients show"]
-
-
-class NoPath(ProblemHead, NoPathMembers):
-    """Nothing is served there."""
-
-    code: Literal["no-such-path"]
