@@ -39,7 +39,7 @@ MAY = {
     "host": {"", "core"},
     "api": {"", "core"},
     "client": {""},
-    "cli": {"", "client"},
+    "cli": {"", "client", "core"},
     "log": {"", "core"},
     "arguments": {"", "core"},
     "boot": {"", "core", "host", "arguments"},
@@ -64,10 +64,13 @@ MAY = {
     },
     "__main__": {"", "daemon"},
 }
+# What a module may name in its annotations besides: behind TYPE_CHECKING, so that it is never imported.
+MAY_NAME = {"client": {"core"}}
 THIRD_PARTY = {
     "core": {"pydantic", "pydantic_core", "google"},
     "host": {"watchdog", "grpc"},
     "api": {"httptools", "prometheus_client"},
+    "cli": {"tomli_w"},
     "announcer": {"structlog"},
     "daemon": {"structlog"},
     "reloader": {"structlog"},
@@ -78,12 +81,24 @@ THIRD_PARTY = {
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    return (name for name, _ in all_imports(path))
+
+
+def all_imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield what a module imports, and whether that is for its annotations only."""
+    waiting: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text()), False)]
+    while waiting:
+        node, named_only = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += [(child, True) for child in node.body]
+            waiting += [(child, named_only) for child in node.orelse]
+            continue
+        waiting += [(child, named_only) for child in ast.iter_child_nodes(node)]
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, named_only) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides which room it reaches"
-            yield node.module or ""
+            yield node.module or "", named_only
 
 
 def parts(path: Path) -> tuple[str, ...]:
@@ -95,11 +110,12 @@ def parts(path: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(parts(path)) or "runtimed")
 def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
     room, *inner = (*parts(path), "")[:2]
-    for name in imports(path):
+    for name, named_only in all_imports(path):
         top, *rest = name.split(".")
         if top == "runtimed":
             target = rest[0] if rest else ""
-            assert target == room or target in MAY[room], f"{room or 'runtimed'} may not import {name}"
+            may = MAY[room] | (MAY_NAME.get(room, set()) if named_only else set())
+            assert target == room or target in may, f"{room or 'runtimed'} may not import {name}"
             if room == target == "host" and len(rest) > 1:
                 assert rest[1] == inner[0], f"host.{inner[0]} may not import host.{rest[1]}: receive a function instead"
         elif top in sys.stdlib_module_names:
@@ -121,6 +137,26 @@ def test_no_module_needs_what_is_optional_or_heavy_to_be_imported(path: Path) ->
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         late = {name.split(".")[0] for name in names} & {"grpc", "prometheus_client"}
         assert not late, f"{path}: import {late} where it is used"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[:1] == ("cli",)], ids=lambda path: path.stem)
+def test_the_command_line_tool_loads_of_the_daemon_what_translates_and_that_late(path: Path) -> None:
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, inner)]
+    late = {id(node) for function in functions for node in ast.walk(function)}
+    late |= {
+        id(node)
+        for condition in ast.walk(tree)
+        if isinstance(condition, ast.If) and ast.unparse(condition.test) == "TYPE_CHECKING"
+        for node in ast.walk(condition)
+    }
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if heavy := [name for name in names if name.startswith(("runtimed.core", "tomli"))]:
+            assert path.stem == "moving", f"{path.name} may not import {heavy}"
+            assert id(node) in late, f"{path.name}: import {heavy} where it is used"
 
 
 def test_every_room_has_a_rule() -> None:

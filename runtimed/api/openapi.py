@@ -29,7 +29,10 @@ Every path that takes GET takes HEAD as well. No request takes a body. Keys of t
 refused. Answers may get more keys with a later version, and none of those described here is renamed or dropped.
 
 What goes wrong is answered with `application/problem+json` (RFC 9457), whose `code` is stable and whose `detail` says
-what to do next. A path that is not described here is answered with 404 and the code `no-such-path`.
+what to do next. A path that is not served is answered with 404 and the code `no-such-path`.
+
+Docker's clients find `/_ping`, `/version`, `/info` and `/events` here too, also below a version such as `/v1.44`. They
+are answered as the Docker Engine API has it, which describes them.
 
 Whoever may connect may ask. Only root, and the user that the daemon runs as, may POST.
 """

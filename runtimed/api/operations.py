@@ -78,7 +78,8 @@ def _generation(name: str, text: str, example: int, place: Literal["query", "pat
 _DRY_RUN = Parameter("dry_run", "whether only to say what would be done", {"type": "boolean", "default": False})
 _READING = {404: ("no-such-generation",), 410: ("generation-gone",), 500: ("damaged-manifest", "store-failed")}
 _CHANGING = {403: ("forbidden",)}
-_DISK = {503: ("disk-timeout", "too-many-waiting")}
+# Of whatever looks at a disk, in a thread.
+_DISK = ("disk-timeout", "too-many-waiting")
 
 _RESOLVE = Operation(
     "resolve",
@@ -103,7 +104,7 @@ _RESOLVE = Operation(
         400: ("unknown-runtime", "invalid-runtime-name"),
         409: ("digest-mismatch",),
         **_READING,
-        503: ("runtime-unavailable", "disk-timeout", "too-many-waiting"),
+        503: ("runtime-unavailable", *_DISK),
     },
 )
 _DIFF = Operation(
@@ -113,7 +114,7 @@ _DIFF = Operation(
     "Returns the runtimes whose answers differ between two retained generations, with both definitions of each.",
     {200: Answered("What is different.", shapes.GenerationsDiff)},
     (_generation("from", "the generation before", 1), _generation("to", "the generation after", 2)),
-    {**_READING, **_DISK},
+    {**_READING, 503: _DISK},
 )
 _EVENTS = Operation(
     "listen",
@@ -148,7 +149,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "The table of all runtimes",
             "Returns all runtimes of the current generation with all that is known of each, the stock ones included.",
             {200: Answered("The table.", shapes.RuntimeTable)},
-            problems=_DISK,
+            problems={503: _DISK},
         ),
         ("GET", "/v1/runtimes/{name}"): Operation(
             "describeRuntime",
@@ -167,7 +168,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
                     required=True,
                 ),
             ),
-            {404: ("unknown-runtime", "invalid-runtime-name"), **_DISK},
+            {404: ("unknown-runtime", "invalid-runtime-name"), 503: _DISK},
         ),
         ("GET", "/v1/generations"): Operation(
             "listGenerations",
@@ -183,7 +184,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "Returns what it was built from, and every answer that was given in it.",
             {200: Answered("The generation.", shapes.GenerationDetail)},
             (_generation("number", "number of the generation", 1, "path"),),
-            {**_READING, **_DISK},
+            {**_READING, 503: _DISK},
         ),
         ("GET", "/v1/diff"): _DIFF,
         ("GET", "/v1/status"): Operation(
@@ -222,7 +223,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "Figures for Prometheus",
             "Returns them in the text exposition format.",
             {200: Answered("The figures.", media_type="text/plain")},
-            problems=_DISK,
+            problems={503: _DISK},
         ),
         ("GET", "/healthz"): Operation(
             "health",

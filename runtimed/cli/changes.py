@@ -9,10 +9,10 @@ from runtimed.cli.wording import moment, quoted
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
-    Document = dict[str, Any]
+    Document = Mapping[str, Any]
 
 _MARKS = {"added": ("+", GREEN), "removed": ("-", RED), "changed": ("~", YELLOW)}
 

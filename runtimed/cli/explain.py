@@ -8,10 +8,10 @@ from runtimed.cli.wording import shown
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
-    Document = dict[str, Any]
+    Document = Mapping[str, Any]
     Fields = Iterator[tuple[str, object]]
 
 _SOURCES = {

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
-    Document = dict[str, Any]
+    Document = Mapping[str, Any]
 
 _OTHER_FORMS = "--format any and --format json have all of it, for containerd's API"
 _RUNC_SHIM = "io.containerd.runc.v2"

@@ -8,9 +8,10 @@ from runtimed.cli.wording import moment
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    Document = dict[str, Any]
+    Document = Mapping[str, Any]
 
 # As many as git shows of a commit, and a few more.
 _DIGEST_SHOWN = 12

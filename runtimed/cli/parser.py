@@ -114,6 +114,8 @@ def _verbs() -> dict[str, Callable[[Add, str], None]]:
         "generations": _add_generations,
         "diff": _add_diff,
         "gc": _add_gc,
+        "import": _add_import,
+        "export": _add_export,
         "version": _add_version,
     }
 
@@ -176,6 +178,18 @@ def _add_diff(add: Add, name: str) -> None:
     made.add_argument("old", type=_number, metavar="G1", help="the number of a generation")
     made.add_argument("new", type=_number, metavar="G2", help="the number of another")
     made.add_argument("--exit-code", action="store_true", help="exit with 3 if something differs")
+
+
+def _add_import(add: Add, name: str) -> None:
+    from runtimed.cli.moving import add_import  # noqa: PLC0415 - of use to this verb alone
+
+    add_import(add, name)
+
+
+def _add_export(add: Add, name: str) -> None:
+    from runtimed.cli.moving import add_export  # noqa: PLC0415 - of use to this verb alone
+
+    add_export(add, name)
 
 
 def _add_gc(add: Add, name: str) -> None:

@@ -8,10 +8,10 @@ from runtimed.cli.wording import counted, duration, moment, shown
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    Document = dict[str, Any]
+    Document = Mapping[str, Any]
 
 # How many names of one kind a report lists.
 _LISTED = 20

@@ -20,14 +20,14 @@ from runtimed.cli.tables import printable, render_fields
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from runtimed.cli.terminal import Terminal
     from runtimed.client import Client
 
     Verb = Callable[[Client, Namespace], int]
-    Render = Callable[[dict[str, Any], Terminal], Iterable[str]]
+    Render = Callable[[Mapping[str, Any], Terminal], Iterable[str]]
 
 OK = 0
 REFUSED = 1
@@ -51,7 +51,7 @@ def explain(client: Client, args: Namespace) -> int:
     """Show what a name really is."""
     from runtimed.cli.explain import render_description  # noqa: PLC0415 - of use to one verb
 
-    _show(render_description, client.runtime(args.name), args)
+    _show(render_description, client.explain(args.name), args)
     return OK
 
 
@@ -162,7 +162,7 @@ def version(client: Client, args: Namespace) -> int:
     return OK
 
 
-def _say_as(form: str, resolution: dict[str, Any]) -> int:
+def _say_as(form: str, resolution: Mapping[str, Any]) -> int:
     """Print a resolution as another program takes it, the bytes of it in UTF-8, whatever the locale is."""
     from runtimed.cli import formats  # noqa: PLC0415 - of use to one verb
 
@@ -187,7 +187,7 @@ def say(lines: Iterable[str]) -> None:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def say_json(document: dict[str, object]) -> None:
+def say_json(document: Mapping[str, object]) -> None:
     """Print ``document`` as it is, on one line."""
     import json  # noqa: PLC0415 - the client has loaded it by now
 
@@ -200,14 +200,14 @@ def complain(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
 
-def _show(render: Render, document: dict[str, Any], args: Namespace) -> None:
+def _show(render: Render, document: Mapping[str, Any], args: Namespace) -> None:
     if args.json:
         say_json(document)
     else:
         say(render(document, args.terminal))
 
 
-def _say_rejection(report: dict[str, Any], args: Namespace) -> int:
+def _say_rejection(report: Mapping[str, Any], args: Namespace) -> int:
     if args.json:
         say_json(report)
         return REFUSED

@@ -11,9 +11,10 @@ from runtimed.cli.wording import counted
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    Document = dict[str, Any]
+    Document = Mapping[str, Any]
 
 
 def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:

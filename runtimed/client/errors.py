@@ -118,6 +118,14 @@ class DiskTimeout(Refused):
     """A file system that the daemon had to look at does not answer; the same question may be answered later."""
 
 
+class StoreFailed(Refused):
+    """The daemon's data root cannot be read or written."""
+
+
+class DamagedManifest(Refused):
+    """That generation is retained, and what is on the disk of it is not what was written."""
+
+
 class Forbidden(Refused):
     """This user may ask, but not make the daemon work."""
 
@@ -131,6 +139,18 @@ class Unhealthy(Refused):
         return dict(self.problem.get("ailments", {}))
 
 
+class TooManyClients(Refused):
+    """The daemon has as many connections, listeners or waiting questions as it takes; ask again in a while."""
+
+
+class BadRequest(Refused):
+    """The daemon can make nothing of the question: an argument that nothing can have, or another version's daemon."""
+
+
+class InternalError(Refused):
+    """The daemon was not up to the question; its log says why."""
+
+
 def refuse(status: int, problem: Document) -> NoReturn:
     """Raise the error that stands for ``problem``."""
     by_code: dict[object, type[Refused]] = {
@@ -141,7 +161,24 @@ def refuse(status: int, problem: Document) -> NoReturn:
         "generation-gone": GenerationGone,
         "digest-mismatch": DigestMismatch,
         "disk-timeout": DiskTimeout,
+        "store-failed": StoreFailed,
+        "damaged-manifest": DamagedManifest,
         "forbidden": Forbidden,
         "unhealthy": Unhealthy,
+        "too-many-connections": TooManyClients,
+        "too-many-subscribers": TooManyClients,
+        "too-many-waiting": TooManyClients,
+        "bad-query": BadRequest,
+        "no-such-path": BadRequest,
+        "method-not-allowed": BadRequest,
+        "malformed-request": BadRequest,
+        "malformed-target": BadRequest,
+        "target-too-long": BadRequest,
+        "headers-too-large": BadRequest,
+        "body-not-accepted": BadRequest,
+        "expectation-failed": BadRequest,
+        "version-not-supported": BadRequest,
+        "request-timeout": BadRequest,
+        "internal-error": InternalError,
     }
     raise by_code.get(problem.get("code"), Refused)(status, problem)

@@ -105,14 +105,19 @@ def post(target: str, status: int, code: str | None = None, **more: Any) -> Case
     return Case(target, status, code, method="POST", **more)
 
 
+def disk(target: str) -> Iterator[Case]:
+    """Yield what comes of asking for what has to be looked for on a disk."""
+    yield Case(target, 503, "disk-timeout", hang_disk)
+    yield Case(target, 503, "too-many-waiting", crowd_disk)
+
+
 def readings(target: str) -> Iterator[Case]:
     """Yield what comes of asking for a generation, whose number ``target`` has braces for."""
     yield Case(target.format(6), 404, "no-such-generation")
     yield Case(target.format(4), 410, "generation-gone")
     yield Case(target.format(3), 500, "damaged-manifest", damage)
     yield Case(target.format(3), 500, "store-failed", fail_disk)
-    yield Case(target.format(3), 503, "disk-timeout", hang_disk)
-    yield Case(target.format(3), 503, "too-many-waiting", crowd_disk)
+    yield from disk(target.format(3))
 
 
 # Each answer that is described, once.
@@ -124,13 +129,11 @@ CASES = [
     Case("/v1/resolve?runtime=gvisor", 503, "runtime-unavailable", lose_binaries),
     *readings("/v1/resolve?generation={}"),
     Case("/v1/runtimes"),
-    Case("/v1/runtimes", 503, "disk-timeout", hang_disk),
-    Case("/v1/runtimes", 503, "too-many-waiting", crowd_disk),
+    *disk("/v1/runtimes"),
     Case("/v1/runtimes/gvisor"),
     Case("/v1/runtimes/nix", 404, "unknown-runtime"),
     Case("/v1/runtimes/a%2Fb", 404, "invalid-runtime-name"),
-    Case("/v1/runtimes/gvisor", 503, "disk-timeout", hang_disk),
-    Case("/v1/runtimes/gvisor", 503, "too-many-waiting", crowd_disk),
+    *disk("/v1/runtimes/gvisor"),
     Case("/v1/generations"),
     Case("/v1/generations/3"),
     *readings("/v1/generations/{}"),
@@ -146,8 +149,7 @@ CASES = [
     Case("/v1/events?since=0"),
     Case("/v1/events", 503, "too-many-subscribers", fill_events),
     Case("/metrics"),
-    Case("/metrics", 503, "disk-timeout", hang_disk),
-    Case("/metrics", 503, "too-many-waiting", crowd_disk),
+    *disk("/metrics"),
     Case("/healthz"),
     Case("/healthz", 503, "unhealthy", fall_ill),
     Case("/openapi.json"),

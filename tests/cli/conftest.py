@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from cli.clients import NewClient, new_in_loops
 from cli.past import AFTER, BEFORE
 from support import RunningDaemon, new_daemon
+
+from runtimed.client import Client
 
 # /bin/sh is everywhere; "gone" has arguments, so its binary is looked for before it is given to anybody.
 TABLE = {
@@ -40,6 +43,13 @@ def twice() -> Iterator[RunningDaemon]:
         made.reload()
         assert made.status()["generation"] == 2, made.log()
         yield made
+
+
+@pytest.fixture(params=[Client, new_in_loops], ids=["Client", "AsyncClient"])
+def new_client(request: pytest.FixtureRequest) -> NewClient:
+    """Return what makes a client of either kind: what asks for this holds for both."""
+    made: NewClient = request.param
+    return made
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cli.commands import columns, fields_of, runtimectl
@@ -162,7 +163,8 @@ def test_the_client_has_an_error_of_its_own_for_each_refusal_of_the_past(twice: 
     with pytest.raises(DigestMismatch) as caught:
         client.resolve("stays", 1, "sha256:0")
     assert caught.value.digest == client.resolve("stays", generation=1)["digest"]
-    assert client.generation(1)["config"]["runtimes"]["goes"]["runtimeArgs"] == ["-e"]
+    config: Any = client.generation(1)["config"]
+    assert config["runtimes"]["goes"]["runtimeArgs"] == ["-e"]
 
 
 def test_a_generation_that_was_dropped_is_gone_and_runtimectl_says_how_to_see_the_others(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cli.commands import runtimectl
@@ -15,6 +15,7 @@ from runtimed.cli import ctl
 from runtimed.cli.changes import render_plan
 from runtimed.cli.parser import make_parser
 from runtimed.client import Client
+from runtimed.core import news
 
 
 def plan_before_the_watcher(
@@ -157,9 +158,9 @@ def test_a_daemon_of_an_earlier_version_tells_names() -> None:
 
 def test_a_plan_is_given_more_time_than_a_question(capsys: pytest.CaptureFixture[str]) -> None:
     class Asked(Client):
-        def reload(self, *, dry_run: bool = False) -> dict[str, Any]:
+        def reload(self, *, dry_run: bool = False) -> news.Report:
             assert dry_run
-            return REPORT
+            return cast("news.Report", REPORT)
 
     client = Asked("/nowhere/s")
     args = make_parser(["plan"]).parse_args(["plan", "--json"])

@@ -20,7 +20,7 @@ from runtimed.client import Client
 def test_explain_shows_a_wrapped_runtime_from_its_definition_to_its_binary(daemon: RunningDaemon) -> None:
     run = runtimectl("explain", "wrapped", on=daemon)
     assert (run.returncode, run.stderr) == (0, "")
-    known = Client(str(daemon.socket)).runtime("wrapped")
+    known: Any = Client(str(daemon.socket)).explain("wrapped")
     fields, file = fields_of(run.stdout), known["origin"]["file"]
     lines = known["origin"]["fields"]
     assert fields["source"] == [f"configured at {file}:{known['origin']['line']}"]
@@ -78,13 +78,13 @@ KNOWN = {
     ],
 )
 def test_explain_tells_features_in_short(daemon: RunningDaemon, features: dict[str, Any], text: str) -> None:
-    runtime = {**Client(str(daemon.socket)).runtime("plain"), "features": features}
+    runtime = {**Client(str(daemon.socket)).explain("plain"), "features": features}
     assert [columns(line)[1] for line in render_description(runtime) if line.startswith("features")] == [text]
 
 
 def test_explain_has_a_line_for_each_lint(daemon: RunningDaemon) -> None:
     remarks = [{"code": "one", "message": "first\nline"}, {"code": "two", "message": "second"}]
-    lines = render_description({**Client(str(daemon.socket)).runtime("plain"), "lint": remarks})
+    lines = render_description({**Client(str(daemon.socket)).explain("plain"), "lint": remarks})
     start = next(index for index, line in enumerate(lines) if line.startswith("lint"))
     assert columns(lines[start]) == ["lint", r"one: first\nline"]
     assert columns(lines[start + 1]) == ["two: second"]

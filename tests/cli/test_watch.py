@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.clients import NewClient, fake_server, sends
 from cli.commands import COMMAND
-from support import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, wait_until
+from support import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, short_directory, wait_until
 
 from runtimed.cli.watch import render_event
 from runtimed.client import BadAnswer, Client, DaemonUnreachable, Refused
@@ -29,16 +29,20 @@ def daemon() -> Iterator[RunningDaemon]:
 class Watching:
     """What a client that watches has been told, in a thread of its own."""
 
-    def __init__(self, events: Iterator[dict[str, Any]]) -> None:
+    def __init__(self, events: Iterator[Any]) -> None:
         self.events: list[dict[str, Any]] = []
         self.error: BaseException | None = None
+        self.is_stopped = False
         self._iterator = events
-        threading.Thread(target=self._work, daemon=True).start()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def _work(self) -> None:
         try:
             for event in self._iterator:
                 self.events.append(event)
+                if self.is_stopped:
+                    return
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.error = error
 
@@ -50,9 +54,36 @@ class Watching:
 
         return dict(wait_until(found, f"{type_} {fields} among {self.events}"))
 
+    def join(self) -> None:
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
 
-def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_restart(daemon: RunningDaemon) -> None:
-    watching = Watching(Client(str(daemon.socket)).watch())
+
+Watch = Callable[[Iterator[Any]], Watching]
+
+
+@pytest.fixture
+def watch(daemon: RunningDaemon) -> Iterator[Watch]:
+    """Return what has a thread watch; it ends with the test, so as not to look for the daemon during others."""
+    watching: list[Watching] = []
+
+    def begin(events: Iterator[Any]) -> Watching:
+        watching.append(Watching(events))
+        return watching[-1]
+
+    yield begin
+    for each in watching:
+        each.is_stopped = True
+    if not daemon.has_ended():
+        daemon.reload()  # an event, for them to notice
+    for each in watching:
+        each.join()
+
+
+def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_restart(
+    watch: Watch, new_client: NewClient, daemon: RunningDaemon
+) -> None:
+    watching = watch(new_client(str(daemon.socket)).watch())
     watching.until("heartbeat")
     for number in range(3):
         daemon.write({"runtimes": {"a": {"path": f"/bin/{number}"}}})
@@ -73,20 +104,22 @@ def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_re
     assert generations == [2, 3, 4, 5]
 
 
-def test_who_watches_from_a_number_on_is_told_what_came_after_it(daemon: RunningDaemon) -> None:
+def test_who_watches_from_a_number_on_is_told_what_came_after_it(
+    watch: Watch, new_client: NewClient, daemon: RunningDaemon
+) -> None:
     seq = daemon.status()["events"]["seq"]
     daemon.write({"runtimes": {"a": {"path": "/bin/1"}}})
     daemon.reload()
-    watching = Watching(Client(str(daemon.socket)).watch(since=seq))
+    watching = watch(new_client(str(daemon.socket)).watch(since=seq))
     assert watching.until("reload")["seq"] == seq + 1
 
 
 def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_after_a_while(
-    daemon: RunningDaemon, tmp_path: Path
+    watch: Watch, new_client: NewClient, daemon: RunningDaemon, tmp_path: Path
 ) -> None:
     with pytest.raises(DaemonUnreachable):
-        next(Client(str(tmp_path / "none")).watch(since=1))
-    watching = Watching(Client(str(daemon.socket)).watch(patience_s=0.3))
+        next(new_client(str(tmp_path / "none")).watch(since=1))
+    watching = watch(new_client(str(daemon.socket)).watch(patience_s=0.3))
     watching.until("heartbeat")
     daemon.kill()
     wait_until(lambda: watching.error, "the client to give up")
@@ -94,29 +127,40 @@ def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_a
     assert "away for 0.3 s" in str(watching.error)
 
 
-def test_what_refuses_or_is_no_daemon_is_told(tmp_path: Path) -> None:
+def test_who_is_done_watching_has_no_connection(new_client: NewClient, daemon: RunningDaemon) -> None:
+    events = new_client(str(daemon.socket)).watch()
+    assert next(events)["type"] == "heartbeat"
+    wait_until(lambda: daemon.status()["events"]["subscribers"] == 1, "the client to be a listener")
+    events.close()
+    wait_until(lambda: daemon.status()["events"]["subscribers"] == 0, "the client to be none")
+
+
+def test_what_refuses_or_is_no_daemon_is_told(new_client: NewClient) -> None:
     problem = json.dumps({"code": "too-many-subscribers", "detail": "the limit", "status": 503}).encode()
     answers = {b"HTTP/1.1 503 X\r\nA: b\r\n\r\n" + problem: Refused, b"SSH-2.0-x\r\n\r\n": BadAnswer}
     answers[b"HTTP/1.1 200 OK\r\n\r\n[]\n"] = BadAnswer
     answers[b"HTTP/1.1 200 OK\r\n\r\n{}\n"] = BadAnswer
-    for number, (answer, error) in enumerate(answers.items()):
-        path = f"/tmp/rtdw{number}-{tmp_path.name[-8:]}"
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(path)
-            server.listen()
-
-            def serve(server: socket.socket = server, answer: bytes = answer) -> None:
-                conn, _ = server.accept()
-                with conn:
-                    conn.recv(4096)
-                    conn.sendall(answer)
-
-            thread = threading.Thread(target=serve)
-            thread.start()
+    answers[b"HTTP/1.1 yes\r\n\r\n"] = BadAnswer
+    answers[b"HTTP/1.1 200 OK\r\nA: " + b"b" * 2**16] = BadAnswer
+    answers[b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2**23] = BadAnswer
+    with short_directory() as place, fake_server(place / "s", *map(sends, answers)) as server:
+        for error in answers.values():
             with pytest.raises(error):
-                next(Client(path).watch())
-            thread.join()
-        Path(path).unlink()
+                next(new_client(server.path).watch())
+
+
+def test_half_of_something_is_a_daemon_that_died_and_what_follows_the_last_event_is_asked_for(
+    new_client: NewClient,
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"
+    one, two = (b'{"seq": %d, "type": "reload"}\n' % number for number in (1, 2))
+    halves = [sends(b"HTTP/1.1 2"), sends(b""), sends(head + one + two[:9]), sends(head), sends(head + two)]
+    with short_directory() as place, fake_server(place / "s", *halves) as server:
+        events = new_client(server.path).watch()
+        assert [next(events)["seq"], next(events)["seq"]] == [1, 2]
+        events.close()
+    targets = [request.split()[1].decode() for request in server.requests]
+    assert targets == ["/v1/events"] * 3 + ["/v1/events?since=1"] * 2
 
 
 def test_runtimectl_watch_shows_what_happens_until_it_is_interrupted(daemon: RunningDaemon) -> None:
@@ -196,13 +240,13 @@ def test_an_event_is_a_line(event: dict[str, Any], text: str | None) -> None:
         assert line[10:].strip().removeprefix(event["type"]).strip() == text
 
 
-def test_drift_of_a_binary_is_seen_by_every_way_of_asking(daemon: RunningDaemon) -> None:
+def test_drift_of_a_binary_is_seen_by_every_way_of_asking(watch: Watch, daemon: RunningDaemon) -> None:
     binary = daemon.root / "runtime"
     binary.write_text("#!/bin/sh\n")
     binary.chmod(0o755)
     daemon.write({"runtimes": {"mine": {"path": str(binary)}}, "default-runtime": "mine"})
     daemon.reload()
-    watching = Watching(Client(str(daemon.socket)).watch())
+    watching = watch(Client(str(daemon.socket)).watch())
     watching.until("heartbeat")
 
     def listed() -> dict[str, Any]:

@@ -14,10 +14,13 @@ from support import UnixConnection, put, short_directory, wait_until
 
 # Far beyond what a start takes on a busy machine.
 PATIENCE_S = 120.0
-# Whatever directories it is given, it leaves a key in the one and a place for plugins in the other. The network that it
-# may set up is its own as well.
+# Whatever directories it is given, it leaves a key in the one and a place for plugins in the other, and takes the
+# containerd that answers in the third instead of starting its own. The network that it may set up is its own as well.
+# crun takes a hybrid hierarchy for a unified one; without the second mount it sees cgroup 1 only, as runc does.
 _APART = (
-    'mkdir -p /etc/docker /run/docker && for d in /etc/docker /run/docker; do mount -t tmpfs none $d; done && exec "$@"'
+    "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; "
+    "for d in /etc/docker /run/docker /run/containerd; do mkdir -p $d && mount -t tmpfs none $d || exit; done; "
+    'exec "$@"'
 )
 DEBIAN_CLI = "/usr/bin/docker"
 

@@ -204,7 +204,9 @@ def test_stopping_both_units_and_starting_one_of_them_works(node: Installed) -> 
 
 def test_what_containers_need_survives_whatever_happens_to_the_service(node: Installed) -> None:
     node.run("mkdir", "-p", KEPT)
-    wrapper = str(node.client().resolve("wrapped")["options"]["fields"]["binary_name"])
+    options = node.client().resolve("wrapped")["options"]
+    assert options is not None
+    wrapper = str(options["fields"]["binary_name"])
     identity = node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout
     modes = node.run("stat", "-c", "%n %a %U:%G", "/run/runtimed", "/var/lib/runtimed", ADDRESS).stdout.splitlines()
     assert modes == [

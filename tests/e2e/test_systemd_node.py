@@ -53,10 +53,10 @@ def features(node: Installed, name: str) -> dict[str, Any]:
     """Return what is known of a runtime's features once it has been asked for them."""
 
     def found() -> dict[str, Any] | None:
-        told = node.client().runtime(name).get("features")
-        return told if told and told["status"] != "pending" else None
+        told = node.client().explain(name).get("features")
+        return dict(told) if told and told["status"] != "pending" else None
 
-    return dict(wait_until(found, f"the features of {name}: {node.client().runtime(name)}"))
+    return dict(wait_until(found, f"the features of {name}: {node.client().explain(name)}"))
 
 
 def test_units_are_free_of_faults_and_the_service_is_boxed_in(node: Installed) -> None:

@@ -1,0 +1,34 @@
+"""What a translation results in: a document, and a remark for everything in the original that it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtimed.core.position import Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing that the translation does not say, or says otherwise; ``where`` is where it stands."""
+
+    where: Spot
+    message: str
+
+    def __str__(self) -> str:
+        """Return the remark as one line: ``file:line: place: message``."""
+        place = ":".join(str(part) for part in (self.where.file, self.where.line) if part is not None)
+        return ": ".join(part for part in (place, self.where.pointer, self.message) if part)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the shape that ``runtimectl --json`` prints."""
+        where = self.where
+        return {"file": where.file, "line": where.line, "place": where.pointer, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A configuration in the words of another engine, or a drop-in for runtimed."""
+
+    document: Mapping[str, object]
+    remarks: tuple[Remark, ...] = ()

@@ -1,0 +1,168 @@
+"""Both clients behind one face, and servers that play a script, for tests of what a client does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from runtimed.client import AsyncClient, Client, ClientError
+
+T = TypeVar("T")
+
+# What a server does with one connection, once it has read the request.
+Script = Callable[[socket.socket], None]
+NewClient = Callable[..., Client]
+
+
+class InLoops:
+    """An AsyncClient that is asked as a Client is: each question in an event loop of its own, alone there."""
+
+    def __init__(self, socket: str | None = None, timeout_s: float = 10.0) -> None:
+        self.client = AsyncClient(socket, timeout_s)
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        ask = getattr(self.client, name)
+        if name == "watch":
+            return lambda *args, **more: _iterate(ask(*args, **more))
+        return lambda *args, **more: asyncio.run(_alone(ask(*args, **more)), debug=True)
+
+
+def new_in_loops(socket: str | None = None, timeout_s: float = 10.0) -> Client:
+    """Return an AsyncClient that is asked as a Client is."""
+    return cast("Client", InLoops(socket, timeout_s))
+
+
+async def _alone(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coroutine
+    finally:
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def _iterate(events: AsyncIterator[T]) -> Iterator[T]:
+    with asyncio.Runner(debug=True) as runner:
+        while True:
+            yield runner.run(_alone(cast("Coroutine[Any, Any, T]", anext(events))))
+
+
+class FakeServer:
+    """Plays one script for each connection, in order; counts and keeps what it was asked."""
+
+    def __init__(self, path: Path, scripts: Sequence[Script]) -> None:
+        self.path = str(path)
+        self.requests: list[bytes] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen()
+        self._scripts = scripts
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        for script in self._scripts:
+            connection, _ = self._listener.accept()
+            with connection:
+                if (request := connection.recv(65536)) == b"the test is over":
+                    return
+                self.requests.append(request)
+                with suppress(ConnectionError):  # the client had enough
+                    script(connection)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            with closing(socket.socket(socket.AF_UNIX)) as last:
+                last.connect(self._listener.getsockname())
+                last.sendall(b"the test is over")
+                self._thread.join(10)
+        self._thread.join(10)
+        self._listener.close()
+
+
+@contextmanager
+def fake_server(path: Path, *scripts: Script) -> Iterator[FakeServer]:
+    """Yield a server on the socket ``path`` that plays one of ``scripts`` for each connection."""
+    server = FakeServer(path, scripts)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def sends(data: bytes) -> Script:
+    return lambda connection: connection.sendall(data)
+
+
+def dies(_connection: socket.socket) -> None:
+    """Close without an answer."""
+
+
+def answer(document: object, status: int = 200) -> bytes:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return b"HTTP/1.1 %d Whatever\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
+def as_user(uid: int, function: Callable[[], Any]) -> Any:
+    """Return what ``function`` returns, or raise what it raises, in a process of the user ``uid``."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            become(uid)
+            try:
+                result: Any = function()
+            except ClientError as error:
+                result = type(error).__name__, str(error), error.hint
+            os.write(writing, pickle.dumps(result))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as results:
+        data = results.read()
+    os.waitpid(child, 0)
+    return pickle.loads(data)
+
+
+@contextmanager
+def server_of(uid: int, path: Path, greeting: bytes) -> Iterator[Callable[[], bytes]]:
+    """Yield what returns all that a server run by ``uid`` was sent; it answers ``greeting`` to whatever it hears."""
+    reading, writing = os.pipe()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o777)
+    child = os.fork()
+    if child == 0:
+        try:
+            become(uid)
+            listener.listen()
+            os.write(writing, b"ready")
+            connection, _ = listener.accept()
+            heard = connection.recv(65536)
+            os.write(writing, heard or b"nothing")
+            connection.sendall(greeting)
+        finally:
+            os._exit(0)
+    listener.close()
+    try:
+        assert os.read(reading, 5) == b"ready"
+        yield lambda: os.read(reading, 65536)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
+
+
+def become(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
