@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import socket
+import sys
 from collections.abc import Callable
 from math import inf
 from time import monotonic
@@ -116,7 +117,9 @@ class Server:
 def _room() -> int:
     """Return how many connections may be held at a time."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft - len(os.listdir("/proc/self/fd")) - _RESERVED, 1)
+    # Linux allows no endless number (setrlimit(2), nr_open); should it be one, the limits on connections are left.
+    descriptors = sys.maxsize if soft == resource.RLIM_INFINITY else soft
+    return max(descriptors - len(os.listdir("/proc/self/fd")) - _RESERVED, 1)
 
 
 def serve(
