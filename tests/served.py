@@ -140,4 +140,5 @@ async def running(limits: HttpLimits | None = None, admission: Limits | None = N
     assert connections._timer is None
     assert connections._by_uid == {}
     await until(lambda: len(asyncio.all_tasks()) == 1)
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    # What others have opened in this process, and forgotten, is closed when it is collected.
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)

@@ -12,7 +12,7 @@ from typing import Protocol
 from runtimed.api.messages import Handler, Request, Response, Target, parse_target, problem
 from runtimed.api.sockets import Peer
 from runtimed.core.config import Limits
-from runtimed.core.turns import Turns
+from runtimed.core.roundrobin import RoundRobin
 
 # What is remembered of requests seen before, so that a repeated one is not parsed again. Together
 # with the sizes below this is what memory it may cost: 1 MiB at most.
@@ -103,7 +103,7 @@ class Connections:
         self._refused: set[Member] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         # Connections that have more to do than one turn's work.
-        self._line: Turns[Member] = Turns()
+        self._line: RoundRobin[Member] = RoundRobin()
         self._line_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0

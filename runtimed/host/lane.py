@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from runtimed.core.errors import TooManyWaiting
-from runtimed.core.turns import Turns
+from runtimed.core.roundrobin import RoundRobin
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Lane:
     """A named daemon thread that runs one call after another."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: Turns[Callable[[], None]] = Turns()
+        self._jobs: RoundRobin[Callable[[], None]] = RoundRobin()
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)

@@ -1,4 +1,4 @@
-"""Turns: one of each user, whoever has how many."""
+"""RoundRobin: one of each user, whoever has how many."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.turns import Turns
+from runtimed.core.roundrobin import RoundRobin
 
 
-def taken(turns: Turns[tuple[int | None, int]]) -> list[tuple[int | None, int]]:
+def taken(turns: RoundRobin[tuple[int | None, int]]) -> list[tuple[int | None, int]]:
     found = []
     while turns:
         found.append(turns.take())
@@ -18,7 +18,7 @@ def taken(turns: Turns[tuple[int | None, int]]) -> list[tuple[int | None, int]]:
 
 
 def test_users_take_turns_and_each_ones_items_keep_their_order() -> None:
-    turns: Turns[tuple[int | None, int]] = Turns()
+    turns: RoundRobin[tuple[int | None, int]] = RoundRobin()
     for user, number in ((1, 0), (1, 1), (1, 2), (2, 0), (None, 0), (2, 1)):
         turns.put(user, (user, number))
     assert (turns.of(1), turns.of(2), turns.of(3)) == (3, 2, 0)
@@ -27,7 +27,7 @@ def test_users_take_turns_and_each_ones_items_keep_their_order() -> None:
 
 
 def test_what_is_withdrawn_has_no_turn() -> None:
-    turns: Turns[tuple[int | None, int]] = Turns()
+    turns: RoundRobin[tuple[int | None, int]] = RoundRobin()
     turns.put(1, (1, 0))
     turns.put(2, (2, 0))
     turns.withdraw(1, (1, 0))
@@ -38,7 +38,7 @@ def test_what_is_withdrawn_has_no_turn() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_nobody_has_two_turns_while_another_waits_for_one(users: list[int]) -> None:
-    turns: Turns[tuple[int | None, int]] = Turns()
+    turns: RoundRobin[tuple[int | None, int]] = RoundRobin()
     for number, user in enumerate(users):
         turns.put(user, (user, number))
     order = taken(turns)

@@ -1,4 +1,4 @@
-"""Turns: what waits for something of which there is one, when those who wait are several users."""
+"""Round robin: what waits for something of which there is one, when those who wait are several users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Turns(Generic[T]):
+class RoundRobin(Generic[T]):
     """A queue that takes one item of each user in turn, those of one in their order.
 
     So whoever puts in a thousand keeps nobody waiting but himself.
