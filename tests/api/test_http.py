@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import HOST, QUICK, hang_up, read_reply, replies, running, until
 
+from runtimed.api.messages import Response, render
+
 
 async def test_a_request_names_its_peer() -> None:
     async with running() as run:
@@ -97,6 +99,31 @@ async def test_a_remembered_request_behind_a_slow_one_waits_too() -> None:
         assert len(run.asked) == 5
         run.gate.set()
         assert [(await read_reply(reader)).body[:3] for _ in range(3)] == [b"/sl", b'["G', b'["G']
+        await hang_up(writer)
+
+
+async def test_a_remembered_request_is_answered_again_without_the_handler_where_that_can_be() -> None:
+    """Answered again is what was answered before; where that cannot be said, the handler is asked as ever."""
+    at_hand: dict[bytes, Response] = {}
+    async with running() as run:
+        run.connections.again = lambda target, _begun_s: at_hand.get(target.raw)
+        reader, writer = await run.connect()
+
+        async def ask() -> bytes:
+            writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % HOST)
+            return (await read_reply(reader)).body
+
+        by_handler = await ask()
+        assert await ask() == by_handler
+        assert len(run.asked) == 2
+        response = Response(200, b"again")
+        at_hand[b"/a"] = response
+        assert await ask() == by_handler  # not rendered yet: that is the whole way's
+        response.wire = render(response)
+        assert [await ask(), await ask()] == [b"again"] * 2
+        assert len(run.asked) == 3
+        at_hand.clear()
+        assert await ask() == by_handler
         await hang_up(writer)
 
 
