@@ -254,12 +254,14 @@ def write_version(volume: Path, number: int, files: Mapping[str, object]) -> Non
 
 
 def fill_configmap(files: Mapping[str, object]) -> Callable[[Path], None]:
-    """Make a volume that everybody may write to, and that is seen through a mount that nobody can write through."""
+    """Make a volume that the daemon reads through a read-only mount.
+
+    Its mode is not the kubelet's 0777: process 1 is not in a container here, and finds the volume writable.
+    """
 
     def do(base: Path) -> None:
         put(base / "daemon.json", {})
         (base / "volume").mkdir()
-        (base / "volume").chmod(0o777)
         write_version(base / "volume", 1, files)
         (base / "config").mkdir()
         run("mount", "--bind", base / "volume", base / "config")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, RunningDaemon, new_daemon, put, wait_until
+from support import PATIENCE_S, RunningDaemon, new_daemon, put, short_directory, wait_until
 
 NOBODY = 65534
 GROUP = 54321
@@ -185,30 +186,53 @@ def test_missing_directories_are_made_for_root_alone(daemon: NestedDaemon) -> No
     assert daemon.stop() == 0
 
 
-def test_a_config_map_on_a_read_only_mount_is_accepted_and_its_swap_noticed() -> None:
-    # Kubernetes writes the volume from outside, mode 0777, and the container has it read-only:
+class ContainedDaemon(RunningDaemon):
+    """A daemon that is process 1 of namespaces like a container's, where ``script`` has mounted what it needs.
+
+    The script finds the directory of the test in ``$1``.
+    """
+
+    def __init__(self, root: Path, script: str) -> None:
+        namespaces = ("--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
+        prepared = ("sh", "-ec", f'{script}\nshift; exec "$@"', "sh", str(root))
+        super().__init__(root, ("unshare", *namespaces, *prepared))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal the daemon itself: unshare(1) waits for it and passes no signal on."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        os.kill(int(children[0]), number)
+        return self.process.wait(PATIENCE_S)
+
+
+# The kubelet writes the volume, mode 0777, from outside; the container has it read-only, and has no other way to it.
+VOLUME = """
+mount --bind "$1/volume" "$1/mount"; mount -o remount,bind,ro "$1/mount"
+umount "$1/volume"
+"""
+
+
+@pytest.fixture
+def volume() -> Iterator[Path]:
+    """A file system for a ConfigMap, in a directory for a test."""
+    with short_directory() as root:
+        root.chmod(0o755)
+        for name in ("volume", "mount"):
+            (root / name).mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777", "none", root / "volume"], check=True)
+        try:
+            yield root / "volume"
+        finally:
+            subprocess.run(["umount", root / "volume"], check=True)
+
+
+def test_a_config_map_on_a_read_only_mount_is_accepted_and_its_swap_noticed(volume: Path) -> None:
     # daemon.json -> ..data/daemon.json, ..data -> ..2024_1, which is swapped by rename.
-    with new_daemon() as daemon:
-        volume, mount = daemon.root / "volume", daemon.root / "mount"
-        for directory in (volume, mount):
-            directory.mkdir()
-            directory.chmod(0o777)
-        populate(volume, "1", "first")
-        (volume / "daemon.json").symlink_to("..data/daemon.json")
-        script = 'mount --bind "$0" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
-        daemon.command = [
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-ec",
-            script,
-            str(volume),
-            str(mount),
-        ]
-        daemon.config = mount / "daemon.json"
-        daemon.start()
+    populate(volume, "1", "first")
+    (volume / "daemon.json").symlink_to("..data/daemon.json")
+    daemon = ContainedDaemon(volume.parent, VOLUME)
+    daemon.config = volume.parent / "mount" / "daemon.json"
+    with daemon.running():
         assert args(daemon) == ["first"]
         populate(volume, "2", "second")
         wait_until(lambda: args(daemon) == ["second"], "the swap to be noticed")
@@ -217,14 +241,22 @@ def test_a_config_map_on_a_read_only_mount_is_accepted_and_its_swap_noticed() ->
         report = daemon.reload()
         assert report["outcome"] == "rejected"
         assert f"user id {NOBODY}" in report["problems"][0]["message"]
+        assert "chown" not in report["problems"][0]["message"], "no command can work on it"
         populate(volume, "3", "third")
         wait_until(lambda: args(daemon) == ["third"], "the swap to be noticed")
         assert daemon.stop() == 0
-        # Without the read-only mount the same directory is refused.
-        daemon.command, daemon.config = [], volume / "daemon.json"
-        daemon.data = daemon.root / "other"
-        assert f"chmod go-w {volume}" in daemon.start_in_vain()
-    assert str(mount) not in Path("/proc/self/mountinfo").read_text(), "the mount is gone with its namespace"
+
+
+def test_a_volume_that_process_1_could_write_is_refused_although_the_daemon_could_not(volume: Path) -> None:
+    populate(volume, "1", "first")
+    (volume / "daemon.json").symlink_to("..data/daemon.json")
+    daemon = ContainedDaemon(volume.parent, VOLUME.replace("umount", ": "))
+    daemon.config = volume.parent / "mount" / "daemon.json"
+    assert f"chmod go-w {volume.parent}/mount" in daemon.start_in_vain()
+    # Nor does a container of another process 1 tell: a pod that shares its process namespace, say.
+    namespaces = ("unshare", "--mount", "--propagation", "private", "sh", "-ec")
+    daemon.command = [*namespaces, f'{VOLUME}\nshift; exec "$@"', "sh", str(volume.parent)]
+    assert "it is read-only for this process, but perhaps not for others" in daemon.start_in_vain()
 
 
 def test_a_read_only_tmpfs_that_everybody_could_write_is_accepted() -> None:

@@ -7,27 +7,19 @@ A mount over a directory or a file, or its end, makes no inotify event. The kern
 from __future__ import annotations
 
 import os
-import re
 import select
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtimed.core.mounts import is_remote, unescape
 from runtimed.core.places import printable
 
 MOUNTINFO = "/proc/self/mountinfo"
 # Mounts come and go by the hundred while containers start: the table is read at most this often.
 PAUSE_S = 0.5
 _STOP_S = 1.0
-
-# What another machine, or a process behind the file system, changes there makes no event here. FUSE has
-# many names (fuse.sshfs, fuse.glusterfs), all of which begin alike.
-_REMOTE = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
-    | {"orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"}
-)
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +33,7 @@ class Mount:
     @property
     def tells(self) -> bool:
         """Whether inotify tells of every change there."""
-        return self.kind not in _REMOTE and not self.kind.startswith("fuse")
+        return not is_remote(self.kind)
 
 
 def parse_mountinfo(data: bytes) -> Iterable[Mount]:
@@ -50,8 +42,7 @@ def parse_mountinfo(data: bytes) -> Iterable[Mount]:
         head, _, tail = line.partition(b" - ")
         point = head.split(b" ", 5)[4:5]
         if point:
-            unescaped = _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), point[0])
-            yield Mount(os.fsdecode(unescaped), tail.partition(b" ")[0].decode(errors="replace"), line)
+            yield Mount(os.fsdecode(unescape(point[0])), tail.partition(b" ")[0].decode(errors="replace"), line)
 
 
 def covering_mount(mounts: Iterable[Mount], directory: str) -> Mount | None:

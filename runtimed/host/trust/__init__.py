@@ -18,72 +18,14 @@ from typing import Self
 
 from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.places import Place, printable
+from runtimed.host.trust.refusals import Trust
+
+__all__ = ["MAX_LINKS", "Trust", "Walk", "secure_directory", "walk"]
 
 # As many as Linux itself follows (path_resolution(7)).
 MAX_LINKS = 40
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whose files are trusted: those of ``owners`` (uids) that nobody else can write; any if ``owners`` is None."""
-
-    owners: frozenset[int] | None
-
-    @classmethod
-    def of_process(cls) -> Trust:
-        """Return the trust of the effective user: root trusts root alone, a user whatever they can read.
-
-        A user harms only themselves, and homes of mode 0775 are common where each has a group of their own.
-        """
-        return cls(frozenset({0}) if os.geteuid() == 0 else None)
-
-    def refusal(self, path: str, fd: int, status: os.stat_result, *, last: bool) -> PathRefused | None:
-        """Return why ``path``, open at ``fd``, is not trusted, or None; ``last`` says that the walk ends here.
-
-        POSIX ACLs need no look of their own: where there is one, the group bits show its mask (acl(5)).
-        """
-        if self.owners is None:
-            return None
-        mode = stat.S_IMODE(status.st_mode)
-        if status.st_uid not in self.owners:
-            return _wrong_owner(path, status)
-        if stat.S_ISLNK(status.st_mode) or not mode & _OTHERS_WRITE:
-            return None  # a link's own mode means nothing
-        if stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX and not last:
-            return None  # such as /tmp: others cannot rename or remove what is not theirs
-        if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
-            return None  # such as a ConfigMap's volume
-        return _writable(path, status)
-
-
-def _wrong_owner(path: str, status: os.stat_result) -> PathRefused:
-    option = "-h " if stat.S_ISLNK(status.st_mode) else ""
-    kind = "is a symbolic link that belongs" if option else "belongs"
-    return PathRefused(
-        path=printable(path),
-        reason=f"{kind} to user id {status.st_uid}, who could become root through it",
-        advice=f"run: chown {option}root: {shlex.quote(printable(path))}",
-        owner=status.st_uid,
-        mode=stat.S_IMODE(status.st_mode),
-    )
-
-
-def _writable(path: str, status: os.stat_result) -> PathRefused:
-    mode = stat.S_IMODE(status.st_mode)
-    who = {
-        stat.S_IWGRP: f"by its group (group id {status.st_gid})",
-        stat.S_IWOTH: "by everybody",
-    }.get(mode & _OTHERS_WRITE, f"by its group (group id {status.st_gid}) and everybody else")
-    return PathRefused(
-        path=printable(path),
-        reason=f"can be changed {who} (mode {mode:04o}), who could become root through it",
-        advice=f"run: chmod go-w {shlex.quote(printable(path))}",
-        owner=status.st_uid,
-        mode=mode,
-    )
 
 
 @dataclass(slots=True)

@@ -1,0 +1,91 @@
+"""Decides from tables of mounts whether all processes find a file read-only.
+
+A table is the content of ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# On these kinds of file systems another machine, or a process behind the file system, changes files without the
+# kernel of this machine. FUSE has many names (fuse.sshfs, fuse.glusterfs), all of which begin alike.
+_REMOTE = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
+    | {"orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"}
+)
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+# The kernel adds this to the root of a mount whose file was removed from its directory.
+_DELETED = b"//deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    number: int
+    device: bytes
+    # The directory or file of the file system that the mount shows, and where it shows it.
+    root: bytes
+    point: bytes
+    kind: str
+    read_only: bool
+    # Whether the file system itself is read-only, through every mount of it.
+    file_system_read_only: bool
+
+
+def is_remote(kind: str) -> bool:
+    """Return whether a file system of this ``kind`` can change without the kernel of this machine."""
+    return kind in _REMOTE or kind.startswith("fuse")
+
+
+def unescape(field: bytes) -> bytes:
+    """Return a path as it was before mountinfo escaped blanks and backslashes in it."""
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field)
+
+
+def is_read_only_for_all(own: bytes, first: bytes, mount: int, path: bytes, *, several_names: bool) -> bool:
+    """Return whether no process can write the file at ``path``; False where the tables do not tell.
+
+    ``own`` is the table of this process, ``first`` that of process 1, the view of the host. A service manager may
+    have made a mount read-only for this process alone (``ProtectSystem=`` of systemd.exec(5)), so a read-only mount
+    counts only if every mount in ``first`` that shows the file is read-only. The numbers of mounts differ between the
+    two tables; device and root directory do not. ``mount`` is the number, in ``own``, of the mount that ``path``, a
+    real path, lies on. ``several_names`` says that hard links can lead to the file from elsewhere in its file system.
+    """
+    here = next((one for one in _mounts(own) if one.number == mount), None)
+    if here is None or is_remote(here.kind):
+        return False
+    if here.file_system_read_only:
+        return True
+    if not _is_below(path, here.point):
+        return False
+    inside = (here.root.rstrip(b"/") + path[len(here.point.rstrip(b"/")) :]) or b"/"
+    showing = [
+        one for one in _mounts(first) if one.device == here.device and (several_names or _is_below(inside, one.root))
+    ]
+    return bool(showing) and all(one.read_only for one in showing)
+
+
+def _mounts(table: bytes) -> Iterator[_Mount]:
+    for line in table.splitlines():
+        head, _, tail = line.partition(b" - ")
+        fields, rest = head.split(b" "), tail.split(b" ")
+        if len(fields) >= 6 and len(rest) >= 3 and fields[0].isdigit():  # noqa: PLR2004 - the form of a line
+            yield _Mount(
+                number=int(fields[0]),
+                device=fields[2],
+                root=unescape(fields[3]).removesuffix(_DELETED),
+                point=unescape(fields[4]),
+                kind=rest[0].decode(errors="replace"),
+                read_only=_says_read_only(fields[5]),
+                file_system_read_only=_says_read_only(rest[-1]),
+            )
+
+
+def _says_read_only(options: bytes) -> bool:
+    return options.split(b",", 1)[0] == b"ro"
+
+
+def _is_below(path: bytes, directory: bytes) -> bool:
+    """Return whether ``path`` is ``directory`` or lies below it."""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
