@@ -28,12 +28,13 @@ from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.follower import follow
 from runtimed.heap import Heap
+from runtimed.host.containers import container_states
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
-from runtimed.host.store import Recovered, Store
+from runtimed.host.store import Recovered, Store, believed
 from runtimed.host.systemd import Inherited, Notifier, speaks_to_journal, take_sockets
-from runtimed.host.trust import Trust, secure_directory, walk
+from runtimed.host.trust import Trust, secure_below, secure_directory, walk
 from runtimed.host.watch import Watcher
 from runtimed.log import configure_log
 from runtimed.reloader import Reloader
@@ -190,6 +191,7 @@ class Daemon:
         path = find_data_root(documents, self._arguments)
         stack.callback(self._working.close)
         root = await self._working.run(secure_directory, path, self._trust, 0o700)
+        await self._working.run(secure_below, root, believed(root), self._trust)
         store = Store(root)
         stack.callback(self._release, store)
         recovered = await self._working.run(store.open, rebuild_wrappers)
@@ -210,6 +212,7 @@ class Daemon:
         paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
         for directory in (settings.exec_root, *map(os.path.dirname, paths)):
             secure_directory(directory, self._trust)
+        secure_below(settings.exec_root, container_states(settings.exec_root), self._trust)
 
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""

@@ -18,6 +18,7 @@ from runtimed import __version__
 from runtimed.core.answer import Answer, render_answer
 from runtimed.core.config import Config, Definition, config_document, definition_document
 from runtimed.core.facts import Facts
+from runtimed.core.layout import RUNC_STATES
 from runtimed.core.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
 from runtimed.core.options import RUNC, RUNC_SHIMS, Options, make_options
 from runtimed.core.wrapper import Wrapper, make_wrapper
@@ -172,7 +173,7 @@ def _runc_options(binary: str, config: Config, host: Host) -> Options:
         {
             "no_pivot_root": host.facts.ramdisk,
             "binary_name": binary,
-            "root": f"{host.exec_root}/runtime-runc",
+            "root": f"{host.exec_root}/{RUNC_STATES}",
             "systemd_cgroup": uses_systemd_cgroup(config, host.facts),
         },
     )

@@ -25,6 +25,8 @@ WRAPPERS = "wrappers"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 LINKS = "runtimes"
+# Below the exec root: where runc keeps the states of containers, which it trusts.
+RUNC_STATES = "runtime-runc"
 # Everything that is written under another name first is called this and something.
 TEMPORARY = ".tmp-"
 

@@ -39,6 +39,10 @@ class NestedDaemon(RunningDaemon):
             *("--data-root", str(self.data), "--exec-root", str(self.exec), "-H", f"unix://{self.socket}"),
         ]
 
+    def enter(self) -> list[str]:
+        """Return the words in front of a command that make it run where the daemon runs."""
+        return []
+
 
 @pytest.fixture
 def daemon() -> Iterator[NestedDaemon]:
@@ -122,6 +126,47 @@ def test_a_reload_refuses_what_another_user_could_change(daemon: NestedDaemon, p
     assert daemon.resolve("w") == before
     mend(path)
     wait_until(lambda: daemon.status()["health"]["status"] == "ok", "a change of mode or owner to be noticed")
+    assert daemon.stop() == 0
+
+
+# What lies below the roots after a first start and is believed or executed by the next one, or by runc.
+BELOW: dict[str, Callable[[NestedDaemon], Path]] = {
+    "VERSION": lambda d: d.data / "VERSION",
+    "wrappers": lambda d: d.data / "wrappers",
+    "generations": lambda d: d.data / "generations",
+    "generation": lambda d: d.data / "generations/00000001",
+    "generation's links": lambda d: d.data / "generations/00000001/runtimes",
+    "generation's configuration": lambda d: d.data / "generations/00000001/config.json",
+    "generation's manifest": lambda d: d.data / "generations/00000001/manifest.json",
+    "container states": lambda d: d.exec / "runtime-runc",
+    "container states of a namespace": lambda d: d.exec / "runtime-runc/moby",
+}
+
+
+@pytest.mark.parametrize("what", BELOW)
+def test_what_is_believed_below_the_roots_is_checked(daemon: NestedDaemon, what: str) -> None:
+    daemon.start()
+    assert daemon.stop() == 0
+    (daemon.exec / "runtime-runc/moby").mkdir(parents=True)
+    path = BELOW[what](daemon)
+    for how in ("owned", "by everybody"):
+        spoil(path, how)
+        text = daemon.start_in_vain()
+        assert f"{path}: " in text
+        assert "could become root through it" in text
+        mend(path)
+    if path.is_dir() and path.parent == daemon.data:
+        # Nor is a way out taken: into the directory of a user.
+        theirs = daemon.root / "theirs"
+        path.rename(theirs)
+        os.chown(theirs, NOBODY, NOBODY)
+        path.symlink_to(theirs)
+        assert f"{theirs}: belongs to user id {NOBODY}" in daemon.start_in_vain()
+        mend(theirs)
+        path.unlink()
+        theirs.rename(path)
+    daemon.start()
+    assert daemon.resolve("w")["generation"] == 1, "all is as it was"
     assert daemon.stop() == 0
 
 
@@ -313,8 +358,8 @@ print(json.dumps([int(head.split()[1]), json.loads(body)]))
 """
 
 
-def ask_as(daemon: RunningDaemon, uid: int, gid: int, method: str, target: str) -> list[object]:
-    command = [sys.executable, "-c", CLIENT, str(daemon.socket), str(uid), str(gid), method, target]
+def ask_as(daemon: NestedDaemon, uid: int, gid: int, method: str, target: str) -> list[object]:
+    command = [*daemon.enter(), sys.executable, "-c", CLIENT, str(daemon.socket), str(uid), str(gid), method, target]
     output = subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S).stdout
     return list(json.loads(output))
 

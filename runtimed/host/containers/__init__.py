@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from runtimed.core.containerd_api import Container, ContainerdUnknown, UndecodableAnswer
+from runtimed.core.layout import RUNC_STATES
 from runtimed.core.options import UndecodableOptions
 from runtimed.core.references import Engine, Reference, Survey, binary_of_options
 from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_bundles
 from runtimed.host.containers.processes import read_processes
 
-__all__ = ["survey"]
+__all__ = ["container_states", "survey"]
 
 # Enough to understand what is wrong: a state directory of thousands may be unreadable as a whole.
 _UNKNOWN_MAX = 50
+
+
+def container_states(exec_root: str) -> Iterator[str]:
+    """Yield the directories of container states that runc trusts, relative to ``exec_root``: one for each namespace.
+
+    The directory of them all comes first, and is listed only after the caller has taken its name. runc gives the
+    directories below them to root itself.
+    """
+    yield RUNC_STATES
+    with contextlib.suppress(OSError):
+        yield from (f"{RUNC_STATES}/{name}" for name in sorted(os.listdir(f"{exec_root}/{RUNC_STATES}")))
 
 
 def survey(

@@ -28,7 +28,7 @@ from runtimed.core.layout import (
 )
 from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.past import Past, Summary, read_past, summarise_past
-from runtimed.host.store.claim import claim, read_identity
+from runtimed.host.store.claim import believed, claim, read_identity
 from runtimed.host.store.disk import (
     FILE_MODE,
     failing_as,
@@ -41,7 +41,7 @@ from runtimed.host.store.disk import (
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
 from runtimed.host.store.wrappers import WrapperDirectory
 
-__all__ = ["Recovered", "Staged", "Store"]
+__all__ = ["Recovered", "Staged", "Store", "believed"]
 
 # A generation is kept at least this long, however many newer ones there are, up to the cap.
 _KEEP_S = 3600.0

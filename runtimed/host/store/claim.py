@@ -5,15 +5,43 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 
 from runtimed.core.errors import AlreadyRunning, DataRootRefused
-from runtimed.core.layout import GENERATIONS, LAYOUT, LOCK, TEMPORARY, VERSION
+from runtimed.core.layout import (
+    CONFIG,
+    CURRENT,
+    GENERATIONS,
+    LAYOUT,
+    LINKS,
+    LOCK,
+    MANIFEST,
+    TEMPORARY,
+    VERSION,
+    WRAPPERS,
+)
 from runtimed.host.store.disk import FILE_MODE, failing_as, replace_file, sync_directory
 
 # What may lie in a directory without making it somebody's: our lock, and what mkfs leaves.
 _NOBODYS = frozenset({LOCK, "lost+found"})
 _VERSION_MAX = 4096
 _MEND = f"if the directory is runtimed's, write the line layout={LAYOUT} to {{root}}/{VERSION}"
+
+
+def believed(root: str) -> Iterator[str]:
+    """Yield the paths below ``root`` that a start believes or that root executes through, relative to it.
+
+    Each directory comes before its content, and is listed only after the caller has taken its name. Wrappers are not
+    among them: recovery writes those again that are not intact.
+    """
+    yield from (VERSION, LOCK, WRAPPERS, GENERATIONS, CURRENT)
+    try:
+        numbers = sorted(os.listdir(f"{root}/{GENERATIONS}"))
+    except OSError:  # missing, or recovery says why it cannot be read
+        return
+    for number in numbers:
+        directory = f"{GENERATIONS}/{number}"
+        yield from (directory, f"{directory}/{LINKS}", f"{directory}/{CONFIG}", f"{directory}/{MANIFEST}")
 
 
 def claim(root: str) -> int:

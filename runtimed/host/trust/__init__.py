@@ -12,6 +12,7 @@ import os
 import shlex
 import stat
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -20,7 +21,7 @@ from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.places import Place, printable
 from runtimed.host.trust.refusals import Trust
 
-__all__ = ["MAX_LINKS", "Trust", "Walk", "secure_directory", "walk"]
+__all__ = ["MAX_LINKS", "Trust", "Walk", "secure_below", "secure_directory", "walk"]
 
 # As many as Linux itself follows (path_resolution(7)).
 MAX_LINKS = 40
@@ -81,6 +82,21 @@ def secure_directory(path: str, trust: Trust, mode: int = 0o755, *, create: bool
         if found.status is None or not stat.S_ISDIR(found.status.st_mode):
             raise PathRefused(printable(found.real_path), "is not a directory", "move it away or name another path")
         return found.real_path
+
+
+def secure_below(directory: str, names: Iterable[str], trust: Trust) -> None:
+    """Check that only trusted users have a say in what lies at ``names``, relative paths below ``directory``.
+
+    A name that does not exist is no fault. A name is checked before the next one is taken, so ``names`` may list a
+    directory that it has yielded.
+
+    Raises:
+        PathRefused: a component of a path is not trusted, or cannot be reached.
+    """
+    for name in names:
+        with walk(f"{directory}/{name}", trust) as found:
+            if isinstance(found.error, PathRefused):
+                raise found.error
 
 
 class _Walker:
