@@ -37,6 +37,8 @@ class Booted:
         # In front of nspawn: it makes the machine's control groups below those that it is in itself, always under the
         # same name, and two systemds in the same groups end each other's processes.
         self._entering = entering
+        # More options of systemd-nspawn(1): directories of this machine that it has, too, say.
+        self.options: tuple[str, ...] = ()
         self.root = base / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._init = 0
@@ -46,7 +48,17 @@ class Booted:
         begun_s = time.monotonic()
         with (self.base / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                [*self._entering, "systemd-nspawn", *_OPTIONS, *_RIGHTS, "-D", str(self.root), "-M", self.name],
+                [
+                    *self._entering,
+                    "systemd-nspawn",
+                    *_OPTIONS,
+                    *_RIGHTS,
+                    *self.options,
+                    "-D",
+                    str(self.root),
+                    "-M",
+                    self.name,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -86,7 +98,7 @@ class Booted:
         """
         becoming = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"] if user else []
         done = subprocess.run(
-            ["nsenter", "-t", str(self._init), "-a", *becoming, *command],
+            [*self.entering(), *becoming, *command],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -100,12 +112,16 @@ class Booted:
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command in the machine."""
         return subprocess.Popen(
-            ["nsenter", "-t", str(self._init), "-a", *command],
+            [*self.entering(), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def entering(self) -> list[str]:
+        """Return the words in front of a command that make it run in the machine."""
+        return ["nsenter", "-t", str(self._init), "-a"]
 
     def inside(self, path: str) -> Path:
         """Return where a path of the running machine is found from outside, also one on a file system of its own."""

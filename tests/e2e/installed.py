@@ -231,10 +231,11 @@ class _Asking:
 
 
 @contextlib.contextmanager
-def new_installation() -> Iterator[Installed]:
-    """Yield a machine with the service installed and running with the table above."""
+def new_installation(*options: str) -> Iterator[Installed]:
+    """Yield a machine with the service installed and running with the table above; ``options`` are nspawn's."""
     assert os.geteuid() == 0, "these tests need root"
     with new_machine() as machine:
+        machine.options = options
         shutil.copytree(CHECKOUT, machine.root / SOURCE[1:], symlinks=True, ignore=_NOT_OF_A_CLONE)
         machine.boot()
         node = Installed(machine)
