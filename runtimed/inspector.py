@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 from runtimed.core.config import Probe
 from runtimed.core.drift import Sight
@@ -22,14 +23,23 @@ class NodeInspector:
     """The node's binaries. All of its methods look at the disk, but for ``stop``.
 
     ``search`` is the PATH that binaries are looked for on; ``told`` hears, in a thread, what a binary said
-    of itself, once for each change of it.
+    of itself, once for each change of it. ``judged`` is called after a look with the binaries that other users
+    can replace since then, by path with the reason, and with those that they can replace no longer.
     """
 
-    def __init__(self, search: str, told: Callable[[str, Features], None]) -> None:
+    def __init__(
+        self,
+        search: str,
+        told: Callable[[str, Features], None],
+        judged: Callable[[Mapping[str, str], Collection[str]], None] = lambda _come, _gone: None,
+    ) -> None:
         self._search = search
         # Asked once: each question costs a system call, on the way of every answer that names a wrapper.
         self._as_root = os.geteuid() == 0
         self._told = told
+        self._judged = judged
+        # Why other users could replace a binary, by its path, at the last look.
+        self._replaceable: Mapping[str, str] = MappingProxyType({})
         # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
         self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
         self._settings = Probe(enabled=False)
@@ -45,7 +55,9 @@ class NodeInspector:
 
     def sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
         """Return what is found of each of ``binaries``, paths or bare names."""
-        return {binary: sight(binary, self._search, as_root=self._as_root) for binary in binaries}
+        found = {binary: sight(binary, self._search, as_root=self._as_root) for binary in binaries}
+        self._judge({seen.path for seen in found.values() if seen.path is not None})
+        return found
 
     def replaceable(self, binary: str) -> str | None:
         """Return why somebody else could replace ``binary``, None if nobody could."""
@@ -77,6 +89,16 @@ class NodeInspector:
         """Kill what is being asked."""
         if (prober := self._prober) is not None:
             prober.stop()
+
+    def _judge(self, paths: Collection[str]) -> None:
+        before = self._replaceable
+        now = {path: why for path in sorted(paths) if (why := self.replaceable(path)) is not None}
+        self._replaceable = MappingProxyType(now)
+        come = {path: why for path, why in now.items() if before.get(path) != why}
+        # A binary that is gone, or not configured any more, is not trusted for that.
+        gone = [path for path in before if path in paths and path not in now]
+        if come or gone:
+            self._judged(come, gone)
 
     def _take(self, settings: Probe) -> Prober | None:
         if settings != self._settings:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TextIO, cast
 
@@ -139,6 +140,16 @@ def log_report(report: Report) -> None:
             shown = [str(problem) for problem in report.problems[:_PROBLEMS_SHOWN]]
             fields["problems"] = [*shown, f"and {more} more"] if more > 0 else shown
             _log.error("reload.rejected", **fields)
+
+
+def log_replaceable(come: Mapping[str, str], gone: Collection[str]) -> None:
+    """Write which binaries other users could replace, and which not any more."""
+    for binary, why in itertools.islice(come.items(), _NAMES_SHOWN):
+        _log.warning("binary.replaceable", binary=binary, reason=why)
+    for binary in itertools.islice(gone, _NAMES_SHOWN):
+        _log.info("binary.trusted", binary=binary)
+    if more := max(len(come) - _NAMES_SHOWN, 0) + max(len(gone) - _NAMES_SHOWN, 0):
+        _log.warning("binary.more", binaries=more)
 
 
 def log_features(binary: str, features: Features) -> None:

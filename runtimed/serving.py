@@ -28,7 +28,7 @@ from runtimed.host.containers import survey
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspector import NodeInspector
-from runtimed.log import log_features
+from runtimed.log import log_features, log_replaceable
 from runtimed.reloader import Reloader
 from runtimed.service import Lanes, Service
 from runtimed.status import Status, Traffic
@@ -64,7 +64,7 @@ class Serving:
         self._store = store
         self._lanes = Lanes.open()
         stack.callback(self._lanes.close)
-        self._inspector = NodeInspector(environ.get("PATH", ""), log_features)
+        self._inspector = NodeInspector(environ.get("PATH", ""), log_features, log_replaceable)
         stack.callback(self._inspector.stop)
         self._collector = Collector(
             store,

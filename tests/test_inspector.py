@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +53,30 @@ def test_another_time_out_has_binaries_asked_anew(inspector: NodeInspector, tmp_
     wait_until(asked.exists, "the binary to be asked")
     inspector.probe(generation(binary, {"timeout": 0.2}))
     wait_until(lambda: "0.2 s" in (inspector.features(str(binary)).reason or ""), "the shorter time to be over")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+def test_a_binary_that_others_could_replace_is_told_once_for_each_change(tmp_path: Path) -> None:
+    told: list[tuple[dict[str, str], list[str]]] = []
+    inspector = NodeInspector("", lambda *_: None, lambda come, gone: told.append((dict(come), list(gone))))
+    directory, binary = tmp_path / "bin", tmp_path / "bin" / "runtime"
+    directory.mkdir(mode=0o755)
+    binary.touch(0o755)
+
+    def look() -> tuple[dict[str, str], list[str]] | None:
+        del told[:]
+        inspector.sights([str(binary), "/nowhere/runtime"])
+        return told[0] if told else None
+
+    assert look() is None
+    directory.chmod(0o777)
+    come, gone = look() or ({}, [])
+    assert f"{directory}: can be changed" in come[str(binary)]
+    assert gone == []
+    assert look() is None
+    directory.chmod(0o755)
+    os.chown(binary, 1000, 1000)
+    come, gone = look() or ({}, [])
+    assert f"{binary}: belongs to user id 1000" in come[str(binary)]
+    os.chown(binary, 0, 0)
+    assert look() == ({}, [str(binary)])

@@ -43,8 +43,9 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
     """Return what is known of ``runtime`` in ``generation``.
 
     ``binary`` is what is executed in the end: the configured path's, or that of the shim where the runtime is
-    one; ``available`` says whether it is there, ``reason`` why not, ``drift`` what has become of it since the
-    configuration was loaded. ``features`` are those of an OCI runtime's binary, null for a shim of its own.
+    one; ``available`` says whether it is there, ``reason`` why not, ``replaceable`` why other users could replace it,
+    ``drift`` what has become of it since the configuration was loaded. ``features`` are those of an OCI runtime's
+    binary, null for a shim of its own.
     """
     wrapper = runtime.wrapper
     root = generation.host.data_root
@@ -54,7 +55,8 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
     drift = inspector.drift(binary["wanted"] or "")
     found = binary["path"]
     features = inspector.features(found) if oci_binary is not None and found is not None else None
-    facts = LintFacts(found, inspector.replaceable(found) if found is not None else None, features)
+    replaceable = inspector.replaceable(found) if found is not None else None
+    facts = LintFacts(found, replaceable, features)
     return {
         "name": runtime.name,
         "source": runtime.source,
@@ -74,6 +76,7 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
         "binary": found,
         "binary_why": binary["why"],
         "reason": binary["reason"],
+        "replaceable": replaceable,
         "drift": None if drift is None else drift.as_dict(),
         "shim_binary": shim,
         "features": None if features is None else features.as_dict(),

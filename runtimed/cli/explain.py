@@ -95,7 +95,9 @@ def _binary(runtime: Document) -> str:
 
 def _available(runtime: Document) -> object:
     if runtime["available"]:
-        return "yes"
+        # A daemon of an earlier version says nothing of it.
+        why = runtime.get("replaceable")
+        return Tinted(f"yes, but other users can replace it: {why}", YELLOW) if why else "yes"
     # The line of the shim's binary has the PATH already, which tends to be long.
     return Tinted(f"no: {runtime['reason'].partition(' (')[0] if _is_shim(runtime) else runtime['reason']}", RED)
 

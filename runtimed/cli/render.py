@@ -170,7 +170,9 @@ def what_runs(runtime: Document) -> str:
 def _available(runtime: Document) -> object:
     """Return "yes", or "no" and the reason without what a table has no room for (--json has it)."""
     if runtime["available"]:
-        # A daemon of an earlier version says nothing of it.
+        # A daemon of an earlier version says nothing of either.
+        if runtime.get("replaceable"):
+            return Tinted("yes, but others can replace it", YELLOW)
         drift = runtime.get("drift")
         return Tinted(f"yes, {drift['kind']} since the load", YELLOW) if drift else "yes"
     reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{what_runs(runtime)}: ")

@@ -243,7 +243,7 @@ def _dangers(subject: _Subject) -> Iterator[Lint]:
     if subject.facts.replaceable is not None:
         yield Lint(
             "replaceable-binary",
-            f"somebody else could replace what root runs here: {subject.facts.replaceable}",
+            f"other users could replace the binary that root executes: {subject.facts.replaceable}",
         )
     if _is_runc(subject) and subject.options.get("no_pivot_root"):
         why = "DOCKER_RAMDISK is set" if subject.key != "BinaryName" else "NoPivotRoot is true"

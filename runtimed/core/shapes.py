@@ -148,6 +148,7 @@ class RuntimeDescription(TypedDict):
     binary: Annotated[str | None, "what is executed in the end: the OCI runtime, or the shim where it is one itself"]
     binary_why: Annotated[str | None, "why it is this file"]
     reason: Annotated[str | None, "why it is not available"]
+    replaceable: Annotated[str | None, "why other users could replace the binary, null where they could not"]
     drift: Drift | None
     shim_binary: Binary
     features: Annotated[Features | None, "null for a shim that needs no other binary, which is never run to be asked"]

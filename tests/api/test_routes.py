@@ -463,6 +463,8 @@ async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(nod
         "reason": None,
     }
     assert "replaceable-binary" in [lint["code"] for lint in crun["lint"]]
+    assert crun["available"] is True
+    assert crun["replaceable"] in next(one["message"] for one in crun["lint"] if one["code"] == "replaceable-binary")
     assert crun["shim_binary"]["wanted"] == "containerd-shim-runc-v2"
     _, gvisor = await node.ask("/v1/runtimes/gvisor")
     assert gvisor["binary_why"] == "the first on PATH, in /usr/bin"

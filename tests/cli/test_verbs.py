@@ -11,7 +11,7 @@ from cli.past import forget_the_past
 from support import RunningDaemon
 
 from runtimed.cli.explain import render_description
-from runtimed.cli.render import render_collection
+from runtimed.cli.render import render_collection, render_runtimes
 from runtimed.client import Client
 
 # explain
@@ -48,6 +48,16 @@ def test_explain_says_why_a_runtime_cannot_be_used_and_where_was_looked(daemon: 
     assert first.startswith("none: containerd-shim-nowhere-v2: executable file not found in PATH (")
     assert second.startswith("the shim's")
     assert fields["available"] == ["no: containerd-shim-nowhere-v2: executable file not found in PATH"]
+
+
+def test_explain_and_list_name_a_binary_that_others_could_replace(daemon: RunningDaemon) -> None:
+    client: Any = Client(str(daemon.socket))
+    why = "/opt/bin: can be changed by everybody"
+    known = {**client.explain("wrapped"), "replaceable": why}
+    fields = fields_of("\n".join(render_description(known)))
+    assert fields["available"] == [f"yes, but other users can replace it: {why}"]
+    table = {**client.runtimes(), "runtimes": [known]}
+    assert "yes, but others can replace it" in "\n".join(render_runtimes(table))
 
 
 @pytest.mark.parametrize(("name", "status"), [("wraped", 1), ("io.x y.v2", 1), ("\udcff", 1), ("", 2)])
