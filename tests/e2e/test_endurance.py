@@ -190,6 +190,7 @@ def see_collected(daemon: RunningDaemon) -> None:
     engine = {"address": f"{nowhere}/c.sock", "state": f"{nowhere}/state", "root": f"{nowhere}/root"}
     daemon.write({"runtimed": {"grace": 0, "containerd": [engine]}, "runtimes": configuration(0)})
     assert daemon.reload()["outcome"] in ("applied", "unchanged")
+
     # Processes of other tests come and go, and what is not known of them keeps everything.
     def only_named() -> bool:
         daemon.ask("POST", "/v1/gc")
