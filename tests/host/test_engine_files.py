@@ -99,6 +99,17 @@ def test_containers_are_found_where_the_arguments_of_a_running_dockerd_place_the
     assert Reference(NAME, str(file)) in result.references
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_arguments_of_other_users_processes_place_no_engine(node: Node) -> None:
+    file = write(node, "/srv/docker/runtimes/x")
+    one = node.proc / "123"
+    one.mkdir()
+    (one / "cmdline").write_bytes(b"dockerd\0--data-root\0/srv/docker\0")
+    assert node.found() == {(NAME, str(file))}
+    os.chown(one, 65534, 65534)
+    assert node.found() == set()
+
+
 def test_a_named_data_root_is_not_searched_as_a_whole(node: Node) -> None:
     write(node, "/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
     write(node, "/srv/docker/image/layer")

@@ -35,7 +35,7 @@ def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[l
         try:
             argv = _arguments(f"{proc}/{name}")
             if argv:
-                places |= engine_places(argv)
+                places |= _engine_places(f"{proc}/{name}", argv)
                 _judge(f"{proc}/{name}", argv, below, addresses, references, unknown)
         except OSError as error:
             if not _is_gone(f"{proc}/{name}", error):
@@ -63,6 +63,15 @@ def _judge(
         unknown.append(f"{holder} belongs to a containerd at {address}, which is not configured: {fault}")
     elif any(path.startswith(f"{below}/") for path in paths):
         unknown.append(f"the containerd at {address} uses wrappers but is not configured, see {holder}")
+
+
+def _engine_places(process: str, argv: list[bytes]) -> set[str]:
+    """Return the places that an engine of root or of the daemon's own user names in its arguments.
+
+    Any other user could name a file system that hangs, and so end every reference scan.
+    """
+    places = engine_places(argv)
+    return places if places and os.stat(process).st_uid in (0, os.geteuid()) else set()
 
 
 def _shim_paths(bundle: str) -> tuple[set[str], str | None]:
