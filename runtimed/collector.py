@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from runtimed.core.collect import Collection, judge_wrappers
 from runtimed.core.errors import StoreFailed
+from runtimed.core.generation import Generation
 from runtimed.core.references import Survey
 
 # How often is looked whether something refers to a wrapper, so that a grace time is watched through: twice in the hour
@@ -57,6 +58,13 @@ class Collector:
         self._clock_s = clock_s
         self._lock = asyncio.Lock()
         self._unreferenced_since_s: Mapping[str, float] = {}
+        self._handed_out: set[str] = set()
+
+    def published(self, generation: Generation) -> None:
+        """Take note that answers name the wrappers of ``generation`` from now on: their grace time begins anew."""
+        files = {wrapper.file for wrapper in generation.wrappers}
+        self._handed_out |= files
+        self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in files}
 
     async def collect(self, asked_by: str, *, dry_run: bool) -> Collection:
         """Return the verdict on every wrapper, after removing those that may go unless it is a ``dry_run``.
@@ -65,11 +73,21 @@ class Collector:
             StoreFailed: the wrappers cannot be looked at.
         """
         async with self._lock:
+            begun_s = self._clock_s()
             files, held = await self._disk(self._look)
+            # Answers of retained generations are given as well.
+            self._handed_out = {file for file in files if file in held or file in self._handed_out}
             # A survey has its cost, and where every wrapper is held it would tell nothing.
             survey = await self._survey() if any(file not in held for file in files) else Survey((), ())
             judgement = judge_wrappers(
-                files, held, survey, self._unreferenced_since_s, now_s=self._clock_s(), grace_s=self._grace_s()
+                files,
+                held,
+                survey,
+                self._unreferenced_since_s,
+                handed_out=self._handed_out,
+                begun_s=begun_s,
+                now_s=self._clock_s(),
+                grace_s=self._grace_s(),
             )
             self._unreferenced_since_s = judgement.unreferenced_since_s
             if dry_run:

@@ -105,6 +105,7 @@ class Serving:
         """Take over what ``generation`` says of serving, and have its binaries asked for their features."""
         self._connections.admission = generation.config.own.limits
         self._drift.apply(generation)
+        self._collector.published(generation)
         # In a thread, and awaited by nobody: a reload does not wait for it.
         task = asyncio.create_task(self._lanes.probing.run(self._inspector.probe, generation))
         self._probes.add(task)

@@ -55,7 +55,13 @@ class Node:
         return self.listed
 
     def survey(self, proc: str | None = None) -> Survey:
-        return survey([self.engine], below=ROOT, list_containers=self.list, proc=proc or str(self.proc))
+        return survey(
+            [self.engine],
+            below=ROOT,
+            list_containers=self.list,
+            proc=proc or str(self.proc),
+            root=str(self.root / "host"),
+        )
 
     def found(self) -> set[tuple[str, str]]:
         """Return (path, holder) of every reference; everything must be known."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtimed.collector import Collector
+from runtimed.core.collect import LEAST_GRACE_S
 from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.facts import Facts
 from runtimed.core.generation import Host, build_generation
@@ -34,12 +35,13 @@ class Node:
         self.store.open(rebuild_wrappers)
         self.survey = Survey((), ())
         self.surveys = 0
+        self.grace_s = 100.0
         self.removed: list[tuple[str, str]] = []
         self.collector = Collector(
             self.store,
             survey=self._survey,
             disk=self.lane.run,
-            grace_s=lambda: 100.0,
+            grace_s=lambda: self.grace_s,
             removed=lambda file, asked_by: self.removed.append((file, asked_by)),
             clock_s=lambda: self.now_s,
         )
@@ -60,6 +62,7 @@ class Node:
         # Old enough that only the newest two are retained.
         self.wall_s += 4000
         assert self.store.publish(generation, retain=2) is None
+        self.collector.published(generation)
 
     def wrappers(self) -> list[str]:
         return sorted(name.partition("-")[0] for name in os.listdir(self.root / "wrappers"))
@@ -134,6 +137,30 @@ async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: Node) -> None:
     node.survey = Survey((), ("unreadable",))
     assert await collect_after(node, 100) == []
     assert node.wrappers() == ["old"]
+
+
+async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_create_a_container(node: Node) -> None:
+    node.grace_s = 0.0
+    node.publish("old")
+    node.publish()
+    node.publish()
+    # Two scans, and no time between them; then some; then enough.
+    assert await collect_after(node, 0) == []
+    assert await collect_after(node, LEAST_GRACE_S - 1) == []
+    assert await collect_after(node, 1) == ["old"]
+
+
+async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace_time_anew(node: Node) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    await node.collector.collect("uid 0", dry_run=True)
+    node.now_s += 100
+    # Named, and no longer named when the next scan begins.
+    for names in (("old",), (), ()):
+        node.publish(*names)
+    collection = await node.collector.collect("uid 0", dry_run=False)
+    assert [verdict.reason for verdict in collection.verdicts] == ["nothing refers to it, but only for 0 of 100 s"]
 
 
 async def test_a_generation_that_names_it_again_between_the_look_and_the_removal_keeps_it(node: Node) -> None:

@@ -5,6 +5,8 @@ What ``ctr`` does with its flags was tried with containerd 1.6.20 and agrees wit
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +37,7 @@ class NoSuchForm(Exception):
 
 
 def render_ctr(resolution: Document) -> str:
-    """Return the words for ``ctr run``, fit for an unquoted ``$(…)``: a shell would neither split nor expand them.
+    """Return the words for one ``ctr run``, fit for an unquoted ``$(…)``: a shell would neither split nor expand them.
 
     Raises:
         NoSuchForm: a word would not stay as it is, or a field that is set has no flag.
@@ -91,6 +93,10 @@ def _ctr_words(resolution: Document) -> Iterator[str]:
         yield flags[field]
         if value is not True:
             yield _word(field, str(value))
+        if field == "systemd_cgroup":
+            # ctr 1.6 and 2 require a control group with this flag, and take its name as SLICE:PREFIX:NAME. The answer
+            # does not know the container, and two containers cannot share one: the name is another one every time.
+            yield from ("--cgroup", f"machine.slice:runtimed:{os.urandom(8).hex()}")
 
 
 def _flags(shim: str, type_url: str) -> dict[str, str]:

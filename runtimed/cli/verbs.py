@@ -176,8 +176,6 @@ def _say_as(form: str, resolution: Mapping[str, Any]) -> int:
     if sys.stdout is not None:
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
     say([line])
-    if "--runc-systemd-cgroup" in line.split(" "):
-        complain("note: ctr takes --runc-systemd-cgroup only with --cgroup, such as --cgroup machine.slice:ctr:ID")
     return OK
 
 

@@ -7,6 +7,7 @@ to keep: a source of references that could not be read, a grace time that this p
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Collection as Files
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,10 @@ from runtimed.core.references import Survey
 
 if TYPE_CHECKING:
     from runtimed.core import news
+
+# The shortest grace time of a wrapper that this process may have named in an answer, whatever is configured: a client
+# needs this long to create a container with the answer, which only then refers to the wrapper.
+LEAST_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ def judge_wrappers(
     survey: Survey,
     unreferenced_since_s: Mapping[str, float],
     *,
+    handed_out: Files[str],
+    begun_s: float,
     now_s: float,
     grace_s: float,
 ) -> Judgement:
@@ -76,7 +83,11 @@ def judge_wrappers(
 
     ``held`` maps files to the newest retained generation whose answers name them;
     ``unreferenced_since_s`` is that of the last judgement, empty at first: the grace time begins anew
-    with every process, and whenever something refers to the file, or might.
+    with every process, and whenever something refers to the file, or might. ``handed_out`` are the files that this
+    process may have named in an answer.
+
+    Two reference scans at least must find no reference, and the grace time lies between the end of the first and
+    ``begun_s``, the begin of this one: a container that is created during a scan may escape that scan.
     """
     holders = _holders(survey)
     since_s: dict[str, float] = {}
@@ -91,11 +102,12 @@ def judge_wrappers(
             reason = f"it cannot be known whether something refers to it: {survey.unknown[0]}"
         else:
             since_s[file] = unreferenced_since_s.get(file, now_s)
-            free_s = now_s - since_s[file]
-            if free_s >= grace_s:
+            free_s = max(begun_s - since_s[file], 0.0)
+            needed_s = max(grace_s, LEAST_GRACE_S) if file in handed_out else grace_s
+            if file in unreferenced_since_s and free_s >= needed_s:
                 verdicts.append(Verdict(file, collect=True, reason=f"nothing has referred to it for {free_s:.0f} s"))
                 continue
-            reason = f"nothing refers to it, but only for {free_s:.0f} of {grace_s:.0f} s"
+            reason = f"nothing refers to it, but only for {free_s:.0f} of {needed_s:.0f} s"
         verdicts.append(Verdict(file, collect=False, reason=reason))
     return Judgement(tuple(verdicts), since_s)
 

@@ -140,6 +140,37 @@ def _runtimes_given(argv: Sequence[bytes]) -> list[bytes]:
     return [path for path in found if path.startswith(b"/")]
 
 
+# The last two components of a wrapper's path or of a stable path.
+_NAME = re.compile(rb"/(?:wrappers|runtimes)/([a-z0-9_.%~-]+)")
+# The options, in a command line, JSON or TOML, by which an engine is told the place of its files.
+_PLACE = re.compile(
+    rb"(?:data-root|graph|graphroot|rootless_storage_path|static_dir|config-file|--root)[\"']?[\s:=]+"
+    rb"(?:\"(/[^\"\n]*)\"|'(/[^'\n]*)'|(/[^\s\"',]*))"
+)
+
+
+def wrappers_in_text(text: bytes) -> set[str]:
+    """Return the file names of wrappers and stable paths that ``text``, part of an engine's file, contains."""
+    if not any(place in text for place in _PLACES):
+        return set()
+    names = _NAME.findall(text)
+    # systemd's unit files write a percent sign twice.
+    return {name.decode() for found in names for name in (found, found.replace(b"%%", b"%"))}
+
+
+def places_in_text(text: bytes) -> set[str]:
+    """Return the absolute paths that ``text`` names as an engine's configuration file or its place for containers."""
+    found = (quoted or single or bare for quoted, single, bare in _PLACE.findall(text))
+    return {path.rstrip(b"/").decode(errors="surrogateescape") for path in found} - {""}
+
+
+def engine_places(argv: Sequence[bytes]) -> set[str]:
+    """Return the paths that ``argv`` names as the place of an engine's files, none for any other program."""
+    if not argv or argv[0].rpartition(b"/")[2] not in (b"dockerd", b"podman", b"crio"):
+        return set()
+    return places_in_text(b"\n".join(argv))
+
+
 def shim_address(argv: Sequence[bytes]) -> str | None:
     """Return the containerd socket that a shim was started for, None where ``argv`` is not that of a shim.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.collect import Collection, Judgement, Verdict, judge_wrappers
+from runtimed.core.collect import LEAST_GRACE_S, Collection, Judgement, Verdict, judge_wrappers
 from runtimed.core.references import Reference, Survey
 
 A = "gvisor-" + "a" * 32
@@ -21,8 +21,21 @@ def judge(
     survey: Survey = NOTHING,
     since: dict[str, float] | None = None,
     now_s: float = 1000.0,
+    scan_s: float = 0.0,
+    grace_s: float = 100.0,
+    handed_out: frozenset[str] = frozenset(),
 ) -> Judgement:
-    return judge_wrappers(files, held or {}, survey, since or {}, now_s=now_s, grace_s=100.0)
+    """Judge at the end of a reference scan that took ``scan_s``."""
+    return judge_wrappers(
+        files,
+        held or {},
+        survey,
+        since or {},
+        handed_out=handed_out,
+        begun_s=now_s - scan_s,
+        now_s=now_s,
+        grace_s=grace_s,
+    )
 
 
 def refer(path: str) -> Survey:
@@ -81,6 +94,30 @@ def test_the_grace_time_begins_anew_whenever_something_refers_to_it_or_might(aga
     since = dict(judge([A], since=since, now_s=1050.0, **again).unreferenced_since_s)  # type: ignore[arg-type]
     judgement = judge([A], since=since, now_s=1101.0)
     assert not judgement.verdicts[0].collect
+
+
+def test_without_a_grace_time_two_reference_scans_must_find_no_reference() -> None:
+    first = judge([A], grace_s=0.0)
+    assert not first.verdicts[0].collect
+    assert judge([A], grace_s=0.0, since=dict(first.unreferenced_since_s)).verdicts[0].collect
+
+
+def test_the_grace_time_lies_between_the_end_of_one_scan_and_the_begin_of_another() -> None:
+    since = dict(judge([A], now_s=1000.0, scan_s=50.0).unreferenced_since_s)
+    assert since == {A: 1000.0}
+    assert not judge([A], since=since, now_s=1149.0, scan_s=50.0).verdicts[0].collect
+    assert judge([A], since=since, now_s=1150.0, scan_s=50.0).verdicts[0].collect
+
+
+def test_a_wrapper_that_answers_may_have_named_stays_some_seconds_whatever_the_grace_time() -> None:
+    handed_out = frozenset({A})
+    early, late = (
+        judge([A, B], grace_s=0.0, since={A: 1000.0, B: 1000.0}, now_s=1000.0 + passed_s, handed_out=handed_out)
+        for passed_s in (LEAST_GRACE_S - 1, LEAST_GRACE_S)
+    )
+    assert [verdict.collect for verdict in early.verdicts] == [False, True]
+    assert early.verdicts[0].reason == "nothing refers to it, but only for 9 of 10 s"
+    assert [verdict.collect for verdict in late.verdicts] == [True, True]
 
 
 FILES = st.sampled_from([A, B, C])

@@ -33,8 +33,11 @@ from runtimed.core.references import (
     Engine,
     binary_of_options,
     binary_of_options_json,
+    engine_places,
     paths_in_arguments,
+    places_in_text,
     shim_address,
+    wrappers_in_text,
 )
 from runtimed.core.wrapper import make_wrapper
 
@@ -208,3 +211,48 @@ def test_an_answer_that_is_none_is_an_error() -> None:
     # a message without a container would be one container less
     with pytest.raises(UndecodableAnswer, match="without an id"):
         decode_container("moby", new_message("ContainerMessage").SerializeToString())
+
+
+NAME = WRAPPER.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (f'{{"runtimes":{{"x":{{"path":"{WRAPPER}"}}}}}}', {NAME}),
+        (f"BinaryName = '{ROOT}/runtimes/gvisor'", {"gvisor"}),
+        # a database: bytes of all kinds around it
+        (f"\0\xff{WRAPPER}\0{ROOT}/wrappers/b-1\1", {NAME, "b-1"}),
+        # a systemd unit, in which a percent sign is written twice
+        (f"ExecStart=podman --runtime {ROOT}/runtimes/a%%2fb run", {"a%2fb", "a%%2fb"}),
+        # the data root by another path
+        (f"/mnt/wrappers/{NAME}", {NAME}),
+        ("/usr/bin/runsc", set()),
+        ("", set()),
+    ],
+)
+def test_an_engines_file_names_wrappers_wherever_their_path_is_written(text: str, names: set[str]) -> None:
+    assert wrappers_in_text(text.encode("latin-1")) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('{"data-root": "/srv/my docker/"}', {"/srv/my docker"}),
+        ('{\n"graph":"/srv/g"}', {"/srv/g"}),
+        ('[storage]\ngraphroot = "/srv/c"\nrunroot = "/run/c"', {"/srv/c"}),
+        ("static_dir='/srv/libpod'", {"/srv/libpod"}),
+        ("ExecStart=/usr/bin/dockerd --data-root=/srv/a --config-file /etc/b.json -H fd://", {"/srv/a", "/etc/b.json"}),
+        ('{"data-root": "relative"}', set()),
+        ('{"data-root": "/"}', set()),
+    ],
+)
+def test_the_places_of_an_engines_files_are_found_in_json_toml_and_command_lines(text: str, places: set[str]) -> None:
+    assert places_in_text(text.encode()) == places
+
+
+def test_only_engines_are_taken_at_the_word_of_their_arguments() -> None:
+    assert engine_places([b"/usr/bin/dockerd", b"--data-root", b"/srv/a", b"-D"]) == {"/srv/a"}
+    assert engine_places([b"podman", b"--root=/srv/b", b"ps"]) == {"/srv/b"}
+    assert engine_places([b"tar", b"--root", b"/srv/c"]) == set()
+    assert engine_places([]) == set()

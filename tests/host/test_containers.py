@@ -253,5 +253,6 @@ def test_several_engines_are_all_surveyed(node: Node) -> None:
         other.bundle("b", runtime="/opt/b")
         node.bundle("a", runtime="/opt/a")
         engines = [node.engine, other.engine]
-        result = survey(engines, below=ROOT, list_containers=lambda _address: [], proc=str(node.proc))
+        nothing = str(node.root / "host")
+        result = survey(engines, below=ROOT, list_containers=lambda _address: [], proc=str(node.proc), root=nothing)
     assert {reference.path for reference in result.references} == {"/opt/a", "/opt/b"}

@@ -1,4 +1,4 @@
-"""Which binary paths the containers of this node refer to: running ones, stopped ones, other engines' processes."""
+"""Finds the binary paths that engines, their containers and processes on this node refer to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from runtimed.core.layout import RUNC_STATES
 from runtimed.core.options import UndecodableOptions
 from runtimed.core.references import Engine, Reference, Survey, binary_of_options
 from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_bundles
+from runtimed.host.containers.engine_files import search_engine_files
 from runtimed.host.containers.processes import read_processes
 
 __all__ = ["container_states", "survey"]
@@ -36,11 +37,13 @@ def survey(
     below: str,
     list_containers: Callable[[str], Iterable[Container]],
     proc: str = "/proc",
+    root: str = "",
 ) -> Survey:
     """Return every reference to a binary that this node's containers and processes hold, and what is not known.
 
     ``below`` is the real path of the data root; ``list_containers`` returns the containers of the containerd at an
-    address, or raises ContainerdUnknown. Blocks, as long as the state directories' file systems do.
+    address, or raises ContainerdUnknown; ``root`` is put before the paths of the engines' files. Blocks for as long as
+    the file systems of all of these do.
     """
     references: list[Reference] = []
     unknown: list[str] = []
@@ -49,7 +52,10 @@ def survey(
         references += found
         unknown += faults
     addresses = {spelling for engine in engines for spelling in (engine.address, os.path.realpath(engine.address))}
-    found, faults = read_processes(below, addresses, proc)
+    found, faults, places = read_processes(below, addresses, proc)
+    references += found
+    unknown += faults
+    found, faults = search_engine_files(places, root)
     references += found
     unknown += faults
     return Survey(tuple(dict.fromkeys(references)), _shortened(unknown))

@@ -6,15 +6,15 @@ import errno
 import os
 from collections.abc import Collection, Iterator
 
-from runtimed.core.references import DamagedBundle, Reference, paths_in_arguments, shim_address
+from runtimed.core.references import DamagedBundle, Reference, engine_places, paths_in_arguments, shim_address
 from runtimed.host.containers.bundles import read_bundle
 
 # The kernel takes no more than 6 MiB of arguments (execve(2)).
 _ARGUMENTS_MAX = 8 << 20
 
 
-def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[list[Reference], list[str]]:
-    """Return the references that processes' arguments hold, and what cannot be known.
+def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[list[Reference], list[str], set[str]]:
+    """Return the references in processes' arguments, the faults, and the places of engines' files named there.
 
     ``below`` is the data root, ``addresses`` are the API sockets of the engines whose bundles are read anyway.
     A process that ends while this looks refers to nothing.
@@ -22,9 +22,10 @@ def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[l
     try:
         names = os.listdir(proc)
     except OSError as error:
-        return [], [f"{proc}: {error.strerror}"]
+        return [], [f"{proc}: {error.strerror}"], set()
     references: list[Reference] = []
     unknown: list[str] = []
+    places: set[str] = set()
     if "1" not in names:
         # hidepid=, or systemd's ProtectProc=: what is hidden is not even listed.
         unknown.append(f"{proc} does not show the processes of others (hidepid, ProtectProc=)")
@@ -34,11 +35,12 @@ def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[l
         try:
             argv = _arguments(f"{proc}/{name}")
             if argv:
+                places |= _engine_places(f"{proc}/{name}", argv)
                 _judge(f"{proc}/{name}", argv, below, addresses, references, unknown)
         except OSError as error:
             if not _is_gone(f"{proc}/{name}", error):
                 unknown.append(f"process {name}: {error.strerror}")
-    return references, unknown
+    return references, unknown, places
 
 
 def _judge(
@@ -61,6 +63,15 @@ def _judge(
         unknown.append(f"{holder} belongs to a containerd at {address}, which is not configured: {fault}")
     elif any(path.startswith(f"{below}/") for path in paths):
         unknown.append(f"the containerd at {address} uses wrappers but is not configured, see {holder}")
+
+
+def _engine_places(process: str, argv: list[bytes]) -> set[str]:
+    """Return the places that an engine of root or of the daemon's own user names in its arguments.
+
+    Any other user could name a file system that hangs, and so end every reference scan.
+    """
+    places = engine_places(argv)
+    return places if places and os.stat(process).st_uid in (0, os.geteuid()) else set()
 
 
 def _shim_paths(bundle: str) -> tuple[set[str], str | None]:
