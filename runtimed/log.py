@@ -126,7 +126,9 @@ def log_report(report: Report) -> None:
     # What is empty says nothing; 0 does.
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
-    for key in ("added", "changed", "removed"):
+    if report.remarks:
+        fields["remarks"] = [str(remark) for remark in report.remarks[:_PROBLEMS_SHOWN]]
+    for key in ("added", "changed", "removed", "ignored", "overridden"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
             fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]
     match report.outcome:
@@ -135,7 +137,7 @@ def log_report(report: Report) -> None:
         case "unchanged":
             _log.info("reload.unchanged", **fields)
         case "rejected":
-            more = len(report.problems) - _PROBLEMS_SHOWN
+            more = report.problem_count - _PROBLEMS_SHOWN
             shown = [str(problem) for problem in report.problems[:_PROBLEMS_SHOWN]]
             fields["problems"] = [*shown, f"and {more} more"] if more > 0 else shown
             _log.error("reload.rejected", **fields)

@@ -16,7 +16,7 @@ MODULES = sorted(HOUSE.rglob("*.py"))
 
 # What pure code may use of the standard library: nothing that does I/O, tells the time, or waits.
 PURE = {
-    *("__future__", "base64", "binascii", "bisect", "codecs", "collections", "dataclasses", "difflib", "enum"),
+    *("__future__", "array", "base64", "binascii", "bisect", "codecs", "collections", "dataclasses", "difflib", "enum"),
     *(
         "functools",
         "hashlib",

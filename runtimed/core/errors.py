@@ -53,13 +53,14 @@ class RuntimedError(Exception):
 
 
 class ConfigurationRejected(RuntimedError):
-    """The configuration cannot be used; ``problems`` holds all that is wrong with it."""
+    """The configuration cannot be used; ``problems`` holds the first 1,000 problems, ``untold`` counts the others."""
 
     code = "configuration-rejected"
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], untold: int = 0) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
+        self.untold = untold
 
     @property
     def incomplete(self) -> bool:

@@ -56,9 +56,11 @@ def read_docker(source: Source, renames: Mapping[str, str] = MappingProxyType({}
             remarks.append(Remark(document.key_spot((key,)), text))
         elif key in keys.IGNORED:
             remarks.append(Remark(document.key_spot((key,)), "is dockerd's own business and left out"))
-        else:
-            # An error for dockerd, and for runtimed's check below.
+        elif keys.misspelt(key) is not None:
+            # runtimed's check below refuses it.
             dropin[key] = value
+        else:
+            remarks.append(Remark(document.key_spot((key,)), "dockerd refuses this key; left out"))
     return Translation(accept(dropin, renames, document.key_spot, problems), tuple(remarks))
 
 
