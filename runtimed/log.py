@@ -13,6 +13,7 @@ from typing import TextIO, cast
 import structlog
 
 from runtimed.core.features import Features
+from runtimed.core.printable import printable
 from runtimed.core.report import Report
 
 _log = structlog.get_logger()
@@ -59,7 +60,7 @@ def configure_log(level: str, form: str, stream: TextIO | None = None, *, journa
             structlog.processors.add_log_level,
             # The journal has the time of its own.
             _unchanged if for_journal else structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if not readable else _unchanged,
+            structlog.processors.format_exc_info if not readable else _make_printable,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -87,7 +88,9 @@ def _render_for_journal(_logger: object, _method: str, event: structlog.typing.E
 def _journal_value(value: object) -> str:
     if isinstance(value, str) and value and not any(c in ' "=' or not c.isprintable() for c in value):
         return value
-    return json.dumps(value, default=str, ensure_ascii=False)
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    # JSON escapes ESC and BEL, but leaves the C1 controls and the marks that turn the direction of writing.
+    return text if text.isprintable() else json.dumps(value, default=str)
 
 
 class _Bridge(logging.Handler):
@@ -115,6 +118,11 @@ class _Unfailing:
         if self._stream is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._stream.flush()
+
+
+def _make_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Return ``event`` with its texts escaped for a terminal; lists are shown with repr(), which escapes as well."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _unchanged(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

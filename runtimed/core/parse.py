@@ -50,10 +50,12 @@ def parse_configuration(
     layers.append(flagged)
     if complete:
         found.problems += _default_problems(layers)
+    remarks = _in_order(found.remarks, documents)
     if found.problems:
-        raise ConfigurationRejected(_in_order(found.problems, documents), found.problems.untold)
+        problems = _in_order(found.problems, documents)
+        raise ConfigurationRejected(problems, found.problems.untold, remarks=remarks)
     config = _merged(layers, defaults, documents.main_path, tuple(source.path for source in sources))
-    return replace(config, remarks=_in_order(found.remarks, documents))
+    return replace(config, remarks=remarks)
 
 
 def _document_layers(sources: Iterable[Source], flags: Layer, found: Findings, most: int | None) -> list[Layer]:
