@@ -43,7 +43,7 @@ CASES: Mapping[str, Callable[[], bytes]] = {
     "wrong runtimes": lambda: _entries('"r#":{"path":1,"x":2}', 3),
     "wrong options": lambda: _entries('"r#":{"runtimeType":"a.b.c","options":{"ConfigPat":1}}', 4),
     "unknown keys of runtimes": lambda: numbered('{"runtimes":{', '"r#":{' + _UNKNOWN + "}", "}}", 250),
-    "a long name with problems": lambda: ('{"runtimes":{"' + "k" * (MOST // 2) + '":{' + _UNKNOWN + "}}}").encode(),
+    "a long name with problems": lambda: numbered('{"runtimes":{"', "k" * (MOST // 2), '":{' + _UNKNOWN + "}}}", 1),
     "long names with problems": lambda: numbered(
         '{"runtimes":{', '"' + "k" * 16_000 + '#":{"path":"a","runtimeType":"b","options":{"a":1}}', "}}", 1000
     ),
@@ -76,12 +76,11 @@ def main(case: str) -> None:
     try:
         parse_configuration(Documents("/m", Source("/m", data)), Flags(), settings)
     except ConfigurationRejected as rejection:
-        assert len(rejection.problems) <= 1000
         count = len(rejection.problems) + rejection.untold
     took_s = time.process_time() - began_s
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    print(json.dumps({"took_s": took_s, "peak_bytes": peak, "problems": count}))
+    print(json.dumps({"took_s": took_s, "peak_bytes": peak, "problems": count}))  # noqa: T201 - what the test reads
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_json_has_every_character(own_daemon: RunningDaemon) -> None:
 @pytest.mark.parametrize("engine", ["docker", "containerd"])
 def test_an_import_prints_none_either(tmp_path: Path, engine: str) -> None:
     key = json.dumps(HOSTILE)
-    (tmp_path / "docker").write_text(json.dumps(BAD))
+    (tmp_path / "docker").write_text(json.dumps({**BAD, "hostz": HOSTILE}))
     (tmp_path / "containerd").write_text(
         f'version = 2\nimports = [{key}]\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{key}]\n'
         f'runtime_type = 5\n{key} = "x"\n'
@@ -84,18 +84,9 @@ def test_an_import_prints_none_either(tmp_path: Path, engine: str) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_log_of_the_daemon_prints_none(own_daemon: RunningDaemon, form: str) -> None:
     own_daemon.write(BAD)
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "runtimed",
-            "--config",
-            str(own_daemon.config),
-            "--data-root",
-            str(own_daemon.root / "2"),
-        ),
-        *("--exec-root", str(own_daemon.root / "run"), "--log-format", form),
-    ]
+    root = own_daemon.root
+    places = ["--config", str(own_daemon.config), "--data-root", str(root / "2"), "--exec-root", str(root / "run")]
+    command = [sys.executable, "-m", "runtimed", *places, "--log-format", form]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert run.returncode == 1
     assert r"\u202e" in said(run)
