@@ -127,7 +127,7 @@ class Announcer:
 
     def watching(self, polled: Mapping[str, str]) -> None:
         """Tell which directories are read by the clock, because events do not tell of them."""
-        if polled.keys() == self._polled.keys():
+        if polled == self._polled:
             return
         self._polled = dict(polled)
         log.warning("watcher.polling", directories=dict(polled)) if polled else log.info("watcher.inotify")

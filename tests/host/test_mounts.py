@@ -129,6 +129,32 @@ def test_a_file_that_is_a_mount_of_its_own_makes_its_directory_silent(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.parametrize("at", ["daemon.json", "."])
+def test_a_mount_of_a_file_that_was_replaced_is_told_to_show_the_old_one(
+    watched: Watched, tmp_path: Path, at: str
+) -> None:
+    source, directory = tmp_path / "source", tmp_path / "etc"
+    for path in (source, directory):
+        path.mkdir()
+        (path / "daemon.json").write_text("{}")
+    names: dict[str, frozenset[str | None]] = {str(directory): frozenset({"daemon.json"})}
+    subprocess.run(["mount", "--bind", source / at, directory / at], check=True)
+    try:
+        assert "old content" not in str(watched.watch.update(names))
+        if at == ".":
+            (source / "daemon.json").unlink()
+            source.rmdir()
+        else:
+            (source / "new").write_text("{ }")
+            (source / "new").rename(source / "daemon.json")
+        (told,) = watched.watch.update(names).values()
+    finally:
+        subprocess.run(["umount", directory / at], check=True)
+    assert str((directory / at).resolve()) in told
+    assert "shows the old content; mount it anew" in told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 @pytest.mark.parametrize("at", ["etc", "etc/daemon.json", "etc/daemon.json.d/a.json", "."])
 def test_a_mount_and_its_end_give_touches_and_mounts_elsewhere_do_not(
     watched: Watched, tmp_path: Path, at: str

@@ -24,11 +24,17 @@ _STOP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of mountinfo: where, what kind of file system, and the line itself."""
+    """One line of mountinfo: where, what kind of file system, the line itself, and what of the file system it shows."""
 
     point: str
     kind: str
     line: bytes
+    root: bytes = b"/"
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the file or directory that a bind mount shows has been removed or replaced where it came from."""
+        return self.root.endswith(b"//deleted")
 
     @property
     def tells(self) -> bool:
@@ -40,9 +46,9 @@ def parse_mountinfo(data: bytes) -> Iterable[Mount]:
     """Yield the mounts in the content of ``/proc/PID/mountinfo``, in the order in which they were made."""
     for line in data.splitlines():
         head, _, tail = line.partition(b" - ")
-        point = head.split(b" ", 5)[4:5]
-        if point:
-            yield Mount(os.fsdecode(unescape(point[0])), tail.partition(b" ")[0].decode(errors="replace"), line)
+        fields = head.split(b" ", 5)
+        if len(fields) > 4:  # noqa: PLR2004 - the fifth is the mount point
+            yield Mount(os.fsdecode(unescape(fields[4])), tail.partition(b" ")[0].decode(errors="replace"), line, fields[3])
 
 
 def covering_mount(mounts: Iterable[Mount], directory: str) -> Mount | None:
@@ -124,6 +130,14 @@ class MountWatch:
             if mount.point not in self._points and self._concerns(mount.point):
                 found.setdefault(
                     directory, f"{printable(mount.point)} is a mount of its own, whose events are elsewhere"
+                )
+        # Of several mounts at one point the last is the one that is seen.
+        for mount in {mount.point: mount for mount in mounts}.values():
+            if mount.outdated and self._concerns(mount.point):
+                directory = mount.point if mount.point in names else os.path.dirname(mount.point)
+                found[directory] = (
+                    f"{printable(mount.point)} is a mount of something that was replaced or removed where it came from "
+                    "and shows the old content; mount it anew (for a container: start it again)"
                 )
         return found
 

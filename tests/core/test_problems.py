@@ -1,0 +1,34 @@
+"""Tests of problems.py and of the lines of position.py: what is kept of millions, and where a place is."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.core.errors import Problem
+from runtimed.core.position import Lines, render_pointer
+from runtimed.core.problems import MAX_PROBLEMS, Problems
+
+
+def test_the_first_thousand_are_kept_and_the_others_counted() -> None:
+    problems = Problems(Problem(str(number)) for number in range(MAX_PROBLEMS + 7))
+    problems += Problems(Problem("x") for _ in range(MAX_PROBLEMS + 2))
+    assert [problem.message for problem in problems] == [str(number) for number in range(MAX_PROBLEMS)]
+    assert problems.untold == 7 + MAX_PROBLEMS + 2
+    assert problems.total == 2 * MAX_PROBLEMS + 9
+    assert problems.rejection().untold == problems.untold
+
+
+@given(st.lists(st.sampled_from(["\n", "a" * 700, "\N{GRINNING FACE}" * 1024, "ab", "\n" * 1500])), st.data())
+def test_a_place_is_the_number_of_line_feeds_before_it_and_the_distance_from_the_last(
+    parts: list[str], data: st.DataObject
+) -> None:
+    text = "".join(parts)
+    offset = data.draw(st.integers(0, len(text)))
+    head = text[:offset]
+    assert Lines(text).place(offset) == (head.count("\n") + 1, offset - (head.rfind("\n") + 1) + 1)
+
+
+def test_a_pointer_of_megabytes_is_cut() -> None:
+    assert len(render_pointer(("runtimes", "k" * 10_000_000, "path"))) < 5000
+    assert render_pointer(("runtimes", "k" * 300)) == "/runtimes/" + "k" * 300

@@ -1,0 +1,32 @@
+"""A daemon with 1 GB of memory, and configuration files that are made to cost more."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from adversarial import CASES
+from support import new_daemon
+
+GOOD = {"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("case", ["wrong arguments", "empty objects", "engines"])
+def test_a_costly_file_is_refused_and_the_last_good_generation_is_served_also_after_a_restart(case: str) -> None:
+    with new_daemon(command=["prlimit", f"--as={1 << 30}"]) as daemon:
+        daemon.write(GOOD)
+        daemon.start()
+        before = daemon.ask("GET", "/v1/resolve?runtime=w")
+        daemon.config.write_bytes(CASES[case]())
+        status, report = daemon.ask("POST", "/v1/reload")
+        assert status == 422
+        assert len(report["problems"]) <= 1000
+        assert report["problem_count"] >= len(report["problems"])
+        assert daemon.ask("GET", "/v1/resolve?runtime=w") == before
+        daemon.stop()
+        daemon.start()
+        assert daemon.ask("GET", "/v1/resolve?runtime=w") == before
+        health = daemon.status()["health"]
+        assert health["status"] == "degraded"
+        assert len(json.dumps(health)) < 10_000
