@@ -70,3 +70,15 @@ def test_an_exec_root_that_others_can_change_is_refused_with_one_line_that_says_
             daemon.socket.parent.chmod(0o755)
             os.chown(daemon.socket.parent, 65533, 65533)
             assert "belongs to user id 65533" in daemon.start_in_vain()
+
+
+@without_session
+def test_a_home_whose_path_is_too_long_for_a_socket_is_refused_with_what_to_set() -> None:
+    with short_directory() as root:
+        daemon = DaemonWithoutSession(root)
+        home = root / ("x" * 100)
+        home.mkdir()
+        if ordinary_user():
+            os.chown(home, 65534, 65534)
+        daemon.environ["HOME"] = str(home)
+        assert "name a shorter one with --host, and for clients by RUNTIMED_SOCKET" in daemon.start_in_vain()
