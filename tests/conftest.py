@@ -1,4 +1,4 @@
-"""Chooses how many processes run the tests: pyproject.toml gives ``-n auto`` to every run."""
+"""Settings of all tests: in how many processes they run (pyproject.toml gives ``-n auto``), and no deadlines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine may be busy: how long one example takes says nothing about the code.
+settings.register_profile("no-deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no-deadline")
 
 # Starting the processes takes a second, which so many files are not worth.
 _FEW_FILES = 3
