@@ -16,6 +16,7 @@ What moves, and what follows from it:
 - ``announcer`` tells what happened: log, events, metrics; ``status`` says how the daemon is
 - ``serving``   answers: what routes may ask (``service``), and the connections
 - ``daemon``    the composition root, which alone knows them all; ``boot`` is how it starts, ``validate`` how it would
+- ``streams``   opens the standard streams that daemon or runtimectl were started without
 
 This module is imported by all of them, so it imports nothing.
 """

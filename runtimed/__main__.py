@@ -11,9 +11,12 @@ import sys  # noqa: E402 - see above
 from types import ModuleType  # noqa: E402 - see above
 from typing import cast  # noqa: E402 - see above
 
+from runtimed.streams import open_standard_streams  # noqa: E402 - see above
+
 
 def main() -> int:
     """Run the daemon and return its exit status: 0 stopped or valid, 1 it could not start or is invalid."""
+    open_standard_streams()
     _import_asyncio()
     from runtimed.daemon import run  # noqa: PLC0415 - see above
 

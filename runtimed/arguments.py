@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtimed import __version__
+from runtimed.client.places import user_directories
 from runtimed.core.config import Flags, Settings
 
 STDIN = "-"
@@ -39,8 +40,8 @@ class _Places:
 def parse_arguments(argv: Sequence[str], environ: Mapping[str, str], uid: int) -> Arguments:
     """Return what ``argv`` (without the program's name) asks for, with the defaults of the user ``uid``.
 
-    Root gets /etc, /var/lib and /run; anybody else the XDG directories (``XDG_CONFIG_HOME``,
-    ``XDG_STATE_HOME``, ``XDG_RUNTIME_DIR``).
+    Root gets /etc, /var/lib and /run; any other user the XDG directories (``XDG_CONFIG_HOME``,
+    ``XDG_STATE_HOME``, ``XDG_RUNTIME_DIR``), and without a session a directory below the state directory.
 
     Raises:
         SystemExit: with status 2 and a usage message, as argparse does; with 0 after --help, --version.
@@ -91,7 +92,7 @@ def _user_places(environ: Mapping[str, str], uid: int) -> _Places:
     return _Places(
         config=f"{xdg.get('XDG_CONFIG_HOME', f'{home}/.config')}/runtimed/daemon.json",
         data_root=f"{xdg.get('XDG_STATE_HOME', f'{home}/.local/state')}/runtimed",
-        exec_root=f"{xdg.get('XDG_RUNTIME_DIR', f'/run/user/{uid}')}/runtimed",
+        exec_root=user_directories(environ, uid)[0],
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from runtimed.arguments import Arguments
 from runtimed.core.config import Documents, Settings, Source
-from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.errors import ConfigurationRejected, PathRefused, Problem
 from runtimed.core.manifest import Manifest
 from runtimed.core.parse import parse_configuration
+from runtimed.core.places import printable
 from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
 from runtimed.host.named import is_stream, read_stream
 
@@ -77,3 +79,16 @@ def _settings(documents: Documents, arguments: Arguments) -> Settings:
     if not _is_valid(documents, arguments):
         documents = Documents(documents.main_path)
     return parse_configuration(documents, arguments.flags, arguments.defaults).settings
+
+
+def check_owner(exec_root: str, uid: int) -> None:
+    """Check that no user but ``uid`` can change the directory ``exec_root``, from which that user's runtimes are run.
+
+    Raises: PathRefused. Root's directories have been checked by then, with every directory on the way to them.
+    """
+    found = os.stat(exec_root)
+    if uid == 0 or (found.st_uid == uid and not found.st_mode & 0o022):
+        return
+    reason = f"belongs to user id {found.st_uid} and has mode {found.st_mode & 0o7777:04o}"
+    advice = "name a directory that only you can write, with --exec-root or by the variable XDG_RUNTIME_DIR"
+    raise PathRefused(printable(exec_root), reason, advice)

@@ -19,7 +19,7 @@ from runtimed import __version__
 from runtimed.announcer import Announcer
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
 from runtimed.arguments import Arguments, parse_arguments
-from runtimed.boot import find_data_root, find_settings, main_required, read_snapshot
+from runtimed.boot import check_owner, find_data_root, find_settings, main_required, read_snapshot
 from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import Problem, RuntimedError, SocketRefused
 from runtimed.core.generation import Generation, Host
@@ -210,8 +210,11 @@ class Daemon:
 
     def _secure(self, settings: Settings) -> None:
         """Make sure that nobody else could put something where we are about to write. Blocks."""
+        # A user's own directory is for that user: below a shared parent, a group of many may otherwise connect.
+        mode = 0o755 if os.geteuid() == 0 else 0o700
         for directory in runtime_directories(settings):
-            secure_directory(directory, self._trust)
+            secure_directory(directory, self._trust, mode)
+        check_owner(settings.exec_root, os.geteuid())
         secure_below(settings.exec_root, container_states(settings.exec_root), self._trust)
 
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:

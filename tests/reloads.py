@@ -7,6 +7,8 @@ import random
 from typing import Any
 
 RELOADS = int(os.environ.get("RUNTIMED_TEST_RELOADS", "300"))
+# A run of all tests has a minute or two for them; .ci/run sets the variable and runs the same tests for longer.
+QUICK_RELOADS = RELOADS if "RUNTIMED_TEST_RELOADS" in os.environ else 100
 
 
 def configuration(number: int) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from reloads import RELOADS, configuration
+from reloads import QUICK_RELOADS, configuration
 from support import RunningDaemon, UnixConnection, new_daemon, put, wait_until
 
 from runtimed.api.describe import describe_table
@@ -38,7 +38,8 @@ from runtimed.reloader import Reloader
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ANSWERED_RELOADS = 300
+ANSWERED_RELOADS = min(QUICK_RELOADS, 300)
+EXAMPLES = min(QUICK_RELOADS // 3, 60)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ print(reads, misses, partial[:5])
 """
 
 
-@pytest.mark.timeout(60 + RELOADS)
+@pytest.mark.timeout(60 + QUICK_RELOADS)
 def test_a_reader_of_a_published_path_never_misses_and_never_reads_a_part(
     daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +86,7 @@ def test_a_reader_of_a_published_path_never_misses_and_never_reads_a_part(
         try:
             assert reader.stdout is not None
             assert reader.stdout.readline() == "reading\n"
-            for number in range(1, RELOADS + 1):
+            for number in range(1, QUICK_RELOADS + 1):
                 daemon.write({"runtimes": configuration(number)})
                 assert daemon.reload()["outcome"] in ("applied", "unchanged")
             output, _ = reader.communicate()
@@ -94,10 +95,10 @@ def test_a_reader_of_a_published_path_never_misses_and_never_reads_a_part(
             raise
     reads, misses, partial = output.split(maxsplit=2)
     with capsys.disabled():
-        sys.stdout.write(f"\n{reads} reads during {RELOADS} reloads: {misses} missed\n")
+        sys.stdout.write(f"\n{reads} reads during {QUICK_RELOADS} reloads: {misses} missed\n")
     assert (int(misses), partial.strip()) == (0, "[]")
-    assert int(reads) > RELOADS
-    assert daemon.status()["generation"] == RELOADS + 1
+    assert int(reads) > QUICK_RELOADS
+    assert daemon.status()["generation"] == QUICK_RELOADS + 1
 
 
 def expected(runtimes: dict[str, dict[str, Any]], name: str) -> tuple[str, object]:
@@ -301,7 +302,7 @@ class Node:
         return {link: (root / "runtimes" / link).read_bytes() for link in links}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 @example(
     steps=[

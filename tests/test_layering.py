@@ -39,9 +39,9 @@ MAY = {
     "host": {"", "core"},
     "api": {"", "core"},
     "client": {""},
-    "cli": {"", "client", "core"},
+    "cli": {"", "client", "core", "streams"},
     "log": {"", "core"},
-    "arguments": {"", "core"},
+    "arguments": {"", "core", "client"},
     "boot": {"", "core", "host", "arguments"},
     "turns": set(),
     "reloader": {"", "core", "turns"},
@@ -63,7 +63,8 @@ MAY = {
         *("", "core", "host", "api", "log", "arguments", "boot", "announcer"),
         *("follower", "heap", "preflight", "reloader", "serving", "validate"),
     },
-    "__main__": {"", "daemon"},
+    "__main__": {"", "daemon", "streams"},
+    "streams": set(),
 }
 # What a module may name in its annotations besides: behind TYPE_CHECKING, so that it is never imported.
 MAY_NAME = {"client": {"core"}}

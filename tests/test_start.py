@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
+
+import pytest
 from runtimed.__main__ import _import_asyncio
 _import_asyncio()
 assert "asyncio" in sys.modules
@@ -24,3 +28,23 @@ def test_asyncio_is_imported_without_openssl_and_whoever_wants_that_has_it_after
 def test_where_ssl_is_there_already_it_stays() -> None:
     program = "import ssl\nfrom runtimed.__main__ import _import_asyncio\n_import_asyncio()\nimport sys\n"
     subprocess.run([sys.executable, "-c", f"{program}assert sys.modules['ssl'] is ssl"], check=True)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "status"), [("--help", 0), ("--version", 0), ("--nosuch", 2)])
+def test_help_and_usage_end_with_their_status_when_the_standard_streams_are_closed(
+    arguments: str, status: int, closed: str
+) -> None:
+    for module in ("runtimed", "runtimed.cli.ctl"):
+        command = f"{sys.executable} -m {module} {arguments} {closed}"
+        assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == status
+
+
+def test_closed_standard_streams_are_replaced_so_that_no_file_gets_their_descriptors() -> None:
+    program = (
+        "import os\nfrom runtimed.streams import open_standard_streams\nopen_standard_streams()\n"
+        "assert {os.fstat(fd).st_rdev for fd in range(3)} == {os.stat('/dev/null').st_rdev}\n"
+        "assert os.open('/', os.O_RDONLY) == 3\nprint('to stdout', flush=True)\n"
+    )
+    run = subprocess.run(["sh", "-c", f'exec {sys.executable} -c "{program}" <&- >&- 2>&-'], check=False)
+    assert run.returncode == 0

@@ -124,7 +124,8 @@ def bind_socket(path: str, *, mode: int = 0o660, gid: int | None = None, backlog
         for a path that is too long, and for what the system refuses.
     """
     if (length := len(os.fsencode(path))) > PATH_BYTES:
-        raise SocketRefused(path, f"the path is {length} bytes long and a Unix socket's may have {PATH_BYTES}")
+        reason = f"the path is {length} bytes long and a Unix socket's may have {PATH_BYTES}"
+        raise SocketRefused(path, f"{reason}; name a shorter one with --host, and for clients by RUNTIMED_SOCKET")
     try:
         lock_fd = _take_lock(path)
         try:

@@ -11,6 +11,7 @@ from runtimed.cli.parser import make_parser
 from runtimed.cli.tables import printable
 from runtimed.cli.terminal import look_at
 from runtimed.client import Client, ClientError, Refused
+from runtimed.streams import open_standard_streams
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
@@ -38,13 +39,12 @@ _SOCKET_HINT = "the daemon's socket is what --socket or RUNTIMED_SOCKET names, /
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run runtimectl with ``argv`` (by default the process's own) and return its exit status."""
-    if sys.stdout is not None:
-        # Whatever the locale cannot write is still told.
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper
+    open_standard_streams()
+    # Characters that the locale cannot write are written as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -77,12 +77,13 @@ def _run(argv: Sequence[str]) -> int:
         return int(exc.code or 0)
     args.terminal = look_at(sys.stdout, os.environ)
     verb: verbs.Verb = args.function
+    client = Client(args.socket)
     try:
-        return verb(Client(args.socket), args)
+        return verb(client, args)
     except Refused as exc:
         if args.json:
             verbs.say_json(exc.problem)
-        _complain(exc, _HINTS.get(exc.code, _HINT))
+        _complain(f"{exc} (socket {client.socket})", _HINTS.get(exc.code, _HINT))
         return verbs.REFUSED
     except ClientError as exc:
         hint = exc.hint or _SOCKET_HINT
@@ -104,7 +105,7 @@ def _settle_format(args: Namespace) -> str | None:
     return None
 
 
-def _complain(error: ClientError, hint: str) -> None:
+def _complain(error: ClientError | str, hint: str) -> None:
     verbs.complain(f"runtimectl: {printable(error)}")
     verbs.complain(f"hint: {printable(hint)}")
 

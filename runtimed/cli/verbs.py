@@ -43,7 +43,7 @@ def resolve(client: Client, args: Namespace) -> int:
     """Show what a name resolves to, for people or as another program takes it."""
     resolution = client.resolve(args.name, args.generation, args.digest)
     if args.format is not None:
-        return _say_as(args.format, resolution)
+        return _say_as(args.format, resolution, client.socket)
     _show(render_resolution, resolution, args)
     return OK
 
@@ -74,7 +74,7 @@ def reload(client: Client, args: Namespace) -> int:
     client.timeout_s = max(client.timeout_s, _WORK_S)
     report = client.reload(dry_run=args.dry_run)
     if report["outcome"] == "rejected":
-        return _say_rejection(report, args)
+        return _say_rejection(report, args, client.socket)
     _show(partial(render_report, verbose=args.verbose), report, args)
     return OK
 
@@ -86,7 +86,7 @@ def plan(client: Client, args: Namespace) -> int:
     client.timeout_s = max(client.timeout_s, _WORK_S)
     report = client.reload(dry_run=True)
     if report["outcome"] == "rejected":
-        return _say_rejection(report, args)
+        return _say_rejection(report, args, client.socket)
     _show(partial(render_plan, verbose=args.verbose), report, args)
     if report["outcome"] == "unchanged" and not args.json:
         # Whoever has just edited a file wonders: the watcher is faster than a person.
@@ -130,8 +130,7 @@ def check(_client: Client, args: Namespace) -> int:
         command += ["--log-format", "json"]
     if args.verbose:
         command.append("--verbose")
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    sys.stdout.flush()
     try:
         os.execv(sys.executable, [*command, "--", *args.files])  # noqa: S606 - no shell is the point
     except (OSError, ValueError) as exc:
@@ -148,8 +147,7 @@ def watch(client: Client, args: Namespace) -> int:
             say_json(event)
         elif (line := render_event(event, args.terminal)) is not None:
             say([line])
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     return OK
 
 
@@ -165,7 +163,7 @@ def version(client: Client, args: Namespace) -> int:
     return OK
 
 
-def _say_as(form: str, resolution: Mapping[str, Any]) -> int:
+def _say_as(form: str, resolution: Mapping[str, Any], socket: str) -> int:
     """Print a resolution as another program takes it, the bytes of it in UTF-8, whatever the locale is."""
     from runtimed.cli import formats  # noqa: PLC0415 - of use to one verb
 
@@ -173,19 +171,17 @@ def _say_as(form: str, resolution: Mapping[str, Any]) -> int:
     try:
         line = render(resolution)
     except formats.NoSuchForm as exc:
-        complain(f"runtimectl: {printable(exc)}")
+        complain(f"runtimectl: {printable(exc)} (socket {printable(socket)})")
         complain(f"hint: {printable(exc.hint)}")
         return REFUSED
-    if sys.stdout is not None:
-        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
     say([line])
     return OK
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print ``lines`` in one go; nobody hears it where there is no stdout."""
-    if sys.stdout is not None:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    """Print ``lines`` with one call."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def say_json(document: Mapping[str, object]) -> None:
@@ -196,9 +192,8 @@ def say_json(document: Mapping[str, object]) -> None:
 
 
 def complain(line: str) -> None:
-    """Print ``line`` on stderr, where there is one."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"{line}\n")
+    """Print ``line`` on stderr."""
+    sys.stderr.write(f"{line}\n")
 
 
 def _show(render: Render, document: Mapping[str, Any], args: Namespace) -> None:
@@ -208,7 +203,7 @@ def _show(render: Render, document: Mapping[str, Any], args: Namespace) -> None:
         say(render(document, args.terminal))
 
 
-def _say_rejection(report: Mapping[str, Any], args: Namespace) -> int:
+def _say_rejection(report: Mapping[str, Any], args: Namespace, socket: str) -> int:
     if args.json:
         say_json(report)
         return REFUSED
@@ -216,6 +211,6 @@ def _say_rejection(report: Mapping[str, Any], args: Namespace) -> int:
         complain(line)
     if (untold := report["problem_count"] - len(report["problems"])) > 0:
         complain(f"and {untold} more problems")
-    complain("runtimectl: " + render_report(report)[0])
+    complain(f"runtimectl: {render_report(report)[0]} (socket {printable(socket)})")
     complain("hint: correct it; until then everybody gets the answers they got before")
     return REFUSED

@@ -11,7 +11,7 @@ import sys
 import time
 
 from runtimed.client.errors import DaemonUnreachable, TimedOut, UntrustedServer
-from runtimed.client.places import default_socket, explain_failure
+from runtimed.client.places import default_sockets, explain_failure
 from runtimed.client.wire import AnswerReader, read_document, render_request
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
@@ -40,10 +40,13 @@ _POLL_S = 0.01
 
 
 class Conversation:
-    """Asks the daemon on ``socket`` (None: see `default_socket`), each question on a connection of its own."""
+    """Asks the daemon on ``socket`` (None: see `default_sockets`), each question on a connection of its own."""
 
     def __init__(self, socket: str | None, timeout_s: float, waits: Waits) -> None:
-        self.socket = (socket or default_socket(os.environ, os.geteuid())).removeprefix("unix://")
+        paths = [socket] if socket else default_sockets(os.environ, os.geteuid())
+        # The sockets after the first are tried until one was connected to, which is kept: a daemon that is restarted
+        # must not hand its client over to another daemon.
+        self.socket, *self._alternatives = (path.removeprefix("unix://") for path in paths)
         self.timeout_s = timeout_s
         self._waits = waits
 
@@ -107,19 +110,25 @@ class Conversation:
 
     def _reach(self, sock: socket_type, patient_until_s: float) -> bool:
         """Return whether ``sock`` is connected now; if it is not, it may be soon."""
-        try:
-            sock.connect(self.socket)
-        except BlockingIOError:
-            # Its queue of connections is full. unix(7): nothing is under way then, and there is nothing to wait for.
-            # (An event loop's own sock_connect waits all the same, and takes what it has for connected.)
-            return False
-        except (FileNotFoundError, ConnectionRefusedError) as exc:
-            if time.monotonic() >= patient_until_s:
-                raise explain_failure(self.socket, exc) from exc
-            return False
-        except (OSError, ValueError) as exc:
-            raise explain_failure(self.socket, exc) from exc
-        return True
+        first: OSError | None = None
+        connected = True
+        for path in (self.socket, *self._alternatives):
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                # The queue of connections is full. unix(7): no connection is under way then, so there is none to wait
+                # for. (An event loop's own sock_connect waits all the same, and takes the socket for connected.)
+                connected = False
+            except (FileNotFoundError, ConnectionRefusedError) as exc:
+                first = first or exc
+                continue
+            except (OSError, ValueError) as exc:
+                raise explain_failure(path, exc) from exc
+            self.socket, self._alternatives = path, []
+            return connected
+        if time.monotonic() >= patient_until_s:
+            raise explain_failure(self.socket, first or FileNotFoundError(), self._alternatives) from first
+        return False
 
     def _check_server(self, uid: int) -> None:
         if uid not in (0, os.geteuid()):

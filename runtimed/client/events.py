@@ -26,15 +26,15 @@ _PAUSE_S = 0.2
 class Watching:
     """Reads the events after number ``since`` (None: from now on), heartbeats too; there is no last one.
 
-    ``connect`` makes a connection to the daemon on ``socket``. One that ends is made anew, and the events go on
-    after the last that was returned; ``patience_s`` is how long the daemon may be away.
+    ``connect`` makes a connection to the daemon on the path that ``socket`` returns. One that ends is made anew; the
+    events go on after the last that was returned; ``patience_s`` is how long the daemon may be away.
     """
 
     def __init__(
         self,
         connect: Callable[[], Coroutine[Any, Any, socket_type]],
         waits: Waits,
-        socket: str,
+        socket: Callable[[], str],
         since: int | None,
         patience_s: float,
     ) -> None:
@@ -46,7 +46,7 @@ class Watching:
         self._met = False
         self._away_since_s: float | None = None
         self._sock: socket_type | None = None
-        self._reader = EventReader(socket)
+        self._reader = EventReader(socket())
         # What was read and is still to be returned. The connection is used again when there is none of that left.
         self._read: list[Event] = []
 
@@ -89,7 +89,7 @@ class Watching:
         target = render_target("/v1/events", {} if self._since is None else {"since": str(self._since)})
         sock = self._sock = await self._connect()
         self._met = True
-        self._reader = EventReader(self._socket)
+        self._reader = EventReader(self._socket())
         # HTTP/1.0: the end of the answer is that of the connection, and there are no chunks.
         await self._waits.send(sock, f"GET {target} HTTP/1.0\r\n\r\n".encode(), SILENCE_S)
         return sock
@@ -103,7 +103,7 @@ class Watching:
         if now_s - self._away_since_s >= self._patience_s:
             self._away_since_s = None
             reason = f"it has been away for {self._patience_s:g} s"
-            raise DaemonUnreachable(self._socket, reason, "look at its log: journalctl -u runtimed")
+            raise DaemonUnreachable(self._socket(), reason, "look at its log: journalctl -u runtimed")
         await self._waits.sleep(_PAUSE_S)
 
 

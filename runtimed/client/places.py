@@ -1,4 +1,4 @@
-"""Which socket is meant, and why it cannot be had."""
+"""Names the sockets that a client asks by default, and explains why one cannot be reached."""
 
 from __future__ import annotations
 
@@ -8,37 +8,60 @@ from runtimed.client.errors import DaemonUnreachable
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SYSTEM_SOCKET = "/run/runtimed/runtimed.sock"
 
 
 def default_socket(environ: Mapping[str, str], uid: int) -> str:
-    """Return the socket that the user ``uid`` means by saying nothing.
+    """Return the socket that a client of the user ``uid`` asks first: the first of `default_sockets`."""
+    return default_sockets(environ, uid)[0]
 
-    ``RUNTIMED_SOCKET``, else that of the user's own daemon if it is there, else the system's. Root has no
-    daemon but the system's: what ``XDG_RUNTIME_DIR`` says may come from somebody else.
+
+def default_sockets(environ: Mapping[str, str], uid: int) -> list[str]:
+    """Return the sockets that a client of the user ``uid`` tries, in this order, until a daemon listens on one.
+
+    ``RUNTIMED_SOCKET`` alone, else those of the user's own daemon that exist, then the system's. Root has no daemon
+    but the system's: ``XDG_RUNTIME_DIR`` may have been set by another user.
     """
     if given := environ.get("RUNTIMED_SOCKET"):
-        return given
-    if uid != 0:
-        # The XDG base directory specification: a relative path is to be ignored.
-        given = environ.get("XDG_RUNTIME_DIR", "")
-        own = f"{given if given.startswith('/') else f'/run/user/{uid}'}/runtimed/runtimed.sock"
-        if os.path.exists(own):
-            return own
-    return SYSTEM_SOCKET
+        return [given]
+    own = [] if uid == 0 else [f"{directory}/runtimed.sock" for directory in user_directories(environ, uid)]
+    return [*filter(os.path.exists, own), SYSTEM_SOCKET]
 
 
-def explain_failure(socket: str, exc: OSError | ValueError) -> DaemonUnreachable:
-    """Return what a failed connection means, and what to do about it."""
+def user_directories(environ: Mapping[str, str], uid: int) -> list[str]:
+    """Return the directories in which a daemon of the user ``uid`` may keep its socket; it starts in the first.
+
+    The last is below the user's state directory, for a user without a session: ``su -``, cron, a container.
+    """
+    # The XDG base directory specification: a relative path is to be ignored.
+    xdg = {name: path for name, path in environ.items() if name.startswith("XDG_") and path.startswith("/")}
+    state = xdg.get("XDG_STATE_HOME", f"{environ.get('HOME', '/')}/.local/state")
+    named = xdg.get("XDG_RUNTIME_DIR")
+    session = named if named is not None and _owner(named) in (None, uid) else f"/run/user/{uid}"
+    found = [f"{session}/runtimed"] if session == named or _owner(session) == uid else []
+    return [*found, f"{state}/runtimed-run"]
+
+
+def _owner(path: str) -> int | None:
+    """Return the uid of the owner of ``path``, None where it does not exist."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
+
+
+def explain_failure(socket: str, exc: OSError | ValueError, alternatives: Sequence[str] = ()) -> DaemonUnreachable:
+    """Return the error for a failed connection, with a hint; no daemon listens on the ``alternatives`` either."""
+    also = f"; nor does a daemon listen on {', '.join(alternatives)}" if alternatives else ""
     start = "start it: systemctl start runtimed, or runtimed; one that is elsewhere is found by RUNTIMED_SOCKET"
     if isinstance(exc, PermissionError):
         return DaemonUnreachable(socket, *_explain_denial(socket))
     if isinstance(exc, FileNotFoundError):
-        return DaemonUnreachable(socket, "there is no such socket", start)
+        return DaemonUnreachable(socket, f"there is no such socket{also}", start)
     if isinstance(exc, ConnectionRefusedError):
-        return DaemonUnreachable(socket, "nobody listens there", start)
+        return DaemonUnreachable(socket, f"nobody listens there{also}", start)
     # A path that is too long for a socket has a text, but no errno.
     reason = getattr(exc, "strerror", None) or str(exc)
     return DaemonUnreachable(socket, reason[:1].lower() + reason[1:])

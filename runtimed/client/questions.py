@@ -94,7 +94,7 @@ class Questions(Conversation):
         def connect() -> Coroutine[Any, Any, socket_type]:
             return self._connect(time.monotonic() + self.timeout_s, 0.0)
 
-        return Watching(connect, self._waits, self.socket, since, patience_s)
+        return Watching(connect, self._waits, lambda: self.socket, since, patience_s)
 
     async def _told(self, method: str, target: str, *, also: str | None = None) -> Any:
         """Return the answer, whose shape is the daemon's promise, or raise its no; with ``also`` in it, it is none."""

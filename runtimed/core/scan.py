@@ -30,20 +30,23 @@ _SHOWN = 60
 Tables = dict[int, "dict[str, int] | array[int]"]
 _OFFSET_BITS = 32
 
-_SPACE = r"[ \t\n\r]*+"
-_PLAIN = r'"([^"\\\x00-\x1f]*+)"'
-_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
+# No possessive quantifiers and no atomic groups: re of Python 3.11.2 (Debian 12) matches some of them wrongly. These
+# patterns are linear without them, because the character after each repetition is never one that it repeats.
+_SPACE = r"[ \t\n\r]*"
+_PLAIN = r'"([^"\\\x00-\x1f]*)"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _SKIP = re.compile(_SPACE)
 _FIRST_KEY = re.compile(rf"{_SPACE}{_PLAIN}{_SPACE}:")
 _NEXT_KEY = re.compile(rf"{_SPACE},{_SPACE}{_PLAIN}{_SPACE}:")
 _COMMA = re.compile(rf"{_SPACE},")
 # Groups, told apart by lastindex: 1 a string without escapes, 2 a literal, 3 a number, 4 an opening bracket.
 _VALUE = re.compile(rf"{_SPACE}(?:{_PLAIN}|(true|false|null)(?![\w$-])|({_NUMBER})(?![\w.+-])|([{{\[]))")
-_BODY = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
+# At most 1,000 repetitions a match, because re remembers every one of them until the match ends.
+_PIECE = re.compile(r'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){1,1000}')
 _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-_CUT_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)?(?:\.[0-9]*+)?(?:[eE][+-]?[0-9]*+)?\Z")
+_CUT_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?\Z")
 _NO_NUMBER = re.compile(r"(?:NaN|-?Infinity)(?![\w$-])")
-_TOKEN = re.compile(r'"[^"\n]{0,30}+"?|[^\s,:\[\]{}"]{1,30}+|.', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\n]{0,30}"?|[^\s,:\[\]{}"]{1,30}|.', re.DOTALL)
 _PUNCTUATION = frozenset(",:{}[]")
 _BEGINNINGS = frozenset('"{[-0123456789tfn')
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -244,8 +247,9 @@ class Scan:
         return None
 
     def _string(self, pos: int) -> str:
-        body = _BODY.match(self.text, pos)
-        end = body.end() if body else pos
+        end = pos + 1
+        while piece := _PIECE.match(self.text, end):
+            end = piece.end()
         if not self.text.startswith('"', end):
             self._broken_string(pos, end)
         self._pos = end + 1

@@ -56,6 +56,7 @@ from runtimed.client import (
     default_socket,
 )
 from runtimed.client.errors import refuse
+from runtimed.client.places import default_sockets, user_directories
 
 HOUSE = Path(runtimed.client.__file__).parents[1]
 NOBODY = 65534
@@ -437,16 +438,59 @@ def test_the_socket_is_found_as_the_daemon_places_it(place: Path) -> None:
     own.touch()
     system = "/run/runtimed/runtimed.sock"
     xdg = {"XDG_RUNTIME_DIR": str(place)}
-    assert default_socket(xdg, STRANGER) == str(own)
+    user = os.geteuid() or STRANGER
+    os.chown(place, user, -1)
+    assert default_socket(xdg, user) == str(own)
+    assert default_sockets(xdg, user) == [str(own), system]
     # Root has no daemon but the system's.
     assert default_socket(xdg, 0) == system
-    assert default_socket({**xdg, "RUNTIMED_SOCKET": "/else"}, STRANGER) == "/else"
+    assert default_socket({**xdg, "RUNTIMED_SOCKET": "/else"}, user) == "/else"
     assert default_socket({"RUNTIMED_SOCKET": "/else"}, 0) == "/else"
-    assert default_socket({**xdg, "RUNTIMED_SOCKET": ""}, STRANGER) == str(own)
+    assert default_socket({**xdg, "RUNTIMED_SOCKET": ""}, user) == str(own)
     own.unlink()
-    assert default_socket(xdg, STRANGER) == system
-    assert default_socket({"XDG_RUNTIME_DIR": "relative"}, STRANGER) == system
-    assert default_socket({}, STRANGER) == system
+    assert default_socket(xdg, user) == system
+    assert default_socket({"XDG_RUNTIME_DIR": "relative", "HOME": str(place)}, user) == system
+    assert default_socket({"HOME": str(place)}, STRANGER) == system
+
+
+def test_without_a_runtime_directory_of_its_own_a_user_s_socket_is_below_the_state_directory(place: Path) -> None:
+    own, state = place / "own", place / "state"
+    user = os.geteuid() or STRANGER
+    own.mkdir()
+    os.chown(own, user, -1)
+    below = [f"{state}/runtimed-run"]
+    environ = {"XDG_STATE_HOME": str(state), "HOME": str(place)}
+    # No user has this number, so there is no /run/user of it.
+    assert user_directories(environ, 4_000_000) == below
+    assert user_directories({"HOME": str(place)}, 4_000_000) == [f"{place}/.local/state/runtimed-run"]
+    assert user_directories({**environ, "XDG_RUNTIME_DIR": "relative"}, 4_000_000) == below
+    # `su USER` leaves the directory of the user before.
+    assert user_directories({**environ, "XDG_RUNTIME_DIR": str(own)}, 4_000_000) == below
+    assert user_directories({**environ, "XDG_RUNTIME_DIR": str(own)}, user) == [f"{own}/runtimed", *below]
+    # A directory that is set and missing is made by the daemon.
+    missing = f"{own}/missing"
+    assert user_directories({**environ, "XDG_RUNTIME_DIR": missing}, user) == [f"{missing}/runtimed", *below]
+
+
+def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
+    place: Path, fake: Fake, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, nowhere = place / "dead", place / "nowhere"
+    with closing(socket.socket(socket.AF_UNIX)) as sock:
+        sock.bind(str(dead))
+    with fake(sends(answer({"generation": 7})), sends(answer({"generation": 8}))) as (server, _):
+        sockets = [str(dead), server.path]
+        monkeypatch.setattr("runtimed.client.conversation.default_sockets", lambda environ, uid: sockets)
+        client = new_client()
+        assert client.status()["generation"] == 7
+        assert getattr(client, "client", client).socket == server.path
+        # It stays with that daemon: a restart must not change which daemon answers.
+        assert client.status()["generation"] == 8
+    sockets[1] = str(nowhere)
+    with pytest.raises(DaemonUnreachable) as caught:
+        new_client().status()
+    reason = f"nobody listens there; nor does a daemon listen on {nowhere}"
+    assert (caught.value.socket, caught.value.reason) == (str(dead), reason)
 
 
 @pytest.mark.parametrize(("kind", "more"), [("Client", set()), ("AsyncClient", {"asyncio"})])

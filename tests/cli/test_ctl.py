@@ -118,6 +118,7 @@ def test_a_rejected_edit_is_seen_in_reload_and_in_status_while_answers_go_on(own
         assert len(rest) == 2
         assert "rejected" in rest[0]
         assert "generation 1 stays" in rest[0]
+        assert rest[0].endswith(f" (socket {own_daemon.socket})")
         assert rest[1].startswith("hint: ")
     run = runtimectl("status", on=own_daemon)
     assert run.returncode == 1
@@ -304,6 +305,7 @@ def test_a_no_of_the_daemon_is_one_line_and_a_hint(daemon: RunningDaemon, name: 
     error, second = run.stderr.splitlines()
     assert error.startswith("runtimectl: ")
     assert text in error
+    assert error.endswith(f" (socket {daemon.socket})")
     assert second.startswith("hint: ")
     assert hint in second
 

@@ -106,6 +106,7 @@ def test_ctr_is_not_given_what_it_would_not_get_as_it_is(formats: RunningDaemon,
     error, hint = run.stderr.splitlines()
     assert error.startswith("runtimectl: ")
     assert text in error
+    assert error.endswith(f" (socket {formats.socket})")
     assert "--format any" in hint
 
 

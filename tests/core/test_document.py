@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -342,3 +343,15 @@ def test_floats_are_the_nearest_ones() -> None:
     value = parse('{"a": 0.1, "b": 1e308, "c": 5e-324, "d": -0.0}').value
     assert [value[k] for k in "abc"] == [0.1, 1e308, 5e-324]
     assert math.copysign(1, value["d"]) == -1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", ["0e", "1e", "1E", "1.", "-", "-1.", "1.5e", "1.5e+", "1e-", "-0.", "0.e1"])
+def test_a_number_without_all_its_digits_is_refused_on_every_python(number: str) -> None:
+    for text in (f'{{"runtimed":{{"retain":{number}}}}}', f'{{"runtimed":{{"retain":{number} , "gc":true}}}}'):
+        with pytest.raises(ConfigurationRejected, match=f"found {re.escape(number)}, expected a value"):
+            parse(text)
+
+
+def test_a_string_of_many_escapes_is_read_whole() -> None:
+    text = r"\n\u00e9x\"" * 5_000
+    assert parse(f'{{"a":"{text}"}}').value == {"a": '\néx"' * 5_000}

@@ -290,7 +290,13 @@ def test_a_user_has_a_service_of_their_own(node: Installed) -> None:
     scrape = ("curl", "-sf", "--unix-socket", f"{own}/runtimed/runtimed.sock", "http://runtimed/metrics")
     assert "runtimed_generation" in mine(*scrape)
     mine("systemctl", "--user", "restart", SERVICE)
-    # Nobody else's: the system's is as it was.
+    mine("systemctl", "--user", "stop", SERVICE, SOCKET)
+    mine("test", "!", "-e", f"{own}/runtimed/runtimed.sock")
+    # Without a daemon of their own the user's client goes to the node's, which is for a group.
+    assert (
+        f"on {ADDRESS}: permission denied" in node.run(*environ, "runtimectl", "list", status=2, user=STRANGER).stderr
+    )
+    # The system's service is as it was.
     assert node.client().status()["data_root"] == "/var/lib/runtimed"
     node.systemctl("stop", f"user@{uid}.service")
 

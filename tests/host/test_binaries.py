@@ -88,6 +88,7 @@ def test_a_file_that_is_not_executable_is_named_rather_than_not_found(tmp_path: 
     assert "not found" in reason("", "/usr/bin")
 
 
+@needs_root
 def test_root_may_execute_whatever_has_any_x_bit(tmp_path: Path) -> None:
     path = str(program(tmp_path / "runc", 0o611))
     assert look_up(path, "") == path

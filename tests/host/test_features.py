@@ -31,6 +31,8 @@ trusted = partial(replaceable, walk=partial(walk, trust=TRUST))
 STRUCTURE = '{"ociVersionMin": "1.0.0", "ociVersionMax": "1.2.0"}'
 GOOD = f"[ \"$1\" = features ] && echo '{STRUCTURE}'"
 MIB = 1024 * 1024
+# Not the virtual environment's link to it: where the umask is 002, a group may write that directory.
+INTERPRETER = os.path.realpath(sys.executable)
 # Can be told from anybody else's sleep.
 SLEEP = f"sleep 86399.{os.getpid()}"
 
@@ -195,7 +197,7 @@ def test_a_binary_runs_with_nothing_of_ours(prober: Prober, tmp_path: Path, monk
         "}))"
     )
     try:
-        features = settled(prober, program(tmp_path / "runtime", body, f"{sys.executable} -I")).features
+        features = settled(prober, program(tmp_path / "runtime", body, f"{INTERPRETER} -I")).features
     finally:
         os.close(read)
         os.close(write)
@@ -214,7 +216,7 @@ def test_a_binary_runs_with_nothing_of_ours(prober: Prober, tmp_path: Path, monk
 
 # ── Binaries that do their worst ───────────────────────────────────────────────────────────────────────────────────
 
-PYTHON = f"{sys.executable} -IS"
+PYTHON = f"{INTERPRETER} -IS"
 
 
 @pytest.mark.parametrize(

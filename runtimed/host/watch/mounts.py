@@ -48,7 +48,8 @@ def parse_mountinfo(data: bytes) -> Iterable[Mount]:
         head, _, tail = line.partition(b" - ")
         fields = head.split(b" ", 5)
         if len(fields) > 4:  # noqa: PLR2004 - the fifth is the mount point
-            yield Mount(os.fsdecode(unescape(fields[4])), tail.partition(b" ")[0].decode(errors="replace"), line, fields[3])
+            kind = tail.partition(b" ")[0].decode(errors="replace")
+            yield Mount(os.fsdecode(unescape(fields[4])), kind, line, fields[3])
 
 
 def covering_mount(mounts: Iterable[Mount], directory: str) -> Mount | None:
