@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # When documents that were good, but could not be published, are tried again by a hint: the disk may have room by then.
 RETRY_S = 25.0
+# The steps that the subject `store` of the faults is about: writing a generation, and what follows its swap.
+_PUBLISH, _SETTLE = "publish", "settle"
 
 
 class Disk(Protocol):
@@ -97,6 +99,8 @@ class Reloader:
         self._seen: Documents | None = None
         # What makes the daemon degraded: subject -> in words.
         self._faults: dict[str, str] = {}
+        # The same for the subject `store`, which several steps can fail with: step -> in words.
+        self._store_faults: dict[str, str] = {}
 
     @property
     def _previous(self) -> Generation | None:
@@ -110,7 +114,8 @@ class Reloader:
     @property
     def faults(self) -> Mapping[str, str]:
         """Why the daemon is degraded, by subject; empty when it is well."""
-        return dict(self._faults)
+        store = "; ".join(self._store_faults.values())
+        return {**self._faults, **({"store": store} if store else {})}
 
     async def start(
         self, documents: Documents, manifest: Manifest | None, config_text: bytes, *, published: bool
@@ -208,15 +213,16 @@ class Reloader:
 
         What failed after the last swap is tried again here as well, whatever the documents are.
         """
-        if time.monotonic() < self._retry_at_s or not (self._unpublished or "store" in self._faults):
+        if time.monotonic() < self._retry_at_s or not (self._unpublished or _SETTLE in self._store_faults):
             return False
         self._retry_at_s = time.monotonic() + self._retry_s
-        if "store" in self._faults:
+        if _SETTLE in self._store_faults:
             await self._settle()
         return self._unpublished
 
     async def _settle(self) -> None:
-        self._set_fault("store", await self._threads(self._disk.settle, self.current.config.own.retain))
+        fault = await self._threads(self._disk.settle, self.current.config.own.retain)
+        _set_fault(self._store_faults, _SETTLE, fault)
 
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         try:
@@ -231,13 +237,17 @@ class Reloader:
         """Return the report of what became of ``examined``, after making it current where it can be."""
         report = self._report(examined, reason)
         self._unpublished = False
+        _set_fault(self._store_faults, _PUBLISH, None)
         if isinstance(examined, Plan):
             try:
                 await self._adopt(examined.generation)
+            except StoreFailed as error:
+                self._unpublished = True
+                _set_fault(self._store_faults, _PUBLISH, str(error))
+                report = Report("rejected", 0, reason, problems=(Problem(str(error)),), cause="store")
             except Exception as error:  # noqa: BLE001 - as above
                 self._unpublished = True
-                problem = Problem(str(error)) if isinstance(error, StoreFailed) else _unforeseen(error)
-                report = Report("rejected", 0, reason, problems=(problem,))
+                report = Report("rejected", 0, reason, problems=(_unforeseen(error),), cause="configuration")
             self._retry_at_s = time.monotonic() + self._retry_s
         return self._ended(report, started_s)
 
@@ -260,12 +270,12 @@ class Reloader:
         if self._published is not None and self._published[1] == generation.digest:
             # Origins may have moved; all else is the same.
             generation = replace(generation, number=self._published[0])
-            if "store" in self._faults:
+            if _SETTLE in self._store_faults:
                 await self._settle()
         else:
             fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
             self._published = (generation.number, generation.digest)
-            self._set_fault("store", fault)
+            _set_fault(self._store_faults, _SETTLE, fault)
         self.current = generation
         self._sources = generation.config.sources
 
@@ -286,14 +296,16 @@ class Reloader:
 
     def _conclude(self, report: Report) -> None:
         self._last = report
-        self._set_fault("configuration", report.fault)
+        # A configuration that the disk did not take is none that anybody could correct.
+        _set_fault(self._faults, "configuration", report.fault if report.cause == "configuration" else None)
         self._told(report, self.current)
 
-    def _set_fault(self, subject: str, text: str | None) -> None:
-        if text is None:
-            self._faults.pop(subject, None)
-        else:
-            self._faults[subject] = text
+
+def _set_fault(faults: dict[str, str], subject: str, text: str | None) -> None:
+    if text is None:
+        faults.pop(subject, None)
+    else:
+        faults[subject] = text
 
 
 def _unforeseen(error: Exception) -> Problem:

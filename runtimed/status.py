@@ -24,8 +24,8 @@ from runtimed.reloader import Reloader
 if TYPE_CHECKING:
     from runtimed.core import news
 
-# A configuration that is refused, and a binary that was removed: no restart of the daemon would cure these.
-_NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime"})
+# A refused configuration, a full disk, a binary that was removed: no restart of the daemon would cure these.
+_NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime", "store"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def validate(arguments: Arguments) -> int:
         planned = plan(documents, frame, 0, None, frame.main_required)
         _check_group(planned.generation.config.settings.group)
     except ConfigurationRejected as rejection:
-        report = Report("rejected", 0, "validate", problems=rejection.problems)
+        report = Report("rejected", 0, "validate", problems=rejection.problems, cause="configuration")
     else:
         config, added = planned.generation.config, planned.difference.added
         report = Report("applied", 0, "validate", added=added, ignored=config.ignored, overridden=config.overridden)

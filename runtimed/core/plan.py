@@ -79,7 +79,7 @@ def restore_generation(manifest: Manifest, config_text: bytes, frame: Frame, num
 def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str, published: str | None) -> Report:
     """Return the report of ``examined`` as far as it follows from that, given the digest that is ``published``."""
     if isinstance(examined, ConfigurationRejected):
-        return Report("rejected", 0, reason, problems=examined.problems)
+        return Report("rejected", 0, reason, problems=examined.problems, cause="configuration")
     difference, config = examined.difference, examined.generation.config
     return Report(
         "unchanged" if examined.generation.digest == published else "applied",

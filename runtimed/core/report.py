@@ -20,6 +20,7 @@ class Report:
 
     ``restart_required`` names boot-only settings that differ from those the daemon runs with,
     ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over.
+    ``cause`` tells whether a rejection is due to the configuration or to the data root.
     """
 
     outcome: news.Outcome
@@ -30,6 +31,9 @@ class Report:
     removed: tuple[str, ...] = ()
     default_runtime: tuple[str, str] | None = None
     problems: tuple[Problem, ...] = ()
+    cause: news.Cause | None = None
+    # What the reload found damaged among the published files, in words, each with the repair.
+    repaired: tuple[str, ...] = ()
     restart_required: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
@@ -61,6 +65,8 @@ class Report:
             "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
             "problems": [problem.as_dict() for problem in self.problems[:_PROBLEMS_MOST]],
             "problem_count": len(self.problems),
+            "cause": self.cause,
+            "repaired": list(self.repaired),
             "restart_required": list(self.restart_required),
             "ignored": list(self.ignored),
             "overridden": list(self.overridden),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,12 @@ from runtimed.core.layout import TEMPORARY
 WRAPPER_MODE = 0o700
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+_ADVICE = {
+    errno.ENOSPC: "free space or inodes on its file system (df, df -i)",
+    errno.EDQUOT: "raise the quota or free space",
+    errno.EROFS: "remount its file system writable",
+    errno.EIO: "look for the disk in the kernel's log (dmesg)",
+}
 
 
 @contextmanager
@@ -21,7 +28,9 @@ def failing_as(doing: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreFailed(doing, error.filename or path, error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        advice = _ADVICE.get(error.errno or 0)
+        raise StoreFailed(doing, error.filename or path, f"{reason}; {advice}" if advice else reason) from error
 
 
 def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
