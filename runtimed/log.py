@@ -126,6 +126,8 @@ def log_report(report: Report) -> None:
     # What is empty says nothing; 0 does.
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
+    if report.repaired:
+        _log.warning("store.repaired", generation=report.generation, repaired=fields.pop("repaired"))
     for key in ("added", "changed", "removed"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
             fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]
