@@ -217,7 +217,7 @@ class Reloader:
 
     async def _run_repair(self) -> None:
         started_s = time.monotonic()
-        before = self.current
+        before, was_damaged = self.current, _DAMAGE in self._store_faults
         try:
             self.current, repaired = await self._mend(before)
         except StoreFailed as error:
@@ -226,6 +226,9 @@ class Reloader:
         if repaired:
             report = Report(_outcome(before, self.current), 0, "repair", repaired=repaired)
             self._tell_repaired(self._ended(report, started_s), self.current)
+        if was_damaged and self._unpublished:
+            # What kept the disk from being repaired kept it from being written to as well.
+            await self._run("retry")
 
     async def _mend(self, generation: Generation) -> tuple[Generation, tuple[str, ...]]:
         """Return ``generation``, which is published, and what was repaired of its files, in words.
