@@ -69,14 +69,15 @@ class PublishedWatch:
         while not self._stopped.wait(pause_s):
             begun_s = self._looking_since_s = time.monotonic()
             try:
-                suspicious = self._seems_damaged()
-            except Exception:
-                # The repair looks again, and reports.
-                log.exception("published.look_failed")
-                suspicious = True
+                suspicious, failure = self._seems_damaged(), None
+            except Exception as error:  # noqa: BLE001 - the repair looks again, and reports
+                suspicious, failure = True, error
+            took_s = time.monotonic() - begun_s
             self._looking_since_s = None
+            if failure is not None:
+                log.error("published.look_failed", exc_info=failure)
             if suspicious or self._undone:
                 # RuntimeError: the loop is closed, the daemon has stopped.
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._suspicion.set)
-            pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
+            pause_s = min(max(self._every_s, took_s / SHARE), PAUSE_MOST_S)

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,15 +219,3 @@ def test_a_data_root_that_is_rolled_back_under_the_daemon_is_noticed(daemon: Run
     wait_until(lambda: works(daemon), "the repair", NOTICED_S)
     assert daemon.resolve("w")["generation"] == 3
     assert {one["generation"] for one in daemon.get("/v1/generations")[1]["generations"]} == {1, 3}
-
-
-def test_looking_costs_an_idle_daemon_next_to_nothing(daemon: RunningDaemon) -> None:
-    def wakeups() -> int:
-        status = "".join((task / "status").read_text() for task in Path(f"/proc/{daemon.pid}/task").iterdir())
-        return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("voluntary_ctxt_switches"))
-
-    time.sleep(3)
-    before = wakeups()
-    time.sleep(22)
-    # The first look, and two or three more, each of which wakes one thread once; the rest is what there was before.
-    assert wakeups() - before <= 22 * 1.0
