@@ -138,13 +138,17 @@ class Daemon:
         self._configure_log(settings)
         await self._working.run(self._secure, settings)
         sockets = self._bind(settings, stack)
+        recovered = await self._remember_numbers(store, recovered, settings)
         reloader = await self._first_generation(documents, store, recovered, settings, stack)
         paths = tuple(f"unix://{listening.path}" for listening in sockets)
         here = replace(settings, hosts=paths)
+        secure = partial(secure_directory, trust=self._trust)
         self._serving = Serving(
-            reloader, store, self._watcher, here, self._environ, self._announcer, self._working.run, stack
+            *(reloader, store, self._watcher, here, self._environ, self._announcer, stack),
+            disk=self._working.run,
+            secure=secure,
         )
-        self._serving.serve((listening.sock for listening in sockets), stack)
+        self._serving.serve(sockets, stack)
         self._follow(reloader, self._serving, stack)
         if settings.pidfile:
             stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
@@ -217,6 +221,15 @@ class Daemon:
         check_owner(settings.exec_root, os.geteuid())
         secure_below(settings.exec_root, container_states(settings.exec_root), self._trust)
 
+    async def _remember_numbers(self, store: Store, recovered: Recovered, settings: Settings) -> Recovered:
+        """Return ``recovered``, to be published anew where clients of this boot have seen newer generations."""
+        current = recovered.last.number if recovered.last is not None else 0
+        newest = await self._working.run(store.remember_in, settings.exec_root, current)
+        if newest is None:
+            return recovered
+        log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
+        return replace(recovered, published=False)
+
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""
         inherited = take_sockets(self._environ)
@@ -252,6 +265,7 @@ class Daemon:
             threads=self._working.run,
             begun=self._announcer.reloading,
             told=self._told,
+            repaired=self._repaired,
             planner=self._heap.sparing(plan),
         )
         stack.push_async_callback(reloader.stop)
@@ -271,6 +285,7 @@ class Daemon:
         self._run_trigger("hints", follow(self._hints, reloader.reload_changed), stack)
         self._run_trigger("gc", serving.collect_by_itself(), stack)
         self._run_trigger("drift", serving.watch_drift(), stack)
+        self._run_trigger("published", serving.watch_published(), stack)
         if self._systemd.watchdog_s is not None:
             self._run_trigger("watchdog", self._feed_watchdog(self._systemd.watchdog_s), stack)
 
@@ -296,6 +311,10 @@ class Daemon:
             self._status = 1
             self._stop.set()
             log.critical("trigger.died", trigger=task.get_name(), exc_info=error)
+
+    def _repaired(self, report: Report, current: Generation) -> None:
+        """Tell of a repair. Settings, limits and binaries are those of the last reload, and stay."""
+        self._announcer.reloaded(report, current)
 
     def _told(self, report: Report, current: Generation) -> None:
         """Do what follows from a reload: tell of it, and apply the settings that can change while we run."""

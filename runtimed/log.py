@@ -137,6 +137,8 @@ def log_report(report: Report) -> None:
     del fields["outcome"], fields["time"], fields["problem_count"]
     if report.remarks:
         fields["remarks"] = [str(remark) for remark in report.remarks[:_PROBLEMS_SHOWN]]
+    if report.repaired:
+        _log.warning("store.repaired", generation=report.generation, repaired=fields.pop("repaired"))
     for key in ("added", "changed", "removed", "ignored", "overridden"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
             fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -22,16 +22,49 @@ from runtimed.core.plan import Frame, Plan, describe_plan, plan, report_on, rest
 from runtimed.core.report import Report
 from runtimed.turns import Turns
 
+if TYPE_CHECKING:
+    from runtimed.core import news
+
 log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # When documents that were good, but could not be published, are tried again by a hint: the disk may have room by then.
 RETRY_S = 25.0
+# The steps that the subject `store` of the faults is about: writing a generation, what follows its swap, and damage
+# that was found later.
+_PUBLISH, _SETTLE, _DAMAGE = "publish", "settle", "damage"
+
+
+class Mended(Protocol):
+    """The outcome of a look at the published files, in words."""
+
+    @property
+    def repaired(self) -> tuple[str, ...]:
+        """The damage that was found and repaired."""
+
+    @property
+    def fault(self) -> str | None:
+        """The damage that could not be repaired."""
+
+    @property
+    def remark(self) -> str | None:
+        """The damage that nothing can be done about, and that the current generation does not depend on."""
+
+    @property
+    def republish(self) -> str | None:
+        """Why the current generation has to be published anew."""
 
 
 class Disk(Protocol):
     """What the reloader needs of the store; ``publish`` blocks and returns what went wrong after the swap."""
+
+    @property
+    def root(self) -> str:
+        """The path of the data root."""
+
+    def mend(self, generation: Generation) -> Mended:
+        """Look at the published files of the current ``generation``, and repair those that are damaged."""
 
     @property
     def next_number(self) -> int:
@@ -57,6 +90,7 @@ class Reloader:
     ``read`` returns the documents at one instant and ends within bounded time; ``threads`` runs what
     would hold up the event loop; ``begun`` hears of every reload that begins, ``told``
     of its report and of what is current after it: not of dry runs, nor of what is tried again and fails again.
+    ``repaired`` is called with the report of a repair outside of a reload, and the current generation.
     ``planner`` is :func:`runtimed.core.plan.plan`, or does the same in its own way.
     """
 
@@ -73,6 +107,7 @@ class Reloader:
         threads: Threads,
         begun: Callable[[], None],
         told: Callable[[Report, Generation], None],
+        repaired: Callable[[Report, Generation], None] = lambda _report, _current: None,
         planner: Callable[..., Plan] = plan,
         retry_s: float = RETRY_S,
     ) -> None:
@@ -82,6 +117,7 @@ class Reloader:
         self._threads = threads
         self._begun = begun
         self._told = told
+        self._tell_repaired = repaired
         self._planner = planner
         self._retry_s = retry_s
         # When to try again, at the earliest, what the disk refused; and whether that is a publish.
@@ -97,6 +133,8 @@ class Reloader:
         self._seen: Documents | None = None
         # What makes the daemon degraded: subject -> in words.
         self._faults: dict[str, str] = {}
+        # The same for the subject `store`, which several steps can fail with: step -> in words.
+        self._store_faults: dict[str, str] = {}
 
     @property
     def _previous(self) -> Generation | None:
@@ -110,7 +148,8 @@ class Reloader:
     @property
     def faults(self) -> Mapping[str, str]:
         """Why the daemon is degraded, by subject; empty when it is well."""
-        return dict(self._faults)
+        store = "; ".join(dict.fromkeys(self._store_faults.values()))
+        return {**self._faults, **({"store": store} if store else {})}
 
     async def start(
         self, documents: Documents, manifest: Manifest | None, config_text: bytes, *, published: bool
@@ -160,6 +199,10 @@ class Reloader:
         """
         return await self._turns.take(partial(self._run_changed, believe))
 
+    async def repair(self) -> None:
+        """Repair the published files where they are damaged. A report is made only where something was repaired."""
+        await self._turns.take(self._run_repair)
+
     async def stop(self, timeout_s: float = 2.0) -> None:
         """Wait for a reload that is under way, but not longer than ``timeout_s``: its reading may hang."""
         await self._turns.stop(timeout_s)
@@ -171,6 +214,40 @@ class Reloader:
         report = await self._carry_out(await self._examine(documents), reason, started_s)
         self._conclude(report)
         return report
+
+    async def _run_repair(self) -> None:
+        started_s = time.monotonic()
+        before, was_damaged = self.current, _DAMAGE in self._store_faults
+        try:
+            self.current, repaired = await self._mend(before)
+        except StoreFailed as error:
+            _set_fault(self._store_faults, _DAMAGE, str(error))
+            return
+        if repaired:
+            report = Report(_outcome(before, self.current), 0, "repair", repaired=repaired)
+            self._tell_repaired(self._ended(report, started_s), self.current)
+        if was_damaged and self._unpublished:
+            # What kept the disk from being repaired kept it from being written to as well.
+            await self._run("retry")
+
+    async def _mend(self, generation: Generation) -> tuple[Generation, tuple[str, ...]]:
+        """Return ``generation``, which is published, and what was repaired of its files, in words.
+
+        Where its directory is damaged it is published anew and gets another number.
+
+        Raises:
+            StoreFailed: something could not be repaired.
+        """
+        mended = await self._threads(self._disk.mend, generation)
+        if mended.fault is not None:
+            raise StoreFailed("repairing", self._disk.root, mended.fault)
+        _set_fault(self._store_faults, _DAMAGE, mended.remark)
+        if mended.republish is None:
+            return generation, mended.repaired
+        anew = replace(generation, number=self._disk.next_number)
+        await self._publish(anew)
+        words = f"{mended.republish}: generation {generation.number} was published anew as {anew.number}"
+        return anew, (*mended.repaired, words)
 
     async def _rehearse(self, reason: str) -> Report:
         """Return the report of a reload that is planned and not done."""
@@ -208,15 +285,16 @@ class Reloader:
 
         What failed after the last swap is tried again here as well, whatever the documents are.
         """
-        if time.monotonic() < self._retry_at_s or not (self._unpublished or "store" in self._faults):
+        if time.monotonic() < self._retry_at_s or not (self._unpublished or _SETTLE in self._store_faults):
             return False
         self._retry_at_s = time.monotonic() + self._retry_s
-        if "store" in self._faults:
+        if _SETTLE in self._store_faults:
             await self._settle()
         return self._unpublished
 
     async def _settle(self) -> None:
-        self._set_fault("store", await self._threads(self._disk.settle, self.current.config.own.retain))
+        fault = await self._threads(self._disk.settle, self.current.config.own.retain)
+        _set_fault(self._store_faults, _SETTLE, fault)
 
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         try:
@@ -231,13 +309,20 @@ class Reloader:
         """Return the report of what became of ``examined``, after making it current where it can be."""
         report = self._report(examined, reason)
         self._unpublished = False
+        _set_fault(self._store_faults, _PUBLISH, None)
         if isinstance(examined, Plan):
             try:
-                await self._adopt(examined.generation)
+                before = self._previous
+                repaired = await self._adopt(examined.generation)
+                if repaired and before is not None:
+                    report = replace(report, repaired=repaired, outcome=_outcome(before, self.current))
+            except StoreFailed as error:
+                self._unpublished = True
+                _set_fault(self._store_faults, _PUBLISH, str(error))
+                report = Report("rejected", 0, reason, problems=(Problem(str(error)),), cause="store")
             except Exception as error:  # noqa: BLE001 - as above
                 self._unpublished = True
-                problem = Problem(str(error)) if isinstance(error, StoreFailed) else _unforeseen(error)
-                report = Report("rejected", 0, reason, problems=(problem,))
+                report = Report("rejected", 0, reason, problems=(_unforeseen(error),), cause="configuration")
             self._retry_at_s = time.monotonic() + self._retry_s
         return self._ended(report, started_s)
 
@@ -255,19 +340,29 @@ class Reloader:
             time_s=round(time.time(), 3),
         )
 
-    async def _adopt(self, generation: Generation) -> None:
-        """Make ``generation`` current: published first, unless it is what is published already."""
+    async def _adopt(self, generation: Generation) -> tuple[str, ...]:
+        """Make ``generation`` current: published first, unless it is what is published already.
+
+        Returns what was repaired of the files of one that is, in words.
+        """
+        repaired: tuple[str, ...] = ()
         if self._published is not None and self._published[1] == generation.digest:
             # Origins may have moved; all else is the same.
             generation = replace(generation, number=self._published[0])
-            if "store" in self._faults:
+            if _SETTLE in self._store_faults:
                 await self._settle()
+            if self._previous is not None:
+                generation, repaired = await self._mend(generation)
         else:
-            fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
-            self._published = (generation.number, generation.digest)
-            self._set_fault("store", fault)
+            await self._publish(generation)
         self.current = generation
         self._sources = generation.config.sources
+        return repaired
+
+    async def _publish(self, generation: Generation) -> None:
+        fault = await self._threads(self._disk.publish, generation, retain=generation.config.own.retain)
+        self._published = (generation.number, generation.digest)
+        _set_fault(self._store_faults, _SETTLE, fault)
 
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
         """Make the last good generation current, which ``manifest`` and ``config_text`` describe."""
@@ -286,14 +381,21 @@ class Reloader:
 
     def _conclude(self, report: Report) -> None:
         self._last = report
-        self._set_fault("configuration", report.fault)
+        # A configuration that the disk did not take is none that anybody could correct.
+        _set_fault(self._faults, "configuration", report.fault if report.cause == "configuration" else None)
         self._told(report, self.current)
 
-    def _set_fault(self, subject: str, text: str | None) -> None:
-        if text is None:
-            self._faults.pop(subject, None)
-        else:
-            self._faults[subject] = text
+
+def _outcome(before: Generation, current: Generation) -> news.Outcome:
+    """Return the outcome of a reload or repair that changed no answer: with a new number it was a publish."""
+    return "unchanged" if before.number == current.number else "applied"
+
+
+def _set_fault(faults: dict[str, str], subject: str, text: str | None) -> None:
+    if text is None:
+        faults.pop(subject, None)
+    else:
+        faults[subject] = text
 
 
 def _unforeseen(error: Exception) -> Problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -13,6 +12,7 @@ import structlog
 
 from runtimed.announcer import Announcer
 from runtimed.api.connections import Connections
+from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
@@ -29,6 +29,7 @@ from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspector import NodeInspector
 from runtimed.log import log_features, log_replaceable
+from runtimed.published import PublishedWatch
 from runtimed.reloader import Reloader
 from runtimed.service import Lanes, Service
 from runtimed.status import Status, Traffic
@@ -46,7 +47,7 @@ DRAIN_S = 5.0
 class Serving:
     """Answers on sockets from the reloader's current generation; undone by ``stack``, the last thing first.
 
-    ``disk`` runs a call in the thread that publishes.
+    ``disk`` runs a call in the thread that publishes; ``secure`` makes the directory of a socket, or refuses it.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Serving:
         boot: Settings,
         environ: Mapping[str, str],
         announcer: Announcer,
-        disk: Callable[..., Awaitable[Any]],
         stack: AsyncExitStack,
+        *,
+        disk: Callable[..., Awaitable[Any]],
+        secure: Callable[[str], object],
     ) -> None:
         self._reloader = reloader
         self._store = store
@@ -76,8 +79,10 @@ class Serving:
         self._announcer = announcer
         self._drift = DriftWatch(self._sights, self._drifted)
         self._servers: list[Server] = []
+        self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
+        self._published = PublishedWatch(self._seems_damaged, self._repair)
         traffic = Traffic(lambda: len(self._connections), self._exhausted)
-        self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot)
+        self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot, self._published_faults)
         service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
         self._routes = Routes(service, announcer.events, announcer.tally)
         self._connections = Connections(self._routes, again=self._routes.again, on_error=_log_request_error)
@@ -90,11 +95,13 @@ class Serving:
         """How many connections are open."""
         return len(self._connections)
 
-    def serve(self, sockets: Iterable[socket.socket], stack: AsyncExitStack) -> None:
+    def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
         """Begin to take connections from ``sockets``, which listen and do not block."""
-        for sock in sockets:
-            self._servers.append(serve(sock, self._connections, on_exhausted=_log_exhausted))
-            stack.callback(self._servers[-1].close)
+        for listening in sockets:
+            server = serve(listening.sock, self._connections, on_exhausted=_log_exhausted)
+            self._servers.append(server)
+            self._listeners.add(listening, server)
+            stack.callback(server.close)
 
     def reloaded(self, report: Report, generation: Generation) -> None:
         """Do what follows from a reload that was not rejected and left ``generation`` current."""
@@ -119,6 +126,10 @@ class Serving:
         """Return what watches the binaries of the current generation for as long as it runs."""
         return self._drift.watch()
 
+    def watch_published(self) -> Coroutine[None, None, None]:
+        """Return what looks at the published files and the sockets' paths, and repairs them, for as long as it runs."""
+        return self._published.watch()
+
     def check_health(self) -> None:
         """Tell of the daemon's health if it has changed."""
         self._announcer.health(self._status.faults())
@@ -130,6 +141,21 @@ class Serving:
     def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
         self._announcer.drifted(come, gone, self._drift.runtimes, loaded=loaded)
         self.check_health()
+
+    def _published_faults(self) -> Mapping[str, str]:
+        return {**self._published.faults, **self._listeners.faults}
+
+    def _seems_damaged(self) -> bool:
+        return self._listeners.seems_damaged() or self._store.seems_damaged()
+
+    async def _repair(self) -> bool:
+        await self._listeners.note()
+        # A lost socket is told before it is bound anew: clients were cut off for some seconds.
+        self.check_health()
+        await self._listeners.renew()
+        await self._reloader.repair()
+        self.check_health()
+        return bool(self._listeners.faults) or "store" in self._reloader.faults
 
     async def _survey(self) -> Survey:
         engines = self._reloader.current.config.own.containerd

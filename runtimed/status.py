@@ -24,8 +24,8 @@ from runtimed.reloader import Reloader
 if TYPE_CHECKING:
     from runtimed.core import news
 
-# A configuration that is refused, and a binary that was removed: no restart of the daemon would cure these.
-_NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime"})
+# A refused configuration, a full disk, a binary that was removed: no restart of the daemon would cure these.
+_NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime", "store"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Status:
         announcer: Announcer,
         traffic: Traffic,
         boot: Settings,
+        published_faults: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._reloader = reloader
         self._store = store
@@ -56,11 +57,12 @@ class Status:
         self._announcer = announcer
         self._traffic = traffic
         self._boot = boot
+        self._published_faults = published_faults
         self._started_s = time.monotonic()
 
     def faults(self) -> dict[str, str]:
         """Return why the daemon is degraded, by subject; empty when it is well."""
-        faults = dict(self._reloader.faults)
+        faults = {**self._published_faults(), **self._reloader.faults}
         if not self._watcher.alive:
             faults["watcher"] = "a thread of it has died; it is started again within seconds"
         if (reason := self._traffic.exhausted()) is not None:

@@ -44,7 +44,7 @@ def validate(arguments: Arguments) -> int:
         settings = examined.generation.config.settings
         problems = tuple(Problem(str(error)) for error in refusals(settings, trust, os.environ))
         if problems:
-            report = Report("rejected", 0, "validate", problems=problems, remarks=report.remarks)
+            report = Report("rejected", 0, "validate", problems=problems, cause="configuration", remarks=report.remarks)
     duration_ms = round((time.monotonic() - started_s) * 1000, 3)
     report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))
     if arguments.flags.log_format == "json":

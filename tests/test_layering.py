@@ -53,11 +53,12 @@ MAY = {
     "inspector": {"", "core", "host"},
     "drift": {"", "core"},
     "announcer": {"", "core", "api", "log"},
+    "published": set(),
     "status": {"", "core", "host", "api", "reloader", "drift", "announcer"},
     "service": {"", "core", "host", "api", "reloader", "collector", "inspector", "drift", "status"},
     "serving": {
         *("", "core", "host", "api", "log", "reloader", "collector", "inspector"),
-        *("drift", "announcer", "status", "service"),
+        *("drift", "announcer", "published", "status", "service"),
     },
     "daemon": {
         *("", "core", "host", "api", "log", "arguments", "boot", "announcer"),
@@ -78,6 +79,7 @@ THIRD_PARTY = {
     "reloader": {"structlog"},
     "serving": {"structlog"},
     "service": {"structlog"},
+    "published": {"structlog"},
     "log": {"structlog"},
 }
 

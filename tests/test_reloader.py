@@ -383,7 +383,8 @@ async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
     reloader = await node.restart()
     assert reloader.current.number == before.number
     assert reloader.current.runtimes == before.runtimes
-    assert "No space left" in reloader.faults["configuration"]
+    assert "No space left" in reloader.faults["store"]
+    assert "configuration" not in reloader.faults
 
 
 async def test_boot_only_settings_are_reported_and_not_applied(node: Node) -> None:
@@ -493,7 +494,8 @@ async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_whe
     node.fail_at("manifest")
     await follower.hint()
     told = len(node.told)
-    assert "No space left" in reloader.faults["configuration"]
+    assert "No space left" in reloader.faults["store"]
+    assert "configuration" not in reloader.faults
     await asyncio.sleep(0.1)
     await follower.hint()
     assert len(node.told) == told, "a disk that is still full is no news"

@@ -58,25 +58,37 @@ class Server:
             self._retry.cancel()
             self._retry = None
 
-    def _accept(self) -> None:
+    def replace(self, sock: socket.socket) -> None:
+        """Take connections from ``sock`` from now on, after those that wait at the socket from before."""
+        self._loop.remove_reader(self._sock.fileno())
+        while self._retry is None and self._accept():
+            pass
+        if self._retry is None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.add_reader(sock.fileno(), self._accept)
+        self._sock = sock
+
+    def _accept(self) -> bool:
+        """Take connections that wait; return whether there may be more."""
         for number in range(_AT_ONCE):
             if self._connections.held >= self._room:
                 if not number:  # else it is not known whether anybody else waits
                     reason = f"all descriptors but {_RESERVED}, which are kept for reloads, are in use"
                     self._pause(OSError(errno.EMFILE, reason), _ROOM_S)
-                return
+                return False
             try:
                 conn, _address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 self.exhausted = None  # nobody waits any more, and accept(2) looks for a descriptor first
-                return
+                return False
             except OSError as exc:
                 if exc.errno not in _EXHAUSTED:
                     raise
                 self._pause(exc)
-                return
+                return False
             self.exhausted = None
             self._take(conn)
+        return True
 
     def _pause(self, exc: OSError, for_s: float = _RETRY_S) -> None:
         """Stop polling for a while: the socket stays readable."""

@@ -88,13 +88,53 @@ def parse_host(host: str) -> str:
 class BoundSocket:
     """A socket that listens at ``path``, and the lock that makes the path ours; made by `bind_socket`."""
 
-    __slots__ = ("_identity", "_lock_fd", "path", "sock")
+    __slots__ = ("_how", "_identity", "_lock_fd", "path", "sock")
 
-    def __init__(self, sock: socket.socket, path: str, identity: tuple[int, int], lock_fd: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        path: str,
+        identity: tuple[int, int],
+        lock_fd: int,
+        how: tuple[int, int | None, int],
+    ) -> None:
         self.sock = sock
         self.path = path
         self._identity = identity
         self._lock_fd = lock_fd
+        # Mode, group and backlog.
+        self._how = how
+
+    def is_in_place(self) -> bool:
+        """Return whether the path still leads to this socket."""
+        try:
+            found = os.lstat(self.path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
+
+    def renew(self) -> socket.socket:
+        """Listen at the path anew, which was removed or replaced; return the socket from before, still open.
+
+        Raises: as `bind_socket`.
+        """
+        lock_fd = self._lock_fd
+        try:
+            if not _is_at(f"{self.path}.lock", lock_fd):
+                lock_fd = _take_lock(self.path)
+            try:
+                _clear(self.path)
+                sock, self._identity = _listen(self.path, *self._how)
+            except BaseException:
+                if lock_fd != self._lock_fd:
+                    os.close(lock_fd)
+                raise
+        except OSError as exc:
+            raise SocketRefused(self.path, _explain(exc, self.path)) from exc
+        if lock_fd != self._lock_fd:
+            os.close(self._lock_fd)
+        old, self.sock, self._lock_fd = self.sock, sock, lock_fd
+        return old
 
     def close(self) -> None:
         """Stop listening, remove the path if it is still ours, let the lock go. Closing twice does nothing.
@@ -104,8 +144,7 @@ class BoundSocket:
         if self._lock_fd < 0:
             return
         try:
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self._identity:
+            if self.is_in_place():
                 Path(self.path).unlink()
         except OSError:
             pass  # gone with its directory, or the directory is read-only now: a stale socket hurts nobody
@@ -136,7 +175,16 @@ def bind_socket(path: str, *, mode: int = 0o660, gid: int | None = None, backlog
             raise
     except OSError as exc:
         raise SocketRefused(path, _explain(exc, path)) from exc
-    return BoundSocket(sock, path, identity, lock_fd)
+    return BoundSocket(sock, path, identity, lock_fd, (mode, gid, backlog))
+
+
+def _is_at(path: str, fd: int) -> bool:
+    """Return whether ``path`` leads to the file of the descriptor ``fd``."""
+    try:
+        found, held = os.lstat(path), os.fstat(fd)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 
 
 def _take_lock(path: str) -> int:

@@ -115,6 +115,7 @@ _NOTED = (
     ("restart_required", "takes a restart to take effect"),
     ("ignored", "ignored, of no use to runtimed"),
     ("overridden", "overridden by flags"),
+    ("repaired", "published files repaired"),
 )
 
 

@@ -37,6 +37,10 @@ CHANGES = 3
 
 # What makes the daemon work may wait for its turn, for a slow disk and for a network file system.
 _WORK_S = 60.0
+_CONFIGURATION_HINT = "hint: correct it; until then everybody gets the answers they got before"
+_STORE_HINT = (
+    "hint: the configuration is good; the daemon tries again every 25 s, and serves the old generation until then"
+)
 
 
 def resolve(client: Client, args: Namespace) -> int:
@@ -212,5 +216,5 @@ def _say_rejection(report: Mapping[str, Any], args: Namespace, socket: str) -> i
     if (untold := report["problem_count"] - len(report["problems"])) > 0:
         complain(f"and {untold} more problems")
     complain(f"runtimectl: {render_report(report)[0]} (socket {printable(socket)})")
-    complain("hint: correct it; until then everybody gets the answers they got before")
+    complain(_STORE_HINT if report.get("cause") == "store" else _CONFIGURATION_HINT)
     return REFUSED

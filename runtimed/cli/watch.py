@@ -54,7 +54,11 @@ def _reload(event: Document) -> str:
         place = ":".join(str(first[key]) for key in ("file", "line", "column") if first.get(key) is not None)
         more = event["problem_count"] - 1
         return f"{text}: {place}: {first['message']}" + (f" (and {more} more)" if more else "")
-    return f"{text} ({' '.join(changes)})" if event["outcome"] == "applied" else text
+    if event["outcome"] == "applied":
+        text = f"{text} ({' '.join(changes)})"
+    # A daemon of an earlier version says nothing of it.
+    repaired = event.get("repaired")
+    return f"{text}: {'; '.join(repaired)}" if repaired else text
 
 
 def _generation(event: Document) -> str:

@@ -90,13 +90,18 @@ def read_manifest(data: bytes, number: int) -> Manifest:
     Raises:
         DamagedManifest: the bytes are not what was written, or not by a layout this version knows.
     """
-    body = data[:-_CHECKSUM_LENGTH]
-    if data[-_CHECKSUM_LENGTH:] != _CHECKSUM % hashlib.sha256(body).hexdigest().encode():
+    if not is_whole_manifest(data):
         raise DamagedManifest(number, "its checksum does not fit its content")
     try:
         return _manifest(json.loads(data), number)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedManifest(number, f"it lacks what a manifest has: {error!r}") from error
+
+
+def is_whole_manifest(data: bytes) -> bool:
+    """Return whether ``data`` ends in the checksum of all that stands before it."""
+    body = data[:-_CHECKSUM_LENGTH]
+    return data[-_CHECKSUM_LENGTH:] == _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
 
 
 def _manifest(found: Any, number: int) -> Manifest:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 from runtimed.core.shapes import DefaultChange, Digest, GenerationsDiff, Number, RuntimesDrift
 
 Outcome = Literal["applied", "unchanged", "rejected"]
+Cause = Literal["configuration", "store"]
 WatcherMode = Literal["inotify", "polling", "off"]
 
 
@@ -27,7 +28,9 @@ class ReportBody(TypedDict):
 
     outcome: Outcome
     generation: Annotated[int, "number of the generation that is current after it"]
-    reason: Annotated[str, "what for: `start`, `file-change`, `retry`, `signal`, `api`; several are joined by commas"]
+    reason: Annotated[
+        str, "what for: `start`, `file-change`, `retry`, `repair`, `signal`, `api`; several are joined by commas"
+    ]
     added: Annotated[list[str], "names of runtimes"]
     changed: Annotated[list[str], "names of runtimes"]
     removed: Annotated[list[str], "names of runtimes"]
@@ -35,6 +38,8 @@ class ReportBody(TypedDict):
     problems: Annotated[list[ConfigurationProblem], "all that is wrong, the first thousand; empty unless rejected"]
     problem_count: int
     remarks: Annotated[list[ConfigurationProblem], "keys that nobody knows and that are ignored, the first thousand"]
+    cause: Annotated[Cause | None, "of a rejection: the configuration is wrong, or the data root cannot be written"]
+    repaired: Annotated[list[str], "published files that were damaged or missing, each with the repair"]
     restart_required: Annotated[list[str], "settings that differ from those the daemon was started with"]
     ignored: Annotated[list[str], "keys of dockerd's that mean nothing here"]
     overridden: Annotated[list[str], "keys that a flag wins over"]
@@ -134,6 +139,7 @@ class ReloadNews(ReportBody):
     removed_total: NotRequired[int]
     problems_total: NotRequired[int]
     remarks_total: NotRequired[int]
+    repaired_total: NotRequired[int]
     restart_required_total: NotRequired[int]
     ignored_total: NotRequired[int]
     overridden_total: NotRequired[int]

@@ -45,7 +45,10 @@ def read_past(manifest: Manifest, config_text: bytes) -> Past:
     """
     if checksum(config_text) != manifest.config_checksum:
         raise DamagedManifest(manifest.number, "config.json beside it is damaged")
-    return Past(manifest, json.loads(config_text))
+    try:
+        return Past(manifest, json.loads(config_text))
+    except (ValueError, RecursionError) as error:
+        raise DamagedManifest(manifest.number, f"config.json beside it cannot be read: {error!r}") from error
 
 
 def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[shapes.Resolution, str | None]:

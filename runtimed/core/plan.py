@@ -80,7 +80,7 @@ def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str,
     """Return the report of ``examined`` as far as it follows from that, given the digest that is ``published``."""
     if isinstance(examined, ConfigurationRejected):
         problems, untold, remarks = examined.problems, examined.untold, examined.remarks
-        return Report("rejected", 0, reason, problems=problems, untold=untold, remarks=remarks)
+        return Report("rejected", 0, reason, problems=problems, untold=untold, remarks=remarks, cause="configuration")
     difference, config = examined.difference, examined.generation.config
     return Report(
         "unchanged" if examined.generation.digest == published else "applied",

@@ -18,6 +18,7 @@ class Report:
     ``restart_required`` names boot-only settings that differ from those the daemon runs with,
     ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over, ``remarks`` unknown
     keys that are ignored.
+    ``cause`` tells whether a rejection is due to the configuration or to the data root.
     """
 
     outcome: news.Outcome
@@ -31,6 +32,9 @@ class Report:
     problems: tuple[Problem, ...] = ()
     untold: int = 0
     remarks: tuple[Problem, ...] = ()
+    cause: news.Cause | None = None
+    # What the reload found damaged among the published files, in words, each with the repair.
+    repaired: tuple[str, ...] = ()
     restart_required: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
@@ -67,6 +71,8 @@ class Report:
             "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
             "problems": [problem.as_dict() for problem in self.problems],
             "problem_count": self.problem_count,
+            "cause": self.cause,
+            "repaired": list(self.repaired),
             "remarks": [remark.as_dict() for remark in self.remarks],
             "restart_required": list(self.restart_required),
             "ignored": list(self.ignored),

@@ -134,3 +134,10 @@ def test_a_manifest_by_another_hand_is_refused_even_with_a_right_checksum(body: 
     signed = foreign + b',\n"checksum": "sha256:%b"\n}\n' % hashlib.sha256(foreign).hexdigest().encode()
     with pytest.raises(DamagedManifest):
         read_manifest(signed, 42)
+
+
+def test_a_manifest_that_is_nested_beyond_reason_is_damaged() -> None:
+    body = b'{"layout": ' + b"[" * 100_000
+    data = body + b',\n"checksum": "sha256:' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+    with pytest.raises(DamagedManifest):
+        read_manifest(data, 1)

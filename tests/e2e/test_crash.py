@@ -352,7 +352,7 @@ def meet_error(
         if report["outcome"] == "rejected":
             result = "rejected"
             assert words in report["problems"][0]["message"], report
-            assert words in health["reasons"]["configuration"], health
+            assert words in health["reasons"]["store"], health
             assert asker.answered.keys() == {"old"}
         else:
             assert report["outcome"] == "applied", report

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,7 +188,8 @@ def see_rejected(daemon: RunningDaemon, words: str) -> None:
         assert words in problem["message"]
         assert str(daemon.data) in problem["message"]
         assert health(daemon)["status"] == "degraded"
-        assert words in health(daemon)["reasons"]["configuration"]
+        assert words in health(daemon)["reasons"]["store"]
+        assert "configuration" not in health(daemon)["reasons"]
     assert written(disk, listing(daemon.data)) == set()
     assert daemon.resolve("w") == answer
     assert argument(daemon) == "one"
@@ -207,6 +209,20 @@ def test_a_change_that_the_disk_does_not_take_is_rejected_until_it_does(host: Ho
     assert argument(daemon) == "two"
     assert health(daemon) == {"status": "ok", "reasons": {}}
     assert daemon.stop() == 0
+
+
+def test_runtimectl_does_not_ask_for_another_configuration_when_the_disk_is_full(host: Host) -> None:
+    daemon = host.daemon.start()
+    host.disk.fill()
+    daemon.write(table("two"))
+    command = [sys.executable, "-m", "runtimed.cli.ctl", "--socket", str(daemon.socket), "reload"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "free space or inodes" in run.stderr
+    assert "the configuration is good" in run.stderr
+    assert "correct" not in run.stderr
+    (rejected,) = [event for event in daemon.log() if event["event"] == "reload.rejected" and event["reason"] == "api"]
+    assert rejected["cause"] == "store"
 
 
 def test_however_little_room_there_is_a_rejected_reload_leaves_nothing(host: Host) -> None:
@@ -288,7 +304,7 @@ def test_a_start_that_cannot_put_its_disk_in_order_serves_the_last_good_generati
     daemon.start()
     assert daemon.resolve("w") == before
     assert argument(daemon) == "one"
-    assert fault.words in health(daemon)["reasons"]["configuration"]
+    assert fault.words in health(daemon)["reasons"]["store"]
     fault.mend(host.disk)
     assert daemon.reload()["outcome"] == "applied"
     assert (daemon.data / "runtimes/w").exists()

@@ -13,22 +13,30 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from runtimed.core.errors import DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
+from runtimed.core.errors import (
+    AlreadyRunning,
+    ConfigurationRejected,
+    DamagedManifest,
+    GenerationGone,
+    NoSuchGeneration,
+    StoreFailed,
+)
 from runtimed.core.generation import Generation
 from runtimed.core.layout import (
     CONFIG,
     CURRENT,
     GENERATIONS,
     LINKS,
+    LOCK,
     MANIFEST,
     WRAPPERS,
     current_target,
     generation_directory,
     link_target,
 )
-from runtimed.core.manifest import read_manifest, render_manifest
+from runtimed.core.manifest import checksum, read_manifest, render_manifest
 from runtimed.core.past import Past, Summary, read_past, summarise_past
-from runtimed.host.store.claim import believed, claim, read_identity
+from runtimed.host.store.claim import believed, claim, lock, read_identity
 from runtimed.host.store.disk import (
     FILE_MODE,
     failing_as,
@@ -38,14 +46,19 @@ from runtimed.host.store.disk import (
     sync_directory,
     write_new,
 )
+from runtimed.host.store.numbers import NumberMemory
+from runtimed.host.store.published import Damage, Expected, PublishedFiles, Repairs, shortened
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
 from runtimed.host.store.wrappers import WrapperDirectory
 
-__all__ = ["Recovered", "Staged", "Store", "believed"]
+__all__ = ["Mended", "Recovered", "Staged", "Store", "believed"]
 
 # A generation is kept at least this long, however many newer ones there are, up to the cap.
 _KEEP_S = 3600.0
 _KEEP_MOST = 1000
+# The generation that was current before is kept at least this long, whatever `retain` says: a reader may be between the
+# link `runtimes` and a wrapper.
+_REPLACED_KEEP_S = 60.0
 # How many generations that were read from disk are kept in memory.
 _READ_MOST = 4
 
@@ -61,6 +74,19 @@ class Staged:
     summary: Summary
     # Wrapper files that were not there before.
     made: tuple[str, ...]
+    config_checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """The outcome of a look at the published files, in words."""
+
+    repaired: tuple[str, ...] = ()
+    # Damage that could not be repaired, and such that nothing can be done about.
+    fault: str | None = None
+    remark: str | None = None
+    # Why the current generation has to be published anew, under another number.
+    republish: str | None = None
 
 
 class Store:
@@ -75,12 +101,14 @@ class Store:
         root: str,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
         at_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self.root = root
         # What tells this data root from all others, once it is open.
         self.identity = ""
         self._clock = clock
+        self._monotonic_s = monotonic_s
         self._at_step = at_step
         self._lock: int | None = None
         # What is on disk, by number in ascending order.
@@ -88,6 +116,16 @@ class Store:
         # Wrapper file -> the newest generation whose answers name it. The oldest generations are dropped first, so
         # while any that names it is retained, this one is.
         self._newest: dict[str, int] = {}
+        # When a generation was replaced as the current one, by number; those of earlier runs when this one began.
+        self._replaced_s: dict[int, float] = {}
+        self._opened_s = 0.0
+        # What the disk must hold; None where that has to be found out anew, in the thread that publishes.
+        self._expected: Expected | None = None
+        self._published = 0
+        self._config_checksum = ""
+        self._files: PublishedFiles
+        self._rebuild: Rebuild
+        self._memory: NumberMemory | None = None
         # The links of the current generation, carried ones too.
         self._links: Mapping[str, str] = {}
         self._wrappers = WrapperDirectory(root)
@@ -112,7 +150,24 @@ class Store:
         self._wrappers = WrapperDirectory(self.root, recovered.intact_wrappers)
         self._links = recovered.links
         self.next_number = recovered.next_number
+        self._opened_s = self._monotonic_s()
+        self._files, self._rebuild = PublishedFiles(self.root, self._lock), rebuild
+        if recovered.published and recovered.last is not None:
+            self._published, self._config_checksum = recovered.last.number, recovered.last.config_checksum
         return recovered
+
+    def remember_in(self, directory: str, current: int) -> int | None:
+        """Remember the newest number in ``directory`` as well; return it if it is newer than ``current``, else None.
+
+        It is newer where the data root was rolled back while no daemon ran; numbers then go on from there.
+        """
+        self._memory = NumberMemory(directory, self.identity)
+        newest = self._memory.read()
+        self.next_number = max(self.next_number, newest + 1)
+        if newest < current:
+            # A failure counts when a generation is published.
+            self._memory.write(current)
+        return newest if newest > current else None
 
     def close(self) -> None:
         """Give up the claim."""
@@ -136,12 +191,49 @@ class Store:
         self.swap(self.stage(generation))
         return self.settle(retain)
 
+    def seems_damaged(self) -> bool:
+        """Return whether the published files differ from what is expected. For a thread that does not publish.
+
+        May be wrong beside a publish; `mend` decides.
+        """
+        expected = self._expected
+        return expected is None or bool(self._files.look(expected))
+
+    def mend(self, generation: Generation) -> Mended:
+        """Look at the published files of ``generation``, the current one, and of the retained ones; repair them."""
+        expected = self._expected = self._expect()
+        damage = self._files.look(expected)
+        if not damage:
+            return Mended()
+        fault = damage.refusal or (self._claim_anew() if LOCK in damage.claim else None)
+        if fault:
+            return Mended(fault=fault)
+        self._wrappers.intact.difference_update(damage.wrappers)
+        repairs = Repairs()
+        try:
+            self._at_step("mend")
+            repairs = self._files.repair(damage, expected, self._texts(generation))
+        except OSError as error:
+            repairs.failed.append(f"the published files are damaged and cannot be repaired: {error}")
+        self._forget(damage, repairs)
+        failed = [*([damage.noexec] if damage.noexec else []), *repairs.failed]
+        return Mended(
+            shortened(repairs.done),
+            "; ".join(shortened(failed)) or None,
+            "; ".join(shortened(repairs.unknown)) or None,
+            damage.generation or None,
+        )
+
     def settle(self, retain: int) -> str | None:
         """Do what follows a swap, or what is left of it; return what failed, None if nothing did.
 
         The swap is made to survive a power loss, and what need not be kept is dropped: see ``publish``.
         """
+        if (refusal := self._files.refusal()) is not None:
+            return refusal
         faults = []
+        if self._memory is not None and self._published and (fault := self._memory.write(self._published)):
+            faults.append(fault)
         if not self._synced:
             try:
                 self._at_step("sync-root")
@@ -200,17 +292,22 @@ class Store:
         summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
         directory = f"{self.root}/{generation_directory(generation.number)}"
         with failing_as("writing", directory):
+            if (refusal := self._files.refusal()) is not None:
+                raise StoreFailed("writing", self.root, refusal)
             self._at_step("wrappers")
             made = self._wrappers.write(wrappers)
-        staged = Staged(generation.number, {**carried, **links}, carried, summary, made)
+        config_checksum = checksum(generation.config_text)
+        staged = Staged(generation.number, {**carried, **links}, carried, summary, made, config_checksum)
         try:
             with failing_as("writing", directory):
                 make_directory(f"{self.root}/{GENERATIONS}")
                 self._at_step("generation")
                 os.mkdir(directory, 0o700)
         except StoreFailed:
-            # A directory that was there already is not this attempt's, and is never removed.
+            # A directory that was there already is not this attempt's, and is never removed; the next takes another.
             self._wrappers.take_back(made)
+            if os.path.lexists(directory):
+                self.next_number = generation.number + 1
             raise
         try:
             with failing_as("writing", directory):
@@ -233,12 +330,16 @@ class Store:
         except StoreFailed:
             self._give_up(staged)
             raise
+        if self._published:
+            self._replaced_s[self._published] = self._monotonic_s()
+        self._published, self._config_checksum = staged.number, staged.config_checksum
         self._links = staged.links
         self._wrappers.intact.update(staged.links.values())
         self._retained[staged.number] = staged.summary
         self._newest.update((file, staged.number) for link, file in staged.links.items() if link not in staged.carried)
         self.next_number = staged.number + 1
         self._synced = False
+        self._expected = self._expect()
 
     def _prune(self, retain: int) -> str | None:
         # Beyond the newest `retain` those go that are older than an hour; beyond 1,000 all of them. The oldest go
@@ -247,10 +348,13 @@ class Store:
         for number, summary in self._retained.copy().items():
             newer = len(self._retained) - 1
             young = now - summary.created_s < _KEEP_S
-            if newer < retain or (young and newer < _KEEP_MOST):
+            replaced_s = self._monotonic_s() - self._replaced_s.get(number, self._opened_s)
+            young = young or replaced_s < _REPLACED_KEEP_S
+            if newer < max(retain, 1) or (young and newer < _KEEP_MOST):
                 return None
             # Forgotten first: whoever reads it just now is told that it is gone, and not that it is damaged.
             del self._retained[number]
+            self._expected = None
             try:
                 self._at_step("prune")
                 with contextlib.suppress(FileNotFoundError):
@@ -258,6 +362,7 @@ class Store:
             except OSError as error:
                 self._retained = {number: summary, **self._retained}
                 return f"generation {number} cannot be removed: {error}"
+            self._replaced_s.pop(number, None)
         return None
 
     def wrapper_files(self) -> tuple[str, ...]:
@@ -274,7 +379,10 @@ class Store:
         number = self.holding().get(file)
         if number is not None:
             return f"generation {number} names it"
+        if (refusal := self._files.refusal()) is not None:
+            return refusal
         links = [link for link, target in self._links.items() if target == file]
+        self._expected = None
         try:
             self._at_step("collect")
             for link in links:
@@ -300,6 +408,50 @@ class Store:
         self._at_step("sync")
         for path in (f"{directory}/{LINKS}", directory, f"{self.root}/{WRAPPERS}", f"{self.root}/{GENERATIONS}"):
             sync_directory(path)
+
+    def _expect(self) -> Expected:
+        self.holding()
+        wrappers = frozenset((*self._newest, *self._links.values()))
+        retained = frozenset(self._retained)
+        return Expected(self._published, self._links, wrappers, retained, self._config_checksum)
+
+    def _claim_anew(self) -> str | None:
+        """Lock the data root again, whose lock file was removed or replaced; return in words why that failed."""
+        try:
+            fd = lock(self.root)
+        except (AlreadyRunning, OSError) as error:
+            return f"{self.root}/{LOCK} was removed or replaced, and the data root cannot be locked again: {error}"
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = fd
+        self._files.relock(fd)
+        return None
+
+    def _texts(self, generation: Generation) -> Callable[[str], bytes | None]:
+        """Return a function that returns the text of a wrapper file, from memory or from a retained configuration."""
+        texts = {wrapper.file: wrapper.text for wrapper in generation.wrappers}
+        read: set[int] = set()
+
+        def text_of(file: str) -> bytes | None:
+            number = self._newest.get(file)
+            if file not in texts and number is not None and number not in read:
+                read.add(number)
+                with contextlib.suppress(OSError, ConfigurationRejected):
+                    path = f"{self.root}/{generation_directory(number)}/{CONFIG}"
+                    texts.update({**self._rebuild(read_file(path)), **texts})
+            return texts.get(file)
+
+        return text_of
+
+    def _forget(self, damage: Damage, repairs: Repairs) -> None:
+        """Forget what is gone for good: generations whose directories were removed, carried wrappers without a text."""
+        for number in damage.lost:
+            self._retained.pop(number, None)
+            repairs.done.append(f"generation {number} was removed from the disk, and is not retained any more")
+        if damage.generation and not os.path.lexists(f"{self.root}/{generation_directory(self._published)}"):
+            self._retained.pop(self._published, None)
+        self._links = {link: file for link, file in self._links.items() if file not in repairs.unlinked}
+        self._expected = self._expect()
 
     def _refuse_unretained(self, number: int) -> None:
         retained = self._retained.copy()

@@ -20,7 +20,7 @@ from runtimed.core.layout import (
     VERSION,
     WRAPPERS,
 )
-from runtimed.host.store.disk import FILE_MODE, failing_as, replace_file, sync_directory
+from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, require_regular, sync_directory
 
 # What may lie in a directory without making it somebody's: our lock, and what mkfs leaves.
 _NOBODYS = frozenset({LOCK, "lost+found"})
@@ -58,14 +58,14 @@ def claim(root: str) -> int:
     with failing_as("claiming", root):
         # Looked at before the lock is made, so that nothing is left behind in a foreign directory.
         check_version(root)
-        lock = _lock(root)
+        fd = lock(root)
         try:
             if not check_version(root):
                 _write_version(root)
         except BaseException:
-            os.close(lock)
+            os.close(fd)
             raise
-    return lock
+    return fd
 
 
 def read_identity(root: str) -> str:
@@ -78,8 +78,12 @@ def read_identity(root: str) -> str:
 
 
 def _read_version(root: str) -> dict[str, str]:
-    with open(f"{root}/{VERSION}", "rb") as file:
-        text = file.read(_VERSION_MAX).decode(errors="replace")
+    return parse_version(read_file(f"{root}/{VERSION}", _VERSION_MAX))
+
+
+def parse_version(data: bytes) -> dict[str, str]:
+    """Return the entries of the file VERSION that holds ``data``."""
+    text = data.decode(errors="replace")
     return {key: value for key, _, value in (line.partition("=") for line in text.splitlines())}
 
 
@@ -107,20 +111,26 @@ def check_version(root: str) -> bool:
     raise DataRootRefused(root, f"its {VERSION} file is damaged", _MEND.format(root=root))
 
 
-def _lock(root: str) -> int:
+def lock(root: str) -> int:
+    """Return the descriptor of the lock on ``root``. Raises: AlreadyRunning, OSError."""
     path = f"{root}/{LOCK}"
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    # O_NONBLOCK: a FIFO in its place must not make a start wait.
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     # flock(2) asks for no write access, and a file held open for writing would keep the disk from being remounted.
     try:
         fd = os.open(path, os.O_RDONLY | flags)
     except FileNotFoundError:
         fd = os.open(path, os.O_RDONLY | os.O_CREAT | flags, 0o600)
     try:
+        require_regular(fd, path)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = os.pread(fd, 32, 0).strip()
         os.close(fd)
         raise AlreadyRunning(root, int(pid) if pid.isdigit() else None) from None
+    except OSError:
+        os.close(fd)
+        raise
     # The number only helps whoever is refused; the lock holds without it, on a full or read-only disk.
     with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
         file.truncate()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,14 @@ from runtimed.core.layout import TEMPORARY
 WRAPPER_MODE = 0o700
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+# Up to so many new files are synced one by one: each costs about a millisecond, and a start repairs the others.
+SYNC_MOST = 32
+_ADVICE = {
+    errno.ENOSPC: "free space or inodes on its file system (df, df -i)",
+    errno.EDQUOT: "raise the quota or free space",
+    errno.EROFS: "remount its file system writable",
+    errno.EIO: "look for the disk in the kernel's log (dmesg)",
+}
 
 
 @contextmanager
@@ -21,7 +31,9 @@ def failing_as(doing: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreFailed(doing, error.filename or path, error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        advice = _ADVICE.get(error.errno or 0)
+        raise StoreFailed(doing, error.filename or path, f"{reason}; {advice}" if advice else reason) from error
 
 
 def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
@@ -79,7 +91,18 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def read_file(path: str) -> bytes:
-    """Return all of the file ``path``."""
-    with open(path, "rb") as file:
-        return file.read()
+def require_regular(fd: int, path: str) -> None:
+    """Raise an ``OSError`` unless the descriptor ``fd`` of ``path`` is that of a regular file."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+
+
+def read_file(path: str, most: int = -1) -> bytes:
+    """Return the content of the regular file ``path``, at most ``most`` bytes of it.
+
+    Raises: OSError, also for a FIFO or a device, which could make the caller wait for ever.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        require_regular(fd, path)
+        return file.read(most)

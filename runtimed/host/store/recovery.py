@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -24,8 +23,8 @@ from runtimed.core.layout import (
     link_target,
 )
 from runtimed.core.manifest import Manifest, checksum, read_manifest
-from runtimed.core.wrapper import is_intact
 from runtimed.host.store.disk import WRAPPER_MODE, failing_as, make_directory, read_file, replace_file
+from runtimed.host.store.wrappers import is_intact_file
 
 # From a generation's config.json to its wrappers: file name -> text.
 Rebuild = Callable[[bytes], Mapping[str, bytes]]
@@ -75,7 +74,7 @@ def recover(root: str, rebuild: Rebuild) -> Recovered:
         if linked is not None and not published:
             faults.append(f"{root}/{CURRENT} does not lead to a whole generation: the next one is published at once")
         config_text = read_file(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
-        links = _links_to_take_over(root, last) if last is not None else {}
+        links = _links_to_take_over(root, last, linked, faults) if last is not None else {}
     next_number = max([*numbers, linked or 0], default=0) + 1
     return Recovered(manifests, last, config_text, published, next_number, links, intact, tuple(faults))
 
@@ -149,7 +148,7 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
     # What is carried and gone was collected.
     wanted = own | {file for file in carried if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
     unmended: set[str] = set()
-    damaged = {file for file in wanted if not _is_intact(f"{root}/{WRAPPERS}/{file}", file)}
+    damaged = {file for file in wanted if not is_intact_file(f"{root}/{WRAPPERS}/{file}", file)}
     for number in sorted(manifests, reverse=True):
         if not damaged.intersection(manifests[number].links.values()):
             continue
@@ -173,18 +172,14 @@ def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuil
     return frozenset(wanted - damaged - unmended)
 
 
-def _links_to_take_over(root: str, last: Manifest) -> Mapping[str, str]:
+def _links_to_take_over(root: str, last: Manifest, linked: int | None, faults: list[str]) -> Mapping[str, str]:
     carried = {link: file for link, file in last.carried.items() if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
+    for link in last.carried.keys() - carried.keys() if last.number == linked else ():
+        # Where the wrapper was collected there is no link either. On a read-only disk it stays.
+        with contextlib.suppress(OSError):
+            os.unlink(f"{root}/{generation_directory(last.number)}/{LINKS}/{link}")
+            faults.append(f"wrapper {last.carried[link]} is missing, and its text is not known: link {link} removed")
     return {**carried, **last.links}
-
-
-def _is_intact(path: str, file: str) -> bool:
-    try:
-        state = os.lstat(path)
-        plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
-        return plain and state.st_uid == os.geteuid() and is_intact(file, read_file(path))
-    except OSError:  # missing, or on a part of the disk that cannot be read: it is written again
-        return False
 
 
 def _links_in_place(root: str, manifest: Manifest) -> bool:

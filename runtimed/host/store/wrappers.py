@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.layout import TEMPORARY, WRAPPERS
-from runtimed.core.wrapper import Wrapper, is_wrapper_file
-from runtimed.host.store.disk import WRAPPER_MODE, failing_as, make_directory, replace_file, write_new
+from runtimed.core.wrapper import Wrapper, is_intact, is_wrapper_file
+from runtimed.host.store.disk import (
+    SYNC_MOST,
+    WRAPPER_MODE,
+    failing_as,
+    make_directory,
+    read_file,
+    replace_file,
+    write_new,
+)
 
 
 class WrapperDirectory:
@@ -30,23 +39,24 @@ class WrapperDirectory:
             OSError: it failed.
         """
         wanted = tuple(wrappers)
-        if wanted:
-            self._refuse_noexec()
+        if wanted and (reason := noexec_reason(self._root, self._root)):
+            raise StoreFailed("writing wrappers below", self._root, reason)
         make_directory(self.path)
+        new = [w for w in wanted if w.file not in self.intact or not os.path.lexists(f"{self.path}/{w.file}")]
+        # Otherwise a power cut leaves them empty until the next start writes them again.
+        sync = len(new) <= SYNC_MOST
         made: list[str] = []
         try:
-            for wrapper in wanted:
+            for wrapper in new:
                 path = f"{self.path}/{wrapper.file}"
-                if wrapper.file in self.intact and os.path.lexists(path):
-                    continue
                 try:
-                    write_new(path, wrapper.text, WRAPPER_MODE)
+                    write_new(path, wrapper.text, WRAPPER_MODE, sync=sync)
                     # One that is named already and had gone missing is not this attempt's to take back.
                     if wrapper.file not in self.intact:
                         made.append(wrapper.file)
                 except FileExistsError:
                     # Left by a run that did not get as far as publishing it, or damaged since.
-                    replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE)
+                    replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE, sync=sync)
         except OSError:
             self.take_back(made)
             raise
@@ -77,11 +87,23 @@ class WrapperDirectory:
         os.unlink(f"{self.path}/{file}")
         self.intact.discard(file)
 
-    def _refuse_noexec(self) -> None:
-        if os.statvfs(self._root).f_flag & os.ST_NOEXEC:
-            mount = os.path.realpath(self._root)
-            while not os.path.ismount(mount):
-                mount = os.path.dirname(mount)
-            reason = f"{mount} is mounted noexec, so that no wrapper below it can be executed"
-            advice = f"remount it with `mount -o remount,exec {mount}`, or name another --data-root"
-            raise StoreFailed("writing wrappers below", self._root, f"{reason}; {advice}")
+
+def noexec_reason(view: str, root: str) -> str | None:
+    """Return in words why no wrapper below ``root``, seen as ``view``, can be executed; None if it can."""
+    if not os.statvfs(view).f_flag & os.ST_NOEXEC:
+        return None
+    mount = os.path.realpath(root)
+    while not os.path.ismount(mount):
+        mount = os.path.dirname(mount)
+    reason = f"{mount} is mounted noexec, so that no wrapper below it can be executed"
+    return f"{reason}; remount it with `mount -o remount,exec {mount}`, or name another --data-root"
+
+
+def is_intact_file(path: str, file: str) -> bool:
+    """Return whether ``path`` is the wrapper ``file`` with its mode, owner and content."""
+    try:
+        state = os.lstat(path)
+        plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
+        return plain and state.st_uid == os.geteuid() and is_intact(file, read_file(path))
+    except OSError:  # missing, or on a part of the disk that cannot be read: it is written again
+        return False

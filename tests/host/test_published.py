@@ -1,0 +1,292 @@
+"""The published files: damage is found, repaired in place where it can be, and never on another data root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from host.test_store import Root, retained, wrappers
+
+from runtimed.core.errors import StoreFailed
+from runtimed.core.generation import Generation
+from runtimed.host.store import Mended
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    path = tmp_path / "data"
+    path.mkdir()
+    found = Root(path)
+    found.open()
+    yield found
+    found.store.close()
+
+
+def only(generation: Generation) -> str:
+    (wrapper,) = generation.wrappers
+    return wrapper.file
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def forbid(path: Path) -> None:
+    path.chmod(0o600)
+
+
+def replace(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/bin/true")
+
+
+DAMAGES = [Path.unlink, truncate, forbid, replace]
+
+
+def test_published_files_that_are_in_order_are_not_touched(root: Root) -> None:
+    root.publish(a=["1"])
+    generation = root.publish(a=["2"], b=["1"])
+    before = root.listing()
+    assert not root.store.seems_damaged()
+    assert root.store.mend(generation) == Mended()
+    assert root.listing() == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_wrapper_is_written_again_under_the_same_number(root: Root, damage: Callable[[Path], None]) -> None:
+    generation = root.publish(a=["1"])
+    assert not root.store.seems_damaged()
+    damage(root.path / "wrappers" / only(generation))
+    assert root.store.seems_damaged()
+    mended = root.store.mend(generation)
+    assert (len(mended.repaired), mended.fault, mended.remark, mended.republish) == (1, None, None, None)
+    assert root.current() == wrappers(generation)
+    assert not root.store.seems_damaged()
+
+
+def test_a_wrapper_that_only_an_older_generation_names_is_written_again(root: Root) -> None:
+    old = root.publish(a=["1"])
+    generation = root.publish(a=["2"])
+    (root.path / "wrappers" / only(old)).unlink()
+    assert root.store.seems_damaged()
+    assert len(root.store.mend(generation).repaired) == 1
+    assert (root.path / "wrappers" / only(old)).read_bytes() == wrappers(old)["a"]
+
+
+@pytest.mark.parametrize("name", ["runtimes", "runtimes/a", "wrappers", "VERSION", "lock"])
+def test_whatever_is_removed_is_made_anew_under_the_same_number(root: Root, name: str) -> None:
+    generation = root.publish(a=["1"])
+    path = root.path / name
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert root.store.seems_damaged()
+    mended = root.store.mend(generation)
+    assert (mended.fault, mended.republish) == (None, None)
+    assert not root.store.seems_damaged()
+    assert root.current() == wrappers(generation)
+    recovered = root.open()
+    assert (recovered.published, recovered.faults) == (True, ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["generations", "generations/00000002", "generations/00000002/manifest.json", "generations/00000002/runtimes"],
+)
+def test_without_its_directory_the_current_generation_is_to_be_published_anew(root: Root, name: str) -> None:
+    root.publish(a=["1"])
+    generation = root.publish(a=["2"])
+    path = root.path / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    mended = root.store.mend(generation)
+    assert "missing" in str(mended.republish)
+    anew = root.publish(a=["2"])
+    assert anew.number == 3
+    assert root.current() == wrappers(anew)
+    assert not root.store.mend(anew).fault
+    assert not root.store.seems_damaged()
+    assert all((root.path / f"generations/{number:08d}").is_dir() for number in retained(root))
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "config.json"])
+def test_a_manifest_or_configuration_that_was_changed_is_noticed(root: Root, file: str) -> None:
+    generation = root.publish(a=["1"])
+    truncate(root.path / "generations/00000001" / file)
+    assert root.store.seems_damaged()
+    assert "damaged" in str(root.store.mend(generation).republish)
+
+
+def test_a_carried_link_whose_wrapper_is_lost_does_not_stay_dangling(root: Root) -> None:
+    old = root.publish(a=["1"])
+    generation = root.publish(b=["1"])
+    shutil.rmtree(root.path / "generations/00000001")
+    (root.path / "wrappers" / only(old)).unlink()
+    mended = root.store.mend(generation)
+    assert any("runtimes/a removed" in words for words in mended.repaired)
+    assert root.current() == wrappers(generation)
+    assert not root.store.seems_damaged()
+
+
+def test_a_start_leaves_no_carried_link_dangling(root: Root) -> None:
+    old = root.publish(a=["1"])
+    generation = root.publish(b=["1"])
+    shutil.rmtree(root.path / "generations/00000001")
+    (root.path / "wrappers" / only(old)).unlink()
+    recovered = root.open()
+    assert any("link a removed" in fault for fault in recovered.faults)
+    assert root.current() == wrappers(generation)
+
+
+def test_a_damaged_wrapper_whose_text_nothing_tells_is_told_and_stays(root: Root) -> None:
+    old = root.publish(a=["1"])
+    generation = root.publish(b=["1"])
+    shutil.rmtree(root.path / "generations/00000001")
+    truncate(root.path / "wrappers" / only(old))
+    mended = root.store.mend(generation)
+    assert only(old) in str(mended.remark)
+    assert mended.fault is None
+
+
+def moved_away(root: Root) -> None:
+    root.path.rename(root.path.with_name("elsewhere"))
+    root.path.mkdir()
+
+
+def replaced_by_another(root: Root) -> None:
+    (root.path / "VERSION").write_text("layout=1\nid=ffff\n")
+
+
+def removed(root: Root) -> None:
+    shutil.rmtree(root.path)
+
+
+@pytest.mark.parametrize("change", [moved_away, replaced_by_another, removed])
+def test_another_data_root_is_told_and_not_written_to(root: Root, change: Callable[[Root], None]) -> None:
+    generation = root.publish(a=["1"])
+    change(root)
+    before = root.listing()
+    assert root.store.seems_damaged()
+    mended = root.store.mend(generation)
+    assert str(root.path) in str(mended.fault)
+    assert (mended.repaired, mended.republish) == ((), None)
+    with pytest.raises(StoreFailed, match=r"data root|another directory"):
+        root.publish(a=["2"])
+    assert root.store.remove_wrapper("x-" + 32 * "0") is not None
+    assert root.listing() == before
+
+
+@needs_root
+def test_a_file_system_that_is_mounted_over_the_data_root_is_told_and_stays_empty(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    subprocess.run(["mount", "-t", "tmpfs", "none", root.path], check=True)
+    try:
+        assert "mounted over" in str(root.store.mend(generation).fault)
+        assert os.listdir(root.path) == []
+    finally:
+        subprocess.run(["umount", root.path], check=True)
+    assert root.store.mend(generation) == Mended()
+
+
+@needs_root
+def test_a_data_root_that_is_remounted_noexec_is_told_with_the_remedy(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    subprocess.run(["mount", "--bind", root.path, root.path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,noexec", root.path], check=True)
+        assert root.store.seems_damaged()
+        assert "mount -o remount,exec" in str(root.store.mend(generation).fault)
+    finally:
+        subprocess.run(["umount", root.path], check=True)
+    assert root.store.mend(generation) == Mended()
+
+
+def test_a_data_root_that_another_daemon_has_claimed_is_not_written_to(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    (root.path / "lock").unlink()
+    other = root.new_store()
+    other.open(lambda _text: {})
+    try:
+        (root.path / "wrappers" / only(generation)).unlink()
+        assert "belongs to" in str(root.store.mend(generation).fault)
+        assert os.listdir(root.path / "wrappers") == []
+    finally:
+        other.close()
+    assert len(root.store.mend(generation).repaired) == 1
+
+
+def test_a_repair_that_the_disk_refuses_is_told_and_can_be_repeated(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    (root.path / "wrappers" / only(generation)).unlink()
+    root.fail_at = "mend"
+    assert "No space left" in str(root.store.mend(generation).fault)
+    root.fail_at = None
+    assert len(root.store.mend(generation).repaired) == 1
+
+
+def test_a_link_that_was_rolled_back_leads_to_the_running_generation_again(root: Root) -> None:
+    root.publish(a=["1"])
+    generation = root.publish(a=["2"])
+    (root.path / "runtimes").unlink()
+    (root.path / "runtimes").symlink_to("generations/00000001/runtimes")
+    assert any("leads to" in words for words in root.store.mend(generation).repaired)
+    assert root.current() == wrappers(generation)
+
+
+def test_a_number_that_the_disk_has_already_is_passed_over(root: Root) -> None:
+    root.publish(a=["1"])
+    (root.path / "generations/00000002").mkdir()
+    with pytest.raises(StoreFailed):
+        root.publish(a=["2"])
+    assert root.publish(a=["2"]).number == 3
+
+
+def test_numbers_go_on_after_a_data_root_that_was_rolled_back_between_runs(root: Root, tmp_path: Path) -> None:
+    root.store.remember_in(str(tmp_path), 0)
+    root.publish(a=["1"])
+    root.store.close()
+    shutil.copytree(root.path, tmp_path / "snapshot", symlinks=True)
+    root.open()
+    assert root.store.remember_in(str(tmp_path), 1) is None
+    root.publish(a=["2"])
+    root.store.close()
+    shutil.rmtree(root.path)
+    shutil.copytree(tmp_path / "snapshot", root.path, symlinks=True)
+    recovered = root.open()
+    assert recovered.last is not None
+    assert root.store.remember_in(str(tmp_path), recovered.last.number) == 2
+    assert root.publish(a=["3"]).number == 3
+
+
+@pytest.mark.parametrize("retain", [1, 2])
+def test_the_generation_before_stays_for_a_minute_however_few_are_retained(root: Root, retain: int) -> None:
+    root.publish(a=["1"])
+    root.now += 3601
+    root.publish(a=["2"], retain=retain)
+    root.now += 59
+    root.publish(a=["3"], retain=retain)
+    assert retained(root) == [1, 2, 3]
+    root.now += 7200
+    root.publish(a=["4"], retain=retain)
+    assert retained(root) == [3, 4]
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "file", ["generations/00000001/manifest.json", "generations/00000001/config.json", "VERSION", "lock"]
+)
+def test_a_fifo_in_place_of_a_file_makes_no_start_hang(root: Root, file: str) -> None:
+    root.publish(a=["1"])
+    root.store.close()
+    (root.path / file).unlink()
+    os.mkfifo(root.path / file)
+    if "/" not in file:
+        with pytest.raises(StoreFailed, match="not a regular file"):
+            root.open()
+        return
+    recovered = root.open()
+    assert any("not a regular file" in fault for fault in recovered.faults)
+    assert not recovered.published
