@@ -27,7 +27,7 @@ from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.follower import follow
-from runtimed.heap import Heap
+from runtimed.heap import Heap, give_back_large_blocks
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
@@ -64,6 +64,7 @@ def run(argv: Sequence[str]) -> int:
     # are running, and was seen to crash on it. A handler of Python's runs between two instructions, with the lock held.
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    give_back_large_blocks()
     try:
         return asyncio.run(_run(arguments))
     except RuntimedError as error:

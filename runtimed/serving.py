@@ -16,6 +16,7 @@ from runtimed.api.connections import Connections
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
+from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
 from runtimed.core.config import Settings
 from runtimed.core.drift import Drift, Sight
@@ -80,7 +81,9 @@ class Serving:
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot)
         service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
         self._routes = Routes(service, announcer.events, announcer.tally)
-        self._connections = Connections(self._routes, again=self._routes.again, on_error=_log_request_error)
+        self._connections = Connections(
+            self._routes, again=self._routes.again, on_error=_log_request_error, on_reset=_log_reset
+        )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)
@@ -157,3 +160,7 @@ def _log_exhausted(error: OSError) -> None:
 
 def _log_request_error(request: Request, error: Exception) -> None:
     log.error("request.failed", method=request.method, path=request.path, exc_info=error)
+
+
+def _log_reset(peer: Peer, unread_bytes: int) -> None:
+    log.warning("connection.reset", uid=peer.uid, pid=peer.pid, unread_bytes=unread_bytes)

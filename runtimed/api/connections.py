@@ -11,6 +11,7 @@ from typing import Protocol
 
 from runtimed.api.messages import Handler, Request, Response, Target, parse_target, problem
 from runtimed.api.sockets import Peer
+from runtimed.api.unread import Unread
 from runtimed.core.config import Limits
 from runtimed.core.roundrobin import RoundRobin
 
@@ -73,6 +74,7 @@ class Connections:
     """The connections of one daemon, what they share, and the one timer for all of them.
 
     ``handler`` answers every request; ``on_error`` is told of each exception that it lets out (the client gets a 500).
+    ``on_reset`` is called when a connection is reset because its answers are not read (see `Unread`).
     ``again`` returns, for the target of a GET and the time (time.monotonic()) at which it came, the very answer that
     ``handler`` would give now, where it has it at hand, and None where the handler must be asked.
     ``admission`` bounds the number of connections; it may be set anew at any time and holds for new ones.
@@ -87,6 +89,7 @@ class Connections:
         limits: HttpLimits | None = None,
         again: Callable[[Target, float], Response | None] = lambda _target, _begun_s: None,
         on_error: Callable[[Request, Exception], None],
+        on_reset: Callable[[Peer, int], None] = lambda _peer, _bytes: None,
     ) -> None:
         self.handler = handler
         self.again = again
@@ -94,6 +97,7 @@ class Connections:
         self.admission = admission or Limits()
         self.limits = limits or HttpLimits()
         self.draining = False
+        self.unread = Unread(on_reset)
         # The bytes of a whole GET request on HTTP/1.1 -> its target. Parsing has no other input than these
         # bytes, so what was parsed once need not be parsed again.
         self.known: dict[bytes, Target] = {}
@@ -146,6 +150,7 @@ class Connections:
         if member not in self._members:
             return
         self._members.remove(member)
+        self.unread.release(member)
         if member in self._refused:
             self._refused.remove(member)
         elif (left := self._by_uid[member.peer.uid] - 1) > 0:

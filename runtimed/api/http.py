@@ -18,7 +18,7 @@ from runtimed.api.messages import CLOSE, Answer, Request, Response, render
 from runtimed.api.outbox import Outbox
 from runtimed.api.reader import Asked, RequestReader
 from runtimed.api.sockets import Peer, has_hung_up
-from runtimed.api.stream import Channel, Stream, open_channel
+from runtimed.api.stream import UNREAD_BYTES, Channel, Stream, open_channel
 
 
 class Connection(asyncio.Protocol):
@@ -115,10 +115,13 @@ class Connection(asyncio.Protocol):
         self._write_paused = True
         self._quiet = False
         self._await_reading_peer()
+        # A stream may write more while it is paused, so it counts with the most that it may leave unread.
+        self._connections.unread.hold(self, UNREAD_BYTES if self._channel else self._outbox.unread_bytes())
 
     def resume_writing(self) -> None:
         """Go on."""
         self._write_paused = False
+        self._connections.unread.release(self)
         self._head_deadline = 0.0
         if self._channel is not None:
             if not self._channel.is_closing:

@@ -10,7 +10,7 @@ from runtimed.api.messages import Request, Response, problem, render
 
 # Answers are collected up to here and then written at once. While the peer has left more than that unread, no more are
 # made: it costs twice as much at most, and one answer.
-_BATCH_BYTES = 32 * 1024
+_BATCH_BYTES = 16 * 1024
 # What is read at a time, where asyncio's own is 256 KiB: what waits unread costs memory for each connection.
 _READ_BYTES = 16 * 1024
 
@@ -81,15 +81,16 @@ class Outbox:
 
     def begin_watch(self) -> None:
         """Note how much is unread now."""
-        self._unread_bytes = self._left()
+        self._unread_bytes = self.unread_bytes()
 
     def is_empty(self) -> bool:
         """Return whether the peer, or the kernel for it, has taken all that was written."""
-        return not self._left()
+        return not self.unread_bytes()
 
     def is_read(self) -> bool:
         """Return whether some was taken since `begin_watch`, but not all."""
-        return 0 < self._left() < self._unread_bytes
+        return 0 < self.unread_bytes() < self._unread_bytes
 
-    def _left(self) -> int:
+    def unread_bytes(self) -> int:
+        """Return how much of what was written is still held in this process."""
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
