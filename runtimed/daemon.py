@@ -28,6 +28,7 @@ from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.follower import follow
 from runtimed.heap import Heap, give_back_large_blocks
+from runtimed.host.descriptors import raise_descriptor_limit
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
@@ -65,6 +66,7 @@ def run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     give_back_large_blocks()
+    raise_descriptor_limit()
     try:
         return asyncio.run(_run(arguments))
     except RuntimedError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -82,7 +83,11 @@ class Serving:
         service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
         self._routes = Routes(service, announcer.events, announcer.tally)
         self._connections = Connections(
-            self._routes, again=self._routes.again, on_error=_log_request_error, on_reset=_log_reset
+            self._routes,
+            again=self._routes.again,
+            on_error=_log_request_error,
+            on_reset=_log_reset,
+            owners=frozenset({0, os.geteuid()}),
         )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
