@@ -255,7 +255,13 @@ class Connection(asyncio.Protocol):
 
     def _begin_stream(self, asked: Asked, stream: Stream) -> None:
         """Send the head of an answer without end, and leave the rest to its maker."""
-        if asked[0].method == "HEAD" or self._connections.draining:
+        if asked[0].method == "HEAD":
+            keep_alive = not self._connection_line(asked)
+            self._outbox.put_head(stream.content_type, keep_alive=keep_alive)
+            if not keep_alive:
+                self._reader.stop()
+            return
+        if self._connections.draining:
             self._put_out(asked, Response(200, b"", stream.content_type))
             return
         self._outbox.flush()
@@ -278,12 +284,15 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def _put_out(self, asked: Asked, response: Response) -> None:
-        request, connection = asked
+        self._outbox.put(asked[0], self._connection_line(asked), response)
+
+    def _connection_line(self, asked: Asked) -> bytes:
+        """Return the Connection header of an answer; the last one before a stop closes the connection."""
         reader = self._reader
         if self._connections.draining and not (reader.backlog or reader.asked or reader.begun):
-            connection = CLOSE
             reader.ended = True
-        self._outbox.put(request, connection, response)
+            return CLOSE
+        return asked[1]
 
     def _send_refusal(self, refusal: Response) -> None:
         """Send the last answer, and hear the peer out for a while: a reset could overtake the answer."""

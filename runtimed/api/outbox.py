@@ -7,6 +7,7 @@ import contextlib
 
 from runtimed.api.connections import Connections
 from runtimed.api.messages import Request, Response, problem, render
+from runtimed.api.stream import render_head
 
 # Answers are collected up to here and then written at once. While the peer has left more than that unread, no more are
 # made: it costs twice as much at most, and one answer.
@@ -38,7 +39,13 @@ class Outbox:
     def put(self, request: Request, connection: bytes, response: Response) -> None:
         """Add the answer to ``request``; ``connection`` is its Connection header line or none."""
         plain = not connection and request.method != "HEAD"
-        wire = (response.wire if plain else None) or self.render(request, connection, response)
+        self._put((response.wire if plain else None) or self.render(request, connection, response))
+
+    def put_head(self, content_type: str, *, keep_alive: bool) -> None:
+        """Add the answer to HEAD of a stream."""
+        self._put(render_head(content_type, keep_alive=keep_alive))
+
+    def _put(self, wire: bytes) -> None:
         self._answers.append(wire)
         self._bytes += len(wire)
         if self._bytes >= _BATCH_BYTES:

@@ -128,8 +128,7 @@ class Routes:
         if route is _NO_ROUTE:
             served = ", ".join((*map(_label, self._routes), *docker.PATHS))
             detail = f"{request.path} is not served here; there are {served}"
-            again: refusals.NoPathMembers = {"message": detail}
-            return problem(404, "no-such-path", "No such path", detail, **again)
+            return problem(404, "no-such-path", "No such path", detail)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
             return _method_not_allowed(request, route) if route.methods else self.docker(request)
