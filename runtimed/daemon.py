@@ -29,6 +29,7 @@ from runtimed.core.report import Report
 from runtimed.follower import follow
 from runtimed.heap import Heap, give_back_large_blocks
 from runtimed.host.descriptors import raise_descriptor_limit
+from runtimed.host.event_numbers import reserve_event_numbers
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
@@ -138,6 +139,7 @@ class Daemon:
         self._log_format = settings.log_format
         self._configure_log(settings)
         await self._working.run(self._secure, settings)
+        await self._number_events(settings, recovered)
         sockets = self._bind(settings, stack)
         reloader = await self._first_generation(documents, store, recovered, settings, stack)
         paths = tuple(f"unix://{listening.path}" for listening in sockets)
@@ -213,6 +215,15 @@ class Daemon:
         paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
         for directory in (settings.exec_root, *map(os.path.dirname, paths)):
             secure_directory(directory, self._trust)
+
+    async def _number_events(self, settings: Settings, recovered: Recovered) -> None:
+        """Make event numbers go on above those of earlier processes."""
+        # After a boot the exec root is empty: then the newest generation tells what the clock has been at least.
+        least = self._announcer.events.last
+        if recovered.last is not None:
+            least = max(least, int(recovered.last.created_s * 1000))
+        number = await self._working.run(reserve_event_numbers, settings.exec_root, least)
+        self._announcer.events.continue_from(number)
 
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""

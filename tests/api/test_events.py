@@ -245,6 +245,16 @@ async def test_the_same_subscription_again_is_one_again() -> None:
             await hang_up(subscriber.writer)
 
 
+async def test_events_before_numbers_are_known_are_numbered_anew() -> None:
+    events = Events(lambda _: None)
+    events.publish("watcher", {"mode": "polling"})
+    events.continue_from(10**14)
+    events.publish("health", {"status": "ok"})
+    kept = [json.loads(line) for line in events._past(10**14 - 1) if b'"gap"' not in line]
+    assert [(event["seq"] - 10**14, event["type"]) for event in kept] == [(1, "watcher"), (2, "health")]
+    assert kept[0]["mode"] == "polling"
+
+
 async def test_head_of_a_stream_names_no_length_and_the_next_request_is_answered() -> None:
     async with hub() as here:
         reader, writer = await here.run.connect()
