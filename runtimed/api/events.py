@@ -94,7 +94,7 @@ class Events:
             return
         oldest = self._kept[0][0] if self._kept else self.last + 1
         if not oldest - 1 <= since <= self.last:
-            reason = f"events between {since} and {oldest} are not known here; ask for the status as it is now"
+            reason = f"events before number {oldest} are not known any more; runtimectl status shows how things are now"
             yield self._line("gap", {"seq": oldest - 1, "reason": reason})
         for number, line in self._kept:
             # A number that is still to come here is another process's: all of this one's are new then.
