@@ -15,7 +15,7 @@ from typing import cast
 
 from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, Answer, Request, Response, render
-from runtimed.api.outbox import Outbox
+from runtimed.api.outbox import PIECE_BYTES, Outbox
 from runtimed.api.reader import Asked, RequestReader
 from runtimed.api.sockets import Peer, has_hung_up
 from runtimed.api.stream import UNREAD_BYTES, Channel, Stream, open_channel
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
                 answer = self._handler(request)
             except Exception as exc:  # noqa: BLE001 - a handler's error is this request's, not the connection's
                 answer = self._outbox.failure(request, exc)
-            if isinstance(answer, Response):
+            if isinstance(answer, Response) and len(answer.body) <= PIECE_BYTES:
                 self._transport.write(answer.wire or self._outbox.render(request, b"", answer))  # type: ignore[union-attr]
                 self.deadline = monotonic() + self._idle_s
                 return
@@ -105,7 +105,8 @@ class Connection(asyncio.Protocol):
         self._quiet = False
         transport = cast("asyncio.Transport", self._transport)
         listens = self._channel is not None and not has_hung_up(transport.get_extra_info("socket"))
-        if listens or (self._linger_bytes < 0 and (self._task or self._reader.has_unanswered())):
+        busy = self._task or self._outbox.is_writing or self._reader.has_unanswered()
+        if listens or (self._linger_bytes < 0 and busy):
             return True
         self._close()
         return False
@@ -170,11 +171,15 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """Close, unless something was begun."""
         busy = self._task or self._linger_bytes >= 0 or self._reader.begun or self._reader.has_unanswered()
-        if self._transport is not None and not (busy or self._transport.is_closing()):
+        if self._outbox.is_writing:
+            self._reader.stop()  # and close after it
+        elif self._transport is not None and not (busy or self._transport.is_closing()):
             self._close()
 
     def abort(self) -> None:
         """End at once; what was not sent yet is lost."""
+        # Now: connection_lost comes a turn of the loop later, and many may be aborted in one.
+        self._outbox.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -185,6 +190,7 @@ class Connection(asyncio.Protocol):
         self._quiet = False
         if self._transport is None or self._transport.is_closing() or self._linger_bytes >= 0 or self._channel:
             return
+        self._outbox.go_on()
         reader = self._reader
         if reader.backlog and not (reader.asked or self._task or self._write_paused):
             reader.read_slice()

@@ -27,6 +27,9 @@ _RETRY_S = 1.0
 _TOLD_AGAIN_S = 60.0
 # Descriptors that no connection gets: a reload needs some, and so does looking after binaries and containers.
 _RESERVED = 24
+# What the kernel holds for each client that does not read; it counts with the memory of the daemon's control group. The
+# kernel doubles it (socket(7)).
+_SEND_BYTES = 32 * 1024
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -126,6 +129,7 @@ class Server:
             conn.close()
             return
         conn.settimeout(0)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         connection = Connection(self._connections, peer, refusal)
         # Counted here and not when the transport is up: many connections may be taken before that.
         self._connections.add(connection, refused=refusal is not None)

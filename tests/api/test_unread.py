@@ -10,6 +10,7 @@ import pytest
 from served import HOST, hang_up, read_reply, running, until
 
 from runtimed.api.large import _pieces, large_json_response
+from runtimed.api.messages import Response
 from runtimed.api.sockets import Peer
 from runtimed.api.unread import Unread
 
@@ -84,6 +85,83 @@ async def test_a_client_that_reads_is_answered_while_others_leave_everything_unr
             await hang_up(writer)
         await until(lambda: len(run.connections) == 0)
         assert run.connections.unread.total_bytes == 0
+
+
+async def test_a_large_body_is_held_once_for_all_connections_that_are_sent_it() -> None:
+    body = b"".join(b"%07d\n" % n for n in range(1_000_000))
+    async with running() as run:
+        run.connections.handler = lambda _: Response(200, body)
+        writers = []
+        for _ in range(20):
+            reader, writer = await run.connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(BIG)
+            writers.append((reader, writer))
+        await until(lambda: len(run.connections.unread._held) == 6)
+        copies = [m._transport.get_write_buffer_size() for m in run.connections._members]  # type: ignore[attr-defined]
+        assert max(copies) <= 64 * 1024
+        reader, writer = await run.connect()
+        writer.write(BIG)
+        assert (await read_reply(reader)).body == body
+        await hang_up(writer)
+        for _, writer in writers:
+            await hang_up(writer)
+
+
+@pytest.mark.parametrize("head", [HOST, HOST + b"Connection: close\r\n", b"Connection: keep-alive\r\n"])
+async def test_a_client_that_ends_its_side_is_sent_all_of_a_large_body(head: bytes) -> None:
+    version = b"1.1" if HOST in head else b"1.0"
+    async with running() as run:
+        data = b"GET /big?bytes=3000000 HTTP/%b\r\n%b\r\n" % (version, head)
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(data)
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        writer.write_eof()
+        await asyncio.sleep(0.05)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        reply = await read_reply(reader)
+        assert (reply.body, await reader.read()) == (b"x" * 3_000_000, b"")
+        await hang_up(writer)
+
+
+async def test_a_large_body_that_has_begun_is_finished_when_the_daemon_stops() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(BIG)
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        drained = asyncio.create_task(run.connections.drain(5))
+        await asyncio.sleep(0.05)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await read_reply(reader)).body) == 1_000_000
+        assert await reader.read() == b""
+        assert await drained == 0
+        await hang_up(writer)
+
+
+async def test_large_answers_and_small_ones_keep_their_order() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        for _ in range(2):  # the second time from memory
+            writer.write(BIG)
+            assert len((await read_reply(reader)).body) == 1_000_000
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) + BIG for n in range(5)))
+        for n in range(5):
+            assert json.loads((await read_reply(reader)).body)[1] == f"/{n}"
+            assert len((await read_reply(reader)).body) == 1_000_000
+        writer.write(b"HEAD" + BIG[3:])
+        assert (await read_reply(reader, body=False)).headers["Content-Length"] == "1000000"
+        await hang_up(writer)
+
+
+async def test_a_large_answer_that_cannot_be_sent_is_a_500() -> None:
+    async with running() as run:
+        run.connections.handler = lambda _: Response(200, b"x" * 100_000, headers=(("X", "a\r\nb"),))
+        reader, writer = await run.connect()
+        writer.write(BIG)
+        assert (await read_reply(reader)).status == 500
+        await hang_up(writer)
 
 
 async def test_a_client_that_reads_late_gets_everything_and_counts_no_longer() -> None:
