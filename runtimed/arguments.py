@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from runtimed import __version__
 from runtimed.core.config import Flags, Settings
 
+STDIN = "-"
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -21,8 +23,10 @@ class Arguments:
     flags: Flags
     defaults: Settings
     validate: bool
-    # With --validate: the documents to read instead, the main file first.
+    # With --validate: the documents to read instead, the main file first; "-" is standard input.
     files: tuple[str, ...]
+    # With --validate: whether every key that is ignored is named.
+    verbose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str], uid: int) -
     places = _root_places() if uid == 0 else _user_places(environ, uid)
     if given.files and not given.validate:
         parser.error("files are named with --validate only; name the configuration with --config")
-    config = os.path.abspath(given.files[0] if given.files else given.config or places.config)
+    files = tuple(file if file == STDIN else os.path.abspath(file) for file in given.files)
+    config = files[0] if files else os.path.abspath(given.config or places.config)
     return Arguments(
         config_path=config,
         config_explicit=given.config is not None or bool(given.files),
@@ -70,7 +75,8 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str], uid: int) -
             hosts=(f"unix://{places.exec_root}/runtimed.sock",),
         ),
         validate=given.validate,
-        files=tuple(os.path.abspath(file) for file in given.files),
+        files=files,
+        verbose=given.verbose,
     )
 
 
@@ -112,5 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     add("-D", "--debug", action="store_true", help="log at level debug")
     add("-l", "--log-level", metavar="LEVEL", help="debug, info, warn, error or fatal")
     add("--log-format", metavar="FORMAT", help="text or json (default: text on a terminal, json elsewhere)")
-    add("files", nargs="*", metavar="FILE", help="with --validate: the files to check, as main file and drop-ins")
+    add("--verbose", action="store_true", help="with --validate: name every key that is ignored")
+    add(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="with --validate: the files to check, as main file and drop-ins; - is standard input",
+    )
     return parser

@@ -9,7 +9,8 @@ from runtimed.core.config import Documents, Settings, Source
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.manifest import Manifest
 from runtimed.core.parse import parse_configuration
-from runtimed.host.files import Snapshot, Walker, read_documents
+from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
+from runtimed.host.named import is_stream, read_stream
 
 _NAMED = "it was named on the command line; correct the name, or write {} to it for an empty table"
 
@@ -23,7 +24,7 @@ def read_snapshot(arguments: Arguments, walk: Walker) -> Snapshot:
     """Return the documents that the command line names, at one instant. Blocks."""
     if not arguments.files:
         return read_documents(arguments.config_path, arguments.config_dir, walk)
-    main, *others = (read_documents(file, None, walk).documents for file in arguments.files)
+    main, *others = (_read_named(file, walk, dropin=index > 0) for index, file in enumerate(arguments.files))
     problems = list(main.problems)
     for document in others:
         problems += document.problems
@@ -31,6 +32,12 @@ def read_snapshot(arguments: Arguments, walk: Walker) -> Snapshot:
             problems.append(Problem(f"the file is not there: {_NAMED}", document.main_path))
     dropins = tuple(document.main for document in others if document.main is not None)
     return Snapshot(replace(main, dropins=dropins, problems=tuple(problems)), frozenset())
+
+
+def _read_named(path: str, walk: Walker, *, dropin: bool) -> Documents:
+    if is_stream(path):
+        return read_stream(path, MAX_BYTES)
+    return read_documents(path, None, walk, dropin=dropin).documents
 
 
 def find_data_root(documents: Documents, arguments: Arguments) -> str:

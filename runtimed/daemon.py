@@ -38,6 +38,7 @@ from runtimed.host.systemd import Inherited, Notifier, speaks_to_journal, take_s
 from runtimed.host.trust import Trust, secure_directory, walk
 from runtimed.host.watch import Watcher
 from runtimed.log import configure_log
+from runtimed.preflight import runtime_directories
 from runtimed.reloader import Reloader
 from runtimed.serving import Serving
 
@@ -212,8 +213,7 @@ class Daemon:
 
     def _secure(self, settings: Settings) -> None:
         """Make sure that nobody else could put something where we are about to write. Blocks."""
-        paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
-        for directory in (settings.exec_root, *map(os.path.dirname, paths)):
+        for directory in runtime_directories(settings):
             secure_directory(directory, self._trust)
 
     async def _number_events(self, settings: Settings, recovered: Recovered) -> None:

@@ -13,6 +13,7 @@ from typing import TextIO, cast
 import structlog
 
 from runtimed.core.features import Features
+from runtimed.core.printable import printable
 from runtimed.core.report import Report
 
 _log = structlog.get_logger()
@@ -59,7 +60,7 @@ def configure_log(level: str, form: str, stream: TextIO | None = None, *, journa
             structlog.processors.add_log_level,
             # The journal has the time of its own.
             _unchanged if for_journal else structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if not readable else _unchanged,
+            structlog.processors.format_exc_info if not readable else _make_printable,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -87,7 +88,9 @@ def _render_for_journal(_logger: object, _method: str, event: structlog.typing.E
 def _journal_value(value: object) -> str:
     if isinstance(value, str) and value and not any(c in ' "=' or not c.isprintable() for c in value):
         return value
-    return json.dumps(value, default=str, ensure_ascii=False)
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    # JSON escapes ESC and BEL, but leaves the C1 controls and the marks that turn the direction of writing.
+    return text if text.isprintable() else json.dumps(value, default=str)
 
 
 class _Bridge(logging.Handler):
@@ -117,6 +120,11 @@ class _Unfailing:
                 self._stream.flush()
 
 
+def _make_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Return ``event`` with its texts escaped for a terminal; lists are shown with repr(), which escapes as well."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
 def _unchanged(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return event
 
@@ -126,7 +134,9 @@ def log_report(report: Report) -> None:
     # What is empty says nothing; 0 does.
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
-    for key in ("added", "changed", "removed"):
+    if report.remarks:
+        fields["remarks"] = [str(remark) for remark in report.remarks[:_PROBLEMS_SHOWN]]
+    for key in ("added", "changed", "removed", "ignored", "overridden"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
             fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]
     match report.outcome:
@@ -135,7 +145,7 @@ def log_report(report: Report) -> None:
         case "unchanged":
             _log.info("reload.unchanged", **fields)
         case "rejected":
-            more = len(report.problems) - _PROBLEMS_SHOWN
+            more = report.problem_count - _PROBLEMS_SHOWN
             shown = [str(problem) for problem in report.problems[:_PROBLEMS_SHOWN]]
             fields["problems"] = [*shown, f"and {more} more"] if more > 0 else shown
             _log.error("reload.rejected", **fields)

@@ -1,31 +1,27 @@
-"""``runtimed --validate``: the path of a reload up to where the disk would be written, without a daemon."""
+"""Checks a configuration without a daemon (``runtimed --validate``): what a reload checks, and what a start does."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from runtimed.api.sockets import group_id
 from runtimed.arguments import Arguments
 from runtimed.boot import main_required, read_snapshot
-from runtimed.core.errors import ConfigurationRejected, Problem, UnknownGroup
+from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.generation import Host
-from runtimed.core.plan import Frame, plan
+from runtimed.core.plan import Frame, Plan, plan, report_on
+from runtimed.core.printable import printable
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
+from runtimed.preflight import refusals
 
-
-def _check_group(name: str | None) -> None:
-    """Refuse, as a start does, a group that does not exist on this node."""
-    try:
-        if name is not None:
-            group_id(name)
-    except UnknownGroup as error:
-        raise ConfigurationRejected((Problem(f"group: {error}"),)) from error
+# Ignored keys that are named without being asked for.
+_NAMED = 8
 
 
 def validate(arguments: Arguments) -> int:
@@ -34,24 +30,44 @@ def validate(arguments: Arguments) -> int:
     With ``--log-format json`` a report is printed, in the shape of the API's.
     """
     started_s = time.monotonic()
-    documents = read_snapshot(arguments, partial(walk, trust=Trust.of_process())).documents
+    trust = Trust.of_process()
+    documents = read_snapshot(arguments, partial(walk, trust=trust)).documents
     defaults = arguments.defaults
     host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
     frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
     try:
-        planned = plan(documents, frame, 0, None, frame.main_required)
-        _check_group(planned.generation.config.settings.group)
+        examined: Plan | ConfigurationRejected = plan(documents, frame, 0, None, frame.main_required)
     except ConfigurationRejected as rejection:
-        report = Report("rejected", 0, "validate", problems=rejection.problems)
-    else:
-        config, added = planned.generation.config, planned.difference.added
-        report = Report("applied", 0, "validate", added=added, ignored=config.ignored, overridden=config.overridden)
+        examined = rejection
+    report = replace(report_on(examined, frame, "validate", None), restart_required=())
+    if isinstance(examined, Plan):
+        settings = examined.generation.config.settings
+        problems = tuple(Problem(str(error)) for error in refusals(settings, trust, os.environ))
+        if problems:
+            report = Report("rejected", 0, "validate", problems=problems, remarks=report.remarks)
     duration_ms = round((time.monotonic() - started_s) * 1000, 3)
     report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))
     if arguments.flags.log_format == "json":
         print(json.dumps(report.as_dict()))
     else:
-        print("\n".join(str(problem) for problem in report.problems) or "configuration OK")
-        for key in report.ignored:
-            print(f"ignored: {key}, which dockerd knows and runtimed has no use for")
+        print("\n".join(map(printable, _lines(report, verbose=arguments.verbose))))
     return 1 if report.outcome == "rejected" else 0
+
+
+def _lines(report: Report, *, verbose: bool) -> Iterable[str]:
+    """Yield ``report`` as lines for people."""
+    yield from map(str, report.problems)
+    if report.untold:
+        yield f"and {report.untold:,} more problems"
+    if not report.problems:
+        yield "configuration OK"
+    for remark in report.remarks:
+        yield f"note: {remark}"
+    if len(report.ignored) <= _NAMED or verbose:
+        for key in report.ignored:
+            yield f"ignored: {key}, which dockerd knows and runtimed has no use for"
+    else:
+        count = len(report.ignored)
+        yield f"ignored: {count} keys that dockerd knows and runtimed has no use for (--verbose names them)"
+    for key in report.overridden:
+        yield f"overridden: {key}, which a flag of the command line sets"

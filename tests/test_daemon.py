@@ -278,18 +278,24 @@ class TestRejection:
         assert validate(daemon) == (0, ["configuration OK"])
         disk = listing(daemon.data)
         daemon.write(self.BROKEN)
-        put(daemon.dropins / "a.json", '{"default-runtime": 7, "no-such-key": 1}')
+        put(daemon.dropins / "a.json", '{"default-runtime": 7, "no-such-key": 1, "hostz": 1}')
         daemon.reload()
         status, lines = validate(daemon)
         assert status == 1
-        assert lines == daemon.reloads("rejected")[-1]["problems"]
-        assert len(lines) == 4
+        report = daemon.reloads("rejected")[-1]
+        assert lines == [*report["problems"], *(f"note: {remark}" for remark in report["remarks"])]
+        assert len(lines) == 5
         assert listing(daemon.data) == disk
 
     def test_validate_refuses_what_a_start_would_refuse(self, daemon: RunningDaemon) -> None:
         for settings, words in (
             ({"group": "no-such-group"}, "group 'no-such-group' does not exist"),
             ({"hosts": ["unix:///run/x/"]}, "/hosts/0"),
+            ({"hosts": ["fd://nosuch"]}, "socket fd://nosuch: systemd hands over no socket of this name"),
+            ({"exec-root": str(daemon.config)}, "is not a directory"),
+            ({"hosts": [f"unix://{daemon.config}/s.sock"]}, "is not a directory"),
+            ({"pidfile": f"{daemon.config}/pid"}, "is not a directory"),
+            ({"data-root": str(daemon.root)}, "no VERSION file"),
         ):
             daemon.write(settings)
             command = [sys.executable, "-m", "runtimed", "--validate", "--config", str(daemon.config)]

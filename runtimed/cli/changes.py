@@ -24,13 +24,13 @@ def render_diff(document: Document, terminal: Terminal = PLAIN) -> list[str]:
     return [f"generation {document['from']} -> {document['to']}", *_lines(document, terminal)]
 
 
-def render_plan(report: Document, terminal: Terminal = PLAIN) -> list[str]:
+def render_plan(report: Document, terminal: Terminal = PLAIN, *, verbose: bool = False) -> list[str]:
     """Return what a reload would change by the ``report`` of a dry run that was not rejected."""
     changes = report.get("changes")
     if changes is None:
         # A daemon of an earlier version tells names only.
-        return render_report(report, terminal)
-    notes = render_notes(report, terminal)
+        return render_report(report, terminal, verbose=verbose)
+    notes = render_notes(report, terminal, verbose=verbose)
     if report["outcome"] == "unchanged":
         return [f"a reload would change nothing: generation {report['generation']} stays", *notes]
     lines = [f"a reload would lead from generation {changes['from']} to {changes['to']}", *_lines(changes, terminal)]

@@ -174,7 +174,14 @@ def _json(document: Mapping[str, object]) -> str:
 def _toml(document: Mapping[str, object]) -> str:
     import tomli_w  # noqa: PLC0415 - of use to one form of one verb
 
-    return tomli_w.dumps(document)
+    # It escapes ESC and BEL, but leaves the C1 controls and the marks that turn the direction of writing. Whatever is
+    # not printable is in a basic string here, where TOML takes it escaped.
+    text = tomli_w.dumps(document)
+    return "".join(c if c.isprintable() or c == "\n" else _escape(ord(c)) for c in text)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - as TOML has it
 
 
 def _say(translation: Translation, render: Callable[[Mapping[str, object]], str], args: argparse.Namespace) -> int:
@@ -189,16 +196,22 @@ def _say(translation: Translation, render: Callable[[Mapping[str, object]], str]
     if sys.stdout is not None:
         sys.stdout.flush()
     for remark in translation.remarks:
-        verbs.complain(printable(f"note: {remark}"))
+        verbs.complain(f"note: {remark}")
     return verbs.OK
 
 
 def _refuse(name: str, rejection: Any, args: argparse.Namespace) -> int:
-    problems = [problem.as_dict() for problem in rejection.problems]
+    # What is no document at all has no remarks.
+    told = getattr(rejection, "told", ())
     if args.json:
-        verbs.say_json({"document": None, "remarks": [], "problems": problems})
+        problems = [problem.as_dict() for problem in rejection.problems]
+        verbs.say_json({"document": None, "remarks": [each.as_dict() for each in told], "problems": problems})
+    for remark in told:
+        verbs.complain(f"note: {remark}")
     for problem in rejection.problems:
-        verbs.complain(printable(problem))
+        verbs.complain(str(problem))
+    if rejection.untold:
+        verbs.complain(f"and {rejection.untold} more problems")
     verbs.complain(printable(f"runtimectl: {name} cannot be translated"))
     verbs.complain("hint: change a copy of it and import that; --rename OLD=NEW gives a runtime another name")
     return verbs.REFUSED

@@ -157,17 +157,25 @@ def _add_watch(add: Add, name: str) -> None:
 def _add_check(add: Add, name: str) -> None:
     example = "runtimectl check /tmp/daemon.json && mv /tmp/daemon.json /etc/runtimed/"
     made = add(name, verbs.check, "check a configuration without a daemon", example)
-    made.add_argument("files", nargs="*", metavar="FILE", help="main file, then drop-ins (default: those in place)")
+    made.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="main file, then drop-ins; - is standard input (default: those in place)",
+    )
+    _add_verbose(made)
 
 
 def _add_plan(add: Add, name: str) -> None:
     made = add(name, verbs.plan, "show what a reload would change, and do not do it", "sudo runtimectl plan")
     made.add_argument("--exit-code", action="store_true", help="exit with 3 if it would change something")
+    _add_verbose(made)
 
 
 def _add_reload(add: Add, name: str) -> None:
     made = add(name, verbs.reload, "have the daemon read its configuration now", "sudo runtimectl reload")
     made.add_argument("--dry-run", action="store_true", help="say in short what it would do (plan: in full)")
+    _add_verbose(made)
 
 
 def _add_generations(add: Add, name: str) -> None:
@@ -214,6 +222,10 @@ def _name(text: str) -> str:
     if text:
         return text
     raise argparse.ArgumentTypeError("it is empty")
+
+
+def _add_verbose(parser: Parser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="name every key that is ignored")
 
 
 def _add_common(parser: Parser, socket: str | None, *, json: bool | str) -> None:

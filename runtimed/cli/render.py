@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # How many names of one kind a report lists.
 _LISTED = 20
 _REASON_MAX = 72
+# How many ignored keys are named without being asked for.
+_IGNORED_NAMED = 8
 _LOOK_UP_FAILED = "error while looking up the specified runtime path: "
 
 
@@ -83,7 +85,7 @@ def health_colour(health: str) -> int:
     return GREEN if health == "ok" else RED
 
 
-def render_report(report: Document, terminal: Terminal = PLAIN) -> list[str]:
+def render_report(report: Document, terminal: Terminal = PLAIN, *, verbose: bool = False) -> list[str]:
     """Return what a reload did, or would do; nothing about problems."""
     generation = f"generation {report['generation']}"
     took = f"in {report['duration_ms']:g} ms"
@@ -101,14 +103,26 @@ def render_report(report: Document, terminal: Terminal = PLAIN) -> list[str]:
             lines.append(f"  {mark} and {len(names) - _LISTED} more {key}")
     if default := report.get("default_runtime"):
         lines.append(printable(f"default runtime: {default['from']} -> {default['to']}"))
-    return lines + render_notes(report, terminal)
+    return lines + render_notes(report, terminal, verbose=verbose)
 
 
-def render_notes(report: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return which settings of a report do not take effect, and why, a line for each reason."""
-    noted = ((key, f"{title}: {', '.join(report[key])}") for key, title in _NOTED if report.get(key))
+def render_notes(report: Document, terminal: Terminal = PLAIN, *, verbose: bool = False) -> list[str]:
+    """Return which settings of a report do not take effect, and why, a line for each reason and each unknown key.
+
+    More than a few ignored keys are counted unless ``verbose``: the daemon.json of a dockerd may have hundreds.
+    """
+    noted = {key: f"{title}: {', '.join(report[key])}" for key, title in _NOTED if report.get(key)}
+    if "ignored" in noted and len(report["ignored"]) > _IGNORED_NAMED and not verbose:
+        noted["ignored"] = f"{_NOTED[1][1]}: {len(report['ignored'])} keys, which --verbose names"
     wants = "restart_required"
-    return [render_line(Tinted(text, YELLOW) if key == wants else text, terminal) for key, text in noted]
+    lines = [render_line(Tinted(text, YELLOW) if key == wants else text, terminal) for key, text in noted.items()]
+    # A daemon of an earlier version has no remarks.
+    remarks = report.get("remarks", ())
+    shown = remarks if verbose else remarks[:_LISTED]
+    lines += [render_line(Tinted(f"note: {render_problem(remark)}", YELLOW), terminal) for remark in shown]
+    if more := len(remarks) - len(shown):
+        lines.append(f"note: and {more} more remarks, which --verbose shows")
+    return lines
 
 
 _NOTED = (

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from runtimed.cli.terminal import PLAIN, Terminal, Tinted
+from runtimed.core.printable import printable
+
+__all__ = ["fits", "printable", "render_fields", "render_line", "render_table"]
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
@@ -14,18 +17,6 @@ _GAP = "  "
 _CUT = "..."
 # What is narrower than this once it is cut tells nobody anything.
 _NARROWEST = 12
-
-
-def printable(text: object) -> str:
-    r"""Return ``text`` with every character that is no printable one escaped as in Python: ``\n``, ``\x1b``.
-
-    Names and messages come from configuration files, where anything may stand: line breaks, escape
-    sequences that repaint the terminal, marks that turn the direction of writing.
-    """
-    shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def render_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 
 from runtimed import __version__
 from runtimed.cli.render import (
@@ -74,7 +75,7 @@ def reload(client: Client, args: Namespace) -> int:
     report = client.reload(dry_run=args.dry_run)
     if report["outcome"] == "rejected":
         return _say_rejection(report, args)
-    _show(render_report, report, args)
+    _show(partial(render_report, verbose=args.verbose), report, args)
     return OK
 
 
@@ -86,7 +87,7 @@ def plan(client: Client, args: Namespace) -> int:
     report = client.reload(dry_run=True)
     if report["outcome"] == "rejected":
         return _say_rejection(report, args)
-    _show(render_plan, report, args)
+    _show(partial(render_plan, verbose=args.verbose), report, args)
     if report["outcome"] == "unchanged" and not args.json:
         # Whoever has just edited a file wonders: the watcher is faster than a person.
         say(render_last_change(client.status()["last_reload"], time.time()))
@@ -127,6 +128,8 @@ def check(_client: Client, args: Namespace) -> int:
     command = [sys.executable, "-P", "-m", "runtimed", "--validate"]
     if args.json:
         command += ["--log-format", "json"]
+    if args.verbose:
+        command.append("--verbose")
     if sys.stdout is not None:
         sys.stdout.flush()
     try:

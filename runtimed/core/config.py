@@ -164,6 +164,8 @@ class Config:
     # dockerd's keys that mean nothing here, and keys of documents that a flag overrides.
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
+    # What else has no effect, each with its place: unknown keys.
+    remarks: tuple[Problem, ...] = ()
 
 
 def definition_document(definition: Definition) -> shapes.Definition:

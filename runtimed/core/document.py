@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from runtimed.core.config import Source
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.position import Lines, Place, Pointer, Spot, render_pointer
-from runtimed.core.scan import Scan, Tables
+from runtimed.core.scan import Scan, Tables, split_offsets
 
 _MARKS: Mapping[bytes, str] = MappingProxyType(
     {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16-LE", codecs.BOM_UTF16_BE: "UTF-16-BE"}
@@ -26,6 +27,8 @@ class Document:
     _lines: Lines = field(repr=False)
     _tables: Tables = field(repr=False)
     _root: int = field(repr=False)
+    # How many values are in it.
+    size: int = 0
 
     def place(self, pointer: Pointer) -> Place:
         """Return line and column of the value at ``pointer``; of the nearest value around it where there is none."""
@@ -48,19 +51,19 @@ class Document:
         for part in pointer:
             table = self._tables.get(offset)
             if isinstance(table, dict) and isinstance(part, str) and part in table:
-                key_offset, offset = table[part]
-            elif isinstance(table, list) and isinstance(part, int) and 0 <= part < len(table):
+                key_offset, offset = split_offsets(table[part])
+            elif isinstance(table, array) and isinstance(part, int) and 0 <= part < len(table):
                 key_offset = offset = table[part]
             else:
                 break
         return key_offset, offset
 
 
-def parse_document(source: Source) -> Document:
+def parse_document(source: Source, most: int | None = None) -> Document:
     """Return the document in ``source``: UTF-8 or, with a byte-order mark, UTF-16 text of one JSON object or null.
 
-    Of any size: what is too big for a configuration file is not read to begin with, and what is merged from
-    many files, and written down escaped, may be bigger than each of them.
+    Of ``most`` values, and of any size in bytes: what is too big for a configuration file is not read to begin with,
+    and what is merged from many files, and written down escaped, may be bigger than each of them.
 
     Raises:
         ConfigurationRejected: with every problem up to and including the first syntax error. A text that
@@ -70,7 +73,7 @@ def parse_document(source: Source) -> Document:
     if not text.strip(" \t\n\r"):
         message = "the file is blank: write {} if you mean no settings"
         raise _rejected(source.path, message, "a blank file", "a JSON object", incomplete=True)
-    scan = Scan(source.path, text)
+    scan = Scan(source.path, text, most)
     value = scan.run()
     if value is None:
         value = {}
@@ -79,7 +82,7 @@ def parse_document(source: Source) -> Document:
         message = f"found {found}, expected an object: settings stand between {{ and }}"
         line, column = scan.lines.place(scan.root)
         raise ConfigurationRejected((Problem(message, source.path, line, column, "", found, "an object"),))
-    return Document(source.path, value, scan.lines, scan.tables, scan.root)
+    return Document(source.path, value, scan.lines, scan.tables, scan.root, scan.size)
 
 
 def _decode(source: Source) -> str:

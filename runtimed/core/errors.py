@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from runtimed.core.printable import printable
+
 if TYPE_CHECKING:
     from runtimed.core import news
 
@@ -29,9 +31,9 @@ class Problem:
     incomplete: bool = False
 
     def __str__(self) -> str:
-        """Return the problem as one line: ``file:line:column: /pointer: message``."""
+        """Return the problem as one printable line: ``file:line:column: /pointer: message``."""
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        return ": ".join(part for part in (place, self.pointer, self.message) if part)
+        return printable(": ".join(part for part in (place, self.pointer, self.message) if part))
 
     def as_dict(self) -> news.ConfigurationProblem:
         """Return the shape that reports carry (design: ``problems`` of a report)."""
@@ -53,13 +55,18 @@ class RuntimedError(Exception):
 
 
 class ConfigurationRejected(RuntimedError):
-    """The configuration cannot be used; ``problems`` holds all that is wrong with it."""
+    """The configuration cannot be used; ``problems`` holds the first 1,000 problems, ``untold`` counts the others.
+
+    ``remarks`` holds what has no effect in it.
+    """
 
     code = "configuration-rejected"
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], untold: int = 0, *, remarks: tuple[Problem, ...] = ()) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
+        self.untold = untold
+        self.remarks = remarks
 
     @property
     def incomplete(self) -> bool:

@@ -12,6 +12,7 @@ from runtimed.core.document import Document
 from runtimed.core.errors import Problem
 from runtimed.core.options import Options, read_options
 from runtimed.core.position import Spot
+from runtimed.core.problems import Findings, Problems
 from runtimed.core.references import Engine
 from runtimed.core.schema import Entry, read_entry, read_top
 from runtimed.core.wording import called, shown
@@ -39,6 +40,8 @@ class Layer:
     ignored: tuple[str, ...] = ()
 
 
+# The place of problems that are only counted.
+_UNTOLD = Spot()
 # Key, and index where the value is a list -> its place.
 _Where = Callable[..., Spot]
 
@@ -60,9 +63,14 @@ _FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _ADD_RUNTIME = "--add-runtime"
 
 
-def document_layer(document: Document) -> tuple[Layer, list[Problem]]:
-    """Return what ``document`` says, and all that is wrong with it; what is wrong is left out of the layer."""
-    top, ignored, problems = read_top(document)
+def document_layer(document: Document, found: Findings, flags: Layer | None = None) -> Layer:
+    """Return what ``document`` says, and add to ``found`` what there is to say about it; what is wrong is left out.
+
+    A key or runtime that ``flags`` has too has no effect, and is not judged.
+    """
+    flags = flags or Layer()
+    problems = found.problems
+    top, ignored, overridden = read_top(document, found, flags.keys)
     given = top.model_dump(by_alias=True, exclude_none=True, exclude={"runtimed"})
     own = top.runtimed.model_dump(exclude_none=True) if top.runtimed else {}
     if "containerd" in own:
@@ -73,19 +81,23 @@ def document_layer(document: Document) -> tuple[Layer, list[Problem]]:
     runtimes = document.value.get("runtimes")
     runtimes = runtimes if isinstance(runtimes, dict) else {}
     for name, raw in runtimes.items():
-        entry, faults = read_entry(document, name, raw)
-        problems += faults
+        if name in flags.names:
+            continue
+        entry = read_entry(document, name, raw, found)
         if entry is not None:
-            definitions[name] = _document_definition(document, entry, problems)
-            origins[name] = _origin(document, entry)
+            definition = _document_definition(document, entry, problems)
+            # After a problem they are of no use, and of a file full of problems there may be many.
+            if not problems:
+                definitions[name] = definition
+                origins[name] = _origin(document, entry)
     layer = _settings_layer(given, lambda key, *index: document.spot((key, *index)), problems)
     layer = replace(layer, definitions=definitions, origins=origins, names=frozenset(runtimes))
-    return replace(layer, own=own, limits=limits, probe=probe, ignored=ignored), problems
+    layer = replace(layer, own=own, limits=limits, probe=probe, ignored=ignored)
+    return replace(layer, keys=layer.keys | overridden)
 
 
-def flags_layer(flags: Flags) -> tuple[Layer, list[Problem]]:
-    """Return what the command line says, and all that is wrong with it; None and empty say nothing."""
-    problems: list[Problem] = []
+def flags_layer(flags: Flags, problems: Problems) -> Layer:
+    """Return what the command line says, and add to ``problems`` what is wrong; None and empty say nothing."""
     given: dict[str, object] = {}
     for name, (flag, key) in _FLAGS.items():
         value = getattr(flags, name)
@@ -96,10 +108,10 @@ def flags_layer(flags: Flags) -> tuple[Layer, list[Problem]]:
     layer = _settings_layer(given, lambda key, *_: spots[key], problems)
     definitions = _added_runtimes(flags.runtimes, problems)
     origins = dict.fromkeys(definitions, Origin(_ADD_RUNTIME))
-    return replace(layer, definitions=definitions, origins=origins, names=frozenset(definitions)), problems
+    return replace(layer, definitions=definitions, origins=origins, names=frozenset(definitions))
 
 
-def _settings_layer(given: Mapping[str, object], where: _Where, problems: list[Problem]) -> Layer:
+def _settings_layer(given: Mapping[str, object], where: _Where, problems: Problems) -> Layer:
     """Return a layer of everything but the runtimes; ``given`` is key -> value of the right type, "" is not given."""
     # An empty list of hosts is none either: a daemon that nobody can reach is not what anybody means.
     given = {key: value for key, value in given.items() if value != "" and (key, value) != ("hosts", [])}
@@ -140,11 +152,13 @@ def _setting(key: str, value: object, where: _Where, settings: dict[str, object]
     return []
 
 
-def _document_definition(document: Document, entry: Entry, problems: list[Problem]) -> Definition:
+def _document_definition(document: Document, entry: Entry, problems: Problems) -> Definition:
     """Return the runtime that ``entry`` defines, and add to ``problems`` what is wrong with it."""
     pointer = ("runtimes", entry.name)
 
     def where(canonical: str | None) -> Spot:
+        if problems.full:
+            return _UNTOLD
         key = entry.spelt.get(canonical) if canonical else None
         return document.key_spot(pointer if key is None else (*pointer, key))
 
@@ -154,6 +168,9 @@ def _document_definition(document: Document, entry: Entry, problems: list[Proble
         spelt = (*pointer, entry.spelt["options"])
         options, faults = read_options(entry.runtime_type, entry.options)
         for fault in faults:
+            if problems.full:
+                problems.untold += 1
+                continue
             spot = document.key_spot((*spelt, fault.key) if fault.key else spelt)
             text = f"runtime {called(entry.name)}: {fault.message}"
             problems.append(spot.problem(text, fault.found, fault.expected))
@@ -170,7 +187,7 @@ def _origin(document: Document, entry: Entry) -> Origin:
     return Origin(document.path, document.key_place(pointer)[0], MappingProxyType(lines))
 
 
-def _added_runtimes(given: tuple[str, ...], problems: list[Problem]) -> dict[str, Definition]:
+def _added_runtimes(given: tuple[str, ...], problems: Problems) -> dict[str, Definition]:
     """Return the runtimes of ``--add-runtime NAME=PATH``; blanks around name and path do not count, as in dockerd."""
     spot = Spot(flag=_ADD_RUNTIME)
     definitions: dict[str, Definition] = {}
@@ -189,7 +206,7 @@ def _added_runtimes(given: tuple[str, ...], problems: list[Problem]) -> dict[str
     return definitions
 
 
-def _unfit(spot: Spot, value: object, problems: list[Problem]) -> bool:
+def _unfit(spot: Spot, value: object, problems: Problems) -> bool:
     """Return whether a flag's value holds what no file could: NUL, or bytes that are no UTF-8 (PEP 383)."""
     for text in value if isinstance(value, tuple) else (value,):
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= char <= "\udfff" for char in text)):

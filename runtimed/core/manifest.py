@@ -176,7 +176,7 @@ def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
 
 def _parse_text(path: str, config_text: bytes, defaults: Settings, flags: Flags) -> Config:
     documents = Documents(path, Source(path, config_text))
-    return parse_configuration(documents, flags, defaults, main_required=None)
+    return parse_configuration(documents, flags, defaults, most=None)
 
 
 def checksum(data: bytes) -> str:

@@ -34,6 +34,7 @@ class ReportBody(TypedDict):
     default_runtime: Annotated[DefaultChange | None, "null where it is as it was"]
     problems: Annotated[list[ConfigurationProblem], "all that is wrong, the first thousand; empty unless rejected"]
     problem_count: int
+    remarks: Annotated[list[ConfigurationProblem], "keys that nobody knows and that are ignored, the first thousand"]
     restart_required: Annotated[list[str], "settings that differ from those the daemon was started with"]
     ignored: Annotated[list[str], "keys of dockerd's that mean nothing here"]
     overridden: Annotated[list[str], "keys that a flag wins over"]
@@ -132,6 +133,7 @@ class ReloadNews(ReportBody):
     changed_total: NotRequired[int]
     removed_total: NotRequired[int]
     problems_total: NotRequired[int]
+    remarks_total: NotRequired[int]
     restart_required_total: NotRequired[int]
     ignored_total: NotRequired[int]
     overridden_total: NotRequired[int]

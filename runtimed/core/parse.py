@@ -12,50 +12,65 @@ from runtimed.core.document import parse_document
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.layer import Layer, document_layer, flags_layer
 from runtimed.core.names import RUNC_NAME, STOCK_NAMES, is_permissible_shim_name
+from runtimed.core.problems import Findings, Problems
 from runtimed.core.wording import called, nearest, shown
+
+# Values in all files together. Each takes up to a kilobyte until it is checked.
+MAX_VALUES = 250_000
 
 
 def parse_configuration(
-    documents: Documents, flags: Flags, defaults: Settings, *, main_required: str | None = None
+    documents: Documents,
+    flags: Flags,
+    defaults: Settings,
+    *,
+    main_required: str | None = None,
+    most: int | None = MAX_VALUES,
 ) -> Config:
     """Return the configuration that ``documents`` and ``flags`` make: the main file, drop-ins, flags; later ones win.
 
-    ``main_required`` says why a missing main file is not acceptable and what to do; None where it is.
+    ``main_required`` says why a missing main file is not acceptable and what to do; None where it is. ``most`` bounds
+    the number of values; None for text that this program wrote itself.
 
     Raises:
         ConfigurationRejected: with every problem of every document and flag, in the order of the files.
     """
     sources = tuple(source for source in (documents.main, *documents.dropins) if source is not None)
-    unreadable = list(documents.problems)
+    unreadable = Problems(documents.problems)
     if documents.main is None and main_required is not None and all(p.file != documents.main_path for p in unreadable):
         message = f"the file is not there: {main_required}"
         unreadable.append(Problem(message, documents.main_path, found="no file", expected="a configuration file"))
-    problems = unreadable.copy()
-    layers = _document_layers(sources, problems)
+    found = Findings(Problems(unreadable))
+    flagged_problems = Problems()
+    flagged = flags_layer(flags, flagged_problems)
+    layers = _document_layers(sources, flagged, found, most)
     # Where a file could not be read, the runtime that the default names may stand in it.
     complete = not unreadable and len(layers) == len(sources)
-    flagged, faults = flags_layer(flags)
-    problems += faults
+    found.problems += flagged_problems
     layers.append(flagged)
     if complete:
-        problems += _default_problems(layers)
-    if problems:
-        raise ConfigurationRejected(_in_order(problems, documents))
-    return _merged(layers, defaults, documents.main_path, tuple(source.path for source in sources))
+        found.problems += _default_problems(layers)
+    remarks = _in_order(found.remarks, documents)
+    if found.problems:
+        problems = _in_order(found.problems, documents)
+        raise ConfigurationRejected(problems, found.problems.untold, remarks=remarks)
+    config = _merged(layers, defaults, documents.main_path, tuple(source.path for source in sources))
+    return replace(config, remarks=remarks)
 
 
-def _document_layers(sources: Iterable[Source], problems: list[Problem]) -> list[Layer]:
-    """Return a layer for each source that is JSON, and add all that is wrong to ``problems``."""
+def _document_layers(sources: Iterable[Source], flags: Layer, found: Findings, most: int | None) -> list[Layer]:
+    """Return a layer for each source that is JSON, and add to ``found`` what there is to say about all of them."""
     layers = []
     for source in sources:
         try:
-            document = parse_document(source)
+            document = parse_document(source, most)
         except ConfigurationRejected as exc:
-            problems += exc.problems
+            found.problems += exc.problems
+            found.problems.untold += exc.untold
             continue
-        layer, faults = document_layer(document)
-        problems += faults
-        layers.append(layer)
+        if most is not None:
+            most -= document.size
+        layers.append(document_layer(document, found, flags))
     return layers
 
 

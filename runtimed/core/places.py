@@ -1,8 +1,12 @@
-"""Names in directories on which the meaning of a path depends, and how to show a path."""
+"""Names in directories on which the meaning of a path depends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from runtimed.core.printable import printable
+
+__all__ = ["Place", "is_dropin_name", "printable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,3 @@ def is_dropin_name(name: str) -> bool:
     Names with a leading dot are not: ``..data`` of a ConfigMap, editors' swap files (facts.md section 1).
     """
     return name.endswith(".json") and not name.startswith(".")
-
-
-def printable(path: str) -> str:
-    r"""Return ``path`` fit for a message: one line, no control characters, undecodable bytes as ``\xNN``."""
-    return path if path.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in path)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    # os.fsdecode() keeps an undecodable byte 0xNN as the lone surrogate U+DCNN (PEP 383).
-    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")

@@ -79,7 +79,8 @@ def restore_generation(manifest: Manifest, config_text: bytes, frame: Frame, num
 def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str, published: str | None) -> Report:
     """Return the report of ``examined`` as far as it follows from that, given the digest that is ``published``."""
     if isinstance(examined, ConfigurationRejected):
-        return Report("rejected", 0, reason, problems=examined.problems)
+        problems, untold, remarks = examined.problems, examined.untold, examined.remarks
+        return Report("rejected", 0, reason, problems=problems, untold=untold, remarks=remarks)
     difference, config = examined.difference, examined.generation.config
     return Report(
         "unchanged" if examined.generation.digest == published else "applied",
@@ -92,6 +93,7 @@ def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str,
         restart_required=frame.restart_required(config.settings),
         ignored=config.ignored,
         overridden=config.overridden,
+        remarks=config.remarks,
     )
 
 

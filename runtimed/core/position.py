@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from array import array
 from dataclasses import dataclass
-from itertools import accumulate
 
 from runtimed.core.errors import Problem
 
@@ -13,10 +12,19 @@ Pointer = tuple[str | int, ...]
 # Line and column, both counted from 1.
 Place = tuple[int, int]
 
+_POINTER_MOST = 4096
+# Characters between two places of a text whose line is noted.
+_BLOCK = 1024
+
 
 def render_pointer(pointer: Pointer) -> str:
-    """Return ``pointer`` as RFC 6901 writes it: ``("runtimes", "a/b")`` is ``/runtimes/a~1b``."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
+    """Return ``pointer`` as RFC 6901 writes it: ``("runtimes", "a/b")`` is ``/runtimes/a~1b``.
+
+    A key of many kilobytes is cut: a thousand problems may be below it.
+    """
+    parts = (str(part)[:_POINTER_MOST] for part in pointer)
+    text = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+    return text if len(text) <= _POINTER_MOST else f"{text[:_POINTER_MOST]}…"
 
 
 def both_lines(first: int, second: int) -> str:
@@ -25,18 +33,31 @@ def both_lines(first: int, second: int) -> str:
 
 
 class Lines:
-    """Line and column, both counted from 1 and columns in characters, of an offset into a text."""
+    """Line and column, both counted from 1 and columns in characters, of an offset into a text.
 
-    __slots__ = ("_starts",)
+    Notes the line of every 1,024th character only: a text of 16 MiB may have as many lines, or a single one.
+    """
+
+    __slots__ = ("_begins", "_counts", "_text")
 
     def __init__(self, text: str) -> None:
-        # Only "\n" ends a line, as editors and dockerd count; what follows the last one is a line as well.
-        self._starts = list(accumulate((len(line) + 1 for line in text.split("\n")), initial=0))
+        self._text = text
+        # For each block: how many lines end before it, and where the line begins that it begins in.
+        self._counts = array("I", [0])
+        self._begins = array("I", [0])
+        for start in range(0, len(text), _BLOCK):
+            end = start + _BLOCK
+            # Only "\n" ends a line, as editors and dockerd count.
+            self._counts.append(self._counts[-1] + text.count("\n", start, end))
+            self._begins.append((text.rfind("\n", start, end) + 1) or self._begins[-1])
 
     def place(self, offset: int) -> Place:
-        """Return line and column of ``offset``."""
-        line = min(bisect_right(self._starts, offset), len(self._starts) - 1)
-        return line, offset - self._starts[line - 1] + 1
+        """Return line and column of ``offset``; one beyond the text is taken as its end."""
+        block = min(offset, len(self._text)) // _BLOCK
+        start = block * _BLOCK
+        line = self._counts[block] + self._text.count("\n", start, offset) + 1
+        begin = (self._text.rfind("\n", start, offset) + 1) or self._begins[block]
+        return line, offset - begin + 1
 
 
 @dataclass(frozen=True, slots=True)

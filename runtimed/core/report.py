@@ -10,16 +10,14 @@ from runtimed.core.errors import Problem
 if TYPE_CHECKING:
     from runtimed.core import news, shapes
 
-# More than anybody reads; rendering a hundred thousand would hold up the event loop.
-_PROBLEMS_MOST = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of one reload; ``generation`` is the one that is current after it.
 
     ``restart_required`` names boot-only settings that differ from those the daemon runs with,
-    ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over.
+    ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over, ``remarks`` unknown
+    keys that are ignored.
     """
 
     outcome: news.Outcome
@@ -29,7 +27,10 @@ class Report:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     default_runtime: tuple[str, str] | None = None
+    # The first 1,000, and how many there are besides.
     problems: tuple[Problem, ...] = ()
+    untold: int = 0
+    remarks: tuple[Problem, ...] = ()
     restart_required: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
@@ -45,8 +46,13 @@ class Report:
         """What is wrong, in one line; None unless it is a rejection."""
         if self.outcome != "rejected":
             return None
-        first, more = self.problems[0], len(self.problems) - 1
+        first, more = self.problems[0], self.problem_count - 1
         return f"{first}" + (f" (and {more} more)" if more else "")
+
+    @property
+    def problem_count(self) -> int:
+        """How many problems there are."""
+        return len(self.problems) + self.untold
 
     def as_dict(self) -> news.Report:
         """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
@@ -59,8 +65,9 @@ class Report:
             "changed": list(self.changed),
             "removed": list(self.removed),
             "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
-            "problems": [problem.as_dict() for problem in self.problems[:_PROBLEMS_MOST]],
-            "problem_count": len(self.problems),
+            "problems": [problem.as_dict() for problem in self.problems],
+            "problem_count": self.problem_count,
+            "remarks": [remark.as_dict() for remark in self.remarks],
             "restart_required": list(self.restart_required),
             "ignored": list(self.ignored),
             "overridden": list(self.overridden),

@@ -102,13 +102,13 @@ def _exec_problems(entry: Entry, where: Where) -> Iterator[Problem]:
 def cgroup_driver(options: Sequence[tuple[str, Spot]]) -> tuple[str | None, list[Problem]]:
     """Return the cgroup driver that ``exec-opts`` names, None where it does not, and what is wrong with the options.
 
-    dockerd's rules: key=value, the key trimmed and without regard to case, the value exact; the last one wins.
+    dockerd's rules: key=value, both trimmed, the key without regard to case, the value exact; the last one wins.
     """
     driver: str | None = None
     problems: list[Problem] = []
     for option, spot in options:
         key, equals, value = option.partition("=")
-        key = key.strip().casefold()
+        key, value = key.strip().casefold(), value.strip()
         if not equals or not key:
             message = f"exec-opt {shown(option)} is not of the form key=value"
             problems.append(spot.problem(message, shown(option), f"{_DRIVER_KEY}=systemd or {_DRIVER_KEY}=cgroupfs"))

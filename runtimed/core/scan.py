@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn
 
-from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.errors import Problem
 from runtimed.core.position import Lines, both_lines, render_pointer
+from runtimed.core.problems import Problems
 
 MAX_DEPTH = 100
 MAX_DIGITS = 100
@@ -23,8 +25,10 @@ MAX_DIGITS = 100
 # Characters of a key or value that a message shows.
 _SHOWN = 60
 
-# Offset of a container -> where its members stand: key -> (offset of key, of value), or the items' offsets.
-Tables = dict[int, dict[str, tuple[int, int]] | list[int]]
+# Offset of a container that is not empty -> the offsets of its members: for each key, that of the key and of the value
+# in one number (see `members`), or those of the items.
+Tables = dict[int, "dict[str, int] | array[int]"]
+_OFFSET_BITS = 32
 
 _SPACE = r"[ \t\n\r]*+"
 _PLAIN = r'"([^"\\\x00-\x1f]*+)"'
@@ -63,7 +67,9 @@ _HINTS: Mapping[str, str] = MappingProxyType(
 @dataclass(slots=True)
 class _Object:
     value: dict[str, object] = field(default_factory=dict)
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+    # Its own offset.
+    offset: int = 0
     # The member that is being read, for the pointers of problems.
     key: str | None = None
 
@@ -71,14 +77,23 @@ class _Object:
 @dataclass(slots=True)
 class _Array:
     value: list[object] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("I"))
+    offset: int = 0
     key: int | None = None
 
 
-class Scan:
-    """One pass over ``text``. After :meth:`run`, ``tables`` holds the offsets; ``root`` is the document's own."""
+def split_offsets(packed: int) -> tuple[int, int]:
+    """Return the offset of a key and of its value, which a table has in one number to save memory."""
+    return packed >> _OFFSET_BITS, packed & ((1 << _OFFSET_BITS) - 1)
 
-    def __init__(self, path: str, text: str) -> None:
+
+class Scan:
+    """One pass over ``text``. After :meth:`run`, ``tables`` holds the offsets; ``root`` is the document's own.
+
+    ``most`` is the number of values at which the text is refused, because each takes hundreds of bytes of memory.
+    """
+
+    def __init__(self, path: str, text: str, most: int | None = None) -> None:
         self.text = text
         self.lines = Lines(text)
         self.tables: Tables = {}
@@ -88,7 +103,10 @@ class Scan:
         # Where the value that was read last begins.
         self._offset = 0
         self._stack: list[_Object | _Array] = []
-        self._problems: list[Problem] = []
+        self._problems = Problems()
+        self._most = most
+        # How many values there are so far.
+        self.size = 0
 
     def run(self) -> object:
         """Return the document's value.
@@ -108,7 +126,7 @@ class Scan:
         if end < len(self.text):
             self._stop(end, "nothing after the end of the document")
         if self._problems:
-            raise ConfigurationRejected(tuple(self._problems))
+            raise self._problems.rejection()
         return value
 
     def _member(self, frame: _Object) -> None:
@@ -124,9 +142,11 @@ class Scan:
             key, key_offset = odd
         frame.key = key
         if key in frame.places:
-            self._duplicate(key, frame.places[key][0], key_offset)
+            self._duplicate(key, split_offsets(frame.places[key])[0], key_offset)
+        if not frame.places:
+            self.tables[frame.offset] = frame.places
         frame.value[key] = self._value()
-        frame.places[key] = (key_offset, self._offset)
+        frame.places[key] = key_offset << _OFFSET_BITS | self._offset
 
     def _odd_member(self, frame: _Object) -> tuple[str, int] | None:
         """Return key and offset of a member that the fast path did not take; None closes the object."""
@@ -155,6 +175,8 @@ class Scan:
             return
         if frame.value:
             self._pos = self._after_comma(pos, "]")
+        if not frame.value:
+            self.tables[frame.offset] = frame.places
         frame.key = len(frame.value)
         frame.value.append(self._value())
         frame.places.append(self._offset)
@@ -171,6 +193,10 @@ class Scan:
         return after
 
     def _value(self) -> object:
+        self.size += 1
+        if self._most is not None and self.size > self._most:
+            expected = f"at most {self._most:,} values in all files"
+            self._stop(self._skip(self._pos), expected, found="one more value", hint="is it a configuration file?")
         match = _VALUE.match(self.text, self._pos)
         if match is None:
             return self._odd_value()
@@ -187,9 +213,8 @@ class Scan:
     def _open(self, bracket: str) -> object:
         if len(self._stack) == MAX_DEPTH:
             self._stop(self._offset, f"at most {MAX_DEPTH} levels of lists and objects", hint="this nests too deep")
-        frame = _Object() if bracket == "{" else _Array()
+        frame = _Object(offset=self._offset) if bracket == "{" else _Array(offset=self._offset)
         self._stack.append(frame)
-        self.tables[self._offset] = frame.places
         return frame.value
 
     def _number(self, text: str) -> object:
@@ -269,9 +294,12 @@ class Scan:
         hint = hint or (_HINTS.get(token[0][0], "") if token else "the text is cut off")
         message = f"found {text}, expected {expected}" + (f" ({hint})" if hint else "")
         self._fault(pos, text, expected, message, incomplete=cut or token is None)
-        raise ConfigurationRejected(tuple(self._problems))
+        raise self._problems.rejection()
 
     def _fault(self, pos: int, found: str, expected: str, message: str = "", *, incomplete: bool = False) -> None:
+        if self._problems.full:
+            self._problems.untold += 1
+            return
         line, column = self.lines.place(pos)
         message = message or f"found {found}, expected {expected}"
         pointer = render_pointer(tuple(frame.key for frame in self._stack if frame.key is not None))

@@ -18,6 +18,7 @@ from runtimed.core import keys
 from runtimed.core.document import Document
 from runtimed.core.errors import Problem
 from runtimed.core.position import Pointer, Spot, both_lines
+from runtimed.core.problems import Findings, Problems
 from runtimed.core.wording import nearest, shown
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
@@ -120,54 +121,157 @@ _FIELDS: Mapping[str, str] = MappingProxyType(
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_top(document: Document) -> tuple[TopModel, tuple[str, ...], list[Problem]]:
-    """Return the top of ``document`` but its runtimes, the keys of dockerd's that are ignored, and all problems."""
-    problems: list[Problem] = []
+# Entries that a list or an object may have, but for "runtimes" and "runtimeArgs": none that means anything has as many.
+_ENTRIES_MOST = 1000
+# Unknown keys of one document for which the nearest known one is looked up, which takes milliseconds.
+_HINTS_MOST = 50
+
+
+def read_top(
+    document: Document, found: Findings, flagged: frozenset[str] = frozenset()
+) -> tuple[TopModel, tuple[str, ...], frozenset[str]]:
+    """Return the top of ``document`` but its runtimes, dockerd's keys that are ignored, and the overridden keys.
+
+    ``flagged`` are the keys that a flag of the command line sets: their values have no effect and are not judged.
+    """
     ignored: list[str] = []
+    overridden: set[str] = set()
     given: dict[str, object] = {}
-    for key, value in document.value.items():
+    top = document.value
+    if len(top) > _ENTRIES_MOST:
+        expected = f"at most {_ENTRIES_MOST:,} keys"
+        found.problems.append(
+            document.spot(()).problem(f"found {len(top):,} keys, expected {expected}", None, expected)
+        )
+        top = {}
+    unknown = 0
+    for key, value in top.items():
         if key in keys.IGNORED:
             ignored.append(key)
         elif key not in keys.KNOWN:
-            known = keys.KNOWN | keys.IGNORED
-            problems.append(_unknown(document.key_spot((key,)), key, known, keys.MISSPELT.get(key), "setting"))
+            unknown += 1
+            _unknown_setting(document, key, found, hint=unknown <= _HINTS_MOST)
+        elif key in flagged:
+            if value not in (None, "") and (key, value) != ("hosts", []):
+                overridden.add(key)
         elif key != "runtimes":
             given[key] = value
-    top = _validated(TopModel, given, document, (), problems)
-    runtimes = document.value.get("runtimes")
+    crowds = [crowd for key, value in given.items() for crowd in _crowded(document, (key,), value)]
+    found.problems += crowds
+    result = None if crowds else _validated(TopModel, given, document, (), found.problems)
+    runtimes = top.get("runtimes")
     if not isinstance(runtimes, dict | None):
-        problems.append(_mismatch(document.spot(("runtimes",)), runtimes, "an object of runtimes by name"))
-    return top or TopModel(), tuple(ignored), problems
+        found.problems.append(_mismatch(document.spot(("runtimes",)), runtimes, "an object of runtimes by name"))
+    return result or TopModel(), tuple(ignored), frozenset(overridden)
 
 
-def read_entry(document: Document, name: str, raw: object) -> tuple[Entry | None, list[Problem]]:
-    """Return the entry ``raw`` of ``/runtimes/<name>`` with typed fields, None where a type is wrong; all problems.
+def _unknown_setting(document: Document, key: str, found: Findings, *, hint: bool) -> None:
+    """Add a problem for an unknown key that misspells one that means something here, else a remark.
 
-    Keys match without regard to case, as in dockerd; where dockerd ignores an unknown one, it is a problem here.
+    dockerd refuses both. Here a key that is new in dockerd must not take a node's runtimes away.
+    """
+    spot = document.key_spot((key,))
+    if (meant := keys.misspelt(key)) is not None:
+        found.problems.append(_unknown(spot, key, keys.KNOWN | keys.IGNORED, meant, "setting"))
+        return
+    near = nearest(key, keys.KNOWN | keys.IGNORED) if hint else None
+    advice = f"; did you mean {shown(near)}?" if near else ""
+    found.remarks.append(spot.problem(f"unknown key {shown(key)}, ignored{advice}", shown(key), "a key of daemon.json"))
+
+
+def read_entry(document: Document, name: str, raw: object, found: Findings) -> Entry | None:
+    """Return the entry ``raw`` of ``/runtimes/<name>`` with typed fields, None where something is wrong with it.
+
+    Keys match without regard to case, as in dockerd. dockerd ignores unknown keys; here one with an empty value is a
+    remark (nvidia-ctk writes ``"args": []``), any other a problem.
     """
     pointer = ("runtimes", name)
     if raw is None:
-        return Entry(name), []
+        return Entry(name)
     if not isinstance(raw, dict):
-        return None, [_mismatch(document.spot(pointer), raw, "an object with path or runtimeType")]
-    problems: list[Problem] = []
+        found.problems.append(_mismatch(document.spot(pointer), raw, "an object with path or runtimeType"))
+        return None
+    before = found.problems.total
+    said = {key: value for key, value in raw.items() if key.casefold() != "runtimeargs"}
+    found.problems += _crowded(document, pointer, said)
     spelt: dict[str, str] = {}
     given: dict[str, object] = {}
-    for key, value in raw.items():
+    for key, value in raw.items() if found.problems.total == before else ():
         canonical = _FIELDS.get(key.casefold())
         if canonical is None:
-            spot = document.key_spot((*pointer, key))
-            problems.append(_unknown(spot, key, _FIELDS.values(), None, "key of a runtime"))
+            _unknown_field(document, (*pointer, key), value, found)
         elif canonical in spelt:
-            problems.append(_twice(document, pointer, spelt[canonical], key))
+            found.problems.append(_twice(document, pointer, spelt[canonical], key))
         else:
             spelt[canonical] = key
             given[canonical] = value
-    model = _validated(EntryModel, given, document, pointer, problems, spelt)
-    if problems or model is None:
-        return None, problems
+    _check_arguments(document, pointer, given, spelt, found.problems)
+    model = _validated(EntryModel, given, document, pointer, found.problems, spelt)
+    if model is None or found.problems.total > before:
+        return None
     fields = (model.path or "", tuple(model.args or ()), model.runtime_type or "", model.options or {})
-    return Entry(name, *fields, MappingProxyType(spelt)), []
+    return Entry(name, *fields, MappingProxyType(spelt))
+
+
+def _unknown_field(document: Document, pointer: Pointer, value: object, found: Findings) -> None:
+    """Add what there is to say about an unknown key of a runtime."""
+    key = str(pointer[-1])
+    findings = found.remarks if value in (None, "", [], {}) else found.problems
+    if findings.full:
+        findings.untold += 1
+        return
+    spot = document.key_spot(pointer)
+    if findings is found.remarks:
+        message = f"unknown key of a runtime {shown(key)}, ignored: its value is empty"
+        findings.append(spot.problem(message, shown(key), f"one of {', '.join(sorted(_FIELDS.values()))}"))
+    elif key.casefold() == "args":
+        message = (
+            f'dockerd ignores the key {shown(key)} of a runtime; write the arguments as "runtimeArgs", '
+            "or remove the key to go on without them"
+        )
+        findings.append(spot.problem(message, shown(key), "runtimeArgs"))
+    else:
+        findings.append(_unknown(spot, key, _FIELDS.values(), None, "key of a runtime"))
+
+
+def _check_arguments(
+    document: Document, pointer: Pointer, given: dict[str, object], spelt: Mapping[str, str], problems: Problems
+) -> None:
+    """Add a problem for each argument that is no string, and take the arguments out of ``given`` if there is one.
+
+    By hand, because pydantic takes a kilobyte for each error, and all of them at once.
+    """
+    args = given.get("runtimeArgs")
+    if not isinstance(args, list) or all(isinstance(arg, str) for arg in args):
+        return
+    del given["runtimeArgs"]
+    for index, arg in enumerate(args):
+        if not isinstance(arg, str):
+            if problems.full:
+                problems.untold += 1
+            else:
+                problems.append(_mismatch(document.spot((*pointer, spelt["runtimeArgs"], index)), arg, "a string"))
+
+
+def _crowded(document: Document, pointer: Pointer, value: object) -> list[Problem]:
+    """Return a problem if ``value`` has too many entries, those of what is in it included."""
+    size = _size(value, _ENTRIES_MOST + 1)
+    if size <= _ENTRIES_MOST:
+        return []
+    expected = f"at most {_ENTRIES_MOST:,} entries"
+    return [document.key_spot(pointer).problem(f"found more entries, expected {expected}", "more entries", expected)]
+
+
+def _size(value: object, enough: int) -> int:
+    """Return how many entries there are in ``value``, or a number from ``enough`` on."""
+    if not isinstance(value, dict | list):
+        return 0
+    size = len(value)
+    for each in value.values() if isinstance(value, dict) else value:
+        if size >= enough:
+            break
+        size += _size(each, enough - size)
+    return size
 
 
 def _validated(
@@ -175,7 +279,7 @@ def _validated(
     given: Mapping[str, object],
     document: Document,
     pointer: Pointer,
-    problems: list[Problem],
+    problems: Problems,
     spelt: Mapping[str, str] = MappingProxyType({}),
 ) -> M | None:
     try:

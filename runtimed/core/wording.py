@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 
@@ -9,6 +10,8 @@ _SHOWN = 60
 _NAME_SHOWN = 200
 # A shorter word stands in too many names to be a hint.
 _SHORTEST_PART = 4
+# Comparing with one takes up to a tenth of a millisecond.
+_CANDIDATES = 1000
 
 
 def shown(value: object) -> str:
@@ -17,13 +20,16 @@ def shown(value: object) -> str:
         return "an object" if value else "an empty object"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
+    if isinstance(value, str):
+        # A string may have megabytes, and be shown by a thousand problems.
+        value = value[: _SHOWN + 1]
     text = json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def called(name: str) -> str:
     """Return ``name`` as messages write it: itself, or quoted where it would break the line."""
-    return name if name.isprintable() and len(name) <= _NAME_SHOWN else shown(name)
+    return name if len(name) <= _NAME_SHOWN and name.isprintable() else shown(name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -33,7 +39,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     # It takes quadratic time, and no name of this length is a misspelling.
     if len(name) > _SHOWN:
         return None
-    folded = {candidate.casefold(): candidate for candidate in sorted(known) if len(candidate) <= _SHOWN}
+    alike = (candidate for candidate in sorted(known) if len(candidate) <= _SHOWN)
+    folded = {candidate.casefold(): candidate for candidate in itertools.islice(alike, _CANDIDATES)}
     wanted = name.casefold()
     matches = difflib.get_close_matches(wanted, folded, n=1)
     if not matches and len(wanted) >= _SHORTEST_PART:

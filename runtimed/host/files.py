@@ -21,6 +21,9 @@ ATTEMPTS = 5
 # Multiplied by the number of the attempt: lets a writer come to its end.
 PAUSE_S = 0.01
 
+# null(4).
+_NULL_DEVICE = os.makedev(1, 3)
+
 # Device, inode, size, times of the last change of content and of anything; or why there is no such file.
 Identity = tuple[int, int, int, int, int] | str
 
@@ -49,19 +52,19 @@ class Snapshot:
     places: frozenset[Place]
 
 
-def read_documents(main_path: str, dropin_dir: str | None, walk: Walker) -> Snapshot:
+def read_documents(main_path: str, dropin_dir: str | None, walk: Walker, *, dropin: bool = False) -> Snapshot:
     """Return the main file and the drop-ins (``*.json``, in the order of their bytes) as of one instant.
 
     Whatever keeps a file from being read is a problem among the documents; OSError is never raised. A main file
-    or drop-in directory that does not exist is none, unless a link leads to it. Blocks: on a dead network
-    file system for ever, so call it from a thread.
+    or drop-in directory that does not exist is none, unless a link leads to it. ``dropin``: the main file is read as
+    drop-ins are. Blocks: on a dead network file system for ever, so call it from a thread.
     """
     for attempt in range(ATTEMPTS):
         time.sleep(PAUSE_S * attempt)
         first = _Reading(walk, load=True)
-        documents = first.read(main_path, dropin_dir)
+        documents = first.read(main_path, dropin_dir, dropin=dropin)
         second = _Reading(walk, load=False)
-        second.read(main_path, dropin_dir)
+        second.read(main_path, dropin_dir, dropin=dropin)
         places = frozenset(first.places | second.places)
         if first.identities == second.identities:
             return Snapshot(documents, places)
@@ -94,10 +97,10 @@ class _Reading:
         self.places: set[Place] = set()
         self.problems: list[Problem] = []
 
-    def read(self, main_path: str, dropin_dir: str | None) -> Documents:
-        main = self._file(main_path)
+    def read(self, main_path: str, dropin_dir: str | None, *, dropin: bool) -> Documents:
+        main = self._file(main_path, dropin=dropin)
         names = self._listing(dropin_dir) if dropin_dir is not None else ()
-        dropins = [self._file(f"{dropin_dir}/{name}") for name in names]
+        dropins = [self._file(f"{dropin_dir}/{name}", dropin=True) for name in names]
         return Documents(
             main_path=main_path,
             main=main,
@@ -128,10 +131,13 @@ class _Reading:
             self.identities[directory] = (status.st_dev, status.st_ino, names)
             return names
 
-    def _file(self, path: str) -> Source | None:
+    def _file(self, path: str, *, dropin: bool) -> Source | None:
         """Return the file's content; None where there is none, is a problem, or is not asked for."""
         with self.walk(path) as found:
             self.places |= found.places
+            if dropin and _is_masked(path, found):
+                self.identities[path] = "masked"
+                return Source(printable(path), b"{}")
             if found.error is not None:
                 self._unreached(path, found.error)
                 return None
@@ -190,6 +196,25 @@ class _Reading:
 
     def _problem(self, path: str, message: str, found: str, expected: str) -> None:
         self.problems.append(Problem(file=printable(path), message=message, found=found, expected=expected))
+
+
+def _is_masked(path: str, found: Walked) -> bool:
+    """Return whether ``path`` is a link to the null device, by which an administrator takes a drop-in out of use.
+
+    The walk may have refused the device itself, which everybody may write to, but nothing on the way to it.
+    """
+    try:
+        if not stat.S_ISLNK(os.lstat(path).st_mode):
+            return False
+        refused = found.error.path if isinstance(found.error, PathRefused) else None
+        reached = found.error is None or (refused is not None and _is_null(os.lstat(refused)))
+        return reached and _is_null(os.stat(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE
 
 
 def _names(directory_fd: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtimed.core.errors import SocketRefused
+from runtimed.core.printable import printable
 
 # The first descriptor that is handed over.
 _FIRST_FD = 3
@@ -131,7 +132,8 @@ class _Stream(Protocol):
 
 
 def _status(text: str) -> str:
-    return "STATUS=" + " ".join(text.split())
+    # `systemctl status` shows it on a terminal.
+    return "STATUS=" + printable(" ".join(text.split()))
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:

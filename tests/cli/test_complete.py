@@ -45,10 +45,10 @@ def candidates(*typed: str, on: RunningDaemon | None = None) -> list[str]:
 def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("")[: len(VERBS)] == VERBS
     assert candidates("re") == ["resolve", "reload"]
-    assert candidates("plan", "--") == ["--help", "--socket", "--json", "--exit-code"]
+    assert candidates("plan", "--") == ["--help", "--socket", "--json", "--exit-code", "--verbose"]
     assert candidates("--") == ["--help", "--socket", "--json", "--version"]
     # Where nothing but an option can stand.
-    assert candidates("reload", "") == ["--help", "--socket", "--json", "--dry-run"]
+    assert candidates("reload", "") == ["--help", "--socket", "--json", "--dry-run", "--verbose"]
     assert candidates("resolve", "--format", "") == ["ctr", "json", "any", "path"]
     assert candidates("resolve", "--format=p") == ["--format=path"]
     assert candidates("resolve", "--digest", "") == []

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.exchange.from_containerd import read_containerd
 from runtimed.core.exchange.layout import PLUGINS
+from runtimed.core.exchange.translation import TranslationRejected
 
 RUNC = "io.containerd.runc.v2"
 KATA = "io.containerd.kata.v2"
@@ -127,6 +128,38 @@ def test_what_has_no_equivalent_around_the_runtimes_is_told_with_its_place() -> 
     places = [remark.split(": ")[1] for remark in remarks]
     other = 'plugins."io.containerd.cri.v1.runtime".containerd'
     assert sorted(places) == sorted(["imports", other, f"{WAY}.snapshotter", f"{WAY}.default_runtime"])
+
+
+def test_an_import_is_told_as_not_read_and_a_dump_names_its_own_file() -> None:
+    document = file_of(runtimes={"x": {"runtime_type": RUNC}})
+    document["imports"] = ["/etc/containerd/conf.d/*.toml"]
+    (remark,) = translated(document)[1]
+    assert "was not read" in remark
+    assert "`containerd config dump`" in remark
+    # The output of that command: the advice must not lead to the same command again.
+    document["imports"] += ["/etc/containerd/config.toml"]
+    assert translated(document)[1] == []
+
+
+@pytest.mark.parametrize("wrong", [{"version": 1}, {}, file_of(runtimes={"x": {"runtime_type": 5}})])
+def test_a_refused_file_keeps_its_remarks(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TranslationRejected) as caught:
+        translated({**wrong, "imports": ["/etc/more.toml"]})
+    assert [str(remark).split(": ")[1] for remark in caught.value.told] == ["imports"]
+
+
+@pytest.mark.parametrize("version", sorted(PLUGINS))
+def test_a_dropin_that_holds_only_a_default_is_told_as_such(version: int) -> None:
+    (problem,) = refused(file_of(version, default_runtime_name="crun"))
+    assert problem.startswith(f'c.toml: plugins."{PLUGINS[version]}".containerd.default_runtime_name: ')
+    assert "it is a drop-in, and the runtime is in another file" in problem
+    assert translated(file_of(version, default_runtime_name="runc"))[0] == {"default-runtime": "runc"}
+
+
+def test_a_file_of_version_1_is_told_what_each_containerd_can_do() -> None:
+    (problem,) = refused({"version": 1})
+    assert "containerd 2 writes the file anew" in problem
+    assert "containerd 1 has no such command" in problem
 
 
 def test_a_shims_path_is_its_name_where_the_options_are_the_same_message() -> None:

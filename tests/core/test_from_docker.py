@@ -141,7 +141,7 @@ def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
     "p": {"path": 1, "runtimeArgs": ["x"]},
     "f": {"runtimeType": "io.containerd.runc.v2", "options": {"SystemdCgroup": "yes"}}
   },
-  "storage-drivr": "vfs",
+  "runtimez": "vfs",
   "default-runtime": "nosuch"
 }"""
     places = [problem.split(": ")[:2] for problem in refused(text)]
@@ -154,9 +154,15 @@ def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
         ("8", "/runtimes/e/runtimeArgs/0"),
         ("9", "/runtimes/p/path"),
         ("10", "/runtimes/f/options/SystemdCgroup"),
-        ("12", "/storage-drivr"),
+        ("12", "/runtimez"),
         ("13", "/default-runtime"),
     ]
+
+
+def test_a_key_that_nobody_knows_is_left_out_and_told() -> None:
+    dropin, remarks = translated({"storage-drivr": "vfs", "default-runtime": "runc"})
+    assert dropin == {"default-runtime": "runc"}
+    assert [remark.split(": ", 1)[1] for remark in remarks] == ["/storage-drivr: dockerd refuses this key; left out"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1, "a": 2}', '{"runtimes": []}', '{"runtimes": {"x": 5}}'])

@@ -242,6 +242,40 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
 
 
 @pytest.mark.parametrize(
+    ("flags", "main", "key"),
+    [
+        (Flags(hosts=("unix:///f.sock",)), {"hosts": ["tcp://0.0.0.0:2375"]}, "hosts"),  # the unit's case
+        (Flags(hosts=("unix:///f.sock",)), {"hosts": "tcp://0.0.0.0:2375"}, "hosts"),
+        (Flags(data_root="/f"), {"data-root": "docker"}, "data-root"),
+        (Flags(exec_root="/f"), {"exec-root": "docker"}, "exec-root"),
+        (Flags(log_level="info"), {"log-level": "verbose"}, "log-level"),
+        (Flags(log_format="json"), {"log-format": "logfmt"}, "log-format"),
+        (Flags(group="g"), {"group": 5}, "group"),
+        (Flags(pidfile="/p"), {"pidfile": False}, "pidfile"),
+        (Flags(debug=True), {"debug": "yes"}, "debug"),
+        (Flags(default_runtime="runc"), {"default-runtime": "nope"}, "default-runtime"),
+        (Flags(default_runtime="runc"), {"default-runtime": ["nope"]}, "default-runtime"),
+        (Flags(exec_opts=("native.cgroupdriver=systemd",)), {"exec-opts": ["isolation=hyperv"]}, "exec-opts"),
+        (Flags(runtimes=("k=/f",)), {"runtimes": {"k": {"paht": 1}}}, "runtimes/k"),
+    ],
+)
+def test_a_value_that_a_flag_overrides_is_reported_and_not_judged(flags: Flags, main: object, key: str) -> None:
+    assert parse(main, flags=flags).overridden == (key,)
+    assert problems_of(main)
+
+
+def test_unknown_keys_are_remarks_of_the_configuration_in_the_order_of_the_files() -> None:
+    main = {"zzz": 1, "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}}
+    config = parse(main, {"yyy": 1})
+    assert [(remark.file, remark.pointer) for remark in config.remarks] == [
+        (MAIN, "/zzz"),
+        (MAIN, "/runtimes/nvidia/args"),
+        ("1.json", "/yyy"),
+    ]
+    assert config.runtimes["nvidia"] == Definition("nvidia", "nvidia-container-runtime")
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (Flags(runtimes=("kata",)), '--add-runtime: found "kata", expected NAME=PATH'),
@@ -281,7 +315,7 @@ def test_flags_that_are_empty_say_nothing() -> None:
 
 def test_all_problems_of_all_documents_come_in_their_order_and_flags_last() -> None:
     found = problems_of(
-        '{\n"runtimes": {"b": {},\n"a": {"path": 1}},\n"zzzz": 0,\n"debug": 0}',
+        '{\n"runtimes": {"b": {},\n"a": {"path": 1}},\n"hostz": 0,\n"debug": 0}',
         '{"a": 1, "a": 2',
         {"runtimes": {"x": {"path": "p", "runtimeType": "t"}}},
         flags=Flags(log_level="x"),

@@ -13,6 +13,7 @@ from runtimed.core.document import Document, parse_document
 from runtimed.core.errors import Problem
 from runtimed.core.layer import document_layer
 from runtimed.core.position import Spot
+from runtimed.core.problems import Findings
 from runtimed.core.schema import Entry, read_entry, read_top
 from runtimed.core.wording import nearest, shown
 
@@ -23,14 +24,21 @@ def document(text: str) -> Document:
     return parse_document(Source("daemon.json", text.encode()))
 
 
+def findings_of(text: str) -> Findings:
+    found = Findings()
+    document_layer(document(text), found)
+    return found
+
+
 def problems_of(text: str) -> list[Problem]:
-    return document_layer(document(text))[1]
+    return findings_of(text).problems
 
 
 def entry_of(fields: Mapping[str, object]) -> Entry | None:
     text = json.dumps({"runtimes": {"k": fields}})
-    entry, problems = read_entry(document(text), "k", fields)
-    assert problems == []
+    found = Findings()
+    entry = read_entry(document(text), "k", fields, found)
+    assert found.problems == []
     return entry
 
 
@@ -46,7 +54,7 @@ def entry_of(fields: Mapping[str, object]) -> Entry | None:
         ('{"exec-opt": []}', "exec-opts"),  # the flag's spelling, which dockerd accepts and ignores
         ('{"host": []}', "hosts"),
         ('{"add-runtime": []}', "runtimes"),
-        ('{"storage-drivr": "overlay2"}', "storage-driver"),  # a key of dockerd's is a key to miss as well
+        ('{"rntime": {}}', "runtimes"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, near: str) -> None:
@@ -55,17 +63,52 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, near: str
     assert (problem.line, problem.column) == (1, 2)
 
 
-def test_a_key_that_resembles_none_gets_no_suggestion() -> None:
-    (problem,) = problems_of('{"zzz~/": 1}')
-    assert problem.message == 'unknown setting "zzz~/"'
-    assert problem.pointer == "/zzz~0~1"
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("zzz~/", ""),
+        ("default-runtime-path", '; did you mean "default-runtime"?'),  # more than two letters away
+        ("storage-drivr", '; did you mean "storage-driver"?'),  # a key of dockerd's, which means nothing here
+        ("default-stop-timeout-ms", '; did you mean "default-stop-timeout"?'),
+        ("", ""),
+    ],
+)
+def test_an_unknown_key_that_misspells_none_of_ours_is_a_remark(key: str, hint: str) -> None:
+    found = findings_of(json.dumps({key: {"anything": [1]}}))
+    (remark,) = found.remarks
+    assert found.problems == []
+    assert remark.message == f'unknown key "{key}", ignored{hint}'
+    assert (remark.line, remark.column) == (1, 2)
+
+
+@pytest.mark.parametrize("value", [[], {}, None, ""])
+def test_an_unknown_key_of_a_runtime_with_an_empty_value_is_a_remark(value: object) -> None:
+    found = findings_of(json.dumps({"runtimes": {"nvidia": {"args": value, "path": "nvidia-container-runtime"}}}))
+    (remark,) = found.remarks
+    assert found.problems == []
+    assert remark.message == 'unknown key of a runtime "args", ignored: its value is empty'
+    assert remark.pointer == "/runtimes/nvidia/args"
+
+
+@pytest.mark.parametrize("key", ["args", "Args"])
+def test_args_with_words_are_refused_with_what_dockerd_does_and_what_to_write(key: str) -> None:
+    (problem,) = problems_of(json.dumps({"runtimes": {"k": {key: ["--debug"], "path": "/x"}}}))
+    assert f'dockerd ignores the key "{key}"' in problem.message
+    assert 'write the arguments as "runtimeArgs"' in problem.message
+
+
+@pytest.mark.parametrize("value", [["x"], 0, False, "x", {"a": 1}])
+def test_an_unknown_key_of_a_runtime_that_says_something_is_a_problem(value: object) -> None:
+    (problem,) = problems_of(json.dumps({"runtimes": {"k": {"path": "/x", "arguments": value}}}))
+    assert problem.message.startswith('unknown key of a runtime "arguments"')
 
 
 @pytest.mark.parametrize("key", sorted(keys.IGNORED))
 def test_every_other_key_of_dockerd_is_accepted_whatever_its_value(key: str) -> None:
-    _, ignored, problems = read_top(document(json.dumps({key: {"anything": [1, None]}})))
+    found = Findings()
+    _, ignored, _ = read_top(document(json.dumps({key: {"anything": [1, None]}})), found)
     assert ignored == (key,)
-    assert problems == []
+    assert found == Findings()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +149,7 @@ def test_null_and_empty_are_not_given(fields: Mapping[str, object]) -> None:
     ("entry", "pointer", "place", "message"),
     [
         ('{"pth": "x"}', "/runtimes/k/pth", (2, 9), 'unknown key of a runtime "pth"; did you mean "path"?'),
-        ('{"args": []}', "/runtimes/k/args", (2, 9), 'unknown key of a runtime "args"; did you mean "runtimeArgs"?'),
+        ('{"argz": [1]}', "/runtimes/k/argz", (2, 9), 'unknown key of a runtime "argz"'),
         ('{"path": 7}', "/runtimes/k/path", (2, 17), "found 7, expected a string"),
         ('{"path": ["x"]}', "/runtimes/k/path", (2, 17), "found a list, expected a string"),
         ('{"runtimeArgs": "--x"}', "/runtimes/k/runtimeArgs", (2, 24), 'found "--x", expected a list of strings'),
@@ -143,11 +186,11 @@ def test_keys_that_differ_only_in_case_are_refused_with_both_lines() -> None:
 
 def test_every_problem_of_an_entry_is_reported() -> None:
     found = problems_of(
-        '{"runtimes": {"k": {"path": 1, "runtimeArgs": [1, "a", 2], "x": 0}, "l": 5}, "debug": 1, "q": 2}'
+        '{"runtimes": {"k": {"path": 1, "runtimeArgs": [1, "a", 2], "x": 0}, "l": 5}, "debug": 1, "hostz": 2}'
     )
     assert sorted(str(p.pointer) for p in found) == [
         "/debug",
-        "/q",
+        "/hostz",
         "/runtimes/k/path",
         "/runtimes/k/runtimeArgs/0",
         "/runtimes/k/runtimeArgs/2",
@@ -212,9 +255,10 @@ def test_a_wrong_setting_is_said_with_its_pointer(text: str, pointer: str, messa
 
 @pytest.mark.parametrize("key", sorted(keys.KNOWN))
 def test_null_is_absent_for_every_key(key: str) -> None:
-    layer, problems = document_layer(document(json.dumps({key: None})))
-    assert problems == []
-    assert layer == document_layer(document("{}"))[0]
+    found = Findings()
+    layer = document_layer(document(json.dumps({key: None})), found)
+    assert found == Findings()
+    assert layer == document_layer(document("{}"), found)
 
 
 # --- rules
@@ -279,7 +323,7 @@ def test_log_formats_are_text_json_and_auto() -> None:
         (["native.cgroupdriver=systemd"], "systemd", []),
         ([" Native.CgroupDriver =cgroupfs"], "cgroupfs", []),  # the key is trimmed, and its case does not count
         (["native.cgroupdriver=systemd", "native.cgroupdriver=cgroupfs"], "cgroupfs", []),  # the last one wins
-        (["native.cgroupdriver= systemd"], None, ["expected systemd or cgroupfs"]),  # the value is exact
+        (["native.cgroupdriver = systemd "], "systemd", []),  # dockerd trims both
         (["native.cgroupdriver=Systemd"], None, ["expected systemd or cgroupfs"]),
         (["native.cgroupdriver="], None, ["expected systemd or cgroupfs"]),
         (["native.cgroupdriver=none"], None, ["expected systemd or cgroupfs"]),

@@ -30,6 +30,7 @@ def accept(
     """
     result, faults = _renamed(document, renames, spot_of)
     problems = [*found, *faults]
+    untold = 0
     if not faults:
         # Encoded and read back: what the daemon will be given is bytes, and they are what has to be right.
         # (What JSON has no form for has been found wrong on the way here.)
@@ -38,9 +39,10 @@ def accept(
             parse_configuration(Documents("", source), Flags(), _SETTINGS)
         except ConfigurationRejected as exc:
             before = {new: old for old, new in renames.items()}
+            untold = exc.untold
             problems += [_moved(problem, result, before, spot_of) for problem in exc.problems]
     if problems:
-        raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))))
+        raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))), untold)
     return result
 
 

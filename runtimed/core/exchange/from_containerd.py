@@ -13,7 +13,7 @@ from types import MappingProxyType
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.exchange.acceptance import accept
 from runtimed.core.exchange.layout import PLUGINS, dotted
-from runtimed.core.exchange.translation import Remark, Translation
+from runtimed.core.exchange.translation import Remark, Translation, TranslationRejected
 from runtimed.core.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.options import GENERIC, MESSAGES, message_of
 from runtimed.core.position import Pointer, Spot
@@ -36,6 +36,12 @@ _WHY: Mapping[str, str] = MappingProxyType(
         "snapshotter": "is about images; runtimed has no part in them",
     }
 )
+# Where containerd has its main file unless it is told otherwise.
+_MAIN_FILE = "/etc/containerd/config.toml"
+_REWRITE = (
+    "containerd 2 writes the file anew in its latest version with `containerd config migrate`; containerd 1 has no "
+    'such command: there, write `version = 2` and rename [plugins.cri] to [plugins."io.containerd.grpc.v1.cri"]'
+)
 # Written out by containerd where nobody asked for it.
 _DEFAULTS = frozenset({("sandboxer", "podsandbox"), ("sandbox_mode", "podsandbox")})
 
@@ -52,9 +58,13 @@ def read_containerd(
     remarked of it: containerd writes all of it out.
 
     Raises:
-        ConfigurationRejected: the layout is unknown, or there is no runtimed that would take the translation.
+        TranslationRejected: the layout is unknown, or runtimed would not take the translation.
     """
-    return _Reading(document, file, render_toml, renames).translation()
+    reading = _Reading(document, file, render_toml, renames)
+    try:
+        return reading.translation()
+    except ConfigurationRejected as rejection:
+        raise TranslationRejected(rejection, reading.remarks) from rejection
 
 
 class _Reading:
@@ -69,18 +79,24 @@ class _Reading:
         self._renames = renames
         self._remarks: list[Remark] = []
         self._problems: list[Problem] = []
-        self._plugin = self._find_plugin()
+        # The plugin whose section has the runtimes in this version.
+        self._plugin = ""
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What was remarked so far."""
+        return tuple(self._remarks)
 
     def translation(self) -> Translation:
         """Return all of it."""
+        self._remark_imports()
+        self._plugin = self._find_plugin()
         way = ("plugins", self._plugin, "containerd")
         at: Mapping[str, object] = self._document
         for depth in range(len(way)):
             at = self._table(at.get(way[depth]), *way[: depth + 1])
         self._remark_surroundings()
-        for key, value in at.items():
-            if key not in ("runtimes", "default_runtime_name") and not _says_nothing(key, value):
-                self._remark(f"{_shown(value)} {_WHY.get(key, 'is no part of the table of runtimes')}", *way, key)
+        self._remark_others(at, *way)
         dropin: dict[str, object] = {}
         runtimes: dict[str, object] = {}
         for name, raw in self._table(at.get("runtimes"), *way, "runtimes").items():
@@ -89,16 +105,20 @@ class _Reading:
                 dropin.update(self._stock(entry))
             else:
                 runtimes[name] = self._entry(name, entry)
+        default = at.get("default_runtime_name")
         if runtimes:
             dropin["runtimes"] = runtimes
+        elif default and default != RUNC_NAME and not at.get("runtimes"):
+            self._refuse_lone_default(default, *way, "default_runtime_name")
+            default = None
         elif not dropin:
             self._remark("there are no runtimes here; containerd then has one, its built-in runc", *way, "runtimes")
-        if default := at.get("default_runtime_name"):
+        if default:
             dropin["default-runtime"] = default
         for pointer, value in _dates(dropin):
             message = f"found {value}, and nothing of a runtime is a date or a time"
             self._problems.append(self._spot_of(pointer).problem(message, str(value), "no date"))
-        return Translation(accept(dropin, self._renames, self._spot_of, self._problems), tuple(self._remarks))
+        return Translation(accept(dropin, self._renames, self._spot_of, self._problems), self.remarks)
 
     def _find_plugin(self) -> str:
         """Return the plugin whose section has the runtimes in this version."""
@@ -107,20 +127,37 @@ class _Reading:
             return PLUGINS[version]
         found = f"version {_shown(version)}" if "version" in self._document else "no version, which means 1"
         known = " and ".join(map(str, PLUGINS))
-        message = (
-            f"found {found}, and the versions whose layout is known are {known}; containerd writes the file anew "
-            "in its latest with `containerd config migrate` (2.0 and later)"
-        )
+        message = f"found {found}, and the versions whose layout is known are {known}; {_REWRITE}"
         raise ConfigurationRejected((self._spot("version").problem(message, found, f"version {known}"),))
 
-    def _remark_surroundings(self) -> None:
-        imports = self._document.get("imports")
-        for path in imports if isinstance(imports, list) else ():
+    def _refuse_lone_default(self, default: object, *way: str) -> None:
+        message = (
+            f"this file has a default runtime, {_shown(default)}, and no runtimes: it is a drop-in, and the runtime is "
+            "in another file; import the output of `containerd config dump`, which has what all files say together"
+        )
+        self._problems.append(self._spot(*way).problem(message, _shown(default), "the runtime that it names"))
+
+    def _remark_imports(self) -> None:
+        """Remark on the imports, which are not read, but for a dump: that has their content already."""
+        found = self._document.get("imports")
+        imports = found if isinstance(found, list) else []
+        # `containerd config dump` lists every file that was loaded, the main file too; no file can import itself.
+        if any(path in (_MAIN_FILE, self._file) for path in imports):
+            return
+        for path in imports:
             text = (
-                f"what {_shown(path)} says is not in this translation; `containerd config dump` prints what all files "
-                "say together, and that can be imported"
+                f"the import {_shown(path)} was not read, so what it says is missing here; `containerd config dump` "
+                "prints what all files say together, import its output (where this file is such an output with its "
+                "main file at an unusual path, all is here)"
             )
             self._remark(text, "imports")
+
+    def _remark_others(self, section: Mapping[str, object], *way: str) -> None:
+        for key, value in section.items():
+            if key not in ("runtimes", "default_runtime_name") and not _says_nothing(key, value):
+                self._remark(f"{_shown(value)} {_WHY.get(key, 'is no part of the table of runtimes')}", *way, key)
+
+    def _remark_surroundings(self) -> None:
         plugins = self._document.get("plugins")
         for version, plugin in PLUGINS.items():
             section = plugins.get(plugin) if isinstance(plugins, dict) else None

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from runtimed.core import keys
 from runtimed.core.config import Source
 from runtimed.core.document import Document, parse_document
-from runtimed.core.errors import Problem
+from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.exchange.acceptance import accept
-from runtimed.core.exchange.translation import Remark, Translation
+from runtimed.core.exchange.translation import Remark, Translation, TranslationRejected
 from runtimed.core.options import MESSAGES, message_of
 from runtimed.core.position import Pointer, Spot
 from runtimed.core.wording import called, shown
@@ -39,7 +39,7 @@ def read_docker(source: Source, renames: Mapping[str, str] = MappingProxyType({}
     """Return the drop-in that says what the daemon.json in ``source`` does; ``renames`` is old name -> new name.
 
     Raises:
-        ConfigurationRejected: it is no daemon.json, or there is no runtimed that would take its translation.
+        ConfigurationRejected: it is no daemon.json. TranslationRejected: runtimed would not take the translation.
     """
     document = parse_document(source)
     remarks: list[Remark] = []
@@ -56,10 +56,15 @@ def read_docker(source: Source, renames: Mapping[str, str] = MappingProxyType({}
             remarks.append(Remark(document.key_spot((key,)), text))
         elif key in keys.IGNORED:
             remarks.append(Remark(document.key_spot((key,)), "is dockerd's own business and left out"))
-        else:
-            # An error for dockerd, and for runtimed's check below.
+        elif keys.misspelt(key) is not None:
+            # runtimed's check below refuses it.
             dropin[key] = value
-    return Translation(accept(dropin, renames, document.key_spot, problems), tuple(remarks))
+        else:
+            remarks.append(Remark(document.key_spot((key,)), "dockerd refuses this key; left out"))
+    try:
+        return Translation(accept(dropin, renames, document.key_spot, problems), tuple(remarks))
+    except ConfigurationRejected as rejection:
+        raise TranslationRejected(rejection, tuple(remarks)) from rejection
 
 
 def _entry(document: Document, name: str, raw: object, remarks: list[Remark], problems: list[Problem]) -> object:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.position import Spot
+from runtimed.core.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +18,22 @@ class Remark:
     message: str
 
     def __str__(self) -> str:
-        """Return the remark as one line: ``file:line: place: message``."""
+        """Return the remark as one printable line: ``file:line: place: message``."""
         place = ":".join(str(part) for part in (self.where.file, self.where.line) if part is not None)
-        return ": ".join(part for part in (place, self.where.pointer, self.message) if part)
+        return printable(": ".join(part for part in (place, self.where.pointer, self.message) if part))
 
     def as_dict(self) -> dict[str, object]:
         """Return the shape that ``runtimectl --json`` prints."""
         where = self.where
         return {"file": where.file, "line": where.line, "place": where.pointer, "message": self.message}
+
+
+class TranslationRejected(ConfigurationRejected):
+    """A configuration cannot be translated; ``told`` are the remarks on the part that was read."""
+
+    def __init__(self, rejection: ConfigurationRejected, told: tuple[Remark, ...]) -> None:
+        super().__init__(rejection.problems, rejection.untold)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)

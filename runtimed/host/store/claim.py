@@ -29,10 +29,10 @@ def claim(root: str) -> int:
     """
     with failing_as("claiming", root):
         # Looked at before the lock is made, so that nothing is left behind in a foreign directory.
-        _check_version(root)
+        check_version(root)
         lock = _lock(root)
         try:
-            if not _check_version(root):
+            if not check_version(root):
                 _write_version(root)
         except BaseException:
             os.close(lock)
@@ -55,8 +55,11 @@ def _read_version(root: str) -> dict[str, str]:
     return {key: value for key, _, value in (line.partition("=") for line in text.splitlines())}
 
 
-def _check_version(root: str) -> bool:
-    """Return whether ``root`` is a data root of ours; False where it is an empty directory."""
+def check_version(root: str) -> bool:
+    """Return whether ``root`` is a data root of ours; False where it is an empty directory.
+
+    Raises: DataRootRefused, OSError.
+    """
     try:
         layout = _read_version(root).get("layout", "")
     except FileNotFoundError:

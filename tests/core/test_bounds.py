@@ -1,0 +1,31 @@
+"""What a file costs before it is taken or refused: whatever is in its 16 MiB."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from adversarial import CASES
+
+PROGRAM = Path(__file__).parents[1] / "adversarial.py"
+# Processor time, so that other work on the machine does not count; the worst takes 3 s here.
+MOST_S = 10.0
+MOST_BYTES = 400 * 1024 * 1024
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_of_16_mib_is_parsed_in_seconds_and_400_mb(case: str) -> None:
+    run = subprocess.run([sys.executable, str(PROGRAM), case], capture_output=True, text=True, check=True)
+    cost = json.loads(run.stdout)
+    assert cost["took_s"] < MOST_S
+    assert cost["peak_bytes"] < MOST_BYTES
+
+
+@pytest.mark.timeout(120)
+def test_a_thousand_problems_are_kept_and_all_are_counted() -> None:
+    run = subprocess.run([sys.executable, str(PROGRAM), "wrong arguments"], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout)["problems"] == 249_991
