@@ -161,6 +161,8 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
     yield "last reload", Tinted(text, RED) if report["outcome"] == "rejected" else text
     for problem in report["problems"]:
         yield "  problem", render_problem(problem)
+    for remark in report.get("remarks", ())[:_LISTED]:
+        yield "  note", render_problem(remark)
     for key, title in _NOTED[:1]:
         if report[key]:
             yield f"  {key.replace('_', ' ')}", f"{title}: {', '.join(report[key])}"

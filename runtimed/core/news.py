@@ -34,7 +34,9 @@ class ReportBody(TypedDict):
     default_runtime: Annotated[DefaultChange | None, "null where it is as it was"]
     problems: Annotated[list[ConfigurationProblem], "all that is wrong, the first thousand; empty unless rejected"]
     problem_count: int
-    remarks: Annotated[list[ConfigurationProblem], "keys that nobody knows and that are ignored, the first thousand"]
+    remarks: Annotated[
+        list[ConfigurationProblem], "unknown keys, which are ignored, and files that are not read; the first thousand"
+    ]
     restart_required: Annotated[list[str], "settings that differ from those the daemon was started with"]
     ignored: Annotated[list[str], "keys of dockerd's that mean nothing here"]
     overridden: Annotated[list[str], "keys that a flag wins over"]
