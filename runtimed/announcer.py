@@ -63,8 +63,9 @@ class Announcer:
     def reloaded(self, report: Report, current: Generation) -> None:
         """Tell how a reload ended, and what is current after it."""
         log_report(report)
-        triggers = report.reason
-        self.tally.count_reload(report.outcome, triggers, report.duration_ms / 1000, report.time_s)
+        # One run may have several triggers. A label of a metric takes one value of a fixed set: the first one's.
+        trigger = report.reason.partition(", ")[0]
+        self.tally.count_reload(report.outcome, trigger, report.duration_ms / 1000, report.time_s)
         self.events.publish("reload", _shortened(report.as_dict()))
         before, self._current = self._current, current
         if self._ready:

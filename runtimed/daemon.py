@@ -27,8 +27,10 @@ from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.follower import follow
-from runtimed.heap import Heap
+from runtimed.heap import Heap, give_back_large_blocks
 from runtimed.host.containers import container_states
+from runtimed.host.descriptors import raise_descriptor_limit
+from runtimed.host.event_numbers import reserve_event_numbers
 from runtimed.host.facts import read_facts
 from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
@@ -66,6 +68,8 @@ def run(argv: Sequence[str]) -> int:
     # are running, and was seen to crash on it. A handler of Python's runs between two instructions, with the lock held.
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    give_back_large_blocks()
+    raise_descriptor_limit()
     try:
         return asyncio.run(_run(arguments))
     except RuntimedError as error:
@@ -137,6 +141,7 @@ class Daemon:
         self._log_format = settings.log_format
         self._configure_log(settings)
         await self._working.run(self._secure, settings)
+        await self._number_events(settings, recovered)
         sockets = self._bind(settings, stack)
         recovered = await self._remember_numbers(store, recovered, settings)
         reloader = await self._first_generation(documents, store, recovered, settings, stack)
@@ -229,6 +234,15 @@ class Daemon:
             return recovered
         log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
         return replace(recovered, published=False)
+
+    async def _number_events(self, settings: Settings, recovered: Recovered) -> None:
+        """Make event numbers go on above those of earlier processes."""
+        # After a boot the exec root is empty: then the newest generation tells what the clock has been at least.
+        least = self._announcer.events.last
+        if recovered.last is not None:
+            least = max(least, int(recovered.last.created_s * 1000))
+        number = await self._working.run(reserve_event_numbers, settings.exec_root, least)
+        self._announcer.events.continue_from(number)
 
     def _bind(self, settings: Settings, stack: AsyncExitStack) -> list[BoundSocket | Inherited]:
         """Return the sockets, listening: who connects from now on waits for the first generation."""

@@ -7,6 +7,8 @@ nothing there: tables are made of values that refer to what was made before them
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 from collections.abc import Callable
 from functools import wraps
@@ -17,6 +19,9 @@ T = TypeVar("T")
 
 # How many connections may have been exempted before all of the heap is looked through again: 3 KB each.
 _EXEMPTED_MOST = 1000
+# From malloc.h; and glibc's own threshold at the start.
+_M_MMAP_THRESHOLD = -3
+_MAPPED_BYTES = 128 * 1024
 
 
 class Heap:
@@ -58,3 +63,14 @@ class Heap:
             gc.unfreeze()
             gc.collect()
         gc.freeze()
+
+
+def give_back_large_blocks() -> None:
+    """Have glibc map each large block by itself, so that its memory goes back to the system when it is freed.
+
+    By default glibc raises this threshold with every large block that is freed, up to 32 MiB (mallopt(3)). Answers of
+    half a megabyte then lie in the heaps of the threads that made them, and those kept three times of what was in use.
+    """
+    # Other C libraries have no mallopt(), or one that does nothing.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -16,6 +17,7 @@ from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
+from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
 from runtimed.core.config import Settings
 from runtimed.core.drift import Drift, Sight
@@ -85,7 +87,13 @@ class Serving:
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot, self._published_faults)
         service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
         self._routes = Routes(service, announcer.events, announcer.tally)
-        self._connections = Connections(self._routes, again=self._routes.again, on_error=_log_request_error)
+        self._connections = Connections(
+            self._routes,
+            again=self._routes.again,
+            on_error=_log_request_error,
+            on_reset=_log_reset,
+            owners=frozenset({0, os.geteuid()}),
+        )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self.apply(reloader.current)
@@ -184,3 +192,7 @@ def _log_exhausted(error: OSError) -> None:
 
 def _log_request_error(request: Request, error: Exception) -> None:
     log.error("request.failed", method=request.method, path=request.path, exc_info=error)
+
+
+def _log_reset(peer: Peer, unread_bytes: int) -> None:
+    log.warning("connection.reset", uid=peer.uid, pid=peer.pid, unread_bytes=unread_bytes)

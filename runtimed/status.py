@@ -66,7 +66,7 @@ class Status:
         if not self._watcher.alive:
             faults["watcher"] = "a thread of it has died; it is started again within seconds"
         if (reason := self._traffic.exhausted()) is not None:
-            faults["connections"] = f"no connection can be taken: {reason}; they wait in the queue"
+            faults["connections"] = f"no connection can be taken: {reason}"
         generation = self._reloader.current
         binary = _default_binary(generation)
         if (lost := self._drift.lost(binary)) is not None:

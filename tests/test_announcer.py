@@ -147,3 +147,9 @@ def test_a_wrapper_that_is_gone_is_told_and_counted(told: Told) -> None:
     told.announcer.collected("x-1", "uid 0")
     assert told.events()[0]["wrapper"] == "x-1"
     assert told.announcer.tally.wrappers_collected == 1
+
+
+def test_a_reload_with_several_triggers_is_counted_under_the_first(told: Told) -> None:
+    for reason in ("api", "api, signal", "signal, api, file-change"):
+        told.announcer.reloaded(Report("unchanged", 1, reason), generation(1))
+    assert told.announcer.tally.reloads == {("unchanged", "api"): 2, ("unchanged", "signal"): 1}

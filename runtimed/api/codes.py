@@ -31,9 +31,6 @@ _INVALID: refusals.NameMembers = {
 _UNKNOWN: refusals.UnknownNameMembers = {**_INVALID, "runtime": "gvisr", "nearest": "gvisor"}
 _UNAVAILABLE: refusals.UnavailableMembers = {"runtime": "gvisor", "path": "runsc"}
 _MISMATCH: refusals.MismatchMembers = {"digest": f"sha256:{'5e' * 32}"}
-_NO_PATH: refusals.NoPathMembers = {
-    "message": "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …"
-}
 _UNHEALTHY: refusals.UnhealthyMembers = {
     "ailments": {"watcher": "a thread of it has died; it is started again within seconds"}
 }
@@ -95,9 +92,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "no-such-path": Code(
             "No such path",
             "nothing is served at this path",
-            _NO_PATH["message"],
-            refusals.NoPath,
-            _NO_PATH,
+            "/v2/resolve is not served here; there are /v1/resolve, /v1/runtimes, /v1/runtimes/{name}, …",
         ),
         "method-not-allowed": Code(
             "Method not allowed",

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from runtimed.api.messages import Handler, Request, Response, Target, parse_target, problem
 from runtimed.api.sockets import Peer
+from runtimed.api.unread import Unread
 from runtimed.core.config import Limits
 from runtimed.core.roundrobin import RoundRobin
 
@@ -18,6 +19,8 @@ from runtimed.core.roundrobin import RoundRobin
 # with the sizes below this is what memory it may cost: 1 MiB at most.
 _REMEMBERED = 1024
 _REMEMBERED_BYTES = 512
+# How many connections the owners may have when all others are taken. As many descriptors are kept for them.
+OWNERS_SHARE = 16
 # How many connections that have more to do may go on before the loop looks what else there is: a few milliseconds.
 _AT_A_TIME = 8
 
@@ -73,8 +76,10 @@ class Connections:
     """The connections of one daemon, what they share, and the one timer for all of them.
 
     ``handler`` answers every request; ``on_error`` is told of each exception that it lets out (the client gets a 500).
+    ``on_reset`` is called when a connection is reset because its answers are not read (see `Unread`).
     ``again`` returns, for the target of a GET and the time (time.monotonic()) at which it came, the very answer that
     ``handler`` would give now, where it has it at hand, and None where the handler must be asked.
+    ``owners`` are the user ids for which a share of connections is kept: root, and the user that the daemon runs as.
     ``admission`` bounds the number of connections; it may be set anew at any time and holds for new ones.
     There is no timer while there is no connection, and one wake-up per ``idle_s`` while they rest.
     """
@@ -87,13 +92,17 @@ class Connections:
         limits: HttpLimits | None = None,
         again: Callable[[Target, float], Response | None] = lambda _target, _begun_s: None,
         on_error: Callable[[Request, Exception], None],
+        on_reset: Callable[[Peer, int], None] = lambda _peer, _bytes: None,
+        owners: frozenset[int] = frozenset(),
     ) -> None:
         self.handler = handler
         self.again = again
         self.on_error = on_error
         self.admission = admission or Limits()
         self.limits = limits or HttpLimits()
+        self._owners = owners
         self.draining = False
+        self.unread = Unread(on_reset)
         # The bytes of a whole GET request on HTTP/1.1 -> its target. Parsing has no other input than these
         # bytes, so what was parsed once need not be parsed again.
         self.known: dict[bytes, Target] = {}
@@ -122,11 +131,16 @@ class Connections:
 
     def refusal(self, peer: Peer) -> Response | None:
         """Return the 503 that a new connection of ``peer`` gets, None if it is welcome."""
-        if len(self) >= self.admission.connections:
+        most = self.admission.connections + (OWNERS_SHARE if self.is_owner(peer) else 0)
+        if len(self) >= most:
             return _too_many(f"there are {len(self)} connections, which is the limit; try again later")
         if (open_now := self._by_uid.get(peer.uid, 0)) >= self.admission.connections_per_user:
             return _too_many(f"user {peer.uid} has {open_now} connections, which is the limit; close some of them")
         return None
+
+    def is_owner(self, peer: Peer) -> bool:
+        """Return whether a share of connections is kept for ``peer``."""
+        return peer.uid in self._owners
 
     def full_of_refused(self) -> bool:
         """Return whether one more refused connection cannot be heard out."""
@@ -146,6 +160,7 @@ class Connections:
         if member not in self._members:
             return
         self._members.remove(member)
+        self.unread.release(member)
         if member in self._refused:
             self._refused.remove(member)
         elif (left := self._by_uid[member.peer.uid] - 1) > 0:
@@ -268,6 +283,11 @@ class Connections:
     def _note_empty(self) -> None:
         if self._emptied is not None and not self._members and not self._tasks:
             self._emptied.set()
+
+
+def no_descriptors() -> Response:
+    """Return the 503 of a client whose connection cannot be taken for want of descriptors."""
+    return _too_many("no file descriptor is free; try again later, or raise the daemon's limit (LimitNOFILE)")
 
 
 def _too_many(detail: str) -> Response:

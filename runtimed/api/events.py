@@ -26,8 +26,9 @@ _CONTENT_TYPE = "application/x-ndjson"
 class Events:
     """Numbered events, told to every subscriber in the same order.
 
-    Numbers begin with the time of the start in milliseconds since the epoch, so that those of a later process are
-    higher and ``since`` never means something else there. ``dropped`` hears of every subscriber that was given up.
+    Numbers begin with the time of the start in milliseconds since the epoch, or where `continue_from` says, so that
+    those of a later process are higher and ``since`` never means something else there. ``dropped`` hears of every
+    subscriber that was given up.
     Whoever sends events in another form takes places among the same ``subscribers``.
     """
 
@@ -48,6 +49,15 @@ class Events:
     def is_full(self, uid: int) -> bool:
         """Return whether there may be no more subscribers, or no more of the user ``uid``."""
         return self.subscribers.is_full(uid)
+
+    def continue_from(self, number: int) -> None:
+        """Give numbers above ``number`` from now on, to the events so far as well; no subscriber has seen them yet."""
+        early = [json.loads(line) for _, line in self._kept]
+        self._kept.clear()
+        self._kept_bytes = 0
+        self.last = number
+        for event in early:
+            self.publish(event["type"], {key: event[key] for key in event if key not in ("seq", "time", "type")})
 
     def publish(self, kind: str, fields: Mapping[str, object]) -> None:
         """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
@@ -84,7 +94,7 @@ class Events:
             return
         oldest = self._kept[0][0] if self._kept else self.last + 1
         if not oldest - 1 <= since <= self.last:
-            reason = f"events between {since} and {oldest} are not known here; ask for the status as it is now"
+            reason = f"events before number {oldest} are not known any more; runtimectl status shows how things are now"
             yield self._line("gap", {"seq": oldest - 1, "reason": reason})
         for number, line in self._kept:
             # A number that is still to come here is another process's: all of this one's are new then.

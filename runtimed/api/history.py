@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from runtimed.api.large import large_json_response
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
 from runtimed.api.sockets import Peer
@@ -118,10 +119,10 @@ class History:
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def _show(self, number: int) -> Response:
-        return json_response(200, describe_past(self._archive.past(number)))
+        return large_json_response(200, describe_past(self._archive.past(number)))
 
     def _compare(self, old: int, new: int) -> Response:
-        return json_response(200, compare_past(self._archive.past(old), self._archive.past(new)))
+        return large_json_response(200, compare_past(self._archive.past(old), self._archive.past(new)))
 
 
 def _number(request: Request, key: str) -> int | Response:

@@ -15,10 +15,10 @@ from typing import cast
 
 from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, Answer, Request, Response, render
-from runtimed.api.outbox import Outbox
+from runtimed.api.outbox import PIECE_BYTES, Outbox
 from runtimed.api.reader import Asked, RequestReader
 from runtimed.api.sockets import Peer, has_hung_up
-from runtimed.api.stream import Channel, Stream, open_channel
+from runtimed.api.stream import UNREAD_BYTES, Channel, Stream, open_channel
 
 
 class Connection(asyncio.Protocol):
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
                 answer = self._handler(request)
             except Exception as exc:  # noqa: BLE001 - a handler's error is this request's, not the connection's
                 answer = self._outbox.failure(request, exc)
-            if isinstance(answer, Response):
+            if isinstance(answer, Response) and len(answer.body) <= PIECE_BYTES:
                 self._transport.write(answer.wire or self._outbox.render(request, b"", answer))  # type: ignore[union-attr]
                 self.deadline = monotonic() + self._idle_s
                 return
@@ -105,7 +105,8 @@ class Connection(asyncio.Protocol):
         self._quiet = False
         transport = cast("asyncio.Transport", self._transport)
         listens = self._channel is not None and not has_hung_up(transport.get_extra_info("socket"))
-        if listens or (self._linger_bytes < 0 and (self._task or self._reader.has_unanswered())):
+        busy = self._task or self._outbox.is_writing or self._reader.has_unanswered()
+        if listens or (self._linger_bytes < 0 and busy):
             return True
         self._close()
         return False
@@ -115,10 +116,13 @@ class Connection(asyncio.Protocol):
         self._write_paused = True
         self._quiet = False
         self._await_reading_peer()
+        # A stream may write more while it is paused, so it counts with the most that it may leave unread.
+        self._connections.unread.hold(self, UNREAD_BYTES if self._channel else self._outbox.unread_bytes())
 
     def resume_writing(self) -> None:
         """Go on."""
         self._write_paused = False
+        self._connections.unread.release(self)
         self._head_deadline = 0.0
         if self._channel is not None:
             if not self._channel.is_closing:
@@ -167,11 +171,15 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """Close, unless something was begun."""
         busy = self._task or self._linger_bytes >= 0 or self._reader.begun or self._reader.has_unanswered()
-        if self._transport is not None and not (busy or self._transport.is_closing()):
+        if self._outbox.is_writing:
+            self._reader.stop()  # and close after it
+        elif self._transport is not None and not (busy or self._transport.is_closing()):
             self._close()
 
     def abort(self) -> None:
         """End at once; what was not sent yet is lost."""
+        # Now: connection_lost comes a turn of the loop later, and many may be aborted in one.
+        self._outbox.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -182,6 +190,7 @@ class Connection(asyncio.Protocol):
         self._quiet = False
         if self._transport is None or self._transport.is_closing() or self._linger_bytes >= 0 or self._channel:
             return
+        self._outbox.go_on()
         reader = self._reader
         if reader.backlog and not (reader.asked or self._task or self._write_paused):
             reader.read_slice()
@@ -252,7 +261,13 @@ class Connection(asyncio.Protocol):
 
     def _begin_stream(self, asked: Asked, stream: Stream) -> None:
         """Send the head of an answer without end, and leave the rest to its maker."""
-        if asked[0].method == "HEAD" or self._connections.draining:
+        if asked[0].method == "HEAD":
+            keep_alive = not self._connection_line(asked)
+            self._outbox.put_head(stream.content_type, keep_alive=keep_alive)
+            if not keep_alive:
+                self._reader.stop()
+            return
+        if self._connections.draining:
             self._put_out(asked, Response(200, b"", stream.content_type))
             return
         self._outbox.flush()
@@ -275,12 +290,15 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def _put_out(self, asked: Asked, response: Response) -> None:
-        request, connection = asked
+        self._outbox.put(asked[0], self._connection_line(asked), response)
+
+    def _connection_line(self, asked: Asked) -> bytes:
+        """Return the Connection header of an answer; the last one before a stop closes the connection."""
         reader = self._reader
         if self._connections.draining and not (reader.backlog or reader.asked or reader.begun):
-            connection = CLOSE
             reader.ended = True
-        self._outbox.put(request, connection, response)
+            return CLOSE
+        return asked[1]
 
     def _send_refusal(self, refusal: Response) -> None:
         """Send the last answer, and hear the peer out for a while: a reset could overtake the answer."""

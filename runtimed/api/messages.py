@@ -102,7 +102,15 @@ def problem(status: int, code: str, title: str, detail: str, **more: object) -> 
     what happened this time and what to do next; ``more`` are further members, JSON as they are. A header such as
     Allow is added by making ``headers`` of the result before it is handed over.
     """
-    body = {"type": f"urn:runtimed:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
+    body = {
+        "type": f"urn:runtimed:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        # Docker's clients show this member, and what cannot be read has no path by which they could be told apart.
+        "message": detail,
+    }
     return Response(status, json.dumps(body | more).encode() + b"\n", "application/problem+json")
 
 

@@ -128,8 +128,7 @@ class Routes:
         if route is _NO_ROUTE:
             served = ", ".join((*map(_label, self._routes), *docker.PATHS))
             detail = f"{request.path} is not served here; there are {served}"
-            again: refusals.NoPathMembers = {"message": detail}
-            return problem(404, "no-such-path", "No such path", detail, **again)
+            return problem(404, "no-such-path", "No such path", detail)
         function = route.methods.get("GET" if request.method == "HEAD" else request.method)
         if function is None:
             return _method_not_allowed(request, route) if route.methods else self.docker(request)
@@ -168,8 +167,8 @@ class Routes:
         return self._described(request.peer, generation, runtime)
 
     async def _described(self, peer: Peer, generation: Generation, runtime: Runtime) -> Response:
-        found = await self._service.looking(peer, describe_runtime, generation, runtime, self._service)
-        return json_response(200, found)
+        found: Response = await self._service.looking(peer, _render_runtime, generation, runtime, self._service)
+        return found
 
     def _status(self, _request: Request) -> Response:
         return json_response(200, self._service.status())
@@ -239,6 +238,11 @@ async def _in_time(answer: Awaitable[Response]) -> Response:
 
 def _label(path: tuple[str, ...]) -> str:
     return "/" + "/".join(path).replace("*", "{name}")
+
+
+def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> Response:
+    # In a thread: options and arguments may be megabytes.
+    return json_response(200, describe_runtime(generation, runtime, inspector))
 
 
 def _render_table(generation: Generation, inspector: Inspector) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
@@ -12,9 +13,10 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 
-from runtimed.api.connections import Connections
+from runtimed.api.connections import OWNERS_SHARE, Connections, no_descriptors
 from runtimed.api.http import Connection
-from runtimed.api.sockets import peer_of
+from runtimed.api.messages import CLOSE, render
+from runtimed.api.sockets import Peer, peer_of
 
 # How many connections are taken before those that exist have their turn.
 _AT_ONCE = 64
@@ -25,6 +27,9 @@ _RETRY_S = 1.0
 _TOLD_AGAIN_S = 60.0
 # Descriptors that no connection gets: a reload needs some, and so does looking after binaries and containers.
 _RESERVED = 24
+# What the kernel holds for each client that does not read; it counts with the memory of the daemon's control group. The
+# kernel doubles it (socket(7)).
+_SEND_BYTES = 32 * 1024
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -35,12 +40,13 @@ class Server:
     backlog, from Python 3.13 on it deletes the path of a socket it was given, and it makes a transport before
     anybody has asked who is there.
 
-    ``exhausted`` is the reason while no connection can be taken for want of descriptors or memory, else None. They wait
-    in the socket's queue; another try is made within a second. The last descriptors are not for connections.
+    The last descriptors are not for connections, and those before them only for root and the daemon's own user: any
+    other client gets a 503 then. When even accept(2) finds no descriptor or memory, clients wait in the socket's queue;
+    another try is made within a second.
     """
 
     def __init__(self, sock: socket.socket, connections: Connections, on_exhausted: Callable[[OSError], None]) -> None:
-        self.exhausted: str | None = None
+        self._exhausted: str | None = None
         self._sock = sock
         self._connections = connections
         self._on_exhausted = on_exhausted
@@ -50,6 +56,11 @@ class Server:
         self._told_s = -inf
         self._tasks: set[asyncio.Task[tuple[asyncio.Transport, Connection]]] = set()
         self._loop.add_reader(sock.fileno(), self._accept)
+
+    @property
+    def exhausted(self) -> str | None:
+        """The reason why connections cannot be taken for want of descriptors or memory, None while they can."""
+        return self._exhausted if self._retry is not None or self._is_reserved() else None
 
     def close(self) -> None:
         """Take no more connections; those that exist go on, and the socket stays open. Closing twice does nothing."""
@@ -79,22 +90,42 @@ class Server:
             try:
                 conn, _address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                self.exhausted = None  # nobody waits any more, and accept(2) looks for a descriptor first
+                if not self._is_reserved():
+                    self._exhausted = None  # nobody waits any more, and accept(2) looks for a descriptor first
                 return False
             except OSError as exc:
                 if exc.errno not in _EXHAUSTED:
                     raise
                 self._pause(exc)
                 return False
-            self.exhausted = None
-            self._take(conn)
+            peer = peer_of(conn)
+            if not self._is_reserved():
+                self._exhausted = None
+            elif not self._connections.is_owner(peer):
+                self._turn_away(conn)
+                continue
+            self._take(conn, peer)
         return True
+
+    def _is_reserved(self) -> bool:
+        """Return whether the descriptors that are left are only for root and the daemon's own user."""
+        return self._connections.held >= max(self._room - OWNERS_SHARE, self._room // 2)
+
+    def _turn_away(self, conn: socket.socket) -> None:
+        """Send the 503 and close; the kernel delivers it even though the request is not read (unix(7))."""
+        with contextlib.suppress(OSError):
+            conn.send(render(no_descriptors(), CLOSE), socket.MSG_DONTWAIT)
+        conn.close()
+        self._report(OSError(errno.EMFILE, "the descriptors that are left are kept for root and for reloads"))
 
     def _pause(self, exc: OSError, for_s: float = _RETRY_S) -> None:
         """Stop polling for a while: the socket stays readable."""
         self._loop.remove_reader(self._sock.fileno())
         self._retry = self._loop.call_later(for_s, self._resume)
-        self.exhausted = exc.strerror or str(exc)
+        self._report(exc)
+
+    def _report(self, exc: OSError) -> None:
+        self._exhausted = exc.strerror or str(exc)
         if monotonic() - self._told_s > _TOLD_AGAIN_S:
             self._told_s = monotonic()
             self._on_exhausted(exc)
@@ -104,13 +135,13 @@ class Server:
         self._loop.add_reader(self._sock.fileno(), self._accept)
         self._accept()
 
-    def _take(self, conn: socket.socket) -> None:
-        peer = peer_of(conn)
+    def _take(self, conn: socket.socket, peer: Peer) -> None:
         refusal = self._connections.refusal(peer)
         if refusal is not None and self._connections.full_of_refused():
             conn.close()
             return
         conn.settimeout(0)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         connection = Connection(self._connections, peer, refusal)
         # Counted here and not when the transport is up: many connections may be taken before that.
         self._connections.add(connection, refused=refusal is not None)

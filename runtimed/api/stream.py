@@ -81,12 +81,17 @@ class Stream:
 def open_channel(
     content_type: str, transport: asyncio.Transport, close: Callable[[], None], *, keep_alive: bool
 ) -> Channel:
-    """Return a channel, the head of the answer sent; ``close`` closes the connection after what was sent.
+    """Return a channel, the head of the answer sent; ``close`` closes the connection after what was sent."""
+    transport.write(render_head(content_type, keep_alive=keep_alive))
+    return Channel(transport, close, chunked=keep_alive)
+
+
+def render_head(content_type: str, *, keep_alive: bool) -> bytes:
+    """Return the head of an answer without end. It has no Content-Length, neither for GET nor for HEAD (RFC 9110, 8.6).
 
     Chunks are for HTTP/1.1 that would be kept alive. All others, HTTP/1.0 and who wants the connection closed, get the
     end of it as the end of the answer.
     """
     framing = b"Transfer-Encoding: chunked\r\n\r\n" if keep_alive else b"Connection: close\r\n\r\n"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode("ascii")
-    transport.write(head + framing)
-    return Channel(transport, close, chunked=keep_alive)
+    return head + framing

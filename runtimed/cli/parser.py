@@ -150,7 +150,8 @@ def _add_status(add: Add, name: str) -> None:
 def _add_watch(add: Add, name: str) -> None:
     text = "show reloads, changes of health and of binaries as they happen"
     made = add(name, verbs.watch, text, "runtimectl watch --json | jq -r .type")
-    made.add_argument("--since", type=_number, metavar="SEQ", help="begin with what happened after event number SEQ")
+    text = "begin with the events after number SEQ; 0: with all that the daemon has kept since its start"
+    made.add_argument("--since", type=_number, metavar="SEQ", help=text)
 
 
 def _add_check(add: Add, name: str) -> None:

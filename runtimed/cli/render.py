@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtimed.cli.tables import printable, render_fields, render_line, render_table
+from runtimed.cli.tables import fits, printable, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.cli.wording import counted, duration, moment, shown
 
@@ -35,12 +35,26 @@ def render_resolution(resolution: Document, terminal: Terminal = PLAIN) -> list[
 
 
 def render_runtimes(table: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return the table of runtimes, a line for each."""
+    """Return the table of runtimes, a line for each.
+
+    In a terminal that is too narrow the reason why one cannot be used has a line to itself, and is not cut.
+    """
+    header = ("NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN")
     rows = [
         (runtime["name"], "*" if runtime["default"] else "", what_runs(runtime), _available(runtime), _origin(runtime))
         for runtime in table["runtimes"]
     ]
-    return render_table(("NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN"), rows, terminal)
+    if fits(render_table(header, rows), terminal):
+        return render_table(header, rows, terminal)
+    split = [(str(getattr(row[3], "value", row[3])).partition(": "), row) for row in rows]
+    short = [(*row[:3], Tinted(word, RED) if reason else row[3], row[4]) for (word, _, reason), row in split]
+    lines = render_table(header, short, terminal, places=frozenset({header.index("ORIGIN")}))
+    shown = lines[:1]
+    for line, ((_, _, reason), _) in zip(lines[1:], split, strict=True):
+        shown.append(line)
+        if reason:
+            shown.append(render_line(Tinted(f"    {reason}", RED), terminal))
+    return shown
 
 
 def render_status(status: Document, now_s: float, terminal: Terminal = PLAIN) -> list[str]:
@@ -148,6 +162,8 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
     yield "last reload", Tinted(text, RED) if report["outcome"] == "rejected" else text
     for problem in report["problems"]:
         yield "  problem", render_problem(problem)
+    for remark in report.get("remarks", ())[:_LISTED]:
+        yield "  note", render_problem(remark)
     for key, title in _NOTED[:1]:
         if report[key]:
             yield f"  {key.replace('_', ' ')}", f"{title}: {', '.join(report[key])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtimed.cli.terminal import PLAIN, Terminal, Tinted
 from runtimed.core.printable import printable
 
-__all__ = ["printable", "render_fields", "render_line", "render_table"]
+__all__ = ["fits", "printable", "render_fields", "render_line", "render_table"]
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
@@ -19,16 +19,28 @@ _CUT = "..."
 _NARROWEST = 12
 
 
-def render_table(header: Sequence[str], rows: Iterable[Sequence[object]], terminal: Terminal = PLAIN) -> list[str]:
+def render_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    terminal: Terminal = PLAIN,
+    *,
+    places: frozenset[int] = frozenset(),
+) -> list[str]:
     """Return the lines of a table, its columns aligned to the left, and cut where the terminal has no room for all.
 
-    The first column, which says what a line is about, is never cut.
+    The first column, which says what a line is about, is never cut. The columns in ``places``, counted from 0, hold a
+    file and a line: they are cut at their beginning.
     """
     cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(_width(text) for text, _ in column) for column in zip(*cells, strict=True)]
     if terminal.columns is not None:
         widths = _fit(widths, terminal.columns)
-    return [_row(row, widths, terminal) for row in cells]
+    return [_row(row, widths, terminal, places) for row in cells]
+
+
+def fits(lines: Iterable[str], terminal: Terminal) -> bool:
+    """Return whether ``terminal`` is wide enough for ``lines``, which have no colours."""
+    return terminal.columns is None or all(_width(line) <= terminal.columns for line in lines)
 
 
 def render_fields(fields: Iterable[tuple[str, object]], terminal: Terminal = PLAIN) -> list[str]:
@@ -49,10 +61,10 @@ def _cell(value: object) -> Cell:
     return printable(value), None
 
 
-def _row(row: Sequence[Cell], widths: Sequence[int], terminal: Terminal) -> str:
+def _row(row: Sequence[Cell], widths: Sequence[int], terminal: Terminal, places: frozenset[int]) -> str:
     shown = []
-    for (text, colour), width in zip(row, widths, strict=True):
-        cut = text if _width(text) <= width else _cut(text, width)
+    for column, ((text, colour), width) in enumerate(zip(row, widths, strict=True)):
+        cut = text if _width(text) <= width else _cut(text, width, 0 if column in places else None)
         shown.append(terminal.paint(cut, colour) + " " * (width - _width(cut)))
     return _GAP.join(shown).rstrip()
 
@@ -69,10 +81,12 @@ def _fit(widths: Sequence[int], columns: int) -> list[int]:
     return fitting
 
 
-def _cut(text: str, width: int) -> str:
-    """Return the beginning and the end of ``text``: a path says most at both."""
+def _cut(text: str, width: int, head_width: int | None = None) -> str:
+    """Return the beginning and the end of ``text``, half of it each unless ``head_width`` says otherwise."""
     room = width - len(_CUT)
-    head, tail = _first(text, room // 2), _first(text[::-1], room - room // 2)
+    if head_width is None:
+        head_width = room // 2
+    head, tail = _first(text, head_width), _first(text[::-1], room - head_width)
     return f"{head}{_CUT}{tail[::-1]}"
 
 

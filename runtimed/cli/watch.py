@@ -31,7 +31,7 @@ def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
         "gc": _gc,
     }.get(kind)
     text = render(event) if render is not None else str(event.get("reason", ""))
-    line = f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {kind:<10}  {text}".rstrip()
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(event['time']))}  {kind:<10}  {text}".rstrip()
     colour = _colour(event)
     return render_line(line if colour is None else Tinted(line, colour), terminal)
 

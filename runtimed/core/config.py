@@ -31,13 +31,15 @@ class Source:
 class Documents:
     """All configuration files at one instant: the main file, then the drop-ins in the order they apply.
 
-    ``main`` is None where there is no such file. ``problems`` holds what kept a file from being read.
+    ``main`` is None where there is no such file. ``problems`` holds what kept a file from being read, ``remarks`` names
+    files that are not read; they do not count when documents are compared, because editors' files come and go.
     """
 
     main_path: str
     main: Source | None = None
     dropins: tuple[Source, ...] = ()
     problems: tuple[Problem, ...] = ()
+    remarks: tuple[Problem, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _CHECKSUM = b',\n"checksum": "sha256:%b"\n}\n'
 _CHECKSUM_LENGTH = len(_CHECKSUM % (b"0" * 64))
+# How many lines of a table are read at a time: some 0.3 ms.
+_STEP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def read_manifest(data: bytes, number: int) -> Manifest:
     if not is_whole_manifest(data):
         raise DamagedManifest(number, "its checksum does not fit its content")
     try:
-        return _manifest(json.loads(data), number)
+        return _manifest(_load(data[:-_CHECKSUM_LENGTH] + b"\n}"), number)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedManifest(number, f"it lacks what a manifest has: {error!r}") from error
 
@@ -102,6 +104,28 @@ def is_whole_manifest(data: bytes) -> bool:
     """Return whether ``data`` ends in the checksum of all that stands before it."""
     body = data[:-_CHECKSUM_LENGTH]
     return data[-_CHECKSUM_LENGTH:] == _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
+
+
+def _load(text: bytes) -> Any:
+    """Return the JSON object that `render_manifest` wrote as ``text``, read in steps of some lines.
+
+    A single json.loads of a large table would hold up the event loop, from whichever thread it is called.
+    """
+    found: dict[str, Any] = {}
+    lines = text.split(b"\n")[1:-1]
+    at = 0
+    while at < len(lines):
+        if not lines[at].endswith(b": {"):
+            found |= json.loads(b"{%b}" % lines[at].rstrip(b","))
+            at += 1
+            continue
+        table: dict[str, Any] = found.setdefault(json.loads(lines[at][:-3]), {})
+        closing = (index for index in range(at + 1, len(lines)) if lines[index] in (b"}", b"},"))
+        end = next(closing, len(lines))
+        for step in range(at + 1, end, _STEP):
+            table |= json.loads(b"{%b}" % b"".join(lines[step : min(step + _STEP, end)]).rstrip(b","))
+        at = end + 1
+    return found
 
 
 def _manifest(found: Any, number: int) -> Manifest:

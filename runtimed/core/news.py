@@ -37,7 +37,9 @@ class ReportBody(TypedDict):
     default_runtime: Annotated[DefaultChange | None, "null where it is as it was"]
     problems: Annotated[list[ConfigurationProblem], "all that is wrong, the first thousand; empty unless rejected"]
     problem_count: int
-    remarks: Annotated[list[ConfigurationProblem], "keys that nobody knows and that are ignored, the first thousand"]
+    remarks: Annotated[
+        list[ConfigurationProblem], "unknown keys, which are ignored, and files that are not read; the first thousand"
+    ]
     cause: Annotated[Cause | None, "of a rejection: the configuration is wrong, or the data root cannot be written"]
     repaired: Annotated[list[str], "published files that were damaged or missing, each with the repair"]
     restart_required: Annotated[list[str], "settings that differ from those the daemon was started with"]

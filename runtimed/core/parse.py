@@ -50,6 +50,7 @@ def parse_configuration(
     layers.append(flagged)
     if complete:
         found.problems += _default_problems(layers)
+    found.remarks += documents.remarks
     remarks = _in_order(found.remarks, documents)
     if found.problems:
         problems = _in_order(found.problems, documents)

@@ -12,6 +12,7 @@ class ProblemHead(TypedDict):
     title: Annotated[str, "the same for every problem with this code"]
     status: Annotated[int, "that of the answer"]
     detail: Annotated[str, "what happened, and what to do next"]
+    message: Annotated[str, "the detail again, under the name that Docker's clients show"]
 
 
 class Problem(ProblemHead):
@@ -81,15 +82,3 @@ class Unhealthy(ProblemHead, UnhealthyMembers):
     """The process is unwell."""
 
     code: Literal["unhealthy"]
-
-
-class NoPathMembers(TypedDict):
-    """What the problem of a path that is not served says besides."""
-
-    message: Annotated[str, "the detail again, under the name that Docker's clients show"]
-
-
-class NoPath(ProblemHead, NoPathMembers):
-    """Nothing is served there."""
-
-    code: Literal["no-such-path"]

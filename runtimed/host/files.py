@@ -96,6 +96,7 @@ class _Reading:
         self.identities: dict[str, Identity | tuple[int, int, tuple[str, ...]]] = {}
         self.places: set[Place] = set()
         self.problems: list[Problem] = []
+        self.remarks: list[Problem] = []
 
     def read(self, main_path: str, dropin_dir: str | None, *, dropin: bool) -> Documents:
         main = self._file(main_path, dropin=dropin)
@@ -106,6 +107,7 @@ class _Reading:
             main=main,
             dropins=tuple(dropin for dropin in dropins if dropin is not None),
             problems=tuple(self.problems),
+            remarks=tuple(self.remarks),
         )
 
     def _listing(self, directory: str) -> tuple[str, ...]:
@@ -123,10 +125,11 @@ class _Reading:
                 return ()
             self.places.add(Place(found.real_path, None))
             try:
-                names = _names(found.fd)
+                names, others = _names(found.fd)
             except OSError as exc:
                 self._unreadable(directory, exc, status)
                 return ()
+            self.remarks += (_not_read(f"{directory}/{name}") for name in others)
             # Not the directory's times: editors' temporary files come and go.
             self.identities[directory] = (status.st_dev, status.st_ino, names)
             return names
@@ -217,13 +220,25 @@ def _is_null(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE
 
 
-def _names(directory_fd: int) -> tuple[str, ...]:
+def _names(directory_fd: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the drop-ins in C-locale order, and those of files whose names are no drop-in's."""
     # An O_PATH descriptor cannot be listed; "." of it is the directory that was checked.
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
     try:
-        return tuple(sorted(filter(is_dropin_name, os.listdir(fd)), key=os.fsencode))
+        with os.scandir(fd) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     finally:
         os.close(fd)
+    found.sort(key=lambda entry: os.fsencode(entry[0]))
+    dropins = tuple(name for name, _ in found if is_dropin_name(name))
+    # Names that begin with a dot or end with a tilde are those of editors, and meant to be skipped.
+    others = (name for name, is_directory in found if not is_directory and name[0] != "." and name[-1] != "~")
+    return dropins, tuple(name for name in others if not is_dropin_name(name))
+
+
+def _not_read(path: str) -> Problem:
+    message = "is not read, because the name of a drop-in ends in .json; rename it, or move it elsewhere"
+    return Problem(file=printable(path), message=message, found="another name", expected="a name that ends in .json")
 
 
 def _bytes(real_path: str, checked: os.stat_result) -> bytes | None:

@@ -321,6 +321,7 @@ async def test_running_out_of_descriptors_is_reported_once_and_passes() -> None:
 
 async def test_the_last_descriptors_are_not_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as run:
+        monkeypatch.setattr(run.connections, "_owners", frozenset({os.geteuid()}))
         monkeypatch.setattr(run.server, "_room", 2)
         first, second = await run.connect(), await run.connect()
         await until(lambda: run.connections.held == 2)
@@ -332,10 +333,45 @@ async def test_the_last_descriptors_are_not_for_connections(monkeypatch: pytest.
         writer.write(b"GET / HTTP/1.1\r\n%b\r\n" % HOST)
         await hang_up(first[1])
         assert (await read_reply(reader)).status == 200
-        assert run.server.exhausted is None
         assert len(run.exhausted) == 1
         await hang_up(second[1])
         await hang_up(writer)
+        await until(lambda: run.server.exhausted is None)
+
+
+async def test_the_descriptors_before_the_last_are_for_root_and_the_own_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as run:
+        monkeypatch.setattr(run.server, "_room", 20)
+        writers = [(await run.connect())[1] for _ in range(10)]
+        await until(lambda: run.connections.held == 10)
+        for _ in range(30):
+            reader, writer = await run.connect()
+            reply = await read_reply(reader)
+            assert (reply.status, reply.code, reply.headers["Connection"]) == (503, "too-many-connections", "close")
+            await hang_up(writer)
+        assert "kept for root" in str(run.server.exhausted)
+        assert len(run.exhausted) == 1
+        monkeypatch.setattr(run.connections, "_owners", frozenset({os.geteuid()}))
+        for _ in range(10):
+            reader, writer = await run.connect()
+            writers.append(writer)
+            writer.write(b"GET / HTTP/1.1\r\n%b\r\n" % HOST)
+            assert (await read_reply(reader)).status == 200
+        assert run.server.exhausted is not None  # for all others nothing has changed
+        for writer in writers:
+            await hang_up(writer)
+        await until(lambda: run.server.exhausted is None)
+
+
+async def test_root_and_the_own_user_may_connect_when_all_others_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(admission=Limits(connections=4)) as run:
+        writers = [(await run.connect())[1] for _ in range(4)]
+        await until(lambda: run.connections.held == 4)
+        assert (await replies(await run.exchange(b"GET / HTTP/1.1\r\n%b\r\n" % HOST)))[0].status == 503
+        monkeypatch.setattr(run.connections, "_owners", frozenset({os.geteuid()}))
+        assert (await replies(await run.exchange(b"GET / HTTP/1.0\r\n%b\r\n" % HOST)))[0].status == 200
+        for writer in writers:
+            await hang_up(writer)
 
 
 async def test_who_waited_for_a_descriptor_and_left_leaves_no_complaint() -> None:

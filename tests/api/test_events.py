@@ -245,12 +245,51 @@ async def test_the_same_subscription_again_is_one_again() -> None:
             await hang_up(subscriber.writer)
 
 
-async def test_the_head_of_a_stream_is_a_whole_answer() -> None:
+async def test_events_before_numbers_are_known_are_numbered_anew() -> None:
+    events = Events(lambda _: None)
+    events.publish("watcher", {"mode": "polling"})
+    events.continue_from(10**14)
+    events.publish("health", {"status": "ok"})
+    kept = [json.loads(line) for line in events._past(10**14 - 1) if b'"gap"' not in line]
+    assert [(event["seq"] - 10**14, event["type"]) for event in kept] == [(1, "watcher"), (2, "health")]
+    assert kept[0]["mode"] == "polling"
+
+
+async def test_head_of_a_stream_names_no_length_and_the_next_request_is_answered() -> None:
     async with hub() as here:
         reader, writer = await here.run.connect()
         writer.write(b"HEAD /events HTTP/1.1\r\n" + HOST + b"\r\nGET /next HTTP/1.1\r\n" + HOST + b"\r\n")
-        assert (await read_reply(reader, body=False)).headers["Content-Type"] == "application/x-ndjson"
+        headers = (await read_reply(reader, body=False)).headers
+        assert headers["Content-Type"] == "application/x-ndjson"
+        assert headers["Transfer-Encoding"] == "chunked"
+        assert "Content-Length" not in headers
         assert json.loads((await read_reply(reader)).body)[1] == "/next"
+        await hang_up(writer)
+
+
+@pytest.mark.parametrize("keep_alive", [b"", b"Connection: keep-alive\r\n"])
+async def test_head_of_a_stream_on_http_1_0_ends_the_connection(keep_alive: bytes) -> None:
+    async with hub() as here:
+        request = b"HEAD /events HTTP/1.0\r\n" + keep_alive + b"\r\n"
+        head, _, body = (await here.run.exchange(request + request)).partition(b"\r\n\r\n")
+        assert b"\r\nConnection: close" in head
+        assert b"Content-Length" not in head
+        assert b"Transfer-Encoding" not in head
+        assert body == b""
+
+
+async def test_head_of_a_stream_while_the_daemon_stops_ends_the_connection() -> None:
+    async with hub() as here:
+        reader, writer = await here.run.connect()
+        writer.write(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\nHEAD /events HTTP/1.1\r\n" + HOST + b"\r\n")
+        await until(lambda: len(here.run.asked) == 1)
+        drained = asyncio.create_task(here.run.connections.drain(5))
+        await until(lambda: here.run.connections.draining)
+        here.run.gate.set()
+        await read_reply(reader)
+        headers = (await read_reply(reader, body=False)).headers
+        assert (headers["Connection"], await reader.read()) == ("close", b"")
+        assert await drained == 0
         await hang_up(writer)
 
 

@@ -265,6 +265,8 @@ async def test_what_cannot_be_served_is_refused_and_ends_the_connection(data: by
             assert found[-1].code == code
             assert found[-1].headers["Connection"] == "close"
             assert found[-1].headers["Content-Type"] == "application/problem+json"
+            body = json.loads(found[-1].body)
+            assert body["message"] == body["detail"], "Docker's clients show nothing else"
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_a_problem_says_its_code_and_what_to_do() -> None:
         "status": 404,
         "detail": "there is no 'runk'",
         "code": "unknown-runtime",
+        "message": "there is no 'runk'",
         "nearest": "runc",
     }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from cli.commands import COMMAND, runtimectl
 from cli.screen import Screen
 from support import RunningDaemon, wait_until
 
+from runtimed.cli.render import render_runtimes
 from runtimed.cli.tables import render_fields, render_table
 from runtimed.cli.terminal import RED, Terminal, Tinted, look_at
 
@@ -120,7 +122,7 @@ def test_a_rejection_is_red_in_status_and_in_what_is_watched(own_daemon: Running
     assert f"health           {RED_TEXT}degraded\x1b[0m\n" in shown
     assert f"last reload      {RED_TEXT}rejected, " in shown
     with Screen([*COMMAND, "watch", "--since", "0"], environment(own_daemon)) as screen:
-        assert re.search(r"\x1b\[31m[\d:]+  health      degraded: ", screen.until("health      degraded"))
+        assert re.search(r"\x1b\[31m[\d: -]+  health      degraded: ", screen.until("health      degraded"))
 
 
 def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> None:
@@ -134,12 +136,39 @@ def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> N
 
 
 def test_a_table_is_cut_to_the_terminal_and_names_are_not(daemon: RunningDaemon) -> None:
-    whole = look("list", on=daemon, columns=300)[1].splitlines()
-    narrow = look("list", on=daemon, columns=100)[1].splitlines()
-    assert [plain(line).split("  ")[0] for line in narrow] == [plain(line).split("  ")[0] for line in whole]
-    assert max(len(plain(line)) for line in narrow) <= 100
-    assert "..." in narrow[1]
-    assert [plain(line) for line in whole] == runtimectl("list", on=daemon).stdout.splitlines()
+    whole = plain(look("list", on=daemon, columns=300)[1]).splitlines()
+    narrow = plain(look("list", on=daemon, columns=80)[1]).splitlines()
+    rows = [line for line in narrow if not line.startswith(" ")]
+    assert [line.split("  ")[0] for line in rows] == [line.split("  ")[0] for line in whole]
+    assert max(map(len, rows)) <= 80
+    assert any("..." in row for row in rows)
+    assert whole == runtimectl("list", on=daemon).stdout.splitlines()
+
+
+def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> None:
+    def runtime(name: str, line: int, path: str, reason: str | None) -> dict[str, Any]:
+        origin = {"file": "/root/runtimed/etc/runtimed/daemon.json", "line": line}
+        return {
+            "name": name, "default": name == "crun", "shim": "io.containerd.runc.v2", "definition": {"path": path},
+            "available": reason is None, "reason": reason, "drift": None, "origin": origin, "source": "configured",
+        }  # fmt: skip
+
+    reason = "containerd-shim-kata-v2: executable file not found in PATH"
+    table = {
+        "runtimes": [
+            runtime("crun", 4, "/usr/bin/crun", None),
+            runtime("io.containerd.runc.v2", 11, "io.containerd.kata.v2", reason),
+        ]
+    }
+    header, crun, kata, why = render_runtimes(table, Terminal(80))
+    assert max(map(len, (header, crun, kata))) <= 80
+    assert crun.split()[-2:] == ["yes", crun[header.index("ORIGIN") :]]
+    assert re.search(r"  \.\.\.[a-z/]*/daemon\.json:4$", crun)
+    assert re.search(r" no  +\.\.\.[a-z/]*/daemon\.json:11$", kata)
+    assert why.strip() == reason
+    wide = render_runtimes(table, Terminal(300))
+    assert len(wide) == 3
+    assert f"no: {reason}" in wide[2]
 
 
 @pytest.mark.parametrize(

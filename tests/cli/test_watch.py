@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,14 +177,33 @@ def test_runtimectl_watch_shows_what_happens_until_it_is_interrupted(daemon: Run
         wait_until(lambda: daemon.status()["events"]["subscribers"] == 2, "both to listen")
         daemon.write({"runtimes": {"b": {"path": "/bin/sh"}}})
         daemon.reload()
-        lines = [people.stdout.readline().split(maxsplit=2) for _ in range(2)]
-        assert [line[1] for line in lines] == ["reload", "generation"]
-        assert lines[0][2].startswith("applied, generation 2, by ")
-        assert lines[0][2].rstrip().endswith("(+1 ~0 -1)")
+        lines = [people.stdout.readline().split(maxsplit=3) for _ in range(2)]
+        assert [line[2] for line in lines] == ["reload", "generation"]
+        assert lines[0][3].startswith("applied, generation 2, by ")
+        assert lines[0][3].rstrip().endswith("(+1 ~0 -1)")
         assert json.loads(programs.stdout.readline())["type"] == "reload"
         for process in (people, programs):
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE_S) == 130
+
+
+def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() -> None:
+    with new_daemon() as daemon:
+        daemon.write({})
+        with daemon.running():
+            daemon.reload()
+            assert daemon.stop() == 0
+        with daemon.running():
+            daemon.reload()
+            command = ["timeout", "3", *COMMAND, "--socket", str(daemon.socket), "watch", "--since", "0"]
+            shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+    lines = [line.split(maxsplit=3) for line in shown.splitlines()]
+    assert [line[2] for line in lines] == ["gap", "reload", "generation", "reload"]
+    assert "not known any more" in lines[0][3]
+    assert lines[1][3] == "unchanged, generation 1, by start"
+    assert lines[3][3] == "unchanged, generation 1, by api"
+    today = time.strftime("%Y-%m-%d", time.localtime())
+    assert {line[0] for line in lines} <= {today, time.strftime("%Y-%m-%d", time.localtime(time.time() - 60))}
 
 
 @pytest.mark.parametrize(
@@ -236,8 +256,9 @@ def test_an_event_is_a_line(event: dict[str, Any], text: str | None) -> None:
         assert line is None
     else:
         assert line is not None
-        assert line[10:].strip().startswith(event["type"])
-        assert line[10:].strip().removeprefix(event["type"]).strip() == text
+        assert line.startswith(time.strftime("%Y-%m-%d %H:%M:%S  ", time.localtime(0)))
+        assert line[21:].strip().startswith(event["type"])
+        assert line[21:].strip().removeprefix(event["type"]).strip() == text
 
 
 def test_drift_of_a_binary_is_seen_by_every_way_of_asking(watch: Watch, daemon: RunningDaemon) -> None:

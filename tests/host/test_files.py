@@ -76,6 +76,18 @@ def test_dropins_come_in_the_order_of_their_bytes_without_dot_names_and_other_su
     assert found == ["10.json", "9.json", "B.json", "b.json", "ä.json", high, "\\xf0.json"]
 
 
+def test_a_file_whose_name_is_no_dropins_is_told_and_an_editors_or_a_directory_is_not(tmp_path: Path) -> None:
+    without = read(tmp_path).documents
+    for name in ("10-gpu.conf", "a.json~", ".b.json.swp", "JSON", "c.json"):
+        dropin(tmp_path, name)
+    (tmp_path / "daemon.json.d" / "old").mkdir()
+    documents = read(tmp_path).documents
+    assert [Path(str(remark.file)).name for remark in documents.remarks] == ["10-gpu.conf", "JSON"]
+    assert "ends in .json" in documents.remarks[0].message
+    (tmp_path / "daemon.json.d" / "c.json").unlink()
+    assert read(tmp_path).documents == without, "no file that is not read causes a reload"
+
+
 def test_where_nothing_is_nothing_is_found_and_nothing_is_wrong(tmp_path: Path) -> None:
     snapshot = read(tmp_path / "not" / "yet")
     assert (snapshot.documents.main, snapshot.documents.dropins, snapshot.documents.problems) == (None, (), ())

@@ -87,6 +87,7 @@ class Docker:
         self._daemon = daemon
         self._subscribers = subscribers
         self._reloads = Reloads(subscribers)
+        self._rendered: tuple[Generation, bytes] | None = None
         self._pong = Response(200, b"OK", "text/plain; charset=utf-8", _HEADERS + _PING_HEADERS)
         self._functions: Mapping[str, Callable[[Request], Answer]] = {
             "_ping": lambda _: self._pong,
@@ -119,7 +120,7 @@ class Docker:
         generation = self._daemon.current()
         versioned = _VERSIONED.fullmatch(request.segments[0])
         if versioned is not None and (int(versioned[1]), int(versioned[2])) < _WITH_FEATURES:
-            return self._described(generation, render_runtimes(generation, None))
+            return self._described(generation, self._without_features(generation))
         return self._with_features(request.peer, generation)
 
     async def _with_features(self, peer: Peer, generation: Generation) -> Response:
@@ -127,8 +128,14 @@ class Docker:
             runtimes = await self._daemon.looking(peer, render_runtimes, generation, self._daemon)
         except (TimeoutError, TooManyWaiting):
             # All but the features is known without the disk.
-            runtimes = render_runtimes(generation, None)
+            runtimes = self._without_features(generation)
         return self._described(generation, runtimes)
+
+    def _without_features(self, generation: Generation) -> bytes:
+        # Kept: of a large table it takes milliseconds, on the event loop.
+        if self._rendered is None or self._rendered[0] is not generation:
+            self._rendered = generation, render_runtimes(generation, None)
+        return self._rendered[1]
 
     def _described(self, generation: Generation, runtimes: bytes) -> Response:
         daemon = self._daemon

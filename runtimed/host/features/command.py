@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from typing import IO
 ENVIRONMENT = MappingProxyType(
     {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C", "HOME": "/"}
 )
+# The limit on descriptors that this process was started with: this module is imported before the daemon raises it.
+_DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 # How often a run looks whether its process has ended or it is to stop. A pidfd would tell at once, where there is one.
 _LOOK_S = 0.01
 _CHUNK = 64 * 1024
@@ -86,6 +89,11 @@ def run_command(command: Sequence[str], *, timeout_s: float, output_bytes: int, 
         env=ENVIRONMENT,
         start_new_session=True,
     )
+    # The soft limit is for programs that use select(2), or close all descriptors up to it. To set it before the exec
+    # takes a preexec_fn, or lowers our own limit meanwhile; so the child has the higher one for its first microseconds.
+    # PermissionError: it has become another user (setuid).
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, _DESCRIPTORS)
     assert process.stdout is not None  # noqa: S101 - PIPE was asked for
     assert process.stderr is not None  # noqa: S101
     with process.stdout, process.stderr:

@@ -1,0 +1,207 @@
+"""Answers that are not read: how much memory they may take in all, and which connection pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+import pytest
+from served import HOST, hang_up, read_reply, running, until
+
+from runtimed.api.large import _pieces, large_json_response
+from runtimed.api.messages import Response
+from runtimed.api.sockets import Peer
+from runtimed.api.unread import Unread
+
+MIB = 1 << 20
+BIG = b"GET /big?bytes=1000000 HTTP/1.1\r\n%b\r\n" % HOST
+
+
+class Holder:
+    def __init__(self, uid: int) -> None:
+        self.peer = Peer(1, uid, 1)
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_the_connection_that_waited_longest_pays_of_the_user_who_holds_most() -> None:
+    unread = Unread(lambda *_: None, 10 * MIB)
+    first, second, third = (Holder(uid) for uid in (1, 2, 2))
+    for holder, held in ((first, 3 * MIB), (second, 2 * MIB), (third, 4 * MIB)):
+        unread.hold(holder, held)
+    assert unread.total_bytes < 10 * MIB
+    late = Holder(3)
+    unread.hold(late, 2 * MIB)
+    assert [holder.aborted for holder in (first, second, third, late)] == [False, True, False, False]
+    assert unread.total_bytes < 10 * MIB
+
+
+def test_a_connection_that_waits_alone_is_never_reset() -> None:
+    unread = Unread(lambda *_: None, 10)
+    alone = Holder(1)
+    unread.hold(alone, 100 * MIB)
+    assert not alone.aborted
+
+
+def test_what_is_read_counts_no_longer() -> None:
+    unread = Unread(lambda *_: None, MIB)
+    holders = [Holder(uid) for uid in (1, 1, 2)]
+    for holder in holders:
+        unread.hold(holder, MIB // 2)
+        unread.release(holder)
+        unread.release(holder)
+    assert unread.total_bytes == 0
+    assert not unread._by_uid
+    assert not any(holder.aborted for holder in holders)
+
+
+def test_a_thousand_resets_are_reported_once() -> None:
+    reports: list[tuple[Peer, int]] = []
+    unread = Unread(lambda *report: reports.append(report), 2 * MIB)
+    for _ in range(1000):
+        unread.hold(Holder(7), MIB)
+    assert reports == [(Peer(1, 7, 1), MIB)]
+
+
+async def test_a_client_that_reads_is_answered_while_others_leave_everything_unread() -> None:
+    async with running() as run:
+        run.connections.unread._most_bytes = 8 * MIB
+        silent = []
+        for _ in range(30):
+            _, writer = await run.connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(BIG)
+            silent.append(writer)
+            reader, writer = await run.connect()
+            writer.write(BIG)
+            assert len((await read_reply(reader)).body) == 1_000_000
+            await hang_up(writer)
+            assert run.connections.unread.total_bytes <= 8 * MIB
+        await until(lambda: 5 <= len(run.connections) <= 8)
+        for writer in silent:
+            await hang_up(writer)
+        await until(lambda: len(run.connections) == 0)
+        assert run.connections.unread.total_bytes == 0
+
+
+async def test_a_large_body_is_held_once_for_all_connections_that_are_sent_it() -> None:
+    body = b"".join(b"%07d\n" % n for n in range(1_000_000))
+    async with running() as run:
+        run.connections.handler = lambda _: Response(200, body)
+        writers = []
+        for _ in range(20):
+            reader, writer = await run.connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(BIG)
+            writers.append((reader, writer))
+        await until(lambda: len(run.connections.unread._held) == 6)
+        transports = [member._transport for member in run.connections._members]  # type: ignore[attr-defined]
+        assert max(transport.get_write_buffer_size() for transport in transports if transport) <= 80 * 1024
+        reader, writer = await run.connect()
+        writer.write(BIG)
+        assert (await read_reply(reader)).body == body
+        await hang_up(writer)
+        for _, writer in writers:
+            await hang_up(writer)
+
+
+@pytest.mark.parametrize("head", [HOST, HOST + b"Connection: close\r\n", b"Connection: keep-alive\r\n"])
+async def test_a_client_that_ends_its_side_is_sent_all_of_a_large_body(head: bytes) -> None:
+    version = b"1.1" if HOST in head else b"1.0"
+    async with running() as run:
+        data = b"GET /big?bytes=3000000 HTTP/%b\r\n%b\r\n" % (version, head)
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(data)
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        writer.write_eof()
+        await asyncio.sleep(0.05)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        reply = await read_reply(reader)
+        assert (reply.body, await reader.read()) == (b"x" * 3_000_000, b"")
+        await hang_up(writer)
+
+
+async def test_a_large_body_that_has_begun_is_finished_when_the_daemon_stops() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(BIG)
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        drained = asyncio.create_task(run.connections.drain(5))
+        await asyncio.sleep(0.05)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await read_reply(reader)).body) == 1_000_000
+        assert await reader.read() == b""
+        assert await drained == 0
+        await hang_up(writer)
+
+
+async def test_large_answers_and_small_ones_keep_their_order() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        for _ in range(2):  # the second time from memory
+            writer.write(BIG)
+            assert len((await read_reply(reader)).body) == 1_000_000
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) + BIG for n in range(5)))
+        for n in range(5):
+            assert json.loads((await read_reply(reader)).body)[1] == f"/{n}"
+            assert len((await read_reply(reader)).body) == 1_000_000
+        writer.write(b"HEAD" + BIG[3:])
+        assert (await read_reply(reader, body=False)).headers["Content-Length"] == "1000000"
+        await hang_up(writer)
+
+
+async def test_a_large_answer_that_cannot_be_sent_is_a_500() -> None:
+    async with running() as run:
+        run.connections.handler = lambda _: Response(200, b"x" * 100_000, headers=(("X", "a\r\nb"),))
+        reader, writer = await run.connect()
+        writer.write(BIG)
+        assert (await read_reply(reader)).status == 500
+        await hang_up(writer)
+
+
+async def test_a_client_that_reads_late_gets_everything_and_counts_no_longer() -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(BIG)
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await read_reply(reader)).body) == 1_000_000
+        await until(lambda: run.connections.unread.total_bytes == 0)
+        await asyncio.sleep(0)
+        writer.write(b"GET /next HTTP/1.1\r\n%b\r\n" % HOST)
+        assert (await read_reply(reader)).status == 200
+        await hang_up(writer)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"a": {}, "b": []},
+        {"config": {"runtimes": {f'n"{n}': {"path": "/é", "n": n} for n in range(1000)}, "x": None}},
+        {"added": [{"name": str(n)} for n in range(130)], "removed": list(range(64)), "to": 2},
+        [],
+        list(range(65)),
+    ],
+)
+def test_a_large_document_is_the_same_json_rendered_in_small_steps(document: object) -> None:
+    assert large_json_response(200, document).body == json.dumps(document).encode() + b"\n"
+    steps = [step for step in _pieces(document, 3) if step not in (b", ", b"{", b"}", b"[", b"]")]
+    assert max(map(_entries, steps)) <= 64
+
+
+def _entries(step: bytes) -> int:
+    text = step.decode()
+    for opening, closing in (("", ""), ("{", "}"), ("[", "]")):
+        try:
+            value = json.loads(opening + text + closing)
+        except ValueError:
+            continue
+        return len(value) if isinstance(value, list | Mapping) else 1
+    return 1  # a key and its colon
