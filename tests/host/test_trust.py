@@ -13,7 +13,7 @@ from support import as_user
 
 from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.places import Place, printable
-from runtimed.host.trust import Trust, Walk, secure_directory, walk
+from runtimed.host.trust import Trust, Walk, secure_below, secure_directory, walk
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = Trust(frozenset({0}))
@@ -279,6 +279,28 @@ def test_a_directory_that_exists_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(0o700)
     assert secure_directory(f"{tmp_path}/a", ROOT, 0o755) == f"{tmp_path}/a"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+
+
+@needs_root
+def test_what_lies_below_a_directory_is_checked_and_damage_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "out").symlink_to("theirs")
+    (tmp_path / "theirs").mkdir()
+    secure_below(str(tmp_path), ["missing", "file", "file/below", "circle", "out"], ROOT)
+    os.chown(tmp_path / "theirs", 1000, 1000)
+    with pytest.raises(PathRefused, match="theirs: belongs to user id 1000"):
+        secure_below(str(tmp_path), ["out"], ROOT)
+    listed: list[str] = []
+
+    def names() -> Iterator[str]:
+        yield "theirs"
+        listed.append("below it")
+        yield "theirs/x"
+
+    with pytest.raises(PathRefused):
+        secure_below(str(tmp_path), names(), ROOT)
+    assert listed == [], "nothing is read of a directory that is refused"
 
 
 @needs_root

@@ -87,15 +87,15 @@ def secure_directory(path: str, trust: Trust, mode: int = 0o755, *, create: bool
 def secure_below(directory: str, names: Iterable[str], trust: Trust) -> None:
     """Check that only trusted users have a say in what lies at ``names``, relative paths below ``directory``.
 
-    A name that does not exist is no fault. A name is checked before the next one is taken, so ``names`` may list a
-    directory that it has yielded.
+    A name that does not exist or cannot be followed is damage, not danger, and left to the caller. A name is checked
+    before the next one is taken, so ``names`` may list a directory that it has yielded.
 
     Raises:
-        PathRefused: a component of a path is not trusted, or cannot be reached.
+        PathRefused: a component of a path is not trusted.
     """
     for name in names:
         with walk(f"{directory}/{name}", trust) as found:
-            if isinstance(found.error, PathRefused):
+            if isinstance(found.error, PathRefused) and found.error.owner is not None:
                 raise found.error
 
 
