@@ -102,3 +102,14 @@ def test_a_shim_of_an_engine_that_nobody_named_makes_its_stopped_containers_unkn
     (bundle / "options.json").write_text("")
     with process([*shim, "/run/k3s.sock"], cwd=bundle) as pid:
         assert "not configured: options.json" in "\n".join(unknown_of(node.survey(proc="/proc"), pid))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_shim_of_another_user_cannot_make_anything_unknown(node: Node) -> None:
+    one = node.proc / "123"
+    (one / "cwd").mkdir(parents=True)
+    (one / "cwd/runtime").write_text(WRAPPER)
+    (one / "cmdline").write_bytes(b"containerd-shim-runc-v2\0-address\0/nowhere.sock\0")
+    assert "uses wrappers but is not configured" in node.unknown()
+    os.chown(one, 65534, 65534)
+    assert node.found() == set()

@@ -35,7 +35,8 @@ def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[l
         try:
             argv = _arguments(f"{proc}/{name}")
             if argv:
-                places |= _engine_places(f"{proc}/{name}", argv)
+                if (named := engine_places(argv)) and _is_trusted(f"{proc}/{name}"):
+                    places |= named
                 _judge(f"{proc}/{name}", argv, below, addresses, references, unknown)
         except OSError as error:
             if not _is_gone(f"{proc}/{name}", error):
@@ -54,7 +55,9 @@ def _judge(
     holder = f"process {os.path.basename(process)} ({os.fsdecode(os.path.basename(argv[0]))})"
     references += (Reference(path, holder) for path in paths_in_arguments(argv, below))
     address = shim_address(argv)
-    if address is None or address in addresses or os.path.realpath(address) in addresses:
+    if address is None or not _is_trusted(process):
+        return
+    if address in addresses or os.path.realpath(address) in addresses:
         return
     # A shim stands in its bundle. That its engine exists proves nothing; that it uses our wrappers does.
     paths, fault = _shim_paths(f"{process}/cwd")
@@ -65,13 +68,12 @@ def _judge(
         unknown.append(f"the containerd at {address} uses wrappers but is not configured, see {holder}")
 
 
-def _engine_places(process: str, argv: list[bytes]) -> set[str]:
-    """Return the places that an engine of root or of the daemon's own user names in its arguments.
+def _is_trusted(process: str) -> bool:
+    """Return whether ``process`` is one of root or of the daemon's own user, and so may be an engine to look into.
 
     Any other user could name a file system that hangs, and so end every reference scan.
     """
-    places = engine_places(argv)
-    return places if places and os.stat(process).st_uid in (0, os.geteuid()) else set()
+    return os.stat(process).st_uid in (0, os.geteuid())
 
 
 def _shim_paths(bundle: str) -> tuple[set[str], str | None]:
