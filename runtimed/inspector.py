@@ -1,4 +1,4 @@
-"""Looking around on the node for those who ask: where a binary is, who could replace it, what it says of itself."""
+"""Looks at the node's binaries: where one is, who could replace it, what it says of itself."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from runtimed.core.availability import Unavailable, binaries_of, find_unavailable
 from runtimed.core.config import Probe
 from runtimed.core.drift import Sight
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation
+from runtimed.core.places import printable
 from runtimed.host.binaries import look_up, sight
 from runtimed.host.features import Prober, replaceable
 from runtimed.host.trust import Trust, walk
+from runtimed.host.workers import Workers
 
 _OFF = Features("unknown", reason="asking binaries for their features is turned off (runtimed.probe)")
 
 
 class NodeInspector:
-    """The node's binaries. All of its methods look at the disk, but for ``stop``.
+    """The node's binaries. All of its methods look at the disk, except ``stop``.
 
-    ``search`` is the PATH that binaries are looked for on; ``told`` hears, in a thread, what a binary said
-    of itself, once for each change of it.
+    ``search`` is the PATH that binaries are looked for on; ``told`` is called, in a thread, with what a binary said
+    of itself, once for each change of it. ``workers`` are the threads in which its looks may hang.
     """
 
     def __init__(self, search: str, told: Callable[[str, Features], None]) -> None:
         self._search = search
-        # Asked once: each question costs a system call, on the way of every answer that names a wrapper.
+        # Asked once: each question costs a system call.
         self._as_root = os.geteuid() == 0
         self._told = told
+        self.workers = Workers("look-ups")
         # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
         self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
         self._settings = Probe(enabled=False)
@@ -39,13 +43,33 @@ class NodeInspector:
         """Return the binary that ``path``, a path or a bare name, leads to.
 
         Raises:
-            BinaryUnavailable: with the reason.
+            BinaryUnavailable: with the reason, also where a probe has learned that the kernel refuses it.
         """
-        return look_up(path, self._search, as_root=self._as_root)
+        found = look_up(path, self._search, as_root=self._as_root)
+        if (refusal := self._refusal(found)) is not None:
+            reason = refusal if found == path else f"{printable(found)}: {refusal}"
+            raise BinaryUnavailable(printable(path), reason, refused=True)
+        return found
+
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        """Return what `look_up` returns or raises for each of ``files``. Ends in time also where one of them hangs."""
+        return _unavailable(self.workers.call_all(self.look_up, files))
+
+    async def find_unavailable(self, generation: Generation) -> tuple[Unavailable, ...]:
+        """Return the runtimes of ``generation`` that cannot be used. Their wrappers are not looked at."""
+        binaries = dict.fromkeys(file for runtime in generation.runtimes.values() for file in binaries_of(runtime))
+        found = _unavailable(await self.workers.gather(self.look_up, binaries))
+        errors = {file: error.reason for file, error in found.items() if isinstance(error, BinaryUnavailable)}
+        return find_unavailable(generation, errors)
 
     def sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
         """Return what is found of each of ``binaries``, paths or bare names."""
-        return {binary: sight(binary, self._search, as_root=self._as_root) for binary in binaries}
+        look = partial(sight, search=self._search, as_root=self._as_root, refusal=self._refusal)
+        outcomes = self.workers.call_all(look, binaries)
+        return {
+            binary: outcome if isinstance(outcome, Sight) else Sight("unusable", reason=str(outcome))
+            for binary, outcome in outcomes.items()
+        }
 
     def replaceable(self, binary: str) -> str | None:
         """Return why somebody else could replace ``binary``, None if nobody could."""
@@ -64,24 +88,35 @@ class NodeInspector:
         prober = self._take(generation.config.own.probe)
         if prober is None:
             return
-        found = []
-        for path in dict.fromkeys(runtime.binary for runtime in generation.runtimes.values()):
-            try:
-                found.append(self.look_up(path or ""))
-            except BinaryUnavailable:
-                # It may be installed later; who asks for the runtime is told.
-                continue
-        prober.want(found)
+        binaries = dict.fromkeys(runtime.binary for runtime in generation.runtimes.values() if runtime.binary)
+        # One that is not there may be installed later.
+        prober.want(found for found in self.look_up_all(binaries).values() if isinstance(found, str))
 
     def stop(self) -> None:
-        """Kill what is being asked."""
+        """Kill the probes that run, and end the threads."""
+        self.workers.close()
         if (prober := self._prober) is not None:
             prober.stop()
 
+    def _refusal(self, binary: str) -> str | None:
+        prober = self._prober
+        return prober.refusal(binary) if prober is not None else None
+
     def _take(self, settings: Probe) -> Prober | None:
         if settings != self._settings:
-            self.stop()
+            if self._prober is not None:
+                self._prober.stop()
             self._settings = settings
             new = Prober(trusted=self.replaceable, told=self._told, timeout_s=settings.timeout_s)
             self._prober = new if settings.enabled else None
         return self._prober
+
+
+def _unavailable(outcomes: Mapping[str, str | Exception]) -> Mapping[str, str | BinaryUnavailable]:
+    """Return ``outcomes`` with one kind of exception."""
+    return {
+        file: outcome
+        if isinstance(outcome, (str, BinaryUnavailable))
+        else BinaryUnavailable(printable(file), str(outcome))
+        for file, outcome in outcomes.items()
+    }

@@ -126,6 +126,9 @@ def log_report(report: Report) -> None:
     # What is empty says nothing; 0 does.
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
+    # The look at the binaries that follows logs these.
+    for key in ("unavailable", "unavailable_count", "runtime_count"):
+        fields.pop(key, None)
     for key in ("added", "changed", "removed"):
         if len(names := getattr(report, key)) > _NAMES_SHOWN:
             fields[key] = [*names[:_NAMES_SHOWN], f"and {len(names) - _NAMES_SHOWN} more"]

@@ -14,6 +14,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
+from runtimed.core.availability import Unavailable
 from runtimed.core.config import Documents
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.generation import Generation
@@ -28,6 +29,10 @@ T = TypeVar("T")
 
 # When documents that were good, but could not be published, are tried again by a hint: the disk may have room by then.
 RETRY_S = 25.0
+
+
+async def _find_none(_generation: Generation) -> tuple[Unavailable, ...]:
+    return ()
 
 
 class Disk(Protocol):
@@ -57,6 +62,7 @@ class Reloader:
     ``read`` returns the documents at one instant and ends within bounded time; ``threads`` runs what
     would hold up the event loop; ``begun`` hears of every reload that begins, ``told``
     of its report and of what is current after it: not of dry runs, nor of what is tried again and fails again.
+    ``find_unavailable`` returns the runtimes of a generation that cannot be used, within bounded time.
     ``planner`` is :func:`runtimed.core.plan.plan`, or does the same in its own way.
     """
 
@@ -73,6 +79,7 @@ class Reloader:
         threads: Threads,
         begun: Callable[[], None],
         told: Callable[[Report, Generation], None],
+        find_unavailable: Callable[[Generation], Awaitable[tuple[Unavailable, ...]]] = _find_none,
         planner: Callable[..., Plan] = plan,
         retry_s: float = RETRY_S,
     ) -> None:
@@ -82,6 +89,7 @@ class Reloader:
         self._threads = threads
         self._begun = begun
         self._told = told
+        self._find_unavailable = find_unavailable
         self._planner = planner
         self._retry_s = retry_s
         # When to try again, at the earliest, what the disk refused; and whether that is a publish.
@@ -169,6 +177,7 @@ class Reloader:
         started_s = time.monotonic()
         documents = self._seen = await self._read()
         report = await self._carry_out(await self._examine(documents), reason, started_s)
+        report = await self._completed(report, self.current)
         self._conclude(report)
         return report
 
@@ -180,6 +189,7 @@ class Reloader:
         if isinstance(examined, Plan):
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
             report = replace(report, changes=await self._threads(describe_plan, examined, self.current, number))
+            report = await self._completed(report, examined.generation)
         return self._ended(report, started_s)
 
     async def _run_changed(self, believe: Callable[[Documents], bool]) -> bool:
@@ -200,7 +210,7 @@ class Reloader:
         # That a disk is still full is no news.
         news = (report.problems, self.faults) != (self._last.problems if self._last is not None else None, faults)
         if not again or news:
-            self._conclude(report)
+            self._conclude(await self._completed(report, self.current))
         return True
 
     async def _is_worth_a_retry(self) -> bool:
@@ -245,6 +255,13 @@ class Reloader:
         """Return the report of ``examined``, as if all that can be done about it had been; see also `_ended`."""
         published = self._published[1] if self._published is not None else None
         return report_on(examined, self._frame, reason, published)
+
+    async def _completed(self, report: Report, generation: Generation) -> Report:
+        """Return ``report`` with the runtimes of ``generation`` that cannot be used, unless it is a rejection."""
+        if report.outcome == "rejected":
+            return report
+        unavailable = await self._find_unavailable(generation)
+        return replace(report, unavailable=unavailable, runtimes=len(generation.runtimes))
 
     def _ended(self, report: Report, started_s: float) -> Report:
         """Return ``report`` as that of an attempt that ends now, with what is current after it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,12 +13,14 @@ from functools import partial
 from runtimed.api.sockets import group_id
 from runtimed.arguments import Arguments
 from runtimed.boot import main_required, read_snapshot
+from runtimed.core.availability import Unavailable, summarise_unavailable
 from runtimed.core.errors import ConfigurationRejected, Problem, UnknownGroup
-from runtimed.core.generation import Host
+from runtimed.core.generation import Generation, Host
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
+from runtimed.inspector import NodeInspector
 
 
 def _check_group(name: str | None) -> None:
@@ -26,6 +30,14 @@ def _check_group(name: str | None) -> None:
             group_id(name)
     except UnknownGroup as error:
         raise ConfigurationRejected((Problem(f"group: {error}"),)) from error
+
+
+def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
+    inspector = NodeInspector(os.environ.get("PATH", ""), lambda _binary, _features: None)
+    try:
+        return asyncio.run(inspector.find_unavailable(generation))
+    finally:
+        inspector.stop()
 
 
 def validate(arguments: Arguments) -> int:
@@ -46,6 +58,9 @@ def validate(arguments: Arguments) -> int:
     else:
         config, added = planned.generation.config, planned.difference.added
         report = Report("applied", 0, "validate", added=added, ignored=config.ignored, overridden=config.overridden)
+        report = replace(
+            report, unavailable=_find_unavailable(planned.generation), runtimes=len(planned.generation.runtimes)
+        )
     duration_ms = round((time.monotonic() - started_s) * 1000, 3)
     report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))
     if arguments.flags.log_format == "json":
@@ -54,4 +69,6 @@ def validate(arguments: Arguments) -> int:
         print("\n".join(str(problem) for problem in report.problems) or "configuration OK")
         for key in report.ignored:
             print(f"ignored: {key}, which dockerd knows and runtimed has no use for")
+        if report.unavailable:
+            print(f"warning: {summarise_unavailable(report.unavailable, report.runtimes)}", file=sys.stderr)
     return 1 if report.outcome == "rejected" else 0

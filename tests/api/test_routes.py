@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from described import check_answer
+from looking import Lookup, look_up_each
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtimed import __version__
@@ -83,6 +84,7 @@ class Node:
             "digest": self.generation.digest,
             "default_runtime": self.generation.config.default_runtime,
             "runtimes": len(self.generation.runtimes),
+            "unavailable": [{"runtime": "nvidia", "path": "/usr/bin/nvidia", "reason": "no such file"}],
             "last_reload": self.report.as_dict(),
             "configuration": self.generation.config.path,
             "sources": list(self.generation.config.sources),
@@ -118,7 +120,15 @@ class Node:
         generation = self.generations[number]
         return read_past(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
 
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        return look_up_each(self.look_up, files)
+
+    def lookup(self, files: tuple[str, ...]) -> Lookup:
+        return Lookup(files, self.look_up)
+
     def look_up(self, path: str) -> str:
+        if path.startswith("/data/wrappers/"):
+            return path
         if path not in self.binaries:
             raise BinaryUnavailable(path, "executable file not found in PATH")
         return self.binaries[path]
