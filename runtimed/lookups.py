@@ -42,18 +42,13 @@ class Lookup:
         if self._under_way is None:
             self._under_way = self._lookups.begin(self)
 
-    async def wait(self) -> None:
-        """Return when a look has found that all files can be executed. All who wait share one look.
-
-        Raises:
-            BinaryUnavailable: with the reason.
-        """
+    async def wait(self) -> BinaryUnavailable | None:
+        """Return, after a look, why the files cannot be executed, None where they can. All who wait share one look."""
         if self.files:
             self.renew()
             assert self._under_way is not None  # noqa: S101 - renew() has begun one
             await asyncio.shield(self._under_way)
-            if self._error is not None:
-                raise self._error
+        return self._error
 
     def finish(self, outcome: object) -> None:
         """Take the outcome of a look: when it began and the error that it found, or an exception."""
@@ -113,7 +108,8 @@ class Lookups:
             for file in files:
                 self._look_up(file)
         except BinaryUnavailable as error:
-            return begun_s, error
+            # It is kept, and its frames are not to be.
+            return begun_s, error.with_traceback(None)
         return begun_s, None
 
     def _expire(self) -> None:

@@ -21,9 +21,9 @@ class Lookup:
     def error(self, now_s: float) -> BinaryUnavailable | None:
         return None
 
-    async def wait(self) -> None:
-        for file in self.files:
-            self.look_up(file)
+    async def wait(self) -> BinaryUnavailable | None:
+        found = look_up_each(self.look_up, self.files)
+        return next((each for each in found.values() if isinstance(each, BinaryUnavailable)), None)
 
 
 def look_up_each(look_up: Callable[[str], str], files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:

@@ -12,7 +12,6 @@ from runtimed.api.problems import bad_name, bad_query, json_response, unavailabl
 from runtimed.api.resolutions import Lookup
 from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
-    BinaryUnavailable,
     DamagedManifest,
     DigestMismatch,
     GenerationGone,
@@ -108,9 +107,7 @@ class History:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
             more: refusals.MismatchMembers = {"digest": error.found}
             return problem(409, error.code, "Another answer", detail, **more)
-        try:
-            await self._archive.lookup(files).wait()
-        except BinaryUnavailable as error:
+        if (error := await self._archive.lookup(files).wait()) is not None:
             return unavailable(answer["runtime"], error)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 

@@ -36,8 +36,8 @@ class Lookup(Protocol):
     def error(self, now_s: float) -> BinaryUnavailable | None:
         """Return why the files cannot be executed, where that is known at ``now_s`` without a look."""
 
-    def wait(self) -> Awaitable[None]:
-        """Return after a look, or raise BinaryUnavailable."""
+    def wait(self) -> Awaitable[BinaryUnavailable | None]:
+        """Return, after a look, why the files cannot be executed, None where they can."""
 
 
 # A finished answer, and the lookup that says whether it may be given.
@@ -121,8 +121,5 @@ class Resolutions:
 
 
 async def _after_look(lookup: Lookup, name: str, response: Response) -> Response:
-    try:
-        await lookup.wait()
-    except BinaryUnavailable as error:
-        return unavailable(name, error)
-    return response
+    error = await lookup.wait()
+    return response if error is None else unavailable(name, error)

@@ -45,7 +45,11 @@ class Verdict:
         self._node = node
         self.files = files
         self.looks = self.renewals = 0
-        self.renew_s = float("inf")
+        self.aged_s = float("inf")
+
+    @property
+    def renew_s(self) -> float:
+        return min(self.aged_s, self.usable_s)
 
     @property
     def usable_s(self) -> float:
@@ -57,10 +61,9 @@ class Verdict:
     def error(self, now_s: float) -> BinaryUnavailable | None:
         return self._missing() if self._node.recent else None
 
-    async def wait(self) -> None:
+    async def wait(self) -> BinaryUnavailable | None:
         self.looks += 1
-        if (error := self._missing()) is not None:
-            raise error
+        return self._missing()
 
     def _missing(self) -> BinaryUnavailable | None:
         missing = [file for file in self.files if file in self._node.missing]
@@ -176,7 +179,7 @@ async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: Node) -
 
 def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: Node) -> None:
     answer = node.ask("?runtime=steady")
-    node.verdicts[-1].renew_s = 5.0
+    node.verdicts[-1].aged_s = 5.0
     assert node.resolutions.again(target("?runtime=steady"), 4.9) is answer
     assert node.verdicts[-1].renewals == 0
     assert node.resolutions.again(target("?runtime=steady"), 5.0) is answer

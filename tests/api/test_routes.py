@@ -207,6 +207,7 @@ def node() -> Node:
 
 
 async def test_a_resolution_has_the_shape_that_clients_rely_on(node: Node) -> None:
+    node.binaries["containerd-shim-kata-v2"] = "/usr/bin/containerd-shim-kata-v2"
     status, body = await node.ask("/v1/resolve?runtime=kata")
     assert status == 200
     assert list(body) == ["runtime", "source", "shim", "options", "generation", "digest"]
@@ -487,6 +488,7 @@ async def test_an_answer_is_rendered_once_for_a_generation(node: Node) -> None:
 
 
 async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node: Node) -> None:
+    node.binaries["/gone"] = "/gone"
     for name in ("gvisor", "gone", "runc"):
         then = node.generations[3].runtimes[name].answer.at(3) + b"\n"
         assert (await node.response(f"/v1/resolve?runtime={name}&generation=3")).body == then
