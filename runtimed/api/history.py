@@ -107,8 +107,8 @@ class History:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
             more: refusals.MismatchMembers = {"digest": error.found}
             return problem(409, error.code, "Another answer", detail, **more)
-        if (error := await self._archive.lookup(files).wait()) is not None:
-            return unavailable(answer["runtime"], error)
+        if (obstacle := await self._archive.lookup(files).wait()) is not None:
+            return unavailable(answer["runtime"], obstacle)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def _show(self, number: int) -> Response:

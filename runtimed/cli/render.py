@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # How many names of one kind a report lists.
 _LISTED = 20
 _REASON_MAX = 72
+_UNAVAILABLE_NAMED = 5
 _LOOK_UP_FAILED = "error while looking up the specified runtime path: "
 
 
@@ -50,6 +51,7 @@ def render_status(status: Document, now_s: float, terminal: Terminal = PLAIN) ->
         ("health", Tinted(health["status"], health_colour(health["status"]))),
         *reasons,
         ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
+        *(("available", Tinted(text, YELLOW)) for text in _unavailable(status, status["runtimes"])),
         *_last_reload(status["last_reload"], now_s),
         ("configuration", status["configuration"]),
         *_several("sources", status["sources"] or ["none"]),
@@ -91,10 +93,13 @@ def render_report(report: Document, terminal: Terminal = PLAIN) -> list[str]:
 
 
 def render_notes(report: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return which settings of a report do not take effect, and why, a line for each reason."""
+    """Return which settings of a report do not take effect, and why, and which runtimes cannot be used."""
+    total = report.get("runtime_count", 0)
+    unavailable = [render_line(Tinted(f"warning: {text}", YELLOW), terminal) for text in _unavailable(report, total)]
     noted = ((key, f"{title}: {', '.join(report[key])}") for key, title in _NOTED if report.get(key))
     wants = "restart_required"
-    return [render_line(Tinted(text, YELLOW) if key == wants else text, terminal) for key, text in noted]
+    notes = [render_line(Tinted(text, YELLOW) if key == wants else text, terminal) for key, text in noted]
+    return notes + unavailable
 
 
 _NOTED = (
@@ -102,6 +107,21 @@ _NOTED = (
     ("ignored", "ignored, of no use to runtimed"),
     ("overridden", "overridden by flags"),
 )
+
+
+def _unavailable(document: Document, total: int) -> Iterable[str]:
+    """Yield how many of ``total`` runtimes can be used and which cannot; nothing where all can be."""
+    # A daemon of an earlier version does not say.
+    unavailable = document.get("unavailable", ())
+    if unavailable:
+        count = document.get("unavailable_count", len(unavailable))
+        # The PATH that was searched is long, and runtimectl explain has it.
+        named = [
+            f"{each['runtime']}: {each['path']}: {each['reason'].partition(' (')[0]}"
+            for each in unavailable[:_UNAVAILABLE_NAMED]
+        ]
+        more = [f"and {count - len(named)} more"] if count > len(named) else []
+        yield "; ".join((f"{total - count} of {total} available", *named, *more))
 
 
 def render_problem(problem: Document) -> str:
@@ -167,12 +187,19 @@ def what_runs(runtime: Document) -> str:
     return str((runtime["definition"] or {}).get("path") or runtime["shim"])
 
 
+def lacks_shim(runtime: Document) -> bool:
+    """Return whether containerd's shim for an OCI runtime is not found; podman and CRI-O need none."""
+    shim = runtime.get("shim_binary")
+    return bool(shim and shim["path"] is None and runtime["binary"] is not None)
+
+
 def _available(runtime: Document) -> object:
     """Return "yes", or "no" and the reason without what a table has no room for (--json has it)."""
     if runtime["available"]:
         # A daemon of an earlier version says nothing of it.
-        drift = runtime.get("drift")
-        return Tinted(f"yes, {drift['kind']} since the load", YELLOW) if drift else "yes"
+        if drift := runtime.get("drift"):
+            return Tinted(f"yes, {drift['kind']} since the load", YELLOW)
+        return Tinted("yes, but the shim is not found", YELLOW) if lacks_shim(runtime) else "yes"
     reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{what_runs(runtime)}: ")
     short = reason.partition(" (")[0]
     return Tinted("no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}..."), RED)

@@ -72,7 +72,8 @@ def find_unavailable(generation: Generation, obstacles: Mapping[str, str]) -> tu
 
 def summarise_unavailable(unavailable: tuple[Unavailable, ...], total: int) -> str:
     """Return in one line how many of ``total`` runtimes can be used, and which ones cannot."""
-    named = [f"{each.runtime}: {each.path}: {each.reason}" for each in unavailable[:_NAMED_MOST]]
+    # The PATH that was searched is long, and runtimectl explain has it.
+    named = [f"{each.runtime}: {each.path}: {each.reason.partition(' (')[0]}" for each in unavailable[:_NAMED_MOST]]
     if (more := len(unavailable) - _NAMED_MOST) > 0:
         named.append(f"and {more} more")
     return "; ".join((f"{total - len(unavailable)} of {total} available", *named))
