@@ -22,6 +22,7 @@ from runtimed.arguments import Arguments, parse_arguments
 from runtimed.boot import check_owner, find_data_root, find_settings, main_required, read_snapshot
 from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import Problem, RuntimedError, SocketRefused
+from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Host
 from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame, plan
@@ -38,7 +39,8 @@ from runtimed.host.store import Recovered, Store, believed
 from runtimed.host.systemd import Inherited, Notifier, speaks_to_journal, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory, walk
 from runtimed.host.watch import Watcher
-from runtimed.log import configure_log
+from runtimed.inspector import NodeInspector
+from runtimed.log import configure_log, log_features, log_replaceable
 from runtimed.preflight import runtime_directories
 from runtimed.reloader import Reloader
 from runtimed.serving import Serving
@@ -101,6 +103,7 @@ class Daemon:
         self._watcher = Watcher(self._loop, self._hints.set)
         self._systemd = Notifier(environ)
         self._announcer = Announcer(self._systemd)
+        self._inspector = NodeInspector(environ.get("PATH", ""), self._probed, log_replaceable)
         self._serving: Serving | None = None
         self._heap = Heap(lambda: 0 if self._serving is None else self._serving.connection_count)
         self._status = 0
@@ -116,6 +119,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             self._handle_signals(stack)
             stack.callback(self._reading.close)
+            stack.callback(self._inspector.stop)
             stack.callback(self._watcher.stop)
             starting = asyncio.create_task(self._start(stack))
             stopped = asyncio.create_task(self._stop.wait())
@@ -149,14 +153,14 @@ class Daemon:
         here = replace(settings, hosts=paths)
         secure = partial(secure_directory, trust=self._trust)
         self._serving = Serving(
-            *(reloader, store, self._watcher, here, self._environ, self._announcer, stack),
+            *(reloader, store, self._watcher, here, self._inspector, self._announcer, stack),
             disk=self._working.run,
             secure=secure,
         )
         self._serving.serve(sockets, stack)
         self._follow(reloader, self._serving, stack)
         if settings.pidfile:
-            stack.callback(write_pidfile(settings.pidfile, partial(secure_directory, trust=self._trust)))
+            stack.callback(await self._working.run(write_pidfile, settings.pidfile, secure))
         log.info("ready", generation=reloader.current.number, sockets=[s.path for s in sockets], version=__version__)
         self._announcer.ready()
 
@@ -280,6 +284,7 @@ class Daemon:
             begun=self._announcer.reloading,
             told=self._told,
             repaired=self._repaired,
+            find_unavailable=self._inspector.find_unavailable,
             planner=self._heap.sparing(plan),
         )
         stack.push_async_callback(reloader.stop)
@@ -329,6 +334,13 @@ class Daemon:
     def _repaired(self, report: Report, current: Generation) -> None:
         """Tell of a repair. Settings, limits and binaries are those of the last reload, and stay."""
         self._announcer.reloaded(report, current)
+
+    def _probed(self, binary: str, features: Features) -> None:
+        """Log the result of a probe, and have drift notice that the kernel refuses the binary. Called in a thread."""
+        log_features(binary, features)
+        if features.refusal is not None and self._serving is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._serving.look_soon)
 
     def _told(self, report: Report, current: Generation) -> None:
         """Do what follows from a reload: tell of it, and apply the settings that can change while we run."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from runtimed.core.availability import binaries_of
 from runtimed.core.drift import Drift, Sight, compare_sights
 from runtimed.core.generation import Generation, Runtime
 from runtimed.core.names import shim_binary_name
@@ -23,6 +24,11 @@ Look = Callable[[Iterable[str]], Awaitable[Mapping[str, Sight]]]
 def binary_of(runtime: Runtime) -> str:
     """Return what is executed for ``runtime`` in the end, a path or a name; empty where containerd derives nothing."""
     return runtime.binary or shim_binary_name(runtime.shim)
+
+
+def watched_binaries(runtime: Runtime) -> tuple[str, ...]:
+    """Return the binaries that have to be executable for ``runtime``, and the one that is executed in the end."""
+    return tuple(dict.fromkeys(binary for binary in (*binaries_of(runtime), binary_of(runtime)) if binary))
 
 
 class DriftWatch:
@@ -45,14 +51,24 @@ class DriftWatch:
         self._loaded: Mapping[str, Sight] | None = None
         self._now: Mapping[str, Sight] = MappingProxyType({})
         self._drifts: Mapping[str, Drift] = MappingProxyType({})
-        # What could be executed at one look or another since the process began.
+        # Binaries that could be executed at some look since the process began.
         self._once_available: set[str] = set()
+        # Binaries that cannot be executed, and a reload has taken that as it is; and those that the next look adds
+        # to them if it finds that they cannot.
+        self._accepted: set[str] = set()
+        self._accepting: frozenset[str] = frozenset()
         self._awake = asyncio.Event()
 
-    def lost(self, binary: str) -> Sight | None:
-        """Return what stands in the way of ``binary``, where it could be executed once and cannot now."""
+    def obstacle(self, binary: str) -> Sight | None:
+        """Return why ``binary`` cannot be executed; None where it can, and where a reload has accepted that."""
         sight = self._now.get(binary)
-        return sight if sight is not None and sight.state != "available" and binary in self._once_available else None
+        if sight is None or sight.state == "available" or binary in self._accepted:
+            return None
+        return sight
+
+    def was_available(self, binary: str) -> bool:
+        """Return whether ``binary`` could be executed at some look since the process began."""
+        return binary in self._once_available
 
     @property
     def drifts(self) -> Mapping[str, Drift]:
@@ -68,14 +84,24 @@ class DriftWatch:
         """Return the names of the runtimes that execute ``binary``."""
         return self._wanted.get(binary, ())
 
-    def apply(self, generation: Generation) -> None:
-        """Take the node as it is now for what ``generation`` was loaded with."""
+    def apply(self, generation: Generation, *, accept: bool = False) -> None:
+        """Take the node as it is now for what ``generation`` was loaded with.
+
+        ``accept``: that some binaries cannot be executed is accepted as well, if they were watched before. One that is
+        new in ``generation`` has never been reported.
+        """
         wanted: dict[str, list[str]] = {}
         for name, runtime in generation.runtimes.items():
-            if binary := binary_of(runtime):
+            for binary in watched_binaries(runtime):
                 wanted.setdefault(binary, []).append(name)
+        if accept:
+            self._accepting |= self._wanted.keys()
         self._wanted = MappingProxyType({binary: tuple(names) for binary, names in wanted.items()})
         self._loaded = None
+        self._awake.set()
+
+    def look_soon(self) -> None:
+        """Look at once: something about a binary has become known."""
         self._awake.set()
 
     async def watch(self) -> None:
@@ -101,8 +127,10 @@ class DriftWatch:
         loaded = self._loaded is None
         if self._loaded is None:
             self._loaded = sights
-        self._once_available &= self._wanted.keys()
-        self._once_available.update(binary for binary, sight in sights.items() if sight.state == "available")
+        available = {binary for binary, sight in sights.items() if sight.state == "available"}
+        self._once_available = (self._once_available | available) & self._wanted.keys()
+        self._accepted = ((self._accepted | self._accepting) & self._wanted.keys()) - available
+        self._accepting = frozenset()
         before, self._now = self._drifts, sights
         self._drifts = compare_sights(self._loaded, sights)
         come = {binary: drift for binary, drift in self._drifts.items() if before.get(binary) != drift}

@@ -135,6 +135,9 @@ def log_report(report: Report) -> None:
     # What is empty says nothing; 0 does.
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
+    # The look at the binaries that follows logs these.
+    for key in ("unavailable", "unavailable_count", "runtime_count"):
+        fields.pop(key, None)
     if report.remarks:
         fields["remarks"] = [str(remark) for remark in report.remarks[:_PROBLEMS_SHOWN]]
     if report.repaired:

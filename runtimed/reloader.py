@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 import structlog
 
+from runtimed.core.availability import Unavailable
 from runtimed.core.config import Documents
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.generation import Generation
@@ -56,6 +57,10 @@ class Mended(Protocol):
         """Why the current generation has to be published anew."""
 
 
+async def _find_none(_generation: Generation) -> tuple[Unavailable, ...]:
+    return ()
+
+
 class Disk(Protocol):
     """What the reloader needs of the store; ``publish`` blocks and returns what went wrong after the swap."""
 
@@ -91,6 +96,7 @@ class Reloader:
     would hold up the event loop; ``begun`` hears of every reload that begins, ``told``
     of its report and of what is current after it: not of dry runs, nor of what is tried again and fails again.
     ``repaired`` is called with the report of a repair outside of a reload, and the current generation.
+    ``find_unavailable`` returns the runtimes of a generation that cannot be used, within bounded time.
     ``planner`` is :func:`runtimed.core.plan.plan`, or does the same in its own way.
     """
 
@@ -108,6 +114,7 @@ class Reloader:
         begun: Callable[[], None],
         told: Callable[[Report, Generation], None],
         repaired: Callable[[Report, Generation], None] = lambda _report, _current: None,
+        find_unavailable: Callable[[Generation], Awaitable[tuple[Unavailable, ...]]] = _find_none,
         planner: Callable[..., Plan] = plan,
         retry_s: float = RETRY_S,
     ) -> None:
@@ -118,6 +125,7 @@ class Reloader:
         self._begun = begun
         self._told = told
         self._tell_repaired = repaired
+        self._find_unavailable = find_unavailable
         self._planner = planner
         self._retry_s = retry_s
         # When to try again, at the earliest, what the disk refused; and whether that is a publish.
@@ -212,6 +220,7 @@ class Reloader:
         started_s = time.monotonic()
         documents = self._seen = await self._read()
         report = await self._carry_out(await self._examine(documents), reason, started_s)
+        report = await self._completed(report, self.current)
         self._conclude(report)
         return report
 
@@ -257,6 +266,7 @@ class Reloader:
         if isinstance(examined, Plan):
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
             report = replace(report, changes=await self._threads(describe_plan, examined, self.current, number))
+            report = await self._completed(report, examined.generation)
         return self._ended(report, started_s)
 
     async def _run_changed(self, believe: Callable[[Documents], bool]) -> bool:
@@ -277,7 +287,7 @@ class Reloader:
         # That a disk is still full is no news.
         news = (report.problems, self.faults) != (self._last.problems if self._last is not None else None, faults)
         if not again or news:
-            self._conclude(report)
+            self._conclude(await self._completed(report, self.current))
         return True
 
     async def _is_worth_a_retry(self) -> bool:
@@ -330,6 +340,13 @@ class Reloader:
         """Return the report of ``examined``, as if all that can be done about it had been; see also `_ended`."""
         published = self._published[1] if self._published is not None else None
         return report_on(examined, self._frame, reason, published)
+
+    async def _completed(self, report: Report, generation: Generation) -> Report:
+        """Return ``report`` with the runtimes of ``generation`` that cannot be used, unless it is a rejection."""
+        if report.outcome == "rejected":
+            return report
+        unavailable = await self._find_unavailable(generation)
+        return replace(report, unavailable=unavailable, runtimes=len(generation.runtimes))
 
     def _ended(self, report: Report, started_s: float) -> Report:
         """Return ``report`` as that of an attempt that ends now, with what is current after it."""

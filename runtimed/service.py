@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -15,6 +15,7 @@ from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
 from runtimed.core.collect import Collection
 from runtimed.core.drift import Drift
+from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.facts import Machine
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation
@@ -25,6 +26,7 @@ from runtimed.host.facts import read_machine, read_system
 from runtimed.host.lane import Lane
 from runtimed.host.store import Store
 from runtimed.inspector import NodeInspector
+from runtimed.lookups import Lookup, Lookups
 from runtimed.reloader import Reloader
 from runtimed.status import Status
 
@@ -70,6 +72,7 @@ class Service:
         store: Store,
         collector: Collector,
         inspector: NodeInspector,
+        lookups: Lookups,
         drift: DriftWatch,
         status: Status,
         lanes: Lanes,
@@ -81,8 +84,7 @@ class Service:
         self._drift = drift
         self._status = status
         self._lanes = lanes
-        # Themselves, and no methods around them: they are asked for every answer.
-        self.look_up: Callable[[str], str] = inspector.look_up
+        self.lookup: Callable[[tuple[str, ...]], Lookup] = lookups.of
         self._system = read_system()
 
     def current(self) -> Generation:
@@ -120,6 +122,10 @@ class Service:
     def past(self, number: int) -> Past:
         """Return the retained generation ``number``; reads the disk. Raises as ``Store.read`` does."""
         return self._store.read(number)
+
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        """Return the path that each of ``files``, paths or names, leads to, or why it cannot be executed. Blocks."""
+        return self._inspector.look_up_all(files)
 
     def replaceable(self, binary: str) -> str | None:
         """Return why somebody else could replace ``binary``, None if nobody could."""

@@ -19,6 +19,7 @@ from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
 from runtimed.api.sockets import Peer
 from runtimed.collector import Collector
+from runtimed.core.availability import Unavailable, summarise_unavailable
 from runtimed.core.config import Settings
 from runtimed.core.drift import Drift, Sight
 from runtimed.core.generation import Generation
@@ -30,7 +31,7 @@ from runtimed.host.containers import survey
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspector import NodeInspector
-from runtimed.log import log_features, log_replaceable
+from runtimed.lookups import Lookups
 from runtimed.published import PublishedWatch
 from runtimed.reloader import Reloader
 from runtimed.service import Lanes, Service
@@ -58,7 +59,7 @@ class Serving:
         store: Store,
         watcher: Watcher,
         boot: Settings,
-        environ: Mapping[str, str],
+        inspector: NodeInspector,
         announcer: Announcer,
         stack: AsyncExitStack,
         *,
@@ -69,8 +70,9 @@ class Serving:
         self._store = store
         self._lanes = Lanes.open()
         stack.callback(self._lanes.close)
-        self._inspector = NodeInspector(environ.get("PATH", ""), log_features, log_replaceable)
-        stack.callback(self._inspector.stop)
+        self._inspector = inspector
+        lookups = Lookups(inspector.look_up, inspector.workers)
+        stack.callback(lookups.close)
         self._collector = Collector(
             store,
             survey=self._survey,
@@ -85,7 +87,7 @@ class Serving:
         self._published = PublishedWatch(self._seems_damaged, self._repair)
         traffic = Traffic(lambda: len(self._connections), self._exhausted)
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot, self._published_faults)
-        service = Service(reloader, store, self._collector, self._inspector, self._drift, self._status, self._lanes)
+        service = Service(reloader, store, self._collector, inspector, lookups, self._drift, self._status, self._lanes)
         self._routes = Routes(service, announcer.events, announcer.tally)
         self._connections = Connections(
             self._routes,
@@ -96,6 +98,7 @@ class Serving:
         )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
+        self._unavailable: tuple[Unavailable, ...] = ()
         self.apply(reloader.current)
 
     @property
@@ -113,15 +116,26 @@ class Serving:
 
     def reloaded(self, report: Report, generation: Generation) -> None:
         """Do what follows from a reload that was not rejected and left ``generation`` current."""
-        self.apply(generation)
+        # Whoever asks for a reload is told what cannot be used.
+        self.apply(generation, accept="api" in report.reason or "signal" in report.reason)
         self._routes.docker.reloaded(generation, report.outcome)
 
-    def apply(self, generation: Generation) -> None:
-        """Take over what ``generation`` says of serving, and have its binaries asked for their features."""
+    def apply(self, generation: Generation, *, accept: bool = False) -> None:
+        """Take over the limits of ``generation`` and have its binaries watched and probed.
+
+        ``accept``: see `DriftWatch.apply`.
+        """
         self._connections.admission = generation.config.own.limits
-        self._drift.apply(generation)
+        self._drift.apply(generation, accept=accept)
         self._collector.published(generation)
-        # In a thread, and awaited by nobody: a reload does not wait for it.
+        self._probe(generation)
+
+    def look_soon(self) -> None:
+        """Look at the binaries now: something about one of them has become known."""
+        self._drift.look_soon()
+
+    def _probe(self, generation: Generation) -> None:
+        # In a thread, and no reload waits for it.
         task = asyncio.create_task(self._lanes.probing.run(self._inspector.probe, generation))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
@@ -148,6 +162,13 @@ class Serving:
 
     def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
         self._announcer.drifted(come, gone, self._drift.runtimes, loaded=loaded)
+        # Another file may be one that the kernel refuses.
+        if any(drift.kind in ("replaced", "installed") for drift in come.values()):
+            self._probe(self._reloader.current)
+        before, self._unavailable = self._unavailable, self._status.unavailable()
+        if self._unavailable and self._unavailable != before:
+            total = len(self._reloader.current.runtimes)
+            log.warning("runtimes.unavailable", reason=summarise_unavailable(self._unavailable, total))
         self.check_health()
 
     def _published_faults(self) -> Mapping[str, str]:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from runtimed import __version__
 from runtimed.announcer import Announcer
 from runtimed.api.metrics import Figures
+from runtimed.core.availability import Unavailable, binaries_of, find_unavailable
 from runtimed.core.config import Settings
 from runtimed.core.drift import Sight
 from runtimed.core.errors import StoreFailed
-from runtimed.core.generation import Generation
-from runtimed.drift import DriftWatch, binary_of
+from runtimed.core.generation import Generation, Runtime
+from runtimed.drift import DriftWatch, watched_binaries
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.reloader import Reloader
@@ -67,12 +68,30 @@ class Status:
             faults["watcher"] = "a thread of it has died; it is started again within seconds"
         if (reason := self._traffic.exhausted()) is not None:
             faults["connections"] = f"no connection can be taken: {reason}"
-        generation = self._reloader.current
-        binary = _default_binary(generation)
-        if (lost := self._drift.lost(binary)) is not None:
-            name = generation.config.default_runtime
-            faults["default-runtime"] = f"{name} became unavailable: {binary}: {lost.reason}"
+        if (reason := self._default_fault()) is not None:
+            faults["default-runtime"] = reason
         return faults
+
+    def unavailable(self) -> tuple[Unavailable, ...]:
+        """Return the runtimes that cannot be used, by the last look at their binaries."""
+        obstacles = {
+            binary: sight.reason or sight.state
+            for binary, sight in self._drift.sights.items()
+            if sight.state != "available"
+        }
+        return find_unavailable(self._reloader.current, obstacles)
+
+    def _default_fault(self) -> str | None:
+        name, default = _default(self._reloader.current)
+        if default is None:
+            return None
+        for binary in watched_binaries(default):
+            was_available = self._drift.was_available(binary)
+            obstacle = self._drift.obstacle(binary)
+            # containerd looks up the stock runc on a PATH of its own, where it may be from the start.
+            if obstacle is not None and (was_available or binary in binaries_of(default)):
+                return f"{name} {'became' if was_available else 'is'} unavailable: {binary}: {obstacle.reason}"
+        return None
 
     def ailments(self) -> Mapping[str, str]:
         """Return what is wrong with the process itself."""
@@ -91,6 +110,7 @@ class Status:
             "digest": generation.digest,
             "default_runtime": generation.config.default_runtime,
             "runtimes": len(generation.runtimes),
+            "unavailable": [each.as_dict() for each in self.unavailable()],
             "last_reload": None if last is None else last.as_dict(),
             "configuration": generation.config.path,
             "sources": list(generation.config.sources),
@@ -113,9 +133,10 @@ class Status:
         """Return what /metrics says besides what was counted. Blocks."""
         generation = self._reloader.current
         sights = self._drift.sights
+        _, default = _default(generation)
         runtimes = {"available": 0, "missing": 0, "unusable": 0, "unknown": 0}
         for runtime in generation.runtimes.values():
-            runtimes[_state(sights.get(binary_of(runtime)))] += 1
+            runtimes[_state(runtime, sights)] += 1
         drift = {"replaced": 0, "removed": 0, "unusable": 0, "installed": 0}
         for binary, found in self._drift.drifts.items():
             drift[found.kind] += len(self._drift.runtimes(binary))
@@ -123,7 +144,7 @@ class Status:
             generation=generation.number,
             generations=len(self._store.retained),
             runtimes=runtimes,
-            default_available=_state(sights.get(_default_binary(generation))) == "available",
+            default_available=default is not None and _state(default, sights) == "available",
             faults=self.faults(),
             watcher_mode=self._watcher.mode,
             watcher_alive=self._watcher.alive,
@@ -140,11 +161,12 @@ class Status:
         return None
 
 
-def _default_binary(generation: Generation) -> str:
-    """Return what the default runtime executes; empty for a shim's name that nobody configured."""
-    default = generation.runtimes.get(generation.config.default_runtime)
-    return binary_of(default) if default is not None else ""
+def _default(generation: Generation) -> tuple[str, Runtime | None]:
+    """Return the name of the default runtime, and the runtime; None for the name of a shim that is not configured."""
+    name = generation.config.default_runtime
+    return name, generation.runtimes.get(name)
 
 
-def _state(sight: Sight | None) -> str:
-    return "unknown" if sight is None else sight.state
+def _state(runtime: Runtime, sights: Mapping[str, Sight]) -> str:
+    states = ["unknown" if (sight := sights.get(each)) is None else sight.state for each in watched_binaries(runtime)]
+    return next((state for state in states if state != "available"), "available" if states else "unknown")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,17 +13,27 @@ from functools import partial
 
 from runtimed.arguments import Arguments
 from runtimed.boot import main_required, read_snapshot
+from runtimed.core.availability import Unavailable, summarise_unavailable
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.generation import Host
+from runtimed.core.generation import Generation, Host
 from runtimed.core.plan import Frame, Plan, plan, report_on
 from runtimed.core.printable import printable
 from runtimed.core.report import Report
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
+from runtimed.inspector import NodeInspector
 from runtimed.preflight import refusals
 
 # Ignored keys that are named without being asked for.
 _NAMED = 8
+
+
+def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
+    inspector = NodeInspector(os.environ.get("PATH", ""), lambda _binary, _features: None)
+    try:
+        return asyncio.run(inspector.find_unavailable(generation))
+    finally:
+        inspector.stop()
 
 
 def validate(arguments: Arguments) -> int:
@@ -41,16 +53,21 @@ def validate(arguments: Arguments) -> int:
         examined = rejection
     report = replace(report_on(examined, frame, "validate", None), restart_required=())
     if isinstance(examined, Plan):
-        settings = examined.generation.config.settings
-        problems = tuple(Problem(str(error)) for error in refusals(settings, trust, os.environ))
+        generation = examined.generation
+        problems = tuple(Problem(str(error)) for error in refusals(generation.config.settings, trust, os.environ))
         if problems:
             report = Report("rejected", 0, "validate", problems=problems, cause="configuration", remarks=report.remarks)
+        else:
+            report = replace(report, unavailable=_find_unavailable(generation), runtimes=len(generation.runtimes))
     duration_ms = round((time.monotonic() - started_s) * 1000, 3)
     report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))
     if arguments.flags.log_format == "json":
         print(json.dumps(report.as_dict()))
     else:
         print("\n".join(map(printable, _lines(report, verbose=arguments.verbose))))
+        if report.unavailable:
+            text = summarise_unavailable(report.unavailable, report.runtimes)
+            print(f"warning: {printable(text)}", file=sys.stderr)
     return 1 if report.outcome == "rejected" else 0
 
 

@@ -104,14 +104,14 @@ class TestConfiguration:
     def test_flags_win_over_drop_ins_and_these_over_the_file(self, daemon: RunningDaemon) -> None:
         daemon.write(table(f=wrapped("file"), d=wrapped("file"), p={"path": "/from/file"}) | {"default-runtime": "f"})
         put(daemon.dropins / "a.json", table(d=wrapped("drop-in"), p={"path": "/from/drop-in"}))
-        daemon.start("--add-runtime", "p=/from/flag", "--default-runtime", "d")
+        daemon.start("--add-runtime", "p=/bin/cat", "--default-runtime", "d")
         assert [meaning(daemon, name) for name in ("f", "d", "p", "")] == [
-            *(echo("file"), echo("drop-in"), "/from/flag", echo("drop-in")),
+            *(echo("file"), echo("drop-in"), "/bin/cat", echo("drop-in")),
         ]
-        daemon.write(table(p={"path": "/changed"}) | {"default-runtime": "runc"})
+        daemon.write(table(p={"path": "/bin/false"}) | {"default-runtime": "runc"})
         report = daemon.reload()
         assert report["overridden"] == ["default-runtime", "runtimes/p"]
-        assert [meaning(daemon, name) for name in ("p", "")] == ["/from/flag", echo("drop-in")]
+        assert [meaning(daemon, name) for name in ("p", "")] == ["/bin/cat", echo("drop-in")]
 
     def test_a_missing_file_that_was_named_is_an_error(self, daemon: RunningDaemon) -> None:
         assert str(daemon.config) in daemon.start_in_vain()

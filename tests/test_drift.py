@@ -50,6 +50,9 @@ class Watching:
         self.come += come.values()
         self.gone += gone.values()
 
+    def stop(self) -> None:
+        self._inspector.stop()
+
     def put(self, name: str, mode: int = 0o755, text: str = "#!/bin/sh\n") -> Path:
         path = self.base / name
         new = self.base / ".new"
@@ -76,6 +79,7 @@ async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+    watching.stop()
 
 
 async def test_what_becomes_of_binaries_after_the_load_is_told_once(watching: Watching) -> None:
@@ -115,17 +119,46 @@ async def test_a_load_takes_the_node_as_it_is(watching: Watching) -> None:
     await watching.looked()
     assert watching.kinds() == {}
     assert [drift.binary for drift in watching.gone_by_load] == [path]
-    assert watching.watch.lost(path) is not None, "it could be executed once, whatever was loaded since"
+    assert watching.watch.obstacle(path) is not None, "the load was not one that accepts it"
+    watching.watch.apply(generation({"x": {"path": path}}), accept=True)
+    await watching.looked()
+    assert watching.watch.obstacle(path) is None
     watching.put("x")
     await watching.looked()
-    assert watching.watch.lost(path) is None
+    os.unlink(path)
+    await watching.looked()
+    assert watching.watch.obstacle(path) is not None, "it was back meanwhile, so this is another loss"
 
 
-async def test_a_binary_that_was_never_there_is_not_lost(watching: Watching) -> None:
+async def test_a_load_that_brings_a_binary_which_is_not_there_does_not_accept_that(watching: Watching) -> None:
+    path = str(watching.base / "never")
+    watching.watch.apply(generation({"x": {"path": path}}), accept=True)
+    await watching.looked()
+    assert watching.watch.obstacle(path) is not None
+    watching.watch.apply(generation({"x": {"path": path}}), accept=True)
+    await watching.looked()
+    assert watching.watch.obstacle(path) is None
+
+
+async def test_a_binary_that_was_never_there_is_an_obstacle_from_the_start(watching: Watching) -> None:
     path = str(watching.base / "never")
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
-    assert watching.watch.lost(path) is None
+    assert watching.watch.obstacle(path) is not None
+    assert not watching.watch.was_available(path)
+
+
+async def test_the_shim_of_a_runtime_and_the_binary_in_its_options_are_watched(watching: Watching) -> None:
+    crun = str(watching.put("crun"))
+    shim = watching.put("containerd-shim-runc-v2")
+    entry = {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": crun}}
+    watching.watch.apply(generation({"x": entry, "kata": {"runtimeType": "io.containerd.kata.v2"}}))
+    await watching.looked()
+    os.unlink(shim)
+    os.unlink(crun)
+    await watching.looked()
+    assert watching.kinds() == {"containerd-shim-runc-v2": "removed", crun: "removed"}
+    assert watching.watch.sights["containerd-shim-kata-v2"].state == "missing"
 
 
 async def test_a_second_replacement_is_told_as_well(watching: Watching) -> None:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +22,13 @@ from typing import Any, ParamSpec, TypeVar
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from looking import look_up_each
 from reloads import QUICK_RELOADS, configuration
 from support import RunningDaemon, UnixConnection, new_daemon, put, wait_until
 
 from runtimed.api.describe import describe_table
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.facts import Facts
 from runtimed.core.features import PENDING, Features
 from runtimed.core.generation import Host
@@ -247,6 +249,9 @@ async def in_place(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
 
 class Everything:
     """A host on which every binary is there, nobody can replace it, and it says nothing of itself."""
+
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        return look_up_each(self.look_up, files)
 
     def look_up(self, path: str) -> str:
         return path

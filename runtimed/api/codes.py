@@ -136,10 +136,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             _INVALID,
         ),
         "runtime-unavailable": Code(
-            "The runtime's binary is not there",
-            "the runtime is configured with arguments, and its binary cannot be executed",
+            "The runtime cannot be executed",
+            "the runtime is configured, and a file that its answer names cannot be executed: its binary, its wrapper "
+            "or its shim is missing, is not executable, is nothing that this kernel executes, or lies on a file system "
+            "that does not answer within a second. Stock and implicit runtimes name no file of this node",
             "error while looking up the specified runtime path: runsc: executable file not found in PATH; install it, "
-            "or correct the runtime's path in the configuration",
+            "or correct the entry in the configuration (runtimectl explain shows each file)",
             refusals.RuntimeUnavailable,
             _UNAVAILABLE,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from runtimed import __version__
 from runtimed.api.describe import describe_runtime
@@ -11,7 +11,7 @@ from runtimed.core import news, shapes
 from runtimed.core.collect import Collection, Verdict
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.drift import Drift
-from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.errors import BinaryUnavailable, ConfigurationRejected
 from runtimed.core.facts import Facts
 from runtimed.core.features import Features
 from runtimed.core.generation import Generation, Host, build_generation, compare_generations
@@ -52,8 +52,8 @@ runtimed_generation 2.0
 class _Node:
     """What is to be known of the imaginary node: every binary is there."""
 
-    def look_up(self, path: str) -> str:
-        return path if "/" in path else f"/usr/bin/{path}"
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        return {file: file if "/" in file else f"/usr/bin/{file}" for file in files}
 
     def replaceable(self, _binary: str) -> str | None:
         return None
@@ -132,6 +132,7 @@ def _status(generation: Generation, report: news.Report) -> news.Status:
         "digest": generation.digest,
         "default_runtime": generation.config.default_runtime,
         "runtimes": len(generation.runtimes),
+        "unavailable": [],
         "last_reload": report,
         "configuration": generation.config.path,
         "sources": list(generation.config.sources),

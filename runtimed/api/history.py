@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from runtimed.api.large import large_json_response
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
+from runtimed.api.resolutions import Lookup
 from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
-    BinaryUnavailable,
     DamagedManifest,
     DigestMismatch,
     GenerationGone,
@@ -39,14 +39,11 @@ class Archive(Protocol):
     def past(self, number: int) -> Past:
         """Return a retained generation; reads the disk."""
 
-    def look_up(self, path: str) -> str:
-        """Return the binary that ``path`` leads to, or raise BinaryUnavailable."""
+    def lookup(self, files: tuple[str, ...]) -> Lookup:
+        """Return the lookup of the files that an answer names."""
 
     def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         """Return the result of a function that reads the data root for ``peer``, and nothing else."""
-
-    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that looks for binaries for ``peer``, on any file system."""
 
 
 class History:
@@ -104,18 +101,15 @@ class History:
         if isinstance(past, Response):
             return past
         try:
-            answer, preflight = resolve_past(past, name, digest)
+            answer, files = resolve_past(past, name, digest)
         except (UnknownRuntime, InvalidRuntimeName) as error:
             return bad_name(error, past.manifest.answers, 400)
         except DigestMismatch as error:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
             more: refusals.MismatchMembers = {"digest": error.found}
             return problem(409, error.code, "Another answer", detail, **more)
-        if preflight is not None:
-            try:
-                await self._archive.looking(peer, self._archive.look_up, preflight)
-            except BinaryUnavailable as error:
-                return unavailable(str(answer["runtime"]), error)
+        if (obstacle := await self._archive.lookup(files).wait()) is not None:
+            return unavailable(answer["runtime"], obstacle)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def _show(self, number: int) -> Response:

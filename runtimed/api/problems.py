@@ -35,10 +35,10 @@ def bad_name(error: UnknownRuntime | InvalidRuntimeName, names: Collection[str],
 
 
 def unavailable(name: str, error: BinaryUnavailable) -> Response:
-    """Return that the binary of the configured runtime ``name`` is not there."""
-    detail = f"{error}; install it, or correct the runtime's path in the configuration"
+    """Return that a file which the answer for the runtime ``name`` names cannot be executed."""
+    detail = f"{error}; install it, or correct the entry in the configuration (runtimectl explain shows each file)"
     more: refusals.UnavailableMembers = {"runtime": name, "path": error.path}
-    return problem(503, error.code, "The runtime's binary is not there", detail, **more)
+    return problem(503, error.code, "The runtime cannot be executed", detail, **more)
 
 
 def unreadable(error: StoreFailed) -> Response:

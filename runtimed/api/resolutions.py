@@ -1,9 +1,10 @@
-"""GET /v1/resolve: answers rendered once for each generation, and given again without being asked for anew."""
+"""Answers GET /v1/resolve: each answer is rendered once for a generation, and given while its files are executable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Protocol
 
 from runtimed.api.messages import Answer, Request, Response, Target
 from runtimed.api.problems import bad_name, unavailable
@@ -16,26 +17,49 @@ LABEL = "/v1/resolve"
 # How many targets are remembered; a name may be spelt in many ways, percent-encoded ones.
 _REMEMBERED = 1024
 
-# A finished answer, and the path that must be there before it may be given (None: nothing to look up).
-Finished = tuple[Response, str | None]
+
+class Lookup(Protocol):
+    """The verdict on the files that an answer names, as :class:`runtimed.lookups.Lookup` keeps it.
+
+    Readings of time.monotonic(): before ``usable_s`` the answer may be given without a look, and from ``renew_s`` on
+    it wants `renew`. Both are infinite for an answer that names no file.
+    """
+
+    @property
+    def usable_s(self) -> float: ...  # noqa: D102
+    @property
+    def renew_s(self) -> float: ...  # noqa: D102
+
+    def renew(self) -> None:
+        """Begin a look."""
+
+    def error(self, now_s: float) -> BinaryUnavailable | None:
+        """Return why the files cannot be executed, where that is known at ``now_s`` without a look."""
+
+    def wait(self) -> Awaitable[BinaryUnavailable | None]:
+        """Return, after a look, why the files cannot be executed, None where they can."""
+
+
+# A finished answer, and the lookup that says whether it may be given.
+Finished = tuple[Response, Lookup]
 
 
 class Resolutions:
     """Answers what names mean.
 
-    ``current`` returns the current generation, ``look_up`` the binary that a path leads to, or raises
-    BinaryUnavailable; ``pinned`` answers for a retained generation; ``tally`` counts what `again` answers.
+    ``current`` returns the current generation, ``lookup`` the lookup of the files that an answer names; ``pinned``
+    answers for a retained generation; ``tally`` counts what `again` answers.
     """
 
     def __init__(
         self,
         current: Callable[[], Generation],
-        look_up: Callable[[str], str],
+        lookup: Callable[[tuple[str, ...]], Lookup],
         pinned: Callable[[Request], Answer],
         tally: Tally,
     ) -> None:
         self._current = current
-        self._look_up = look_up
+        self._lookup = lookup
         self._pinned = pinned
         self._answered = tally.requests_of(LABEL, 200)
         # What was finished in one generation: by runtime, and by the target that asked for it.
@@ -47,18 +71,17 @@ class Resolutions:
         """Return what a GET of ``target`` was answered before, if it would be answered the same now; else None.
 
         ``begun_s`` is the reading of time.monotonic() when it came. The answer is a function of the target and the
-        generation alone, once the binary of a wrapped runtime is there; None has the request take the whole way, which
-        also says what is wrong.
+        generation alone, once its files can be executed; None has the request take the whole way, which also says
+        what is wrong.
         """
         finished = self._by_target.get(target.raw)
         if finished is None or self._current() is not self._of:
             return None
-        response, preflight = finished
-        if preflight is not None:
-            try:
-                self._look_up(preflight)
-            except BinaryUnavailable:
+        response, lookup = finished
+        if begun_s >= lookup.renew_s:
+            if begun_s >= lookup.usable_s:
                 return None
+            lookup.renew()
         self._answered.observe(monotonic() - begun_s)
         return response
 
@@ -69,15 +92,16 @@ class Resolutions:
         generation = self._current()
         name = request.query.get("runtime", "")
         try:
-            response, preflight = self._finished(generation, name, request.target)
+            response, lookup = self._finished(generation, name, request.target)
         except (UnknownRuntime, InvalidRuntimeName) as error:
             return bad_name(error, generation.runtimes, 400)
-        if preflight is not None:
-            try:
-                self._look_up(preflight)
-            except BinaryUnavailable as error:
-                return unavailable(name or generation.config.default_runtime, error)
-        return response
+        now_s = monotonic()
+        if now_s < lookup.usable_s:
+            return response
+        name = name or generation.config.default_runtime
+        if (known := lookup.error(now_s)) is not None:
+            return unavailable(name, known)
+        return _after_look(lookup, name, response)
 
     def _finished(self, generation: Generation, name: str, target: bytes) -> Finished:
         if generation is not self._of:
@@ -85,7 +109,7 @@ class Resolutions:
         finished = self._by_name.get(name)
         if finished is None:
             found = resolve(generation, name)
-            finished = Response(200, found.answer.at(found.generation) + b"\n"), found.preflight
+            finished = Response(200, found.answer.at(found.generation) + b"\n"), self._lookup(found.files)
             # Implicit names are without number, so they are not kept.
             if name and name not in generation.runtimes:
                 return finished
@@ -94,3 +118,8 @@ class Resolutions:
             self._by_target.clear()
         self._by_target[target] = finished
         return finished
+
+
+async def _after_look(lookup: Lookup, name: str, response: Response) -> Response:
+    error = await lookup.wait()
+    return response if error is None else unavailable(name, error)

@@ -78,7 +78,7 @@ class Routes:
         self._events = events
         self._tally = tally
         self._history = History(service)
-        self._resolutions = Resolutions(service.current, service.look_up, self._history.resolve, tally)
+        self._resolutions = Resolutions(service.current, service.lookup, self._history.resolve, tally)
         # A GET that was answered before, answered again: see Resolutions.
         self.again = self._resolutions.again
         self.docker = docker.Docker(service, events.subscribers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtimed.cli.render import lacks_shim
 from runtimed.cli.tables import render_fields
 from runtimed.cli.terminal import PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.cli.wording import shown
@@ -96,8 +97,12 @@ def _binary(runtime: Document) -> str:
 def _available(runtime: Document) -> object:
     if runtime["available"]:
         # A daemon of an earlier version says nothing of it.
-        why = runtime.get("replaceable")
-        return Tinted(f"yes, but other users can replace it: {why}", YELLOW) if why else "yes"
+        if why := runtime.get("replaceable"):
+            return Tinted(f"yes, but other users can replace it: {why}", YELLOW)
+        if lacks_shim(runtime):
+            shim = runtime["shim_binary"]["wanted"]
+            return Tinted(f"yes, but containerd needs {shim}, which is not found (podman and CRI-O do not)", YELLOW)
+        return "yes"
     # The line of the shim's binary has the PATH already, which tends to be long.
     return Tinted(f"no: {runtime['reason'].partition(' (')[0] if _is_shim(runtime) else runtime['reason']}", RED)
 

@@ -18,6 +18,7 @@ _LISTED = 20
 _REASON_MAX = 72
 # How many ignored keys are named without being asked for.
 _IGNORED_NAMED = 8
+_UNAVAILABLE_NAMED = 5
 _LOOK_UP_FAILED = "error while looking up the specified runtime path: "
 
 
@@ -66,6 +67,7 @@ def render_status(status: Document, now_s: float, terminal: Terminal = PLAIN) ->
         ("health", Tinted(health["status"], health_colour(health["status"]))),
         *reasons,
         ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
+        *(("available", Tinted(text, YELLOW)) for text in _unavailable(status, status["runtimes"])),
         *_last_reload(status["last_reload"], now_s),
         ("configuration", status["configuration"]),
         *_several("sources", status["sources"] or ["none"]),
@@ -107,7 +109,7 @@ def render_report(report: Document, terminal: Terminal = PLAIN, *, verbose: bool
 
 
 def render_notes(report: Document, terminal: Terminal = PLAIN, *, verbose: bool = False) -> list[str]:
-    """Return which settings of a report do not take effect, and why, a line for each reason and each unknown key.
+    """Return which settings of a report do not take effect, and which runtimes cannot be used.
 
     More than a few ignored keys are counted unless ``verbose``: the daemon.json of a dockerd may have hundreds.
     """
@@ -122,6 +124,8 @@ def render_notes(report: Document, terminal: Terminal = PLAIN, *, verbose: bool 
     lines += [render_line(Tinted(f"note: {render_problem(remark)}", YELLOW), terminal) for remark in shown]
     if more := len(remarks) - len(shown):
         lines.append(f"note: and {more} more remarks, which --verbose shows")
+    total = report.get("runtime_count", 0)
+    lines += [render_line(Tinted(f"warning: {text}", YELLOW), terminal) for text in _unavailable(report, total)]
     return lines
 
 
@@ -131,6 +135,21 @@ _NOTED = (
     ("overridden", "overridden by flags"),
     ("repaired", "published files repaired"),
 )
+
+
+def _unavailable(document: Document, total: int) -> Iterable[str]:
+    """Yield how many of ``total`` runtimes can be used and which cannot; nothing where all can be."""
+    # A daemon of an earlier version does not say.
+    unavailable = document.get("unavailable", ())
+    if unavailable:
+        count = document.get("unavailable_count", len(unavailable))
+        # The PATH that was searched is long, and runtimectl explain has it.
+        named = [
+            f"{each['runtime']}: {each['path']}: {each['reason'].partition(' (')[0]}"
+            for each in unavailable[:_UNAVAILABLE_NAMED]
+        ]
+        more = [f"and {count - len(named)} more"] if count > len(named) else []
+        yield "; ".join((f"{total - count} of {total} available", *named, *more))
 
 
 def render_problem(problem: Document) -> str:
@@ -198,14 +217,21 @@ def what_runs(runtime: Document) -> str:
     return str((runtime["definition"] or {}).get("path") or runtime["shim"])
 
 
+def lacks_shim(runtime: Document) -> bool:
+    """Return whether containerd's shim for an OCI runtime is not found; podman and CRI-O need none."""
+    shim = runtime.get("shim_binary")
+    return bool(shim and shim["path"] is None and runtime["binary"] is not None)
+
+
 def _available(runtime: Document) -> object:
     """Return "yes", or "no" and the reason without what a table has no room for (--json has it)."""
     if runtime["available"]:
-        # A daemon of an earlier version says nothing of either.
+        # A daemon of an earlier version says nothing of these.
         if runtime.get("replaceable"):
             return Tinted("yes, but others can replace it", YELLOW)
-        drift = runtime.get("drift")
-        return Tinted(f"yes, {drift['kind']} since the load", YELLOW) if drift else "yes"
+        if drift := runtime.get("drift"):
+            return Tinted(f"yes, {drift['kind']} since the load", YELLOW)
+        return Tinted("yes, but the shim is not found", YELLOW) if lacks_shim(runtime) else "yes"
     reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{what_runs(runtime)}: ")
     short = reason.partition(" (")[0]
     return Tinted("no: " + (short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}..."), RED)

@@ -20,7 +20,10 @@ Identity = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was found when a binary was looked for: where, which file, or why it cannot be executed."""
+    """What was found when a binary was looked for: where, which file, or why it cannot be executed.
+
+    An unusable one has a ``path`` and an ``identity`` where the file looks executable and the kernel refuses it.
+    """
 
     state: State
     path: str | None = None
@@ -57,8 +60,11 @@ def compare_sights(loaded: Mapping[str, Sight], now: Mapping[str, Sight]) -> Map
 
 
 def _kind(before: Sight, now: Sight) -> shapes.DriftKind | None:
+    # A probe may learn after the load that the kernel refuses a file: that is no change of the file.
+    if now.identity is not None and (now.path, now.identity) == (before.path, before.identity):
+        return None
     if now.state == before.state == "available":
-        return None if (now.path, now.identity) == (before.path, before.identity) else "replaced"
+        return "replaced"
     if now.state == "available":
         return "installed"
     if before.state == "available":

@@ -164,15 +164,19 @@ class PathMissing(RuntimedError):
 
 
 class BinaryUnavailable(RuntimedError):
-    """The binary of a configured runtime cannot be executed; ``reason`` says why, ``missing`` that there is none."""
+    """A file that a runtime's answer names cannot be executed; ``reason`` says why.
+
+    ``missing``: there is no such file; ``refused``: it is there, and the kernel refused to execute it.
+    """
 
     code = "runtime-unavailable"
 
-    def __init__(self, path: str, reason: str, *, missing: bool = False) -> None:
+    def __init__(self, path: str, reason: str, *, missing: bool = False, refused: bool = False) -> None:
         super().__init__(f"error while looking up the specified runtime path: {path}: {reason}")
         self.path = path
         self.reason = reason
         self.missing = missing
+        self.refused = refused
 
 
 class TooManyWaiting(RuntimedError):

@@ -34,15 +34,17 @@ class Features:
 
     ``features`` is the Features structure where it is ``known``. Otherwise ``reason`` says in words why not, and
     ``version`` is the first line of ``<binary> --version`` where it has printed one. ``pending``: ask again later.
+    ``refusal`` is the reason where the kernel refused to execute the binary.
     """
 
     status: Literal["known", "unknown", "pending"]
     features: Mapping[str, object] | None = None
     version: str | None = None
     reason: str | None = None
+    refusal: str | None = None
 
     def as_dict(self) -> shapes.Features:
-        """Return all of it as JSON values."""
+        """Return the JSON shape."""
         return {
             "status": self.status,
             "features": None if self.features is None else dict(self.features),

@@ -41,12 +41,14 @@ class Lint:
 class LintFacts:
     """What the host knows of the binary that a runtime leads to; None where it does not know.
 
-    ``binary``: its absolute path; ``replaceable``: why somebody else could replace it; ``features``: what it says.
+    ``binary``: its absolute path; ``replaceable``: why somebody else could replace it; ``features``: what it says;
+    ``refusal``: why the kernel refuses to execute it.
     """
 
     binary: str | None = None
     replaceable: str | None = None
     features: Features | None = None
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,18 @@ def _name(subject: _Subject) -> Iterator[Lint]:
 
 def _path(subject: _Subject) -> Iterator[Lint]:
     path, key = subject.path, subject.key
+    # A blank is legal in a file's name; an option after it says that a command line was meant.
+    if (words := re.search(r"\s+(?=-)", path)) is not None:
+        file, arguments = path[: words.start()], path[words.end() :].split()
+        yield Lint(
+            "path-is-a-command-line",
+            f"{key} {shown(path)} is taken as the name of one file, blanks and all, so there is no such file; "
+            + (
+                f"write path {shown(file)} and runtimeArgs [{', '.join(map(shown, arguments))}]"
+                if key == "path"
+                else f"write {key} {shown(file)}; arguments need a runtime with path and runtimeArgs"
+            ),
+        )
     if not path or path.startswith("/"):
         return
     if "/" in path:
@@ -239,6 +253,14 @@ def _cgroups(subject: _Subject) -> Iterator[Lint]:
         )
 
 
+def _refusal(subject: _Subject) -> Iterator[Lint]:
+    if subject.facts.refusal is not None:
+        yield Lint(
+            "not-executable",
+            f"{subject.facts.refusal}; install a program that is built for this machine",
+        )
+
+
 def _dangers(subject: _Subject) -> Iterator[Lint]:
     if subject.facts.replaceable is not None:
         yield Lint(
@@ -276,7 +298,7 @@ def _says(features: Features | None, *keys: str) -> object:
 
 
 _Rule = Callable[[_Subject], Iterator[Lint]]
-_STOCK_RULES: tuple[_Rule, ...] = (_cgroups, _dangers)
+_STOCK_RULES: tuple[_Rule, ...] = (_cgroups, _refusal, _dangers)
 _RULES: tuple[_Rule, ...] = (
     *(_name, _shim, _path, _kind, _arguments, _runc_options, _generic_options),
     *_STOCK_RULES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from runtimed.core.shapes import DefaultChange, Digest, GenerationsDiff, Number, RuntimesDrift
+from runtimed.core.shapes import DefaultChange, Digest, GenerationsDiff, Number, RuntimesDrift, UnavailableRuntime
 
 Outcome = Literal["applied", "unchanged", "rejected"]
 Cause = Literal["configuration", "store"]
@@ -45,6 +45,11 @@ class ReportBody(TypedDict):
     restart_required: Annotated[list[str], "settings that differ from those the daemon was started with"]
     ignored: Annotated[list[str], "keys of dockerd's that mean nothing here"]
     overridden: Annotated[list[str], "keys that a flag wins over"]
+    unavailable: Annotated[
+        list[UnavailableRuntime], "the first thousand configured runtimes that cannot be used; empty after a rejection"
+    ]
+    unavailable_count: int
+    runtime_count: Annotated[int, "how many runtimes the table has; 0 after a rejection and after a start"]
     duration_ms: float
     dry_run: Annotated[bool, "whether it was only planned"]
 
@@ -88,6 +93,7 @@ class Status(TypedDict):
     digest: Digest
     default_runtime: str
     runtimes: Annotated[int, "how many there are, the stock ones included"]
+    unavailable: Annotated[list[UnavailableRuntime], "configured runtimes that cannot be used, by the last look"]
     last_reload: Report | None
     configuration: Annotated[str, "path of the main file, whether it is there or not"]
     sources: Annotated[list[str], "the files that the current generation came from"]
@@ -145,6 +151,7 @@ class ReloadNews(ReportBody):
     restart_required_total: NotRequired[int]
     ignored_total: NotRequired[int]
     overridden_total: NotRequired[int]
+    unavailable_total: NotRequired[int]
 
 
 class ReloadEvent(EventHead, ReloadNews):

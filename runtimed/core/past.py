@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtimed.core.answer import render_answer
+from runtimed.core.availability import named_files
 from runtimed.core.changes import describe_changes
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
 from runtimed.core.generation import Difference
@@ -51,8 +52,8 @@ def read_past(manifest: Manifest, config_text: bytes) -> Past:
         raise DamagedManifest(manifest.number, f"config.json beside it cannot be read: {error!r}") from error
 
 
-def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[shapes.Resolution, str | None]:
-    """Return the answer that was given for ``name`` in ``past``, and the path to look up first (None: none).
+def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[shapes.Resolution, tuple[str, ...]]:
+    """Return the answer that was given for ``name`` in ``past``, and the files that have to be executable for it.
 
     With a ``digest`` only the answer that has it will do.
 
@@ -67,9 +68,12 @@ def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[shap
     if digest is not None and digest != answer["digest"]:
         raise DigestMismatch(name, past.manifest.number, digest, answer["digest"])
     definition = past.definition(name)
-    if definition is not None and "path" in definition and definition.get("runtimeArgs"):
-        return answer, definition["path"]
-    return answer, None
+    if definition is None:
+        return answer, ()
+    options = answer["options"]
+    binary_name = str(options["fields"].get("binary_name", "")) if options is not None else ""
+    path = definition["path"] if "path" in definition else None  # noqa: SIM401 - only one of the two kinds has it
+    return answer, named_files(answer["shim"], binary_name, path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,14 +48,14 @@ class UnknownRuntime(ProblemHead, UnknownNameMembers):
 
 
 class UnavailableMembers(TypedDict):
-    """What the problem of a missing binary says besides."""
+    """What the problem of a runtime that cannot be executed says besides."""
 
     runtime: str
-    path: Annotated[str, "the binary as configured"]
+    path: Annotated[str, "the file that cannot be executed: a path, or a name that PATH leads to"]
 
 
 class RuntimeUnavailable(ProblemHead, UnavailableMembers):
-    """The binary of a configured runtime cannot be executed."""
+    """A file that the answer for a configured runtime names cannot be executed."""
 
     code: Literal["runtime-unavailable"]
 

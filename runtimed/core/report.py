@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runtimed.core.availability import Unavailable
 from runtimed.core.errors import Problem
 
 if TYPE_CHECKING:
     from runtimed.core import news, shapes
+
+_UNAVAILABLE_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class Report:
     restart_required: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
+    # Those of the table that the reload leads to, and the number of all in it; 0 where it was not looked at.
+    unavailable: tuple[Unavailable, ...] = ()
+    runtimes: int = 0
     duration_ms: float = 0.0
     # Seconds since the epoch at which the attempt ended.
     time_s: float = 0.0
@@ -59,7 +65,7 @@ class Report:
         return len(self.problems) + self.untold
 
     def as_dict(self) -> news.Report:
-        """Return the JSON shape of the report: the first 1,000 problems, and how many there are."""
+        """Return the JSON shape of the report: the first 1,000 problems and unavailable runtimes, and their numbers."""
         default = self.default_runtime
         report: news.Report = {
             "outcome": self.outcome,
@@ -77,6 +83,9 @@ class Report:
             "restart_required": list(self.restart_required),
             "ignored": list(self.ignored),
             "overridden": list(self.overridden),
+            "unavailable": [each.as_dict() for each in self.unavailable[:_UNAVAILABLE_MOST]],
+            "unavailable_count": len(self.unavailable),
+            "runtime_count": self.runtimes,
             "duration_ms": self.duration_ms,
             "time": self.time_s,
             "dry_run": self.dry_run,

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 from runtimed.core.answer import Answer, render_answer
+from runtimed.core.availability import files_of
 from runtimed.core.errors import UnknownRuntime
 from runtimed.core.generation import Generation
 from runtimed.core.names import is_implicit
@@ -18,11 +19,11 @@ _NEAR_DISTANCE = 3
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer, and the path that must be there before it may be given (None: nothing to look up)."""
+    """The answer, and the files that have to be executable for it (see :func:`runtimed.core.availability.files_of`)."""
 
     answer: Answer
     generation: int
-    preflight: str | None = None
+    files: tuple[str, ...] = ()
 
 
 def resolve(generation: Generation, name: str) -> Resolution:
@@ -37,8 +38,7 @@ def resolve(generation: Generation, name: str) -> Resolution:
     name = name or generation.config.default_runtime
     runtime = generation.runtimes.get(name)
     if runtime is not None:
-        wrapped = runtime.definition.path if runtime.wrapper is not None and runtime.definition is not None else None
-        return Resolution(runtime.answer, generation.number, wrapped)
+        return Resolution(runtime.answer, generation.number, files_of(runtime))
     if is_implicit(name):
         return Resolution(render_answer(name, "implicit", name, None), generation.number)
     raise UnknownRuntime(name, tuple(generation.runtimes), nearest_name(name, generation))

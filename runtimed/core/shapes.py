@@ -117,6 +117,14 @@ class RuntimesDrift(Drift):
     runtimes: list[str]
 
 
+class UnavailableRuntime(TypedDict):
+    """A configured runtime that cannot be used."""
+
+    runtime: str
+    path: Annotated[str, "the file that its answer names and that cannot be executed; a bare name is one of PATH"]
+    reason: str
+
+
 class Features(TypedDict):
     """What a binary says of itself."""
 
@@ -144,7 +152,9 @@ class RuntimeDescription(TypedDict):
     shim: str
     options: OptionFields | None
     wrapper: Annotated[Wrapper | None, "null for a runtime without arguments"]
-    available: Annotated[bool, "whether what is executed in the end is there"]
+    available: Annotated[
+        bool, "whether every file that the answer names can be executed: the binary, the wrapper, a configured shim"
+    ]
     binary: Annotated[str | None, "what is executed in the end: the OCI runtime, or the shim where it is one itself"]
     binary_why: Annotated[str | None, "why it is this file"]
     reason: Annotated[str | None, "why it is not available"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from runtimed.core.drift import Sight
 from runtimed.core.errors import BinaryUnavailable
@@ -30,8 +31,11 @@ def look_up(path: str, search: str, *, as_root: bool) -> str:
     return _search(path, search, as_root)
 
 
-def sight(path: str, search: str, *, as_root: bool) -> Sight:
-    """Return what is found where ``path`` leads to (see :func:`look_up`), for comparing it with a later look."""
+def sight(path: str, search: str, *, as_root: bool, refusal: Callable[[str], str | None]) -> Sight:
+    """Return what is found where ``path`` leads to (see :func:`look_up`), for comparing it with a later look.
+
+    ``refusal`` returns why the kernel refuses to execute a file that looks executable, None where it does not.
+    """
     try:
         found = look_up(path, search, as_root=as_root)
         status = os.stat(found)
@@ -39,7 +43,9 @@ def sight(path: str, search: str, *, as_root: bool) -> Sight:
         return Sight("missing" if error.missing else "unusable", reason=error.reason)
     except OSError as exc:  # gone this very moment
         return Sight("missing", reason=_why(exc))
-    return Sight("available", found, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    reason = refusal(found)
+    return Sight("available" if reason is None else "unusable", found, identity, reason)
 
 
 def _search(name: str, search: str, as_root: bool) -> str:  # noqa: FBT001 - as look_up has it

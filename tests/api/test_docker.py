@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from looking import look_up_each
 from served import HOST, Running, hang_up, read_reply, running, until
 
 from runtimed.api.docker import Docker, docker_label, refuse_body
@@ -71,6 +72,9 @@ class Node:
 
     def machine(self) -> Machine:
         return Machine("node1", "Debian GNU/Linux 12 (bookworm)", "6.1.0", "x86_64", 2, 8 * 2**30)
+
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        return look_up_each(self.look_up, files)
 
     def look_up(self, path: str) -> str:
         if path not in self.found:

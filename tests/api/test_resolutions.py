@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from runtimed.api.messages import Answer, Request, Response, Target, parse_target
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
+from runtimed.api.stream import Stream
 from runtimed.api.tally import Tally
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import BinaryUnavailable
@@ -27,12 +28,46 @@ def build(number: int) -> Generation:
         "steady": {"path": "/bin/steady"},
         "wrapped": {"path": "/bin/wrapped", "runtimeArgs": ["x"]},
         "restless": {"path": f"/bin/{number}"},
+        "kata": {"runtimeType": "io.containerd.kata.v2"},
+        "typed": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/bin/typed"}},
     }
     if number % 2:
         runtimes["odd"] = {"path": "/bin/odd"}
-    source = Source("/etc/d.json", json.dumps({"runtimes": runtimes}).encode())
+    source = Source("/etc/d.json", json.dumps({"runtimes": runtimes, "default-runtime": "steady"}).encode())
     config = parse_configuration(Documents(source.path, source), Flags(), Settings("/data", "/exec", ("unix:///s",)))
     return build_generation(config, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), number)
+
+
+class Verdict:
+    """A lookup whose files are there or not, as the test says, and that knows so without a look."""
+
+    def __init__(self, node: Node, files: tuple[str, ...]) -> None:
+        self._node = node
+        self.files = files
+        self.looks = self.renewals = 0
+        self.aged_s = float("inf")
+
+    @property
+    def renew_s(self) -> float:
+        return min(self.aged_s, self.usable_s)
+
+    @property
+    def usable_s(self) -> float:
+        return float("-inf") if self._missing() or (self.files and not self._node.recent) else float("inf")
+
+    def renew(self) -> None:
+        self.renewals += 1
+
+    def error(self, now_s: float) -> BinaryUnavailable | None:
+        return self._missing() if self._node.recent else None
+
+    async def wait(self) -> BinaryUnavailable | None:
+        self.looks += 1
+        return self._missing()
+
+    def _missing(self) -> BinaryUnavailable | None:
+        missing = [file for file in self.files if file in self._node.missing]
+        return BinaryUnavailable(missing[0], "no such file", missing=True) if missing else None
 
 
 class Node:
@@ -41,13 +76,15 @@ class Node:
     def __init__(self) -> None:
         self.generation = build(1)
         self.missing: set[str] = set()
+        # Whether every verdict is young enough to be used without a look.
+        self.recent = True
         self.tally = Tally()
-        self.resolutions = Resolutions(lambda: self.generation, self.look_up, lambda _: PINNED, self.tally)
+        self.verdicts: list[Verdict] = []
+        self.resolutions = Resolutions(lambda: self.generation, self.lookup, lambda _: PINNED, self.tally)
 
-    def look_up(self, path: str) -> str:
-        if path in self.missing:
-            raise BinaryUnavailable(path, "no such file", missing=True)
-        return path
+    def lookup(self, files: tuple[str, ...]) -> Verdict:
+        self.verdicts.append(Verdict(self, files))
+        return self.verdicts[-1]
 
     def ask(self, raw: str) -> Answer:
         return self.resolutions.answer(Request("GET", target(raw), Peer(1, 2, 3)))
@@ -98,15 +135,55 @@ def test_a_new_generation_makes_all_of_it_void(node: Node) -> None:
     assert node.again("?runtime=steady") is None
 
 
-def test_a_binary_that_is_gone_sends_it_the_whole_way_until_it_is_back(node: Node) -> None:
-    answer = node.ask("?runtime=wrapped")
-    node.missing.add("/bin/wrapped")
-    assert node.again("?runtime=wrapped") is None
-    refused = node.ask("?runtime=wrapped")
+@pytest.mark.parametrize(
+    ("raw", "gone"),
+    [
+        ("?runtime=steady", "/bin/steady"),
+        ("?runtime=wrapped", "/bin/wrapped"),
+        ("?runtime=kata", "containerd-shim-kata-v2"),
+        ("?runtime=typed", "/bin/typed"),
+        ("", "/bin/steady"),
+    ],
+)
+def test_a_file_that_is_gone_is_a_503_until_it_is_back_for_every_kind_of_runtime(
+    node: Node, raw: str, gone: str
+) -> None:
+    answer = node.ask(raw)
+    node.missing.add(gone)
+    assert node.again(raw) is None
+    refused = node.ask(raw)
     assert isinstance(refused, Response)
-    assert refused.status == 503
+    assert (refused.status, json.loads(refused.body)["path"]) == (503, gone)
     node.missing.clear()
-    assert node.again("?runtime=wrapped") is answer
+    assert node.again(raw) is answer
+
+
+@pytest.mark.parametrize("raw", ["?runtime=runc", "?runtime=io.containerd.kata.v2"])
+def test_stock_and_implicit_runtimes_need_no_file_of_this_node(node: Node, raw: str) -> None:
+    answer = node.ask(raw)
+    assert isinstance(answer, Response)
+    assert answer.status == 200
+    assert node.verdicts[-1].files == ()
+
+
+async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: Node) -> None:
+    node.recent = False
+    for missing, status in ((set(), 200), ({"/bin/steady"}, 503)):
+        node.missing = missing
+        assert node.again("?runtime=steady") is None
+        answer = node.ask("?runtime=steady")
+        assert not isinstance(answer, (Response, Stream))
+        assert (await answer).status == status
+    assert node.verdicts[-1].looks == 2
+
+
+def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: Node) -> None:
+    answer = node.ask("?runtime=steady")
+    node.verdicts[-1].aged_s = 5.0
+    assert node.resolutions.again(target("?runtime=steady"), 4.9) is answer
+    assert node.verdicts[-1].renewals == 0
+    assert node.resolutions.again(target("?runtime=steady"), 5.0) is answer
+    assert node.verdicts[-1].renewals == 1
 
 
 def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: Node) -> None:

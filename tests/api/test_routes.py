@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from described import check_answer
+from looking import Lookup, look_up_each
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtimed import __version__
@@ -83,6 +84,7 @@ class Node:
             "digest": self.generation.digest,
             "default_runtime": self.generation.config.default_runtime,
             "runtimes": len(self.generation.runtimes),
+            "unavailable": [{"runtime": "nvidia", "path": "/usr/bin/nvidia", "reason": "no such file"}],
             "last_reload": self.report.as_dict(),
             "configuration": self.generation.config.path,
             "sources": list(self.generation.config.sources),
@@ -118,7 +120,15 @@ class Node:
         generation = self.generations[number]
         return read_past(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
 
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        return look_up_each(self.look_up, files)
+
+    def lookup(self, files: tuple[str, ...]) -> Lookup:
+        return Lookup(files, self.look_up)
+
     def look_up(self, path: str) -> str:
+        if path.startswith("/data/wrappers/"):
+            return path
         if path not in self.binaries:
             raise BinaryUnavailable(path, "executable file not found in PATH")
         return self.binaries[path]
@@ -197,6 +207,7 @@ def node() -> Node:
 
 
 async def test_a_resolution_has_the_shape_that_clients_rely_on(node: Node) -> None:
+    node.binaries["containerd-shim-kata-v2"] = "/usr/bin/containerd-shim-kata-v2"
     status, body = await node.ask("/v1/resolve?runtime=kata")
     assert status == 200
     assert list(body) == ["runtime", "source", "shim", "options", "generation", "digest"]
@@ -479,6 +490,7 @@ async def test_an_answer_is_rendered_once_for_a_generation(node: Node) -> None:
 
 
 async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node: Node) -> None:
+    node.binaries["/gone"] = "/gone"
     for name in ("gvisor", "gone", "runc"):
         then = node.generations[3].runtimes[name].answer.at(3) + b"\n"
         assert (await node.response(f"/v1/resolve?runtime={name}&generation=3")).body == then

@@ -42,15 +42,15 @@ OFFLINE = ("check", "import")
 
 
 def test_resolve_shows_a_line_for_each_part_of_the_answer(daemon: RunningDaemon) -> None:
-    run = runtimectl("resolve", "kata", on=daemon)
+    run = runtimectl("resolve", "wrapped", on=daemon)
     assert (run.returncode, run.stderr) == (0, "")
-    found = daemon.resolve("kata")
+    found = daemon.resolve("wrapped")
     assert [columns(line) for line in run.stdout.splitlines()] == [
-        ["runtime", "kata"],
+        ["runtime", "wrapped"],
         ["source", "configured"],
-        ["shim", "io.containerd.kata.v2"],
+        ["shim", "io.containerd.runc.v2"],
         ["options", found["options"]["type_url"]],
-        *([key, str(value)] for key, value in found["options"]["fields"].items()),
+        *([key, json.dumps(value).strip('"')] for key, value in found["options"]["fields"].items()),
         ["generation", str(found["generation"])],
         ["digest", found["digest"]],
     ]

@@ -41,8 +41,10 @@ def test_a_plan_is_told_like_a_diff_and_does_nothing(
     own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, out, err = plan_before_the_watcher(own_daemon, capsys)
-    first, *lines, last = out.splitlines()
+    first, *lines, warning, last = out.splitlines()
     assert (status, err) == (0, "")
+    broken, shim = "/nowhere/gone: no such file", "containerd-shim-kata-v2: executable file not found in PATH"
+    assert warning == rf"warning: 4 of 6 available; bro\x1b[31mken\n: {broken}; kata: {shim}"
     old, new = first.removeprefix("a reload would lead from generation ").split(" to ")
     assert int(new) == int(old) + 1
     assert lines == [

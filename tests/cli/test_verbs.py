@@ -184,8 +184,8 @@ def test_gc_counts_what_went_and_what_could_go(verdicts: list[str], *, dry_run: 
         (("explain", "kata"), "/v1/runtimes/kata"),
         (("generations",), "/v1/generations"),
         (("diff", "1", "2"), "/v1/diff?from=1&to=2"),
-        (("resolve", "kata", "--generation", "1"), "/v1/resolve?runtime=kata&generation=1"),
-        (("resolve", "kata", "--format", "json"), "/v1/resolve?runtime=kata"),
+        (("resolve", "stays", "--generation", "1"), "/v1/resolve?runtime=stays&generation=1"),
+        (("resolve", "stays", "--format", "json"), "/v1/resolve?runtime=stays"),
     ],
 )
 def test_json_is_what_the_daemon_said(twice: RunningDaemon, args: tuple[str, ...], path: str) -> None:

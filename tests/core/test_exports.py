@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from looking import look_up_each
 
 from runtimed.api.describe import describe_table
 from runtimed.core.config import Config, Documents, Flags, Settings, Source
+from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.exchange.from_containerd import read_containerd
 from runtimed.core.exchange.from_docker import read_docker
 from runtimed.core.exchange.layout import PLUGINS
@@ -31,6 +34,9 @@ KATA = "io.containerd.kata.v2"
 
 class Nothing:
     """A host on which every binary is where it is said to be."""
+
+    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+        return look_up_each(self.look_up, files)
 
     def look_up(self, path: str) -> str:
         return path

@@ -84,10 +84,16 @@ def test_a_path_with_arguments_is_a_wrapper_below_the_data_root() -> None:
     assert wrapper.text.endswith(b"exec runsc --platform=systrap 'a b' \"$@\"\n")
 
 
-def test_the_configured_path_of_a_wrapped_runtime_is_to_be_looked_up_first_and_no_other() -> None:
-    generation = build(GVISOR, CRUN, KATA)
-    assert resolve(generation, "gvisor").preflight == "runsc"
-    assert [resolve(generation, name).preflight for name in ("crun", "kata", "runc", "a.b")] == [None] * 4
+def test_a_configured_runtime_needs_every_file_that_its_answer_names_and_a_stock_or_implicit_one_none() -> None:
+    options = make_options(RUNC, {"binary_name": "/opt/crun"})
+    typed = Definition("typed", runtime_type="io.containerd.runc.v2", options=options)
+    generation = build(GVISOR, CRUN, KATA, typed)
+    wrapper = answer(generation, "gvisor")["options"]["fields"]["binary_name"]
+    assert resolve(generation, "gvisor").files == ("runsc", wrapper)
+    assert resolve(generation, "crun").files == ("/usr/bin/crun",)
+    assert resolve(generation, "kata").files == ("containerd-shim-kata-v2",)
+    assert resolve(generation, "typed").files == ("containerd-shim-runc-v2", "/opt/crun")
+    assert [resolve(generation, name).files for name in ("runc", "io.containerd.runc.v2", "a.b", "")] == [()] * 4
 
 
 def test_a_runtime_type_has_its_shim_and_only_its_own_options() -> None:

@@ -148,6 +148,20 @@ def test_a_setting_that_does_not_do_what_it_seems_is_named(definition: Definitio
     assert found[0].message.isprintable()
 
 
+def test_a_path_that_holds_arguments_is_told_what_to_write() -> None:
+    (found,) = lints(path("/usr/bin/crun --debug --log x"))
+    assert found.code == "path-is-a-command-line"
+    assert 'path "/usr/bin/crun" and runtimeArgs ["--debug", "--log", "x"]' in found.message
+    assert codes(path("/opt/my runtimes/crun")) == [], "a blank is legal"
+    assert "path-is-a-command-line" in codes(shim(RUNC_SHIM, BinaryName="/usr/bin/crun --debug", SystemdCgroup=True))
+
+
+def test_a_file_that_the_kernel_refuses_is_named() -> None:
+    found = lints(path("/usr/bin/crun"), LintFacts(refusal="the kernel cannot execute it: no program"))
+    assert [lint.code for lint in found] == ["not-executable"]
+    assert "the kernel cannot execute it: no program" in found[0].message
+
+
 def test_all_that_is_to_say_is_said() -> None:
     definition = path("runsc", "--a --b", "--c --d", "$x", name="gVisor")
     expected = ["name-not-a-handler", "bare-name", "own-shim", *["argument-is-a-command-line"] * 2]

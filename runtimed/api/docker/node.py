@@ -104,7 +104,7 @@ def runtime_paths(generation: Generation) -> Iterator[tuple[str, str]]:
 
 def render_runtimes(generation: Generation, inspector: Inspector | None) -> bytes:
     """Return the table as /info has it, as JSON; with features if there is an ``inspector``: it looks at the disk."""
-    status = _Status(inspector) if inspector is not None else None
+    status = _Status(inspector, generation) if inspector is not None else None
     # Put together from pieces: one json.dumps of a large table would hold up the event loop.
     entries = []
     for runtime in generation.runtimes.values():
@@ -132,8 +132,10 @@ def _entry(runtime: Runtime) -> bytes:
 class _Status:
     """What binaries say of themselves, each asked about once, and all of it bounded."""
 
-    def __init__(self, inspector: Inspector) -> None:
+    def __init__(self, inspector: Inspector, generation: Generation) -> None:
         self._inspector = inspector
+        binaries = (runtime.binary for runtime in generation.runtimes.values())
+        self._looked_up = inspector.look_up_all(dict.fromkeys(binary for binary in binaries if binary is not None))
         self._known: dict[str, bytes] = {}
         self._bytes_left = _FEATURES_BYTES
 
@@ -150,9 +152,7 @@ class _Status:
         return found
 
     def _ask(self, binary: str) -> bytes:
-        try:
-            features = self._inspector.features(self._inspector.look_up(binary)).features
-        except BinaryUnavailable:
-            return b""
+        found = self._looked_up[binary]
+        features = None if isinstance(found, BinaryUnavailable) else self._inspector.features(found).features
         # A string that holds JSON: that is how dockerd has it.
         return b"" if features is None else json.dumps({_FEATURES: json.dumps(dict(features))}).encode()

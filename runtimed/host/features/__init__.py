@@ -90,6 +90,16 @@ class Prober:
             self._enqueue({binary: None})
         return PENDING
 
+    def refusal(self, binary: str) -> str | None:
+        """Return why the kernel refuses to execute ``binary``, where a probe of this very file has learned so.
+
+        Looks at the disk only where a probe has learned so. Starts no probe.
+        """
+        known = self._known.get(binary)
+        if known is None or known.finding.features.refusal is None or known.identity != identify(binary):
+            return None
+        return known.finding.features.refusal
+
     def stop(self) -> None:
         """Kill what runs and wait a moment for its end; nothing is asked from now on."""
         with self._lock:

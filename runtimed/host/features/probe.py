@@ -13,6 +13,7 @@ from typing import Protocol
 
 from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.features import Features, read_features, read_version
+from runtimed.core.places import printable
 from runtimed.host.features.command import Outcome, run_command
 
 # Device, inode, size, times of the last change of content and of anything; or why there is nothing to ask.
@@ -93,15 +94,17 @@ class Probe:
             return self._ask(binary)
         except OSError as exc:
             reason = f"the binary cannot be executed: {(exc.strerror or str(exc)).lower()}"
-            return Finding(Features("unknown", reason=reason), passing=exc.errno in _PASSING)
+            return Finding(
+                Features("unknown", reason=reason, refusal=_explain_refusal(binary, exc)),
+                passing=exc.errno in _PASSING,
+            )
 
     def refusal(self, binary: str) -> str | None:
         """Return why ``binary``, or the interpreter that its first line names, must not be executed."""
         if (refused := self.trusted(binary)) is not None:
             return refused
-        head = _head(binary).partition(b"\n")[0]
-        words = head[2:].split(maxsplit=1) if head.startswith(b"#!") else []
-        return self.trusted(os.fsdecode(words[0])) if words else None
+        interpreter = _interpreter(binary)
+        return self.trusted(interpreter) if interpreter is not None else None
 
     def _ask(self, binary: str) -> Finding:
         outcome = self._run(binary, "features")
@@ -111,14 +114,40 @@ class Probe:
         features = read_features(outcome.status, outcome.stdout, outcome.stderr)
         if features.status == "known":
             return Finding(features)
-        outcome = self._run(binary, "--version")
-        version = None if outcome.cut_short is not None else read_version(outcome.status, outcome.stdout)
-        return Finding(replace(features, version=version))
+        asked = self._run(binary, "--version")
+        version = None if asked.cut_short is not None else read_version(asked.status, asked.stdout)
+        # A signal, the kernel's out of memory for one, need not be the binary's fault.
+        killed = outcome.status < 0 or asked.status < 0 or asked.cut_short is not None
+        return Finding(replace(features, version=version), passing=killed)
 
     def _run(self, binary: str, argument: str) -> Outcome:
         return run_command(
             (binary, argument), timeout_s=self.timeout_s, output_bytes=self.output_bytes, stopped=self.stopped
         )
+
+
+def _explain_refusal(binary: str, exc: OSError) -> str | None:
+    """Return why the kernel will not execute ``binary`` the next time either, None where ``exc`` does not say so."""
+    if exc.errno == errno.ENOEXEC:
+        return "the kernel cannot execute it: it is neither a program for this machine nor a script that names one"
+    # The file itself is there and executable: the kernel means the interpreter that a script or a program names.
+    interpreter = _interpreter(binary)
+    named = f"the interpreter that it names ({printable(interpreter)})" if interpreter else "the loader that it names"
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"the kernel cannot execute it: {named} does not exist" if os.path.exists(binary) else None
+    if exc.errno in (errno.EACCES, errno.ELOOP, errno.ELIBBAD) and interpreter is not None:
+        # For root access(2) says no where no bit allows it, and also on a mount that is noexec for this process alone.
+        noexec = os.path.exists(interpreter) and os.statvfs(interpreter).f_flag & os.ST_NOEXEC
+        usable = os.path.isfile(interpreter) and (noexec or os.access(interpreter, os.X_OK))
+        return None if usable else f"the kernel cannot execute it: {named} cannot be executed"
+    return None
+
+
+def _interpreter(binary: str) -> str | None:
+    """Return the interpreter that the first line of a script names, None for any other file."""
+    head = _head(binary).partition(b"\n")[0]
+    words = head[2:].split(maxsplit=1) if head.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else None
 
 
 def _head(binary: str) -> bytes:

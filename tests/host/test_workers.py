@@ -1,0 +1,129 @@
+"""Blocking calls in threads: what hangs delays nothing else, and never more threads than the bound."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from support import wait_until
+
+from runtimed.host.workers import Workers
+
+SHORT_S = 0.1
+
+
+class Disk:
+    """Paths whose looks hang until the end of the test."""
+
+    def __init__(self) -> None:
+        self.hangs: set[str] = set()
+        self.released = threading.Event()
+        self.calls: list[str] = []
+
+    def look(self, path: str) -> str:
+        self.calls.append(path)
+        if path in self.hangs:
+            self.released.wait()
+        if path.endswith("broken"):
+            raise OSError(path)
+        return path.upper()
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    disk = Disk()
+    yield disk
+    disk.released.set()
+
+
+@pytest.fixture
+def workers(disk: Disk) -> Iterator[Workers]:
+    workers = Workers("test", SHORT_S)
+    yield workers
+    disk.released.set()
+    workers.close()
+    assert threads() == []
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "test"]
+
+
+def test_each_call_has_its_result_or_its_exception(workers: Workers, disk: Disk) -> None:
+    paths = [f"/{directory}/{name}" for directory in "abcdef" for name in ("x", "y", "broken")]
+    found = workers.call_all(disk.look, [*paths, "name", *paths])
+    assert {path: each for path, each in found.items() if isinstance(each, str)} == {
+        path: path.upper() for path in (*paths, "name") if not path.endswith("broken")
+    }
+    assert sum(isinstance(each, OSError) for each in found.values()) == 6
+    assert len(disk.calls) == len(set(disk.calls))
+    assert workers.call_all(disk.look, ()) == {}
+
+
+def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(workers: Workers, disk: Disk) -> None:
+    disk.hangs = {"/nfs/a", "b"}
+    begun_s = time.monotonic()
+    found = workers.call_all(disk.look, ["/nfs/a", "/nfs/c", "/usr/c", "b", "c"])
+    assert time.monotonic() - begun_s < 20 * SHORT_S
+    assert {path for path, each in found.items() if isinstance(each, TimeoutError)} == {"/nfs/a", "b"}
+    assert "file system does not answer" in str(found["b"])
+    assert found["/nfs/c"] == "/NFS/C"
+
+
+def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(workers: Workers, disk: Disk) -> None:
+    disk.hangs = {"/nfs/a"}
+    workers.call_all(disk.look, ["/nfs/a"])
+    before = len(threads())
+    failed: list[object] = []
+    for _ in range(1000):
+        workers.submit("/nfs/a", lambda: disk.look("/nfs/a"), failed.append)
+    assert len(failed) == 1000
+    assert disk.calls == ["/nfs/a"]
+    assert len(threads()) == before
+
+
+def test_a_directory_in_which_much_hangs_takes_few_threads(workers: Workers, disk: Disk) -> None:
+    hanging = [f"/nfs/{number}" for number in range(500)]
+    disk.hangs = set(hanging)
+    found = workers.call_all(disk.look, [*hanging, "/usr/x"])
+    assert all(isinstance(found[path], TimeoutError) for path in hanging)
+    assert found["/usr/x"] == "/USR/X"
+    assert len(threads()) < 10
+
+
+def test_hanging_calls_everywhere_take_no_more_threads_than_the_bound(workers: Workers, disk: Disk) -> None:
+    hanging = [f"/nfs/{number}/runtime" for number in range(200)]
+    disk.hangs = set(hanging)
+    found = workers.call_all(disk.look, hanging)
+    assert all(isinstance(each, TimeoutError) for each in found.values())
+    assert len(threads()) <= 64
+    assert isinstance(workers.call_all(disk.look, ["/usr/x"])["/usr/x"], TimeoutError)
+
+
+def test_a_path_that_answers_again_is_looked_at_again(workers: Workers, disk: Disk) -> None:
+    disk.hangs = {f"/nfs/{number}" for number in range(10)}
+    workers.call_all(disk.look, disk.hangs)
+    disk.released.set()
+    wait_until(lambda: workers.call_all(disk.look, ["/nfs/1"])["/nfs/1"] == "/NFS/1", "an answer")
+
+
+async def test_gathering_blocks_no_event_loop(workers: Workers, disk: Disk) -> None:
+    disk.hangs = {"/nfs/a"}
+    found = await workers.gather(disk.look, ["/nfs/a", "/usr/x"])
+    assert isinstance(found["/nfs/a"], TimeoutError)
+    assert found["/usr/x"] == "/USR/X"
+
+
+def test_closing_does_not_wait_for_a_call_that_hangs(disk: Disk) -> None:
+    workers = Workers("test", SHORT_S)
+    disk.hangs = {"/nfs/a"}
+    workers.call_all(disk.look, ["/nfs/a", "/usr/x"])
+    workers.close(0.1)
+    assert len(threads()) == 1
+    failed: list[object] = []
+    workers.submit("/usr/x", lambda: None, failed.append)
+    assert isinstance(failed[0], TimeoutError)
+    disk.released.set()
+    wait_until(lambda: not threads(), "the thread to end")

@@ -1,0 +1,37 @@
+"""A lookup of files without threads: it asks a function, and remembers nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from runtimed.core.errors import BinaryUnavailable
+
+
+class Lookup:
+    """Looks at ``files`` by ``look_up`` whenever it is waited for."""
+
+    def __init__(self, files: tuple[str, ...], look_up: Callable[[str], str]) -> None:
+        self.files = files
+        self.look_up = look_up
+        self.usable_s = self.renew_s = float("-inf") if files else float("inf")
+
+    def renew(self) -> None:
+        raise AssertionError("nothing is remembered")
+
+    def error(self, now_s: float) -> BinaryUnavailable | None:
+        return None
+
+    async def wait(self) -> BinaryUnavailable | None:
+        found = look_up_each(self.look_up, self.files)
+        return next((each for each in found.values() if isinstance(each, BinaryUnavailable)), None)
+
+
+def look_up_each(look_up: Callable[[str], str], files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+    """Return what ``look_up`` returns or raises for each of ``files``."""
+    found: dict[str, str | BinaryUnavailable] = {}
+    for file in files:
+        try:
+            found[file] = look_up(file)
+        except BinaryUnavailable as error:
+            found[file] = error
+    return found

@@ -1,0 +1,196 @@
+"""The look at the files that an answer names: real files, real threads, and how soon a change is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runtimed.core.errors import BinaryUnavailable
+from runtimed.host.workers import Workers
+from runtimed.inspector import NodeInspector
+from runtimed.lookups import LOOK_VALID_S, Lookup, Lookups
+
+# A change shows within 10 ms and a look; the rest is for a machine that has other things to do.
+NOTICED_S = 0.05
+
+
+class Node:
+    """A directory of binaries, and the lookups of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.looks = 0
+        self.hanging = threading.Event()
+        self.released = threading.Event()
+        self._inspector = NodeInspector(str(root), lambda _binary, _features: None)
+        self.workers = Workers("test", 0.2)
+        self.lookups = Lookups(self.look_up, self.workers)
+
+    def look_up(self, path: str) -> str:
+        self.looks += 1
+        if self.hanging.is_set() and "hangs" in path:
+            self.released.wait()
+        return self._inspector.look_up(path)
+
+    def path(self, name: str) -> str:
+        return str(self.root / name)
+
+    def put(self, name: str) -> str:
+        path = self.root / name
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def of(self, *files: str) -> Lookup:
+        return self.lookups.of(files)
+
+    def stop(self) -> None:
+        self.released.set()
+        self.lookups.close()
+        self.workers.close()
+        self._inspector.stop()
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    node.stop()
+
+
+async def usable(lookup: Lookup) -> bool:
+    """Return what a request finds out: the verdict if it is young enough, or that of a look."""
+    return monotonic() < lookup.usable_s or await lookup.wait() is None
+
+
+async def test_all_files_of_a_lookup_have_to_be_executable(node: Node) -> None:
+    one, two = node.put("one"), node.path("two")
+    error = await node.of(one, two).wait()
+    assert error is not None
+    assert error.path == two
+    node.put("two")
+    assert await node.of(one, two).wait() is None
+    assert await node.of("one").wait() is None
+
+
+async def test_a_verdict_is_used_for_ten_milliseconds_and_no_longer(node: Node) -> None:
+    lookup = node.of(node.put("x"))
+    before_s = monotonic()
+    await lookup.wait()
+    assert before_s < lookup.usable_s - LOOK_VALID_S < monotonic()
+    assert before_s < lookup.renew_s < lookup.usable_s
+    absent = node.of(node.path("absent"))
+    assert await absent.wait() is not None
+    now_s = monotonic()
+    assert absent.usable_s < now_s
+    assert absent.error(now_s + 1) is None
+    assert isinstance(absent.error(now_s - 1), BinaryUnavailable)
+
+
+async def test_all_who_wait_for_the_same_files_share_one_look(node: Node) -> None:
+    path = node.put("x")
+    lookup = node.of(path)
+    assert node.of(path) is lookup
+    await asyncio.gather(*(lookup.wait() for _ in range(100)))
+    assert node.looks == 1
+
+
+async def test_a_lookup_without_files_needs_no_look(node: Node) -> None:
+    lookup = node.of()
+    await lookup.wait()
+    assert monotonic() < lookup.usable_s == lookup.renew_s
+    assert lookup.error(monotonic()) is None
+    assert node.looks == 0
+
+
+async def test_renewal_begins_a_look_that_nothing_waits_for(node: Node) -> None:
+    lookup = node.of(node.put("x"))
+    await lookup.wait()
+    until_s = lookup.usable_s
+    lookup.renew()
+    lookup.renew()
+    assert lookup.renew_s == until_s, "no further look is wanted before then"
+    while lookup.usable_s == until_s:
+        await asyncio.sleep(0)
+    assert node.looks == 2
+
+
+async def test_a_cancelled_request_does_not_end_the_look_of_others(node: Node) -> None:
+    lookup = node.of(node.put("x"))
+    first, second = asyncio.create_task(lookup.wait()), asyncio.create_task(lookup.wait())
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+
+
+async def test_a_look_that_hangs_is_told_in_time_and_others_go_on(node: Node) -> None:
+    hangs, other = node.of(node.put("hangs")), node.of(node.put("other"))
+    name = node.of("hangs")
+    node.hanging.set()
+    waiting = [asyncio.create_task(hangs.wait()) for _ in range(10)]
+    await asyncio.sleep(0)
+    # One directory: a look that hangs delays the next one there only until it is known to hang.
+    await other.wait()
+    for error in await asyncio.gather(*waiting):
+        assert "does not answer" in str(error)
+    begun_s = monotonic()
+    for _ in range(100):
+        assert "does not answer" in str(await hangs.wait())
+    assert monotonic() - begun_s < 1.0
+    assert "does not answer" in str(await name.wait())
+    assert len([thread for thread in threading.enumerate() if thread.name == "test"]) < 6
+    node.released.set()
+    while not await usable(hangs):
+        await asyncio.sleep(0.01)
+
+
+def change(node: Node, name: str, step: str) -> bool | None:
+    """Change a file, or rest; return whether it can be executed now, None where that did not change."""
+    path = node.root / name
+    match step:
+        case "put":
+            node.put(name)
+            return True
+        case "chmod" if path.exists():
+            path.chmod(0o600)
+            return False
+        case "remove":
+            path.unlink(missing_ok=True)
+            return False
+    return None
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["remove", "put", "chmod", "rest"])), max_size=12)
+)
+def test_what_vanishes_or_comes_back_is_noticed_within_fifty_milliseconds(
+    tmp_path: Path, steps: list[tuple[str, str]]
+) -> None:
+    async def run() -> None:
+        node = Node(tmp_path)
+        try:
+            expected = dict.fromkeys("abc", True)
+            lookups = {name: node.of(node.put(name)) for name in expected}
+            for name, step in steps:
+                await asyncio.sleep(0.003)
+                changed = change(node, name, step)
+                expected[name] = expected[name] if changed is None else changed
+                changed_s = noticed_s = monotonic()
+                # Requests go on all the while, and renew the verdict as they do in resolutions.
+                while await usable(lookups[name]) != expected[name]:
+                    if (noticed_s := monotonic()) >= lookups[name].renew_s:
+                        lookups[name].renew()
+                    await asyncio.sleep(0)
+                assert noticed_s - changed_s < NOTICED_S
+        finally:
+            node.stop()
+
+    asyncio.run(run())
