@@ -184,7 +184,10 @@ def test_all_that_a_generation_consists_of_is_on_the_disk_before_the_link_moves(
     files = [f"{directory}/config.json", f"{directory}/manifest.json"]
     directories = [f"{directory}/runtimes", directory, "wrappers", "generations"]
     synced = {call.paths[0]: n for n, call in enumerate(publish.calls[:swap]) if call.name == "fsync"}
-    assert list(synced) == [*files, *directories]
+    wrappers = [name for name in synced if name.startswith("wrappers/")]
+    assert len(wrappers) == 3, "few new ones are synced, each before its rename where it replaces something"
+    assert list(synced) == [*wrappers, *files, *directories]
+    synced = {name: position for name, position in synced.items() if not name.startswith("wrappers/.")}
     for name, position in synced.items():
         last_changed = max(n for n, call in enumerate(publish.calls[:swap]) if call.alters(name))
         assert last_changed < position, name

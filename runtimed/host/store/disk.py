@@ -15,6 +15,7 @@ from runtimed.core.layout import TEMPORARY
 WRAPPER_MODE = 0o700
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+_CHUNK = 1 << 20
 # Up to so many new files are synced one by one: each costs about a millisecond, and a start repairs the others.
 SYNC_MOST = 32
 _ADVICE = {
@@ -103,6 +104,16 @@ def read_file(path: str, most: int = -1) -> bytes:
     Raises: OSError, also for a FIFO or a device, which could make the caller wait for ever.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
+    try:
         require_regular(fd, path)
-        return file.read(most)
+        chunks: list[bytes] = []
+        size = 0
+        while most < 0 or size < most:
+            chunk = os.read(fd, _CHUNK if most < 0 else most - size)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)

@@ -119,8 +119,11 @@ class PublishedFiles:
             if found != self._identity:
                 where = "" if view == self._root else ", as the host's processes see it,"
                 return f"another directory lies at {self._root}{where} or is mounted over it; {_OTHER_ROOT}"
-        if self._has_other_version():
-            return f"{self._root}/{VERSION} is that of another data root; {_OTHER_ROOT}"
+        try:
+            if self._has_other_version():
+                return f"{self._root}/{VERSION} is that of another data root; {_OTHER_ROOT}"
+        except OSError as error:
+            return f"{self._root}/{VERSION} cannot be read: {error.strerror or error}"
         return None
 
     def look(self, expected: Expected) -> Damage:
