@@ -31,7 +31,7 @@ class Node:
         self.now_s = 0.0
         self.lane = Lane("working")
         self.fail = False
-        self.store = Store(str(root), clock=lambda: self.wall_s, at_step=self._step)
+        self.store = Store(str(root), clock=lambda: self.wall_s, monotonic_s=lambda: self.wall_s, at_step=self._step)
         self.store.open(rebuild_wrappers)
         self.survey = Survey((), ())
         self.surveys = 0

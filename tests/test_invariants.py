@@ -228,7 +228,7 @@ def _valid(draw: st.DrawFn) -> list[str]:
 
 INVALID = st.sampled_from(
     (
-        *("", "[]", "{", '{"runtimes": 7}', '{"no-such-key": 1}', '{"default-runtime": "nowhere"}', '{"a": NaN}'),
+        *("", "[]", "{", '{"runtimes": 7}', '{"runtmes": {}}', '{"default-runtime": "nowhere"}', '{"a": NaN}'),
         *('{"runtimes": {"w": {}}}', '{"runtimes": {"runc": {"path": "/x"}}}', '{"runtimes": {}, "runtimes": {}}'),
         *('{"runtimes": {"w": {"path": "/x", "runtimeType": "y"}}}', '{"runtimes": {"": {"path": "/x"}}}'),
     )
