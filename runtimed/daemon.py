@@ -151,7 +151,7 @@ class Daemon:
         reloader = await self._first_generation(documents, store, recovered, settings, stack)
         paths = tuple(f"unix://{listening.path}" for listening in sockets)
         here = replace(settings, hosts=paths)
-        secure = partial(secure_directory, trust=self._trust)
+        secure = self._secure_directory
         self._serving = Serving(
             *(reloader, store, self._watcher, here, self._inspector, self._announcer, stack),
             disk=self._working.run,
@@ -223,12 +223,15 @@ class Daemon:
 
     def _secure(self, settings: Settings) -> None:
         """Make sure that nobody else could put something where we are about to write. Blocks."""
-        # A user's own directory is for that user: below a shared parent, a group of many may otherwise connect.
-        mode = 0o755 if os.geteuid() == 0 else 0o700
         for directory in runtime_directories(settings):
-            secure_directory(directory, self._trust, mode)
+            self._secure_directory(directory)
         check_owner(settings.exec_root, os.geteuid())
         secure_below(settings.exec_root, container_states(settings.exec_root), self._trust)
+
+    def _secure_directory(self, directory: str) -> str:
+        """Return the real path of the directory of a socket or of run-time state, which is made where it is missing."""
+        # A user's own directory is for that user: below a shared parent, a group of many may otherwise connect.
+        return secure_directory(directory, self._trust, 0o755 if os.geteuid() == 0 else 0o700)
 
     async def _remember_numbers(self, store: Store, recovered: Recovered, settings: Settings) -> Recovered:
         """Return ``recovered``, to be published anew where clients of this boot have seen newer generations."""

@@ -369,7 +369,11 @@ class Reloader:
             if _SETTLE in self._store_faults:
                 await self._settle()
             if self._previous is not None:
-                generation, repaired = await self._mend(generation)
+                try:
+                    generation, repaired = await self._mend(generation)
+                except StoreFailed as error:
+                    _set_fault(self._store_faults, _DAMAGE, str(error))
+                    raise
         else:
             await self._publish(generation)
         self.current = generation

@@ -15,6 +15,8 @@ _REMOTE = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
     | {"orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"}
 )
+# These show files of other file systems, on which they can be written by another path.
+_STACKED = frozenset({"aufs", "ecryptfs", "overlay", "unionfs"})
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 # The kernel adds this to the root of a mount whose file was removed from its directory.
 _DELETED = b"//deleted"
@@ -53,7 +55,7 @@ def is_read_only_for_all(own: bytes, first: bytes, mount: int, path: bytes, *, s
     real path, lies on. ``several_names`` says that hard links can lead to the file from elsewhere in its file system.
     """
     here = next((one for one in _mounts(own) if one.number == mount), None)
-    if here is None or is_remote(here.kind):
+    if here is None or is_remote(here.kind) or here.kind in _STACKED:
         return False
     if here.file_system_read_only:
         return True

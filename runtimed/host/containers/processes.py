@@ -71,9 +71,12 @@ def _judge(
 def _is_trusted(process: str) -> bool:
     """Return whether ``process`` is one of root or of the daemon's own user, and so may be an engine to look into.
 
-    Any other user could name a file system that hangs, and so end every reference scan.
+    Any other user could name a file system that hangs, and so end every reference scan. All its user ids count: the
+    real one of a setuid program is that of the user who started it (proc_pid_status(5)).
     """
-    return os.stat(process).st_uid in (0, os.geteuid())
+    with open(f"{process}/status", "rb") as file:
+        uids = next((line.split()[1:] for line in file if line.startswith(b"Uid:")), [])
+    return bool(uids) and all(int(uid) in (0, os.geteuid()) for uid in uids)
 
 
 def _shim_paths(bundle: str) -> tuple[set[str], str | None]:

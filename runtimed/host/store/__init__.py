@@ -213,6 +213,8 @@ class Store:
         try:
             self._at_step("mend")
             repairs = self._files.repair(damage, expected, self._texts(generation))
+            if LOCK in damage.claim:
+                repairs.done.append(f"{self.root}/{LOCK} was removed or replaced: locked again")
         except OSError as error:
             repairs.failed.append(f"the published files are damaged and cannot be repaired: {error}")
         self._forget(damage, repairs)
@@ -229,7 +231,7 @@ class Store:
 
         The swap is made to survive a power loss, and what need not be kept is dropped: see ``publish``.
         """
-        if (refusal := self._files.refusal()) is not None:
+        if (refusal := self._refusal()) is not None:
             return refusal
         faults = []
         if self._memory is not None and self._published and (fault := self._memory.write(self._published)):
@@ -292,7 +294,7 @@ class Store:
         summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
         directory = f"{self.root}/{generation_directory(generation.number)}"
         with failing_as("writing", directory):
-            if (refusal := self._files.refusal()) is not None:
+            if (refusal := self._refusal()) is not None:
                 raise StoreFailed("writing", self.root, refusal)
             self._at_step("wrappers")
             made = self._wrappers.write(wrappers)
@@ -379,7 +381,7 @@ class Store:
         number = self.holding().get(file)
         if number is not None:
             return f"generation {number} names it"
-        if (refusal := self._files.refusal()) is not None:
+        if (refusal := self._refusal()) is not None:
             return refusal
         links = [link for link, target in self._links.items() if target == file]
         self._expected = None
@@ -414,6 +416,10 @@ class Store:
         wrappers = frozenset((*self._newest, *self._links.values()))
         retained = frozenset(self._retained)
         return Expected(self._published, self._links, wrappers, retained, self._config_checksum)
+
+    def _refusal(self) -> str | None:
+        """Return in words why nothing may be written to the data root, after locking it again where that is lost."""
+        return self._files.refusal() or (self._claim_anew() if self._files.lost_lock() else None)
 
     def _claim_anew(self) -> str | None:
         """Lock the data root again, whose lock file was removed or replaced; return in words why that failed."""

@@ -40,6 +40,9 @@ from runtimed.host.store.wrappers import is_intact_file, noexec_reason
 # A file that changed so recently may change again without another time stamp; it is read again at the next look.
 _SETTLED_NS = 2_000_000_000
 _NAMED_MOST = 20
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# More than any wrapper has: arguments of about 2 MB, each byte of which may need four for the shell.
+WRAPPER_MOST = 16 << 20
 _OTHER_ROOT = "unmount it, or restart runtimed to take it as it is; until then runtimed writes nothing there"
 
 _Mark = tuple[int, ...]
@@ -66,6 +69,8 @@ class Damage:
     noexec: str = ""
     # VERSION and lock, where they have to be written again.
     claim: tuple[str, ...] = ()
+    # Directories and files that other users may write.
+    writable: tuple[str, ...] = ()
     wrappers: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     # The link `runtimes`, and the directory of the current generation; in words.
@@ -100,6 +105,8 @@ class PublishedFiles:
         self._version = read_file(f"{root}/{VERSION}")
         # The same directory as the first process of the host sees it: under a unit the daemon has mounts of its own.
         self._views = (root, *_view_of_host(root, self._identity))
+        # The file systems that the directories below the root lie on; the root's own where one is not there yet.
+        self._devices = {name: _device(f"{root}/{name}") or self._identity[0] for name in (WRAPPERS, GENERATIONS)}
         # The files that were found good, by name, each with the marks that it had.
         self._good: Mapping[str, _Mark] = {}
 
@@ -116,7 +123,7 @@ class PublishedFiles:
                 return (
                     f"the data root {self._root} cannot be found ({error.strerror}); restart runtimed to make it anew"
                 )
-            if found != self._identity:
+            if found != self._identity or self._is_covered(view):
                 where = "" if view == self._root else ", as the host's processes see it,"
                 return f"another directory lies at {self._root}{where} or is mounted over it; {_OTHER_ROOT}"
         try:
@@ -126,15 +133,29 @@ class PublishedFiles:
             return f"{self._root}/{VERSION} cannot be read: {error.strerror or error}"
         return None
 
+    def _is_covered(self, view: str) -> bool:
+        """Return whether another file system is mounted over a directory of the data root."""
+        return any(_device(f"{view}/{name}") not in (None, device) for name, device in self._devices.items())
+
+    def lost_lock(self) -> bool:
+        """Return whether the lock that is held is no longer the data root's."""
+        held = os.fstat(self._lock)
+        try:
+            return _identify(f"{self._root}/{LOCK}") != (held.st_dev, held.st_ino)
+        except OSError:
+            return True
+
     def look(self, expected: Expected) -> Damage:
         """Return the damage. May be called from any thread."""
         try:
-            if (refusal := self.refusal()) is not None:
+            writable, foreign = self._bad_owners(expected)
+            if refusal := self.refusal() or foreign:
                 return Damage(refusal=refusal)
             good: dict[str, _Mark] = {}
             damage = Damage(
                 noexec=self._noexec() if expected.wrappers else "",
                 claim=self._claim(),
+                writable=writable,
                 wrappers=tuple(self._bad_wrappers(expected, good)),
                 current=self._bad_current(expected),
                 generation=(generation := self._bad_generation(expected, good)),
@@ -154,10 +175,8 @@ class PublishedFiles:
         with contextlib.suppress(FileNotFoundError):
             if read_file(f"{self._root}/{VERSION}") == self._version:
                 found.append(VERSION)
-        with contextlib.suppress(FileNotFoundError):
-            held = os.fstat(self._lock)
-            if _identify(f"{self._root}/{LOCK}") == (held.st_dev, held.st_ino):
-                found.append(LOCK)
+        if not self.lost_lock():
+            found.append(LOCK)
         return tuple(name for name in (VERSION, LOCK) if name not in found)
 
     def _has_other_version(self) -> bool:
@@ -182,8 +201,9 @@ class PublishedFiles:
                 except FileNotFoundError:
                     yield file
                     continue
-                if not (self._is_known(f"w/{file}", state, good) or is_intact_file(f"{directory}/{file}", file)):
-                    good.pop(f"w/{file}", None)
+                if self._is_known(f"w/{file}", state) or is_intact_file(f"{directory}/{file}", file):
+                    _note(f"w/{file}", state, good)
+                else:
                     yield file
         finally:
             os.close(fd)
@@ -209,9 +229,10 @@ class PublishedFiles:
             path = f"{directory}/{name}"
             try:
                 state = os.lstat(path)
-                known = self._is_known(path, state, good)
+                known = self._is_known(path, state)
                 if not (known or (stat.S_ISREG(state.st_mode) and is_whole(read_file(path)))):
                     return f"{path} is damaged"
+                _note(path, state, good)
             except (FileNotFoundError, NotADirectoryError):
                 return f"{path} is missing"
         links = f"{directory}/{LINKS}"
@@ -222,13 +243,14 @@ class PublishedFiles:
             return ()
         directory = f"{self._root}/{generation_directory(expected.number)}/{LINKS}"
         # A link cannot be changed, only replaced, which changes the directory.
-        if self._is_known(directory, os.lstat(directory), good):
-            return ()
-        bad = tuple(
-            link for link, file in expected.links.items() if not _leads(f"{directory}/{link}", link_target(file))
-        )
-        if bad:
-            good.pop(directory, None)
+        state = os.lstat(directory)
+        bad: tuple[str, ...] = ()
+        if not self._is_known(directory, state):
+            bad = tuple(
+                link for link, file in expected.links.items() if not _leads(f"{directory}/{link}", link_target(file))
+            )
+        if not bad:
+            _note(directory, state, good)
         return bad
 
     def _lost(self, expected: Expected) -> Iterable[int]:
@@ -237,12 +259,28 @@ class PublishedFiles:
             names = os.listdir(f"{self._root}/{GENERATIONS}")
         return expected.retained - {generation_number(name) for name in names} - {expected.number}
 
-    def _is_known(self, name: str, state: os.stat_result, good: dict[str, _Mark]) -> bool:
-        """Return whether ``state`` is that of the last look; it counts as good from now on, see ``good``."""
-        mark = (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid)
-        if state.st_ctime_ns < time.time_ns() - _SETTLED_NS:
-            good[name] = mark
-        return self._good.get(name) == mark
+    def _is_known(self, name: str, state: os.stat_result) -> bool:
+        """Return whether a look before this one found the file good, and it has not changed since."""
+        return self._good.get(name) == _mark(state)
+
+    def _bad_owners(self, expected: Expected) -> tuple[tuple[str, ...], str]:
+        """Return what others may write below the data root, and why nothing there can be trusted, in words."""
+        names = ["", VERSION, WRAPPERS, GENERATIONS]
+        if expected.number:
+            current = generation_directory(expected.number)
+            names += [current, f"{current}/{LINKS}", f"{current}/{CONFIG}", f"{current}/{MANIFEST}"]
+        writable = []
+        for path in (f"{self._root}/{name}" if name else self._root for name in names):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                state = os.lstat(path)
+                if state.st_uid != os.geteuid():
+                    return (
+                        (),
+                        f"{path} belongs to user id {state.st_uid}; runtimed writes nothing there until it is its own",
+                    )
+                if state.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(state.st_mode):
+                    writable.append(path)
+        return tuple(writable), ""
 
     def repair(self, damage: Damage, expected: Expected, text_of: Callable[[str], bytes | None]) -> Repairs:
         """Repair what can be repaired in place, by rename; ``text_of`` returns the text of a wrapper, None if unknown.
@@ -251,6 +289,9 @@ class PublishedFiles:
         was or as it must be, never a missing one in between.
         """
         repairs = Repairs()
+        for path in damage.writable:
+            with _telling(repairs, f"{path} could be written by other users: no longer"):
+                os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~_OTHERS_WRITE)
         if VERSION in damage.claim:
             path = f"{self._root}/{VERSION}"
             with _telling(repairs, f"{path} was missing or damaged: written again"):
@@ -271,24 +312,27 @@ class PublishedFiles:
         self, file: str, text: bytes | None, expected: Expected, repairs: Repairs, *, sync: bool
     ) -> None:
         directory = f"{self._root}/{WRAPPERS}"
+        if text is None:
+            # Only its mode or its owner may be wrong.
+            with contextlib.suppress(OSError):
+                text = read_file(f"{directory}/{file}", WRAPPER_MOST)
         if text is not None and is_intact(file, text):
             with _telling(repairs, f"{directory}/{file} was missing or damaged: written again"):
                 make_directory(directory)
                 replace_file(directory, file, text, WRAPPER_MODE, sync=sync)
             return
-        if os.path.lexists(f"{directory}/{file}"):
-            advice = "restore it from a backup, or configure its runtime as it was"
-            repairs.unknown.append(f"{directory}/{file} is damaged, and no retained generation has its text; {advice}")
-            return
-        # A link that leads nowhere is worse than none: an engine is told that there is no such runtime.
+        state = "damaged" if os.path.lexists(f"{directory}/{file}") else "missing"
+        # A link that leads nowhere, or to a text that is not the daemon's, is worse than none: an engine is told that
+        # there is no such runtime.
         for link in (link for link, target in expected.links.items() if target == file):
             path = f"{self._root}/{generation_directory(expected.number)}/{LINKS}/{link}"
-            with _telling(repairs, f"{directory}/{file} is missing, and its text is not known: {path} removed"):
+            with _telling(repairs, f"{directory}/{file} is {state}, and its text is not known: {path} removed"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 repairs.unlinked.append(file)
         if file not in repairs.unlinked:
-            repairs.unknown.append(f"{directory}/{file} is missing, and no retained generation has its text")
+            advice = "restore it from a backup, or configure its runtime as it was"
+            repairs.unknown.append(f"{directory}/{file} is {state}, and no retained generation has its text; {advice}")
 
 
 def shortened(words: list[str]) -> tuple[str, ...]:
@@ -306,6 +350,23 @@ def _telling(repairs: Repairs, done: str) -> Iterator[None]:
         repairs.failed.append(f"{done.partition(': ')[0]}, and cannot be repaired: {place}: {error.strerror or error}")
     else:
         repairs.done.append(done)
+
+
+def _mark(state: os.stat_result) -> _Mark:
+    return (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid)
+
+
+def _note(name: str, state: os.stat_result, good: dict[str, _Mark]) -> None:
+    """Have later looks take the file as good for as long as it does not change."""
+    if state.st_ctime_ns < time.time_ns() - _SETTLED_NS:
+        good[name] = _mark(state)
+
+
+def _device(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_dev
+    except OSError:
+        return None
 
 
 def _identify(path: str) -> tuple[int, int]:

@@ -58,11 +58,12 @@ def recover(root: str, rebuild: Rebuild) -> Recovered:
     generation are written again from its configuration. A data root that is in order is only read.
 
     Raises:
-        DataRootRefused: ``runtimes`` is no symbolic link.
+        DataRootRefused: ``runtimes`` is no symbolic link, or ``wrappers`` or ``generations`` is no directory.
         StoreFailed: the operating system refused.
     """
     faults: list[str] = []
     with failing_as("recovering", root):
+        _refuse_strays(root)
         linked = _linked_number(root)
         numbers = _generation_numbers(root)
         manifests = dict(_read_all(root, numbers, linked, faults))
@@ -126,6 +127,12 @@ def _read_generation(directory: str, number: int) -> Manifest:
     if checksum(read_file(f"{directory}/{CONFIG}")) != manifest.config_checksum:
         raise DamagedManifest(number, f"{CONFIG} beside it is damaged")
     return manifest
+
+
+def _refuse_strays(root: str) -> None:
+    for path in (f"{root}/{WRAPPERS}", f"{root}/{GENERATIONS}"):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise DataRootRefused(root, f"{path} is not a directory", "move it away")
 
 
 def _remove_litter(root: str) -> None:
