@@ -40,6 +40,15 @@ def put(path: Path, content: object) -> None:
     temporary.rename(path)
 
 
+def put_executable(path: Path, text: str = "#!/bin/sh\n") -> Path:
+    """Put an executable file at ``path``, make its directory, and return ``path``."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text)
+    temporary.chmod(0o755)
+    return temporary.rename(path)
+
+
 def listing(root: Path) -> dict[str, tuple[object, ...]]:
     """Return all there is to know about everything below ``root``: what was written to differs."""
     found: dict[str, tuple[object, ...]] = {}
@@ -115,6 +124,13 @@ class RunningDaemon:
         inherited = {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
         self.environ = {**inherited, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
+
+    def install(self, *names: str) -> None:
+        """Put executables with these names in a directory that comes first in the daemon's PATH."""
+        directory = self.root / "bin"
+        for name in names:
+            put_executable(directory / name)
+        self.environ["PATH"] = f"{directory}:{self.environ['PATH']}"
 
     def write(self, document: object) -> None:
         """Replace the main configuration file by rename, as editors do."""
