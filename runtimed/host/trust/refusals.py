@@ -13,8 +13,8 @@ from runtimed.core.mounts import is_read_only_for_all
 from runtimed.core.places import printable
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# Writing to this device changes nothing that a reader of it gets (null(4)), so any user may own it: crun before 1.9
-# gives it to the user of each container whose standard streams it is.
+# Writing to this device changes nothing that a reader of it gets (null(4)). Its owner can only change its mode, so any
+# user may own it.
 _NULL = os.makedev(1, 3)
 # The kernel shows this user where the owner has no number in the user namespace (user_namespaces(7)).
 _OVERFLOW_UID = 65534
