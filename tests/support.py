@@ -19,6 +19,13 @@ from typing import Any
 
 # Far beyond what anything here takes: a bound on a failing test, not a measure of speed.
 PATIENCE_S = 30.0
+# The daemon, with another interval between two looks at the runtimes' binaries.
+_WITH_INTERVAL = """
+import functools, sys
+from runtimed import __main__, drift, serving
+serving.DriftWatch = functools.partial(drift.DriftWatch, every_s={every_s})
+sys.exit(__main__.main())
+"""
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -38,6 +45,15 @@ def put(path: Path, content: object) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     temporary.rename(path)
+
+
+def put_executable(path: Path, text: str = "#!/bin/sh\n") -> Path:
+    """Put an executable file at ``path``, make its directory, and return ``path``."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text)
+    temporary.chmod(0o755)
+    return temporary.rename(path)
 
 
 def listing(root: Path) -> dict[str, tuple[object, ...]]:
@@ -111,10 +127,19 @@ class RunningDaemon:
         self.log_file = root / "log"
         # In front of the interpreter: setpriv, say.
         self.command = list(command)
+        # Seconds between two looks at the runtimes' binaries, None for the daemon's own interval.
+        self.drift_every_s: float | None = None
         # Name by name: pytest changes its own variable while a test's threads start daemons.
         inherited = {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
         self.environ = {**inherited, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
+
+    def install(self, *names: str) -> None:
+        """Put executables with these names in a directory that comes first in the daemon's PATH."""
+        directory = self.root / "bin"
+        for name in names:
+            put_executable(directory / name)
+        self.environ["PATH"] = f"{directory}:{self.environ['PATH']}"
 
     def write(self, document: object) -> None:
         """Replace the main configuration file by rename, as editors do."""
@@ -128,9 +153,12 @@ class RunningDaemon:
 
     def launch(self, *more: str) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it."""
+        program = ["-m", "runtimed"]
+        if self.drift_every_s is not None:
+            program = ["-c", _WITH_INTERVAL.format(every_s=self.drift_every_s)]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, sys.executable, "-m", "runtimed", *self.arguments(), *more],
+                [*self.command, sys.executable, *program, *self.arguments(), *more],
                 stderr=log,
                 stdout=log,
                 env=self.environ,

@@ -25,8 +25,8 @@ class AsyncClient(Questions):
     ...     client = AsyncClient(timeout_s=5)
     ...     found = await asyncio.gather(*(client.resolve(name) for name in names))
     ...     return [each["shim"] for each in found]
-    >>> asyncio.run(shims("gvisor", "kata"))
-    ['io.containerd.runc.v2', 'io.containerd.kata.v2']
+    >>> asyncio.run(shims("gvisor", "runc"))
+    ['io.containerd.runc.v2', 'io.containerd.runc.v2']
     """
 
     def __init__(self, socket: str | None = None, timeout_s: float = 10.0) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from cli.clients import NewClient, new_in_loops
+from cli.names import KATA_SHIM
 from cli.past import AFTER, BEFORE
 from support import RunningDaemon, new_daemon
 
 from runtimed.client import Client
 
-# /bin/sh is everywhere; "gone" has arguments, so its binary is looked for before it is given to anybody.
+# /bin/sh is everywhere, and the fixtures install the shim of "kata"; the binary of "gone" does not exist.
 TABLE = {
     "default-runtime": "plain",
     "runtimes": {
@@ -29,6 +30,7 @@ TABLE = {
 def daemon() -> Iterator[RunningDaemon]:
     """Yield a daemon with TABLE, for tests that only ask."""
     with new_daemon() as made:
+        made.install(KATA_SHIM)
         made.write(TABLE)
         yield made.start()
 
@@ -37,6 +39,7 @@ def daemon() -> Iterator[RunningDaemon]:
 def twice() -> Iterator[RunningDaemon]:
     """Yield a daemon whose generation 1 is BEFORE and whose generation 2, the current one, is AFTER."""
     with new_daemon() as made:
+        made.install(KATA_SHIM)
         made.write(BEFORE)
         made.start()
         made.write(AFTER)

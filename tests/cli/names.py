@@ -1,9 +1,11 @@
-"""Names of runtimes that a shell would make something else of, no two with one beginning."""
+"""Names that several tests use: a shim, and runtimes whose names a shell would change."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+KATA_SHIM = "containerd-shim-kata-v2"
+# No two begin alike.
 ODD = (
     "two words",
     "don't",

@@ -46,7 +46,7 @@ for event in client.watch():
     assert_type(event["seq"], int)
     if event["type"] == "reload":
         assert_type(event["duration_ms"], float)
-        event["runtime_count"]  # typeddict-item
+        event["default"]  # typeddict-item
 
 async def main() -> str:
     client = AsyncClient(timeout_s=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 from cli.commands import COMMAND, runtimectl
-from support import RunningDaemon, new_daemon
+from cli.names import KATA_SHIM
+from support import RunningDaemon, new_daemon, put_executable
 
 from runtimed.cli.formats import NoSuchForm, render_any, render_ctr, render_path
 from runtimed.core.options import decode_options
@@ -20,16 +22,17 @@ RUNC_SHIM = "io.containerd.runc.v2"
 RUNC = "containerd.runc.v1.Options"
 GENERIC = "runtimeoptions.v1.Options"
 LONG = "l" * 120  # its wrapper's name has a "~" in it
+# "{root}" is the daemon's directory.
 TABLE = {
     "plain": {"path": "/bin/sh"},
     LONG: {"path": "/bin/sh", "runtimeArgs": ["-e", "two words", "*"]},
     "a b*$(x)\n": {"path": "/bin/sh", "runtimeArgs": ["-e"]},
-    "blank": {"path": "/opt/a b"},
-    "glob": {"path": "/opt/*"},
+    "blank": {"path": "{root}/a b"},
+    "glob": {"path": "{root}/*"},
     "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/etc/kata.toml"}},
     "body": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/a", "ConfigBody": "b"}},
     "systemd": {"runtimeType": RUNC_SHIM, "options": {"SystemdCgroup": True, "BinaryName": "crun"}},
-    "absolute": {"runtimeType": "/usr/bin/containerd-shim-x-v2"},
+    "absolute": {"runtimeType": "{root}/containerd-shim-x-v2"},
     "defaults": {"runtimeType": RUNC_SHIM, "options": {"SystemdCgroup": False}},
 }
 
@@ -37,7 +40,11 @@ TABLE = {
 @pytest.fixture(scope="module")
 def formats() -> Iterator[RunningDaemon]:
     with new_daemon() as made:
-        made.write({"default-runtime": "plain", "runtimes": TABLE})
+        made.install("containerd-shim-runc-v2", KATA_SHIM, "crun")
+        for name in ("a b", "*", "containerd-shim-x-v2"):
+            put_executable(made.root / name)
+        document = json.dumps({"default-runtime": "plain", "runtimes": TABLE})
+        made.write(document.replace("{root}", str(made.root)))
         yield made.start()
 
 
@@ -56,7 +63,7 @@ def test_ctr_gets_a_flag_for_every_option_that_is_set(formats: RunningDaemon) ->
         LONG: f"--runtime {RUNC_SHIM} --runc-binary "
         f"{formats.resolve(LONG)['options']['fields']['binary_name']} --runc-root {root}",
         "kata": "--runtime io.containerd.kata.v2 --runtime-config-path /etc/kata.toml",
-        "absolute": "--runtime /usr/bin/containerd-shim-x-v2",
+        "absolute": f"--runtime {formats.root}/containerd-shim-x-v2",
         "defaults": f"--runtime {RUNC_SHIM}",
         "io.containerd.implicit.v2": "--runtime io.containerd.implicit.v2",
     }
@@ -95,8 +102,8 @@ def test_a_shell_splits_the_words_as_they_were_meant_and_expands_none(formats: R
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("blank", "the binary_name '/opt/a b' holds ' '"),
-        ("glob", "the binary_name '/opt/*' holds '*'"),
+        ("blank", "the binary_name '{root}/a b' holds ' '"),
+        ("glob", "the binary_name '{root}/*' holds '*'"),
         ("body", "no flag for config_body"),
     ],
 )
@@ -105,7 +112,7 @@ def test_ctr_is_not_given_what_it_would_not_get_as_it_is(formats: RunningDaemon,
     assert (run.returncode, run.stdout) == (1, "")
     error, hint = run.stderr.splitlines()
     assert error.startswith("runtimectl: ")
-    assert text in error
+    assert text.replace("{root}", str(formats.root)) in error
     assert error.endswith(f" (socket {formats.socket})")
     assert "--format any" in hint
 
@@ -168,7 +175,7 @@ def test_a_field_with_its_default_value_needs_no_flag() -> None:
 
 
 def test_letters_of_any_script_are_written_in_utf8_whatever_the_locale_is(own_daemon: RunningDaemon) -> None:
-    path = "/opt/\N{LATIN SMALL LETTER E WITH ACUTE}/r"
+    path = str(put_executable(own_daemon.root / "\N{LATIN SMALL LETTER E WITH ACUTE}" / "r"))
     own_daemon.write({"runtimes": {"plain": {"path": path}}})
     own_daemon.reload()
     command = [*COMMAND, "--socket", str(own_daemon.socket), "resolve", "plain", "--format"]
@@ -203,11 +210,16 @@ def test_any_of_defaults_is_the_type_alone_and_of_no_options_nothing(formats: Ru
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("plain", "/bin/sh"), ("blank", "/opt/a b"), ("glob", "/opt/*"), ("absolute", "/usr/bin/containerd-shim-x-v2")],
+    [
+        ("plain", "/bin/sh"),
+        ("blank", "{root}/a b"),
+        ("glob", "{root}/*"),
+        ("absolute", "{root}/containerd-shim-x-v2"),
+    ],
 )
 def test_path_is_the_binary_that_the_answer_names(formats: RunningDaemon, name: str, path: str) -> None:
     run = runtimectl("resolve", name, "--format", "path", on=formats)
-    assert (run.returncode, run.stderr, run.stdout) == (0, "", f"{path}\n")
+    assert (run.returncode, run.stderr, run.stdout) == (0, "", path.replace("{root}", str(formats.root)) + "\n")
 
 
 @pytest.mark.parametrize("name", ["kata", "defaults", "io.containerd.implicit.v2"])

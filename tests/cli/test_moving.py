@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tomli_w
 from cli.commands import runtimectl
+from cli.names import KATA_SHIM
 from support import RunningDaemon
 
 DOCKER = '{"runtimes": {\n"crun": {"path": "/usr/bin/crun"}},\n"log-driver": "journald"}'
@@ -123,6 +124,9 @@ def test_exports_are_documents_that_name_the_stable_path(daemon: RunningDaemon) 
 def test_an_export_can_be_imported_and_is_what_the_daemon_takes(
     daemon: RunningDaemon, own_daemon: RunningDaemon
 ) -> None:
+    own_daemon.stop()
+    own_daemon.install(KATA_SHIM)
+    own_daemon.start()
     for engine in ("docker", "containerd"):
         text = exported(daemon, engine)
         run = runtimectl("import", engine, "-", input=text)

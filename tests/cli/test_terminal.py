@@ -84,8 +84,13 @@ def test_a_bad_case_is_a_line_and_a_hint_in_a_terminal(
     assert hint in second
 
 
-def test_check_says_where_it_is_wrong_in_a_terminal(daemon: RunningDaemon) -> None:
-    status, shown = look("check", str(daemon.config))
+def test_check_says_where_it_is_wrong_in_a_terminal(daemon: RunningDaemon, own_daemon: RunningDaemon) -> None:
+    status, shown = look("check", str(daemon.config), PATH=daemon.environ["PATH"])
+    assert (status, shown) == (
+        0,
+        "configuration OK\nwarning: 7 of 8 available; gone: /nowhere/gone: no such file\n",
+    )
+    status, shown = look("check", str(own_daemon.config))
     assert (status, shown) == (0, "configuration OK\n")
     status, shown = look("check", "/nowhere/daemon.json")
     assert (status, "/nowhere/daemon.json" in shown) == (1, True)

@@ -45,6 +45,11 @@ def test_the_null_device_is_no_danger_although_all_users_can_write_it(tmp_path: 
     with walk(str(tmp_path / "masked.json"), ROOT) as found:
         assert found.error is None
         assert found.real_path == "/dev/null"
+    device = tmp_path / "null"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.chown(device, 1000, 1000)
+    with walk(str(device), ROOT) as found:
+        assert found.error is None
 
 
 def test_a_directory_on_the_way_is_not_taken_from_its_user(tmp_path: Path) -> None:

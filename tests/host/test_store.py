@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import runtimed.host.store
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
 from runtimed.core.facts import Facts
@@ -250,10 +251,15 @@ def test_a_wrapper_outlives_its_generation(root: Root) -> None:
     assert (root.path / "wrappers" / wrapper.file).exists()
 
 
-def test_at_most_a_thousand_generations_are_kept_whatever_their_age(root: Root) -> None:
-    for number in range(1003):
-        root.publish(retain=16, **{"a": [str(number)]} if number % 500 == 0 else {})
-    assert len(root.store.retained) == 1000
+def test_at_most_a_thousand_generations_are_kept_whatever_their_age(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runtimed.host.store._KEEP_MOST == 1000
+    # A thousand publishes take 20 s.
+    monkeypatch.setattr("runtimed.host.store._KEEP_MOST", 20)
+    for number in range(23):
+        root.publish(retain=16, **{"a": [str(number)]} if number % 10 == 0 else {})
+    assert len(root.store.retained) == 20
     assert retained(root)[0] == 4
 
 

@@ -13,7 +13,8 @@ from runtimed.core.mounts import is_read_only_for_all
 from runtimed.core.places import printable
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# Writing to this device changes nothing that a reader of it gets (null(4)).
+# Writing to this device changes nothing that a reader of it gets (null(4)). Its owner can only change its mode, so any
+# user may own it.
 _NULL = os.makedev(1, 3)
 # The kernel shows this user where the owner has no number in the user namespace (user_namespaces(7)).
 _OVERFLOW_UID = 65534
@@ -39,7 +40,7 @@ class Trust:
 
         POSIX ACLs need no look of their own: where there is one, the group bits show its mask (acl(5)).
         """
-        if self.owners is None:
+        if self.owners is None or (stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL):
             return None
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid not in self.owners:
@@ -48,7 +49,7 @@ class Trust:
             return None  # a link's own mode means nothing
         # In a directory such as /tmp others cannot rename or remove what is not theirs.
         sticky = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX
-        if (sticky and not last) or (stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL):
+        if sticky and not last:
             return None
         read_only = _read_only(path, fd, status)
         if read_only == "for all":
