@@ -56,6 +56,8 @@ class Site:
         # What is told of the generations that were there before, by number.
         self.past: dict[int, Any] = {}
         self.links: dict[Outcome, Mapping[str, str]] = {}
+        # The logs of all daemons that ran here, one after the other.
+        self.logged = b""
         # The configuration file of the daemon that runs, in memory.
         self._page: mmap
 
@@ -114,6 +116,7 @@ class Site:
                     assert self.daemon.stop() == 0
             finally:
                 self.daemon.kill()
+                self.logged += self.daemon.log_file.read_bytes()
 
     @contextlib.contextmanager
     def old_daemon(self) -> Iterator[RunningDaemon]:

@@ -161,15 +161,15 @@ def attempts(sites: Sequence[Site], points: Sequence[T], attempt: Callable[[Site
     for site in sites:
         free.put(site)
 
-    def attempt_one(point: T, tries: int = 3) -> str:
+    def attempt_one(point: T, tries: int = 6) -> str:
         site = free.get()
-        logged = site.daemon.log_file.stat().st_size
+        logged = len(site.logged)
         try:
             return attempt(site, point)
         except (AssertionError, OSError, HTTPException, SubprocessError, ValueError, KeyError) as error:
             where = [f"{frame.name}: {frame.line}" for frame in traceback.extract_tb(error.__traceback__)]
             outcome = f"broken: {point}: {error!r} in {where[-1]}"
-            interfered = any(reason in site.daemon.log_file.read_bytes()[logged:] for reason in BY_THE_CLOCK)
+            interfered = any(reason in site.logged[logged:] for reason in BY_THE_CLOCK)
         finally:
             site.daemon.kill()
             free.put(site)
