@@ -28,7 +28,7 @@ from runtimed.core.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
 from runtimed.follower import follow
-from runtimed.heap import Heap, give_back_large_blocks
+from runtimed.heap import Heap, give_back_large_blocks, limit_malloc_arenas
 from runtimed.host.containers import container_states
 from runtimed.host.descriptors import raise_descriptor_limit
 from runtimed.host.event_numbers import reserve_event_numbers
@@ -71,6 +71,7 @@ def run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     give_back_large_blocks()
+    limit_malloc_arenas()
     raise_descriptor_limit()
     try:
         return asyncio.run(_run(arguments))

@@ -21,7 +21,10 @@ T = TypeVar("T")
 _EXEMPTED_MOST = 1000
 # From malloc.h; and glibc's own threshold at the start.
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _MAPPED_BYTES = 128 * 1024
+# The interpreter's lock lets one thread allocate at a time, so that more arenas save no waiting.
+_ARENAS_MOST = 2
 
 
 class Heap:
@@ -71,6 +74,20 @@ def give_back_large_blocks() -> None:
     By default glibc raises this threshold with every large block that is freed, up to 32 MiB (mallopt(3)). Answers of
     half a megabyte then lie in the heaps of the threads that made them, and those kept three times of what was in use.
     """
+    _mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+
+
+def limit_malloc_arenas() -> None:
+    """Have all threads share two malloc arenas.
+
+    By default glibc reserves 64 MiB of address space for each thread, up to eight threads for each processor. The
+    threads of an idle daemon then reserve 1 GiB, and under such a limit (RLIMIT_AS) a thread that starts finds no
+    memory: its Thread.start() does not return.
+    """
+    _mallopt(_M_ARENA_MAX, _ARENAS_MOST)
+
+
+def _mallopt(parameter: int, value: int) -> None:
     # Other C libraries have no mallopt(), or one that does nothing.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+        ctypes.CDLL(None).mallopt(parameter, value)

@@ -56,6 +56,8 @@ class Site:
         # What is told of the generations that were there before, by number.
         self.past: dict[int, Any] = {}
         self.links: dict[Outcome, Mapping[str, str]] = {}
+        # The logs of all daemons that ran here, one after the other.
+        self.logged = b""
         # The configuration file of the daemon that runs, in memory.
         self._page: mmap
 
@@ -78,7 +80,7 @@ class Site:
         assert list(self.past) == [*range(1, LAST + 1)]
         self.links["old"] = self.published()[1]
         with self.old_daemon():
-            assert self.reload(NEW)["outcome"] == "applied"
+            self.apply(NEW, LAST + 1)
         self.links["new"] = self.published()[1]
         assert self.links["old"].keys() == set(STABLE)
         assert self.links["new"].keys() == {*STABLE, "added", "halfway"}
@@ -114,6 +116,7 @@ class Site:
                     assert self.daemon.stop() == 0
             finally:
                 self.daemon.kill()
+                self.logged += self.daemon.log_file.read_bytes()
 
     @contextlib.contextmanager
     def old_daemon(self) -> Iterator[RunningDaemon]:
@@ -124,12 +127,22 @@ class Site:
 
     def reload(self, config: object) -> dict[str, Any]:
         """Write ``config``, ask for a reload, return the report; empty when the daemon dies of it."""
-        # Through memory, of which inotify tells nothing: however busy the machine is, the watcher is not there first.
+        # Through memory, of which inotify tells nothing. But the daemon reads its files again a moment after its start
+        # and every 30 s.
         self._page[:] = _page(config)
         try:
             return self.daemon.reload()
         except (OSError, HTTPException):
             return {}
+
+    def apply(self, config: object, number: int) -> None:
+        """Reload ``config`` and check that it is generation ``number``.
+
+        The daemon may have read it by itself first: then the answer is "unchanged".
+        """
+        report = self.reload(config)
+        assert report.get("outcome") in ("applied", "unchanged"), report
+        assert report["generation"] == number, report
 
     def answers(self) -> Any:
         """Return all that is answered about runtimes, but for the generation's number."""

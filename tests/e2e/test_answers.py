@@ -61,6 +61,8 @@ def node() -> Iterator[Node]:
         # A shim that only this containerd has, so that only its rule for names finds it.
         node.containerd.programs.mkdir()
         (node.containerd.programs / "containerd-shim-named-v2").symlink_to("/usr/bin/containerd-shim-runc-v2")
+        # One that only the daemon has: it answers no runtime whose shim it does not find.
+        node.daemon.add_program("containerd-shim-kata-v2")
         node.write(RUNTIMES, "crun")
         node.daemon.start()
         yield node
@@ -159,7 +161,7 @@ def test_an_implicit_name_without_a_shim_fails_in_containerd_with_the_binary_tha
     node.containerd.delete(identifier)
 
 
-def test_the_options_of_a_runtime_that_is_not_installed_are_kept_as_they_were_answered(node: Node) -> None:
+def test_the_options_of_a_runtime_that_containerd_does_not_find_are_kept_as_they_were_answered(node: Node) -> None:
     answer = asked(node, "kata")
     identifier = node.create(answer)
     kept = node.containerd.containers_info(identifier)["Runtime"]
@@ -204,6 +206,9 @@ def decoded(type_url: str, value: bytes, scratch: Path) -> dict[str, object]:
 
 # No NUL, which daemon.json takes in no string.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=40).filter(
+    lambda name: name not in (".", "..")
+)
 UINT32 = st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 127, 128, 2**31 - 1, 2**31, 2**32 - 1]))
 RUNC_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "NoPivotRoot": st.booleans(),
@@ -211,7 +216,8 @@ RUNC_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "ShimCgroup": TEXT,
     "IoUid": UINT32,
     "io_gid": UINT32,
-    "BinaryName": TEXT,
+    # The name of a program that the test makes, or none.
+    "BinaryName": st.one_of(st.just(""), NAMES),
     "Root": TEXT,
     "CriuPath": TEXT,
     "systemd_cgroup": st.booleans(),
@@ -239,6 +245,12 @@ def as_text(value: object) -> object:
 def test_every_options_message_goes_through_containerd_unchanged_and_is_read_alike_by_protoc(
     node: Node, runc: dict[str, Any], generic: dict[str, Any]
 ) -> None:
+    if runc.get("BinaryName"):
+        binary = node.daemon.root / "any" / runc["BinaryName"]
+        binary.parent.mkdir(exist_ok=True)
+        binary.unlink(missing_ok=True)
+        binary.symlink_to("/bin/false")
+        runc = {**runc, "BinaryName": str(binary)}
     entries = {"runc-like": (SHIM, runc), "generic": ("io.containerd.kata.v2", generic)}
     node.configure({name: {"runtimeType": shim, "options": options} for name, (shim, options) in entries.items()})
     for name, (shim, options) in entries.items():
@@ -261,9 +273,6 @@ def test_every_options_message_goes_through_containerd_unchanged_and_is_read_ali
 
 # What the shim does with these fields of itself is either harmless here or, the last two, unknown to containerd 1.6.
 SHIM_READS = {key: RUNC_FIELDS[key] for key in RUNC_FIELDS if key not in ("ShimCgroup", "BinaryName")}
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=40).filter(
-    lambda name: name not in (".", "..")
-)
 
 
 @settings(max_examples=25, deadline=None)

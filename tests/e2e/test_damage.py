@@ -119,7 +119,7 @@ def test_with_a_damaged_current_generation_and_a_broken_configuration_the_one_be
         assert answers == {name: before[name] for name in answers}
         assert daemon.get("/v1/resolve?runtime=dropped")[0] == 400
         assert site.published()[1].keys() >= {"earlier", "same", "changed"}
-        assert site.reload(OLD)["outcome"] == "applied"
+        site.apply(OLD, LAST + 2)
         assert daemon.status()["health"] == {"status": "ok", "reasons": {}}
         assert site.answers() == site.fresh[key(OLD)]
 
@@ -200,7 +200,7 @@ def test_what_is_not_ours_stays_and_does_no_harm(site: Site, kind: str) -> None:
         assert site.retained() == list(site.past)
         assert site.published() == (LAST, site.links["old"])
         assert daemon.ask("POST", "/v1/gc?dry_run=true")[0] == 200
-        assert site.reload(NEW)["generation"] == LAST + 1
+        site.apply(NEW, LAST + 1)
         assert site.published() == (LAST + 1, site.links["new"])
         assert daemon.status()["health"] == {"status": "ok", "reasons": {}}
     assert [path.read_text() for path in precious] == ["mine"] * len(precious)

@@ -43,10 +43,15 @@ def wrapper(daemon: RunningDaemon) -> Path:
 
 
 def works(daemon: RunningDaemon) -> bool:
+    """Return whether the runtime resolves, and its wrapper and its stable path print what they should."""
+    status, resolution = daemon.get("/v1/resolve?runtime=w")
+    if status == 503:
+        assert resolution["code"] == "runtime-unavailable"
+        return False
+    assert status == 200, resolution
+    paths = (daemon.data / "runtimes/w", Path(resolution["options"]["fields"]["binary_name"]))
     with contextlib.suppress(OSError):
-        return [subprocess.check_output([path]) for path in (daemon.data / "runtimes/w", wrapper(daemon))] == [
-            b"two\n"
-        ] * 2
+        return [subprocess.check_output([path]) for path in paths] == [b"two\n"] * 2
     return False
 
 
