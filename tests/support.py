@@ -120,6 +120,13 @@ class RunningDaemon:
         """Replace the main configuration file by rename, as editors do."""
         put(self.config, document)
 
+    def install(self, name: str) -> None:
+        """Make a program called ``name`` that PATH of a daemon that is started later leads to."""
+        directory = self.root / "bin"
+        directory.mkdir(exist_ok=True)
+        (directory / name).symlink_to("/bin/true")
+        self.environ["PATH"] = f"{directory}:{os.environ['PATH']}"
+
     def arguments(self) -> list[str]:
         return [
             *("--config", str(self.config), "--data-root", str(self.data), "--exec-root", str(self.root / "run")),
