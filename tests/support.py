@@ -145,14 +145,6 @@ class RunningDaemon:
         """Replace the main configuration file by rename, as editors do."""
         put(self.config, document)
 
-    def add_program(self, name: str) -> None:
-        """Put an executable ``name`` on the PATH of the next start: a shim without which a runtime is unavailable."""
-        programs = self.root / "bin"
-        programs.mkdir(exist_ok=True)
-        (programs / name).symlink_to("/bin/false")
-        if not self.environ["PATH"].startswith(f"{programs}:"):
-            self.environ["PATH"] = f"{programs}:{self.environ['PATH']}"
-
     def arguments(self) -> list[str]:
         return [
             *("--config", str(self.config), "--data-root", str(self.data), "--exec-root", str(self.root / "run")),

@@ -62,7 +62,7 @@ def node() -> Iterator[Node]:
         node.containerd.programs.mkdir()
         (node.containerd.programs / "containerd-shim-named-v2").symlink_to("/usr/bin/containerd-shim-runc-v2")
         # One that only the daemon has: it answers no runtime whose shim it does not find.
-        node.daemon.add_program("containerd-shim-kata-v2")
+        node.daemon.install("containerd-shim-kata-v2")
         node.write(RUNTIMES, "crun")
         node.daemon.start()
         yield node

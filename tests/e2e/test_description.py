@@ -35,7 +35,7 @@ def start(daemon: RunningDaemon) -> None:
 
     Every binary is there: where one is missing 503 is the right answer, and to schemathesis any 5xx is a failure.
     """
-    daemon.add_program("containerd-shim-kata-v2")
+    daemon.install("containerd-shim-kata-v2")
     daemon.write({"runtimes": {"gvisor": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}})
     daemon.start()
     kata = {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/etc/kata.toml"}}

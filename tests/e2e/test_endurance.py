@@ -32,7 +32,7 @@ FILE_CHANGE_EVERY = 50
 BROKEN_EVERY = 10
 BROKEN = (
     '{"runtimes": ',
-    '{"no-such-key": 1}',
+    '{"runtimez": {}}',
     '{"runtimes": {"x": {}}}',
     '{"runtimes": {"": {"path": "/x"}}}',
     b"\xff",

@@ -57,6 +57,7 @@ def daemon() -> Iterator[RunningDaemon]:
         noting = made.root / "noting"
         noting.write_text(NOTING)
         noting.chmod(0o755)
+        made.install("containerd-shim-kata-v2")
         configure(made, "first words")
         yield made.start()
 

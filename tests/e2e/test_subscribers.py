@@ -79,8 +79,8 @@ def test_listeners_see_every_generation_in_order_beside_one_that_never_reads() -
         before_kib = most_kib = resident_kib(daemon)
         last: bytes | None = None
         for number in range(RELOADS):
-            # Two KiB in each event, so that the one that does not read has left more than it may soon.
-            daemon.write({"runtimes": {f"x{number}-{n}-{'y' * 30}": {"path": "/bin/sh"} for n in range(20)}})
+            # Three KiB in each event, so that the one that does not read exceeds its bound within 200 reloads.
+            daemon.write({"runtimes": {f"x{number}-{n}-{'y' * 60}": {"path": "/bin/sh"} for n in range(20)}})
             assert daemon.reload()["outcome"] in ("applied", "unchanged")
             most_kib = max(most_kib, resident_kib(daemon))
             if last is None and daemon.status()["events"]["subscribers"] == LISTENERS:

@@ -129,7 +129,7 @@ def have_begun(socks: Sequence[socket.socket]) -> bool:
 def scene(runtimes: int) -> Iterator[Scene]:
     with new_daemon() as daemon:
         daemon.write(configuration(runtimes))
-        daemon.add_program("containerd-shim-runsc-v1")
+        daemon.install("containerd-shim-runsc-v1")
         with daemon.running():
             good = Good(daemon)
             try:

@@ -24,6 +24,7 @@ def daemon() -> Iterator[RunningDaemon]:
     for program in ("runc", "crun", "runsc", "strace"):
         assert shutil.which(program), f"install {program}"
     with new_daemon() as daemon:
+        daemon.install("containerd-shim-kata-v2")
         daemon.write(SAMPLE.read_text())
         yield daemon.start()
 
@@ -120,5 +121,6 @@ def test_a_runtime_that_is_not_installed_is_known_and_said_to_be_missing(daemon:
     nvidia = described(daemon, "nvidia")
     assert (nvidia["available"], nvidia["binary"]) == (False, None)
     assert path in nvidia["reason"]
-    if not nvidia["wrapper"]:
-        assert binary_name(daemon, "nvidia") == path
+    status, problem = daemon.get("/v1/resolve?runtime=nvidia")
+    assert (status, problem["code"]) == (503, "runtime-unavailable")
+    assert path in problem["detail"]

@@ -274,10 +274,7 @@ class PublishedFiles:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 state = os.lstat(path)
                 if state.st_uid != os.geteuid():
-                    return (
-                        (),
-                        f"{path} belongs to user id {state.st_uid}; runtimed writes nothing there until it is its own",
-                    )
+                    return (), f"{path} belongs to user id {state.st_uid}; until that is mended runtimed writes nothing"
                 if state.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(state.st_mode):
                     writable.append(path)
         return tuple(writable), ""
