@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from host.test_store import Root, retained, wrappers
+from support import listing
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.generation import Generation
@@ -211,8 +212,13 @@ def test_a_data_root_that_another_daemon_has_claimed_is_not_written_to(root: Roo
     other.open(lambda _text: {})
     try:
         (root.path / "wrappers" / only(generation)).unlink()
+        before = listing(root.path)
+        with pytest.raises(StoreFailed, match="belongs to"):
+            root.publish(a=["2"])
+        assert "belongs to" in str(root.store.settle(1))
+        assert "belongs to" in str(root.store.remove_wrapper("no-such-wrapper"))
         assert "belongs to" in str(root.store.mend(generation).fault)
-        assert os.listdir(root.path / "wrappers") == []
+        assert listing(root.path) == before
     finally:
         other.close()
     assert len(root.store.mend(generation).repaired) == 1

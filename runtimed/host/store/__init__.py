@@ -205,7 +205,7 @@ class Store:
         damage = self._files.look(expected)
         if not damage:
             return Mended()
-        fault = damage.refusal or (self._claim_anew() if LOCK in damage.claim else None)
+        fault = damage.refusal or self._claim_again()
         if fault:
             return Mended(fault=fault)
         self._wrappers.intact.difference_update(damage.wrappers)
@@ -229,7 +229,7 @@ class Store:
 
         The swap is made to survive a power loss, and what need not be kept is dropped: see ``publish``.
         """
-        if (refusal := self._files.refusal()) is not None:
+        if (refusal := self._refusal()) is not None:
             return refusal
         faults = []
         if self._memory is not None and self._published and (fault := self._memory.write(self._published)):
@@ -292,7 +292,7 @@ class Store:
         summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
         directory = f"{self.root}/{generation_directory(generation.number)}"
         with failing_as("writing", directory):
-            if (refusal := self._files.refusal()) is not None:
+            if (refusal := self._refusal()) is not None:
                 raise StoreFailed("writing", self.root, refusal)
             self._at_step("wrappers")
             made = self._wrappers.write(wrappers)
@@ -379,7 +379,7 @@ class Store:
         number = self.holding().get(file)
         if number is not None:
             return f"generation {number} names it"
-        if (refusal := self._files.refusal()) is not None:
+        if (refusal := self._refusal()) is not None:
             return refusal
         links = [link for link, target in self._links.items() if target == file]
         self._expected = None
@@ -415,8 +415,14 @@ class Store:
         retained = frozenset(self._retained)
         return Expected(self._published, self._links, wrappers, retained, self._config_checksum)
 
-    def _claim_anew(self) -> str | None:
-        """Lock the data root again, whose lock file was removed or replaced; return in words why that failed."""
+    def _refusal(self) -> str | None:
+        """Return in words why nothing may be written to the data root, None if it may be."""
+        return self._files.refusal() or self._claim_again()
+
+    def _claim_again(self) -> str | None:
+        """Lock the data root again if its lock file was removed or replaced; return in words why that failed."""
+        if self._files.holds_lock():
+            return None
         try:
             fd = lock(self.root)
         except (AlreadyRunning, OSError) as error:

@@ -107,6 +107,14 @@ class PublishedFiles:
         """Take ``lock`` for the descriptor of the lock."""
         self._lock = lock
 
+    def holds_lock(self) -> bool:
+        """Return whether the lock file is the one that this daemon has locked."""
+        try:
+            held = os.fstat(self._lock)
+            return _identify(f"{self._root}/{LOCK}") == (held.st_dev, held.st_ino)
+        except OSError:
+            return False
+
     def refusal(self) -> str | None:
         """Return in words why nothing may be written to the data root; None if it is the one that was claimed."""
         for view in self._views:
@@ -154,10 +162,8 @@ class PublishedFiles:
         with contextlib.suppress(FileNotFoundError):
             if read_file(f"{self._root}/{VERSION}") == self._version:
                 found.append(VERSION)
-        with contextlib.suppress(FileNotFoundError):
-            held = os.fstat(self._lock)
-            if _identify(f"{self._root}/{LOCK}") == (held.st_dev, held.st_ino):
-                found.append(LOCK)
+        if self.holds_lock():
+            found.append(LOCK)
         return tuple(name for name in (VERSION, LOCK) if name not in found)
 
     def _has_other_version(self) -> bool:
