@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from runtimed.core.errors import BinaryUnavailable
@@ -21,7 +20,10 @@ _RENEW_S = LOOK_VALID_S / 2
 class Lookup:
     """The verdict on ``files``, all of which an answer names, and the look that renews it."""
 
-    __slots__ = ("__weakref__", "_error", "_known_until_s", "_lookups", "_under_way", "files", "renew_s", "usable_s")
+    __slots__ = (
+        *("__weakref__", "_begun_s", "_error", "_known_until_s", "_lookups", "_under_way"),
+        *("files", "renew_s", "usable_s"),
+    )
 
     def __init__(self, lookups: Lookups, files: tuple[str, ...]) -> None:
         self.files = files
@@ -29,7 +31,7 @@ class Lookup:
         self.usable_s = self.renew_s = float("-inf") if files else float("inf")
         self._lookups = lookups
         self._error: BinaryUnavailable | None = None
-        self._known_until_s = self.usable_s
+        self._begun_s = self._known_until_s = self.usable_s
         self._under_way: asyncio.Future[None] | None = None
 
     def error(self, now_s: float) -> BinaryUnavailable | None:
@@ -44,20 +46,20 @@ class Lookup:
 
     async def wait(self) -> BinaryUnavailable | None:
         """Return, after a look, why the files cannot be executed, None where they can. All who wait share one look."""
-        if self.files:
+        oldest_s = monotonic() - LOOK_VALID_S
+        while self.files:
             self.renew()
             assert self._under_way is not None  # noqa: S101 - renew() has begun one
             await asyncio.shield(self._under_way)
+            # One that was under way already may have begun long ago.
+            if self._begun_s >= oldest_s:
+                break
         return self._error
 
-    def finish(self, outcome: object) -> None:
-        """Take the outcome of a look: when it began and the error that it found, or an exception."""
-        begun_s = monotonic()
-        if isinstance(outcome, tuple):
-            begun_s, self._error = outcome
-        else:
-            # A look that hangs stays the verdict for as long as any other.
-            self._error = BinaryUnavailable(" or ".join(self.files), str(outcome))
+    def finish(self, begun_s: float, outcomes: Mapping[str, object]) -> None:
+        """Take the outcomes of a look that began at ``begun_s``: an exception for each file that cannot be used."""
+        self._begun_s = begun_s
+        self._error = next(filter(None, (_error(file, outcomes[file]) for file in self.files)), None)
         self._known_until_s = begun_s + LOOK_VALID_S
         usable = self._error is None
         self.usable_s = self._known_until_s if usable else float("-inf")
@@ -86,12 +88,15 @@ class Lookups:
     def begin(self, lookup: Lookup) -> asyncio.Future[None]:
         """Begin a look for ``lookup`` and return what is done when it has ended, within bounded time."""
         loop = asyncio.get_running_loop()
+        begun_s = monotonic()
+        outcomes: Mapping[str, object] = {}
 
-        def done(outcome: object) -> None:
+        def end() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(lookup.finish, outcome)
+                loop.call_soon_threadsafe(lambda: lookup.finish(begun_s, outcomes))
 
-        self._workers.submit(lookup.files[0], partial(self._look, lookup.files), done)
+        # A call for each file: a file that hangs says nothing of the others.
+        outcomes = self._workers.submit_all(self._look_up, lookup.files, end, urgent=True)
         if self._timer is None:
             self._timer = loop.call_later(self._workers.timeout_s, self._expire)
         return loop.create_future()
@@ -102,17 +107,15 @@ class Lookups:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self, files: tuple[str, ...]) -> tuple[float, BinaryUnavailable | None]:
-        begun_s = monotonic()
-        try:
-            for file in files:
-                self._look_up(file)
-        except BinaryUnavailable as error:
-            # It is kept, and its frames are not to be.
-            return begun_s, error.with_traceback(None)
-        return begun_s, None
-
     def _expire(self) -> None:
         self._timer = None
         if self._workers.expire():
             self._timer = asyncio.get_running_loop().call_later(self._workers.timeout_s / 4, self._expire)
+
+
+def _error(file: str, outcome: object) -> BinaryUnavailable | None:
+    """Return why ``file`` cannot be used, by the outcome of a look at it."""
+    if isinstance(outcome, BinaryUnavailable):
+        # It is kept, and its frames are not to be.
+        return outcome.with_traceback(None)
+    return BinaryUnavailable(file, str(outcome)) if isinstance(outcome, Exception) else None

@@ -6,6 +6,7 @@ it nothing can fail; so there is nothing to roll back.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 # When documents that were good, but could not be published, are tried again by a hint: the disk may have room by then.
 RETRY_S = 25.0
+# How long a report waits for the look at the runtimes' files. The reload itself is done by then.
+LOOK_TIMEOUT_S = 2.0
 # The steps that the subject `store` of the faults is about: writing a generation, what follows its swap, and damage
 # that was found later.
 _PUBLISH, _SETTLE, _DAMAGE = "publish", "settle", "damage"
@@ -345,7 +348,14 @@ class Reloader:
         """Return ``report`` with the runtimes of ``generation`` that cannot be used, unless it is a rejection."""
         if report.outcome == "rejected":
             return report
-        unavailable = await self._find_unavailable(generation)
+        unavailable: tuple[Unavailable, ...] = ()
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                unavailable = await self._find_unavailable(generation)
+        except TimeoutError:
+            log.warning("reload.look_timed_out", timeout_s=LOOK_TIMEOUT_S)
+        except Exception:
+            log.exception("reload.look_failed")
         return replace(report, unavailable=unavailable, runtimes=len(generation.runtimes))
 
     def _ended(self, report: Report, started_s: float) -> Report:

@@ -123,6 +123,8 @@ class Conversation:
                 first = first or exc
                 continue
             except (OSError, ValueError) as exc:
+                if first is not None:
+                    continue  # the socket of this user's daemon comes first in the explanation, too
                 raise explain_failure(path, exc) from exc
             self.socket, self._alternatives = path, []
             return connected

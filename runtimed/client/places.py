@@ -53,8 +53,8 @@ def _owner(path: str) -> int | None:
 
 
 def explain_failure(socket: str, exc: OSError | ValueError, alternatives: Sequence[str] = ()) -> DaemonUnreachable:
-    """Return the error for a failed connection, with a hint; no daemon listens on the ``alternatives`` either."""
-    also = f"; nor does a daemon listen on {', '.join(alternatives)}" if alternatives else ""
+    """Return the error for a failed connection, with a hint; none can be reached on the ``alternatives`` either."""
+    also = f"; nor can one be reached on {', '.join(alternatives)}" if alternatives else ""
     start = "start it: systemctl start runtimed, or runtimed; one that is elsewhere is found by RUNTIMED_SOCKET"
     if isinstance(exc, PermissionError):
         return DaemonUnreachable(socket, *_explain_denial(socket))

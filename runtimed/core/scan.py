@@ -276,6 +276,9 @@ class Scan:
         self._stop(pos, "a double quote at the end of the string" if hint else expected, hint=hint)
 
     def _duplicate(self, key: str, first: int, second: int) -> None:
+        if self._problems.full:
+            self._problems.untold += 1
+            return
         where = both_lines(self.lines.place(first)[0], self.lines.place(second)[0])
         message = f"the key {_quoted(key)} stands twice in this object, {where}"
         self._fault(second, _quoted(key), "each key once", message)

@@ -7,8 +7,9 @@ import os
 import stat
 
 _FILE = "event-number"
-# More events than one process ever has: thirty years of one a second.
-_RESERVED = 10**9
+# More events than a process has between two looks of an administrator: one a second for eleven days. Not many more:
+# after a boot, which empties the directory, the clock in milliseconds must be above all numbers that were used.
+_RESERVED = 10**6
 # What `since` may have, too.
 _NUMBER_BYTES = 15
 

@@ -63,10 +63,13 @@ class Workers:
         self._hung: dict[str, _Call] = {}
         self._hung_in: Counter[str] = Counter()
 
-    def submit(self, path: str, function: Callable[[], object], done: Callable[[object], None]) -> None:
+    def submit(
+        self, path: str, function: Callable[[], object], done: Callable[[object], None], *, urgent: bool = False
+    ) -> None:
         """Have ``function`` called in a thread, and ``done`` with its result, its exception or a TimeoutError.
 
         ``done`` is called exactly once, in any thread, also before this returns. TimeoutErrors need `expire`.
+        An ``urgent`` call comes before those of its directory that wait already.
         """
         call = _Call(path, function, done)
         refused: Iterable[_Call] = ()
@@ -74,7 +77,7 @@ class Workers:
             if self._is_refused(call):
                 refused = (call,)
             elif (waiting := self._waiting.get(call.group)) is not None:
-                waiting.append(call)
+                (waiting.appendleft if urgent else waiting.append)(call)
             else:
                 self._waiting[call.group] = deque((call,))
                 refused = self._make_ready(call.group)
@@ -92,7 +95,7 @@ class Workers:
                 self._hung_in[call.group] += 1
                 given_up.append(call)
                 left: deque[_Call] = deque()
-                for each in self._waiting.pop(call.group):
+                for each in self._waiting.pop(call.group, ()):  # close() may have dropped them
                     (given_up if self._is_refused(each) else left).append(each)
                 if left:
                     self._waiting[call.group] = left
@@ -108,7 +111,7 @@ class Workers:
     def call_all(self, function: Callable[[str], T], paths: Iterable[str]) -> Mapping[str, T | Exception]:
         """Return the result of ``function(path)`` for each of ``paths``, or its exception. Blocks, within bounds."""
         ended = threading.Event()
-        outcomes = self._submit_all(function, tuple(paths), ended.set)
+        outcomes = self.submit_all(function, tuple(paths), ended.set)
         while not ended.wait(self.timeout_s / 4):
             self.expire()
         return outcomes
@@ -122,7 +125,7 @@ class Workers:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(ended.set)
 
-        outcomes = self._submit_all(function, tuple(paths), end)
+        outcomes = self.submit_all(function, tuple(paths), end)
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.timeout_s / 4):
@@ -145,19 +148,23 @@ class Workers:
         for thread in threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
-    def _submit_all(
-        self, function: Callable[[str], T], paths: tuple[str, ...], end: Callable[[], None]
+    def submit_all(
+        self, function: Callable[[str], T], paths: tuple[str, ...], end: Callable[[], None], *, urgent: bool = False
     ) -> Mapping[str, T | Exception]:
+        """Submit ``function(path)`` for each of ``paths``; return the outcomes, complete when ``end`` is called."""
         outcomes: dict[str, T | Exception] = {}
         wanted = dict.fromkeys(paths)
+        lock = threading.Lock()
 
         def done(path: str, outcome: object) -> None:
-            outcomes[path] = outcome  # type: ignore[assignment]  # function's result, or an exception
-            if len(outcomes) == len(wanted):
+            with lock:
+                outcomes[path] = outcome  # type: ignore[assignment]  # function's result, or an exception
+                complete = len(outcomes) == len(wanted)
+            if complete:
                 end()
 
         for path in wanted:
-            self.submit(path, partial(function, path), partial(done, path))
+            self.submit(path, partial(function, path), partial(done, path), urgent=urgent)
         if not wanted:
             end()
         return outcomes

@@ -49,7 +49,7 @@ class Place:
 
 
 def measure() -> Iterator[Row]:
-    """Yield rows for each number of connections and each peer; a wrapped runtime's binary is looked for each time."""
+    """Yield rows for each number of connections and each peer; the files of a wrapped runtime are looked at."""
     with new_daemon(command=on_server_cpu()) as daemon, ExitStack() as stack:
         daemon.write(CONFIGURATION)
         daemon.start()

@@ -489,7 +489,7 @@ def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
     sockets[1] = str(nowhere)
     with pytest.raises(DaemonUnreachable) as caught:
         new_client().status()
-    reason = f"nobody listens there; nor does a daemon listen on {nowhere}"
+    reason = f"nobody listens there; nor can one be reached on {nowhere}"
     assert (caught.value.socket, caught.value.reason) == (str(dead), reason)
 
 

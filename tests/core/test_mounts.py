@@ -80,6 +80,12 @@ def test_a_file_system_that_others_change_from_elsewhere_excuses_nothing(kind: b
     assert judged(table.replace(kind, b"ext4"), b"", 9, b"/mnt/x")
 
 
+@pytest.mark.parametrize("kind", [b"overlay", b"aufs"])
+def test_a_file_system_that_shows_files_of_another_excuses_nothing(kind: bytes) -> None:
+    table = b"7 1 0:99 / /etc ro - %b none ro,lowerdir=/l\n" % kind
+    assert not is_read_only_for_all(table, table, 7, b"/etc/runtimed/daemon.json", several_names=False)
+
+
 def test_the_root_of_a_volume_on_a_disk_of_its_own_is_found() -> None:
     table = b"9 1 8:1 / /mnt ro - ext4 /dev/sda rw\n"
     assert judged(table, table, 9, b"/mnt")

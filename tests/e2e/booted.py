@@ -23,6 +23,8 @@ _OPTIONS = ("--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe
 _RIGHTS = ("--capability=all", "--system-call-filter=@keyring bpf")
 # What the running root starts by itself and what a machine of its own has no use for.
 _OFF = ("containerd.service", "runtimed.service", "runtimed.socket", "systemd-networkd-wait-online.service")
+# What packages have enabled there: dockerd alone keeps a boot waiting for a minute, for a containerd that is masked.
+_ENABLED = ("default.target.wants", "multi-user.target.wants", "sockets.target.wants", "timers.target.wants")
 
 _OURS = ("etc/runtimed", "var/lib/runtimed", "run/runtimed", "opt/runtimed", "usr/local/bin/runtimed")
 
@@ -202,5 +204,8 @@ def _settle(root: Path) -> None:
     for unit in _OFF:
         (units / unit).unlink(missing_ok=True)
     (units / "containerd.service").symlink_to("/dev/null")
+    for directory in _ENABLED:
+        for link in list((units / directory).glob("*")):
+            link.unlink()
     for directory in _OURS:
         subprocess.run(["rm", "-rf", str(root / directory)], check=True)

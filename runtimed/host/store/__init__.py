@@ -205,7 +205,7 @@ class Store:
         damage = self._files.look(expected)
         if not damage:
             return Mended()
-        fault = damage.refusal or (self._claim_anew() if LOCK in damage.claim else None)
+        fault = damage.refusal or self._claim_again()
         if fault:
             return Mended(fault=fault)
         self._wrappers.intact.difference_update(damage.wrappers)
@@ -418,11 +418,13 @@ class Store:
         return Expected(self._published, self._links, wrappers, retained, self._config_checksum)
 
     def _refusal(self) -> str | None:
-        """Return in words why nothing may be written to the data root, after locking it again where that is lost."""
-        return self._files.refusal() or (self._claim_anew() if self._files.lost_lock() else None)
+        """Return in words why nothing may be written to the data root, None if it may be."""
+        return self._files.refusal() or self._claim_again()
 
-    def _claim_anew(self) -> str | None:
-        """Lock the data root again, whose lock file was removed or replaced; return in words why that failed."""
+    def _claim_again(self) -> str | None:
+        """Lock the data root again if its lock file was removed or replaced; return in words why that failed."""
+        if self._files.holds_lock():
+            return None
         try:
             fd = lock(self.root)
         except (AlreadyRunning, OSError) as error:

@@ -114,6 +114,14 @@ class PublishedFiles:
         """Take ``lock`` for the descriptor of the lock."""
         self._lock = lock
 
+    def holds_lock(self) -> bool:
+        """Return whether the lock file is the one that this daemon has locked."""
+        try:
+            held = os.fstat(self._lock)
+            return _identify(f"{self._root}/{LOCK}") == (held.st_dev, held.st_ino)
+        except OSError:
+            return False
+
     def refusal(self) -> str | None:
         """Return in words why nothing may be written to the data root; None if it is the one that was claimed."""
         for view in self._views:
@@ -136,14 +144,6 @@ class PublishedFiles:
     def _is_covered(self, view: str) -> bool:
         """Return whether another file system is mounted over a directory of the data root."""
         return any(_device(f"{view}/{name}") not in (None, device) for name, device in self._devices.items())
-
-    def lost_lock(self) -> bool:
-        """Return whether the lock that is held is no longer the data root's."""
-        held = os.fstat(self._lock)
-        try:
-            return _identify(f"{self._root}/{LOCK}") != (held.st_dev, held.st_ino)
-        except OSError:
-            return True
 
     def look(self, expected: Expected) -> Damage:
         """Return the damage. May be called from any thread."""
@@ -175,7 +175,7 @@ class PublishedFiles:
         with contextlib.suppress(FileNotFoundError):
             if read_file(f"{self._root}/{VERSION}") == self._version:
                 found.append(VERSION)
-        if not self.lost_lock():
+        if self.holds_lock():
             found.append(LOCK)
         return tuple(name for name in (VERSION, LOCK) if name not in found)
 
