@@ -66,3 +66,13 @@ def test_a_connection_that_was_there_meanwhile_is_collected_in_the_end() -> None
     assert ended() is not None
     spared.sparing(int)()
     assert ended() is None
+
+
+def test_garbage_that_tables_leave_is_collected_without_connections() -> None:
+    garbage: list[weakref.ref[Loop]] = []
+    spared = heap().sparing(lambda: garbage.append(weakref.ref(Loop())))
+    for _ in range(1000):
+        spared()
+    assert all(each() is not None for each in garbage)
+    spared()
+    assert all(each() is None for each in garbage)
