@@ -141,7 +141,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "or its shim is missing, is not executable, is nothing that this kernel executes, or lies on a file system "
             "that does not answer within a second. Stock and implicit runtimes name no file of this node",
             "error while looking up the specified runtime path: runsc: executable file not found in PATH; install it, "
-            "or correct the entry in the configuration (runtimectl explain shows each file)",
+            "or correct the entry in the configuration (a damaged wrapper is written again within seconds); runtimectl "
+            "explain shows each file",
             refusals.RuntimeUnavailable,
             _UNAVAILABLE,
         ),

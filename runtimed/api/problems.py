@@ -36,7 +36,8 @@ def bad_name(error: UnknownRuntime | InvalidRuntimeName, names: Collection[str],
 
 def unavailable(name: str, error: BinaryUnavailable) -> Response:
     """Return that a file which the answer for the runtime ``name`` names cannot be executed."""
-    detail = f"{error}; install it, or correct the entry in the configuration (runtimectl explain shows each file)"
+    advice = "install it, or correct the entry in the configuration (a damaged wrapper is written again within seconds)"
+    detail = f"{error}; {advice}; runtimectl explain shows each file"
     more: refusals.UnavailableMembers = {"runtime": name, "path": error.path}
     return problem(503, error.code, "The runtime cannot be executed", detail, **more)
 
