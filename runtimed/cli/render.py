@@ -67,7 +67,7 @@ def render_status(status: Document, now_s: float, terminal: Terminal = PLAIN) ->
         ("health", Tinted(health["status"], health_colour(health["status"]))),
         *reasons,
         ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
-        *(("available", Tinted(text, YELLOW)) for text in _unavailable(status, status["runtimes"])),
+        *(("runtimes", Tinted(text, YELLOW)) for text in _unavailable(status, status["runtimes"])),
         *_last_reload(status["last_reload"], now_s),
         ("configuration", status["configuration"]),
         *_several("sources", status["sources"] or ["none"]),
