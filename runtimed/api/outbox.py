@@ -75,6 +75,10 @@ class Outbox:
         """Write the next pieces of a large body, until the transport asks to pause or all is written."""
         transport = self.transport
         while self._rest and transport is not None and transport.get_write_buffer_size() <= _BATCH_BYTES:
+            if transport.is_closing():
+                # The client hung up: asyncio drops each piece and logs a warning.
+                self._rest = memoryview(b"")
+                return
             # Before it is written: within write() the transport may ask to pause, and is told how much is left.
             piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
             transport.write(piece)

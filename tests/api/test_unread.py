@@ -226,6 +226,26 @@ async def test_a_large_body_that_has_begun_is_finished_when_the_daemon_stops() -
         await hang_up(writer)
 
 
+async def test_a_client_that_hangs_up_before_its_large_answer_causes_no_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as run:
+        made = asyncio.Event()
+
+        async def answer() -> Response:
+            await made.wait()
+            return Response(200, b"x" * 1_000_000)
+
+        run.connections.handler = lambda _: answer()
+        _, writer = await run.connect()
+        writer.write(BIG)
+        await until(lambda: bool(run.connections._tasks))
+        await hang_up(writer)
+        made.set()
+        await until(lambda: len(run.connections) == 0)
+    assert not caplog.records
+
+
 async def test_large_answers_and_small_ones_keep_their_order() -> None:
     async with running() as run:
         reader, writer = await run.connect()
