@@ -169,9 +169,11 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """Close, unless something was begun."""
         busy = self._task or self._linger_bytes >= 0 or self._reader.begun or self._reader.has_unanswered()
+        if busy or self._transport is None or self._transport.is_closing():
+            return
         if self._outbox.is_writing:
             self._reader.stop()  # and close after it
-        elif self._transport is not None and not (busy or self._transport.is_closing()):
+        else:
             self._close()
 
     def abort(self) -> None:

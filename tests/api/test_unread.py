@@ -226,6 +226,24 @@ async def test_a_large_body_that_has_begun_is_finished_when_the_daemon_stops() -
         await hang_up(writer)
 
 
+@pytest.mark.parametrize("later", [1, 200])
+async def test_requests_behind_a_large_body_are_answered_when_the_daemon_stops(later: int) -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(BIG + b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) for n in range(later)))
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        drained = asyncio.create_task(run.connections.drain(5))
+        await asyncio.sleep(0.05)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        found = [await read_reply(reader) for _ in range(1 + later)]
+        assert await reader.read() == b""
+        assert [json.loads(reply.body)[1] for reply in found[1:]] == [f"/{n}" for n in range(later)]
+        assert [reply.headers.get("Connection") for reply in found] == [None] * later + ["close"]
+        assert await drained == 0
+        await hang_up(writer)
+
+
 async def test_a_client_that_hangs_up_before_its_large_answer_causes_no_log_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
