@@ -12,7 +12,7 @@ from runtimed.api.events import Events
 from runtimed.api.tally import Tally
 from runtimed.core.drift import Drift
 from runtimed.core.generation import Generation
-from runtimed.core.report import Report
+from runtimed.core.report import Report, shorten
 from runtimed.log import log_report
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Announcer:
         # One run may have several triggers. A label of a metric takes one value of a fixed set: the first one's.
         trigger = report.reason.partition(", ")[0]
         self.tally.count_reload(report.outcome, trigger, report.duration_ms / 1000, report.time_s)
-        self.events.publish("reload", _shortened(report.as_dict()))
+        short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
+        del short["time"]  # the event has its own
+        self.events.publish("reload", cast("news.ReloadNews", short))
         before, self._current = self._current, current
         if self._ready:
             self._manager.ready(self._status())
@@ -152,14 +154,3 @@ class Announcer:
     def _dropped(self, reason: str) -> None:
         log.warning("subscriber.dropped", reason=reason)
         self.tally.subscribers_dropped += 1
-
-
-def _shortened(report: news.Report) -> news.ReloadNews:
-    short: dict[str, object] = {}
-    for key, value in report.items():
-        if isinstance(value, list) and len(value) > _SHOWN:
-            short[key] = value[:_SHOWN]
-            short[f"{key}_total"] = len(value)
-        elif key != "time":
-            short[key] = value
-    return cast("news.ReloadNews", short)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from runtimed import __version__
@@ -17,6 +18,7 @@ from runtimed.core.config import Settings
 from runtimed.core.drift import Sight
 from runtimed.core.errors import StoreFailed
 from runtimed.core.generation import Generation, Runtime
+from runtimed.core.report import Report, shorten
 from runtimed.drift import DriftWatch, watched_binaries
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
@@ -25,6 +27,10 @@ from runtimed.reloader import Reloader
 if TYPE_CHECKING:
     from runtimed.core import news
 
+# Bounds of the lists in the status: every user may request it at any rate, and the event loop renders it.
+_SHOWN = 1000
+_SHOWN_OF_REPORT = 100
+_SHOWN_OF_DRIFT = 50
 # A refused configuration, a full disk, a binary that was removed: no restart of the daemon would cure these.
 _NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime", "store"})
 
@@ -60,6 +66,9 @@ class Status:
         self._boot = boot
         self._published_faults = published_faults
         self._started_s = time.monotonic()
+        # What was computed last, and from what.
+        self._unavailable: tuple[Generation, Mapping[str, Sight], tuple[Unavailable, ...]] | None = None
+        self._last: tuple[Report, news.ShortReport] | None = None
 
     def faults(self) -> dict[str, str]:
         """Return why the daemon is degraded, by subject; empty when it is well."""
@@ -74,12 +83,30 @@ class Status:
 
     def unavailable(self) -> tuple[Unavailable, ...]:
         """Return the runtimes that cannot be used, by the last look at their binaries."""
+        generation, sights = self._reloader.current, self._drift.sights
+        if self._unavailable is not None and self._unavailable[0] is generation and self._unavailable[1] is sights:
+            return self._unavailable[2]
         obstacles = {
-            binary: sight.reason or sight.state
-            for binary, sight in self._drift.sights.items()
-            if sight.state != "available"
+            binary: sight.reason or sight.state for binary, sight in sights.items() if sight.state != "available"
         }
-        return find_unavailable(self._reloader.current, obstacles)
+        found = find_unavailable(generation, obstacles)
+        self._unavailable = generation, sights, found
+        return found
+
+    def _last_reload(self) -> news.ShortReport | None:
+        report = self._reloader.last
+        if report is None:
+            return None
+        if self._last is None or self._last[0] is not report:
+            self._last = report, shorten(report.as_dict(), _SHOWN_OF_REPORT)
+        return self._last[1]
+
+    def _drifts(self) -> list[news.DriftNews]:
+        found: list[news.DriftNews] = []
+        for binary, drift in islice(self._drift.drifts.items(), _SHOWN):
+            names = self._drift.runtimes(binary)
+            found.append({**drift.as_dict(), "runtimes": list(names[:_SHOWN_OF_DRIFT]), "runtime_count": len(names)})
+        return found
 
     def _default_fault(self) -> str | None:
         name, default = _default(self._reloader.current)
@@ -100,18 +127,18 @@ class Status:
     def as_dict(self) -> news.Status:
         """Return how the daemon is as a JSON object, health first."""
         generation = self._reloader.current
-        last = self._reloader.last
         faults = self.faults()
+        unavailable = self.unavailable()
         events = self._announcer.events
-        drifts = self._drift.drifts.items()
         return {
             "health": {"status": "degraded" if faults else "ok", "reasons": faults},
             "generation": generation.number,
             "digest": generation.digest,
             "default_runtime": generation.config.default_runtime,
             "runtimes": len(generation.runtimes),
-            "unavailable": [each.as_dict() for each in self.unavailable()],
-            "last_reload": None if last is None else last.as_dict(),
+            "unavailable": [each.as_dict() for each in unavailable[:_SHOWN]],
+            "unavailable_count": len(unavailable),
+            "last_reload": self._last_reload(),
             "configuration": generation.config.path,
             "sources": list(generation.config.sources),
             "data_root": self._boot.data_root,
@@ -122,7 +149,8 @@ class Status:
                 "alive": self._watcher.alive,
                 "faults": dict(self._watcher.faults),
             },
-            "drift": [{**drift.as_dict(), "runtimes": list(self._drift.runtimes(binary))} for binary, drift in drifts],
+            "drift": self._drifts(),
+            "drift_count": len(self._drift.drifts),
             "events": {"seq": events.last, "subscribers": len(events)},
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "pid": os.getpid(),

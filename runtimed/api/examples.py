@@ -18,7 +18,7 @@ from runtimed.core.generation import Generation, Host, build_generation, compare
 from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.parse import parse_configuration
 from runtimed.core.past import Past, compare_past, describe_past, read_past, summarise_past
-from runtimed.core.report import Report
+from runtimed.core.report import Report, shorten
 
 _FILE = "/etc/runtimed/daemon.json"
 _NOON_S = 1764158400.0
@@ -133,7 +133,8 @@ def _status(generation: Generation, report: news.Report) -> news.Status:
         "default_runtime": generation.config.default_runtime,
         "runtimes": len(generation.runtimes),
         "unavailable": [],
-        "last_reload": report,
+        "unavailable_count": 0,
+        "last_reload": shorten(report, 100),
         "configuration": generation.config.path,
         "sources": list(generation.config.sources),
         "data_root": _SETTINGS.data_root,
@@ -141,6 +142,7 @@ def _status(generation: Generation, report: news.Report) -> news.Status:
         "hosts": list(_SETTINGS.hosts),
         "watcher": {"mode": "inotify", "alive": True, "faults": {}},
         "drift": [],
+        "drift_count": 0,
         "events": {"seq": int(_NOON_S * 1000) + 4, "subscribers": 1},
         "uptime_s": 86400.5,
         "pid": 4242,

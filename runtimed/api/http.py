@@ -115,9 +115,7 @@ class Connection(asyncio.Protocol):
         """Ask the handler nothing while the peer does not read."""
         self._write_paused = True
         self._quiet = False
-        self._await_reading_peer()
-        # A stream may write more while it is paused, so it counts with the most that it may leave unread.
-        self._connections.unread.hold(self, UNREAD_BYTES if self._channel else self._outbox.unread_bytes())
+        self._note_unread()
 
     def resume_writing(self) -> None:
         """Go on."""
@@ -171,9 +169,11 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """Close, unless something was begun."""
         busy = self._task or self._linger_bytes >= 0 or self._reader.begun or self._reader.has_unanswered()
+        if busy or self._transport is None or self._transport.is_closing():
+            return
         if self._outbox.is_writing:
             self._reader.stop()  # and close after it
-        elif self._transport is not None and not (busy or self._transport.is_closing()):
+        else:
             self._close()
 
     def abort(self) -> None:
@@ -273,6 +273,7 @@ class Connection(asyncio.Protocol):
         self._outbox.flush()
         transport = cast("asyncio.Transport", self._transport)
         self._channel = open_channel(stream.content_type, transport, self._close, keep_alive=not asked[1])
+        self._note_unread()
         self._reader.stop()
         self.deadline = self.deadline if self._write_paused else inf
         transport.resume_reading()
@@ -291,6 +292,15 @@ class Connection(asyncio.Protocol):
 
     def _put_out(self, asked: Asked, response: Response) -> None:
         self._outbox.put(asked[0], self._connection_line(asked), response)
+        # The transport asks to pause only once: it may have done so before this response was complete.
+        self._note_unread()
+
+    def _note_unread(self) -> None:
+        """If the client does not read, count the responses that this connection holds, and give it time to read."""
+        if self._write_paused:
+            self._await_reading_peer()
+            # A stream may write more while it is paused, so it counts with the most that it may leave unread.
+            self._connections.unread.hold(self, UNREAD_BYTES if self._channel else self._outbox.unread_bytes())
 
     def _connection_line(self, asked: Asked) -> bytes:
         """Return the Connection header of an answer; the last one before a stop closes the connection."""

@@ -65,15 +65,20 @@ class Outbox:
         except Exception as exc:  # noqa: BLE001 - it is the handler's error
             self._put(render(self.failure(request, exc), connection))
             return
+        # Before the head is written: within write() the transport may ask to pause, and the body counts then.
+        self._rest = memoryview(response.body)
         self._put(head)
         self.flush()
-        self._rest = memoryview(response.body)
         self.go_on()
 
     def go_on(self) -> None:
         """Write the next pieces of a large body, until the transport asks to pause or all is written."""
         transport = self.transport
         while self._rest and transport is not None and transport.get_write_buffer_size() <= _BATCH_BYTES:
+            if transport.is_closing():
+                # The client hung up: asyncio drops each piece and logs a warning.
+                self._rest = memoryview(b"")
+                return
             # Before it is written: within write() the transport may ask to pause, and is told how much is left.
             piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
             transport.write(piece)
@@ -86,15 +91,16 @@ class Outbox:
     def flush(self) -> None:
         """Write what was put in."""
         if self._answers:
+            # Before they are written: within write() the transport may ask to pause, and they count once.
+            answers, self._answers, self._bytes = self._answers, [], 0
             if self.transport is not None and not self.transport.is_closing():
-                self.transport.write(self._answers[0] if len(self._answers) == 1 else b"".join(self._answers))
-            self._answers.clear()
-            self._bytes = 0
+                self.transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
 
     def close(self) -> None:
         """Forget what was not written. Closing twice does nothing."""
         self.transport = None
         self._answers.clear()
+        self._bytes = 0
         self._rest = memoryview(b"")
 
     def render(self, request: Request, connection: bytes, response: Response) -> bytes:
@@ -132,5 +138,7 @@ class Outbox:
         return 0 < self.unread_bytes() < self._unread_bytes
 
     def unread_bytes(self) -> int:
-        """Return how much of what was written is still held in this process."""
-        return self.transport.get_write_buffer_size() + len(self._rest) if self.transport is not None else 0
+        """Return how many bytes of responses this process still holds."""
+        if self.transport is None:
+            return 0
+        return self.transport.get_write_buffer_size() + self._bytes + len(self._rest)

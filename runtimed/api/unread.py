@@ -43,11 +43,12 @@ class Unread:
         self.total_bytes = 0
 
     def hold(self, holder: Holder, unread_bytes: int) -> None:
-        """Count a connection that begins to wait; reset others until all fit. The new one itself is never reset."""
-        self.release(holder)
+        """Count a connection that waits, or count it anew; reset others until all fit. ``holder`` is never reset."""
+        counted_bytes = self._held.get(holder, 0)
         held_bytes = unread_bytes + _CONNECTION_BYTES
+        # A connection that is counted anew keeps its place in the order.
         self._held[holder] = held_bytes
-        self._add(holder.peer.uid, held_bytes)
+        self._add(holder.peer.uid, held_bytes - counted_bytes)
         while self.total_bytes > self._most_bytes and (victim := self._longest_waiting(holder)) is not None:
             self._report(victim)
             self.release(victim)

@@ -73,7 +73,7 @@ def render_status(status: Document, now_s: float, terminal: Terminal = PLAIN) ->
         *_several("sources", status["sources"] or ["none"]),
         ("watcher", _watcher(watcher)),
         *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
-        *_drifts(status.get("drift", ())),
+        *_drifts(status.get("drift", ()), status.get("drift_count", 0)),
         *_several("sockets", status["hosts"]),
         ("data root", status["data_root"]),
         ("uptime", duration(status["uptime_s"])),
@@ -181,6 +181,9 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
     yield "last reload", Tinted(text, RED) if report["outcome"] == "rejected" else text
     for problem in report["problems"]:
         yield "  problem", render_problem(problem)
+    # A daemon of an earlier version does not count them.
+    if (more := report.get("problem_count", 0) - len(report["problems"])) > 0:
+        yield "", f"and {counted(more, 'more problem')}"
     for remark in report.get("remarks", ())[:_LISTED]:
         yield "  note", render_problem(remark)
     for key, title in _NOTED[:1]:
@@ -188,11 +191,15 @@ def _last_reload(report: Document | None, now_s: float) -> Iterable[tuple[str, o
             yield f"  {key.replace('_', ' ')}", f"{title}: {', '.join(report[key])}"
 
 
-def _drifts(drifts: Iterable[Document]) -> Iterable[tuple[str, object]]:
+def _drifts(drifts: Sequence[Document], count: int) -> Iterable[tuple[str, object]]:
     for drift in drifts:
         reason = f": {drift['reason']}" if drift["reason"] else ""
         text = f"{drift['binary']} {drift['kind']} since the load{reason}; runs {', '.join(drift['runtimes'])}"
+        if (more := drift.get("runtime_count", 0) - len(drift["runtimes"])) > 0:
+            text += f" and {more} more"
         yield "drift", Tinted(text, YELLOW)
+    if (more := count - len(drifts)) > 0:
+        yield "", f"and {more} more"
 
 
 def _watcher(watcher: Document) -> object:

@@ -17,7 +17,10 @@ class ConfigurationProblem(TypedDict):
     file: Annotated[str | None, "null where the problem is none of a file's"]
     line: int | None
     column: int | None
-    pointer: Annotated[str | None, "JSON pointer (RFC 6901) of the place"]
+    pointer: Annotated[
+        str | None,
+        "JSON pointer (RFC 6901) of the place; one of more than 200 characters is cut and ends in an ellipsis",
+    ]
     found: str | None
     expected: str | None
     message: str
@@ -63,6 +66,27 @@ class Report(ReportBody):
     ]
 
 
+class ReloadNews(ReportBody):
+    """How a reload ended. Lists end after fifty entries, and then have their whole length in `…_total`."""
+
+    added_total: NotRequired[int]
+    changed_total: NotRequired[int]
+    removed_total: NotRequired[int]
+    problems_total: NotRequired[int]
+    remarks_total: NotRequired[int]
+    repaired_total: NotRequired[int]
+    restart_required_total: NotRequired[int]
+    ignored_total: NotRequired[int]
+    overridden_total: NotRequired[int]
+    unavailable_total: NotRequired[int]
+
+
+class ShortReport(ReloadNews):
+    """How a reload ended. Lists end after a hundred entries, and then have their whole length in `…_total`."""
+
+    time: Annotated[float, "when it ended, in seconds since the epoch"]
+
+
 class Condition(TypedDict):
     """Whether the daemon serves what is configured."""
 
@@ -85,6 +109,12 @@ class EventsStatus(TypedDict):
     subscribers: int
 
 
+class DriftNews(RuntimesDrift):
+    """What has become of a binary; ``runtimes`` are the first fifty that execute it."""
+
+    runtime_count: int
+
+
 class Status(TypedDict):
     """How the daemon is."""
 
@@ -93,15 +123,19 @@ class Status(TypedDict):
     digest: Digest
     default_runtime: str
     runtimes: Annotated[int, "how many there are, the stock ones included"]
-    unavailable: Annotated[list[UnavailableRuntime], "configured runtimes that cannot be used, by the last look"]
-    last_reload: Report | None
+    unavailable: Annotated[
+        list[UnavailableRuntime], "the first thousand configured runtimes that cannot be used, by the last look"
+    ]
+    unavailable_count: int
+    last_reload: ShortReport | None
     configuration: Annotated[str, "path of the main file, whether it is there or not"]
     sources: Annotated[list[str], "the files that the current generation came from"]
     data_root: str
     exec_root: str
     hosts: list[str]
     watcher: WatcherStatus
-    drift: list[RuntimesDrift]
+    drift: Annotated[list[DriftNews], "the first thousand binaries that are not what they were at the load"]
+    drift_count: int
     events: EventsStatus
     uptime_s: float
     pid: int
@@ -139,21 +173,6 @@ class EventHead(TypedDict):
     time: Annotated[float, "seconds since the epoch"]
 
 
-class ReloadNews(ReportBody):
-    """How a reload ended. Lists end after fifty entries, and then have their whole length in `…_total`."""
-
-    added_total: NotRequired[int]
-    changed_total: NotRequired[int]
-    removed_total: NotRequired[int]
-    problems_total: NotRequired[int]
-    remarks_total: NotRequired[int]
-    repaired_total: NotRequired[int]
-    restart_required_total: NotRequired[int]
-    ignored_total: NotRequired[int]
-    overridden_total: NotRequired[int]
-    unavailable_total: NotRequired[int]
-
-
 class ReloadEvent(EventHead, ReloadNews):
     """A reload ended. Lists end after fifty entries, and then have their whole length in `…_total`."""
 
@@ -179,12 +198,6 @@ class HealthEvent(EventHead, Condition):
     """The daemon has become degraded or well, or degraded for another reason."""
 
     type: Literal["health"]
-
-
-class DriftNews(RuntimesDrift):
-    """What has become of a binary; ``runtimes`` are the first fifty that execute it."""
-
-    runtime_count: int
 
 
 class DriftEvent(EventHead, DriftNews):

@@ -12,7 +12,8 @@ Pointer = tuple[str | int, ...]
 # Line and column, both counted from 1.
 Place = tuple[int, int]
 
-_POINTER_MOST = 4096
+# A report may have a thousand pointers.
+_POINTER_MOST = 200
 # Characters between two places of a text whose line is noted.
 _BLOCK = 1024
 
@@ -20,11 +21,11 @@ _BLOCK = 1024
 def render_pointer(pointer: Pointer) -> str:
     """Return ``pointer`` as RFC 6901 writes it: ``("runtimes", "a/b")`` is ``/runtimes/a~1b``.
 
-    A key of many kilobytes is cut: a thousand problems may be below it.
+    A pointer of more than 200 characters is cut and ends in an ellipsis.
     """
     parts = (str(part)[:_POINTER_MOST] for part in pointer)
     text = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
-    return text if len(text) <= _POINTER_MOST else f"{text[:_POINTER_MOST]}…"
+    return text if len(text) <= _POINTER_MOST else f"{text[:_POINTER_MOST].removesuffix('~')}…"
 
 
 def both_lines(first: int, second: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from runtimed.core.availability import Unavailable
 from runtimed.core.errors import Problem
@@ -93,3 +93,15 @@ class Report:
         if self.changes is not None:
             report["changes"] = self.changes
         return report
+
+
+def shorten(report: news.Report, most: int) -> news.ShortReport:
+    """Return ``report`` with the first ``most`` entries of each list, and the whole length of one that is cut."""
+    short: dict[str, object] = {}
+    for key, value in report.items():
+        if isinstance(value, list) and len(value) > most:
+            short[key] = value[:most]
+            short[f"{key}_total"] = len(value)
+        else:
+            short[key] = value
+    return cast("news.ShortReport", short)

@@ -32,7 +32,7 @@ from runtimed.core.generation import Generation, Host, build_generation
 from runtimed.core.manifest import read_manifest, render_manifest
 from runtimed.core.parse import parse_configuration
 from runtimed.core.past import Past, Summary, read_past, summarise_past
-from runtimed.core.report import Report
+from runtimed.core.report import Report, shorten
 
 TABLE = {
     "runtimes": {
@@ -85,14 +85,16 @@ class Node:
             "default_runtime": self.generation.config.default_runtime,
             "runtimes": len(self.generation.runtimes),
             "unavailable": [{"runtime": "nvidia", "path": "/usr/bin/nvidia", "reason": "no such file"}],
-            "last_reload": self.report.as_dict(),
+            "unavailable_count": 1,
+            "last_reload": shorten(self.report.as_dict(), 100),
             "configuration": self.generation.config.path,
             "sources": list(self.generation.config.sources),
             "data_root": "/data",
             "exec_root": "/exec",
             "hosts": ["unix:///s"],
             "watcher": {"mode": "inotify", "alive": True, "faults": {}},
-            "drift": [{**drift.as_dict(), "runtimes": ["crun"]} for drift in self.drifts.values()],
+            "drift": [{**drift.as_dict(), "runtimes": ["crun"], "runtime_count": 1} for drift in self.drifts.values()],
+            "drift_count": len(self.drifts),
             "events": {"seq": self.events.last, "subscribers": len(self.events)},
             "uptime_s": 1.5,
             "pid": 1,

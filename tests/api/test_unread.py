@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import pytest
+from api.wire import PEER, Wire, new_connections
 from served import HOST, hang_up, read_reply, running, until
 
+from runtimed.api.http import Connection
 from runtimed.api.large import _pieces, large_json_response
-from runtimed.api.messages import Response
+from runtimed.api.messages import Answer, Request, Response
 from runtimed.api.sockets import Peer
+from runtimed.api.stream import UNREAD_BYTES, Channel, Stream
 from runtimed.api.unread import Unread
 
 MIB = 1 << 20
@@ -58,6 +62,17 @@ def test_what_is_read_counts_no_longer() -> None:
     assert not any(holder.aborted for holder in holders)
 
 
+def test_a_connection_that_is_counted_anew_keeps_its_place_in_the_order() -> None:
+    unread = Unread(lambda *_: None, 4 * MIB)
+    first, second, late = (Holder(1) for _ in range(3))
+    unread.hold(first, MIB)
+    unread.hold(second, MIB)
+    unread.hold(first, 2 * MIB)
+    assert 3 * MIB < unread.total_bytes < 4 * MIB
+    unread.hold(late, MIB)
+    assert [holder.aborted for holder in (first, second, late)] == [True, False, False]
+
+
 def test_a_thousand_resets_are_reported_once() -> None:
     reports: list[tuple[Peer, int]] = []
     unread = Unread(lambda *report: reports.append(report), 2 * MIB)
@@ -85,6 +100,77 @@ async def test_a_client_that_reads_is_answered_while_others_leave_everything_unr
             await hang_up(writer)
         await until(lambda: len(run.connections) == 0)
         assert run.connections.unread.total_bytes == 0
+
+
+class Unreading(Wire):
+    """A transport whose peer reads nothing."""
+
+    connection: Connection
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
+    def write(self, data: bytes) -> None:
+        paused = len(self.written) > 16384
+        super().write(data)
+        if not paused and len(self.written) > 16384:
+            self.connection.pause_writing()
+
+
+async def _large_response() -> Response:
+    await asyncio.sleep(0)
+    return Response(200, b"x" * MIB)
+
+
+async def _small_response() -> Response:
+    await asyncio.sleep(0)
+    return Response(200, b"x" * 10000)
+
+
+def _unending(_: Channel) -> Callable[[], None]:
+    return lambda: None
+
+
+LARGE, SMALL = Response(200, b"x" * MIB), Response(200, b"x" * 10000)
+
+
+@pytest.mark.parametrize(
+    ("answers", "least_bytes"),
+    [
+        # A small response pauses the transport while a slow one is made: a large body, and one that fits into a batch.
+        ((SMALL, SMALL, _large_response), MIB),
+        ((SMALL, SMALL, _small_response), 30000),
+        # The head of a large response pauses it: the handler's own, and a slow one.
+        ((Response(200, b"x" * 16250), LARGE), MIB),
+        ((Response(200, b"x" * 16250), _large_response), MIB),
+        # The responses before a stream pause it.
+        ((SMALL, SMALL, Stream("text/plain", _unending)), UNREAD_BYTES),
+    ],
+)
+async def test_a_response_that_is_added_after_the_transport_has_paused_is_counted(
+    answers: tuple[Answer | Callable[[], Answer], ...], least_bytes: int
+) -> None:
+    upcoming = iter(answers)
+
+    def answer(_: Request) -> Answer:
+        found = next(upcoming)
+        return found() if callable(found) else found
+
+    connections = new_connections()
+    connections.handler = answer
+    wire, connection = Unreading(), Connection(connections, PEER)
+    wire.connection = connection
+    connections.add(connection)
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    request = b"GET /a HTTP/1.1\r\n%b\r\n" % HOST
+    connection.data_received(request)
+    connection.data_received(request * (len(answers) - 1))
+    while connection._task:
+        await asyncio.sleep(0)
+    assert next(upcoming, None) is None
+    assert least_bytes <= connections.unread.total_bytes - 64 * 1024 < least_bytes + 64 * 1024
+    connection.connection_lost(None)
+    assert connections.unread.total_bytes == 0
 
 
 async def test_a_large_body_is_held_once_for_all_connections_that_are_sent_it() -> None:
@@ -138,6 +224,44 @@ async def test_a_large_body_that_has_begun_is_finished_when_the_daemon_stops() -
         assert await reader.read() == b""
         assert await drained == 0
         await hang_up(writer)
+
+
+@pytest.mark.parametrize("later", [1, 200])
+async def test_requests_behind_a_large_body_are_answered_when_the_daemon_stops(later: int) -> None:
+    async with running() as run:
+        reader, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(BIG + b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) for n in range(later)))
+        await until(lambda: run.connections.unread.total_bytes > 0)
+        drained = asyncio.create_task(run.connections.drain(5))
+        await asyncio.sleep(0.05)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        found = [await read_reply(reader) for _ in range(1 + later)]
+        assert await reader.read() == b""
+        assert [json.loads(reply.body)[1] for reply in found[1:]] == [f"/{n}" for n in range(later)]
+        assert [reply.headers.get("Connection") for reply in found] == [None] * later + ["close"]
+        assert await drained == 0
+        await hang_up(writer)
+
+
+async def test_a_client_that_hangs_up_before_its_large_answer_causes_no_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as run:
+        made = asyncio.Event()
+
+        async def answer() -> Response:
+            await made.wait()
+            return Response(200, b"x" * 1_000_000)
+
+        run.connections.handler = lambda _: answer()
+        _, writer = await run.connect()
+        writer.write(BIG)
+        await until(lambda: bool(run.connections._tasks))
+        await hang_up(writer)
+        made.set()
+        await until(lambda: len(run.connections) == 0)
+    assert not caplog.records
 
 
 async def test_large_answers_and_small_ones_keep_their_order() -> None:

@@ -219,6 +219,27 @@ def test_status_tells_all_that_is_wrong_on_a_line_each(daemon: RunningDaemon) ->
     assert [r"/etc/run\ntimed", "no inotify instances left"] in lines
 
 
+def test_status_counts_what_it_does_not_name(daemon: RunningDaemon) -> None:
+    status = daemon.status()
+    problem = {
+        "file": "/d.json",
+        "line": 1,
+        "column": 2,
+        "pointer": "/a",
+        "found": "1",
+        "expected": "2",
+        "message": "m",
+    }
+    drift = {"binary": "/b", "kind": "removed", "path": None, "reason": None, "runtimes": ["r"], "runtime_count": 51}
+    report = {**status["last_reload"], "problems": [problem], "problem_count": 101}
+    lines = render_status({**status, "last_reload": report, "drift": [drift], "drift_count": 1001}, time.time())
+    assert [line.split() for line in lines if " more" in line] == [
+        ["and", "100", "more", "problems"],
+        ["drift", "/b", "removed", "since", "the", "load;", "runs", "r", "and", "50", "more"],
+        ["and", "1000", "more"],
+    ]
+
+
 def test_columns_are_aligned_for_wide_and_combining_characters() -> None:
     wide, combined = "\u5bb9\u5668", "e\u0301"
     assert render_table(("A", "B"), [(wide, 1), (combined, 2), ("abcd", 3)]) == [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.errors import Problem
-from runtimed.core.position import Lines, render_pointer
+from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.exchange.acceptance import accept
+from runtimed.core.position import Lines, Spot, render_pointer
 from runtimed.core.problems import MAX_PROBLEMS, Problems
 
 
@@ -30,5 +32,14 @@ def test_a_place_is_the_number_of_line_feeds_before_it_and_the_distance_from_the
 
 
 def test_a_pointer_of_megabytes_is_cut() -> None:
-    assert len(render_pointer(("runtimes", "k" * 10_000_000, "path"))) < 5000
-    assert render_pointer(("runtimes", "k" * 300)) == "/runtimes/" + "k" * 300
+    assert render_pointer(("runtimes", "k" * 10_000_000, "path")) == "/runtimes/" + "k" * 190 + "…"
+    assert render_pointer(("runtimes", "k" * 190)) == "/runtimes/" + "k" * 190
+    assert render_pointer(("runtimes", "k" * 189 + "~")) == "/runtimes/" + "k" * 189 + "…", "no half of an escape"
+
+
+def test_a_pointer_that_is_cut_within_an_index_leads_to_the_list() -> None:
+    name = "k" * 176
+    document = {"runtimes": {name: {"path": "/usr/bin/crun", "runtimeArgs": [*["--a"] * 12, "--\0"]}}}
+    with pytest.raises(ConfigurationRejected) as caught:
+        accept(document, {}, lambda pointer: Spot(pointer=render_pointer(pointer)))
+    assert [problem.pointer for problem in caught.value.problems] == [f"/runtimes/{name}/runtimeArgs"]

@@ -74,6 +74,8 @@ def _moved(problem: Problem, document: object, before: Mapping[str, str], spot_o
     at = document
     for part in (problem.pointer or "").split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(at, list) and not key.isdecimal():
+            break  # the pointer is cut within an index
         way.append(int(key) if isinstance(at, list) else key)
         at = at[int(key)] if isinstance(at, list) else at.get(key) if isinstance(at, dict) else None
     if way[:1] == ["runtimes"]:

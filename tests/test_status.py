@@ -1,0 +1,128 @@
+"""The status of a daemon whose table, reports and binaries are in a bad state: bounded, and cheap to request again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.drift import Sight
+from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.facts import Facts
+from runtimed.core.generation import Generation, Host, build_generation
+from runtimed.core.parse import parse_configuration
+from runtimed.core.report import Report
+from runtimed.drift import DriftWatch
+from runtimed.status import Status, Traffic
+
+SETTINGS = Settings("/data", "/exec", ("unix:///s",))
+
+
+def generation(count: int) -> Generation:
+    config = parse(json.dumps({"runtimes": {f"runtime-{n}": {"path": f"/usr/bin/runtime-{n}"} for n in range(count)}}))
+    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+
+
+def parse(text: str) -> Any:
+    return parse_configuration(Documents("/d.json", Source("/d.json", text.encode())), Flags(), SETTINGS)
+
+
+def sights(current: Generation, state: Any) -> Mapping[str, Sight]:
+    return {
+        runtime.binary: Sight(state, None, None, f"{runtime.binary}: no such file" if state == "missing" else None)
+        for runtime in current.runtimes.values()
+        if runtime.binary
+    }
+
+
+class Node:
+    """The parts of a daemon that its status is made of."""
+
+    def __init__(self, current: Generation, last: Report | None = None) -> None:
+        self.reloader = SimpleNamespace(current=current, last=last, faults={})
+        self.drift = DriftWatch(self._look, lambda *_: None)
+        self.drift.apply(current)
+        self.status = Status(
+            self.reloader,  # type: ignore[arg-type]
+            SimpleNamespace(),  # type: ignore[arg-type]
+            SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
+            self.drift,
+            SimpleNamespace(events=Events()),  # type: ignore[arg-type]
+            Traffic(lambda: 1, lambda: None),
+            SETTINGS,
+        )
+
+    async def _look(self, _: object) -> Mapping[str, Sight]:
+        raise TimeoutError
+
+    def look(self, state: str) -> None:
+        self.drift._take(sights(self.reloader.current, state))
+
+
+class Events:
+    last = 7
+
+    def __len__(self) -> int:
+        return 0
+
+
+def rejection() -> Report:
+    """Return the report on 2,000 problems, each at a pointer of many kilobytes."""
+    with pytest.raises(ConfigurationRejected) as caught:
+        parse(json.dumps({"runtimes": {f"{'k' * 4000}{n}": {"path": 1} for n in range(2000)}}))
+    return Report("rejected", 1, "api", problems=caught.value.problems, untold=caught.value.untold)
+
+
+def test_a_status_is_bounded_whatever_is_wrong() -> None:
+    report = rejection()
+    assert (len(report.problems), report.problem_count) == (1000, 2000)
+    node = Node(generation(3000), report)
+    node.look("available")
+    node.look("missing")
+    found = node.status.as_dict()
+    assert (len(found["unavailable"]), found["unavailable_count"]) == (1000, 3000)
+    assert (len(found["drift"]), found["drift_count"]) == (1000, 3001), "the stock runtime's as well"
+    last = found["last_reload"]
+    assert last is not None
+    assert (len(last["problems"]), last["problems_total"], last["problem_count"]) == (100, 1000, 2000)
+    assert len(json.dumps(found)) < 350_000
+
+
+def test_a_status_names_fifty_of_the_runtimes_that_execute_a_binary_and_counts_them() -> None:
+    runtimes = {f"runtime-{n}": {"path": "/usr/bin/crun", "runtimeArgs": [f"--{n}"]} for n in range(200)}
+    config = parse(json.dumps({"runtimes": runtimes}))
+    host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec")
+    node = Node(build_generation(config, host, 1))
+    node.look("available")
+    node.look("missing")
+    (drift,) = (each for each in node.status.as_dict()["drift"] if each["binary"] == "/usr/bin/crun")
+    assert (len(drift["runtimes"]), drift["runtime_count"]) == (50, 200)
+
+
+def test_unavailable_runtimes_are_searched_once_for_each_look_and_generation() -> None:
+    node = Node(generation(3))
+    found = []
+    for count in (3, 3, 2):
+        if count == 3:
+            node.look("missing")
+        else:
+            node.reloader.current = generation(count)
+        found.append(node.status.unavailable())
+        assert node.status.unavailable() is found[-1]
+    assert [len(each) for each in found] == [3, 3, 2]
+    assert found[1] is not found[0]
+
+
+def test_a_status_shows_the_report_of_the_last_reload() -> None:
+    node = Node(generation(3))
+    assert node.status.as_dict()["last_reload"] is None
+    for reason in ("api", "signal"):
+        node.reloader.last = Report("unchanged", 1, reason)
+        for _ in "ab":
+            last = node.status.as_dict()["last_reload"]
+            assert last is not None
+            assert last["reason"] == reason
