@@ -158,10 +158,11 @@ class Daemon:
             disk=self._working.run,
             secure=secure,
         )
-        self._serving.serve(sockets, stack)
-        self._follow(reloader, self._serving, stack)
+        # Before the first answer: a script may take that for the end of the start.
         if settings.pidfile:
             stack.callback(await self._working.run(write_pidfile, settings.pidfile, secure))
+        self._serving.serve(sockets, stack)
+        self._follow(reloader, self._serving, stack)
         log.info("ready", generation=reloader.current.number, sockets=[s.path for s in sockets], version=__version__)
         self._announcer.ready()
 
