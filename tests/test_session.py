@@ -17,7 +17,8 @@ class DaemonWithoutSession(RunningDaemon):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, ordinary_user(), {"HOME": str(root)})
-        for name in [name for name in self.environ if name.startswith("XDG_")]:
+        # An ordinary user cannot write the coverage data of a run as root.
+        for name in [name for name in self.environ if name.startswith(("XDG_", "COVERAGE_"))]:
             del self.environ[name]
         self.socket = root / ".local" / "state" / "runtimed-run" / "runtimed.sock"
 
