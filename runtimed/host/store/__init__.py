@@ -423,8 +423,11 @@ class Store:
 
     def _claim_again(self) -> str | None:
         """Lock the data root again if its lock file was removed or replaced; return in words why that failed."""
-        if self._files.holds_lock():
-            return None
+        try:
+            if self._files.holds_lock():
+                return None
+        except OSError as error:
+            return f"{self.root}/{LOCK} cannot be looked at: {error.strerror or error}"
         try:
             fd = lock(self.root)
         except (AlreadyRunning, OSError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from runtimed.host.store.disk import FILE_MODE, read_file, replace_file
 
@@ -28,11 +27,15 @@ class NumberMemory:
     def write(self, number: int) -> str | None:
         """Remember ``number``; return in words why that failed, None if it did not."""
         try:
-            with suppress(FileExistsError):
-                # It was removed under the running daemon.
+            try:
+                self._replace(number)
+            except FileNotFoundError:  # the directory was removed under the running daemon
                 os.mkdir(self._directory, 0o755 if os.geteuid() == 0 else 0o700)
-            replace_file(self._directory, self._name, b"%d\n" % number, FILE_MODE)
+                self._replace(number)
         except OSError as error:
             path = os.path.join(self._directory, self._name)
             return f"number {number} cannot be remembered in {path}: {error.strerror or error}"
         return None
+
+    def _replace(self, number: int) -> None:
+        replace_file(self._directory, self._name, b"%d\n" % number, FILE_MODE)

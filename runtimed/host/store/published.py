@@ -115,23 +115,23 @@ class PublishedFiles:
         self._lock = lock
 
     def holds_lock(self) -> bool:
-        """Return whether the lock file is the one that this daemon has locked."""
+        """Return whether the lock file is the one that this daemon has locked. Raises: OSError."""
+        held = os.fstat(self._lock)
         try:
-            held = os.fstat(self._lock)
             return _identify(f"{self._root}/{LOCK}") == (held.st_dev, held.st_ino)
-        except OSError:
+        except FileNotFoundError:
             return False
 
     def refusal(self) -> str | None:
         """Return in words why nothing may be written to the data root; None if it is the one that was claimed."""
         for view in self._views:
             try:
-                found = _identify(view)
+                is_other = _identify(view) != self._identity or self._is_covered(view)
+            except FileNotFoundError:
+                return f"the data root {self._root} is missing; restart runtimed to make it anew"
             except OSError as error:
-                return (
-                    f"the data root {self._root} cannot be found ({error.strerror}); restart runtimed to make it anew"
-                )
-            if found != self._identity or self._is_covered(view):
+                return f"the data root {self._root} cannot be looked at ({error.strerror}); is its disk there?"
+            if is_other:
                 where = "" if view == self._root else ", as the host's processes see it,"
                 return f"another directory lies at {self._root}{where} or is mounted over it; {_OTHER_ROOT}"
         try:
@@ -362,7 +362,7 @@ def _note(name: str, state: os.stat_result, good: dict[str, _Mark]) -> None:
 def _device(path: str) -> int | None:
     try:
         return os.lstat(path).st_dev
-    except OSError:
+    except FileNotFoundError:
         return None
 
 
