@@ -103,8 +103,8 @@ class Client:
     def status(self) -> Status:
         """Return how the daemon is, health first.
 
-        >>> Client().status()["health"]
-        {'status': 'ok', 'reasons': {}}
+        >>> Client().status()["default_runtime"]
+        'crun'
         """
         return _run(self._questions.status())
 

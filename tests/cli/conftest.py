@@ -30,7 +30,7 @@ TABLE = {
 def daemon() -> Iterator[RunningDaemon]:
     """Yield a daemon with TABLE, for tests that only ask."""
     with new_daemon() as made:
-        made.install(KATA_SHIM)
+        made.install(KATA_SHIM, "containerd-shim-runc-v2")
         made.write(TABLE)
         yield made.start()
 
@@ -39,7 +39,7 @@ def daemon() -> Iterator[RunningDaemon]:
 def twice() -> Iterator[RunningDaemon]:
     """Yield a daemon whose generation 1 is BEFORE and whose generation 2, the current one, is AFTER."""
     with new_daemon() as made:
-        made.install(KATA_SHIM)
+        made.install(KATA_SHIM, "containerd-shim-runc-v2")
         made.write(BEFORE)
         made.start()
         made.write(AFTER)

@@ -125,7 +125,7 @@ def test_an_export_can_be_imported_and_is_what_the_daemon_takes(
     daemon: RunningDaemon, own_daemon: RunningDaemon
 ) -> None:
     own_daemon.stop()
-    own_daemon.install(KATA_SHIM)
+    own_daemon.install(KATA_SHIM, "containerd-shim-runc-v2")
     own_daemon.start()
     for engine in ("docker", "containerd"):
         text = exported(daemon, engine)

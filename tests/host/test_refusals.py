@@ -77,8 +77,9 @@ def test_no_command_is_advised_where_the_owner_has_no_number_in_the_user_namespa
     program = "import sys; from runtimed.host.trust import *; print(walk(sys.argv[1], Trust(frozenset({0}))).error)"
     command = [sys.executable, "-c", program, str(tmp_path / "daemon.json")]
     # Only root has a number in it.
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", *command], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
+    namespace = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here, in a chroot say")
+    done = subprocess.run([*namespace, *command], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert "belongs to user id 65534" in done.stdout
     assert done.stdout.endswith("the owner may have no number in this user namespace; choose another path\n")

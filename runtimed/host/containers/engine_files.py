@@ -170,7 +170,9 @@ def _rows(path: str) -> Iterator[bytes]:
     import sqlite3  # noqa: PLC0415
 
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", _LOCKED_S, uri=True)) as database:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(path)}?mode=ro", timeout=_LOCKED_S, uri=True)
+        ) as database:
             database.text_factory = bytes
             for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                 name = table.decode(errors="surrogateescape").replace('"', '""')
