@@ -166,7 +166,8 @@ def test_half_of_something_is_a_daemon_that_died_and_what_follows_the_last_event
 
 
 def test_runtimectl_watch_shows_what_happens_until_it_is_interrupted(daemon: RunningDaemon) -> None:
-    command = [*COMMAND, "--socket", str(daemon.socket), "watch"]
+    # A shell that runs the tests in the background has SIGINT ignored, which processes inherit.
+    command = ["env", "--default-signal=INT", *COMMAND, "--socket", str(daemon.socket), "watch"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as people,
         subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as programs,
