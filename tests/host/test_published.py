@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,6 +121,37 @@ def test_a_manifest_or_configuration_that_was_changed_is_noticed(root: Root, fil
     truncate(root.path / "generations/00000001" / file)
     assert root.store.seems_damaged()
     assert "damaged" in str(root.store.mend(generation).republish)
+
+
+@pytest.mark.parametrize("file", ["config.json", "manifest.json"])
+def test_damage_that_an_earlier_look_has_seen_is_still_damage(root: Root, file: str) -> None:
+    generation = root.publish(a=["1"])
+    (root.path / "generations" / "00000001" / file).write_bytes(b"garbage")
+    time.sleep(2.1)  # a file that changed a moment ago is read again at each look, an older one is not
+    assert root.store.seems_damaged()
+    assert root.store.seems_damaged()
+    assert root.store.mend(generation).republish is not None
+
+
+@pytest.mark.parametrize("name", ["", "wrappers", "generations", "generations/00000001/runtimes", "VERSION"])
+def test_what_other_users_may_write_below_the_root_is_closed_again(root: Root, name: str) -> None:
+    generation = root.publish(a=["1"])
+    path = root.path / name
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(mode | 0o022)
+    assert root.store.seems_damaged()
+    assert len(root.store.mend(generation).repaired) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert not root.store.seems_damaged()
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["wrappers", "generations"])
+def test_a_directory_of_another_user_below_the_root_is_told(root: Root, name: str) -> None:
+    generation = root.publish(a=["1"])
+    os.chown(root.path / name, 65534, 65534)
+    assert root.store.seems_damaged()
+    assert f"{name} belongs to user id 65534" in str(root.store.mend(generation).fault)
 
 
 def test_a_carried_link_whose_wrapper_is_lost_does_not_stay_dangling(root: Root) -> None:
