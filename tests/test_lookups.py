@@ -194,3 +194,20 @@ def test_what_vanishes_or_comes_back_is_noticed_within_fifty_milliseconds(
             node.stop()
 
     asyncio.run(run())
+
+
+async def test_a_look_that_began_long_before_a_request_is_followed_by_another(node: Node) -> None:
+    (node.root / "elsewhere").mkdir()
+    gone, slow = node.put("gone"), node.put("elsewhere/hangs")
+    lookup = node.of(gone, slow)
+    node.hanging.set()
+    lookup.renew()
+    await asyncio.sleep(0.05)
+    (node.root / "gone").unlink()
+    request = asyncio.create_task(lookup.wait())
+    await asyncio.sleep(0.02)
+    node.hanging.clear()
+    node.released.set()
+    error = await request
+    assert error is not None
+    assert error.path == gone
