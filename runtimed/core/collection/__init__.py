@@ -1,0 +1,1 @@
+"""Decides which wrappers may be removed, from the references to them."""

@@ -1,0 +1,1 @@
+"""Speaks containerd's formats: options messages, shim names, the part of its API in use."""

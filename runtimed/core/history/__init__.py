@@ -1,0 +1,1 @@
+"""Describes generations on disk: manifests, retained generations, their differences."""

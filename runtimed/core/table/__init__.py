@@ -1,0 +1,1 @@
+"""Computes the table: generations, answers, wrappers, resolution, lint."""

@@ -1,0 +1,1 @@
+"""The daemon process: command line, startup and stop, status, log, announcements."""

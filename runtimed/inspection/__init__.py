@@ -1,0 +1,1 @@
+"""Looks at the node: drift of binaries and published files, references, availability."""

@@ -1,0 +1,1 @@
+"""Moves the table from one generation to the next."""
