@@ -18,7 +18,7 @@ def main() -> int:
     """Run the daemon and return its exit status: 0 stopped or valid, 1 it could not start or is invalid."""
     open_standard_streams()
     _import_asyncio()
-    from runtimed.daemon import run  # noqa: PLC0415 - see above
+    from runtimed.daemon.main import run  # noqa: PLC0415 - see above
 
     return run(sys.argv[1:])
 

@@ -20,22 +20,22 @@ from tempfile import TemporaryDirectory
 from typing import Any, ParamSpec, TypeVar
 
 import pytest
+from harness.daemon import RunningDaemon, UnixConnection, new_daemon, put, wait_until
+from harness.lookup import look_up_each
+from harness.reload_count import QUICK_RELOADS, configuration
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from looking import look_up_each
-from reloads import QUICK_RELOADS, configuration
-from support import RunningDaemon, UnixConnection, new_daemon, put, wait_until
 
 from runtimed.api.describe import describe_table
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.core.facts import Facts
 from runtimed.core.features import PENDING, Features
-from runtimed.core.generation import Host
-from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Host
 from runtimed.host.store import Store
-from runtimed.reloader import Reloader
+from runtimed.reload.reloader import Reloader
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runtimed.core import refusals
+from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +19,19 @@ class Code:
     title: str
     when: str
     detail: str
-    shape: object = refusals.Problem
+    shape: object = shapes.Problem
     more: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
-_INVALID: refusals.NameMembers = {
+_INVALID: shapes.NameMembers = {
     "runtime": "../gvisor",
     "known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"],
     "known_total": 5,
 }
-_UNKNOWN: refusals.UnknownNameMembers = {**_INVALID, "runtime": "gvisr", "nearest": "gvisor"}
-_UNAVAILABLE: refusals.UnavailableMembers = {"runtime": "gvisor", "path": "runsc"}
-_MISMATCH: refusals.MismatchMembers = {"digest": f"sha256:{'5e' * 32}"}
-_UNHEALTHY: refusals.UnhealthyMembers = {
+_UNKNOWN: shapes.UnknownNameMembers = {**_INVALID, "runtime": "gvisr", "nearest": "gvisor"}
+_UNAVAILABLE: shapes.UnavailableMembers = {"runtime": "gvisor", "path": "runsc"}
+_MISMATCH: shapes.MismatchMembers = {"digest": f"sha256:{'5e' * 32}"}
+_UNHEALTHY: shapes.UnhealthyMembers = {
     "ailments": {"watcher": "a thread of it has died; it is started again within seconds"}
 }
 
@@ -124,7 +124,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "Unknown runtime",
             "nothing is configured under the name, and it is not that of a shim",
             "unknown or invalid runtime name: gvisr; did you mean gvisor?",
-            refusals.UnknownRuntime,
+            shapes.UnknownRuntime,
             _UNKNOWN,
         ),
         "invalid-runtime-name": Code(
@@ -132,7 +132,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "the name is not configured, and must not be passed to containerd as that of a shim",
             "unknown or invalid runtime name: ../gvisor; a name that is not configured must be a shim name such as "
             "io.containerd.kata.v2",
-            refusals.InvalidRuntimeName,
+            shapes.InvalidRuntimeName,
             _INVALID,
         ),
         "runtime-unavailable": Code(
@@ -143,7 +143,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "error while looking up the specified runtime path: runsc: executable file not found in PATH; install it, "
             "or correct the entry in the configuration (a damaged wrapper is written again within seconds); runtimectl "
             "explain shows each file",
-            refusals.RuntimeUnavailable,
+            shapes.RuntimeUnavailable,
             _UNAVAILABLE,
         ),
         "no-such-generation": Code(
@@ -162,7 +162,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "the answer in that generation is not the one whose digest was given",
             f"gvisor in generation 2 has the digest {_MISMATCH['digest']}, not sha256:{'00' * 32}; ask without a "
             "digest, or start anew from the current answer",
-            refusals.DigestMismatch,
+            shapes.DigestMismatch,
             _MISMATCH,
         ),
         "damaged-manifest": Code(
@@ -184,7 +184,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The daemon is unwell",
             "the process itself is unwell, which a restart may cure",
             "watcher: a thread of it has died; it is started again within seconds",
-            refusals.Unhealthy,
+            shapes.Unhealthy,
             _UNHEALTHY,
         ),
     }

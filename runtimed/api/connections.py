@@ -13,7 +13,7 @@ from runtimed.api.messages import Handler, Request, Response, Target, parse_targ
 from runtimed.api.sockets import Peer
 from runtimed.api.unread import Unread
 from runtimed.core.config import Limits
-from runtimed.core.roundrobin import RoundRobin
+from runtimed.core.fair_queue import FairQueue
 
 # What is remembered of requests seen before, so that a repeated one is not parsed again. Together
 # with the sizes below this is what memory it may cost: 1 MiB at most.
@@ -112,7 +112,7 @@ class Connections:
         self._refused: set[Member] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         # Connections that have more to do than one turn's work.
-        self._line: RoundRobin[Member] = RoundRobin()
+        self._line: FairQueue[Member] = FairQueue()
         self._line_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0

@@ -31,7 +31,7 @@ class Histogram:
         self.total += value
 
 
-class Tally:
+class Counters:
     """What has been counted since the process began."""
 
     def __init__(self) -> None:

@@ -6,14 +6,14 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from runtimed.core.availability import files_of
 from runtimed.core.config import Origin, definition_document
+from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation, Runtime
-from runtimed.core.lint import LintFacts, lint_runtime
-from runtimed.core.names import shim_binary_name
+from runtimed.core.table.availability import files_of
+from runtimed.core.table.generation import Generation, Runtime
+from runtimed.core.table.lint import LintFacts, lint_runtime
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

@@ -13,7 +13,7 @@ from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import LEFT_UNREAD, NOTHING_READ, Subscribers
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 # What is kept of the past, for who comes back after an interruption.
 _KEPT = 1000
@@ -84,7 +84,7 @@ class Events:
 
     def close(self) -> None:
         """Say good-bye to every subscriber; the daemon stops."""
-        last: news.ReasonNews = {"reason": "the daemon stops"}
+        last: shapes.ReasonNews = {"reason": "the daemon stops"}
         for channel in tuple(self._channels):
             channel.end(self._line("end", last))
             self._discard(channel)
@@ -114,7 +114,7 @@ class Events:
             self._drop(channel, LEFT_UNREAD)
 
     def _drop(self, channel: Channel, reason: str) -> None:
-        last: news.ReasonNews = {"reason": reason}
+        last: shapes.ReasonNews = {"reason": reason}
         self.subscribers.drop(channel, self._line("dropped", last), reason)
         self._discard(channel)
 

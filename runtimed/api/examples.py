@@ -7,18 +7,24 @@ from collections.abc import Iterable, Mapping
 
 from runtimed import __version__
 from runtimed.api.describe import describe_runtime
-from runtimed.core import news, shapes
-from runtimed.core.collect import Collection, Verdict
+from runtimed.core import shapes
+from runtimed.core.collection.collect import Collection, Verdict
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, ConfigurationRejected
-from runtimed.core.facts import Facts
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation, Host, build_generation, compare_generations
-from runtimed.core.manifest import read_manifest, render_manifest
-from runtimed.core.parse import parse_configuration
-from runtimed.core.past import Past, compare_past, describe_past, read_past, summarise_past
+from runtimed.core.history.manifest import read_manifest, render_manifest
+from runtimed.core.history.retained import (
+    RetainedGeneration,
+    compare_retained,
+    describe_retained,
+    read_retained,
+    summarise_retained,
+)
 from runtimed.core.report import Report, shorten
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation, compare_generations
 
 _FILE = "/etc/runtimed/daemon.json"
 _NOON_S = 1764158400.0
@@ -75,16 +81,18 @@ def make_examples() -> Mapping[tuple[str, int], object]:
         "default_runtime": new.config.default_runtime,
         "runtimes": [described],
     }
-    generations: shapes.Generations = {"generations": [summarise_past(each.manifest).as_dict() for each in (now, past)]}
+    generations: shapes.Generations = {
+        "generations": [summarise_retained(each.manifest).as_dict() for each in (now, past)]
+    }
     report = _report(old, new)
-    well: news.Health = {"status": "ok"}
+    well: shapes.Health = {"status": "ok"}
     return {
         ("resolve", 200): now.manifest.answers["gvisor"],
         ("listRuntimes", 200): table,
         ("describeRuntime", 200): described,
         ("listGenerations", 200): generations,
-        ("describeGeneration", 200): describe_past(past),
-        ("compareGenerations", 200): compare_past(past, now),
+        ("describeGeneration", 200): describe_retained(past),
+        ("compareGenerations", 200): compare_retained(past, now),
         ("status", 200): _status(new, report),
         ("reload", 200): report,
         ("reload", 422): _rejection(),
@@ -100,18 +108,18 @@ def _build(text: str, number: int) -> Generation:
     return build_generation(parse_configuration(documents, Flags(), _SETTINGS), _HOST, number)
 
 
-def _published(generation: Generation) -> Past:
+def _published(generation: Generation) -> RetainedGeneration:
     manifest = read_manifest(render_manifest(generation, {}, _NOON_S), generation.number)
-    return read_past(manifest, generation.config_text)
+    return read_retained(manifest, generation.config_text)
 
 
-def _report(old: Generation, new: Generation) -> news.Report:
+def _report(old: Generation, new: Generation) -> shapes.Report:
     found = compare_generations(old, new)
     changes = found.added, found.changed, found.removed
     return Report("applied", new.number, "file-change", *changes, duration_ms=3.1, time_s=_NOON_S).as_dict()
 
 
-def _rejection() -> news.Report:
+def _rejection() -> shapes.Report:
     try:
         _build(_WRONG, 3)
     except ConfigurationRejected as error:
@@ -119,13 +127,13 @@ def _rejection() -> news.Report:
     raise AssertionError("the example of what is wrong is not wrong")
 
 
-def _collection(generation: Generation) -> news.Collection:
+def _collection(generation: Generation) -> shapes.Collection:
     files = [wrapper.file for wrapper in generation.wrappers]
     verdicts = [Verdict(file, collect=False, reason=f"generation {generation.number} names it") for file in files]
     return Collection(tuple(verdicts), (), (), dry_run=True).as_dict()
 
 
-def _status(generation: Generation, report: news.Report) -> news.Status:
+def _status(generation: Generation, report: shapes.Report) -> shapes.Status:
     return {
         "health": {"status": "ok", "reasons": {}},
         "generation": generation.number,
@@ -153,8 +161,8 @@ def _status(generation: Generation, report: news.Report) -> news.Status:
 def _events(generation: Generation) -> str:
     """Return the lines that a new subscriber reads, and those of the next removal of a binary."""
     seq = int(_NOON_S * 1000)
-    calm: news.HeartbeatEvent = {"seq": seq, "time": _NOON_S, "type": "heartbeat"}
-    drift: news.DriftEvent = {
+    calm: shapes.HeartbeatEvent = {"seq": seq, "time": _NOON_S, "type": "heartbeat"}
+    drift: shapes.DriftEvent = {
         "seq": seq + 1,
         "time": _NOON_S + 7.25,
         "type": "drift",
@@ -162,7 +170,7 @@ def _events(generation: Generation) -> str:
         "runtimes": ["gvisor"],
         "runtime_count": 1,
     }
-    moved: news.GenerationEvent = {
+    moved: shapes.GenerationEvent = {
         "seq": seq + 2,
         "time": _NOON_S + 60.5,
         "type": "generation",

@@ -21,10 +21,16 @@ from runtimed.core.errors import (
     StoreFailed,
     UnknownRuntime,
 )
-from runtimed.core.past import Past, Summary, compare_past, describe_past, resolve_past
+from runtimed.core.history.retained import (
+    RetainedGeneration,
+    Summary,
+    compare_retained,
+    describe_retained,
+    resolve_retained,
+)
 
 if TYPE_CHECKING:
-    from runtimed.core import refusals, shapes
+    from runtimed.core import shapes
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -36,7 +42,7 @@ class Archive(Protocol):
     def retained(self) -> tuple[Summary, ...]:
         """Return a line for each retained generation, the oldest first."""
 
-    def past(self, number: int) -> Past:
+    def past(self, number: int) -> RetainedGeneration:
         """Return a retained generation; reads the disk."""
 
     def lookup(self, files: tuple[str, ...]) -> Lookup:
@@ -101,22 +107,22 @@ class History:
         if isinstance(past, Response):
             return past
         try:
-            answer, files = resolve_past(past, name, digest)
+            answer, files = resolve_retained(past, name, digest)
         except (UnknownRuntime, InvalidRuntimeName) as error:
             return bad_name(error, past.manifest.answers, 400)
         except DigestMismatch as error:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
-            more: refusals.MismatchMembers = {"digest": error.found}
+            more: shapes.MismatchMembers = {"digest": error.found}
             return problem(409, error.code, "Another answer", detail, **more)
         if (obstacle := await self._archive.lookup(files).wait()) is not None:
             return unavailable(answer["runtime"], obstacle)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def _show(self, number: int) -> Response:
-        return large_json_response(200, describe_past(self._archive.past(number)))
+        return large_json_response(200, describe_retained(self._archive.past(number)))
 
     def _compare(self, old: int, new: int) -> Response:
-        return large_json_response(200, compare_past(self._archive.past(old), self._archive.past(new)))
+        return large_json_response(200, compare_retained(self._archive.past(old), self._archive.past(new)))
 
 
 def _number(request: Request, key: str) -> int | Response:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runtimed import __version__
-from runtimed.api.tally import Histogram, Tally
+from runtimed.api.counters import Counters, Histogram
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -37,7 +37,7 @@ class Figures:
     generations: int
 
 
-def render_metrics(figures: Figures, tally: Tally) -> bytes:
+def render_metrics(figures: Figures, tally: Counters) -> bytes:
     """Return the text exposition format (version 0.0.4)."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # noqa: PLC0415 - see above
 
@@ -81,7 +81,7 @@ def _gauges(figures: Figures) -> Iterable[Metric]:
         yield one("wrappers", "Wrapper files on disk.", figures.wrappers)
 
 
-def _counts(tally: Tally) -> Iterable[Metric]:
+def _counts(tally: Counters) -> Iterable[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - see above
 
     reloads = CounterMetricFamily("runtimed_reloads", "Reloads, without dry runs.", labels=["outcome", "trigger"])

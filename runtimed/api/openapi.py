@@ -16,7 +16,7 @@ from runtimed.api.examples import make_examples
 from runtimed.api.messages import problem
 from runtimed.api.operations import ALWAYS, JSON, NO_PATH, OPERATIONS, Answered, Operation, Parameter
 from runtimed.api.schemas import Schemas
-from runtimed.core import news, refusals
+from runtimed.core import shapes
 
 PROBLEM = "application/problem+json"
 
@@ -67,8 +67,8 @@ class _Composer:
             paths.setdefault(path, {})[method.lower()] = self._operation(operation)
         shared = {_shared_name(codes): self._problems(status, codes) for status, codes in ALWAYS.items()}
         shared[_shared_name(NO_PATH)] = self._problems(404, NO_PATH)
-        events = {"description": "Something that happened.", **self._schemas.of(news.Event)}
-        self._schemas.of(refusals.Problem)
+        events = {"description": "Something that happened.", **self._schemas.of(shapes.Event)}
+        self._schemas.of(shapes.Problem)
         return {
             "openapi": "3.1.0",
             "info": {
@@ -135,10 +135,10 @@ class _Composer:
 
     def _problem_schema(self, known: Mapping[str, Code]) -> dict[str, Any]:
         """Return the schema of a problem with one of the codes: those with members of their own are shapes."""
-        plain = [code for code, each in known.items() if each.shape is refusals.Problem]
-        schemas = [self._schemas.of(each.shape) for each in known.values() if each.shape is not refusals.Problem]
+        plain = [code for code, each in known.items() if each.shape is shapes.Problem]
+        schemas = [self._schemas.of(each.shape) for each in known.values() if each.shape is not shapes.Problem]
         if plain:
-            schemas.append({**self._schemas.of(refusals.Problem), "properties": {"code": {"enum": plain}}})
+            schemas.append({**self._schemas.of(shapes.Problem), "properties": {"code": {"enum": plain}}})
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 

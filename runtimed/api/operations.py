@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from runtimed.core import news, shapes
+from runtimed.core import shapes
 
 JSON = "application/json"
 
@@ -124,7 +124,7 @@ _EVENTS = Operation(
     {
         200: Answered(
             "Events, one a line; the first line is there at once.",
-            news.Event,
+            shapes.Event,
             "application/x-ndjson",
             {"Cache-Control": "`no-store`"},
         )
@@ -192,7 +192,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "daemon",
             "How the daemon is",
             "Returns its health, the last reload's report, what it serves from, and how it notices changes.",
-            {200: Answered("The status, `degraded` ones as well.", news.Status)},
+            {200: Answered("The status, `degraded` ones as well.", shapes.Status)},
         ),
         ("POST", "/v1/reload"): Operation(
             "reload",
@@ -200,8 +200,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "Read the configuration again",
             "Returns when it has happened: a reload that began after the request, which may be shared with others.",
             {
-                200: Answered("The report of a reload that was applied, or changed nothing.", news.Report),
-                422: Answered("The report of a reload that was rejected: all is as it was.", news.Report),
+                200: Answered("The report of a reload that was applied, or changed nothing.", shapes.Report),
+                422: Answered("The report of a reload that was rejected: all is as it was.", shapes.Report),
             },
             (_DRY_RUN,),
             _CHANGING,
@@ -212,7 +212,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "Remove the wrappers that nothing needs",
             "Judges every wrapper, and removes those that no retained generation and no container has referred to "
             "throughout the grace time.",
-            {200: Answered("What became of each.", news.Collection)},
+            {200: Answered("What became of each.", shapes.Collection)},
             (_DRY_RUN,),
             {**_CHANGING, 500: ("store-failed",)},
         ),
@@ -230,7 +230,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "daemon",
             "Whether the process is well",
             "A configuration that was refused is no reason to be unwell, since a restart would not cure it.",
-            {200: Answered("It is.", news.Health)},
+            {200: Answered("It is.", shapes.Health)},
             problems={503: ("unhealthy",)},
         ),
         ("GET", "/openapi.json"): Operation(

@@ -11,7 +11,7 @@ from runtimed.api.messages import Response, problem
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
 
 if TYPE_CHECKING:
-    from runtimed.core import refusals
+    from runtimed.core import shapes
 
 # How many known names an error lists: enough to see what there is, whatever the size of the table.
 _LISTED = 50
@@ -25,12 +25,12 @@ def json_response(status: int, body: object) -> Response:
 def bad_name(error: UnknownRuntime | InvalidRuntimeName, names: Collection[str], status: int) -> Response:
     """Return what is wrong with a name, and which ``names`` there are."""
     known = list(itertools.islice(names, _LISTED))
-    more: refusals.NameMembers = {"runtime": error.name, "known": known, "known_total": len(names)}
+    more: shapes.NameMembers = {"runtime": error.name, "known": known, "known_total": len(names)}
     if isinstance(error, InvalidRuntimeName):
         detail = f"{error}; a name that is not configured must be a shim name such as io.containerd.kata.v2"
         return problem(status, error.code, "Invalid runtime name", detail, **more)
     hint = f"did you mean {error.nearest}?" if error.nearest else f"known are {', '.join(known)}"
-    unknown: refusals.UnknownNameMembers = {"nearest": error.nearest, **more}
+    unknown: shapes.UnknownNameMembers = {"nearest": error.nearest, **more}
     return problem(status, error.code, "Unknown runtime", f"{error}; {hint}", **unknown)
 
 
@@ -38,7 +38,7 @@ def unavailable(name: str, error: BinaryUnavailable) -> Response:
     """Return that a file which the answer for the runtime ``name`` names cannot be executed."""
     advice = "install it, or correct the entry in the configuration (a damaged wrapper is written again within seconds)"
     detail = f"{error}; {advice}; runtimectl explain shows each file"
-    more: refusals.UnavailableMembers = {"runtime": name, "path": error.path}
+    more: shapes.UnavailableMembers = {"runtime": name, "path": error.path}
     return problem(503, error.code, "The runtime cannot be executed", detail, **more)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Protocol
 
+from runtimed.api.counters import Counters
 from runtimed.api.messages import Answer, Request, Response, Target
 from runtimed.api.problems import bad_name, unavailable
-from runtimed.api.tally import Tally
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
-from runtimed.core.generation import Generation
-from runtimed.core.resolve import resolve
+from runtimed.core.table.generation import Generation
+from runtimed.core.table.resolve import resolve
 
 LABEL = "/v1/resolve"
 # How many targets are remembered; a name may be spelt in many ways, percent-encoded ones.
@@ -19,7 +19,7 @@ _REMEMBERED = 1024
 
 
 class Lookup(Protocol):
-    """The verdict on the files that an answer names, as :class:`runtimed.lookups.Lookup` keeps it.
+    """The verdict on the files that an answer names, as :class:`runtimed.inspection.lookups.Lookup` keeps it.
 
     Readings of time.monotonic(): before ``usable_s`` the answer may be given without a look, and from ``renew_s`` on
     it wants `renew`. Both are infinite for an answer that names no file.
@@ -56,7 +56,7 @@ class Resolutions:
         current: Callable[[], Generation],
         lookup: Callable[[tuple[str, ...]], Lookup],
         pinned: Callable[[Request], Answer],
-        tally: Tally,
+        tally: Counters,
     ) -> None:
         self._current = current
         self._lookup = lookup

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from runtimed.api import docker
+from runtimed.api.counters import Counters
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
 from runtimed.api.description import Description
 from runtimed.api.events import Events
@@ -20,16 +21,15 @@ from runtimed.api.problems import bad_name, bad_query, json_response, unreadable
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
-from runtimed.api.tally import Tally
-from runtimed.core.answer import render_answer
-from runtimed.core.collect import Collection
+from runtimed.core.collection.collect import Collection
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
-from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report
-from runtimed.core.resolve import resolve
+from runtimed.core.table.answer import render_answer
+from runtimed.core.table.generation import Generation, Runtime
+from runtimed.core.table.resolve import resolve
 
 if TYPE_CHECKING:
-    from runtimed.core import news, refusals
+    from runtimed.core import shapes
 
 
 class Service(Archive, docker.Daemon, Protocol):
@@ -38,7 +38,7 @@ class Service(Archive, docker.Daemon, Protocol):
     def current(self) -> Generation:
         """Return the current generation."""
 
-    def status(self) -> news.Status:
+    def status(self) -> shapes.Status:
         """Return what /v1/status says."""
 
     def ailments(self) -> Mapping[str, str]:
@@ -73,7 +73,7 @@ _NO_ROUTE = Route({})
 class Routes:
     """Answers requests, and counts them in ``tally``: the handler that connections call."""
 
-    def __init__(self, service: Service, events: Events, tally: Tally) -> None:
+    def __init__(self, service: Service, events: Events, tally: Counters) -> None:
         self._service = service
         self._events = events
         self._tally = tally
@@ -192,10 +192,10 @@ class Routes:
     def _healthz(self, _request: Request) -> Response:
         ailments = self._service.ailments()
         if not ailments:
-            well: news.Health = {"status": "ok"}
+            well: shapes.Health = {"status": "ok"}
             return json_response(200, well)
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
-        more: refusals.UnhealthyMembers = {"ailments": dict(ailments)}
+        more: shapes.UnhealthyMembers = {"ailments": dict(ailments)}
         return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
 
     def _reload(self, request: Request) -> Answer:

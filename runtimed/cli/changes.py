@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from runtimed.cli.humanize import moment, quoted
 from runtimed.cli.render import render_notes, render_report
 from runtimed.cli.tables import printable, render_line
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
-from runtimed.cli.wording import moment, quoted
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:

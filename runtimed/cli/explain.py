@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from runtimed.cli.humanize import shown
 from runtimed.cli.render import lacks_shim
 from runtimed.cli.tables import render_fields
 from runtimed.cli.terminal import PLAIN, RED, YELLOW, Terminal, Tinted
-from runtimed.cli.wording import shown
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:

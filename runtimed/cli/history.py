@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runtimed.cli.humanize import moment
 from runtimed.cli.tables import render_line, render_table
 from runtimed.cli.terminal import PLAIN, RED, Terminal, Tinted
-from runtimed.cli.wording import moment
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:

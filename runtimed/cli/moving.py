@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runtimed.client import Client
-    from runtimed.core.exchange.translation import Translation
+    from runtimed.core.engines.translation import Translation
 
     Add = Callable[..., argparse.ArgumentParser]
 
@@ -88,9 +88,9 @@ def add_export(add: Add, name: str) -> None:
 def import_configuration(_client: Client, args: argparse.Namespace) -> int:
     """Print a drop-in, and on stderr what the file says besides."""
     from runtimed.core.config import Source  # noqa: PLC0415 - the daemon's half, of use to these verbs alone
+    from runtimed.core.engines.from_containerd import read_containerd  # noqa: PLC0415
+    from runtimed.core.engines.from_docker import read_docker  # noqa: PLC0415
     from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
-    from runtimed.core.exchange.from_containerd import read_containerd  # noqa: PLC0415
-    from runtimed.core.exchange.from_docker import read_docker  # noqa: PLC0415
 
     name = "stdin" if args.file == _STDIN else args.file
     try:
@@ -115,8 +115,8 @@ def export_configuration(client: Client, args: argparse.Namespace) -> int:
     if args.engine == "docker" and args.config_version is not None:
         verbs.complain("runtimectl: --config-version is for containerd; daemon.json has no versions")
         return verbs.NO_DAEMON
-    from runtimed.core.exchange.to_containerd import write_containerd  # noqa: PLC0415 - as above
-    from runtimed.core.exchange.to_docker import write_docker  # noqa: PLC0415
+    from runtimed.core.engines.to_containerd import write_containerd  # noqa: PLC0415 - as above
+    from runtimed.core.engines.to_docker import write_docker  # noqa: PLC0415
 
     table = client.runtimes()
     if args.engine == "docker":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runtimed.cli.humanize import counted, duration, moment, shown
 from runtimed.cli.tables import fits, printable, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
-from runtimed.cli.wording import counted, duration, moment, shown
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:

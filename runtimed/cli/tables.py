@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtimed.cli.terminal import PLAIN, Terminal, Tinted
-from runtimed.core.printable import printable
+from runtimed.core.message_text import printable
 
 __all__ = ["fits", "printable", "render_fields", "render_line", "render_table"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from runtimed.cli.humanize import counted
 from runtimed.cli.render import health_colour
 from runtimed.cli.tables import render_line
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
-from runtimed.cli.wording import counted
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@
 'io.containerd.runc.v2'
 
 `Client` blocks, `AsyncClient` is for asyncio. The standard library only, and little of it at import: a program may
-import this for one question. The types of the answers are those of ``runtimed.core.shapes`` and ``runtimed.core.news``.
+import this for one question. The types of the answers are those of ``runtimed.core.shapes``.
 
 - ``sync``          `Client`, and how to block
 - ``asynchronous``  `AsyncClient`, and how to wait in an event loop
@@ -39,7 +39,7 @@ from runtimed.client.errors import (
     UnknownRuntime,
     UntrustedServer,
 )
-from runtimed.client.places import SYSTEM_SOCKET, default_socket
+from runtimed.client.socket_path import SYSTEM_SOCKET, default_socket
 from runtimed.client.sync import Client
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs

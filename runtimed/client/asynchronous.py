@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from socket import socket as socket_type
 
     from runtimed.client.events import Watching
-    from runtimed.core.news import Event
+    from runtimed.core.shapes.daemon import Event
 
 _RECEIVE_BYTES = 256 * 1024
 

@@ -11,7 +11,7 @@ import sys
 import time
 
 from runtimed.client.errors import DaemonUnreachable, TimedOut, UntrustedServer
-from runtimed.client.places import default_sockets, explain_failure
+from runtimed.client.socket_path import default_sockets, explain_failure
 from runtimed.client.wire import AnswerReader, read_document, render_request
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runtimed.client.conversation import Waits
-    from runtimed.core.news import Event
+    from runtimed.core.shapes.daemon import Event
 
 # The daemon says something every 15 s. After three times as long nobody is there any more.
 SILENCE_S = 45.0

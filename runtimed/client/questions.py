@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runtimed.client.events import Watching
-    from runtimed.core.news import Collection, Health, Report, Status
-    from runtimed.core.shapes import (
+    from runtimed.core.shapes.daemon import Collection, Health, Report, Status
+    from runtimed.core.shapes.runtimes import (
         GenerationDetail,
         Generations,
         GenerationsDiff,

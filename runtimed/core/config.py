@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from runtimed.core.collection.references import Engine
+from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
-from runtimed.core.options import Options
-from runtimed.core.references import Engine
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

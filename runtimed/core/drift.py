@@ -19,7 +19,7 @@ Identity = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class BinaryState:
     """What was found when a binary was looked for: where, which file, or why it cannot be executed.
 
     An unusable one has a ``path`` and an ``identity`` where the file looks executable and the kernel refuses it.
@@ -48,7 +48,7 @@ class Drift:
         return {"binary": self.binary, "kind": self.kind, "path": self.path, "reason": self.reason}
 
 
-def compare_sights(loaded: Mapping[str, Sight], now: Mapping[str, Sight]) -> Mapping[str, Drift]:
+def compare_states(loaded: Mapping[str, BinaryState], now: Mapping[str, BinaryState]) -> Mapping[str, Drift]:
     """Return what is different in ``now`` from when it was ``loaded``, by binary; those of only one are left out."""
     found = {}
     for binary, sight in now.items():
@@ -59,7 +59,7 @@ def compare_sights(loaded: Mapping[str, Sight], now: Mapping[str, Sight]) -> Map
     return MappingProxyType(found)
 
 
-def _kind(before: Sight, now: Sight) -> shapes.DriftKind | None:
+def _kind(before: BinaryState, now: BinaryState) -> shapes.DriftKind | None:
     # A probe may learn after the load that the kernel refuses a file: that is no change of the file.
     if now.identity is not None and (now.path, now.identity) == (before.path, before.identity):
         return None

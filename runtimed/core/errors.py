@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from runtimed.core.printable import printable
+from runtimed.core.message_text import printable
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Problem:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         return printable(": ".join(part for part in (place, self.pointer, self.message) if part))
 
-    def as_dict(self) -> news.ConfigurationProblem:
+    def as_dict(self) -> shapes.ConfigurationProblem:
         """Return the shape that reports carry (design: ``problems`` of a report)."""
         return {
             "file": self.file,

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class RoundRobin(Generic[T]):
+class FairQueue(Generic[T]):
     """A queue that takes one item of each user in turn, those of one in their order.
 
     So whoever puts in a thousand keeps nobody waiting but himself.

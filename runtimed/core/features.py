@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from runtimed.core.places import printable
+from runtimed.core.message_text import printable
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

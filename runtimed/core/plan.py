@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runtimed.core.changes import describe_changes
 from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings, definition_document
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.generation import Difference, Generation, Host, build_generation, compare_generations
-from runtimed.core.manifest import Manifest, restore_config
-from runtimed.core.parse import parse_configuration
+from runtimed.core.history.changes import describe_changes
+from runtimed.core.history.manifest import Manifest, restore_config
 from runtimed.core.report import Report
+from runtimed.core.table.generation import Difference, Generation, Host, build_generation, compare_generations
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

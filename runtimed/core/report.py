@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from runtimed.core.availability import Unavailable
 from runtimed.core.errors import Problem
+from runtimed.core.table.availability import Unavailable
 
 if TYPE_CHECKING:
-    from runtimed.core import news, shapes
+    from runtimed.core import shapes
 
 _UNAVAILABLE_MOST = 1000
 
@@ -24,7 +24,7 @@ class Report:
     ``cause`` tells whether a rejection is due to the configuration or to the data root.
     """
 
-    outcome: news.Outcome
+    outcome: shapes.Outcome
     generation: int
     reason: str
     added: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Report:
     problems: tuple[Problem, ...] = ()
     untold: int = 0
     remarks: tuple[Problem, ...] = ()
-    cause: news.Cause | None = None
+    cause: shapes.Cause | None = None
     # What the reload found damaged among the published files, in words, each with the repair.
     repaired: tuple[str, ...] = ()
     restart_required: tuple[str, ...] = ()
@@ -64,10 +64,10 @@ class Report:
         """How many problems there are."""
         return len(self.problems) + self.untold
 
-    def as_dict(self) -> news.Report:
+    def as_dict(self) -> shapes.Report:
         """Return the JSON shape of the report: the first 1,000 problems and unavailable runtimes, and their numbers."""
         default = self.default_runtime
-        report: news.Report = {
+        report: shapes.Report = {
             "outcome": self.outcome,
             "generation": self.generation,
             "reason": self.reason,
@@ -95,7 +95,7 @@ class Report:
         return report
 
 
-def shorten(report: news.Report, most: int) -> news.ShortReport:
+def shorten(report: shapes.Report, most: int) -> shapes.ShortReport:
     """Return ``report`` with the first ``most`` entries of each list, and the whole length of one that is cut."""
     short: dict[str, object] = {}
     for key, value in report.items():
@@ -104,4 +104,4 @@ def shorten(report: news.Report, most: int) -> news.ShortReport:
             short[f"{key}_total"] = len(value)
         else:
             short[key] = value
-    return cast("news.ShortReport", short)
+    return cast("shapes.ShortReport", short)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
+from runtimed.api.counters import Counters
 from runtimed.api.events import Events
-from runtimed.api.tally import Tally
 from runtimed.core.drift import Drift
-from runtimed.core.generation import Generation
 from runtimed.core.report import Report, shorten
-from runtimed.log import log_report
+from runtimed.core.table.generation import Generation
+from runtimed.daemon.log import log_report
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Announcer:
     """Tells what happened. Everything here is called on the event loop and does not block."""
 
     def __init__(self, manager: Manager) -> None:
-        self.tally = Tally()
+        self.tally = Counters()
         self.events = Events(self._dropped)
         self._manager = manager
         # Whether the manager knows that we serve; before that it wants to hear nothing else.
@@ -68,12 +68,12 @@ class Announcer:
         self.tally.count_reload(report.outcome, trigger, report.duration_ms / 1000, report.time_s)
         short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
         del short["time"]  # the event has its own
-        self.events.publish("reload", cast("news.ReloadNews", short))
+        self.events.publish("reload", cast("shapes.ReloadNews", short))
         before, self._current = self._current, current
         if self._ready:
             self._manager.ready(self._status())
         if before is None or current.number != before.number:
-            moved: news.GenerationNews = {
+            moved: shapes.GenerationNews = {
                 "generation": current.number,
                 "digest": current.digest,
                 "default_runtime": current.config.default_runtime,
@@ -95,7 +95,7 @@ class Announcer:
         """
         for drift in itertools.islice(come.values(), _SHOWN):
             names = runtimes(drift.binary)
-            fields: news.DriftNews = {
+            fields: shapes.DriftNews = {
                 **drift.as_dict(),
                 "runtimes": list(names[:_SHOWN]),
                 "runtime_count": len(names),
@@ -105,13 +105,13 @@ class Announcer:
             self.events.publish("drift", fields)
         for drift in itertools.islice(gone.values(), _SHOWN):
             log.info("drift.over", binary=drift.binary, loaded=loaded)
-            over: news.DriftOverNews = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
+            over: shapes.DriftOverNews = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
             self.events.publish("drift", over)
         # A file system with all of the binaries may go at once, and no subscriber could read so much so fast.
         more = max(len(come) - _SHOWN, 0) + max(len(gone) - _SHOWN, 0)
         if more:
             log.warning("drift.more", binaries=more)
-            rest: news.DriftMoreNews = {"binary": None, "kind": "more", "count": more}
+            rest: shapes.DriftMoreNews = {"binary": None, "kind": "more", "count": more}
             self.events.publish("drift", rest)
 
     def health(self, faults: Mapping[str, str]) -> None:
@@ -125,7 +125,7 @@ class Announcer:
             log.warning("degraded", **faults)
         else:
             log.info("well")
-        condition: news.Condition = {"status": "degraded" if faults else "ok", "reasons": dict(faults)}
+        condition: shapes.Condition = {"status": "degraded" if faults else "ok", "reasons": dict(faults)}
         self.events.publish("health", condition)
 
     def watching(self, polled: Mapping[str, str]) -> None:
@@ -134,14 +134,14 @@ class Announcer:
             return
         self._polled = dict(polled)
         log.warning("watcher.polling", directories=dict(polled)) if polled else log.info("watcher.inotify")
-        watching: news.WatcherNews = {"mode": "polling" if polled else "inotify", "faults": dict(polled)}
+        watching: shapes.WatcherNews = {"mode": "polling" if polled else "inotify", "faults": dict(polled)}
         self.events.publish("watcher", watching)
 
     def collected(self, file: str, asked_by: str) -> None:
         """Tell that a wrapper was removed."""
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
         self.tally.wrappers_collected += 1
-        removed: news.GcNews = {"wrapper": file, "asked_by": asked_by}
+        removed: shapes.GcNews = {"wrapper": file, "asked_by": asked_by}
         self.events.publish("gc", removed)
 
     def _status(self) -> str:

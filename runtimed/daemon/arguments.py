@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtimed import __version__
-from runtimed.client.places import user_directories
+from runtimed.client.socket_path import user_directories
 from runtimed.core.config import Flags, Settings
 
 STDIN = "-"

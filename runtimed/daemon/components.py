@@ -11,31 +11,31 @@ from typing import Any
 
 import structlog
 
-from runtimed.announcer import Announcer
 from runtimed.api.connections import Connections
 from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
 from runtimed.api.sockets import Peer
-from runtimed.collector import Collector
-from runtimed.core.availability import Unavailable, summarise_unavailable
+from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
-from runtimed.core.drift import Drift, Sight
-from runtimed.core.generation import Generation
-from runtimed.core.references import Survey
+from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.report import Report
-from runtimed.drift import DriftWatch
+from runtimed.core.table.availability import Unavailable, summarise_unavailable
+from runtimed.core.table.generation import Generation
+from runtimed.daemon.announcer import Announcer
+from runtimed.daemon.service import Service, WorkerThreads
+from runtimed.daemon.status import Status, Traffic
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import survey
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
-from runtimed.inspector import NodeInspector
-from runtimed.lookups import Lookups
-from runtimed.published import PublishedWatch
-from runtimed.reloader import Reloader
-from runtimed.service import Lanes, Service
-from runtimed.status import Status, Traffic
+from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.drift_watch import DriftWatch
+from runtimed.inspection.lookups import Lookups
+from runtimed.inspection.published_files import PublishedWatch
+from runtimed.inspection.wrapper_collector import Collector
+from runtimed.reload.reloader import Reloader
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ SIGHTS_TIMEOUT_S = 30.0
 DRAIN_S = 5.0
 
 
-class Serving:
+class Components:
     """Answers on sockets from the reloader's current generation; undone by ``stack``, the last thing first.
 
     ``disk`` runs a call in the thread that publishes; ``secure`` makes the directory of a socket, or refuses it.
@@ -68,7 +68,7 @@ class Serving:
     ) -> None:
         self._reloader = reloader
         self._store = store
-        self._lanes = Lanes.open()
+        self._lanes = WorkerThreads.open()
         stack.callback(self._lanes.close)
         self._inspector = inspector
         lookups = Lookups(inspector.look_up, inspector.workers)
@@ -156,7 +156,7 @@ class Serving:
         """Tell of the daemon's health if it has changed."""
         self._announcer.health(self._status.faults())
 
-    async def _sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
+    async def _sights(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         async with asyncio.timeout(SIGHTS_TIMEOUT_S):
             return await self._lanes.probing.run(self._inspector.sights, tuple(binaries))
 
@@ -186,7 +186,7 @@ class Serving:
         self.check_health()
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
-    async def _survey(self) -> Survey:
+    async def _survey(self) -> ReferenceScan:
         engines = self._reloader.current.config.own.containerd
         list_within = partial(list_containers, timeout_s=SURVEY_TIMEOUT_S / 2)
         look = partial(survey, engines, below=self._store.root, list_containers=list_within)
@@ -194,9 +194,9 @@ class Serving:
             async with asyncio.timeout(SURVEY_TIMEOUT_S):
                 return await self._lanes.surveying.run(look)
         except TimeoutError:
-            return Survey((), (f"looking for what refers to it took longer than {SURVEY_TIMEOUT_S:g} s",))
+            return ReferenceScan((), (f"looking for what refers to it took longer than {SURVEY_TIMEOUT_S:g} s",))
         except Exception as error:  # noqa: BLE001 - what cannot be known keeps everything
-            return Survey((), (f"looking for what refers to it failed: {error!r}",))
+            return ReferenceScan((), (f"looking for what refers to it failed: {error!r}",))
 
     def _exhausted(self) -> str | None:
         return next((server.exhausted for server in self._servers if server.exhausted), None)

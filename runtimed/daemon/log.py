@@ -14,7 +14,7 @@ from typing import TextIO, cast
 import structlog
 
 from runtimed.core.features import Features
-from runtimed.core.printable import printable
+from runtimed.core.message_text import printable
 from runtimed.core.report import Report
 
 _log = structlog.get_logger()

@@ -16,34 +16,34 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
-from runtimed.announcer import Announcer
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
-from runtimed.arguments import Arguments, parse_arguments
-from runtimed.boot import check_owner, find_data_root, find_settings, main_required, read_snapshot
 from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import Problem, RuntimedError, SocketRefused
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation, Host
-from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame, plan
 from runtimed.core.report import Report
-from runtimed.follower import follow
-from runtimed.heap import Heap, give_back_large_blocks, limit_malloc_arenas
+from runtimed.core.table.generation import Generation, Host
+from runtimed.daemon.announcer import Announcer
+from runtimed.daemon.arguments import Arguments, parse_arguments
+from runtimed.daemon.components import Components
+from runtimed.daemon.log import configure_log, log_features, log_replaceable
+from runtimed.daemon.preflight import runtime_directories
+from runtimed.daemon.startup import check_owner, find_data_root, find_settings, main_required, read_snapshot
 from runtimed.host.containers import container_states
 from runtimed.host.descriptors import raise_descriptor_limit
 from runtimed.host.event_numbers import reserve_event_numbers
 from runtimed.host.facts import read_facts
-from runtimed.host.lane import Lane
 from runtimed.host.pidfile import write_pidfile
 from runtimed.host.store import Recovered, Store, believed
 from runtimed.host.systemd import Inherited, Notifier, speaks_to_journal, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory, walk
 from runtimed.host.watch import Watcher
-from runtimed.inspector import NodeInspector
-from runtimed.log import configure_log, log_features, log_replaceable
-from runtimed.preflight import runtime_directories
-from runtimed.reloader import Reloader
-from runtimed.serving import Serving
+from runtimed.host.worker import Worker
+from runtimed.inspection.binaries import NodeInspector
+from runtimed.reload.gc_freeze import GcFreeze, give_back_large_blocks, limit_malloc_arenas
+from runtimed.reload.reloader import Reloader
+from runtimed.reload.settle import follow
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv, os.environ, os.geteuid())
     if arguments.validate:
         # Imported late: a daemon has no use for it.
-        from runtimed.validate import validate  # noqa: PLC0415
+        from runtimed.daemon.validate import validate  # noqa: PLC0415
 
         return validate(arguments)
     configure_log("info", arguments.flags.log_format or "auto", journal=speaks_to_journal(os.environ, sys.stderr))
@@ -97,16 +97,16 @@ class Daemon:
         self._hangup = asyncio.Event()
         self._hints = asyncio.Event()
         # Reading may hang, and must not keep anything else waiting.
-        self._reading = Lane("reading")
-        self._working = Lane("working")
+        self._reading = Worker("reading")
+        self._working = Worker("working")
         self._overdue = False
         self._loop = asyncio.get_running_loop()
         self._watcher = Watcher(self._loop, self._hints.set)
         self._systemd = Notifier(environ)
         self._announcer = Announcer(self._systemd)
         self._inspector = NodeInspector(environ.get("PATH", ""), self._probed, log_replaceable)
-        self._serving: Serving | None = None
-        self._heap = Heap(lambda: 0 if self._serving is None else self._serving.connection_count)
+        self._serving: Components | None = None
+        self._heap = GcFreeze(lambda: 0 if self._serving is None else self._serving.connection_count)
         self._status = 0
         # The one part of the log that holds from boot on.
         self._log_format = "auto"
@@ -153,7 +153,7 @@ class Daemon:
         paths = tuple(f"unix://{listening.path}" for listening in sockets)
         here = replace(settings, hosts=paths)
         secure = self._secure_directory
-        self._serving = Serving(
+        self._serving = Components(
             *(reloader, store, self._watcher, here, self._inspector, self._announcer, stack),
             disk=self._working.run,
             secure=secure,
@@ -196,7 +196,7 @@ class Daemon:
 
     def _read_and_watch(self) -> Documents:
         snapshot = read_snapshot(self._arguments, partial(walk, trust=self._trust))
-        self._watcher.update(snapshot.places)
+        self._watcher.update(snapshot.watched_names)
         if self._overdue:
             # Nobody waits for this reading any more, or for those behind it: the file system is back, so look anew.
             self._overdue = False
@@ -296,7 +296,7 @@ class Daemon:
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
         return reloader
 
-    def _follow(self, reloader: Reloader, serving: Serving, stack: AsyncExitStack) -> None:
+    def _follow(self, reloader: Reloader, serving: Components, stack: AsyncExitStack) -> None:
         """Let file changes and SIGHUP reload from now on, and time collect wrappers."""
 
         async def follow_hangups() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from runtimed.api.sockets import group_id, inherited_name, parse_host
 from runtimed.core.config import Settings
 from runtimed.core.errors import DataRootRefused, PathMissing, PathRefused, RuntimedError, SocketRefused, StoreFailed
-from runtimed.core.printable import printable
-from runtimed.host.store.claim import check_version
+from runtimed.core.message_text import printable
+from runtimed.host.store.lock import check_version
 from runtimed.host.systemd import take_sockets
 from runtimed.host.trust import Trust, secure_directory
 from runtimed.host.units import socket_names

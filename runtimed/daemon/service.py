@@ -12,26 +12,26 @@ import structlog
 
 from runtimed.api.metrics import Figures
 from runtimed.api.sockets import Peer
-from runtimed.collector import Collector
-from runtimed.core.collect import Collection
+from runtimed.core.collection.collect import Collection
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.core.facts import Machine
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation
-from runtimed.core.past import Past, Summary
+from runtimed.core.history.retained import RetainedGeneration, Summary
 from runtimed.core.report import Report
-from runtimed.drift import DriftWatch
+from runtimed.core.table.facts import Machine
+from runtimed.core.table.generation import Generation
+from runtimed.daemon.status import Status
 from runtimed.host.facts import read_machine, read_system
-from runtimed.host.lane import Lane
 from runtimed.host.store import Store
-from runtimed.inspector import NodeInspector
-from runtimed.lookups import Lookup, Lookups
-from runtimed.reloader import Reloader
-from runtimed.status import Status
+from runtimed.host.worker import Worker
+from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.drift_watch import DriftWatch
+from runtimed.inspection.lookups import Lookup, Lookups
+from runtimed.inspection.wrapper_collector import Collector
+from runtimed.reload.reloader import Reloader
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -41,21 +41,21 @@ LOOK_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class WorkerThreads:
     """Threads for what may hang, each on file systems of its own: none of them may keep another waiting."""
 
     # The data root, for clients.
-    reading: Lane
+    reading: Worker
     # Wherever binaries are, for clients; the same for their features and their drift.
-    looking: Lane
-    probing: Lane
+    looking: Worker
+    probing: Worker
     # What engines and processes tell of containers.
-    surveying: Lane
+    surveying: Worker
 
     @classmethod
     def open(cls) -> Self:
         """Return new ones."""
-        return cls(Lane("data-root"), Lane("looking"), Lane("probing"), Lane("surveying"))
+        return cls(Worker("data-root"), Worker("looking"), Worker("probing"), Worker("surveying"))
 
     def close(self) -> None:
         """End all of them."""
@@ -75,7 +75,7 @@ class Service:
         lookups: Lookups,
         drift: DriftWatch,
         status: Status,
-        lanes: Lanes,
+        lanes: WorkerThreads,
     ) -> None:
         self._reloader = reloader
         self._store = store
@@ -91,7 +91,7 @@ class Service:
         """Return the current generation."""
         return self._reloader.current
 
-    def status(self) -> news.Status:
+    def status(self) -> shapes.Status:
         """Return how the daemon is, health first."""
         return self._status.as_dict()
 
@@ -119,7 +119,7 @@ class Service:
         """Return a line for each retained generation, the oldest first."""
         return self._store.retained
 
-    def past(self, number: int) -> Past:
+    def past(self, number: int) -> RetainedGeneration:
         """Return the retained generation ``number``; reads the disk. Raises as ``Store.read`` does."""
         return self._store.read(number)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from runtimed.arguments import Arguments
 from runtimed.core.config import Documents, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import ConfigurationRejected, PathRefused, Problem
-from runtimed.core.manifest import Manifest
-from runtimed.core.parse import parse_configuration
-from runtimed.core.places import printable
+from runtimed.core.history.manifest import Manifest
+from runtimed.core.message_text import printable
+from runtimed.daemon.arguments import Arguments
 from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
 from runtimed.host.named import is_stream, read_stream
 

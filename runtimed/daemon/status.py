@@ -11,21 +11,21 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from runtimed import __version__
-from runtimed.announcer import Announcer
 from runtimed.api.metrics import Figures
-from runtimed.core.availability import Unavailable, binaries_of, find_unavailable
 from runtimed.core.config import Settings
-from runtimed.core.drift import Sight
+from runtimed.core.drift import BinaryState
 from runtimed.core.errors import StoreFailed
-from runtimed.core.generation import Generation, Runtime
 from runtimed.core.report import Report, shorten
-from runtimed.drift import DriftWatch, watched_binaries
+from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable
+from runtimed.core.table.generation import Generation, Runtime
+from runtimed.daemon.announcer import Announcer
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
-from runtimed.reloader import Reloader
+from runtimed.inspection.drift_watch import DriftWatch, watched_binaries
+from runtimed.reload.reloader import Reloader
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 # Bounds of the lists in the status: every user may request it at any rate, and the event loop renders it.
 _SHOWN = 1000
@@ -67,8 +67,8 @@ class Status:
         self._published_faults = published_faults
         self._started_s = time.monotonic()
         # What was computed last, and from what.
-        self._unavailable: tuple[Generation, Mapping[str, Sight], tuple[Unavailable, ...]] | None = None
-        self._last: tuple[Report, news.ShortReport] | None = None
+        self._unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
+        self._last: tuple[Report, shapes.ShortReport] | None = None
 
     def faults(self) -> dict[str, str]:
         """Return why the daemon is degraded, by subject; empty when it is well."""
@@ -93,7 +93,7 @@ class Status:
         self._unavailable = generation, sights, found
         return found
 
-    def _last_reload(self) -> news.ShortReport | None:
+    def _last_reload(self) -> shapes.ShortReport | None:
         report = self._reloader.last
         if report is None:
             return None
@@ -101,8 +101,8 @@ class Status:
             self._last = report, shorten(report.as_dict(), _SHOWN_OF_REPORT)
         return self._last[1]
 
-    def _drifts(self) -> list[news.DriftNews]:
-        found: list[news.DriftNews] = []
+    def _drifts(self) -> list[shapes.DriftNews]:
+        found: list[shapes.DriftNews] = []
         for binary, drift in islice(self._drift.drifts.items(), _SHOWN):
             names = self._drift.runtimes(binary)
             found.append({**drift.as_dict(), "runtimes": list(names[:_SHOWN_OF_DRIFT]), "runtime_count": len(names)})
@@ -124,7 +124,7 @@ class Status:
         """Return what is wrong with the process itself."""
         return {subject: reason for subject, reason in self.faults().items() if subject not in _NOT_OF_THE_PROCESS}
 
-    def as_dict(self) -> news.Status:
+    def as_dict(self) -> shapes.Status:
         """Return how the daemon is as a JSON object, health first."""
         generation = self._reloader.current
         faults = self.faults()
@@ -195,6 +195,6 @@ def _default(generation: Generation) -> tuple[str, Runtime | None]:
     return name, generation.runtimes.get(name)
 
 
-def _state(runtime: Runtime, sights: Mapping[str, Sight]) -> str:
+def _state(runtime: Runtime, sights: Mapping[str, BinaryState]) -> str:
     states = ["unknown" if (sight := sights.get(each)) is None else sight.state for each in watched_binaries(runtime)]
     return next((state for state in states if state != "available"), "available" if states else "unknown")

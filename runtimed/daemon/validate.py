@@ -11,18 +11,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from runtimed.arguments import Arguments
-from runtimed.boot import main_required, read_snapshot
-from runtimed.core.availability import Unavailable, summarise_unavailable
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.generation import Generation, Host
+from runtimed.core.message_text import printable
 from runtimed.core.plan import Frame, Plan, plan, report_on
-from runtimed.core.printable import printable
 from runtimed.core.report import Report
+from runtimed.core.table.availability import Unavailable, summarise_unavailable
+from runtimed.core.table.generation import Generation, Host
+from runtimed.daemon.arguments import Arguments
+from runtimed.daemon.preflight import refusals
+from runtimed.daemon.startup import main_required, read_snapshot
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
-from runtimed.inspector import NodeInspector
-from runtimed.preflight import refusals
+from runtimed.inspection.binaries import NodeInspector
 
 # Ignored keys that are named without being asked for.
 _NAMED = 8

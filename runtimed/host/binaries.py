@@ -7,9 +7,9 @@ import os
 import stat
 from collections.abc import Callable
 
-from runtimed.core.drift import Sight
+from runtimed.core.drift import BinaryState
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.core.places import printable
+from runtimed.core.message_text import printable
 
 
 def look_up(path: str, search: str, *, as_root: bool) -> str:
@@ -31,7 +31,7 @@ def look_up(path: str, search: str, *, as_root: bool) -> str:
     return _search(path, search, as_root)
 
 
-def sight(path: str, search: str, *, as_root: bool, refusal: Callable[[str], str | None]) -> Sight:
+def sight(path: str, search: str, *, as_root: bool, refusal: Callable[[str], str | None]) -> BinaryState:
     """Return what is found where ``path`` leads to (see :func:`look_up`), for comparing it with a later look.
 
     ``refusal`` returns why the kernel refuses to execute a file that looks executable, None where it does not.
@@ -40,12 +40,12 @@ def sight(path: str, search: str, *, as_root: bool, refusal: Callable[[str], str
         found = look_up(path, search, as_root=as_root)
         status = os.stat(found)
     except BinaryUnavailable as error:
-        return Sight("missing" if error.missing else "unusable", reason=error.reason)
+        return BinaryState("missing" if error.missing else "unusable", reason=error.reason)
     except OSError as exc:  # gone this very moment
-        return Sight("missing", reason=_why(exc))
+        return BinaryState("missing", reason=_why(exc))
     identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     reason = refusal(found)
-    return Sight("available" if reason is None else "unusable", found, identity, reason)
+    return BinaryState("available" if reason is None else "unusable", found, identity, reason)
 
 
 def _search(name: str, search: str, as_root: bool) -> str:  # noqa: FBT001 - as look_up has it

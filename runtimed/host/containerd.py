@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from runtimed.core.containerd_api import (
+from runtimed.core.containerd.api import (
     LIST_CONTAINERS,
     LIST_NAMESPACES,
     NAMESPACE_HEADER,

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtimed.core.facts import Facts, Machine
+from runtimed.core.table.facts import Facts, Machine
 
 
 def read_facts(

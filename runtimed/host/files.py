@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtimed.core.config import Documents, Source
+from runtimed.core.configuration.watched_names import WatchedName, is_dropin_name
 from runtimed.core.errors import PathMissing, PathRefused, Problem
-from runtimed.core.places import Place, is_dropin_name, printable
+from runtimed.core.message_text import printable
 
 MAX_BYTES = 16 * 1024 * 1024
 ATTEMPTS = 5
@@ -28,7 +29,7 @@ _NULL_DEVICE = os.makedev(1, 3)
 Identity = tuple[int, int, int, int, int] | str
 
 
-class Walked(Protocol):
+class WalkedPath(Protocol):
     """Where a path led: an O_PATH descriptor and a real path, or an error; and the names on the way."""
 
     @property
@@ -36,12 +37,12 @@ class Walked(Protocol):
     @property
     def real_path(self) -> str: ...  # noqa: D102
     @property
-    def places(self) -> frozenset[Place]: ...  # noqa: D102
+    def watched_names(self) -> frozenset[WatchedName]: ...  # noqa: D102
     @property
     def error(self) -> PathRefused | PathMissing | None: ...  # noqa: D102
 
 
-Walker = Callable[[str], AbstractContextManager[Walked]]
+Walker = Callable[[str], AbstractContextManager[WalkedPath]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Snapshot:
     """All documents at one instant, and the names in directories on which a later reading depends."""
 
     documents: Documents
-    places: frozenset[Place]
+    watched_names: frozenset[WatchedName]
 
 
 def read_documents(main_path: str, dropin_dir: str | None, walk: Walker, *, dropin: bool = False) -> Snapshot:
@@ -65,16 +66,16 @@ def read_documents(main_path: str, dropin_dir: str | None, walk: Walker, *, drop
         documents = first.read(main_path, dropin_dir, dropin=dropin)
         second = _Reading(walk, load=False)
         second.read(main_path, dropin_dir, dropin=dropin)
-        places = frozenset(first.places | second.places)
+        watched_names = frozenset(first.watched_names | second.watched_names)
         if first.identities == second.identities:
-            return Snapshot(documents, places)
+            return Snapshot(documents, watched_names)
     restless = {
         path
         for path in first.identities.keys() | second.identities.keys()
         if first.identities.get(path) != second.identities.get(path)
     }
     problems = tuple(_kept_changing(path) for path in sorted(restless, key=os.fsencode))
-    return Snapshot(Documents(main_path, problems=problems), places)
+    return Snapshot(Documents(main_path, problems=problems), watched_names)
 
 
 def _kept_changing(path: str) -> Problem:
@@ -94,7 +95,7 @@ class _Reading:
         self.walk = walk
         self.load = load
         self.identities: dict[str, Identity | tuple[int, int, tuple[str, ...]]] = {}
-        self.places: set[Place] = set()
+        self.watched_names: set[WatchedName] = set()
         self.problems: list[Problem] = []
         self.remarks: list[Problem] = []
 
@@ -113,7 +114,7 @@ class _Reading:
     def _listing(self, directory: str) -> tuple[str, ...]:
         """Return the names of the drop-ins in C-locale order; none where there is no such directory."""
         with self.walk(directory) as found:
-            self.places |= found.places
+            self.watched_names |= found.watched_names
             if found.error is not None:
                 self._unreached(directory, found.error)
                 return ()
@@ -123,7 +124,7 @@ class _Reading:
                 expected = "a directory of *.json files"
                 self._problem(directory, f"is {_kind(status)}, not a directory", _kind(status), expected)
                 return ()
-            self.places.add(Place(found.real_path, None))
+            self.watched_names.add(WatchedName(found.real_path, None))
             try:
                 names, others = _names(found.fd)
             except OSError as exc:
@@ -137,7 +138,7 @@ class _Reading:
     def _file(self, path: str, *, dropin: bool) -> Source | None:
         """Return the file's content; None where there is none, is a problem, or is not asked for."""
         with self.walk(path) as found:
-            self.places |= found.places
+            self.watched_names |= found.watched_names
             if dropin and _is_masked(path, found):
                 self.identities[path] = "masked"
                 return Source(printable(path), b"{}")
@@ -201,7 +202,7 @@ class _Reading:
         self.problems.append(Problem(file=printable(path), message=message, found=found, expected=expected))
 
 
-def _is_masked(path: str, found: Walked) -> bool:
+def _is_masked(path: str, found: WalkedPath) -> bool:
     """Return whether ``path`` is a link to the null device, by which an administrator takes a drop-in out of use.
 
     The walk may have refused the device itself, which everybody may write to, but nothing on the way to it.

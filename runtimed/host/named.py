@@ -8,7 +8,7 @@ import stat
 
 from runtimed.core.config import Documents, Source
 from runtimed.core.errors import Problem
-from runtimed.core.places import printable
+from runtimed.core.message_text import printable
 
 STDIN = "-"
 # `/dev/stdin`, and what a shell writes for `<(command)`.

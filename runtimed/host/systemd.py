@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtimed.core.errors import SocketRefused
-from runtimed.core.printable import printable
+from runtimed.core.message_text import printable
 
 # The first descriptor that is handed over.
 _FIRST_FD = 3

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from runtimed.core.errors import TooManyWaiting
-from runtimed.core.roundrobin import RoundRobin
+from runtimed.core.fair_queue import FairQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,11 +22,11 @@ T = TypeVar("T")
 WAITING_MOST = 256
 
 
-class Lane:
+class Worker:
     """A named daemon thread that runs one call after another."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: RoundRobin[Callable[[], None]] = RoundRobin()
+        self._jobs: FairQueue[Callable[[], None]] = FairQueue()
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from runtimed.core.availability import Unavailable, binaries_of, find_unavailable
 from runtimed.core.config import Probe
-from runtimed.core.drift import Sight
+from runtimed.core.drift import BinaryState
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation
-from runtimed.core.places import printable
+from runtimed.core.message_text import printable
+from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable
+from runtimed.core.table.generation import Generation
 from runtimed.host.binaries import look_up, sight
+from runtimed.host.directory_pool import DirectoryPool
 from runtimed.host.features import Prober, replaceable
 from runtimed.host.trust import Trust, walk
-from runtimed.host.workers import Workers
 
 _OFF = Features("unknown", reason="asking binaries for their features is turned off (runtimed.probe)")
 
@@ -44,7 +44,7 @@ class NodeInspector:
         self._judged = judged
         # Why other users could replace a binary, by its path, at the last look.
         self._replaceable: Mapping[str, str] = MappingProxyType({})
-        self.workers = Workers("look-ups")
+        self.workers = DirectoryPool("look-ups")
         # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
         self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
         self._settings = Probe(enabled=False)
@@ -73,11 +73,11 @@ class NodeInspector:
         errors = {file: error.reason for file, error in found.items() if isinstance(error, BinaryUnavailable)}
         return find_unavailable(generation, errors)
 
-    def sights(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
+    def sights(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         """Return what is found of each of ``binaries``, paths or bare names."""
         looks = self.workers.call_all(self._look, binaries)
         found = {
-            binary: look[0] if isinstance(look, tuple) else Sight("unusable", reason=str(look))
+            binary: look[0] if isinstance(look, tuple) else BinaryState("unusable", reason=str(look))
             for binary, look in looks.items()
         }
         self._judge({look[0].path: look[1] for look in looks.values() if isinstance(look, tuple) and look[0].path})
@@ -110,7 +110,7 @@ class NodeInspector:
         if (prober := self._prober) is not None:
             prober.stop()
 
-    def _look(self, binary: str) -> tuple[Sight, str | None]:
+    def _look(self, binary: str) -> tuple[BinaryState, str | None]:
         """Return the state of ``binary``, and why other users could replace it."""
         found = sight(binary, self._search, as_root=self._as_root, refusal=self._refusal)
         return found, None if found.path is None else self.replaceable(found.path)

@@ -8,17 +8,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from runtimed.core.availability import binaries_of
-from runtimed.core.drift import Drift, Sight, compare_sights
-from runtimed.core.generation import Generation, Runtime
-from runtimed.core.names import shim_binary_name
+from runtimed.core.containerd.names import shim_binary_name
+from runtimed.core.drift import BinaryState, Drift, compare_states
+from runtimed.core.table.availability import binaries_of
+from runtimed.core.table.generation import Generation, Runtime
 
 # How often binaries are looked at; less often where that takes long, so that it never costs more than this share.
 EVERY_S = 10.0
 SHARE = 0.02
 PAUSE_MOST_S = 300.0
 
-Look = Callable[[Iterable[str]], Awaitable[Mapping[str, Sight]]]
+Look = Callable[[Iterable[str]], Awaitable[Mapping[str, BinaryState]]]
 
 
 def binary_of(runtime: Runtime) -> str:
@@ -48,8 +48,8 @@ class DriftWatch:
         self._told = told
         self._every_s = every_s
         self._wanted: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-        self._loaded: Mapping[str, Sight] | None = None
-        self._now: Mapping[str, Sight] = MappingProxyType({})
+        self._loaded: Mapping[str, BinaryState] | None = None
+        self._now: Mapping[str, BinaryState] = MappingProxyType({})
         self._drifts: Mapping[str, Drift] = MappingProxyType({})
         # Binaries that could be executed at some look since the process began.
         self._once_available: set[str] = set()
@@ -59,7 +59,7 @@ class DriftWatch:
         self._accepting: frozenset[str] = frozenset()
         self._awake = asyncio.Event()
 
-    def obstacle(self, binary: str) -> Sight | None:
+    def obstacle(self, binary: str) -> BinaryState | None:
         """Return why ``binary`` cannot be executed; None where it can, and where a reload has accepted that."""
         sight = self._now.get(binary)
         if sight is None or sight.state == "available" or binary in self._accepted:
@@ -76,7 +76,7 @@ class DriftWatch:
         return self._drifts
 
     @property
-    def sights(self) -> Mapping[str, Sight]:
+    def sights(self) -> Mapping[str, BinaryState]:
         """What was found at the last look, by binary."""
         return self._now
 
@@ -123,7 +123,7 @@ class DriftWatch:
                 async with asyncio.timeout(pause_s):
                     await self._awake.wait()
 
-    def _take(self, sights: Mapping[str, Sight]) -> None:
+    def _take(self, sights: Mapping[str, BinaryState]) -> None:
         loaded = self._loaded is None
         if self._loaded is None:
             self._loaded = sights
@@ -132,7 +132,7 @@ class DriftWatch:
         self._accepted = ((self._accepted | self._accepting) & self._wanted.keys()) - available
         self._accepting = frozenset()
         before, self._now = self._drifts, sights
-        self._drifts = compare_sights(self._loaded, sights)
+        self._drifts = compare_states(self._loaded, sights)
         come = {binary: drift for binary, drift in self._drifts.items() if before.get(binary) != drift}
         gone = {binary: drift for binary, drift in before.items() if binary not in self._drifts}
         self._told(come, gone, loaded)

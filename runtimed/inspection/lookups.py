@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.host.workers import Workers
+from runtimed.host.directory_pool import DirectoryPool
 
 # An answer needs a look that is not older than this.
 LOOK_VALID_S = 0.010
@@ -72,7 +72,7 @@ class Lookup:
 class Lookups:
     """Looks at files by ``look_up``, which raises BinaryUnavailable, in threads of ``workers``. Of one event loop."""
 
-    def __init__(self, look_up: Callable[[str], str], workers: Workers) -> None:
+    def __init__(self, look_up: Callable[[str], str], workers: DirectoryPool) -> None:
         self._look_up = look_up
         self._workers = workers
         self._lookups: weakref.WeakValueDictionary[tuple[str, ...], Lookup] = weakref.WeakValueDictionary()

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from runtimed.core.collect import Collection, judge_wrappers
+from runtimed.core.collection.collect import Collection, judge_wrappers
+from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.errors import StoreFailed
-from runtimed.core.generation import Generation
-from runtimed.core.references import Survey
+from runtimed.core.table.generation import Generation
 
 # How often is looked whether something refers to a wrapper, so that a grace time is watched through: twice in the hour
 # that a generation is kept at least, so that one which no generation names any more is seen free for that long.
@@ -44,7 +44,7 @@ class Collector:
         self,
         wrappers: Wrappers,
         *,
-        survey: Callable[[], Awaitable[Survey]],
+        survey: Callable[[], Awaitable[ReferenceScan]],
         disk: Callable[..., Awaitable[Any]],
         grace_s: Callable[[], float],
         removed: Callable[[str, str], None],
@@ -78,7 +78,7 @@ class Collector:
             # Answers of retained generations are given as well.
             self._handed_out = {file for file in files if file in held or file in self._handed_out}
             # A survey has its cost, and where every wrapper is held it would tell nothing.
-            survey = await self._survey() if any(file not in held for file in files) else Survey((), ())
+            survey = await self._survey() if any(file not in held for file in files) else ReferenceScan((), ())
             judgement = judge_wrappers(
                 files,
                 held,

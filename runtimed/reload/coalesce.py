@@ -19,7 +19,7 @@ class _Batch(Generic[T]):
     reasons: dict[str, None] = field(default_factory=dict)
 
 
-class Turns(Generic[T]):
+class Coalescer(Generic[T]):
     """Lets work have its turn; whoever asks may go away, the work goes on. ``lock`` is held by whose turn it is."""
 
     def __init__(self) -> None:

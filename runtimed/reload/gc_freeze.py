@@ -27,7 +27,7 @@ _MAPPED_BYTES = 128 * 1024
 _ARENAS_MOST = 2
 
 
-class Heap:
+class GcFreeze:
     """Exempts what is built to stay from collections; ``connections`` returns how many there are.
 
     Whatever else exists at that moment is exempted with it. Most of it is meant to stay as well; but asyncio's

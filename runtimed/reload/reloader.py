@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from runtimed.core.availability import Unavailable
 from runtimed.core.config import Documents
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
-from runtimed.core.generation import Generation
-from runtimed.core.manifest import Manifest, compare_with_manifest
+from runtimed.core.history.manifest import Manifest, compare_with_manifest
 from runtimed.core.plan import Frame, Plan, describe_plan, plan, report_on, restore_generation
 from runtimed.core.report import Report
-from runtimed.turns import Turns
+from runtimed.core.table.availability import Unavailable
+from runtimed.core.table.generation import Generation
+from runtimed.reload.coalesce import Coalescer
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -86,7 +86,7 @@ class Disk(Protocol):
 
 
 class Threads(Protocol):
-    """Runs a blocking function in a thread, as :meth:`runtimed.host.lane.Lane.run` does."""
+    """Runs a blocking function in a thread, as :meth:`runtimed.host.worker.Worker.run` does."""
 
     def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Return what ``function`` returns."""
@@ -134,7 +134,7 @@ class Reloader:
         # When to try again, at the earliest, what the disk refused; and whether that is a publish.
         self._retry_at_s = 0.0
         self._unpublished = False
-        self._turns: Turns[Report] = Turns()
+        self._turns: Coalescer[Report] = Coalescer()
         self._last: Report | None = None
         # Number and digest of the generation that `runtimes` on disk leads to.
         self._published: tuple[int, str] | None = None
@@ -417,7 +417,7 @@ class Reloader:
         self._told(report, self.current)
 
 
-def _outcome(before: Generation, current: Generation) -> news.Outcome:
+def _outcome(before: Generation, current: Generation) -> shapes.Outcome:
     """Return the outcome of a reload or repair that changed no answer: with a new number it was a publish."""
     return "unchanged" if before.number == current.number else "applied"
 

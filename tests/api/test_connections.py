@@ -12,7 +12,7 @@ from time import monotonic
 from typing import cast
 
 import pytest
-from served import HOST, QUICK, hang_up, read_reply, replies, running, until
+from harness.server import HOST, QUICK, hang_up, read_reply, replies, running, until
 
 from runtimed.api.connections import Connections, HttpLimits, Member
 from runtimed.api.sockets import Peer

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from looking import look_up_each
-from served import HOST, Running, hang_up, read_reply, running, until
+from harness.lookup import look_up_each
+from harness.server import HOST, Running, hang_up, read_reply, running, until
 
 from runtimed.api.docker import Docker, docker_label, refuse_body
 from runtimed.api.docker import node as node_module
@@ -21,12 +21,12 @@ from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import NOTHING_READ, Subscribers
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, TooManyWaiting
-from runtimed.core.facts import Facts, Machine
 from runtimed.core.features import PENDING, Features
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.parse import parse_configuration
+from runtimed.core.table.facts import Facts, Machine
+from runtimed.core.table.generation import Generation, Host, build_generation
 
 ID = "0123456789abcdef0123456789abcdef"
 TABLE: Mapping[str, Any] = {

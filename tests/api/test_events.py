@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from described import check_event
-from served import HOST, QUICK, Running, hang_up, read_reply, running, until
+from harness.description import check_event
+from harness.server import HOST, QUICK, Running, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
 from runtimed.api.connections import HttpLimits

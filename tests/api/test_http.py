@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from harness.server import HOST, QUICK, hang_up, read_reply, replies, running, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import HOST, QUICK, hang_up, read_reply, replies, running, until
 
 from runtimed.api.messages import Response, render
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from support import RunningDaemon, UnixConnection, new_daemon
+from harness.daemon import RunningDaemon, UnixConnection, new_daemon
 
 TARGETS = (
     *("/v1/resolve", "/v1/resolve?runtime=a", "/v1/resolve?runtime=a.b", "/v1/resolve?runtime=a&generation=1"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import short_directory
+from harness.daemon import short_directory
 
 from runtimed.api.listeners import Listeners
 from runtimed.api.sockets import bind_socket

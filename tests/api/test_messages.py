@@ -6,9 +6,9 @@ import json
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode
 
 import pytest
+from harness.search_settings import searched
 from hypothesis import example, given, target
 from hypothesis import strategies as st
-from searching import searched
 
 from runtimed.api.messages import BadTarget, Response, parse_target, problem, render
 

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import pytest
 from api.test_routes import Node
-from described import check_answer, check_body, description, find_path
+from harness.description import check_answer, check_body, description, find_path
+from harness.server import QUICK, read_reply, running
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from served import QUICK, read_reply, running
 
 from runtimed.api import openapi
 from runtimed.api.codes import CODES
@@ -25,11 +25,11 @@ from runtimed.api.operations import ALWAYS, OPERATIONS, Operation
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import SUBSCRIBERS_OF_ONE
-from runtimed.core import errors, news
-from runtimed.core.collect import Collection
+from runtimed.core import errors, shapes
+from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
 from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
-from runtimed.core.past import Past
+from runtimed.core.history.retained import RetainedGeneration
 from runtimed.core.report import Report
 
 API = Path(openapi.__file__).parent
@@ -45,7 +45,7 @@ class FaultyNode(Node):
 
     fault: Exception | None = None
 
-    def past(self, number: int) -> Past:
+    def past(self, number: int) -> RetainedGeneration:
         if self.fault is not None:
             raise self.fault
         return super().past(number)
@@ -349,16 +349,16 @@ def test_each_parameter_has_a_schema_that_takes_its_examples() -> None:
 
 
 def test_each_shape_says_what_it_is() -> None:
-    shapes = description()["components"]["schemas"]
-    assert [name for name, shape in shapes.items() if not shape["description"]] == []
-    assert {kind.__name__ for kind in news.Event.__args__} < set(shapes)
+    schemas = description()["components"]["schemas"]
+    assert [name for name, schema in schemas.items() if not schema["description"]] == []
+    assert {kind.__name__ for kind in shapes.Event.__args__} < set(schemas)
 
 
 def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
-    program = "import runtimed.daemon, sys; print(*sys.modules)"
+    program = "import runtimed.daemon.main, sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert "runtimed.api.description" in loaded
     assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "codes", "examples", "schemas")}
     # The shapes are for whoever checks types.
-    assert not loaded & {"runtimed.core.shapes", "runtimed.core.news"}
+    assert not loaded & {"runtimed.core.shapes", "runtimed.core.shapes.daemon"}

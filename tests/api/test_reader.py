@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import pytest
-from api.wire import PEER, Forgetful, Said, converse, new_connections
-from e2e.requests import CASES
+from e2e.harness.requests import CASES
+from harness.search_settings import searched
+from harness.wire import PEER, Forgetful, Said, converse, new_connections
 from hypothesis import example, given, target
 from hypothesis import strategies as st
-from searching import searched
 
 from runtimed.api.messages import KEEP_ALIVE
 from runtimed.api.reader import RequestReader

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtimed.api.counters import Counters
 from runtimed.api.messages import Answer, Request, Response, Target, parse_target
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
-from runtimed.api.tally import Tally
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.parse import parse_configuration
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
 
 PINNED = Response(200, b"pinned")
 
@@ -78,7 +78,7 @@ class Node:
         self.missing: set[str] = set()
         # Whether every verdict is young enough to be used without a look.
         self.recent = True
-        self.tally = Tally()
+        self.tally = Counters()
         self.verdicts: list[Verdict] = []
         self.resolutions = Resolutions(lambda: self.generation, self.lookup, lambda _: PINNED, self.tally)
 

@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from described import check_answer
-from looking import Lookup, look_up_each
+from harness.description import check_answer
+from harness.lookup import Lookup, look_up_each
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtimed import __version__
+from runtimed.api.counters import Counters
 from runtimed.api.docker import docker_label
 from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response, parse_target
@@ -20,19 +21,18 @@ from runtimed.api.metrics import Figures
 from runtimed.api.routes import Routes
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
-from runtimed.api.tally import Tally
-from runtimed.core import news
-from runtimed.core.collect import Collection
+from runtimed.core import shapes
+from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem, TooManyWaiting
-from runtimed.core.facts import Facts, Machine
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.manifest import read_manifest, render_manifest
-from runtimed.core.parse import parse_configuration
-from runtimed.core.past import Past, Summary, read_past, summarise_past
+from runtimed.core.history.manifest import read_manifest, render_manifest
+from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
 from runtimed.core.report import Report, shorten
+from runtimed.core.table.facts import Facts, Machine
+from runtimed.core.table.generation import Generation, Host, build_generation
 
 TABLE = {
     "runtimes": {
@@ -68,7 +68,7 @@ class Node:
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
         self.drifts: dict[str, Drift] = {}
-        self.tally = Tally()
+        self.tally = Counters()
         self.events = Events(lambda _reason: None)
         self.routes = Routes(self, self.events, self.tally)
         # Which of the answers that /openapi.json describes were given.
@@ -77,7 +77,7 @@ class Node:
     def current(self) -> Generation:
         return self.generation
 
-    def status(self) -> news.Status:
+    def status(self) -> shapes.Status:
         return {
             "health": {"status": "ok", "reasons": {}},
             "generation": self.generation.number,
@@ -114,13 +114,13 @@ class Node:
         return Machine("node1", "Debian GNU/Linux 12 (bookworm)", "6.1.0", "x86_64", 2, 8 * 2**30)
 
     def retained(self) -> tuple[Summary, ...]:
-        return tuple(summarise_past(self.past(number).manifest) for number in sorted(self.generations))
+        return tuple(summarise_retained(self.past(number).manifest) for number in sorted(self.generations))
 
-    def past(self, number: int) -> Past:
+    def past(self, number: int) -> RetainedGeneration:
         if number not in self.generations:
             raise GenerationGone(number, "is no longer retained") if 0 < number < 5 else NoSuchGeneration(number, 5)
         generation = self.generations[number]
-        return read_past(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
+        return read_retained(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
         return look_up_each(self.look_up, files)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 import pytest
-from api.wire import PEER, Wire, new_connections
-from served import HOST, hang_up, read_reply, running, until
+from harness.server import HOST, hang_up, read_reply, running, until
+from harness.wire import PEER, Wire, new_connections
 
 from runtimed.api.http import Connection
 from runtimed.api.large import _pieces, large_json_response

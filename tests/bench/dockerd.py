@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.daemon import UnixConnection, wait_until
 from load import on_server_cpu
-from support import UnixConnection, wait_until
 
 
 class Dockerd:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from support import RunningDaemon, new_daemon
+from harness.daemon import RunningDaemon, new_daemon
 from table import Row, compared
 
 RUNTIMES = 100

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dockerd import new_dockerd
-from support import new_daemon, short_directory
+from harness.daemon import new_daemon, short_directory
 from table import Row, compared
 from tables import table
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from dockerd import Dockerd, new_dockerd
-from support import new_daemon, short_directory
+from harness.daemon import new_daemon, short_directory
 from table import Row, compared
 from tables import Seen, table, watch_reload
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dockerd import new_dockerd
+from harness.daemon import RunningDaemon, new_daemon, wait_until
 from load import latencies_us, on_server_cpu, percentile, requests_per_s
-from support import RunningDaemon, new_daemon, wait_until
 from table import Row, compared
 
 ROUNDS = 7

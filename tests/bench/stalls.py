@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from support import new_daemon
+from harness.daemon import new_daemon
 from table import Row
 from tables import longest_wait_ms, table, watch_reload
 

@@ -8,7 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from support import RunningDaemon
+from harness.daemon import RunningDaemon
 
 _REQUEST = b"GET /v1/resolve?runtime=steady HTTP/1.1\r\nHost: x\r\n\r\n"
 _GENERATION = re.compile(rb'"generation":(\d+)')

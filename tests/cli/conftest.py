@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cli.clients import NewClient, new_in_loops
-from cli.names import KATA_SHIM
-from cli.past import AFTER, BEFORE
-from support import RunningDaemon, new_daemon
+from harness.clients import NewClient, new_in_loops
+from harness.daemon import RunningDaemon, new_daemon
+from harness.shell_names import KATA_SHIM
+from harness.two_generations import AFTER, BEFORE
 
 from runtimed.client import Client
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.commands import COMMAND, runtimectl
-from support import PATIENCE_S
+from harness.daemon import PATIENCE_S
+from harness.runtimectl import COMMAND, runtimectl
 
 from runtimed.cli.render import render_notes
-from runtimed.core import keys
+from runtimed.core.configuration import keys
 
 NVIDIA = {"runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}}
 MANY = dict.fromkeys(sorted(keys.IGNORED), 1)

@@ -12,11 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli.commands import Run, runtimectl
-from cli.names import COMPLETIONS, ODD
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, short_directory
+from harness.runtimectl import Run, runtimectl
+from harness.shell_names import COMPLETIONS, ODD
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PATIENCE_S, RunningDaemon, new_daemon, short_directory
 
 from runtimed.cli.bash import read_line
 

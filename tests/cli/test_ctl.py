@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.commands import COMMAND, columns, runtimectl
-from support import PATIENCE_S, RunningDaemon, short_directory
+from harness.daemon import PATIENCE_S, RunningDaemon, short_directory
+from harness.runtimectl import COMMAND, columns, runtimectl
 
 from runtimed import __version__
 from runtimed.cli import ctl, verbs

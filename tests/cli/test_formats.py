@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.commands import COMMAND, runtimectl
-from cli.names import KATA_SHIM
-from support import RunningDaemon, new_daemon, put_executable
+from harness.daemon import RunningDaemon, new_daemon, put_executable
+from harness.runtimectl import COMMAND, runtimectl
+from harness.shell_names import KATA_SHIM
 
 from runtimed.cli.formats import NoSuchForm, render_any, render_ctr, render_path
-from runtimed.core.options import decode_options
+from runtimed.core.containerd.options import decode_options
 
 RUNC_SHIM = "io.containerd.runc.v2"
 RUNC = "containerd.runc.v1.Options"

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.commands import Run, runtimectl
-from support import PATIENCE_S, RunningDaemon
+from harness.daemon import PATIENCE_S, RunningDaemon
+from harness.runtimectl import Run, runtimectl
 
 # ESC, BEL, DEL, CSI as a C1 control, a mark that turns the direction of writing, a line separator.
 HOSTILE = "a\x1b[31m\x07\x7f\x9b2J\u202e\u2028\nb"

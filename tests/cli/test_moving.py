@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import tomli_w
-from cli.commands import runtimectl
-from cli.names import KATA_SHIM
-from support import RunningDaemon
+from harness.daemon import RunningDaemon
+from harness.runtimectl import runtimectl
+from harness.shell_names import KATA_SHIM
 
 DOCKER = '{"runtimes": {\n"crun": {"path": "/usr/bin/crun"}},\n"log-driver": "journald"}'
 CONTAINERD = """\

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.commands import runtimectl
-from support import new_daemon
+from harness.daemon import new_daemon
+from harness.runtimectl import runtimectl
 
 
 def test_a_dropin_that_does_not_end_in_json_is_told_by_reload_check_and_status() -> None:

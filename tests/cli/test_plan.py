@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from cli.commands import runtimectl
-from cli.past import AFTER, BEFORE
-from support import RunningDaemon, wait_until
+from harness.daemon import RunningDaemon, wait_until
+from harness.runtimectl import runtimectl
+from harness.two_generations import AFTER, BEFORE
 
 from runtimed.cli import ctl
 from runtimed.cli.changes import render_plan
 from runtimed.cli.parser import make_parser
 from runtimed.client import Client
-from runtimed.core import news
+from runtimed.core import shapes
 
 
 def plan_before_the_watcher(
@@ -160,9 +160,9 @@ def test_a_daemon_of_an_earlier_version_tells_names() -> None:
 
 def test_a_plan_is_given_more_time_than_a_question(capsys: pytest.CaptureFixture[str]) -> None:
     class Asked(Client):
-        def reload(self, *, dry_run: bool = False) -> news.Report:
+        def reload(self, *, dry_run: bool = False) -> shapes.Report:
             assert dry_run
-            return cast("news.Report", REPORT)
+            return cast("shapes.Report", REPORT)
 
     client = Asked("/nowhere/s")
     args = make_parser(["plan"]).parse_args(["plan", "--json"])

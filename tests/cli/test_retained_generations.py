@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cli.commands import columns, fields_of, runtimectl
-from cli.past import BEFORE, forget_the_past
-from support import RunningDaemon
+from harness.daemon import RunningDaemon
+from harness.runtimectl import columns, fields_of, runtimectl
+from harness.two_generations import BEFORE, forget_the_past
 
 from runtimed.cli.changes import render_diff
 from runtimed.cli.history import render_generations

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from cli.commands import COMMAND, runtimectl
-from cli.screen import Screen
-from support import RunningDaemon, wait_until
+from harness.daemon import RunningDaemon, wait_until
+from harness.runtimectl import COMMAND, runtimectl
+from harness.screen import Screen
 
 from runtimed.cli.render import render_runtimes
 from runtimed.cli.tables import render_fields, render_table

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from cli.commands import columns, fields_of, runtimectl
-from cli.past import forget_the_past
-from support import RunningDaemon
+from harness.daemon import RunningDaemon
+from harness.runtimectl import columns, fields_of, runtimectl
+from harness.two_generations import forget_the_past
 
 from runtimed.cli.explain import render_description
 from runtimed.cli.render import render_collection, render_runtimes

@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.clients import NewClient, fake_server, sends
-from cli.commands import COMMAND
-from support import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, put_executable, short_directory, wait_until
+from harness.clients import NewClient, fake_server, sends
+from harness.daemon import (
+    PATIENCE_S,
+    RunningDaemon,
+    UnixConnection,
+    new_daemon,
+    put_executable,
+    short_directory,
+    wait_until,
+)
+from harness.runtimectl import COMMAND
 
 from runtimed.cli.watch import render_event
 from runtimed.client import BadAnswer, Client, DaemonUnreachable, Refused

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.clients import answer, fake_server, sends
-from support import PATIENCE_S, RunningDaemon, short_directory
+from harness.clients import answer, fake_server, sends
+from harness.daemon import PATIENCE_S, RunningDaemon, short_directory
 
 from runtimed.client import AsyncClient, Client, DaemonUnreachable, TimedOut, UnknownRuntime
 

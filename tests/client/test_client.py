@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from cli.clients import (
+from harness.clients import (
     FakeServer,
     NewClient,
     Script,
@@ -28,7 +28,7 @@ from cli.clients import (
     sends,
     server_of,
 )
-from support import RunningDaemon, short_directory
+from harness.daemon import RunningDaemon, short_directory
 
 import runtimed.client
 from runtimed.client import (
@@ -56,7 +56,7 @@ from runtimed.client import (
     default_socket,
 )
 from runtimed.client.errors import refuse
-from runtimed.client.places import default_sockets, user_directories
+from runtimed.client.socket_path import default_sockets, user_directories
 
 HOUSE = Path(runtimed.client.__file__).parents[1]
 NOBODY = 65534

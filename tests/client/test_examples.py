@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import RunningDaemon, new_daemon
+from harness.daemon import RunningDaemon, new_daemon
 
 import runtimed.client
 import runtimed.client.asynchronous
@@ -32,8 +32,8 @@ EXAMPLES = [
 SNIPPET = """
 from typing import assert_type
 from runtimed.client import AsyncClient, Client, UnknownRuntime
-from runtimed.core.news import Report, Status
-from runtimed.core.shapes import Generations, Options, Resolution
+from runtimed.core.shapes.daemon import Report, Status
+from runtimed.core.shapes.runtimes import Generations, Options, Resolution
 
 client = Client()
 assert_type(client.resolve("x"), Resolution)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from runtimed.core.drift import Drift, Sight, compare_sights
-from runtimed.core.shapes import DriftKind
+from runtimed.core.drift import BinaryState, Drift, compare_states
+from runtimed.core.shapes.runtimes import DriftKind
 
-THERE = Sight("available", "/bin/x", (1, 2, 3, 4))
-TOUCHED = Sight("available", "/bin/x", (1, 2, 3, 5))
-ELSEWHERE = Sight("available", "/usr/bin/x", (1, 2, 3, 4))
-MISSING = Sight("missing", reason="no such file")
-UNUSABLE = Sight("unusable", reason="is not executable (mode 0644)")
+THERE = BinaryState("available", "/bin/x", (1, 2, 3, 4))
+TOUCHED = BinaryState("available", "/bin/x", (1, 2, 3, 5))
+ELSEWHERE = BinaryState("available", "/usr/bin/x", (1, 2, 3, 4))
+MISSING = BinaryState("missing", reason="no such file")
+UNUSABLE = BinaryState("unusable", reason="is not executable (mode 0644)")
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ UNUSABLE = Sight("unusable", reason="is not executable (mode 0644)")
         (MISSING, MISSING, None),
     ],
 )
-def test_what_has_become_of_a_binary(before: Sight, now: Sight, kind: DriftKind | None) -> None:
-    found = compare_sights({"x": before}, {"x": now})
+def test_what_has_become_of_a_binary(before: BinaryState, now: BinaryState, kind: DriftKind | None) -> None:
+    found = compare_states({"x": before}, {"x": now})
     assert found == ({} if kind is None else {"x": Drift("x", kind, now.path, now.reason, now.identity)})
 
 
 def test_a_binary_that_was_not_there_to_be_compared_has_not_drifted() -> None:
-    assert compare_sights({}, {"x": THERE}) == {}
-    assert compare_sights({"x": THERE}, {}) == {}
+    assert compare_states({}, {"x": THERE}) == {}
+    assert compare_states({"x": THERE}, {}) == {}

@@ -7,10 +7,10 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.roundrobin import RoundRobin
+from runtimed.core.fair_queue import FairQueue
 
 
-def taken(turns: RoundRobin[tuple[int | None, int]]) -> list[tuple[int | None, int]]:
+def taken(turns: FairQueue[tuple[int | None, int]]) -> list[tuple[int | None, int]]:
     found = []
     while turns:
         found.append(turns.take())
@@ -18,7 +18,7 @@ def taken(turns: RoundRobin[tuple[int | None, int]]) -> list[tuple[int | None, i
 
 
 def test_users_take_turns_and_each_ones_items_keep_their_order() -> None:
-    turns: RoundRobin[tuple[int | None, int]] = RoundRobin()
+    turns: FairQueue[tuple[int | None, int]] = FairQueue()
     for user, number in ((1, 0), (1, 1), (1, 2), (2, 0), (None, 0), (2, 1)):
         turns.put(user, (user, number))
     assert (turns.of(1), turns.of(2), turns.of(3)) == (3, 2, 0)
@@ -27,7 +27,7 @@ def test_users_take_turns_and_each_ones_items_keep_their_order() -> None:
 
 
 def test_what_is_withdrawn_has_no_turn() -> None:
-    turns: RoundRobin[tuple[int | None, int]] = RoundRobin()
+    turns: FairQueue[tuple[int | None, int]] = FairQueue()
     turns.put(1, (1, 0))
     turns.put(2, (2, 0))
     turns.withdraw(1, (1, 0))
@@ -38,7 +38,7 @@ def test_what_is_withdrawn_has_no_turn() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_nobody_has_two_turns_while_another_waits_for_one(users: list[int]) -> None:
-    turns: RoundRobin[tuple[int | None, int]] = RoundRobin()
+    turns: FairQueue[tuple[int | None, int]] = FairQueue()
     for number, user in enumerate(users):
         turns.put(user, (user, number))
     order = taken(turns)

@@ -9,9 +9,9 @@ import pytest
 
 from runtimed.core import shapes
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host
 from runtimed.core.plan import Frame, Plan, describe_plan, plan
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host
 
 MAIN = "/etc/runtimed/daemon.json"
 BOOT = Settings("/data", "/exec", ("unix:///exec/s",))

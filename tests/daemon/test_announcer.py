@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import structlog
-from described import check_event
+from harness.description import check_event
 
-from runtimed.announcer import Announcer
 from runtimed.core.config import Config, Settings
 from runtimed.core.drift import Drift
 from runtimed.core.errors import Problem
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
 from runtimed.core.report import Report
-from runtimed.log import configure_log
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.daemon.announcer import Announcer
+from runtimed.daemon.log import configure_log
 
 
 class Manager:

@@ -14,7 +14,7 @@ import structlog
 from runtimed.core.errors import Problem
 from runtimed.core.features import Features
 from runtimed.core.report import Report
-from runtimed.log import configure_log, log_features, log_report
+from runtimed.daemon.log import configure_log, log_features, log_report
 
 
 @pytest.fixture(autouse=True)

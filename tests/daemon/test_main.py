@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import (
+from harness.daemon import (
     PATIENCE_S,
     RunningDaemon,
     UnixConnection,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, RunningDaemon, new_daemon, short_directory, wait_until
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, short_directory, wait_until
 
 GOOD = {"runtimes": {"a": {"path": "/bin/sh"}}}
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import RunningDaemon, ordinary_user, short_directory
+from harness.daemon import RunningDaemon, ordinary_user, short_directory
 
 
 class DaemonWithoutSession(RunningDaemon):

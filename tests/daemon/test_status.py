@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.drift import Sight
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.drift import BinaryState
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.parse import parse_configuration
 from runtimed.core.report import Report
-from runtimed.drift import DriftWatch
-from runtimed.status import Status, Traffic
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.daemon.status import Status, Traffic
+from runtimed.inspection.drift_watch import DriftWatch
 
 SETTINGS = Settings("/data", "/exec", ("unix:///s",))
 
@@ -31,9 +31,11 @@ def parse(text: str) -> Any:
     return parse_configuration(Documents("/d.json", Source("/d.json", text.encode())), Flags(), SETTINGS)
 
 
-def sights(current: Generation, state: Any) -> Mapping[str, Sight]:
+def sights(current: Generation, state: Any) -> Mapping[str, BinaryState]:
     return {
-        runtime.binary: Sight(state, None, None, f"{runtime.binary}: no such file" if state == "missing" else None)
+        runtime.binary: BinaryState(
+            state, None, None, f"{runtime.binary}: no such file" if state == "missing" else None
+        )
         for runtime in current.runtimes.values()
         if runtime.binary
     }
@@ -56,7 +58,7 @@ class Node:
             SETTINGS,
         )
 
-    async def _look(self, _: object) -> Mapping[str, Sight]:
+    async def _look(self, _: object) -> Mapping[str, BinaryState]:
         raise TimeoutError
 
     def look(self, state: str) -> None:

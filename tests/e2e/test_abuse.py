@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e import attacks
-from e2e.clients import Clients, good_clients
-from support import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, ordinary_user, wait_until
+from e2e.harness import attacks
+from e2e.harness.clients import Clients, good_clients
+from harness.daemon import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon, ordinary_user, wait_until
 
 # No good client waits longer, whatever is going on. Far more than any has been seen to wait.
 LONGEST_MS = 2000

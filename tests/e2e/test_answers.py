@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.containerd import RUNC_OPTIONS, SHIM, RunningContainerd
-from e2e.node import Node, any_of, new_node
+from e2e.harness.containerd import RUNC_OPTIONS, SHIM, RunningContainerd
+from e2e.harness.node import Node, any_of, new_node
+from harness.daemon import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import PATIENCE_S
 
 GENERIC_OPTIONS = "runtimeoptions.v1.Options"
 GVISOR = ("--network=none", "--ignore-cgroups")

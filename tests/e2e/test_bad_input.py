@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support import RunningDaemon, new_daemon, put, wait_until
+from harness.daemon import RunningDaemon, new_daemon, put, wait_until
 
 OLD = {"path": "/bin/echo", "runtimeArgs": ["old"]}
 OLD_TEXT = json.dumps({"runtimes": {"w": OLD}})

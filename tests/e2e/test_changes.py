@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
 import pytest
-from e2e import edits, floods, mounting, unwatched
-from e2e.changing import (
+from e2e.harness import edits, floods, mounting, unwatched
+from e2e.harness.changing import (
     AT_ONCE_S,
     ONE,
     Case,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cli.names import COMPLETIONS, ODD
-from cli.screen import Screen
-from support import RunningDaemon, new_daemon
+from harness.daemon import RunningDaemon, new_daemon
+from harness.screen import Screen
+from harness.shell_names import COMPLETIONS, ODD
 
 pytestmark = pytest.mark.timeout(300)
 

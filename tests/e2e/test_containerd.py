@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from e2e.containerd import RUNC_OPTIONS, SHIM, RunningContainerd, running_containerd
-from support import PATIENCE_S, wait_until
+from e2e.harness.containerd import RUNC_OPTIONS, SHIM, RunningContainerd, running_containerd
+from harness.daemon import PATIENCE_S, wait_until
 
-from runtimed.core.containerd_api import ContainerdUnknown
-from runtimed.core.options import RUNC, decode_options, encode_options, make_options
-from runtimed.core.references import Engine, Reference, Survey
-from runtimed.core.wrapper import make_wrapper
+from runtimed.core.collection.references import Engine, Reference, ReferenceScan
+from runtimed.core.containerd.api import ContainerdUnknown
+from runtimed.core.containerd.options import RUNC, decode_options, encode_options, make_options
+from runtimed.core.table.wrapper import make_wrapper
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import survey
 
@@ -34,7 +34,7 @@ def containerd() -> Iterator[RunningContainerd]:
         yield containerd
 
 
-def looked(containerd: RunningContainerd) -> Survey:
+def looked(containerd: RunningContainerd) -> ReferenceScan:
     asked = partial(list_containers, timeout_s=PATIENCE_S)
     return survey([containerd.engine], below=str(containerd.root / "data"), list_containers=asked)
 

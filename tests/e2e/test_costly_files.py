@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from adversarial import CASES
-from support import new_daemon
+from harness.costly_files import CASES
+from harness.daemon import new_daemon
 
 GOOD = {"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}}
 

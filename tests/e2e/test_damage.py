@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e.sites import LAST, NEW, OLD, STABLE, Site, key, new_site
-from support import listing
+from e2e.harness.sites import LAST, NEW, OLD, STABLE, Site, key, new_site
+from harness.daemon import listing
 
 # The first test prepares what all of them take copies of.
 pytestmark = pytest.mark.timeout(300)

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from described import close, find_path
-from e2e.relay import relay
-from support import RunningDaemon, new_daemon
+from e2e.harness.relay import relay
+from harness.daemon import RunningDaemon, new_daemon
+from harness.description import close, find_path
 
 EXAMPLES = os.environ.get("RUNTIMED_TEST_EXAMPLES")
 # The same cases in every run, so that a run that fails is the fault of the change in it.

@@ -11,9 +11,9 @@ import asyncio
 import re
 from contextlib import suppress
 
-from e2e.nginx import running_nginx
-from e2e.requests import CASES, DIFFERENCES
-from served import running
+from e2e.harness.nginx import running_nginx
+from e2e.harness.requests import CASES, DIFFERENCES
+from harness.server import running
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
 # A status line; what a case says comes back nowhere in this form.

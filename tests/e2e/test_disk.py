@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.asking import asking
-from support import PATIENCE_S, RunningDaemon, listing, new_daemon, wait_until
+from e2e.harness.asking import asking
+from harness.daemon import PATIENCE_S, RunningDaemon, listing, new_daemon, wait_until
 
 NO_SPACE = "No space left on device"
 READ_ONLY = "Read-only file system"

@@ -15,8 +15,8 @@ from typing import Any
 
 import docker
 import pytest
-from e2e.dockerd import RunningDockerd, command_lines, run_docker, running_dockerd
-from support import RunningDaemon, UnixConnection, new_daemon, wait_until
+from e2e.harness.dockerd import RunningDockerd, command_lines, run_docker, running_dockerd
+from harness.daemon import RunningDaemon, UnixConnection, new_daemon, wait_until
 
 from runtimed import __version__
 

@@ -16,14 +16,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
-from e2e.node import GENERATIONS_MOST, in_memory
-from reloads import RELOADS, configuration
-from support import RunningDaemon, new_daemon, wait_until
+from e2e.harness.node import GENERATIONS_MOST, in_memory
+from harness.daemon import RunningDaemon, new_daemon, wait_until
+from harness.reload_count import RELOADS, configuration
 
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.parse import parse_configuration
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
 
 # Until then whatever is filled once is full.
 WARM_UP = -(-RELOADS // 3)

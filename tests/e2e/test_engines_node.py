@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from e2e.installed import SERVICE, Installed, new_installation
-from support import put, wait_until
+from e2e.harness.installed import SERVICE, Installed, new_installation
+from harness.daemon import put, wait_until
 
-from runtimed.core.wrapper import make_wrapper
+from runtimed.core.table.wrapper import make_wrapper
 
 pytestmark = pytest.mark.timeout(300)
 ROOTFS = "/srv/rootfs"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.hanging import hanging_directory
-from support import RunningDaemon, new_daemon, wait_until
+from e2e.harness.hanging import hanging_directory
+from harness.daemon import RunningDaemon, new_daemon, wait_until
 
-from runtimed.host.workers import TIMEOUT_S
+from runtimed.host.directory_pool import TIMEOUT_S
 
 # Bounds on a failing test: what waited for the file system would not come at all.
 ANSWER_MOST_S = 0.5

@@ -19,10 +19,10 @@ from typing import Any
 
 import grpc
 import pytest
-from cli.commands import runtimectl
-from e2e.cri import running_cri
-from e2e.dockerd import DEBIAN_CLI, RunningDockerd, run_docker, running_dockerd
-from support import PATIENCE_S, RunningDaemon, new_daemon
+from e2e.harness.cri import running_cri
+from e2e.harness.dockerd import DEBIAN_CLI, RunningDockerd, run_docker, running_dockerd
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon
+from harness.runtimectl import runtimectl
 
 CRI = "io.containerd.grpc.v1.cri"
 RUNC = "io.containerd.runc.v2"

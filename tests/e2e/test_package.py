@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e.booted import CHECKOUT, Booted, new_machine
-from support import short_directory
+from e2e.harness.booted import CHECKOUT, Booted, new_machine
+from harness.daemon import short_directory
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.containerd import RUNC_OPTIONS
-from e2e.node import Node, new_node
-from support import PATIENCE_S, wait_until
+from e2e.harness.containerd import RUNC_OPTIONS
+from e2e.harness.node import Node, new_node
+from harness.daemon import PATIENCE_S, wait_until
 
-from runtimed.core.options import RUNC, encode_options, make_options
+from runtimed.core.containerd.options import RUNC, encode_options, make_options
 
 GRACE_S = 2.0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import RunningDaemon, UnixConnection, new_daemon, wait_until
+from harness.daemon import RunningDaemon, UnixConnection, new_daemon, wait_until
 
 # The promise, and some room for a busy machine.
 NOTICED_S = 15.0

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reloads import RELOADS
-from support import RunningDaemon, new_daemon, wait_until
+from harness.daemon import RunningDaemon, new_daemon, wait_until
+from harness.reload_count import RELOADS
 
 LISTENERS = 200
 

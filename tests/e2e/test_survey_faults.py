@@ -22,14 +22,14 @@ from pathlib import Path
 
 import grpc
 import pytest
-from e2e.containerd import RUNC_OPTIONS, SHIM
-from e2e.hanging import hanging_directory
-from e2e.node import Collected, Node, new_node
-from support import PATIENCE_S, new_daemon, wait_until
+from e2e.harness.containerd import RUNC_OPTIONS, SHIM
+from e2e.harness.hanging import hanging_directory
+from e2e.harness.node import Collected, Node, new_node
+from harness.daemon import PATIENCE_S, new_daemon, wait_until
 
-from runtimed.core.containerd_api import new_message
-from runtimed.core.options import RUNC, encode_options, make_options
-from runtimed.core.wrapper import make_wrapper
+from runtimed.core.containerd.api import new_message
+from runtimed.core.containerd.options import RUNC, encode_options, make_options
+from runtimed.core.table.wrapper import make_wrapper
 
 # Root without the right to pass over the modes of files.
 WITHOUT_DAC = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")

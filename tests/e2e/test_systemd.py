@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.booted import CHECKOUT
-from e2e.installed import (
+from e2e.harness.booted import CHECKOUT
+from e2e.harness.installed import (
     ADDRESS,
     BROKEN,
     BROKEN_AT,
@@ -21,7 +21,7 @@ from e2e.installed import (
     new_installation,
     newest_python,
 )
-from support import wait_until
+from harness.daemon import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 RESTARTS = 10
@@ -339,7 +339,12 @@ def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> 
     assert node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout == state
     assert node.state() == node.state(SOCKET) == "inactive (dead)"
     assert node.show("LoadState") == node.show("LoadState", SOCKET) == "not-found"
-    gone = ("/opt/runtimed", "/usr/local/bin/runtimectl", "/usr/local/lib/systemd/user/runtimed.service", ADDRESS)
+    gone = (
+        "/opt/runtimed",
+        "/usr/local/bin/runtimectl",
+        "/usr/local/lib/systemd/user/runtimed.service",
+        ADDRESS,
+    )
     for path in (*gone, *(f"/usr/local/share/{file}" for file in COMPLETIONS.values())):
         assert not node.machine.inside(path).exists(), path
     assert node.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "runtimed*").stdout == ""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e.installed import ADDRESS, BROKEN, BROKEN_AT, SERVICE, SOCKET, TABLE, Installed, new_installation
-from support import wait_until
+from e2e.harness.installed import ADDRESS, BROKEN, BROKEN_AT, SERVICE, SOCKET, TABLE, Installed, new_installation
+from harness.daemon import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 MEMBER, STRANGER = "member", "stranger"

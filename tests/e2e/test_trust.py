@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, RunningDaemon, new_daemon, put, short_directory, wait_until
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, put, short_directory, wait_until
 
 NOBODY = 65534
 GROUP = 54321

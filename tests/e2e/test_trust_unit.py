@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from e2e import test_trust
-from e2e.installed import CONFIG, SERVICE, TABLE, Installed, new_installation
+from e2e.harness.installed import CONFIG, SERVICE, TABLE, Installed, new_installation
 from e2e.test_trust import (
     NOBODY,
     NestedDaemon,
@@ -28,7 +28,7 @@ from e2e.test_trust import (
     test_what_is_believed_below_the_roots_is_checked,
     test_what_is_roots_own_in_a_sticky_directory_is_accepted,
 )
-from support import RunningDaemon, put, wait_until
+from harness.daemon import RunningDaemon, put, wait_until
 
 __all__ = [
     "test_a_change_of_mode_is_noticed_without_being_asked",

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support import RunningDaemon, UnixConnection, new_daemon, wait_until
+from harness.daemon import RunningDaemon, UnixConnection, new_daemon, wait_until
 
 GROWTH_MOST_MIB = 128
 CONNECTIONS = 900

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PATIENCE_S, RunningDaemon, new_daemon
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "runtimed" / "daemon.json"
 SHIM = "io.containerd.runc.v2"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import MAX_VALUES, parse_configuration
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.parse import MAX_VALUES, parse_configuration
 
 MOST = 16 * 1024 * 1024
 

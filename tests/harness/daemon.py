@@ -22,7 +22,9 @@ PATIENCE_S = 30.0
 # The daemon, with another interval between two looks at the runtimes' binaries.
 _WITH_INTERVAL = """
 import functools, sys
-from runtimed import __main__, drift, serving
+from runtimed import __main__
+from runtimed.inspection import drift_watch as drift
+from runtimed.daemon.main import components as serving
 serving.DriftWatch = functools.partial(drift.DriftWatch, every_s={every_s})
 sys.exit(__main__.main())
 """

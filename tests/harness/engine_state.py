@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from support import short_directory, wait_until
+from harness.daemon import short_directory, wait_until
 
-from runtimed.core.containerd_api import Container, ContainerdUnknown
-from runtimed.core.options import RUNC, encode_options, make_options
-from runtimed.core.references import Engine, Survey
+from runtimed.core.collection.references import Engine, ReferenceScan
+from runtimed.core.containerd.api import Container, ContainerdUnknown
+from runtimed.core.containerd.options import RUNC, encode_options, make_options
 from runtimed.host.containers import survey
 
 SHIM = "io.containerd.runc.v2"
@@ -54,7 +54,7 @@ class Node:
             raise ContainerdUnknown(address, "does not answer")
         return self.listed
 
-    def survey(self, proc: str | None = None) -> Survey:
+    def survey(self, proc: str | None = None) -> ReferenceScan:
         return survey(
             [self.engine],
             below=ROOT,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from support import PATIENCE_S, RunningDaemon
+from harness.daemon import PATIENCE_S, RunningDaemon
 
 COMMAND = (sys.executable, "-m", "runtimed.cli.ctl")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from support import PATIENCE_S
+from harness.daemon import PATIENCE_S
 
 # Makes the terminal the one that Ctrl-C works in. Whoever starts the tests in the background has SIGINT ignored.
 _TAKE_OVER = """

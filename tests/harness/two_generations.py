@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from support import RunningDaemon, put
+from harness.daemon import RunningDaemon, put
 
 BEFORE: dict[str, Any] = {
     "default-runtime": "stays",

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import as_user
+from harness.daemon import as_user
 
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.host import binaries

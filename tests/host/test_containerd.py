@@ -15,9 +15,9 @@ from typing import Any
 
 import grpc
 import pytest
-from support import short_directory, wait_until
+from harness.daemon import short_directory, wait_until
 
-from runtimed.core.containerd_api import LIST_CONTAINERS, LIST_NAMESPACES, ContainerdUnknown, new_message
+from runtimed.core.containerd.api import LIST_CONTAINERS, LIST_NAMESPACES, ContainerdUnknown, new_message
 from runtimed.host.containerd import list_containers
 
 ONE_NAMESPACE = b"\x0a\x09\x0a\x07default"

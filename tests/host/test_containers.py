@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from node import ROOT, SHIM, SHIM_BINARY, WRAPPER, Node, container, new_node, nobody
+from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, Node, container, new_node, nobody
 
-from runtimed.core.containerd_api import Container
-from runtimed.core.options import GENERIC, RUNC, encode_options, make_options
-from runtimed.core.references import Engine, Reference
+from runtimed.core.collection.references import Engine, Reference
+from runtimed.core.containerd.api import Container
+from runtimed.core.containerd.options import GENERIC, RUNC, encode_options, make_options
 from runtimed.host.containers import survey
 
 

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import new_daemon, wait_until
+from harness.daemon import new_daemon, wait_until
 
 SCRIPT = """
 import resource, sys, threading
-from runtimed.daemon import run
+from runtimed.daemon.main import run
 from runtimed.host.descriptors import raise_descriptor_limit
 from runtimed.host.features.command import run_command
 raise_descriptor_limit()

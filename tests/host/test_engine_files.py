@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from node import ROOT, WRAPPER, Node, new_node, nobody, process
+from harness.engine_state import ROOT, WRAPPER, Node, new_node, nobody, process
 
-from runtimed.core.references import Reference
+from runtimed.core.collection.references import Reference
 from runtimed.host.containers import engine_files
 from runtimed.host.containers.engine_files import search_engine_files
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import new_daemon
+from harness.daemon import new_daemon
 
 from runtimed.host.event_numbers import reserve_event_numbers
 

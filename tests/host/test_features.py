@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support import wait_until
+from harness.daemon import wait_until
 
 from runtimed.core.features import Features
 from runtimed.host import features as module

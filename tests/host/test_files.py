@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import as_user
+from harness.daemon import as_user
 
+from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.core.errors import Problem
-from runtimed.core.places import Place
 from runtimed.host import files
 from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
 from runtimed.host.trust import Trust, Walk, walk
@@ -91,21 +91,21 @@ def test_a_file_whose_name_is_no_dropins_is_told_and_an_editors_or_a_directory_i
 def test_where_nothing_is_nothing_is_found_and_nothing_is_wrong(tmp_path: Path) -> None:
     snapshot = read(tmp_path / "not" / "yet")
     assert (snapshot.documents.main, snapshot.documents.dropins, snapshot.documents.problems) == (None, (), ())
-    assert Place(str(tmp_path), "not") in snapshot.places
+    assert WatchedName(str(tmp_path), "not") in snapshot.watched_names
 
 
 def test_the_places_are_all_names_that_can_change_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").symlink_to("real.json")
     (tmp_path / "real.json").write_text("{}")
     dropin(tmp_path, "..data")
-    places = read(tmp_path).places
-    assert {place.name for place in places if place.directory == str(tmp_path)} == {
+    watched_names = read(tmp_path).watched_names
+    assert {place.name for place in watched_names if place.directory == str(tmp_path)} == {
         "daemon.json",
         "real.json",
         "daemon.json.d",
     }
-    assert Place(f"{tmp_path}/daemon.json.d", None) in places
-    assert Place(str(tmp_path.parent), tmp_path.name) in places
+    assert WatchedName(f"{tmp_path}/daemon.json.d", None) in watched_names
+    assert WatchedName(str(tmp_path.parent), tmp_path.name) in watched_names
 
 
 def test_a_dropin_directory_as_a_configmap_is_read_through_its_links(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_dropin_directory_as_a_configmap_is_read_through_its_links(tmp_path: P
     (directory / "a.json").symlink_to("..data/a.json")
     snapshot = read(tmp_path)
     assert [dropin.data for dropin in snapshot.documents.dropins] == [b"1"]
-    assert Place(str(directory), "..data") in snapshot.places
+    assert WatchedName(str(directory), "..data") in snapshot.watched_names
 
 
 def test_without_a_dropin_directory_none_is_looked_for(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from node import ROOT, WRAPPER, Node, new_node, nobody, process
+from harness.engine_state import ROOT, WRAPPER, Node, new_node, nobody, process
 
-from runtimed.core.references import Reference, Survey
+from runtimed.core.collection.references import Reference, ReferenceScan
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def node() -> Iterator[Node]:
         yield node
 
 
-def unknown_of(survey: Survey, pid: int) -> list[str]:
+def unknown_of(survey: ReferenceScan, pid: int) -> list[str]:
     """Return what is not known because of one process: others on this machine may have faults of their own."""
     return [reason for reason in survey.unknown if re.search(rf"\bprocess {pid}\b", reason)]
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.daemon import listing
 from host.test_store import Root, retained, wrappers
-from support import listing
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.generation import Generation
+from runtimed.core.table.generation import Generation
 from runtimed.host.store import Mended
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")

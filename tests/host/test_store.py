@@ -16,11 +16,11 @@ import pytest
 
 import runtimed.host.store
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.manifest import rebuild_wrappers
-from runtimed.core.parse import parse_configuration
+from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
 from runtimed.host.store import Recovered, Store
 
 STEPS = ["wrappers", "generation", "links", "config", "manifest", "sync", "swap", "sync-root"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import short_directory
+from harness.daemon import short_directory
 
 from runtimed.core.errors import SocketRefused
 from runtimed.host.systemd import Notifier, _inherited, speaks_to_journal, take_sockets

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import as_user
+from harness.daemon import as_user
 
+from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.core.errors import PathMissing, PathRefused
-from runtimed.core.places import Place, printable
+from runtimed.core.message_text import printable
 from runtimed.host.trust import Trust, Walk, secure_below, secure_directory, walk
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,10 +50,10 @@ def missing(path: Path | str) -> tuple[PathMissing, Walk]:
 
 
 def places_below(base: Path, found: Walk) -> set[tuple[str, str | None]]:
-    """Return the places in or below ``base``, relative to it."""
+    """Return the watched names in or below ``base``, relative to it."""
     return {
         (os.path.relpath(place.directory, base), place.name)
-        for place in found.places
+        for place in found.watched_names
         if Path(place.directory).is_relative_to(base)
     }
 
@@ -70,7 +71,7 @@ def test_a_path_that_root_alone_can_change_is_followed_to_its_end(tmp_path: Path
 def test_every_name_on_the_way_is_a_place(tmp_path: Path) -> None:
     with walk(f"{tmp_path}//a/./x", ROOT) as found:
         parts = [*tmp_path.parts[1:], "a"]
-        assert found.places == {Place("/" + "/".join(parts[:i]), parts[i]) for i in range(len(parts))}
+        assert found.watched_names == {WatchedName("/" + "/".join(parts[:i]), parts[i]) for i in range(len(parts))}
 
 
 @needs_root

@@ -17,7 +17,7 @@ from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHan
 from watchdog.utils import BaseThread
 
 from runtimed.core.config import Documents
-from runtimed.core.places import Place
+from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.host.files import Snapshot, read_documents
 from runtimed.host.trust import Trust, Walk, walk
 from runtimed.host.watch import Pace, Watcher
@@ -89,7 +89,7 @@ class Follower:
         while True:
             self._busy = True
             snapshot = await asyncio.to_thread(read, self.base)
-            await asyncio.to_thread(self.watcher.update, snapshot.places)
+            await asyncio.to_thread(self.watcher.update, snapshot.watched_names)
             async with self._read:
                 if not self.seen or snapshot.documents != self.seen[-1]:
                     self.seen.append(snapshot.documents)
@@ -435,7 +435,7 @@ async def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:
     calls: list[None] = []
     watcher = Watcher(asyncio.get_running_loop(), lambda: calls.append(None), Pace(debounce=10))
     watcher.start()
-    await asyncio.to_thread(watcher.update, frozenset({Place(str(tmp_path), "x")}))
+    await asyncio.to_thread(watcher.update, frozenset({WatchedName(str(tmp_path), "x")}))
     (tmp_path / "x").touch()
     await asyncio.to_thread(watcher.stop)
     calls.clear()
@@ -449,15 +449,15 @@ async def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:
 async def test_an_update_that_changes_nothing_schedules_nothing(tmp_path: Path) -> None:
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     watcher.start()
-    places = frozenset({Place(str(tmp_path), "x"), Place("/tmp", "y")})
-    watcher.update(places)
+    watched_names = frozenset({WatchedName(str(tmp_path), "x"), WatchedName("/tmp", "y")})
+    watcher.update(watched_names)
     before = dict(watcher._inotify._watched)
     assert set(before) == {str(tmp_path), "/tmp"}
     for _ in range(10):
-        watcher.update(places)
+        watcher.update(watched_names)
     assert watcher._inotify._watched == before
     assert all(watcher._inotify._watched[directory][0] is before[directory][0] for directory in before)
-    watcher.update(frozenset({Place("/tmp", "y")}))
+    watcher.update(frozenset({WatchedName("/tmp", "y")}))
     assert set(watcher._inotify._watched) == {"/tmp"}
     assert watcher._inotify._watched["/tmp"][0] is before["/tmp"][0]
     assert watcher.alive
@@ -470,10 +470,10 @@ async def test_a_directory_that_was_replaced_unseen_is_watched_anew_by_the_next_
     watcher.start()
     directory = tmp_path / "etc"
     directory.mkdir()
-    places = frozenset({Place(str(directory), "x")})  # its parent is not watched
+    watched_names = frozenset({WatchedName(str(directory), "x")})  # its parent is not watched
     for step in (lambda: None, lambda: directory.rename(tmp_path / "old"), lambda: directory.mkdir(exist_ok=True)):
         step()
-        watcher.update(places)
+        watcher.update(watched_names)
         await asyncio.wait_for(hinted.wait(), PATIENCE_S)
         hinted.clear()
     (directory / "x").touch()
@@ -483,7 +483,7 @@ async def test_a_directory_that_was_replaced_unseen_is_watched_anew_by_the_next_
     (tmp_path / "new").mkdir()
     directory.rename(tmp_path / "old2")
     (tmp_path / "new").rename(directory)
-    watcher.update(places)
+    watcher.update(watched_names)
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
     hinted.clear()
     (directory / "x").touch()
@@ -495,11 +495,11 @@ async def test_a_directory_that_was_deleted_is_watched_anew_although_it_looks_th
     """A new directory often gets the inode number of the one that was just deleted."""
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     watcher.start()
-    places = frozenset({Place(str(tmp_path), "x")})
-    watcher.update(places)
+    watched_names = frozenset({WatchedName(str(tmp_path), "x")})
+    watcher.update(watched_names)
     before = watcher._inotify._watched[str(tmp_path)][0]
     _Handler(str(tmp_path), watcher._inotify._interest).dispatch(DirDeletedEvent(str(tmp_path)))
-    watcher.update(places)
+    watcher.update(watched_names)
     assert watcher._inotify._watched[str(tmp_path)][0] is not before
     await asyncio.to_thread(watcher.stop)
 
@@ -508,7 +508,7 @@ async def test_a_missing_directory_is_watched_for_in_its_nearest_ancestor(tmp_pa
     hinted = asyncio.Event()
     watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
     watcher.start()
-    watcher.update(frozenset({Place(f"{tmp_path}/a/b", "c")}))
+    watcher.update(frozenset({WatchedName(f"{tmp_path}/a/b", "c")}))
     assert set(watcher._inotify._watched) == {str(tmp_path)}
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
     hinted.clear()
@@ -521,14 +521,14 @@ async def test_a_dead_thread_is_seen_and_replaced_by_the_next_update(tmp_path: P
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     states = [watcher.alive]
     watcher.start()
-    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     states.append(watcher.alive)
     assert watcher._inotify._observer is not None
     [emitter] = watcher._inotify._observer.emitters
     emitter.stop()
     await asyncio.to_thread(emitter.join, PATIENCE_S)
     states.append(watcher.alive)
-    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     states.append(watcher.alive)
     await asyncio.to_thread(watcher.stop)
     assert states == [False, True, False, True]
@@ -538,8 +538,8 @@ async def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_ne
     hinted = asyncio.Event()
     watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10, beat=20))
     watcher.start()
-    places = frozenset({Place(str(tmp_path), "x")})
-    watcher.update(places)
+    watched_names = frozenset({WatchedName(str(tmp_path), "x")})
+    watcher.update(watched_names)
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
     observer = watcher._inotify._observer
     assert observer is not None
@@ -548,7 +548,7 @@ async def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_ne
     states = [watcher.alive]
     hinted.clear()
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    watcher.update(places)
+    watcher.update(watched_names)
     states.append(watcher.alive)
     assert states == [False, True]
     await asyncio.sleep(0.05)
@@ -561,12 +561,12 @@ async def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_ne
 async def test_a_dead_mount_watch_is_seen_and_replaced_by_the_next_update(tmp_path: Path) -> None:
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     watcher.start()
-    places = frozenset({Place(str(tmp_path), "x")})
-    watcher.update(places)
+    watched_names = frozenset({WatchedName(str(tmp_path), "x")})
+    watcher.update(watched_names)
     states = [watcher.alive]
     watcher._mounts.stop()
     states.append(watcher.alive)
-    watcher.update(places)
+    watcher.update(watched_names)
     states.append(watcher.alive)
     await asyncio.to_thread(watcher.stop)
     assert states == [True, False, True]
@@ -576,7 +576,7 @@ async def test_what_events_missed_is_found_by_the_clock(tmp_path: Path) -> None:
     hints: list[None] = []
     watcher = Watcher(asyncio.get_running_loop(), lambda: hints.append(None), Pace(debounce=10, beat=20, check=60))
     watcher.start()
-    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     await eventually(lambda: len(hints) >= 3)
     assert watcher.mode == "inotify"
     await asyncio.to_thread(watcher.stop)
@@ -590,15 +590,15 @@ async def test_where_inotify_cannot_be_had_hints_come_by_the_clock_until_it_can(
     shut.mkdir()
     watcher = Watcher(asyncio.get_running_loop(), lambda: hints.append(None), Pace(debounce=10, poll=20, beat=60_000))
     watcher.start()
-    places = frozenset({Place(str(shut), "x")})
+    watched_names = frozenset({WatchedName(str(shut), "x")})
     with monkeypatch.context() as patch:
         patch.setattr("runtimed.host.watch.inotify.os.access", lambda *_, **__: False)
-        watcher.update(places)
+        watcher.update(watched_names)
         assert (watcher.mode, watcher.alive) == ("polling", True)
         assert "may not be read" in watcher.faults[str(shut)]
         await eventually(lambda: len(hints) >= 5)
     monkeypatch.setattr("runtimed.host.watch.inotify.RETRY_S", 0.0)
-    watcher.update(places)
+    watcher.update(watched_names)
     assert (watcher.mode, watcher.faults, watcher.alive) == ("inotify", {}, True)
     await asyncio.sleep(0.1)
     before = len(hints)
@@ -611,7 +611,7 @@ async def test_many_events_that_concern_nobody_are_a_reason_to_look_because_othe
     hinted = asyncio.Event()
     watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
     watcher.start()
-    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
     hinted.clear()
     for number in range(FLOOD):
@@ -624,7 +624,7 @@ async def test_what_watchdog_complains_of_is_a_reason_to_look(tmp_path: Path) ->
     hinted = asyncio.Event()
     watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
     watcher.start()
-    watcher.update(frozenset({Place(str(tmp_path), "x")}))
+    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     await asyncio.wait_for(hinted.wait(), PATIENCE_S)
     hinted.clear()
     logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
@@ -644,7 +644,7 @@ async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) 
 
 UPDATE = """
 import asyncio, os, resource, sys
-from runtimed.core.places import Place
+from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.host.watch import Pace, Watcher
 async def main():
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
@@ -652,7 +652,7 @@ async def main():
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), int(sys.argv[2])))
     watcher.start()
     for _ in range(10):
-        watcher.update(frozenset({Place(sys.argv[1], 'x')}))
+        watcher.update(frozenset({WatchedName(sys.argv[1], 'x')}))
     print(watcher.mode, watcher.alive, dict(watcher.faults))
     watcher.stop()
 asyncio.run(main())

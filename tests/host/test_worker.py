@@ -9,38 +9,38 @@ from collections.abc import Iterator
 import pytest
 
 from runtimed.core.errors import TooManyWaiting
-from runtimed.host.lane import WAITING_MOST, Lane
+from runtimed.host.worker import WAITING_MOST, Worker
 
 
 @pytest.fixture
-def lane() -> Iterator[Lane]:
-    lane = Lane("test")
+def lane() -> Iterator[Worker]:
+    lane = Worker("test")
     yield lane
     lane.close()
 
 
-async def test_a_call_returns_what_the_function_returns_from_another_thread(lane: Lane) -> None:
+async def test_a_call_returns_what_the_function_returns_from_another_thread(lane: Worker) -> None:
     assert await lane.run(lambda a, b: (a + b, threading.current_thread().name), 1, b=2) == (3, "test")
 
 
-async def test_an_error_is_the_callers(lane: Lane) -> None:
+async def test_an_error_is_the_callers(lane: Worker) -> None:
     with pytest.raises(ZeroDivisionError):
         await lane.run(lambda: 1 / 0)
     assert await lane.run(lambda: 1) == 1
 
 
-async def test_a_stop_of_an_iteration_is_the_callers_as_well_in_other_words(lane: Lane) -> None:
+async def test_a_stop_of_an_iteration_is_the_callers_as_well_in_other_words(lane: Worker) -> None:
     with pytest.raises(RuntimeError, match="StopIteration"):
         await lane.run(next, iter(()))
 
 
-async def test_calls_run_one_at_a_time_in_order(lane: Lane) -> None:
+async def test_calls_run_one_at_a_time_in_order(lane: Worker) -> None:
     seen: list[int] = []
     await asyncio.gather(*(lane.run(seen.append, number) for number in range(100)))
     assert seen == list(range(100))
 
 
-async def test_a_call_that_hangs_is_given_up_and_those_behind_it_that_were_given_up_never_run(lane: Lane) -> None:
+async def test_a_call_that_hangs_is_given_up_and_those_behind_it_that_were_given_up_never_run(lane: Worker) -> None:
     release = threading.Event()
     ran: list[str] = []
     with pytest.raises(TimeoutError):
@@ -53,7 +53,7 @@ async def test_a_call_that_hangs_is_given_up_and_those_behind_it_that_were_given
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
-    lane = Lane("hanging")
+    lane = Worker("hanging")
     release = threading.Event()
 
     async def give_up() -> None:
@@ -70,7 +70,7 @@ def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
 # Several users
 
 
-async def hold(lane: Lane) -> tuple[threading.Event, asyncio.Task[bool]]:
+async def hold(lane: Worker) -> tuple[threading.Event, asyncio.Task[bool]]:
     """Return what lets the lane go on, and the call that holds it up until then."""
     begun, release = threading.Event(), threading.Event()
 
@@ -84,7 +84,7 @@ async def hold(lane: Lane) -> tuple[threading.Event, asyncio.Task[bool]]:
     return release, task
 
 
-async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(lane: Lane) -> None:
+async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(lane: Worker) -> None:
     release, held = await hold(lane)
     seen: list[tuple[int, int]] = []
     calls = [lane.run_for(1, seen.append, (1, number)) for number in range(50)]
@@ -98,7 +98,7 @@ async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(lane: Lane) ->
     assert seen[7:] == [(1, number) for number in range(3, 50)]
 
 
-async def test_one_user_may_have_only_so_much_waiting(lane: Lane) -> None:
+async def test_one_user_may_have_only_so_much_waiting(lane: Worker) -> None:
     release, held = await hold(lane)
     waiting = asyncio.gather(*(lane.run_for(1, int) for _ in range(WAITING_MOST)))
     await asyncio.sleep(0)
@@ -112,7 +112,7 @@ async def test_one_user_may_have_only_so_much_waiting(lane: Lane) -> None:
     assert await lane.run_for(1, int) == 0
 
 
-async def test_what_was_given_up_while_it_waited_counts_no_longer(lane: Lane) -> None:
+async def test_what_was_given_up_while_it_waited_counts_no_longer(lane: Worker) -> None:
     release, held = await hold(lane)
     for _ in range(3):
         given_up = [asyncio.create_task(lane.run_for(1, int)) for _ in range(WAITING_MOST)]
@@ -126,7 +126,7 @@ async def test_what_was_given_up_while_it_waited_counts_no_longer(lane: Lane) ->
 
 
 def test_closing_ends_the_thread_after_all_that_waits() -> None:
-    lane = Lane("closing")
+    lane = Worker("closing")
     seen: list[int] = []
 
     async def ask() -> None:

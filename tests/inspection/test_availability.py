@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import RunningDaemon, new_daemon, wait_until
+from harness.daemon import RunningDaemon, new_daemon, wait_until
 
 from runtimed.core.features import Features
 from runtimed.host.features import Prober
-from runtimed.inspector import NodeInspector
+from runtimed.inspection.binaries import NodeInspector
 
 
 @pytest.fixture

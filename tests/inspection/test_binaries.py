@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import wait_until
+from harness.daemon import wait_until
 
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.parse import parse_configuration
-from runtimed.inspector import NodeInspector
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.inspection.binaries import NodeInspector
 
 
 @pytest.fixture

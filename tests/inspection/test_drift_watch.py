@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.drift import Drift, Sight
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.parse import parse_configuration
-from runtimed.drift import DriftWatch
-from runtimed.inspector import NodeInspector
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.drift import BinaryState, Drift
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.drift_watch import DriftWatch
 
 
 def generation(runtimes: Mapping[str, object]) -> Generation:
@@ -39,7 +39,7 @@ class Watching:
         self._inspector = NodeInspector(str(base), lambda _binary, _features: None)
         self.watch = DriftWatch(self._look, self._told, every_s=0.01)
 
-    async def _look(self, binaries: Iterable[str]) -> Mapping[str, Sight]:
+    async def _look(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         if self.hangs:
             raise TimeoutError
         return self._inspector.sights(binaries)

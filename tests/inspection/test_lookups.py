@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.host.workers import Workers
-from runtimed.inspector import NodeInspector
-from runtimed.lookups import LOOK_VALID_S, Lookup, Lookups
+from runtimed.host.directory_pool import DirectoryPool
+from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.lookups import LOOK_VALID_S, Lookup, Lookups
 
 # A change shows within 10 ms and a look; the rest is for a machine that has other things to do.
 NOTICED_S = 0.05
@@ -30,7 +30,7 @@ class Node:
         self.hanging = threading.Event()
         self.released = threading.Event()
         self._inspector = NodeInspector(str(root), lambda _binary, _features: None)
-        self.workers = Workers("test", 0.2)
+        self.workers = DirectoryPool("test", 0.2)
         self.lookups = Lookups(self.look_up, self.workers)
 
     def look_up(self, path: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-import runtimed.published as published_module
-from runtimed.published import PublishedWatch
+from runtimed.inspection import published_files as published_module
+from runtimed.inspection.published_files import PublishedWatch
 
 
 @contextlib.asynccontextmanager

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from runtimed.collector import Collector
-from runtimed.core.collect import LEAST_GRACE_S
+from runtimed.core.collection.collect import LEAST_GRACE_S
+from runtimed.core.collection.references import Reference, ReferenceScan
 from runtimed.core.config import Config, Definition, Settings
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Host, build_generation
-from runtimed.core.manifest import rebuild_wrappers
-from runtimed.core.references import Reference, Survey
-from runtimed.host.lane import Lane
+from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Host, build_generation
 from runtimed.host.store import Store
+from runtimed.host.worker import Worker
+from runtimed.inspection.wrapper_collector import Collector
 
 
 class Node:
@@ -29,11 +29,11 @@ class Node:
         self.root = root
         self.wall_s = 0.0
         self.now_s = 0.0
-        self.lane = Lane("working")
+        self.lane = Worker("working")
         self.fail = False
         self.store = Store(str(root), clock=lambda: self.wall_s, monotonic_s=lambda: self.wall_s, at_step=self._step)
         self.store.open(rebuild_wrappers)
-        self.survey = Survey((), ())
+        self.survey = ReferenceScan((), ())
         self.surveys = 0
         self.grace_s = 100.0
         self.removed: list[tuple[str, str]] = []
@@ -50,7 +50,7 @@ class Node:
         if self.fail and step == "collect":
             raise OSError(30, "Read-only file system")
 
-    async def _survey(self) -> Survey:
+    async def _survey(self) -> ReferenceScan:
         self.surveys += 1
         return self.survey
 
@@ -132,9 +132,9 @@ async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: Node) -> None:
     node.publish("old")
     node.publish()
     node.publish()
-    node.survey = Survey((Reference(f"{node.root}/runtimes/old", "container moby/x"),), ())
+    node.survey = ReferenceScan((Reference(f"{node.root}/runtimes/old", "container moby/x"),), ())
     assert await collect_after(node, 100) == []
-    node.survey = Survey((), ("unreadable",))
+    node.survey = ReferenceScan((), ("unreadable",))
     assert await collect_after(node, 100) == []
     assert node.wrappers() == ["old"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtimed.heap import Heap
+from runtimed.reload.gc_freeze import GcFreeze
 
 
 class Loop:
@@ -26,8 +26,8 @@ def _collector() -> Iterator[None]:
     assert gc.isenabled()
 
 
-def heap(connections: int = 0) -> Heap:
-    return Heap(lambda: connections)
+def heap(connections: int = 0) -> GcFreeze:
+    return GcFreeze(lambda: connections)
 
 
 def test_what_was_built_is_not_looked_through_any_more() -> None:

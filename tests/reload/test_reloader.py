@@ -14,15 +14,15 @@ import pytest
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import StartFailed, StoreFailed
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host
-from runtimed.core.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
 from runtimed.core.report import Report
-from runtimed.follower import follow
-from runtimed.host.lane import Lane
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Recovered, Store
-from runtimed.reloader import Reloader
+from runtimed.host.worker import Worker
+from runtimed.reload.reloader import Reloader
+from runtimed.reload.settle import follow
 
 MAIN = "/etc/runtimed/daemon.json"
 
@@ -32,7 +32,7 @@ class Node:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.lane = Lane("working")
+        self.lane = Worker("working")
         self.text: str | None = "{}"
         self.dropin: str | None = None
         self.reads = 0
@@ -359,7 +359,7 @@ async def test_a_new_version_of_the_program_publishes_anew_and_changes_nothing_f
 ) -> None:
     node.write("a")
     await node.start()
-    monkeypatch.setattr("runtimed.core.generation.__version__", "99")
+    monkeypatch.setattr("runtimed.core.table.generation.__version__", "99")
     reloader = await node.restart()
     assert reloader.last is not None
     assert (reloader.last.outcome, reloader.last.added, reloader.last.changed) == ("applied", (), ())
@@ -378,7 +378,7 @@ async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
     node.write("a")
     before = (await node.start()).current
     # Another version computes another digest for the same answers.
-    monkeypatch.setattr("runtimed.core.generation.__version__", "99")
+    monkeypatch.setattr("runtimed.core.table.generation.__version__", "99")
     node.fail_at("wrappers")
     reloader = await node.restart()
     assert reloader.current.number == before.number

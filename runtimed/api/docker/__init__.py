@@ -20,8 +20,8 @@ from runtimed.api.messages import Answer, Request, Response
 from runtimed.api.sockets import Peer
 from runtimed.api.subscribers import Subscribers
 from runtimed.core.errors import TooManyWaiting
-from runtimed.core.facts import Machine
-from runtimed.core.generation import Generation
+from runtimed.core.table.facts import Machine
+from runtimed.core.table.generation import Generation
 
 __all__ = ["LABELS", "PATHS", "Daemon", "Docker", "docker_label", "refuse_body"]
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from runtimed.api.docker.node import runtime_paths
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import NOTHING_READ, Subscribers
-from runtimed.core.generation import Generation
+from runtimed.core.table.generation import Generation
 
 # What is kept of the past, for who asks with `since`; dockerd keeps as many.
 _KEPT = 256

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from runtimed import __version__
 from runtimed.api.describe import Inspector
+from runtimed.core.containerd.names import RUNC_NAME
+from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.core.facts import Machine
-from runtimed.core.generation import Generation, Runtime, uses_systemd_cgroup
-from runtimed.core.names import RUNC_NAME
-from runtimed.core.options import MESSAGES
+from runtimed.core.table.facts import Machine
+from runtimed.core.table.generation import Generation, Runtime, uses_systemd_cgroup
 
 # The newest whose four routes are those that are served here: a client that knows it asks for no less.
 API_VERSION = "1.55"

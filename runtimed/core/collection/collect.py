@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtimed.core.references import Survey
+from runtimed.core.collection.references import ReferenceScan
 
 if TYPE_CHECKING:
-    from runtimed.core import news
+    from runtimed.core import shapes
 
 # The shortest grace time of a wrapper that this process may have named in an answer, whatever is configured: a client
 # needs this long to create a container with the answer, which only then refers to the wrapper.
@@ -49,7 +49,7 @@ class Collection:
     unknown: tuple[str, ...]
     dry_run: bool
 
-    def as_dict(self) -> news.Collection:
+    def as_dict(self) -> shapes.Collection:
         """Return the JSON shape."""
         gone = set(self.collected)
         return {
@@ -71,7 +71,7 @@ class Collection:
 def judge_wrappers(
     files: Iterable[str],
     held: Mapping[str, int],
-    survey: Survey,
+    survey: ReferenceScan,
     unreferenced_since_s: Mapping[str, float],
     *,
     handed_out: Files[str],
@@ -112,7 +112,7 @@ def judge_wrappers(
     return Judgement(tuple(verdicts), since_s)
 
 
-def _holders(survey: Survey) -> Mapping[str, str]:
+def _holders(survey: ReferenceScan) -> Mapping[str, str]:
     # By base name: whatever way a container reached the data root (a link, a bind mount), the last part of the path
     # is a wrapper's own name or that of its stable link. A name too many keeps a file too many, which is harmless.
     return {posixpath.basename(reference.path): reference.holder for reference in survey.references}

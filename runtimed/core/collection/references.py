@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtimed.core.containerd_api import decode_linux_runtime
+from runtimed.core.containerd.api import decode_linux_runtime
+from runtimed.core.containerd.options import RUNC, decode_options
 from runtimed.core.errors import RuntimedError
-from runtimed.core.options import RUNC, decode_options
 
 _DEFAULT_STATE = "/run/containerd"
 _DEFAULT_ROOT = "/var/lib/containerd"
@@ -51,7 +51,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ReferenceScan:
     """All references that were found, and what could not be known, in words: each means "collect nothing"."""
 
     references: tuple[Reference, ...]

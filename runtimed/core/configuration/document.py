@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from runtimed.core.config import Source
+from runtimed.core.configuration.position import Lines, Place, Pointer, Spot, render_pointer
+from runtimed.core.configuration.scan import Scan, Tables, split_offsets
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.position import Lines, Place, Pointer, Spot, render_pointer
-from runtimed.core.scan import Scan, Tables, split_offsets
 
 _MARKS: Mapping[bytes, str] = MappingProxyType(
     {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16-LE", codecs.BOM_UTF16_BE: "UTF-16-BE"}

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from runtimed.core import keys, rules
+from runtimed.core.collection.references import Engine
 from runtimed.core.config import Definition, Flags, Origin
-from runtimed.core.document import Document
+from runtimed.core.configuration import keys, rules
+from runtimed.core.configuration.document import Document
+from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.problems import Findings, Problems
+from runtimed.core.configuration.schema import Entry, read_entry, read_top
+from runtimed.core.containerd.options import Options, read_options
 from runtimed.core.errors import Problem
-from runtimed.core.options import Options, read_options
-from runtimed.core.position import Spot
-from runtimed.core.problems import Findings, Problems
-from runtimed.core.references import Engine
-from runtimed.core.schema import Entry, read_entry, read_top
-from runtimed.core.wording import called, shown
+from runtimed.core.message_text import called, shown
 
 
 @dataclass(frozen=True, slots=True)

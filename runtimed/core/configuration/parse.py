@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from runtimed.core.config import Config, Documents, Flags, Limits, Own, Probe, Settings, Source
-from runtimed.core.document import parse_document
+from runtimed.core.configuration.document import parse_document
+from runtimed.core.configuration.layer import Layer, document_layer, flags_layer
+from runtimed.core.configuration.problems import Findings, Problems
+from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES, is_permissible_shim_name
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.layer import Layer, document_layer, flags_layer
-from runtimed.core.names import RUNC_NAME, STOCK_NAMES, is_permissible_shim_name
-from runtimed.core.problems import Findings, Problems
-from runtimed.core.wording import called, nearest, shown
+from runtimed.core.message_text import called, nearest, shown
 
 # Values in all files together. Each takes up to a kilobyte until it is checked.
 MAX_VALUES = 250_000

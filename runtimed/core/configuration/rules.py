@@ -1,7 +1,7 @@
-"""What daemon.json's values must be beyond their types. The source of each rule that is not ours stands beside it.
+"""Checks daemon.json's values beyond their types. Beside each rule that is not ours is its source.
 
-Every function takes a place (:class:`~runtimed.core.position.Spot`) or a function that finds one, so that a document
-and the command line are judged by the same rules.
+Every function takes a place (:class:`Spot`) or a function that finds one, so that the same rules judge a document
+and the command line.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.schema import Entry
+from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.errors import Problem
-from runtimed.core.names import RUNC_NAME
-from runtimed.core.position import Spot
-from runtimed.core.schema import Entry
-from runtimed.core.wording import called, shown
+from runtimed.core.message_text import called, shown
 
 # execve(2): a string takes at most 32 pages with its NUL; all strings and pointers a quarter of the usual 8 MiB stack.
 MAX_ARGUMENT_BYTES = 131_072 - 1

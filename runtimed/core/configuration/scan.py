@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn
 
+from runtimed.core.configuration.position import Lines, both_lines, render_pointer
+from runtimed.core.configuration.problems import Problems
 from runtimed.core.errors import Problem
-from runtimed.core.position import Lines, both_lines, render_pointer
-from runtimed.core.problems import Problems
 
 MAX_DEPTH = 100
 MAX_DIGITS = 100

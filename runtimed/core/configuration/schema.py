@@ -13,13 +13,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from runtimed.core import keys
-from runtimed.core.document import Document
+from runtimed.core.configuration import keys
+from runtimed.core.configuration.document import Document
+from runtimed.core.configuration.models import EngineModel, EntryModel, LimitsModel, OwnModel, ProbeModel, TopModel
+from runtimed.core.configuration.position import Pointer, Spot, both_lines
+from runtimed.core.configuration.problems import Findings, Problems
 from runtimed.core.errors import Problem
-from runtimed.core.models import EngineModel, EntryModel, LimitsModel, OwnModel, ProbeModel, TopModel
-from runtimed.core.position import Pointer, Spot, both_lines
-from runtimed.core.problems import Findings, Problems
-from runtimed.core.wording import nearest, shown
+from runtimed.core.message_text import nearest, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtimed.core.printable import printable
-
-__all__ = ["Place", "is_dropin_name", "printable"]
-
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WatchedName:
     """A name in a directory that was looked up on the way to a file.
 
     Whatever happens to that name may change what the path means. ``directory`` is a real path;

@@ -13,8 +13,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from runtimed.core.containerd.protobuf import Fields, message_classes, parse_message
 from runtimed.core.errors import RuntimedError
-from runtimed.core.protobuf import Fields, message_classes, parse_message
 
 LIST_NAMESPACES = "/containerd.services.namespaces.v1.Namespaces/List"
 # One message a container: a node's whole list in one message passes the 16 MiB that containerd sends at most.

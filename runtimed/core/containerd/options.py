@@ -15,9 +15,9 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from runtimed.core.containerd.protobuf import message_classes, parse_message
 from runtimed.core.errors import RuntimedError
-from runtimed.core.protobuf import message_classes, parse_message
-from runtimed.core.wording import nearest, shown
+from runtimed.core.message_text import nearest, shown
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

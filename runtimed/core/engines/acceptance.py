@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.configuration.position import Pointer, Spot
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.parse import parse_configuration
-from runtimed.core.position import Pointer, Spot
-from runtimed.core.wording import called, shown
+from runtimed.core.message_text import called, shown
 
 # A pointer into the drop-in -> the place in the original that it came from.
 SpotOf = Callable[[Pointer], Spot]

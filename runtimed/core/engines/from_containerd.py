@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+from runtimed.core.configuration.position import Pointer, Spot
+from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
+from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
+from runtimed.core.engines.acceptance import accept
+from runtimed.core.engines.layout import PLUGINS, dotted
+from runtimed.core.engines.translation import Remark, Translation, TranslationRejected
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.exchange.acceptance import accept
-from runtimed.core.exchange.layout import PLUGINS, dotted
-from runtimed.core.exchange.translation import Remark, Translation, TranslationRejected
-from runtimed.core.names import RUNC_NAME, RUNC_SHIM
-from runtimed.core.options import GENERIC, MESSAGES, message_of
-from runtimed.core.position import Pointer, Spot
-from runtimed.core.wording import called, shown
+from runtimed.core.message_text import called, shown
 
 # A table -> TOML's text of it.
 RenderToml = Callable[[Mapping[str, object]], str]

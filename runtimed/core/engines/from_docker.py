@@ -11,15 +11,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from runtimed.core import keys
 from runtimed.core.config import Source
-from runtimed.core.document import Document, parse_document
+from runtimed.core.configuration import keys
+from runtimed.core.configuration.document import Document, parse_document
+from runtimed.core.configuration.position import Pointer, Spot
+from runtimed.core.containerd.options import MESSAGES, message_of
+from runtimed.core.engines.acceptance import accept
+from runtimed.core.engines.translation import Remark, Translation, TranslationRejected
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.exchange.acceptance import accept
-from runtimed.core.exchange.translation import Remark, Translation, TranslationRejected
-from runtimed.core.options import MESSAGES, message_of
-from runtimed.core.position import Pointer, Spot
-from runtimed.core.wording import called, shown
+from runtimed.core.message_text import called, shown
 
 _TAKEN_OVER = frozenset({"runtimes", "default-runtime", "exec-opts", "runtimed"})
 _FIELDS = frozenset({"path", "runtimeargs", "runtimetype", "options"})

@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from runtimed.core.exchange.layout import PLUGINS, dotted
-from runtimed.core.exchange.translation import Remark, Translation
-from runtimed.core.names import RUNC_NAME
-from runtimed.core.options import GENERIC, MESSAGES, message_of
-from runtimed.core.position import Spot
+from runtimed.core.configuration.position import Spot
+from runtimed.core.containerd.names import RUNC_NAME
+from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
+from runtimed.core.engines.layout import PLUGINS, dotted
+from runtimed.core.engines.translation import Remark, Translation
 
 # Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
 _HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)

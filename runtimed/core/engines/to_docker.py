@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtimed.core.exchange.translation import Remark, Translation
-from runtimed.core.names import RUNC_SHIM
-from runtimed.core.options import MESSAGES, message_of
-from runtimed.core.position import Spot, render_pointer
+from runtimed.core.configuration.position import Spot, render_pointer
+from runtimed.core.containerd.names import RUNC_SHIM
+from runtimed.core.containerd.options import MESSAGES, message_of
+from runtimed.core.engines.translation import Remark, Translation
 
 _SINCE = "dockerd knows runtimeType since 24.0; an older one takes the entry and has nothing to run for it"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runtimed.core.configuration.position import Spot
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.position import Spot
-from runtimed.core.printable import printable
+from runtimed.core.message_text import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from runtimed.core.generation import Difference
+from runtimed.core.table.generation import Difference
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from runtimed import __version__
 from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
-from runtimed.core.generation import Difference, Generation, compare_answers
-from runtimed.core.layout import CONFIG, LAYOUT
-from runtimed.core.parse import parse_configuration
-from runtimed.core.wrapper import is_wrapper_file, make_wrapper
+from runtimed.core.history.layout import CONFIG, LAYOUT
+from runtimed.core.table.generation import Difference, Generation, compare_answers
+from runtimed.core.table.wrapper import is_wrapper_file, make_wrapper
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

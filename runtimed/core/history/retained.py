@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtimed.core.answer import render_answer
-from runtimed.core.availability import named_files
-from runtimed.core.changes import describe_changes
+from runtimed.core.containerd.names import is_implicit
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
-from runtimed.core.generation import Difference
-from runtimed.core.manifest import Manifest, checksum
-from runtimed.core.names import is_implicit
-from runtimed.core.wording import nearest
+from runtimed.core.history.changes import describe_changes
+from runtimed.core.history.manifest import Manifest, checksum
+from runtimed.core.message_text import nearest
+from runtimed.core.table.answer import render_answer
+from runtimed.core.table.availability import named_files
+from runtimed.core.table.generation import Difference
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class RetainedGeneration:
     """A retained generation; ``config`` is its merged configuration, a daemon.json document."""
 
     manifest: Manifest
@@ -38,7 +38,7 @@ class Past:
         return self.definitions.get(name)
 
 
-def read_past(manifest: Manifest, config_text: bytes) -> Past:
+def read_retained(manifest: Manifest, config_text: bytes) -> RetainedGeneration:
     """Return the generation of ``manifest`` and of the bytes of the ``config.json`` beside it.
 
     Raises:
@@ -47,12 +47,14 @@ def read_past(manifest: Manifest, config_text: bytes) -> Past:
     if checksum(config_text) != manifest.config_checksum:
         raise DamagedManifest(manifest.number, "config.json beside it is damaged")
     try:
-        return Past(manifest, json.loads(config_text))
+        return RetainedGeneration(manifest, json.loads(config_text))
     except (ValueError, RecursionError) as error:
         raise DamagedManifest(manifest.number, f"config.json beside it cannot be read: {error!r}") from error
 
 
-def resolve_past(past: Past, name: str, digest: str | None = None) -> tuple[shapes.Resolution, tuple[str, ...]]:
+def resolve_retained(
+    past: RetainedGeneration, name: str, digest: str | None = None
+) -> tuple[shapes.Resolution, tuple[str, ...]]:
     """Return the answer that was given for ``name`` in ``past``, and the files that have to be executable for it.
 
     With a ``digest`` only the answer that has it will do.
@@ -97,11 +99,11 @@ class Summary:
         }
 
 
-def describe_past(past: Past) -> shapes.GenerationDetail:
+def describe_retained(past: RetainedGeneration) -> shapes.GenerationDetail:
     """Return everything that is known of ``past`` as a JSON object."""
     manifest = past.manifest
     return {
-        **summarise_past(manifest).as_dict(),
+        **summarise_retained(manifest).as_dict(),
         "configuration": manifest.configuration,
         "sources": list(manifest.sources),
         "config": dict(past.config),
@@ -109,13 +111,13 @@ def describe_past(past: Past) -> shapes.GenerationDetail:
     }
 
 
-def summarise_past(manifest: Manifest) -> Summary:
+def summarise_retained(manifest: Manifest) -> Summary:
     """Return the line of the generation of ``manifest``."""
     runtimes = len(manifest.answers)
     return Summary(manifest.number, manifest.created_s, manifest.digest, manifest.default_runtime, runtimes)
 
 
-def compare_past(old: Past, new: Past) -> shapes.GenerationsDiff:
+def compare_retained(old: RetainedGeneration, new: RetainedGeneration) -> shapes.GenerationsDiff:
     """Return what a client finds different in ``new``: runtimes by their answers, with both definitions."""
     before, after = old.manifest.answers, new.manifest.answers
     defaults = old.manifest.default_runtime, new.manifest.default_runtime
@@ -128,7 +130,7 @@ def compare_past(old: Past, new: Past) -> shapes.GenerationsDiff:
     return describe_changes((old.manifest.number, new.manifest.number), difference, old.definition, new.definition)
 
 
-def _implicit(past: Past, name: str) -> shapes.Resolution:
+def _implicit(past: RetainedGeneration, name: str) -> shapes.Resolution:
     if is_implicit(name):
         answer: shapes.Resolution = json.loads(render_answer(name, "implicit", name, None).at(past.manifest.number))
         return answer

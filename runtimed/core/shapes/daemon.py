@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from runtimed.core.shapes import DefaultChange, Digest, GenerationsDiff, Number, RuntimesDrift, UnavailableRuntime
+from runtimed.core.shapes.runtimes import (
+    DefaultChange,
+    Digest,
+    GenerationsDiff,
+    Number,
+    RuntimesDrift,
+    UnavailableRuntime,
+)
 
 Outcome = Literal["applied", "unchanged", "rejected"]
 Cause = Literal["configuration", "store"]

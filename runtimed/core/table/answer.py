@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtimed.core.options import Options, encode_options
+from runtimed.core.containerd.options import Options, encode_options
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtimed.core.generation import Generation, Runtime
-from runtimed.core.names import shim_binary_name
+from runtimed.core.containerd.names import shim_binary_name
+from runtimed.core.table.generation import Generation, Runtime
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

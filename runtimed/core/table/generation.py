@@ -15,16 +15,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from runtimed import __version__
-from runtimed.core.answer import Answer, render_answer
 from runtimed.core.config import Config, Definition, config_document, definition_document
-from runtimed.core.facts import Facts
-from runtimed.core.layout import RUNC_STATES
-from runtimed.core.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
-from runtimed.core.options import RUNC, RUNC_SHIMS, Options, make_options
-from runtimed.core.wrapper import Wrapper, make_wrapper
+from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
+from runtimed.core.containerd.options import RUNC, RUNC_SHIMS, Options, make_options
+from runtimed.core.history.layout import RUNC_STATES
+from runtimed.core.table.answer import Answer, render_answer
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.wrapper import Wrapper, make_wrapper
 
 if TYPE_CHECKING:
-    from runtimed.core.shapes import Provenance
+    from runtimed.core.shapes.runtimes import Provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from runtimed.core.containerd.names import RUNC_SHIM, shim_binary_name
+from runtimed.core.containerd.options import RUNC, RUNC_SHIMS, Value
 from runtimed.core.features import Features
-from runtimed.core.generation import Generation, Runtime
-from runtimed.core.names import RUNC_SHIM, shim_binary_name
-from runtimed.core.options import RUNC, RUNC_SHIMS, Value
-from runtimed.core.wording import called, shown
+from runtimed.core.message_text import called, shown
+from runtimed.core.table.generation import Generation, Runtime
 
 # A Kubernetes RuntimeClass takes as its handler what RFC 1123 calls a label: "must be lowercase, conform to the DNS
 # Label (RFC 1123) requirements" (node.k8s.io/v1).

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from runtimed.core.answer import Answer, render_answer
-from runtimed.core.availability import files_of
+from runtimed.core.containerd.names import is_implicit
 from runtimed.core.errors import UnknownRuntime
-from runtimed.core.generation import Generation
-from runtimed.core.names import is_implicit
-from runtimed.core.wording import nearest
+from runtimed.core.message_text import nearest
+from runtimed.core.table.answer import Answer, render_answer
+from runtimed.core.table.availability import files_of
+from runtimed.core.table.generation import Generation
 
 _NEAR_CANDIDATES = 128
 _NEAR_LENGTH = 64
@@ -19,7 +19,7 @@ _NEAR_DISTANCE = 3
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer, and the files that have to be executable for it (see :func:`runtimed.core.availability.files_of`)."""
+    """The answer, and the files that must be executable for it (see :func:`.availability.files_of`)."""
 
     answer: Answer
     generation: int
@@ -29,7 +29,7 @@ class Resolution:
 def resolve(generation: Generation, name: str) -> Resolution:
     """Return what ``name`` means in ``generation``; the empty name means the default runtime.
 
-    The rules for a name that is not configured: see :func:`runtimed.core.names.is_implicit`.
+    The rules for a name that is not configured: see :func:`runtimed.core.containerd.names.is_implicit`.
 
     Raises:
         UnknownRuntime: nothing is configured under this name, and it is no shim name.

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtimed.core.names import file_name
+from runtimed.core.containerd.names import file_name
 
 _DIGEST_DIGITS = 32
 _FILE = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGEST_DIGITS}}}")

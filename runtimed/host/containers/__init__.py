@@ -6,10 +6,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from runtimed.core.containerd_api import Container, ContainerdUnknown, UndecodableAnswer
-from runtimed.core.layout import RUNC_STATES
-from runtimed.core.options import UndecodableOptions
-from runtimed.core.references import Engine, Reference, Survey, binary_of_options
+from runtimed.core.collection.references import Engine, Reference, ReferenceScan, binary_of_options
+from runtimed.core.containerd.api import Container, ContainerdUnknown, UndecodableAnswer
+from runtimed.core.containerd.options import UndecodableOptions
+from runtimed.core.history.layout import RUNC_STATES
 from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_bundles
 from runtimed.host.containers.engine_files import search_engine_files
 from runtimed.host.containers.processes import read_processes
@@ -38,7 +38,7 @@ def survey(
     list_containers: Callable[[str], Iterable[Container]],
     proc: str = "/proc",
     root: str = "",
-) -> Survey:
+) -> ReferenceScan:
     """Return every reference to a binary that this node's containers and processes hold, and what is not known.
 
     ``below`` is the real path of the data root; ``list_containers`` returns the containers of the containerd at an
@@ -58,7 +58,7 @@ def survey(
     found, faults = search_engine_files(places, root)
     references += found
     unknown += faults
-    return Survey(tuple(dict.fromkeys(references)), _shortened(unknown))
+    return ReferenceScan(tuple(dict.fromkeys(references)), _shortened(unknown))
 
 
 def _survey_engine(

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from runtimed.core.references import DamagedBundle, binary_of_options_json
+from runtimed.core.collection.references import DamagedBundle, binary_of_options_json
 
 # Below an engine's state directory. The second is containerd 1's first shim, gone in containerd 2; its bundles
 # hold less, but its containers are in the API's list like all others.

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Collection, Iterator
 from urllib.parse import quote
 
-from runtimed.core.references import Reference, places_in_text, wrappers_in_text
+from runtimed.core.collection.references import Reference, places_in_text, wrappers_in_text
 
 # Files and whole directories. The daemon's own user has the second list below the home directory; other users'
 # engines cannot execute the wrappers of this daemon, which only its own user can read.

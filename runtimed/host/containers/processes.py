@@ -6,7 +6,13 @@ import errno
 import os
 from collections.abc import Collection, Iterator
 
-from runtimed.core.references import DamagedBundle, Reference, engine_places, paths_in_arguments, shim_address
+from runtimed.core.collection.references import (
+    DamagedBundle,
+    Reference,
+    engine_places,
+    paths_in_arguments,
+    shim_address,
+)
 from runtimed.host.containers.bundles import read_bundle
 
 # The kernel takes no more than 6 MiB of arguments (execve(2)).

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.features import Features, read_features, read_version
-from runtimed.core.places import printable
+from runtimed.core.message_text import printable
 from runtimed.host.features.command import Outcome, run_command
 
 # Device, inode, size, times of the last change of content and of anything; or why there is nothing to ask.
@@ -27,7 +27,7 @@ _HEAD_BYTES = 256
 _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
 
 
-class Walked(Protocol):
+class WalkedPath(Protocol):
     """Where a path led, or in ``error`` why it may not be followed."""
 
     @property
@@ -35,7 +35,7 @@ class Walked(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
-def replaceable(path: str, walk: Callable[[str], Walked]) -> str | None:
+def replaceable(path: str, walk: Callable[[str], WalkedPath]) -> str | None:
     """Return why somebody who must not could put something else at ``path``, None where nobody could.
 
     ``walk`` judges every directory and link on the way by whom it trusts, and so does its answer here. A path that

@@ -1,7 +1,7 @@
 """The data root: generations staged beside the current one, published by one rename, kept for a while.
 
 Whatever happens at any point of it, the link ``runtimes`` leads to the old generation, whole, or to
-the new one, whole. See :mod:`runtimed.core.layout` for what lies where.
+the new one, whole. See :mod:`runtimed.core.history.layout` for what lies where.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from runtimed.core.errors import (
     NoSuchGeneration,
     StoreFailed,
 )
-from runtimed.core.generation import Generation
-from runtimed.core.layout import (
+from runtimed.core.history.layout import (
     CONFIG,
     CURRENT,
     GENERATIONS,
@@ -34,9 +33,9 @@ from runtimed.core.layout import (
     generation_directory,
     link_target,
 )
-from runtimed.core.manifest import checksum, read_manifest, render_manifest
-from runtimed.core.past import Past, Summary, read_past, summarise_past
-from runtimed.host.store.claim import believed, claim, lock, read_identity
+from runtimed.core.history.manifest import checksum, read_manifest, render_manifest
+from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
+from runtimed.core.table.generation import Generation
 from runtimed.host.store.disk import (
     FILE_MODE,
     failing_as,
@@ -46,6 +45,7 @@ from runtimed.host.store.disk import (
     sync_directory,
     write_new,
 )
+from runtimed.host.store.lock import believed, claim, lock, read_identity
 from runtimed.host.store.numbers import NumberMemory
 from runtimed.host.store.published import Damage, Expected, PublishedFiles, Repairs, shortened
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
@@ -130,7 +130,7 @@ class Store:
         self._links: Mapping[str, str] = {}
         self._wrappers = WrapperDirectory(root)
         # The last few that were read, the oldest first; touched by the thread that reads and no other.
-        self._read: dict[int, Past] = {}
+        self._read: dict[int, RetainedGeneration] = {}
         self.next_number = 1
         # Whether the last swap would survive a power loss.
         self._synced = True
@@ -145,7 +145,7 @@ class Store:
         self.identity = read_identity(self.root)
         recovered = recover(self.root, rebuild)
         manifests = sorted(recovered.manifests.items())
-        self._retained = {number: summarise_past(manifest) for number, manifest in manifests}
+        self._retained = {number: summarise_retained(manifest) for number, manifest in manifests}
         self._newest = {file: number for number, manifest in manifests for file in manifest.links.values()}
         self._wrappers = WrapperDirectory(self.root, recovered.intact_wrappers)
         self._links = recovered.links
@@ -248,7 +248,7 @@ class Store:
             faults.append(fault)
         return "; ".join(faults) or None
 
-    def read(self, number: int) -> Past:
+    def read(self, number: int) -> RetainedGeneration:
         """Return the retained generation ``number`` as it lies on disk.
 
         May be called from a thread of its own, but only one, beside a publish.
@@ -264,7 +264,7 @@ class Store:
         try:
             with failing_as("reading", directory):
                 manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
-                past = read_past(manifest, read_file(f"{directory}/{CONFIG}"))
+                past = read_retained(manifest, read_file(f"{directory}/{CONFIG}"))
         except (StoreFailed, DamagedManifest):
             # Dropped while it was being read?
             self._refuse_unretained(number)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.layout import TEMPORARY
+from runtimed.core.history.layout import TEMPORARY
 
 WRAPPER_MODE = 0o700
 FILE_MODE = 0o600

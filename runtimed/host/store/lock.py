@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from runtimed.core.errors import AlreadyRunning, DataRootRefused
-from runtimed.core.layout import (
+from runtimed.core.history.layout import (
     CONFIG,
     CURRENT,
     GENERATIONS,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from runtimed.core.layout import (
+from runtimed.core.history.layout import (
     CONFIG,
     CURRENT,
     GENERATIONS,
@@ -23,9 +23,8 @@ from runtimed.core.layout import (
     generation_number,
     link_target,
 )
-from runtimed.core.manifest import checksum, is_whole_manifest
-from runtimed.core.wrapper import is_intact
-from runtimed.host.store.claim import parse_version
+from runtimed.core.history.manifest import checksum, is_whole_manifest
+from runtimed.core.table.wrapper import is_intact
 from runtimed.host.store.disk import (
     FILE_MODE,
     SYNC_MOST,
@@ -35,6 +34,7 @@ from runtimed.host.store.disk import (
     replace_file,
     replace_link,
 )
+from runtimed.host.store.lock import parse_version
 from runtimed.host.store.wrappers import is_intact_file, noexec_reason
 
 # A file that changed so recently may change again without another time stamp; it is read again at the next look.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from runtimed.core.errors import ConfigurationRejected, DamagedManifest, DataRootRefused
-from runtimed.core.layout import (
+from runtimed.core.history.layout import (
     CONFIG,
     CURRENT,
     GENERATIONS,
@@ -22,7 +22,7 @@ from runtimed.core.layout import (
     generation_number,
     link_target,
 )
-from runtimed.core.manifest import Manifest, checksum, read_manifest
+from runtimed.core.history.manifest import Manifest, checksum, read_manifest
 from runtimed.host.store.disk import WRAPPER_MODE, failing_as, make_directory, read_file, replace_file
 from runtimed.host.store.wrappers import is_intact_file
 

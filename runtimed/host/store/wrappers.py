@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterable
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.layout import TEMPORARY, WRAPPERS
-from runtimed.core.wrapper import Wrapper, is_intact, is_wrapper_file
+from runtimed.core.history.layout import TEMPORARY, WRAPPERS
+from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file
 from runtimed.host.store.disk import (
     SYNC_MOST,
     WRAPPER_MODE,

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.core.errors import PathMissing, PathRefused
-from runtimed.core.places import Place, printable
+from runtimed.core.message_text import printable
 from runtimed.host.trust.refusals import Trust
 
 __all__ = ["MAX_LINKS", "Trust", "Walk", "secure_below", "secure_directory", "walk"]
@@ -34,12 +35,12 @@ class Walk:
     """Where a path led, to be closed after use (it is a context manager).
 
     Without an ``error`` there are ``fd``, an O_PATH descriptor of what was reached (never a link), its
-    ``status`` and its ``real_path``. ``places`` are all names that were looked up on the way, with
+    ``status`` and its ``real_path``. ``watched_names`` are all names that were looked up on the way, with
     an error too: when one of them changes, the path may lead elsewhere.
     """
 
     path: str
-    places: frozenset[Place]
+    watched_names: frozenset[WatchedName]
     error: PathRefused | PathMissing | None = None
     fd: int = -1
     status: os.stat_result | None = None
@@ -106,7 +107,7 @@ class _Walker:
         self.path = path
         self.trust = trust
         self.make_mode = make_mode
-        self.places: set[Place] = set()
+        self.watched_names: set[WatchedName] = set()
         self.links = 0
         self.fd = -1
         self.real = "/"
@@ -118,8 +119,8 @@ class _Walker:
             status = self._arrive()
         except (PathRefused, PathMissing) as error:
             self._stand_at(-1, self.real)
-            return Walk(self.path, frozenset(self.places), error)
-        return Walk(self.path, frozenset(self.places), None, self.fd, status, self.real)
+            return Walk(self.path, frozenset(self.watched_names), error)
+        return Walk(self.path, frozenset(self.watched_names), None, self.fd, status, self.real)
 
     def _arrive(self) -> os.stat_result:
         """Go all the way and return the status of what is there."""
@@ -146,7 +147,7 @@ class _Walker:
             return os.fstat(self.fd)
         there = os.path.dirname(self.real) if name == ".." else os.path.join(self.real, name)
         if name != "..":
-            self.places.add(Place(self.real, name))
+            self.watched_names.add(WatchedName(self.real, name))
         fd = self._open(name, there, link)
         try:
             status = os.fstat(fd)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from runtimed.core.errors import PathRefused
+from runtimed.core.message_text import printable
 from runtimed.core.mounts import is_read_only_for_all
-from runtimed.core.places import printable
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # Writing to this device changes nothing that a reader of it gets (null(4)). Its owner can only change its mode, so any

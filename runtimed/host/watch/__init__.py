@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from runtimed.core.places import Place
+from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.host.watch.debounce import Debounce
 from runtimed.host.watch.inotify import STOP_S, Inotify, Names
 from runtimed.host.watch.mounts import MountWatch
 
 if TYPE_CHECKING:
-    from runtimed.core.news import WatcherMode
+    from runtimed.core.shapes.daemon import WatcherMode
 
 __all__ = ["Pace", "Watcher"]
 
@@ -41,7 +41,7 @@ class Pace:
 
 
 class Watcher:
-    """Calls ``on_hint`` on ``loop`` when one of the places may have changed.
+    """Calls ``on_hint`` on ``loop`` when one of the watched names may have changed.
 
     ``start``, ``update`` and ``stop`` may be called from any thread, and block: they wait for threads.
     """
@@ -97,8 +97,8 @@ class Watcher:
             finally:
                 self._lock.release()
 
-    def update(self, places: frozenset[Place]) -> None:
-        """Watch ``places`` and nothing else, renewing whatever has ended since.
+    def update(self, watched_names: frozenset[WatchedName]) -> None:
+        """Watch ``watched_names`` and nothing else, renewing whatever has ended since.
 
         Where a directory does not exist, its nearest existing ancestor is watched for the missing name. A hint
         follows whenever something about this is new. Does nothing unless started.
@@ -106,7 +106,7 @@ class Watcher:
         with self._lock:
             if not self._running:
                 return
-            names = _by_directory(places)
+            names = _by_directory(watched_names)
             polled = self.mode == "polling"
             self._start_mounts()
             self._silent = MappingProxyType(dict(self._mounts.update(names)))
@@ -145,9 +145,9 @@ class Watcher:
             self._loop.call_soon_threadsafe(function)
 
 
-def _by_directory(places: frozenset[Place]) -> Names:
+def _by_directory(watched_names: frozenset[WatchedName]) -> Names:
     names: dict[str, set[str | None]] = {}
-    for place in places:
+    for place in watched_names:
         directory, name = place.directory, place.name
         while not os.path.isdir(directory) and directory != "/":
             directory, name = os.path.split(directory)

@@ -23,7 +23,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
 
-from runtimed.core.places import is_dropin_name, printable
+from runtimed.core.configuration.watched_names import is_dropin_name
+from runtimed.core.message_text import printable
 
 # watchdog 6 leaks three descriptors whenever a watch cannot be added, so it is not tried at every update.
 RETRY_S = 30.0

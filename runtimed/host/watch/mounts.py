@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtimed.core.message_text import printable
 from runtimed.core.mounts import is_remote, unescape
-from runtimed.core.places import printable
 
 MOUNTINFO = "/proc/self/mountinfo"
 # Mounts come and go by the hundred while containers start: the table is read at most this often.

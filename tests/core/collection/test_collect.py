@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.collect import LEAST_GRACE_S, Collection, Judgement, Verdict, judge_wrappers
-from runtimed.core.references import Reference, Survey
+from runtimed.core.collection.collect import LEAST_GRACE_S, Collection, Judgement, Verdict, judge_wrappers
+from runtimed.core.collection.references import Reference, ReferenceScan
 
 A = "gvisor-" + "a" * 32
 B = "gvisor-" + "b" * 32
 C = "a-b-" + "c" * 32
-NOTHING = Survey((), ())
+NOTHING = ReferenceScan((), ())
 
 
 def judge(
     files: list[str],
     held: dict[str, int] | None = None,
-    survey: Survey = NOTHING,
+    survey: ReferenceScan = NOTHING,
     since: dict[str, float] | None = None,
     now_s: float = 1000.0,
     scan_s: float = 0.0,
@@ -38,8 +38,8 @@ def judge(
     )
 
 
-def refer(path: str) -> Survey:
-    return Survey((Reference(path, "container k8s.io/x (task)"),), ())
+def refer(path: str) -> ReferenceScan:
+    return ReferenceScan((Reference(path, "container k8s.io/x (task)"),), ())
 
 
 def test_a_wrapper_that_a_retained_generation_names_is_kept() -> None:
@@ -69,7 +69,7 @@ def test_the_stable_path_holds_every_wrapper_of_its_runtime_and_of_no_other() ->
 
 
 def test_what_cannot_be_known_keeps_everything() -> None:
-    survey = Survey((), ("/run/containerd cannot be read: Permission denied",))
+    survey = ReferenceScan((), ("/run/containerd cannot be read: Permission denied",))
     judgement = judge([A, B], survey=survey, since={A: 0.0, B: 0.0})
     assert not any(verdict.collect for verdict in judgement.verdicts)
     assert "cannot be known" in judgement.verdicts[0].reason
@@ -87,7 +87,7 @@ def test_a_free_wrapper_is_kept_until_the_grace_time_was_watched_through() -> No
 
 
 @pytest.mark.parametrize(
-    "again", [{"held": {A: 9}}, {"survey": refer(f"/d/wrappers/{A}")}, {"survey": Survey((), ("?",))}]
+    "again", [{"held": {A: 9}}, {"survey": refer(f"/d/wrappers/{A}")}, {"survey": ReferenceScan((), ("?",))}]
 )
 def test_the_grace_time_begins_anew_whenever_something_refers_to_it_or_might(again: dict[str, object]) -> None:
     since = dict(judge([A], now_s=1000.0).unreferenced_since_s)
@@ -133,7 +133,7 @@ FILES = st.sampled_from([A, B, C])
 def test_nothing_is_ever_collected_that_is_held_referred_to_doubtful_or_fresh(
     files: set[str], held: dict[str, int], referred: set[str], unknown: bool, since: dict[str, float]
 ) -> None:
-    survey = Survey(tuple(Reference(f"/x/{f}", "process 1") for f in referred), ("?",) if unknown else ())
+    survey = ReferenceScan(tuple(Reference(f"/x/{f}", "process 1") for f in referred), ("?",) if unknown else ())
     judgement = judge(sorted(files), held, survey, since)
     assert [verdict.file for verdict in judgement.verdicts] == sorted(files)
     for verdict in judgement.verdicts:

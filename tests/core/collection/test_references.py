@@ -9,26 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.containerd_api import (
-    Container,
-    UndecodableAnswer,
-    decode_container,
-    decode_namespaces,
-    new_message,
-)
-from runtimed.core.errors import RuntimedError
-from runtimed.core.names import file_name
-from runtimed.core.options import (
-    GENERIC,
-    MESSAGES,
-    RUNC,
-    Options,
-    UndecodableOptions,
-    decode_options,
-    encode_options,
-    make_options,
-)
-from runtimed.core.references import (
+from runtimed.core.collection.references import (
     DamagedBundle,
     Engine,
     binary_of_options,
@@ -39,7 +20,26 @@ from runtimed.core.references import (
     shim_address,
     wrappers_in_text,
 )
-from runtimed.core.wrapper import make_wrapper
+from runtimed.core.containerd.api import (
+    Container,
+    UndecodableAnswer,
+    decode_container,
+    decode_namespaces,
+    new_message,
+)
+from runtimed.core.containerd.names import file_name
+from runtimed.core.containerd.options import (
+    GENERIC,
+    MESSAGES,
+    RUNC,
+    Options,
+    UndecodableOptions,
+    decode_options,
+    encode_options,
+    make_options,
+)
+from runtimed.core.errors import RuntimedError
+from runtimed.core.table.wrapper import make_wrapper
 
 ROOT = "/var/lib/runtimed"
 WRAPPER = f"{ROOT}/wrappers/gvisor-0123456789abcdef0123456789abcdef"

@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
-from runtimed.core.document import Document, parse_document
+from runtimed.core.configuration.document import Document, parse_document
+from runtimed.core.configuration.position import Pointer, render_pointer
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.position import Pointer, render_pointer
 
 # What JSON can say and runtimed takes: no NUL, no half surrogate pairs, no integers beyond 100 digits.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from runtimed.core.collection.references import Engine
 from runtimed.core.config import (
     Config,
     Definition,
@@ -24,10 +25,9 @@ from runtimed.core.config import (
     config_document,
     definition_document,
 )
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.containerd.options import GENERIC, RUNC, Options
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.options import GENERIC, RUNC, Options
-from runtimed.core.parse import parse_configuration
-from runtimed.core.references import Engine
 
 MAIN = "/etc/runtimed/daemon.json"
 DEFAULTS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtimed.core.configuration.position import Lines, Spot, render_pointer
+from runtimed.core.configuration.problems import MAX_PROBLEMS, Problems
+from runtimed.core.engines.acceptance import accept
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.exchange.acceptance import accept
-from runtimed.core.position import Lines, Spot, render_pointer
-from runtimed.core.problems import MAX_PROBLEMS, Problems
 
 
 def test_the_first_thousand_are_kept_and_the_others_counted() -> None:

@@ -6,15 +6,15 @@ import json
 import math
 from typing import Any
 
+from harness.search_settings import searched
 from hypothesis import example, given, target
 from hypothesis import strategies as st
-from searching import searched
 
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.document import parse_document
+from runtimed.core.configuration.document import parse_document
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.configuration.scan import MAX_DEPTH, MAX_DIGITS
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.parse import parse_configuration
-from runtimed.core.scan import MAX_DEPTH, MAX_DIGITS
 
 PATH = "/etc/runtimed/daemon.json"
 DEFAULTS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/s",))

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from runtimed.core import keys, rules
 from runtimed.core.config import Source
-from runtimed.core.document import Document, parse_document
+from runtimed.core.configuration import keys, rules
+from runtimed.core.configuration.document import Document, parse_document
+from runtimed.core.configuration.layer import document_layer
+from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.problems import Findings
+from runtimed.core.configuration.schema import Entry, read_entry, read_top
 from runtimed.core.errors import Problem
-from runtimed.core.layer import document_layer
-from runtimed.core.position import Spot
-from runtimed.core.problems import Findings
-from runtimed.core.schema import Entry, read_entry, read_top
-from runtimed.core.wording import nearest, shown
+from runtimed.core.message_text import nearest, shown
 
 SPOT = Spot("daemon.json", 1, 1, "")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.options import (
+from runtimed.core.containerd.options import (
     GENERIC,
     MESSAGES,
     RUNC,
@@ -19,7 +19,7 @@ from runtimed.core.options import (
     message_of,
     read_options,
 )
-from runtimed.core.protobuf import message_classes
+from runtimed.core.containerd.protobuf import message_classes
 
 RUNC_SHIM = "io.containerd.runc.v2"
 KATA = "io.containerd.kata.v2"

@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 import tomli_w
+from harness.lookup import look_up_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from looking import look_up_each
 
 from runtimed.api.describe import describe_table
 from runtimed.core.config import Config, Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.containerd.options import MESSAGES, message_of
+from runtimed.core.engines.from_containerd import read_containerd
+from runtimed.core.engines.from_docker import read_docker
+from runtimed.core.engines.layout import PLUGINS
+from runtimed.core.engines.to_containerd import write_containerd
+from runtimed.core.engines.to_docker import write_docker
 from runtimed.core.errors import BinaryUnavailable
-from runtimed.core.exchange.from_containerd import read_containerd
-from runtimed.core.exchange.from_docker import read_docker
-from runtimed.core.exchange.layout import PLUGINS
-from runtimed.core.exchange.to_containerd import write_containerd
-from runtimed.core.exchange.to_docker import write_docker
-from runtimed.core.facts import Facts
 from runtimed.core.features import PENDING, Features
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.options import MESSAGES, message_of
-from runtimed.core.parse import parse_configuration
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
 
 SETTINGS = Settings("/data", "/run/runtimed", ())
 RUNC = "io.containerd.runc.v2"

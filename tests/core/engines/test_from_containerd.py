@@ -13,10 +13,10 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimed.core.engines.from_containerd import read_containerd
+from runtimed.core.engines.layout import PLUGINS
+from runtimed.core.engines.translation import TranslationRejected
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.exchange.from_containerd import read_containerd
-from runtimed.core.exchange.layout import PLUGINS
-from runtimed.core.exchange.translation import TranslationRejected
 
 RUNC = "io.containerd.runc.v2"
 KATA = "io.containerd.kata.v2"

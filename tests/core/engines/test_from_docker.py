@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
+from runtimed.core.engines.from_docker import NotWords, read_docker, split_by_shell
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.exchange.from_docker import NotWords, read_docker, split_by_shell
 
 
 def translated(document: object, **renames: str) -> tuple[Any, list[str]]:

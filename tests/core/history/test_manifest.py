@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
-from runtimed.core.facts import Facts
-from runtimed.core.generation import Generation, Host, build_generation
-from runtimed.core.manifest import checksum, read_manifest, rebuild_wrappers, render_manifest, restore_config
-from runtimed.core.parse import parse_configuration
+from runtimed.core.history.manifest import checksum, read_manifest, rebuild_wrappers, render_manifest, restore_config
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Generation, Host, build_generation
 
 HOST = Host(Facts(cgroup2=False, systemd=False, ramdisk=True), "/data", "/exec")
 DEFAULTS = Settings("/data", "/exec", ("unix:///exec/s",))

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Origin, Settings
+from runtimed.core.containerd.options import RUNC, encode_options, make_options, read_options
 from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
-from runtimed.core.facts import Facts
-from runtimed.core.generation import (
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import (
     Generation,
     Host,
     build_generation,
     compare_generations,
     uses_systemd_cgroup,
 )
-from runtimed.core.options import RUNC, encode_options, make_options, read_options
-from runtimed.core.resolve import nearest_name, resolve
+from runtimed.core.table.resolve import nearest_name, resolve
 
 HOST = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/var/lib/runtimed", "/run/runtimed")
 SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))

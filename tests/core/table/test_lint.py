@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Settings
-from runtimed.core.facts import Facts
+from runtimed.core.containerd.options import read_options
 from runtimed.core.features import PENDING, Features
-from runtimed.core.generation import Host, build_generation
-from runtimed.core.lint import Lint, LintFacts, lint_runtime
-from runtimed.core.options import read_options
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Host, build_generation
+from runtimed.core.table.lint import Lint, LintFacts, lint_runtime
 
 SETTINGS = Settings("/data", "/run/runtimed", ())
 RUNC_SHIM = "io.containerd.runc.v2"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.wrapper import Wrapper, is_intact, is_wrapper_file, make_wrapper
+from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file, make_wrapper
 
 # coreutils' printf, a program of its own: prints every argument after the format, each with a NUL behind it.
 PRINTF = "/usr/bin/printf"

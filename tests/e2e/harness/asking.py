@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from support import RunningDaemon
+from harness.daemon import RunningDaemon
 
 
 @dataclass

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from e2e.cgroups import new_cgroup
-from support import short_directory, wait_until
+from e2e.harness.cgroups import new_cgroup
+from harness.daemon import short_directory, wait_until
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 # Far beyond what a boot takes: a bound on a failing test.
 BOOT_S = 90.0
 # So is this: `systemctl reload` waits for ever for a service that never says that it is ready again.

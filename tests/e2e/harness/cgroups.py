@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from support import wait_until
+from harness.daemon import wait_until
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from e2e.volumes import FILE_SYSTEMS, Volume, directory_for_mounts, new_tmpfs
-from support import RunningDaemon, put
+from e2e.harness.volumes import FILE_SYSTEMS, Volume, directory_for_mounts, new_tmpfs
+from harness.daemon import RunningDaemon, put
 
 # Far more than the second in which a change is live; less than it takes until everything is looked at by the clock.
 PATIENCE_S = 15.0

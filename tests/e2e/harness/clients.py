@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from e2e.attacks import RESOLVE
+from e2e.harness.attacks import RESOLVE
 
 CLIENTS = 8
 PATIENCE_S = 30.0

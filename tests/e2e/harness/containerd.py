@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from support import PATIENCE_S, short_directory, wait_until
+from harness.daemon import PATIENCE_S, short_directory, wait_until
 
-from runtimed.core.containerd_api import new_message
-from runtimed.core.references import Engine
+from runtimed.core.collection.references import Engine
+from runtimed.core.containerd.api import new_message
 
 SHIM = "io.containerd.runc.v2"
 RUNC_OPTIONS = "containerd.runc.v1.Options"

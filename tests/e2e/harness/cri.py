@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-from support import PATIENCE_S, wait_until
+from harness.daemon import PATIENCE_S, wait_until
 
 PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox", "unshare")
 SANDBOX_IMAGE = "registry.k8s.io/pause:test"

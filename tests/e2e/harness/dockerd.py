@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from support import UnixConnection, put, short_directory, wait_until
+from harness.daemon import UnixConnection, put, short_directory, wait_until
 
 # Far beyond what a start takes on a busy machine.
 PATIENCE_S = 120.0

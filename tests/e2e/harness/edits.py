@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from e2e.changing import Scene, dropin, fill, main_file
-from e2e.volumes import run
-from support import put
+from e2e.harness.changing import Scene, dropin, fill, main_file
+from e2e.harness.volumes import run
+from harness.daemon import put
 
 # In the middle of what is done at once: shorter than the quiet that the daemon waits for, and long enough to be seen.
 MOMENT_S = 0.05

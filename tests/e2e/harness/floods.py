@@ -9,9 +9,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from e2e.changing import AFTERWARDS_S, ONE, Case, Scene, dropin, main_file, scene
-from e2e.volumes import new_ext4, new_tmpfs
-from support import put
+from e2e.harness.changing import AFTERWARDS_S, ONE, Case, Scene, dropin, main_file, scene
+from e2e.harness.volumes import new_ext4, new_tmpfs
+from harness.daemon import put
 
 # The full measure is 60.
 REWRITING_S = float(os.environ.get("RUNTIMED_TEST_REWRITING_S", "15"))

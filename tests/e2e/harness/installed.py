@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from e2e.booted import CHECKOUT, Booted, new_machine
-from support import put, wait_until
+from e2e.harness.booted import CHECKOUT, Booted, new_machine
+from harness.daemon import put, wait_until
 
 from runtimed.client import Client, ClientError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from e2e.changing import Scene, dropin, fill, main_file
-from e2e.edits import Edit, text
-from e2e.volumes import new_ext4, run
-from support import put
+from e2e.harness.changing import Scene, dropin, fill, main_file
+from e2e.harness.edits import Edit, text
+from e2e.harness.volumes import new_ext4, run
+from harness.daemon import put
 
 
 def unmount(it: Scene) -> None:

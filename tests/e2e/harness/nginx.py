@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import ordinary_user, short_directory, wait_until
+from harness.daemon import ordinary_user, short_directory, wait_until
 
 NOBODY = 65534
 # As little as can be: one process, nothing written outside of the directory, limits where ours are.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.containerd import FOREVER, RunningContainerd, running_containerd
-from support import RunningDaemon, UnixConnection, new_daemon
+from e2e.harness.containerd import FOREVER, RunningContainerd, running_containerd
+from harness.daemon import RunningDaemon, UnixConnection, new_daemon
 
 # The store keeps this many generations at most; younger than an hour they go no other way.
 GENERATIONS_MOST = 1000

@@ -14,10 +14,10 @@ from mmap import PAGESIZE, mmap
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from support import RunningDaemon, UnixConnection, short_directory
+from harness.daemon import RunningDaemon, UnixConnection, short_directory
 
-from runtimed.core.manifest import checksum, read_manifest
-from runtimed.core.wrapper import is_intact, make_wrapper
+from runtimed.core.history.manifest import checksum, read_manifest
+from runtimed.core.table.wrapper import is_intact, make_wrapper
 
 Outcome = Literal["old", "new"]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import PATIENCE_S
+from harness.daemon import PATIENCE_S
 
 # What changes a disk, and what a publish asks the disk on its way. Not close: strace would leave the descriptor open
 # where Linux closes it in spite of an error.

@@ -10,10 +10,22 @@ import time
 from functools import partial
 from pathlib import Path
 
-from e2e import edits
-from e2e.changing import AFTERWARDS_S, ONE, Case, Scene, Step, dropin, fill, follow_case, follow_step, main_file, scene
-from e2e.volumes import Fill, Volume, new_tmpfs, run
-from support import put
+from e2e.harness import edits
+from e2e.harness.changing import (
+    AFTERWARDS_S,
+    ONE,
+    Case,
+    Scene,
+    Step,
+    dropin,
+    fill,
+    follow_case,
+    follow_step,
+    main_file,
+    scene,
+)
+from e2e.harness.volumes import Fill, Volume, new_tmpfs, run
+from harness.daemon import put
 
 TWO, THREE = ONE | {"w": "/opt/two"}, ONE | {"w": "/opt/three"}
 # The daemon tries again after 30 s, and looks by the clock.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import short_directory
+from harness.daemon import short_directory
 
 from runtimed.host.watch.mounts import MOUNTINFO, parse_mountinfo
 

@@ -45,7 +45,7 @@ class _Call:
         self.hangs = False
 
 
-class Workers:
+class DirectoryPool:
     """Runs calls; safe to use from any thread. It starts a thread when a call needs one."""
 
     def __init__(self, name: str, timeout_s: float = TIMEOUT_S) -> None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support import wait_until
+from harness.daemon import wait_until
 
-from runtimed.host.workers import Workers
+from runtimed.host.directory_pool import DirectoryPool
 
 SHORT_S = 0.1
 
@@ -39,8 +39,8 @@ def disk() -> Iterator[Disk]:
 
 
 @pytest.fixture
-def workers(disk: Disk) -> Iterator[Workers]:
-    workers = Workers("test", SHORT_S)
+def workers(disk: Disk) -> Iterator[DirectoryPool]:
+    workers = DirectoryPool("test", SHORT_S)
     yield workers
     disk.released.set()
     workers.close()
@@ -51,7 +51,7 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "test"]
 
 
-def test_each_call_has_its_result_or_its_exception(workers: Workers, disk: Disk) -> None:
+def test_each_call_has_its_result_or_its_exception(workers: DirectoryPool, disk: Disk) -> None:
     paths = [f"/{directory}/{name}" for directory in "abcdef" for name in ("x", "y", "broken")]
     found = workers.call_all(disk.look, [*paths, "name", *paths])
     assert {path: each for path, each in found.items() if isinstance(each, str)} == {
@@ -62,7 +62,7 @@ def test_each_call_has_its_result_or_its_exception(workers: Workers, disk: Disk)
     assert workers.call_all(disk.look, ()) == {}
 
 
-def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(workers: Workers, disk: Disk) -> None:
+def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(workers: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {"/nfs/a", "b"}
     begun_s = time.monotonic()
     found = workers.call_all(disk.look, ["/nfs/a", "/nfs/c", "/usr/c", "b", "c"])
@@ -72,7 +72,9 @@ def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(workers: 
     assert found["/nfs/c"] == "/NFS/C"
 
 
-def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(workers: Workers, disk: Disk) -> None:
+def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(
+    workers: DirectoryPool, disk: Disk
+) -> None:
     disk.hangs = {"/nfs/a"}
     workers.call_all(disk.look, ["/nfs/a"])
     before = len(threads())
@@ -84,7 +86,7 @@ def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(wor
     assert len(threads()) == before
 
 
-def test_a_directory_in_which_much_hangs_takes_few_threads(workers: Workers, disk: Disk) -> None:
+def test_a_directory_in_which_much_hangs_takes_few_threads(workers: DirectoryPool, disk: Disk) -> None:
     hanging = [f"/nfs/{number}" for number in range(500)]
     disk.hangs = set(hanging)
     found = workers.call_all(disk.look, [*hanging, "/usr/x"])
@@ -93,7 +95,7 @@ def test_a_directory_in_which_much_hangs_takes_few_threads(workers: Workers, dis
     assert len(threads()) < 10
 
 
-def test_hanging_calls_everywhere_take_no_more_threads_than_the_bound(workers: Workers, disk: Disk) -> None:
+def test_hanging_calls_everywhere_take_no_more_threads_than_the_bound(workers: DirectoryPool, disk: Disk) -> None:
     hanging = [f"/nfs/{number}/runtime" for number in range(200)]
     disk.hangs = set(hanging)
     found = workers.call_all(disk.look, hanging)
@@ -102,14 +104,14 @@ def test_hanging_calls_everywhere_take_no_more_threads_than_the_bound(workers: W
     assert isinstance(workers.call_all(disk.look, ["/usr/x"])["/usr/x"], TimeoutError)
 
 
-def test_a_path_that_answers_again_is_looked_at_again(workers: Workers, disk: Disk) -> None:
+def test_a_path_that_answers_again_is_looked_at_again(workers: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {f"/nfs/{number}" for number in range(10)}
     workers.call_all(disk.look, disk.hangs)
     disk.released.set()
     wait_until(lambda: workers.call_all(disk.look, ["/nfs/1"])["/nfs/1"] == "/NFS/1", "an answer")
 
 
-async def test_gathering_blocks_no_event_loop(workers: Workers, disk: Disk) -> None:
+async def test_gathering_blocks_no_event_loop(workers: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {"/nfs/a"}
     found = await workers.gather(disk.look, ["/nfs/a", "/usr/x"])
     assert isinstance(found["/nfs/a"], TimeoutError)
@@ -117,7 +119,7 @@ async def test_gathering_blocks_no_event_loop(workers: Workers, disk: Disk) -> N
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs(disk: Disk) -> None:
-    workers = Workers("test", SHORT_S)
+    workers = DirectoryPool("test", SHORT_S)
     disk.hangs = {"/nfs/a"}
     workers.call_all(disk.look, ["/nfs/a", "/usr/x"])
     workers.close(0.1)
