@@ -266,7 +266,7 @@ class Everything:
         return None
 
 
-class Node:
+class WiredReloader:
     """A reloader and a store as the daemon wires them, on documents that a test sets."""
 
     def __init__(self, root: str, documents: list[str]) -> None:
@@ -327,7 +327,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
         roots = [Path(directory) / "outside" / name for name in ("reloaded", "fresh", "again")]
         for root in roots:
             root.mkdir(parents=True, mode=0o700)
-        reloaded = Node(str(roots[0]), ["{}"])
+        reloaded = WiredReloader(str(roots[0]), ["{}"])
         await reloaded.start()
         last_valid = ["{}"]
         number = reloaded.reloader.current.number
@@ -343,7 +343,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
             else:
                 assert reloaded.table() == before
                 assert not reloaded.store.next_number > number + 1
-        fresh = Node(str(roots[1]), last_valid)
+        fresh = WiredReloader(str(roots[1]), last_valid)
         await fresh.start()
         assert reloaded.table() == fresh.table()
         assert reloaded.published() == fresh.published()
@@ -351,7 +351,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
             assert len(node.published()) == len(list(node.reloader.current.wrappers)), "two names in one file"
             node.store.close()
         # And the same once more: what is on disk is found again, under its number.
-        again = Node(str(roots[0]), last_valid)
+        again = WiredReloader(str(roots[0]), last_valid)
         await again.start()
         assert again.table() == fresh.table()
         assert again.reloader.current.number == number

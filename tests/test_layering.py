@@ -32,56 +32,32 @@ PURE = {
         "typing",
     ),
 }
-# Top-level modules of the house, and what each may import of it. A room may always import itself.
+# The rooms, and which others each may import. "" is the package itself, which imports nothing.
 MAY = {
     "": set(),
+    "streams": set(),
     "core": {""},
     "host": {"", "core"},
+    "reload": {"core"},
     "api": {"", "core"},
+    "inspection": {"core", "host"},
     "client": {""},
     "cli": {"", "client", "core", "streams"},
-    "log": {"", "core"},
-    "arguments": {"", "core", "client"},
-    "boot": {"", "core", "host", "arguments"},
-    "turns": set(),
-    "reloader": {"", "core", "turns"},
-    "follower": {"", "core"},
-    "heap": set(),
-    "preflight": {"", "core", "host", "api"},
-    "validate": {"", "core", "host", "arguments", "boot", "inspector", "preflight"},
-    "collector": {"", "core"},
-    "inspector": {"", "core", "host"},
-    "lookups": {"", "core", "host"},
-    "drift": {"", "core"},
-    "announcer": {"", "core", "api", "log"},
-    "published": set(),
-    "status": {"", "core", "host", "api", "reloader", "drift", "announcer"},
-    "service": {"", "core", "host", "api", "reloader", "collector", "inspector", "lookups", "drift", "status"},
-    "serving": {
-        *("", "core", "host", "api", "log", "reloader", "collector", "inspector"),
-        *("lookups", "drift", "announcer", "published", "status", "service"),
-    },
-    "daemon": {
-        *("", "core", "host", "api", "log", "arguments", "boot", "announcer"),
-        *("follower", "heap", "inspector", "preflight", "reloader", "serving", "validate"),
-    },
-    "__main__": {"", "daemon", "streams"},
-    "streams": set(),
+    "daemon": {"", "core", "host", "reload", "api", "inspection", "client"},
+    "__main__": {"daemon", "streams"},
 }
-# What a module may name in its annotations besides: behind TYPE_CHECKING, so that it is never imported.
+# Rooms that a module may name in its annotations only, behind TYPE_CHECKING, so that it never imports them.
 MAY_NAME = {"client": {"core"}}
+# Rooms whose modules do not import each other: each receives functions instead.
+APART = {"host"}
 THIRD_PARTY = {
     "core": {"pydantic", "pydantic_core", "google"},
     "host": {"watchdog", "grpc"},
     "api": {"httptools", "prometheus_client"},
     "cli": {"tomli_w"},
-    "announcer": {"structlog"},
+    "reload": {"structlog"},
+    "inspection": {"structlog"},
     "daemon": {"structlog"},
-    "reloader": {"structlog"},
-    "serving": {"structlog"},
-    "service": {"structlog"},
-    "published": {"structlog"},
-    "log": {"structlog"},
 }
 
 
@@ -107,7 +83,7 @@ def all_imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def parts(path: Path) -> tuple[str, ...]:
-    """Return where a module stands in the house: ("core", "config"), ("daemon",), () for the house itself."""
+    """Return the path of a module in the package: ("core", "config"), ("__main__",), () for the package itself."""
     found = path.relative_to(HOUSE).with_suffix("").parts
     return found[:-1] if found[-1] == "__init__" else found
 
@@ -121,8 +97,10 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
             target = rest[0] if rest else ""
             may = MAY[room] | (MAY_NAME.get(room, set()) if named_only else set())
             assert target == room or target in may, f"{room or 'runtimed'} may not import {name}"
-            if room == target == "host" and len(rest) > 1:
-                assert rest[1] == inner[0], f"host.{inner[0]} may not import host.{rest[1]}: receive a function instead"
+            if room == target and room in APART and len(rest) > 1:
+                assert rest[1] == inner[0], (
+                    f"{room}.{inner[0]} may not import {room}.{rest[1]}: receive a function instead"
+                )
         elif top in sys.stdlib_module_names:
             assert room != "core" or top in PURE, f"core may not import {name}: it is not pure"
         else:

@@ -42,7 +42,7 @@ class Archive(Protocol):
     def retained(self) -> tuple[Summary, ...]:
         """Return a line for each retained generation, the oldest first."""
 
-    def past(self, number: int) -> RetainedGeneration:
+    def read_generation(self, number: int) -> RetainedGeneration:
         """Return a retained generation; reads the disk."""
 
     def lookup(self, files: tuple[str, ...]) -> Lookup:
@@ -103,13 +103,13 @@ class History:
         return found
 
     async def _resolve(self, peer: Peer, number: int, name: str, digest: str | None) -> Response:
-        past = await self._read(peer, self._archive.past, number)
-        if isinstance(past, Response):
-            return past
+        retained = await self._read(peer, self._archive.read_generation, number)
+        if isinstance(retained, Response):
+            return retained
         try:
-            answer, files = resolve_retained(past, name, digest)
+            answer, files = resolve_retained(retained, name, digest)
         except (UnknownRuntime, InvalidRuntimeName) as error:
-            return bad_name(error, past.manifest.answers, 400)
+            return bad_name(error, retained.manifest.answers, 400)
         except DigestMismatch as error:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
             more: shapes.MismatchMembers = {"digest": error.found}
@@ -119,10 +119,12 @@ class History:
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def _show(self, number: int) -> Response:
-        return large_json_response(200, describe_retained(self._archive.past(number)))
+        return large_json_response(200, describe_retained(self._archive.read_generation(number)))
 
     def _compare(self, old: int, new: int) -> Response:
-        return large_json_response(200, compare_retained(self._archive.past(old), self._archive.past(new)))
+        return large_json_response(
+            200, compare_retained(self._archive.read_generation(old), self._archive.read_generation(new))
+        )
 
 
 def _number(request: Request, key: str) -> int | Response:

@@ -37,14 +37,14 @@ class Figures:
     generations: int
 
 
-def render_metrics(figures: Figures, tally: Counters) -> bytes:
+def render_metrics(figures: Figures, counters: Counters) -> bytes:
     """Return the text exposition format (version 0.0.4)."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # noqa: PLC0415 - see above
 
     class Collector:
         def collect(self) -> Iterable[Metric]:
             yield from _gauges(figures)
-            yield from _counts(tally)
+            yield from _counts(counters)
 
     registry = CollectorRegistry()
     registry.register(Collector())
@@ -81,28 +81,28 @@ def _gauges(figures: Figures) -> Iterable[Metric]:
         yield one("wrappers", "Wrapper files on disk.", figures.wrappers)
 
 
-def _counts(tally: Counters) -> Iterable[Metric]:
+def _counts(counters: Counters) -> Iterable[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - see above
 
     reloads = CounterMetricFamily("runtimed_reloads", "Reloads, without dry runs.", labels=["outcome", "trigger"])
-    for key, count in tuple(tally.reloads.items()):
+    for key, count in tuple(counters.reloads.items()):
         reloads.add_metric(list(key), count)
     yield reloads
-    yield _histogram("runtimed_reload_duration_seconds", "How long reloads took.", {(): tally.reload_s})
+    yield _histogram("runtimed_reload_duration_seconds", "How long reloads took.", {(): counters.reload_s})
     name, text = "runtimed_reload_last_success_timestamp_seconds", "When a reload last succeeded, since the epoch."
-    yield GaugeMetricFamily(name, text, value=tally.last_success_s)
+    yield GaugeMetricFamily(name, text, value=counters.last_success_s)
     requests = CounterMetricFamily("runtimed_requests", "Requests answered.", labels=["route", "code"])
     answered: dict[tuple[str, ...], Histogram] = {
-        (route, str(code)): histogram for (route, code), histogram in tuple(tally.requests.items())
+        (route, str(code)): histogram for (route, code), histogram in tuple(counters.requests.items())
     }
     for labels, histogram in answered.items():
         requests.add_metric(labels, histogram.count)
     yield requests
     text = "How long answers took to make."
     yield _histogram("runtimed_request_duration_seconds", text, answered, ("route", "code"))
-    collected = tally.wrappers_collected
+    collected = counters.wrappers_collected
     yield CounterMetricFamily("runtimed_wrappers_collected", "Wrapper files removed.", value=collected)
-    dropped = tally.subscribers_dropped
+    dropped = counters.subscribers_dropped
     yield CounterMetricFamily("runtimed_subscribers_dropped", "Subscribers that did not read.", value=dropped)
 
 

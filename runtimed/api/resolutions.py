@@ -48,7 +48,7 @@ class Resolutions:
     """Answers what names mean.
 
     ``current`` returns the current generation, ``lookup`` the lookup of the files that an answer names; ``pinned``
-    answers for a retained generation; ``tally`` counts what `again` answers.
+    answers for a retained generation; ``counters`` counts what `again` answers.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Resolutions:
         current: Callable[[], Generation],
         lookup: Callable[[tuple[str, ...]], Lookup],
         pinned: Callable[[Request], Answer],
-        tally: Counters,
+        counters: Counters,
     ) -> None:
         self._current = current
         self._lookup = lookup
         self._pinned = pinned
-        self._answered = tally.requests_of(LABEL, 200)
+        self._answered = counters.requests_of(LABEL, 200)
         # What was finished in one generation: by runtime, and by the target that asked for it.
         self._of: Generation | None = None
         self._by_name: dict[str, Finished] = {}

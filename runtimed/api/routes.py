@@ -41,7 +41,7 @@ class Service(Archive, docker.Daemon, Protocol):
     def status(self) -> shapes.Status:
         """Return what /v1/status says."""
 
-    def ailments(self) -> Mapping[str, str]:
+    def process_faults(self) -> Mapping[str, str]:
         """Return why the process itself is unwell, by subject: what /healthz says."""
 
     def may_change(self, peer: Peer) -> bool:
@@ -71,14 +71,14 @@ _NO_ROUTE = Route({})
 
 
 class Routes:
-    """Answers requests, and counts them in ``tally``: the handler that connections call."""
+    """Answers requests, and counts them in ``counters``: the handler that connections call."""
 
-    def __init__(self, service: Service, events: Events, tally: Counters) -> None:
+    def __init__(self, service: Service, events: Events, counters: Counters) -> None:
         self._service = service
         self._events = events
-        self._tally = tally
+        self._counters = counters
         self._history = History(service)
-        self._resolutions = Resolutions(service.current, service.lookup, self._history.resolve, tally)
+        self._resolutions = Resolutions(service.current, service.lookup, self._history.resolve, counters)
         # A GET that was answered before, answered again: see Resolutions.
         self.again = self._resolutions.again
         self.docker = docker.Docker(service, events.subscribers)
@@ -147,7 +147,7 @@ class Routes:
         return response
 
     def _count(self, route: Route, status: int, begun_s: float) -> None:
-        self._tally.requests_of(route.label, status).observe(perf_counter() - begun_s)
+        self._counters.requests_of(route.label, status).observe(perf_counter() - begun_s)
 
     async def _runtimes(self, request: Request) -> Response:
         generation = self._service.current()
@@ -187,15 +187,15 @@ class Routes:
         return Response(200, body, METRICS_TYPE)
 
     def _rendered_metrics(self) -> bytes:
-        return render_metrics(self._service.figures(), self._tally)
+        return render_metrics(self._service.figures(), self._counters)
 
     def _healthz(self, _request: Request) -> Response:
-        ailments = self._service.ailments()
-        if not ailments:
+        process_faults = self._service.process_faults()
+        if not process_faults:
             well: shapes.Health = {"status": "ok"}
             return json_response(200, well)
-        detail = "; ".join(f"{subject}: {reason}" for subject, reason in ailments.items())
-        more: shapes.UnhealthyMembers = {"ailments": dict(ailments)}
+        detail = "; ".join(f"{subject}: {reason}" for subject, reason in process_faults.items())
+        more: shapes.UnhealthyMembers = {"ailments": dict(process_faults)}
         return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
 
     def _reload(self, request: Request) -> Answer:

@@ -51,11 +51,11 @@ class Drift:
 def compare_states(loaded: Mapping[str, BinaryState], now: Mapping[str, BinaryState]) -> Mapping[str, Drift]:
     """Return what is different in ``now`` from when it was ``loaded``, by binary; those of only one are left out."""
     found = {}
-    for binary, sight in now.items():
+    for binary, seen in now.items():
         before = loaded.get(binary)
-        kind = _kind(before, sight) if before is not None else None
+        kind = _kind(before, seen) if before is not None else None
         if kind is not None:
-            found[binary] = Drift(binary, kind, sight.path, sight.reason, sight.identity)
+            found[binary] = Drift(binary, kind, seen.path, seen.reason, seen.identity)
     return MappingProxyType(found)
 
 

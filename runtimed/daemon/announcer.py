@@ -41,7 +41,7 @@ class Announcer:
     """Tells what happened. Everything here is called on the event loop and does not block."""
 
     def __init__(self, manager: Manager) -> None:
-        self.tally = Counters()
+        self.counters = Counters()
         self.events = Events(self._dropped)
         self._manager = manager
         # Whether the manager knows that we serve; before that it wants to hear nothing else.
@@ -65,7 +65,7 @@ class Announcer:
         log_report(report)
         # One run may have several triggers. A label of a metric takes one value of a fixed set: the first one's.
         trigger = report.reason.partition(", ")[0]
-        self.tally.count_reload(report.outcome, trigger, report.duration_ms / 1000, report.time_s)
+        self.counters.count_reload(report.outcome, trigger, report.duration_ms / 1000, report.time_s)
         short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
         del short["time"]  # the event has its own
         self.events.publish("reload", cast("shapes.ReloadNews", short))
@@ -140,7 +140,7 @@ class Announcer:
     def collected(self, file: str, asked_by: str) -> None:
         """Tell that a wrapper was removed."""
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
-        self.tally.wrappers_collected += 1
+        self.counters.wrappers_collected += 1
         removed: shapes.GcNews = {"wrapper": file, "asked_by": asked_by}
         self.events.publish("gc", removed)
 
@@ -153,4 +153,4 @@ class Announcer:
 
     def _dropped(self, reason: str) -> None:
         log.warning("subscriber.dropped", reason=reason)
-        self.tally.subscribers_dropped += 1
+        self.counters.subscribers_dropped += 1

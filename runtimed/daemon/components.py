@@ -27,7 +27,7 @@ from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.service import Service, WorkerThreads
 from runtimed.daemon.status import Status, Traffic
 from runtimed.host.containerd import list_containers
-from runtimed.host.containers import survey
+from runtimed.host.containers import scan_references
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspection.binaries import NodeInspector
@@ -40,9 +40,9 @@ from runtimed.reload.reloader import Reloader
 log = structlog.get_logger()
 
 # How long looking for containers may take before everything is kept.
-SURVEY_TIMEOUT_S = 60.0
+SCAN_TIMEOUT_S = 60.0
 # How long a look at all binaries may take before it counts for nothing.
-SIGHTS_TIMEOUT_S = 30.0
+STATES_TIMEOUT_S = 30.0
 # How long clients have to finish what was begun when the daemon stops.
 DRAIN_S = 5.0
 
@@ -68,27 +68,29 @@ class Components:
     ) -> None:
         self._reloader = reloader
         self._store = store
-        self._lanes = WorkerThreads.open()
-        stack.callback(self._lanes.close)
+        self._threads = WorkerThreads.open()
+        stack.callback(self._threads.close)
         self._inspector = inspector
         lookups = Lookups(inspector.look_up, inspector.workers)
         stack.callback(lookups.close)
         self._collector = Collector(
             store,
-            survey=self._survey,
+            scan=self._scan_references,
             disk=disk,
             grace_s=lambda: reloader.current.config.own.grace_s,
             removed=announcer.collected,
         )
         self._announcer = announcer
-        self._drift = DriftWatch(self._sights, self._drifted)
+        self._drift = DriftWatch(self._states, self._drifted)
         self._servers: list[Server] = []
         self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
         self._published = PublishedWatch(self._seems_damaged, self._repair)
         traffic = Traffic(lambda: len(self._connections), self._exhausted)
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot, self._published_faults)
-        service = Service(reloader, store, self._collector, inspector, lookups, self._drift, self._status, self._lanes)
-        self._routes = Routes(service, announcer.events, announcer.tally)
+        service = Service(
+            reloader, store, self._collector, inspector, lookups, self._drift, self._status, self._threads
+        )
+        self._routes = Routes(service, announcer.events, announcer.counters)
         self._connections = Connections(
             self._routes,
             again=self._routes.again,
@@ -136,7 +138,7 @@ class Components:
 
     def _probe(self, generation: Generation) -> None:
         # In a thread, and no reload waits for it.
-        task = asyncio.create_task(self._lanes.probing.run(self._inspector.probe, generation))
+        task = asyncio.create_task(self._threads.probing.run(self._inspector.probe, generation))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
 
@@ -156,9 +158,9 @@ class Components:
         """Tell of the daemon's health if it has changed."""
         self._announcer.health(self._status.faults())
 
-    async def _sights(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
-        async with asyncio.timeout(SIGHTS_TIMEOUT_S):
-            return await self._lanes.probing.run(self._inspector.sights, tuple(binaries))
+    async def _states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
+        async with asyncio.timeout(STATES_TIMEOUT_S):
+            return await self._threads.probing.run(self._inspector.states, tuple(binaries))
 
     def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
         self._announcer.drifted(come, gone, self._drift.runtimes, loaded=loaded)
@@ -186,15 +188,15 @@ class Components:
         self.check_health()
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
-    async def _survey(self) -> ReferenceScan:
+    async def _scan_references(self) -> ReferenceScan:
         engines = self._reloader.current.config.own.containerd
-        list_within = partial(list_containers, timeout_s=SURVEY_TIMEOUT_S / 2)
-        look = partial(survey, engines, below=self._store.root, list_containers=list_within)
+        list_within = partial(list_containers, timeout_s=SCAN_TIMEOUT_S / 2)
+        look = partial(scan_references, engines, below=self._store.root, list_containers=list_within)
         try:
-            async with asyncio.timeout(SURVEY_TIMEOUT_S):
-                return await self._lanes.surveying.run(look)
+            async with asyncio.timeout(SCAN_TIMEOUT_S):
+                return await self._threads.scanning.run(look)
         except TimeoutError:
-            return ReferenceScan((), (f"looking for what refers to it took longer than {SURVEY_TIMEOUT_S:g} s",))
+            return ReferenceScan((), (f"looking for what refers to it took longer than {SCAN_TIMEOUT_S:g} s",))
         except Exception as error:  # noqa: BLE001 - what cannot be known keeps everything
             return ReferenceScan((), (f"looking for what refers to it failed: {error!r}",))
 

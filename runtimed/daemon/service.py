@@ -50,17 +50,17 @@ class WorkerThreads:
     looking: Worker
     probing: Worker
     # What engines and processes tell of containers.
-    surveying: Worker
+    scanning: Worker
 
     @classmethod
     def open(cls) -> Self:
         """Return new ones."""
-        return cls(Worker("data-root"), Worker("looking"), Worker("probing"), Worker("surveying"))
+        return cls(Worker("data-root"), Worker("looking"), Worker("probing"), Worker("scanning"))
 
     def close(self) -> None:
         """End all of them."""
-        for lane in (self.reading, self.looking, self.probing, self.surveying):
-            lane.close()
+        for worker in (self.reading, self.looking, self.probing, self.scanning):
+            worker.close()
 
 
 class Service:
@@ -75,7 +75,7 @@ class Service:
         lookups: Lookups,
         drift: DriftWatch,
         status: Status,
-        lanes: WorkerThreads,
+        threads: WorkerThreads,
     ) -> None:
         self._reloader = reloader
         self._store = store
@@ -83,7 +83,7 @@ class Service:
         self._inspector = inspector
         self._drift = drift
         self._status = status
-        self._lanes = lanes
+        self._threads = threads
         self.lookup: Callable[[tuple[str, ...]], Lookup] = lookups.of
         self._system = read_system()
 
@@ -95,9 +95,9 @@ class Service:
         """Return how the daemon is, health first."""
         return self._status.as_dict()
 
-    def ailments(self) -> Mapping[str, str]:
+    def process_faults(self) -> Mapping[str, str]:
         """Return what is wrong with the process itself; a configuration that is refused is not among it."""
-        return self._status.ailments()
+        return self._status.process_faults()
 
     def faults(self) -> Mapping[str, str]:
         """Return why the daemon is degraded, by subject."""
@@ -119,7 +119,7 @@ class Service:
         """Return a line for each retained generation, the oldest first."""
         return self._store.retained
 
-    def past(self, number: int) -> RetainedGeneration:
+    def read_generation(self, number: int) -> RetainedGeneration:
         """Return the retained generation ``number``; reads the disk. Raises as ``Store.read`` does."""
         return self._store.read(number)
 
@@ -161,7 +161,7 @@ class Service:
             TooManyWaiting: too much that this user asked for waits for it already.
         """
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            return await self._lanes.reading.run_for(peer.uid, function, *args)
+            return await self._threads.reading.run_for(peer.uid, function, *args)
 
     async def looking(self, peer: Peer, function: Callable[..., T], *args: object) -> T:
         """Return the result of ``function(*args)``, which looks for binaries for ``peer``.
@@ -171,4 +171,4 @@ class Service:
             TooManyWaiting: too much that this user asked for waits for it already.
         """
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            return await self._lanes.looking.run_for(peer.uid, function, *args)
+            return await self._threads.looking.run_for(peer.uid, function, *args)

@@ -83,14 +83,12 @@ class Status:
 
     def unavailable(self) -> tuple[Unavailable, ...]:
         """Return the runtimes that cannot be used, by the last look at their binaries."""
-        generation, sights = self._reloader.current, self._drift.sights
-        if self._unavailable is not None and self._unavailable[0] is generation and self._unavailable[1] is sights:
+        generation, states = self._reloader.current, self._drift.states
+        if self._unavailable is not None and self._unavailable[0] is generation and self._unavailable[1] is states:
             return self._unavailable[2]
-        obstacles = {
-            binary: sight.reason or sight.state for binary, sight in sights.items() if sight.state != "available"
-        }
+        obstacles = {binary: seen.reason or seen.state for binary, seen in states.items() if seen.state != "available"}
         found = find_unavailable(generation, obstacles)
-        self._unavailable = generation, sights, found
+        self._unavailable = generation, states, found
         return found
 
     def _last_reload(self) -> shapes.ShortReport | None:
@@ -120,7 +118,7 @@ class Status:
                 return f"{name} {'became' if was_available else 'is'} unavailable: {binary}: {obstacle.reason}"
         return None
 
-    def ailments(self) -> Mapping[str, str]:
+    def process_faults(self) -> Mapping[str, str]:
         """Return what is wrong with the process itself."""
         return {subject: reason for subject, reason in self.faults().items() if subject not in _NOT_OF_THE_PROCESS}
 
@@ -160,11 +158,11 @@ class Status:
     def figures(self) -> Figures:
         """Return what /metrics says besides what was counted. Blocks."""
         generation = self._reloader.current
-        sights = self._drift.sights
+        states = self._drift.states
         _, default = _default(generation)
         runtimes = {"available": 0, "missing": 0, "unusable": 0, "unknown": 0}
         for runtime in generation.runtimes.values():
-            runtimes[_state(runtime, sights)] += 1
+            runtimes[_state(runtime, states)] += 1
         drift = {"replaced": 0, "removed": 0, "unusable": 0, "installed": 0}
         for binary, found in self._drift.drifts.items():
             drift[found.kind] += len(self._drift.runtimes(binary))
@@ -172,7 +170,7 @@ class Status:
             generation=generation.number,
             generations=len(self._store.retained),
             runtimes=runtimes,
-            default_available=default is not None and _state(default, sights) == "available",
+            default_available=default is not None and _state(default, states) == "available",
             faults=self.faults(),
             watcher_mode=self._watcher.mode,
             watcher_alive=self._watcher.alive,
@@ -195,6 +193,6 @@ def _default(generation: Generation) -> tuple[str, Runtime | None]:
     return name, generation.runtimes.get(name)
 
 
-def _state(runtime: Runtime, sights: Mapping[str, BinaryState]) -> str:
-    states = ["unknown" if (sight := sights.get(each)) is None else sight.state for each in watched_binaries(runtime)]
-    return next((state for state in states if state != "available"), "available" if states else "unknown")
+def _state(runtime: Runtime, states: Mapping[str, BinaryState]) -> str:
+    its = ["unknown" if (seen := states.get(each)) is None else seen.state for each in watched_binaries(runtime)]
+    return next((state for state in its if state != "available"), "available" if its else "unknown")

@@ -31,7 +31,7 @@ def look_up(path: str, search: str, *, as_root: bool) -> str:
     return _search(path, search, as_root)
 
 
-def sight(path: str, search: str, *, as_root: bool, refusal: Callable[[str], str | None]) -> BinaryState:
+def binary_state(path: str, search: str, *, as_root: bool, refusal: Callable[[str], str | None]) -> BinaryState:
     """Return what is found where ``path`` leads to (see :func:`look_up`), for comparing it with a later look.
 
     ``refusal`` returns why the kernel refuses to execute a file that looks executable, None where it does not.

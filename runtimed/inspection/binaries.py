@@ -14,7 +14,7 @@ from runtimed.core.features import Features
 from runtimed.core.message_text import printable
 from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable
 from runtimed.core.table.generation import Generation
-from runtimed.host.binaries import look_up, sight
+from runtimed.host.binaries import binary_state, look_up
 from runtimed.host.directory_pool import DirectoryPool
 from runtimed.host.features import Prober, replaceable
 from runtimed.host.trust import Trust, walk
@@ -73,7 +73,7 @@ class NodeInspector:
         errors = {file: error.reason for file, error in found.items() if isinstance(error, BinaryUnavailable)}
         return find_unavailable(generation, errors)
 
-    def sights(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
+    def states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         """Return what is found of each of ``binaries``, paths or bare names."""
         looks = self.workers.call_all(self._look, binaries)
         found = {
@@ -112,7 +112,7 @@ class NodeInspector:
 
     def _look(self, binary: str) -> tuple[BinaryState, str | None]:
         """Return the state of ``binary``, and why other users could replace it."""
-        found = sight(binary, self._search, as_root=self._as_root, refusal=self._refusal)
+        found = binary_state(binary, self._search, as_root=self._as_root, refusal=self._refusal)
         return found, None if found.path is None else self.replaceable(found.path)
 
     def _judge(self, reasons: Mapping[str, str | None]) -> None:

@@ -61,10 +61,10 @@ class DriftWatch:
 
     def obstacle(self, binary: str) -> BinaryState | None:
         """Return why ``binary`` cannot be executed; None where it can, and where a reload has accepted that."""
-        sight = self._now.get(binary)
-        if sight is None or sight.state == "available" or binary in self._accepted:
+        seen = self._now.get(binary)
+        if seen is None or seen.state == "available" or binary in self._accepted:
             return None
-        return sight
+        return seen
 
     def was_available(self, binary: str) -> bool:
         """Return whether ``binary`` could be executed at some look since the process began."""
@@ -76,7 +76,7 @@ class DriftWatch:
         return self._drifts
 
     @property
-    def sights(self) -> Mapping[str, BinaryState]:
+    def states(self) -> Mapping[str, BinaryState]:
         """What was found at the last look, by binary."""
         return self._now
 
@@ -111,28 +111,28 @@ class DriftWatch:
             wanted = self._wanted
             begun_s = time.monotonic()
             try:
-                sights = await self._look(wanted)
+                states = await self._look(wanted)
             except TimeoutError:
                 # A file system that does not answer tells nothing.
                 self._told({}, {}, self._loaded is None)
             else:
                 if wanted is self._wanted:
-                    self._take(sights)
+                    self._take(states)
             pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._awake.wait()
 
-    def _take(self, sights: Mapping[str, BinaryState]) -> None:
+    def _take(self, states: Mapping[str, BinaryState]) -> None:
         loaded = self._loaded is None
         if self._loaded is None:
-            self._loaded = sights
-        available = {binary for binary, sight in sights.items() if sight.state == "available"}
+            self._loaded = states
+        available = {binary for binary, seen in states.items() if seen.state == "available"}
         self._once_available = (self._once_available | available) & self._wanted.keys()
         self._accepted = ((self._accepted | self._accepting) & self._wanted.keys()) - available
         self._accepting = frozenset()
-        before, self._now = self._drifts, sights
-        self._drifts = compare_states(self._loaded, sights)
+        before, self._now = self._drifts, states
+        self._drifts = compare_states(self._loaded, states)
         come = {binary: drift for binary, drift in self._drifts.items() if before.get(binary) != drift}
         gone = {binary: drift for binary, drift in before.items() if binary not in self._drifts}
         self._told(come, gone, loaded)

@@ -35,7 +35,7 @@ class Wrappers(Protocol):
 class Collector:
     """Judges and removes wrappers.
 
-    ``survey`` returns what refers to wrappers, and ends within bounded time; ``disk`` runs a call of
+    ``scan`` returns what refers to wrappers, and ends within bounded time; ``disk`` runs a call of
     ``wrappers`` in the thread that publishes, so that no generation comes between a look and a removal;
     ``grace_s`` returns the grace time that is configured now; ``removed`` hears of each removal.
     """
@@ -44,14 +44,14 @@ class Collector:
         self,
         wrappers: Wrappers,
         *,
-        survey: Callable[[], Awaitable[ReferenceScan]],
+        scan: Callable[[], Awaitable[ReferenceScan]],
         disk: Callable[..., Awaitable[Any]],
         grace_s: Callable[[], float],
         removed: Callable[[str, str], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wrappers = wrappers
-        self._survey = survey
+        self._scan_references = scan
         self._disk = disk
         self._grace_s = grace_s
         self._removed = removed
@@ -78,11 +78,11 @@ class Collector:
             # Answers of retained generations are given as well.
             self._handed_out = {file for file in files if file in held or file in self._handed_out}
             # A survey has its cost, and where every wrapper is held it would tell nothing.
-            survey = await self._survey() if any(file not in held for file in files) else ReferenceScan((), ())
+            scan = await self._scan_references() if any(file not in held for file in files) else ReferenceScan((), ())
             judgement = judge_wrappers(
                 files,
                 held,
-                survey,
+                scan,
                 self._unreferenced_since_s,
                 handed_out=self._handed_out,
                 begun_s=begun_s,
@@ -91,7 +91,7 @@ class Collector:
             )
             self._unreferenced_since_s = judgement.unreferenced_since_s
             if dry_run:
-                return Collection(judgement.verdicts, (), survey.unknown, dry_run=True)
+                return Collection(judgement.verdicts, (), scan.unknown, dry_run=True)
             verdicts, collected = [], []
             for verdict in judgement.verdicts:
                 failure = await self._disk(self._wrappers.remove_wrapper, verdict.file) if verdict.collect else ""
@@ -99,7 +99,7 @@ class Collector:
                     collected.append(verdict.file)
                     self._removed(verdict.file, asked_by)
                 verdicts.append(replace(verdict, reason=failure) if failure else verdict)
-            return Collection(tuple(verdicts), tuple(collected), survey.unknown, dry_run=False)
+            return Collection(tuple(verdicts), tuple(collected), scan.unknown, dry_run=False)
 
     async def watch(self, automatic: Callable[[], bool], every_s: float = WATCH_EVERY_S) -> None:
         """Look every ``every_s`` whether something refers to wrappers; collect where ``automatic`` says so."""

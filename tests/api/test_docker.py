@@ -47,7 +47,7 @@ def build(table: Mapping[str, Any], *, cgroup2: bool = True) -> Generation:
     return build_generation(config, Host(Facts(cgroup2=cgroup2, systemd=True, ramdisk=False), "/data", "/exec"), 5)
 
 
-class Node:
+class DockerApi:
     """A daemon made of values, and the Docker Engine API in front of it."""
 
     def __init__(self) -> None:
@@ -120,8 +120,8 @@ class Node:
 
 
 @pytest.fixture
-def node() -> Node:
-    return Node()
+def node() -> DockerApi:
+    return DockerApi()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_docker_s_paths_are_told_from_ours_and_counted_by_what_is_asked(target: 
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_ping_carries_what_clients_negotiate_with(node: Node, method: str) -> None:
+async def test_a_ping_carries_what_clients_negotiate_with(node: DockerApi, method: str) -> None:
     answer = await node.response("/_ping", method)
     assert (answer.status, answer.body, answer.content_type) == (200, b"OK", "text/plain; charset=utf-8")
     headers = dict(answer.headers)
@@ -151,7 +151,7 @@ async def test_a_ping_carries_what_clients_negotiate_with(node: Node, method: st
     assert headers["Server"].startswith("runtimed/")
 
 
-async def test_the_version_is_the_same_with_any_version_in_front(node: Node) -> None:
+async def test_the_version_is_the_same_with_any_version_in_front(node: DockerApi) -> None:
     version = await node.get("/version")
     assert [await node.get(f"/v{other}/version") for other in ("1.24", "1.55", "2.0")] == [version] * 3
     assert (version["Os"], version["Arch"], version["KernelVersion"]) == ("linux", "amd64", "6.1.0")
@@ -160,14 +160,14 @@ async def test_the_version_is_the_same_with_any_version_in_front(node: Node) -> 
     assert all(isinstance(value, str) for value in engine["Details"].values())
 
 
-async def test_the_table_is_shown_as_daemon_json_has_it(node: Node) -> None:
+async def test_the_table_is_shown_as_daemon_json_has_it(node: DockerApi) -> None:
     info = await node.get("/v1.43/info")
     assert info["Runtimes"] == {**TABLE["runtimes"], **STOCK}
     assert info["DefaultRuntime"] == "crun"
     assert node.looks == 0, "what an old client cannot read is not looked for"
 
 
-async def test_the_node_is_shown_as_it_is(node: Node) -> None:
+async def test_the_node_is_shown_as_it_is(node: DockerApi) -> None:
     info = await node.get("/info")
     expected = {
         "ID": ID,
@@ -191,7 +191,7 @@ async def test_the_node_is_shown_as_it_is(node: Node) -> None:
 
 
 @pytest.mark.parametrize("target", ["/info", "/v1.44/info", "/v1.55/info", "/v2.0/info"])
-async def test_features_are_shown_from_version_1_44_on_where_they_are_known(node: Node, target: str) -> None:
+async def test_features_are_shown_from_version_1_44_on_where_they_are_known(node: DockerApi, target: str) -> None:
     runtimes = (await node.get(target))["Runtimes"]
     status = runtimes["runc"].pop("status")
     assert json.loads(status["org.opencontainers.runtime-spec.features"]) == {"ociVersionMin": "1.0.0"}
@@ -203,13 +203,15 @@ async def test_features_are_shown_from_version_1_44_on_where_they_are_known(node
 
 @pytest.mark.parametrize("fault", [TimeoutError(), TooManyWaiting(0, 256)])
 async def test_features_are_left_out_where_the_disk_hangs_or_too_much_waits_for_it(
-    node: Node, fault: Exception
+    node: DockerApi, fault: Exception
 ) -> None:
     node.disk_fault = fault
     assert (await node.get("/info"))["Runtimes"] == {**TABLE["runtimes"], **STOCK}
 
 
-async def test_features_of_a_large_table_are_shown_up_to_a_bound(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_features_of_a_large_table_are_shown_up_to_a_bound(
+    node: DockerApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(node_module, "_FEATURES_BYTES", 1000)
     node.generation = build({"runtimes": {f"r{number}": {"path": "runc"} for number in range(100)}})
     runtimes = (await node.get("/info"))["Runtimes"]
@@ -217,7 +219,7 @@ async def test_features_of_a_large_table_are_shown_up_to_a_bound(node: Node, mon
     assert 5 < sum("status" in entry for entry in runtimes.values()) < 20
 
 
-async def test_why_the_daemon_is_degraded_is_a_warning_for_who_looks(node: Node) -> None:
+async def test_why_the_daemon_is_degraded_is_a_warning_for_who_looks(node: DockerApi) -> None:
     node.unwell = {"configuration": "d.json:3: no"}
     assert (await node.get("/info"))["Warnings"] == ["WARNING: runtimed is degraded: configuration: d.json:3: no"]
 
@@ -238,7 +240,7 @@ async def test_why_the_daemon_is_degraded_is_a_warning_for_who_looks(node: Node)
     ],
 )
 async def test_what_is_not_served_is_answered_with_what_this_socket_is(
-    node: Node, method: str, target: str, status: int, words: str
+    node: DockerApi, method: str, target: str, status: int, words: str
 ) -> None:
     found, message = await node.failure(target, method)
     assert found == status
@@ -260,7 +262,7 @@ def test_a_body_for_nobody_is_not_dockerd_s(target: bytes) -> None:
     assert refuse_body(target) is None
 
 
-async def test_a_client_that_sends_a_container_to_run_reads_what_this_socket_is(node: Node) -> None:
+async def test_a_client_that_sends_a_container_to_run_reads_what_this_socket_is(node: DockerApi) -> None:
     async with running() as run:
         body = b'{"Image": "x"}'
         head = b"POST /v1.50/containers/create HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body)
@@ -312,14 +314,14 @@ def test_times_are_read_as_seconds_or_as_rfc_3339_to_the_nanosecond(text: str, s
     ],
 )
 async def test_a_query_for_events_that_cannot_be_read_says_what_was_expected(
-    node: Node, query: dict[str, str], words: str
+    node: DockerApi, query: dict[str, str], words: str
 ) -> None:
     with pytest.raises(BadEventQuery) as caught:
         parse_event_query(query)
     assert words in str(caught.value)
 
 
-async def test_a_bad_query_is_a_400(node: Node) -> None:
+async def test_a_bad_query_is_a_400(node: DockerApi) -> None:
     status, message = await node.failure("/v1.41/events?since=x")
     assert (status, "since is 'x'" in message) == (400, True)
 
@@ -353,7 +355,7 @@ async def test_a_bad_query_is_a_400(node: Node) -> None:
         ('{"image": ["x"], "type": ["daemon"]}', False),
     ],
 )
-def test_filters_mean_what_they_mean_to_dockerd(node: Node, filters: str, wanted: bool) -> None:
+def test_filters_mean_what_they_mean_to_dockerd(node: DockerApi, filters: str, wanted: bool) -> None:
     event = make_event(node.generation, "applied", ID, "node1", 1)
     assert is_wanted(event, parse_event_query({"filters": filters})) == wanted
 
@@ -361,9 +363,9 @@ def test_filters_mean_what_they_mean_to_dockerd(node: Node, filters: str, wanted
 # Events, and how they are told
 
 
-def test_a_reload_is_told_as_dockerd_tells_it(node: Node) -> None:
+def test_a_reload_is_told_as_dockerd_tells_it(node: DockerApi) -> None:
     node.docker.reloaded(node.generation, "applied")
-    (event,) = told(node.docker._reloads.past(EventQuery(0)))
+    (event,) = told(node.docker._reloads.earlier(EventQuery(0)))
     assert (event["Type"], event["Action"], event["scope"]) == ("daemon", "reload", "local")
     assert event["time"] == event["timeNano"] // 10**9
     assert abs(event["timeNano"] - time.time_ns()) < 60 * 10**9
@@ -387,10 +389,10 @@ def test_a_list_of_runtimes_that_would_fill_a_client_is_left_out_and_said_to_be(
     assert len(event.line) < 1000
 
 
-def test_the_past_is_bounded_in_number_and_size(node: Node) -> None:
+def test_the_past_is_bounded_in_number_and_size(node: DockerApi) -> None:
     for number in range(300):
         node.docker._reloads.publish(make_event(node.generation, "applied", ID, "node1", number))
-    assert [event["timeNano"] for event in told(node.docker._reloads.past(EventQuery(0)))] == [*range(44, 300)]
+    assert [event["timeNano"] for event in told(node.docker._reloads.earlier(EventQuery(0)))] == [*range(44, 300)]
     node.generation = build({"runtimes": {f"runtime-{n}": {"path": "/usr/bin/runtime"} for n in range(1000)}})
     for _ in range(20):
         node.docker.reloaded(node.generation, "applied")
@@ -411,7 +413,7 @@ def test_the_past_is_bounded_in_number_and_size(node: Node) -> None:
     ],
 )
 async def test_an_until_that_is_over_is_answered_at_once_with_what_was_until_then(
-    node: Node, query: str, times: list[int]
+    node: DockerApi, query: str, times: list[int]
 ) -> None:
     for time_ns in (10**9 - 1, 10**9, 10**9 + 1, 2 * 10**9):
         node.docker._reloads.publish(make_event(node.generation, "applied", ID, "node1", time_ns))
@@ -441,7 +443,7 @@ class Listener:
 class Served:
     """The API behind a real server."""
 
-    def __init__(self, run: Running, node: Node) -> None:
+    def __init__(self, run: Running, node: DockerApi) -> None:
         self.run = run
         self.node = node
         run.connections.handler = node.docker
@@ -462,7 +464,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(node: Node) -> AsyncIterator[Served]:
+async def served(node: DockerApi) -> AsyncIterator[Served]:
     async with running() as run:
         yield Served(run, node)
     assert len(node.subscribers) == 0
@@ -473,7 +475,7 @@ def told(lines: bytes) -> list[Any]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-async def test_a_listener_is_told_of_each_reload_it_asked_for_and_of_nothing_else(node: Node) -> None:
+async def test_a_listener_is_told_of_each_reload_it_asked_for_and_of_nothing_else(node: DockerApi) -> None:
     async with served(node) as here:
         all_of_them = await here.listen()
         none = await here.listen("?filters=%7B%22type%22%3A%7B%22image%22%3Atrue%7D%7D&until=9999999999")
@@ -491,7 +493,7 @@ async def test_a_listener_is_told_of_each_reload_it_asked_for_and_of_nothing_els
         await until(lambda: len(node.subscribers) == 0)
 
 
-async def test_a_listener_is_told_of_the_past_first_when_it_names_a_time(node: Node) -> None:
+async def test_a_listener_is_told_of_the_past_first_when_it_names_a_time(node: DockerApi) -> None:
     async with served(node) as here:
         here.reload()
         since = await here.listen("?since=0")
@@ -504,7 +506,7 @@ async def test_a_listener_is_told_of_the_past_first_when_it_names_a_time(node: N
         await hang_up(from_now_on.writer)
 
 
-async def test_a_stream_ends_at_until(node: Node) -> None:
+async def test_a_stream_ends_at_until(node: DockerApi) -> None:
     async with served(node) as here:
         here.reload()
         begun_s = time.time()
@@ -516,7 +518,7 @@ async def test_a_stream_ends_at_until(node: Node) -> None:
         await hang_up(listener.writer)
 
 
-async def test_what_comes_after_until_is_not_told_even_if_the_end_is_late(node: Node) -> None:
+async def test_what_comes_after_until_is_not_told_even_if_the_end_is_late(node: DockerApi) -> None:
     async with served(node) as here:
         soon = time.time_ns() + 10**8
         listener = await here.listen(f"?until={soon / 10**9:.9f}")
@@ -525,7 +527,7 @@ async def test_what_comes_after_until_is_not_told_even_if_the_end_is_late(node: 
         await hang_up(listener.writer)
 
 
-async def test_a_listener_that_goes_away_is_forgotten_with_its_timer(node: Node) -> None:
+async def test_a_listener_that_goes_away_is_forgotten_with_its_timer(node: DockerApi) -> None:
     async with served(node) as here:
         listener = await here.listen("?until=9999999999")
         ((_, timer),) = node.docker._reloads._channels.values()
@@ -535,7 +537,7 @@ async def test_a_listener_that_goes_away_is_forgotten_with_its_timer(node: Node)
         assert timer.cancelled()
 
 
-async def test_a_stop_ends_the_streams(node: Node) -> None:
+async def test_a_stop_ends_the_streams(node: DockerApi) -> None:
     async with served(node) as here:
         listener = await here.listen()
         assert await here.run.connections.drain(5) == 0
@@ -543,7 +545,7 @@ async def test_a_stop_ends_the_streams(node: Node) -> None:
         await hang_up(listener.writer)
 
 
-async def test_one_that_does_not_read_is_dropped_and_the_others_go_on(node: Node) -> None:
+async def test_one_that_does_not_read_is_dropped_and_the_others_go_on(node: DockerApi) -> None:
     node.generation = build({"runtimes": {f"runtime-{n}": {"path": "/usr/bin/runtime"} for n in range(1000)}})
     async with served(node) as here:
         silent, good = await here.listen(), await here.listen()
@@ -557,7 +559,7 @@ async def test_one_that_does_not_read_is_dropped_and_the_others_go_on(node: Node
         await hang_up(good.writer)
 
 
-async def test_one_that_reads_nothing_for_too_long_is_counted_as_dropped_and_told_by_the_end(node: Node) -> None:
+async def test_one_that_reads_nothing_for_too_long_is_counted_as_dropped_and_told_by_the_end(node: DockerApi) -> None:
     async with served(node) as here:
         listener = await here.listen()
         (connection,) = here.run.connections._members
@@ -568,7 +570,7 @@ async def test_one_that_reads_nothing_for_too_long_is_counted_as_dropped_and_tol
         await until(lambda: not node.docker._reloads._channels)
 
 
-async def test_listeners_take_the_same_places_as_all_others(node: Node) -> None:
+async def test_listeners_take_the_same_places_as_all_others(node: DockerApi) -> None:
     others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(256)]
     for other in others:
         node.subscribers.add(other, 0)
@@ -579,7 +581,7 @@ async def test_listeners_take_the_same_places_as_all_others(node: Node) -> None:
     assert isinstance(node.answer("/events"), Stream)
 
 
-async def test_the_head_of_events_is_a_whole_answer(node: Node) -> None:
+async def test_the_head_of_events_is_a_whole_answer(node: DockerApi) -> None:
     async with served(node) as here:
         reader, writer = await here.run.connect()
         writer.write(b"HEAD /events HTTP/1.1\r\n" + HOST + b"\r\nHEAD /_ping HTTP/1.1\r\n" + HOST + b"\r\n")

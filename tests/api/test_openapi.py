@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from api.test_routes import Node
+from api.test_routes import FakeService
 from harness.description import check_answer, check_body, description, find_path
 from harness.server import QUICK, read_reply, running
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -36,19 +36,19 @@ API = Path(openapi.__file__).parent
 
 
 @pytest.fixture
-def node() -> Node:
-    return Node()
+def node() -> FakeService:
+    return FakeService()
 
 
-class FaultyNode(Node):
+class FaultyFakeService(FakeService):
     """A node whose disk fails on request."""
 
     fault: Exception | None = None
 
-    def past(self, number: int) -> RetainedGeneration:
+    def read_generation(self, number: int) -> RetainedGeneration:
         if self.fault is not None:
             raise self.fault
-        return super().past(number)
+        return super().read_generation(number)
 
     async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
         if self.fault is not None:
@@ -56,35 +56,35 @@ class FaultyNode(Node):
         return await super().collect(peer, dry_run=dry_run)
 
 
-def reject(node: FaultyNode) -> None:
+def reject(node: FaultyFakeService) -> None:
     node.report = Report("rejected", 5, "api", problems=(Problem("bad", "/f", 3),))
 
 
-def damage(node: FaultyNode) -> None:
+def damage(node: FaultyFakeService) -> None:
     node.fault = DamagedManifest(3, "its checksum does not fit its content")
 
 
-def fail_disk(node: FaultyNode) -> None:
+def fail_disk(node: FaultyFakeService) -> None:
     node.fault = StoreFailed("reading", "/data", "Input/output error")
 
 
-def hang_disk(node: FaultyNode) -> None:
+def hang_disk(node: FaultyFakeService) -> None:
     node.disk_hangs = True
 
 
-def crowd_disk(node: FaultyNode) -> None:
+def crowd_disk(node: FaultyFakeService) -> None:
     node.crowded = 0
 
 
-def lose_binaries(node: FaultyNode) -> None:
+def lose_binaries(node: FaultyFakeService) -> None:
     node.binaries = {}
 
 
-def fall_ill(node: FaultyNode) -> None:
+def fall_ill(node: FaultyFakeService) -> None:
     node.unwell = {"watcher": "dead"}
 
 
-def fill_events(node: FaultyNode) -> None:
+def fill_events(node: FaultyFakeService) -> None:
     for number in range(SUBSCRIBERS_OF_ONE):
         node.events.subscribers.add(cast("Channel", number), 0)
 
@@ -96,7 +96,7 @@ class Case:
     target: str
     status: int = 200
     code: str | None = None
-    prepare: Callable[[FaultyNode], None] = field(default=lambda _node: None)
+    prepare: Callable[[FaultyFakeService], None] = field(default=lambda _node: None)
     method: str = "GET"
     uid: int = 0
 
@@ -175,7 +175,7 @@ def described() -> Iterator[tuple[str, str, int, str | None]]:
         yield from ((method, path, status, code) for status, codes in operation.problems.items() for code in codes)
 
 
-async def answer(node: Node, case: Case) -> tuple[str, str, int, str | None]:
+async def answer(node: FakeService, case: Case) -> tuple[str, str, int, str | None]:
     """Return which described answer ``case`` is answered with."""
     found = node.routes(Request(case.method, parse_target(case.target.encode()), Peer(1, case.uid, case.uid)))
     path = case.target.partition("?")[0]
@@ -194,13 +194,13 @@ def test_an_independent_validator_finds_nothing_wrong() -> None:
     assert list(OpenAPIV31SpecValidator(openapi.describe_api()).iter_errors()) == []
 
 
-async def test_what_is_served_is_this_description_made_once(node: Node) -> None:
+async def test_what_is_served_is_this_description_made_once(node: FakeService) -> None:
     both = await asyncio.gather(node.response("/openapi.json"), node.response("/openapi.json"))
     assert both[0] is both[1] is await node.response("/openapi.json")
     assert json.loads(both[0].body) == openapi.describe_api()
 
 
-def test_paths_methods_and_query_keys_are_those_that_are_served(node: Node) -> None:
+def test_paths_methods_and_query_keys_are_those_that_are_served(node: FakeService) -> None:
     served = {
         (method, *path): set(route.query) | ({"*"} if "*" in path else set())
         for path, route in node.routes._routes.items()
@@ -225,7 +225,7 @@ def test_there_is_a_case_for_each_answer_that_is_described_and_for_no_other() ->
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method} {case.target} {case.code or case.status}")
 async def test_an_answer_that_is_described_is_given_as_it_is_described(case: Case) -> None:
-    node = FaultyNode()
+    node = FaultyFakeService()
     case.prepare(node)
     assert (await answer(node, case))[2:] == (case.status, case.code)
 
@@ -257,7 +257,7 @@ async def test_one_connection_too_many_is_described_as_well() -> None:
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_described(
-    node: Node, method: str, path: str
+    node: FakeService, method: str, path: str
 ) -> None:
     target = path.format(name="gvisor", number=3)
     assert (await node.ask(f"{target}?nonsense=1", method))[1]["code"] == "bad-query"
@@ -290,10 +290,10 @@ def test_codes_are_those_that_the_source_names() -> None:
 async def test_a_title_is_the_same_wherever_its_code_comes() -> None:
     for case in CASES:
         if case.code is not None:
-            node = FaultyNode()
+            node = FaultyFakeService()
             case.prepare(node)
             assert (await node.ask(case.target, case.method, case.uid))[1]["title"] == title(case.code)
-    assert (await Node().ask("/nowhere"))[1]["title"] == title("no-such-path")
+    assert (await FakeService().ask("/nowhere"))[1]["title"] == title("no-such-path")
 
 
 def test_each_problem_has_an_example_that_is_one() -> None:

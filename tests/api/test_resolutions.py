@@ -41,7 +41,7 @@ def build(number: int) -> Generation:
 class Verdict:
     """A lookup whose files are there or not, as the test says, and that knows so without a look."""
 
-    def __init__(self, node: Node, files: tuple[str, ...]) -> None:
+    def __init__(self, node: TableAnswers, files: tuple[str, ...]) -> None:
         self._node = node
         self.files = files
         self.looks = self.renewals = 0
@@ -70,7 +70,7 @@ class Verdict:
         return BinaryUnavailable(missing[0], "no such file", missing=True) if missing else None
 
 
-class Node:
+class TableAnswers:
     """What resolutions need of the daemon."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ class Node:
         self.missing: set[str] = set()
         # Whether every verdict is young enough to be used without a look.
         self.recent = True
-        self.tally = Counters()
+        self.counters = Counters()
         self.verdicts: list[Verdict] = []
-        self.resolutions = Resolutions(lambda: self.generation, self.lookup, lambda _: PINNED, self.tally)
+        self.resolutions = Resolutions(lambda: self.generation, self.lookup, lambda _: PINNED, self.counters)
 
     def lookup(self, files: tuple[str, ...]) -> Verdict:
         self.verdicts.append(Verdict(self, files))
@@ -98,36 +98,36 @@ def target(raw: str) -> Target:
 
 
 @pytest.fixture
-def node() -> Node:
-    return Node()
+def node() -> TableAnswers:
+    return TableAnswers()
 
 
-def test_nothing_is_given_again_that_was_not_asked_for(node: Node) -> None:
+def test_nothing_is_given_again_that_was_not_asked_for(node: TableAnswers) -> None:
     node.ask("?runtime=steady")
     assert node.again("?runtime=wrapped") is None
     assert node.again("?runtime=stead%79") is None
 
 
 @pytest.mark.parametrize("raw", ["", "?runtime=", "?runtime=steady", "?runtime=stead%79", "?runtime=wrapped"])
-def test_the_very_same_answer_is_given_again(node: Node, raw: str) -> None:
+def test_the_very_same_answer_is_given_again(node: TableAnswers, raw: str) -> None:
     answer = node.ask(raw)
     assert node.again(raw) is answer
     assert node.again(raw) is answer
 
 
 @pytest.mark.parametrize("raw", ["?runtime=nix", "?runtime=../x", "?runtime=io.containerd.kata.v2"])
-def test_what_is_not_in_the_table_takes_the_whole_way_each_time(node: Node, raw: str) -> None:
+def test_what_is_not_in_the_table_takes_the_whole_way_each_time(node: TableAnswers, raw: str) -> None:
     node.ask(raw)
     assert node.again(raw) is None
 
 
 @pytest.mark.parametrize("raw", ["?generation=1", "?runtime=steady&generation=1", "?digest=x"])
-def test_pinned_answers_are_the_archives(node: Node, raw: str) -> None:
+def test_pinned_answers_are_the_archives(node: TableAnswers, raw: str) -> None:
     assert node.ask(raw) is PINNED
     assert node.again(raw) is None
 
 
-def test_a_new_generation_makes_all_of_it_void(node: Node) -> None:
+def test_a_new_generation_makes_all_of_it_void(node: TableAnswers) -> None:
     node.ask("?runtime=steady")
     node.generation = build(2)
     assert node.again("?runtime=steady") is None
@@ -146,7 +146,7 @@ def test_a_new_generation_makes_all_of_it_void(node: Node) -> None:
     ],
 )
 def test_a_file_that_is_gone_is_a_503_until_it_is_back_for_every_kind_of_runtime(
-    node: Node, raw: str, gone: str
+    node: TableAnswers, raw: str, gone: str
 ) -> None:
     answer = node.ask(raw)
     node.missing.add(gone)
@@ -159,14 +159,14 @@ def test_a_file_that_is_gone_is_a_503_until_it_is_back_for_every_kind_of_runtime
 
 
 @pytest.mark.parametrize("raw", ["?runtime=runc", "?runtime=io.containerd.kata.v2"])
-def test_stock_and_implicit_runtimes_need_no_file_of_this_node(node: Node, raw: str) -> None:
+def test_stock_and_implicit_runtimes_need_no_file_of_this_node(node: TableAnswers, raw: str) -> None:
     answer = node.ask(raw)
     assert isinstance(answer, Response)
     assert answer.status == 200
     assert node.verdicts[-1].files == ()
 
 
-async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: Node) -> None:
+async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: TableAnswers) -> None:
     node.recent = False
     for missing, status in ((set(), 200), ({"/bin/steady"}, 503)):
         node.missing = missing
@@ -177,7 +177,7 @@ async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: Node) -
     assert node.verdicts[-1].looks == 2
 
 
-def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: Node) -> None:
+def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: TableAnswers) -> None:
     answer = node.ask("?runtime=steady")
     node.verdicts[-1].aged_s = 5.0
     assert node.resolutions.again(target("?runtime=steady"), 4.9) is answer
@@ -186,7 +186,7 @@ def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: Node) -> None
     assert node.verdicts[-1].renewals == 1
 
 
-def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: Node) -> None:
+def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: TableAnswers) -> None:
     letters = "abcdefghijklm"
     spellings = [
         "".join(f"%{ord(c):02X}" if number >> place & 1 else c for place, c in enumerate(letters))
@@ -201,11 +201,11 @@ def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: Node) -> No
     assert 0 < sum(node.again(f"?runtime={spelling}") is not None for spelling in spellings) <= 1024
 
 
-def test_what_is_given_again_is_counted(node: Node) -> None:
+def test_what_is_given_again_is_counted(node: TableAnswers) -> None:
     node.ask("")
     node.again("")
     node.again("")
-    assert node.tally.requests_of("/v1/resolve", 200).count == 2
+    assert node.counters.requests_of("/v1/resolve", 200).count == 2
 
 
 STEPS = st.one_of(
@@ -219,7 +219,7 @@ STEPS = st.one_of(
 
 @given(st.lists(STEPS, max_size=40))
 def test_whatever_happened_before_it_is_what_the_whole_way_gives(steps: list[tuple[str, object]]) -> None:
-    node = Node()
+    node = TableAnswers()
     for step, value in steps:
         match step:
             case "ask":
@@ -231,7 +231,7 @@ def test_whatever_happened_before_it_is_what_the_whole_way_gives(steps: list[tup
             case "install":
                 node.missing.clear()
             case "again" if (again := node.again(f"?runtime={value}")) is not None:
-                fresh = Node()
+                fresh = TableAnswers()
                 fresh.generation, fresh.missing = node.generation, node.missing
                 whole = fresh.ask(f"?runtime={value}")
                 assert isinstance(whole, Response)

@@ -54,7 +54,7 @@ def build(table: object, number: int = 5) -> Generation:
     return build_generation(config, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), number)
 
 
-class Node:
+class FakeService:
     """A service made of values."""
 
     def __init__(self) -> None:
@@ -68,9 +68,9 @@ class Node:
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
         self.drifts: dict[str, Drift] = {}
-        self.tally = Counters()
+        self.counters = Counters()
         self.events = Events(lambda _reason: None)
-        self.routes = Routes(self, self.events, self.tally)
+        self.routes = Routes(self, self.events, self.counters)
         # Which of the answers that /openapi.json describes were given.
         self.seen: set[tuple[str, str, int, str | None]] = set()
 
@@ -101,7 +101,7 @@ class Node:
             "version": __version__,
         }
 
-    def ailments(self) -> Mapping[str, str]:
+    def process_faults(self) -> Mapping[str, str]:
         return self.unwell
 
     def faults(self) -> Mapping[str, str]:
@@ -114,9 +114,9 @@ class Node:
         return Machine("node1", "Debian GNU/Linux 12 (bookworm)", "6.1.0", "x86_64", 2, 8 * 2**30)
 
     def retained(self) -> tuple[Summary, ...]:
-        return tuple(summarise_retained(self.past(number).manifest) for number in sorted(self.generations))
+        return tuple(summarise_retained(self.read_generation(number).manifest) for number in sorted(self.generations))
 
-    def past(self, number: int) -> RetainedGeneration:
+    def read_generation(self, number: int) -> RetainedGeneration:
         if number not in self.generations:
             raise GenerationGone(number, "is no longer retained") if 0 < number < 5 else NoSuchGeneration(number, 5)
         generation = self.generations[number]
@@ -171,7 +171,7 @@ class Node:
         return Collection((), (), ("a doubt",), dry_run=dry_run)
 
     def counted(self) -> dict[tuple[str, int], int]:
-        return {key: histogram.count for key, histogram in self.tally.requests.items() if histogram.count}
+        return {key: histogram.count for key, histogram in self.counters.requests.items() if histogram.count}
 
     def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         return self.looking(peer, function, *args)
@@ -204,11 +204,11 @@ class Node:
 
 
 @pytest.fixture
-def node() -> Node:
-    return Node()
+def node() -> FakeService:
+    return FakeService()
 
 
-async def test_a_resolution_has_the_shape_that_clients_rely_on(node: Node) -> None:
+async def test_a_resolution_has_the_shape_that_clients_rely_on(node: FakeService) -> None:
     node.binaries["containerd-shim-kata-v2"] = "/usr/bin/containerd-shim-kata-v2"
     status, body = await node.ask("/v1/resolve?runtime=kata")
     assert status == 200
@@ -218,16 +218,16 @@ async def test_a_resolution_has_the_shape_that_clients_rely_on(node: Node) -> No
 
 
 @pytest.mark.parametrize("target", ["/v1/resolve", "/v1/resolve?runtime="])
-async def test_no_name_or_an_empty_one_means_the_default(node: Node, target: str) -> None:
+async def test_no_name_or_an_empty_one_means_the_default(node: FakeService, target: str) -> None:
     assert (await node.ask(target))[1]["runtime"] == "crun"
 
 
-async def test_a_name_may_hold_anything_when_it_is_percent_encoded(node: Node) -> None:
+async def test_a_name_may_hold_anything_when_it_is_percent_encoded(node: FakeService) -> None:
     assert (await node.ask(f"/v1/resolve?runtime={quote('a/b ü', safe='')}"))[1]["runtime"] == "a/b ü"
     assert (await node.ask(f"/v1/runtimes/{quote('a/b ü', safe='')}"))[1]["name"] == "a/b ü"
 
 
-async def test_a_new_generation_is_answered_from_at_once(node: Node) -> None:
+async def test_a_new_generation_is_answered_from_at_once(node: FakeService) -> None:
     first = (await node.ask("/v1/resolve?runtime=crun"))[1]
     node.generation = build(TABLE, number=6)
     second = (await node.ask("/v1/resolve?runtime=crun"))[1]
@@ -247,7 +247,7 @@ async def test_a_new_generation_is_answered_from_at_once(node: Node) -> None:
     ],
 )
 async def test_a_bad_name_is_a_400_of_resolve_and_a_404_of_runtimes(
-    node: Node, name: str, code: str, words: str
+    node: FakeService, name: str, code: str, words: str
 ) -> None:
     for target, expected in (
         (f"/v1/resolve?runtime={quote(name)}", 400),
@@ -259,13 +259,13 @@ async def test_a_bad_name_is_a_400_of_resolve_and_a_404_of_runtimes(
         assert "gvisor" in body["known"]
 
 
-async def test_an_error_lists_only_so_many_names_of_a_large_table(node: Node) -> None:
+async def test_an_error_lists_only_so_many_names_of_a_large_table(node: FakeService) -> None:
     node.generation = build({"runtimes": {f"r{number}": {"path": "/x"} for number in range(1000)}})
     _, body = await node.ask("/v1/resolve?runtime=q")
     assert (len(body["known"]), body["known_total"]) == (50, 1002)
 
 
-async def test_a_wrapped_runtime_whose_binary_is_gone_is_a_503_until_it_is_back(node: Node) -> None:
+async def test_a_wrapped_runtime_whose_binary_is_gone_is_a_503_until_it_is_back(node: FakeService) -> None:
     assert (await node.ask("/v1/resolve?runtime=gvisor"))[0] == 200
     del node.binaries["runsc"]
     status, body = await node.ask("/v1/resolve?runtime=gvisor")
@@ -275,7 +275,7 @@ async def test_a_wrapped_runtime_whose_binary_is_gone_is_a_503_until_it_is_back(
     assert (await node.ask("/v1/resolve?runtime=gvisor"))[0] == 200
 
 
-async def test_a_runtime_is_described_with_where_it_stands_and_what_it_is(node: Node) -> None:
+async def test_a_runtime_is_described_with_where_it_stands_and_what_it_is(node: FakeService) -> None:
     status, body = await node.ask("/v1/runtimes/gvisor")
     assert status == 200
     assert body["definition"] == {"path": "runsc", "runtimeArgs": ["--x"]}
@@ -286,19 +286,19 @@ async def test_a_runtime_is_described_with_where_it_stands_and_what_it_is(node: 
     assert (body["available"], body["binary"], body["reason"]) == (True, "/usr/bin/runsc", None)
 
 
-async def test_a_runtime_that_cannot_be_used_says_why(node: Node) -> None:
+async def test_a_runtime_that_cannot_be_used_says_why(node: FakeService) -> None:
     _, body = await node.ask("/v1/runtimes/kata")
     assert body["available"] is False
     assert "containerd-shim-kata-v2: executable file not found" in body["reason"]
 
 
-async def test_an_implicit_name_is_described_as_what_it_is(node: Node) -> None:
+async def test_an_implicit_name_is_described_as_what_it_is(node: FakeService) -> None:
     _, body = await node.ask("/v1/runtimes/io.containerd.wasm.v1")
     assert (body["source"], body["definition"], body["origin"]) == ("implicit", None, None)
     assert "containerd-shim-wasm-v1" in body["reason"]
 
 
-async def test_the_table_lists_every_runtime_and_marks_the_default(node: Node) -> None:
+async def test_the_table_lists_every_runtime_and_marks_the_default(node: FakeService) -> None:
     status, body = await node.ask("/v1/runtimes")
     assert status == 200
     assert [r["name"] for r in body["runtimes"]] == sorted([*TABLE["runtimes"], "runc", "io.containerd.runc.v2"])
@@ -308,19 +308,19 @@ async def test_the_table_lists_every_runtime_and_marks_the_default(node: Node) -
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("applied", 200), ("unchanged", 200), ("rejected", 422)])
-async def test_a_reload_answers_with_its_report(node: Node, outcome: Any, status: int) -> None:
+async def test_a_reload_answers_with_its_report(node: FakeService, outcome: Any, status: int) -> None:
     node.report = Report(outcome, 5, "api", problems=(Problem("bad", "/f", 3),) if outcome == "rejected" else ())
     assert await node.ask("/v1/reload", "POST") == (status, node.report.as_dict())
     assert node.asked == [(0, False)]
 
 
-async def test_a_dry_run_is_asked_for_by_query(node: Node) -> None:
+async def test_a_dry_run_is_asked_for_by_query(node: FakeService) -> None:
     await node.ask("/v1/reload?dry_run=true", "POST")
     assert node.asked == [(0, True)]
     assert (await node.ask("/v1/reload?dry_run=yes", "POST"))[0] == 400
 
 
-async def test_collecting_answers_with_what_became_of_each_wrapper(node: Node) -> None:
+async def test_collecting_answers_with_what_became_of_each_wrapper(node: FakeService) -> None:
     status, body = await node.ask("/v1/gc?dry_run=true", "POST")
     assert status == 200
     assert body == {"dry_run": True, "collected": 0, "kept": 0, "unknown": ["a doubt"], "wrappers": []}
@@ -328,13 +328,13 @@ async def test_collecting_answers_with_what_became_of_each_wrapper(node: Node) -
 
 
 @pytest.mark.parametrize("target", ["/v1/reload", "/v1/reload?dry_run=true", "/v1/gc", "/v1/gc?dry_run=true"])
-async def test_a_peer_who_may_ask_may_not_make_the_daemon_work(node: Node, target: str) -> None:
+async def test_a_peer_who_may_ask_may_not_make_the_daemon_work(node: FakeService, target: str) -> None:
     status, body = await node.ask(target, "POST", uid=1000)
     assert (status, body["code"]) == (403, "forbidden")
     assert node.asked == []
 
 
-async def test_health_tells_what_is_wrong(node: Node) -> None:
+async def test_health_tells_what_is_wrong(node: FakeService) -> None:
     assert await node.ask("/healthz") == (200, {"status": "ok"})
     node.unwell = {"watcher": "dead"}
     status, body = await node.ask("/healthz")
@@ -344,7 +344,9 @@ async def test_health_tells_what_is_wrong(node: Node) -> None:
 @pytest.mark.parametrize(
     "target", ["/", "/v1", "/v1/", "/v2/resolve", "/v1/resolve/", "/v1/runtimes/", "/v1/runtimes/a/b", "*"]
 )
-async def test_a_path_that_is_not_served_is_a_404_that_lists_the_paths_there_are(node: Node, target: str) -> None:
+async def test_a_path_that_is_not_served_is_a_404_that_lists_the_paths_there_are(
+    node: FakeService, target: str
+) -> None:
     status, body = await node.ask(target)
     assert (status, body["code"]) == (404, "no-such-path")
     assert "/v1/runtimes/{name}" in body["detail"]
@@ -356,23 +358,23 @@ async def test_a_path_that_is_not_served_is_a_404_that_lists_the_paths_there_are
     [("/v1/resolve", "POST", "GET, HEAD"), ("/v1/reload", "GET", "POST"), ("/v1/status", "DELETE", "GET, HEAD")],
 )
 async def test_a_wrong_method_is_a_405_that_names_the_right_ones(
-    node: Node, target: str, method: str, allowed: str
+    node: FakeService, target: str, method: str, allowed: str
 ) -> None:
     answer = await node.response(target, method)
     assert (answer.status, dict(answer.headers)["Allow"]) == (405, allowed)
 
 
-async def test_head_is_answered_as_get(node: Node) -> None:
+async def test_head_is_answered_as_get(node: FakeService) -> None:
     assert (await node.response("/v1/status", "HEAD")).status == 200
 
 
-async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default(node: Node) -> None:
+async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default(node: FakeService) -> None:
     status, body = await node.ask("/v1/resolve?runtme=kata")
     assert (status, body["code"]) == (400, "bad-query")
     assert "runtme; /v1/resolve takes: digest, generation, runtime" in body["detail"]
 
 
-async def test_what_was_answered_is_counted_by_route_and_status(node: Node) -> None:
+async def test_what_was_answered_is_counted_by_route_and_status(node: FakeService) -> None:
     for target in ("/v1/resolve", "/v1/resolve?runtime=nix", "/v1/runtimes/crun", "/v1/runtimes/kata", "/nowhere"):
         await node.ask(target)
     node.disk_hangs = True
@@ -386,7 +388,7 @@ async def test_what_was_answered_is_counted_by_route_and_status(node: Node) -> N
     }
 
 
-async def test_docker_s_paths_are_served_beside_ours_and_counted_by_themselves(node: Node) -> None:
+async def test_docker_s_paths_are_served_beside_ours_and_counted_by_themselves(node: FakeService) -> None:
     for path in ("/version", "/v1.41/version", "/v1.44/info?any=key", "/info", "/v1.44/events?until=1"):
         assert (await node.response(path)).status == 200
     assert (await node.response("/_ping", "HEAD")).body == b"OK"
@@ -402,16 +404,16 @@ async def test_docker_s_paths_are_served_beside_ours_and_counted_by_themselves(n
     }
 
 
-async def test_an_error_of_a_route_is_counted_as_well(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_a_route_is_counted_as_well(node: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "status", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         await node.ask("/v1/status")
     assert node.counted() == {("/v1/status", 500): 1}
 
 
-async def test_the_figures_are_in_prometheus_own_format(node: Node) -> None:
+async def test_the_figures_are_in_prometheus_own_format(node: FakeService) -> None:
     await node.ask("/v1/resolve")
-    node.tally.count_reload("applied", "api", 0.004, 1700000000.0)
+    node.counters.count_reload("applied", "api", 0.004, 1700000000.0)
     node.unwell = {"watcher": "dead"}
     response = await node.response("/metrics")
     assert response.content_type.startswith("text/plain; version=0.0.4")
@@ -431,7 +433,7 @@ async def test_the_figures_are_in_prometheus_own_format(node: Node) -> None:
 
 
 async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_none(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(target: str) -> object:
         return node.routes(Request("GET", parse_target(target.encode()), Peer(1, 0, 0)))
@@ -445,13 +447,13 @@ async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_
     assert (status, body["code"]) == (503, "too-many-subscribers")
 
 
-async def test_drift_is_shown_with_the_runtime_whose_binary_it_is(node: Node) -> None:
+async def test_drift_is_shown_with_the_runtime_whose_binary_it_is(node: FakeService) -> None:
     node.drifts = {"/usr/bin/crun": Drift("/usr/bin/crun", "replaced", "/usr/bin/crun")}
     assert (await node.ask("/v1/runtimes/crun"))[1]["drift"]["kind"] == "replaced"
     assert (await node.ask("/v1/runtimes/kata"))[1]["drift"] is None
 
 
-async def test_a_disk_that_does_not_answer_is_a_503(node: Node) -> None:
+async def test_a_disk_that_does_not_answer_is_a_503(node: FakeService) -> None:
     node.disk_hangs = True
     for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations/3", "/v1/resolve?generation=3"):
         status, body = await node.ask(target)
@@ -459,7 +461,9 @@ async def test_a_disk_that_does_not_answer_is_a_503(node: Node) -> None:
     assert (await node.ask("/v1/resolve?runtime=crun"))[0] == 200
 
 
-async def test_a_user_with_too_much_waiting_for_the_disk_is_told_so_and_the_others_are_answered(node: Node) -> None:
+async def test_a_user_with_too_much_waiting_for_the_disk_is_told_so_and_the_others_are_answered(
+    node: FakeService,
+) -> None:
     node.crowded = 1000
     for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations/3", "/v1/resolve?generation=3"):
         status, body = await node.ask(target, uid=1000)
@@ -467,7 +471,7 @@ async def test_a_user_with_too_much_waiting_for_the_disk_is_told_so_and_the_othe
         assert (await node.ask(target))[0] == 200
 
 
-async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(node: Node) -> None:
+async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(node: FakeService) -> None:
     _, crun = await node.ask("/v1/runtimes/crun")
     assert crun["features"] == {
         "status": "known",
@@ -486,12 +490,12 @@ async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(nod
     assert kata["features"] is None, "a shim is never run to ask for features"
 
 
-async def test_an_answer_is_rendered_once_for_a_generation(node: Node) -> None:
+async def test_an_answer_is_rendered_once_for_a_generation(node: FakeService) -> None:
     first = await node.response("/v1/resolve?runtime=crun")
     assert await node.response("/v1/resolve?runtime=crun") is first
 
 
-async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node: Node) -> None:
+async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node: FakeService) -> None:
     node.binaries["/gone"] = "/gone"
     for name in ("gvisor", "gone", "runc"):
         then = node.generations[3].runtimes[name].answer.at(3) + b"\n"
@@ -499,7 +503,7 @@ async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node
     assert (await node.ask("/v1/resolve?runtime=gone"))[0] == 400
 
 
-async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: Node) -> None:
+async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: FakeService) -> None:
     assert (await node.ask("/v1/resolve?generation=3"))[1]["runtime"] == "runc"
     implicit = (await node.ask("/v1/resolve?runtime=a.b&generation=3"))[1]
     assert (implicit["source"], implicit["generation"]) == ("implicit", 3)
@@ -521,22 +525,22 @@ async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: 
         ("runtime=gvisor&generation=3&digest=sha256:00", 409, "digest-mismatch"),
     ],
 )
-async def test_a_pin_that_cannot_be_answered_says_why(node: Node, query: str, status: int, code: str) -> None:
+async def test_a_pin_that_cannot_be_answered_says_why(node: FakeService, query: str, status: int, code: str) -> None:
     found, body = await node.ask(f"/v1/resolve?{query}")
     assert (found, body["code"]) == (status, code)
 
 
-async def test_a_pin_with_the_right_digest_is_answered(node: Node) -> None:
+async def test_a_pin_with_the_right_digest_is_answered(node: FakeService) -> None:
     digest = node.generations[3].runtimes["gvisor"].answer.digest
     assert (await node.ask(f"/v1/resolve?runtime=gvisor&generation=3&digest={digest}"))[0] == 200
 
 
-async def test_a_pinned_wrapped_runtime_whose_binary_is_gone_is_a_503(node: Node) -> None:
+async def test_a_pinned_wrapped_runtime_whose_binary_is_gone_is_a_503(node: FakeService) -> None:
     del node.binaries["runsc"]
     assert (await node.ask("/v1/resolve?runtime=gvisor&generation=3"))[0] == 503
 
 
-async def test_the_retained_generations_are_listed_the_newest_first(node: Node) -> None:
+async def test_the_retained_generations_are_listed_the_newest_first(node: FakeService) -> None:
     _, body = await node.ask("/v1/generations")
     assert [g["generation"] for g in body["generations"]] == [5, 3]
     assert body["generations"][1] == {
@@ -548,7 +552,7 @@ async def test_the_retained_generations_are_listed_the_newest_first(node: Node) 
     }
 
 
-async def test_one_generation_is_shown_with_its_configuration_and_its_answers(node: Node) -> None:
+async def test_one_generation_is_shown_with_its_configuration_and_its_answers(node: FakeService) -> None:
     _, body = await node.ask("/v1/generations/3")
     assert body["config"]["runtimes"] == OLD_TABLE["runtimes"]
     assert body["runtimes"]["gone"] == json.loads(node.generations[3].runtimes["gone"].answer.at(3))
@@ -556,7 +560,7 @@ async def test_one_generation_is_shown_with_its_configuration_and_its_answers(no
         assert (await node.ask(f"/v1/generations/{number}"))[0] == status
 
 
-async def test_the_difference_of_two_generations_names_what_was_and_what_is(node: Node) -> None:
+async def test_the_difference_of_two_generations_names_what_was_and_what_is(node: FakeService) -> None:
     _, body = await node.ask("/v1/diff?from=3&to=5")
     assert [change["name"] for change in body["added"]] == ["a/b ü", "crun", "kata"]
     assert [change["name"] for change in body["removed"]] == ["gone"]

@@ -77,9 +77,9 @@ def test_a_reload_is_told_and_the_generation_only_when_it_is_another(told: Told)
     assert [event["type"] for event in told.events()] == ["reload", "generation", "reload", "reload"]
     assert [event["event"] for event in told.log()] == ["reload.applied", "reload.unchanged", "reload.rejected"]
     assert told.events()[3]["problems"][0]["message"] == "no"
-    tally = told.announcer.tally
-    assert tally.reloads == {("applied", "start"): 1, ("unchanged", "api"): 1, ("rejected", "api"): 1}
-    assert tally.last_success_s == 8.0
+    counters = told.announcer.counters
+    assert counters.reloads == {("applied", "start"): 1, ("unchanged", "api"): 1, ("rejected", "api"): 1}
+    assert counters.last_success_s == 8.0
 
 
 def test_the_service_manager_is_told_of_every_reload_once_it_knows_that_we_serve(told: Told) -> None:
@@ -146,10 +146,10 @@ def test_polling_is_told_when_it_begins_and_when_it_ends(told: Told) -> None:
 def test_a_wrapper_that_is_gone_is_told_and_counted(told: Told) -> None:
     told.announcer.collected("x-1", "uid 0")
     assert told.events()[0]["wrapper"] == "x-1"
-    assert told.announcer.tally.wrappers_collected == 1
+    assert told.announcer.counters.wrappers_collected == 1
 
 
 def test_a_reload_with_several_triggers_is_counted_under_the_first(told: Told) -> None:
     for reason in ("api", "api, signal", "signal, api, file-change"):
         told.announcer.reloaded(Report("unchanged", 1, reason), generation(1))
-    assert told.announcer.tally.reloads == {("unchanged", "api"): 2, ("unchanged", "signal"): 1}
+    assert told.announcer.counters.reloads == {("unchanged", "api"): 2, ("unchanged", "signal"): 1}

@@ -31,7 +31,7 @@ def parse(text: str) -> Any:
     return parse_configuration(Documents("/d.json", Source("/d.json", text.encode())), Flags(), SETTINGS)
 
 
-def sights(current: Generation, state: Any) -> Mapping[str, BinaryState]:
+def states(current: Generation, state: Any) -> Mapping[str, BinaryState]:
     return {
         runtime.binary: BinaryState(
             state, None, None, f"{runtime.binary}: no such file" if state == "missing" else None
@@ -41,7 +41,7 @@ def sights(current: Generation, state: Any) -> Mapping[str, BinaryState]:
     }
 
 
-class Node:
+class StatusParts:
     """The parts of a daemon that its status is made of."""
 
     def __init__(self, current: Generation, last: Report | None = None) -> None:
@@ -62,7 +62,7 @@ class Node:
         raise TimeoutError
 
     def look(self, state: str) -> None:
-        self.drift._take(sights(self.reloader.current, state))
+        self.drift._take(states(self.reloader.current, state))
 
 
 class Events:
@@ -82,7 +82,7 @@ def rejection() -> Report:
 def test_a_status_is_bounded_whatever_is_wrong() -> None:
     report = rejection()
     assert (len(report.problems), report.problem_count) == (1000, 2000)
-    node = Node(generation(3000), report)
+    node = StatusParts(generation(3000), report)
     node.look("available")
     node.look("missing")
     found = node.status.as_dict()
@@ -98,7 +98,7 @@ def test_a_status_names_fifty_of_the_runtimes_that_execute_a_binary_and_counts_t
     runtimes = {f"runtime-{n}": {"path": "/usr/bin/crun", "runtimeArgs": [f"--{n}"]} for n in range(200)}
     config = parse(json.dumps({"runtimes": runtimes}))
     host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec")
-    node = Node(build_generation(config, host, 1))
+    node = StatusParts(build_generation(config, host, 1))
     node.look("available")
     node.look("missing")
     (drift,) = (each for each in node.status.as_dict()["drift"] if each["binary"] == "/usr/bin/crun")
@@ -106,7 +106,7 @@ def test_a_status_names_fifty_of_the_runtimes_that_execute_a_binary_and_counts_t
 
 
 def test_unavailable_runtimes_are_searched_once_for_each_look_and_generation() -> None:
-    node = Node(generation(3))
+    node = StatusParts(generation(3))
     found = []
     for count in (3, 3, 2):
         if count == 3:
@@ -120,7 +120,7 @@ def test_unavailable_runtimes_are_searched_once_for_each_look_and_generation() -
 
 
 def test_a_status_shows_the_report_of_the_last_reload() -> None:
-    node = Node(generation(3))
+    node = StatusParts(generation(3))
     assert node.status.as_dict()["last_reload"] is None
     for reason in ("api", "signal"):
         node.reloader.last = Report("unchanged", 1, reason)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from e2e.harness.containerd import RUNC_OPTIONS, SHIM, RunningContainerd
-from e2e.harness.node import Node, any_of, new_node
+from e2e.harness.node import ContainerdNode, any_of, new_node
 from harness.daemon import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ PROTO = {
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
+def node() -> Iterator[ContainerdNode]:
     assert shutil.which("protoc"), "install protobuf-compiler"
     with new_node() as node:
         # A shim that only this containerd has, so that only its rule for names finds it.
@@ -68,7 +68,7 @@ def node() -> Iterator[Node]:
         yield node
 
 
-def asked(node: Node, name: str) -> dict[str, Any]:
+def asked(node: ContainerdNode, name: str) -> dict[str, Any]:
     quoted = "".join(f"%{byte:02x}" for byte in name.encode())
     return node.daemon.resolve(quoted)
 
@@ -83,7 +83,7 @@ def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-def runs(node: Node, name: str) -> str:
+def runs(node: ContainerdNode, name: str) -> str:
     """Run a container through the answer to ``name`` in the ways of its life, and return which runtime ran it."""
     containerd, answer = node.containerd, asked(node, name)
     identifier = node.run(answer)
@@ -134,14 +134,14 @@ def runs(node: Node, name: str) -> str:
     ],
 )
 def test_a_container_runs_through_the_answer_as_it_was_given(
-    node: Node, name: str, source: str, shim: str, runtime: str
+    node: ContainerdNode, name: str, source: str, shim: str, runtime: str
 ) -> None:
     answer = asked(node, name)
     assert (answer["source"], answer["shim"]) == (source, shim)
     assert runs(node, name) == runtime
 
 
-def test_the_arguments_of_a_wrapper_reach_the_processes_of_the_container(node: Node) -> None:
+def test_the_arguments_of_a_wrapper_reach_the_processes_of_the_container(node: ContainerdNode) -> None:
     identifier = node.run(asked(node, "gvisor"))
     commands = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     (sandbox,) = [words for words in commands if words[0] == b"runsc-sandbox" and identifier.encode() in words]
@@ -149,7 +149,7 @@ def test_the_arguments_of_a_wrapper_reach_the_processes_of_the_container(node: N
     node.containerd.remove(identifier)
 
 
-def test_an_implicit_name_without_a_shim_fails_in_containerd_with_the_binary_that_we_name(node: Node) -> None:
+def test_an_implicit_name_without_a_shim_fails_in_containerd_with_the_binary_that_we_name(node: ContainerdNode) -> None:
     name = "io.containerd.missing.v7"
     shim = node.daemon.get(f"/v1/runtimes/{name}")[1]
     identifier = node.create(asked(node, name))
@@ -161,7 +161,9 @@ def test_an_implicit_name_without_a_shim_fails_in_containerd_with_the_binary_tha
     node.containerd.delete(identifier)
 
 
-def test_the_options_of_a_runtime_that_containerd_does_not_find_are_kept_as_they_were_answered(node: Node) -> None:
+def test_the_options_of_a_runtime_that_containerd_does_not_find_are_kept_as_they_were_answered(
+    node: ContainerdNode,
+) -> None:
     answer = asked(node, "kata")
     identifier = node.create(answer)
     kept = node.containerd.containers_info(identifier)["Runtime"]
@@ -171,7 +173,7 @@ def test_the_options_of_a_runtime_that_containerd_does_not_find_are_kept_as_they
     node.containerd.delete(identifier)
 
 
-def test_protoc_finds_the_documented_field_numbers_in_answers_without_any_definition(node: Node) -> None:
+def test_protoc_finds_the_documented_field_numbers_in_answers_without_any_definition(node: ContainerdNode) -> None:
     def raw(name: str) -> str:
         return protoc(any_of(asked(node, name))[1], "--decode_raw")
 
@@ -243,7 +245,7 @@ def as_text(value: object) -> object:
 @settings(max_examples=40, deadline=None)
 @given(runc=st.fixed_dictionaries({}, optional=RUNC_FIELDS), generic=st.fixed_dictionaries({}, optional=GENERIC_FIELDS))
 def test_every_options_message_goes_through_containerd_unchanged_and_is_read_alike_by_protoc(
-    node: Node, runc: dict[str, Any], generic: dict[str, Any]
+    node: ContainerdNode, runc: dict[str, Any], generic: dict[str, Any]
 ) -> None:
     if runc.get("BinaryName"):
         binary = node.daemon.root / "any" / runc["BinaryName"]
@@ -282,7 +284,7 @@ SHIM_READS = {key: RUNC_FIELDS[key] for key in RUNC_FIELDS if key not in ("ShimC
     args=st.lists(TEXT, max_size=2),
 )
 def test_containerds_shim_reads_in_every_message_what_the_answer_shows_and_runs_the_binary_that_it_names(
-    node: Node, fields: dict[str, Any], name: str, args: list[str]
+    node: ContainerdNode, fields: dict[str, Any], name: str, args: list[str]
 ) -> None:
     # The binary keeps what the shim has decoded, and says that it cannot make a container.
     binary = node.containerd.root / "any" / name
@@ -311,7 +313,7 @@ def test_containerds_shim_reads_in_every_message_what_the_answer_shows_and_runs_
 
 
 @pytest.mark.parametrize("name", ["", "runc", "crun", "gvisor", "wrapped", "io.containerd.named.v2"])
-def test_the_words_of_the_command_line_tool_start_a_container_with_ctr_alone(node: Node, name: str) -> None:
+def test_the_words_of_the_command_line_tool_start_a_container_with_ctr_alone(node: ContainerdNode, name: str) -> None:
     # Other tests of this file leave other tables behind.
     node.configure(RUNTIMES, "crun")
     containerd, identifier = node.containerd, node.containerd.new_id()

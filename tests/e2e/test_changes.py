@@ -22,7 +22,7 @@ from e2e.harness.changing import (
     trials_in_memory,
     trials_of,
 )
-from e2e.test_survey_faults import WITHOUT_DAC
+from e2e.test_reference_scan_faults import WITHOUT_DAC
 
 # All of them wait for their turn together.
 pytestmark = pytest.mark.timeout(300)

@@ -22,7 +22,7 @@ from runtimed.core.containerd.api import ContainerdUnknown
 from runtimed.core.containerd.options import RUNC, decode_options, encode_options, make_options
 from runtimed.core.table.wrapper import make_wrapper
 from runtimed.host.containerd import list_containers
-from runtimed.host.containers import survey
+from runtimed.host.containers import scan_references
 
 SHIM_BINARY = "/usr/bin/containerd-shim-runc-v2"
 GVISOR = ("--network=none", "--ignore-cgroups")
@@ -36,7 +36,7 @@ def containerd() -> Iterator[RunningContainerd]:
 
 def looked(containerd: RunningContainerd) -> ReferenceScan:
     asked = partial(list_containers, timeout_s=PATIENCE_S)
-    return survey([containerd.engine], below=str(containerd.root / "data"), list_containers=asked)
+    return scan_references([containerd.engine], below=str(containerd.root / "data"), list_containers=asked)
 
 
 def options(containerd: RunningContainerd, binary: str) -> bytes:
@@ -154,7 +154,7 @@ def test_a_containerd_that_is_down_makes_the_stopped_ones_unknown_while_the_runn
         # Nor is anything taken for absent when a reboot has emptied the state directory.
         rebooted = Engine(containerd.address, str(containerd.root / "empty"), containerd.engine.root)
         asked = partial(list_containers, timeout_s=PATIENCE_S)
-        assert survey([rebooted], below="/x", list_containers=asked).unknown
+        assert scan_references([rebooted], below="/x", list_containers=asked).unknown
         containerd.start()
         assert looked(containerd).unknown == ()
         assert Reference(binary, f"container default/{stopped} (stopped)") in looked(containerd).references
@@ -165,7 +165,9 @@ def test_a_containerd_that_is_down_makes_the_stopped_ones_unknown_while_the_runn
 
 def test_where_no_containerd_ever_was_nothing_is_unknown(tmp_path: Path) -> None:
     engine = Engine(str(tmp_path / "c.sock"), str(tmp_path / "state"), str(tmp_path / "root"))
-    result = survey([engine], below=str(tmp_path), list_containers=partial(list_containers, timeout_s=PATIENCE_S))
+    result = scan_references(
+        [engine], below=str(tmp_path), list_containers=partial(list_containers, timeout_s=PATIENCE_S)
+    )
     assert result.unknown == ()
     assert not any(reference.holder.startswith("container") for reference in result.references)
 

@@ -89,7 +89,7 @@ class Counters:
 
 
 @pytest.fixture(scope="module")
-def tally() -> Iterator[Counters]:
+def counters() -> Iterator[Counters]:
     found = Counters()
     yield found
     print(f"\n{found}")  # noqa: T201
@@ -106,13 +106,13 @@ def sites() -> Iterator[list[Site]]:
 
 
 @pytest.fixture(scope="module")
-def publish(sites: list[Site], tally: Counters) -> Recording:
+def publish(sites: list[Site], counters: Counters) -> Recording:
     """What a publish of NEW does, in every place the same."""
     with ThreadPoolExecutor(WORKERS) as pool:
         found, *others = pool.map(record, sites)
     for other in others:
         assert (other.thread, [*map(str, other.calls)]) == (found.thread, [*map(str, found.calls)])
-    tally.points = len(found.calls)
+    counters.points = len(found.calls)
     return found
 
 
@@ -200,7 +200,7 @@ def test_all_that_a_generation_consists_of_is_on_the_disk_before_the_link_moves(
 
 
 def test_a_kill_at_any_call_leaves_the_old_generation_or_the_new_one_whole(
-    sites: list[Site], publish: Recording, tally: Counters
+    sites: list[Site], publish: Recording, counters: Counters
 ) -> None:
     def attempt(site: Site, call: Call | None) -> str:
         with site.old_daemon() as daemon:
@@ -224,7 +224,7 @@ def test_a_kill_at_any_call_leaves_the_old_generation_or_the_new_one_whole(
     around = points.index(publish.calls[swap])
     chosen = sample([*points, None], KILLS, [*points[around : around + 2], None])
     outcomes = attempts(sites, chosen, attempt)
-    tally.kills.update(outcome.partition(":")[0] for outcome in outcomes)
+    counters.kills.update(outcome.partition(":")[0] for outcome in outcomes)
     assert not broken(outcomes)
     after = {*publish.calls[swap + 1 :], None}
     assert outcomes == ["new" if call in after else "old" for call in chosen]
@@ -249,7 +249,7 @@ def disorder(site: Site) -> None:
 
 @pytest.mark.parametrize("beginning", [nothing, disorder])
 def test_a_kill_at_any_call_of_a_start_is_made_good_by_the_next(
-    sites: list[Site], tally: Counters, beginning: Callable[[Site], None]
+    sites: list[Site], counters: Counters, beginning: Callable[[Site], None]
 ) -> None:
     def attempt(site: Site, call: Call) -> str:
         beginning(site)
@@ -284,7 +284,7 @@ def test_a_kill_at_any_call_of_a_start_is_made_good_by_the_next(
     assert len(points) > 30
     assert any(call.paths[-1] == "runtimes" and call.name == "rename" for call in points)
     outcomes = attempts(sites, sample(points, STARTS), attempt)
-    tally.starts.update(outcome.partition(":")[0] for outcome in outcomes)
+    counters.starts.update(outcome.partition(":")[0] for outcome in outcomes)
     assert not broken(outcomes)
 
 
@@ -303,11 +303,11 @@ def killed_at(site: Site, call: Call) -> Iterator[Path]:
 
 
 def test_an_error_of_any_call_is_told_and_the_old_answers_go_on(
-    sites: list[Site], publish: Recording, tally: Counters
+    sites: list[Site], publish: Recording, counters: Counters
 ) -> None:
     def attempt(site: Site, point: tuple[Call, str]) -> str:
         call, error = point
-        result = meet_error(site, publish, tally, point, fail_at(call, error))
+        result = meet_error(site, publish, counters, point, fail_at(call, error))
         assert result == ("stands" if is_harmless(call) else expected(publish, call))
         return result
 
@@ -315,22 +315,22 @@ def test_an_error_of_any_call_is_told_and_the_old_answers_go_on(
     (*_, root_sync) = (call for call in publish.calls if call.name == "fsync")
     chosen = sample(points, FAILURES, [(publish.calls[swap_of(publish)], "EIO"), (root_sync, "EIO")])
     outcomes = attempts(sites, chosen, attempt)
-    tally.failures.update(outcome.partition(":")[0] for outcome in outcomes)
+    counters.failures.update(outcome.partition(":")[0] for outcome in outcomes)
     assert not broken(outcomes)
 
 
 def test_a_disk_that_takes_nothing_more_from_any_call_on_is_told_and_the_old_answers_go_on(
-    sites: list[Site], publish: Recording, tally: Counters
+    sites: list[Site], publish: Recording, counters: Counters
 ) -> None:
     def attempt(site: Site, point: tuple[Call, str]) -> str:
-        result = meet_error(site, publish, tally, point, fail_from(publish, *point))
+        result = meet_error(site, publish, counters, point, fail_from(publish, *point))
         assert result == expected(publish, point[0])
         return result
 
     points = [(call, error) for call in publish.calls if call.name in CHANGING for error in ERRORS]
     chosen = sample(points, LASTING, [(publish.calls[swap_of(publish)], "EROFS")])
     outcomes = attempts(sites, chosen, attempt)
-    tally.failures.update(outcome.partition(":")[0] for outcome in outcomes)
+    counters.failures.update(outcome.partition(":")[0] for outcome in outcomes)
     assert not broken(outcomes)
 
 
@@ -344,7 +344,7 @@ def expected(publish: Recording, call: Call) -> Literal["rejected", "degraded"]:
 
 
 def meet_error(
-    site: Site, publish: Recording, tally: Counters, point: tuple[Call, str], options: Sequence[str]
+    site: Site, publish: Recording, counters: Counters, point: tuple[Call, str], options: Sequence[str]
 ) -> Literal["rejected", "degraded", "stands"]:
     """Reload while ``options`` make calls fail, and again when they do not; return what became of the first."""
     call, error = point
@@ -352,8 +352,8 @@ def meet_error(
         with Asker(site) as asker, fault(site, call, options, publish.thread):
             report = site.reload(NEW)
             health = daemon.status()["health"]
-        tally.answered += asker.answered.total()
-        tally.lost += len(asker.lost)
+        counters.answered += asker.answered.total()
+        counters.lost += len(asker.lost)
         assert not asker.lost, asker.lost
         words = os.strerror(getattr(errno, error))
         result: Literal["rejected", "degraded", "stands"]

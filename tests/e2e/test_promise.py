@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from e2e.harness.containerd import RUNC_OPTIONS
-from e2e.harness.node import Node, new_node
+from e2e.harness.node import ContainerdNode, new_node
 from harness.daemon import PATIENCE_S, wait_until
 
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
@@ -26,29 +26,29 @@ GRACE_S = 2.0
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node() -> Iterator[ContainerdNode]:
     with new_node(grace=f"{GRACE_S:g}s") as node:
         yield node
 
 
-def executes(node: Node, identifier: str) -> None:
+def executes(node: ContainerdNode, identifier: str) -> None:
     """See that something is executed in a container. Its status tells: on a busy machine ctr may lose its output."""
     node.containerd.ctr(
         "tasks", "exec", "--exec-id", uuid.uuid4().hex, identifier, "/bin/sh", "-c", "exit 42", status=42
     )
 
 
-def restart(node: Node) -> None:
+def restart(node: ContainerdNode) -> None:
     assert node.daemon.stop() == 0
     node.daemon.start()
 
 
-def restart_after_kill(node: Node) -> None:
+def restart_after_kill(node: ContainerdNode) -> None:
     node.daemon.stop(signal.SIGKILL)
     node.daemon.start()
 
 
-def collect_after_grace(node: Node) -> None:
+def collect_after_grace(node: ContainerdNode) -> None:
     """Have wrappers collected, first to begin the grace and then when it is over, with looks in between."""
     until = time.monotonic() + GRACE_S + 0.5
     while time.monotonic() < until:
@@ -57,7 +57,7 @@ def collect_after_grace(node: Node) -> None:
     node.collect()
 
 
-def collect_until(node: Node, needed: set[str]) -> None:
+def collect_until(node: ContainerdNode, needed: set[str]) -> None:
     """Have wrappers collected until only ``needed`` are left: nothing is lost on the way, nothing is leaked in the end.
 
     Shims that are just ending may still refer to a wrapper, and then its grace begins anew.
@@ -72,7 +72,7 @@ def collect_until(node: Node, needed: set[str]) -> None:
     wait_until(only_needed, "the last wrapper that nothing needs to be collected")
 
 
-def recording_runtime(node: Node) -> Path:
+def recording_runtime(node: ContainerdNode) -> Path:
     """Make a runtime that writes down its first argument, which is the table's, and then is runc with the others."""
     program = node.daemon.root / "recording"
     program.write_text(f'#!/bin/sh\necho "$*" >> {node.daemon.root}/calls\nshift\nexec /usr/sbin/runc "$@"\n')
@@ -80,7 +80,7 @@ def recording_runtime(node: Node) -> Path:
     return program
 
 
-def calls(node: Node, identifier: str) -> tuple[set[str], set[str]]:
+def calls(node: ContainerdNode, identifier: str) -> tuple[set[str], set[str]]:
     """Return with which first arguments the recording runtime was called for a container, and to do what."""
     lines = [line.split() for line in (node.daemon.root / "calls").read_text().splitlines()]
     mine = [words for words in lines if identifier in words]
@@ -88,16 +88,16 @@ def calls(node: Node, identifier: str) -> tuple[set[str], set[str]]:
     return {words[0] for words in mine}, {word for words in mine for word in words if word in verbs}
 
 
-def state_left_by_runtimes(node: Node) -> list[str]:
+def state_left_by_runtimes(node: ContainerdNode) -> list[str]:
     return sorted(str(path) for path in (node.daemon.root / "run/runtime-runc").glob("default/*"))
 
 
-def wrapped(node: Node, argument: str = "first") -> dict[str, Any]:
+def wrapped(node: ContainerdNode, argument: str = "first") -> dict[str, Any]:
     return {"path": str(node.daemon.root / "recording"), "runtimeArgs": [argument]}
 
 
 # What happens to a runtime while its containers run; after each of them they must be manageable.
-EVENTS: dict[str, Callable[[Node], object]] = {
+EVENTS: dict[str, Callable[[ContainerdNode], object]] = {
     "arguments changed": lambda node: node.configure({"w": wrapped(node, "second")}),
     "runtime gone": lambda node: node.configure({}),
     "collection asked for": collect_after_grace,
@@ -115,7 +115,7 @@ EVENTS: dict[str, Callable[[Node], object]] = {
 
 @pytest.mark.timeout(180)
 def test_a_container_can_be_executed_in_killed_deleted_and_started_again_whatever_becomes_of_its_runtime(
-    node: Node,
+    node: ContainerdNode,
 ) -> None:
     recording_runtime(node)
     node.write({"w": wrapped(node)})
@@ -152,7 +152,7 @@ def test_a_container_can_be_executed_in_killed_deleted_and_started_again_whateve
     assert state_left_by_runtimes(node) == []
 
 
-def wrapper_goes_with_its_last_container(node: Node, identifier: str, file: Path) -> None:
+def wrapper_goes_with_its_last_container(node: ContainerdNode, identifier: str, file: Path) -> None:
     """Remove a container step by step, and see that its wrapper goes when the last step is over, and not sooner."""
     containerd = node.containerd
     containerd.kill(identifier)
@@ -180,7 +180,7 @@ def wrapper_goes_with_its_last_container(node: Node, identifier: str, file: Path
     assert event["asked_by"].startswith("uid 0, pid ")
 
 
-def collected_after_s(node: Node, file: Path, since_s: float) -> float:
+def collected_after_s(node: ContainerdNode, file: Path, since_s: float) -> float:
     """Have wrappers collected until ``file`` is; return how long after ``since_s`` that was."""
     until_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < until_s:
@@ -194,7 +194,9 @@ def collected_after_s(node: Node, file: Path, since_s: float) -> float:
 
 
 @pytest.mark.timeout(120)
-def test_a_container_that_was_started_through_the_stable_path_keeps_it_after_its_runtime_is_gone(node: Node) -> None:
+def test_a_container_that_was_started_through_the_stable_path_keeps_it_after_its_runtime_is_gone(
+    node: ContainerdNode,
+) -> None:
     # A stable path ends in the name alone, and other tests may have containers on this machine.
     name = f"w-{uuid.uuid4().hex[:8]}"
     node.write({name: {"path": "/usr/sbin/runc", "runtimeArgs": ["--debug"]}})
@@ -227,7 +229,7 @@ AT_ONCE = 3
 class Churn:
     """A table that changes at random, and containers that are started, looked into and started again meanwhile."""
 
-    def __init__(self, node: Node, random: random.Random, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, node: ContainerdNode, random: random.Random, pool: ThreadPoolExecutor) -> None:
         self.node = node
         self.random = random
         self.pool = pool
@@ -294,7 +296,7 @@ def resources(pid: int) -> dict[str, int]:
     return {kind: len(list(Path(f"/proc/{pid}/{kind}").iterdir())) for kind in ("fd", "task")}
 
 
-def leftovers(node: Node, identifiers: set[str]) -> dict[str, list[str]]:
+def leftovers(node: ContainerdNode, identifiers: set[str]) -> dict[str, list[str]]:
     """Return what is left on the node of containers: cgroups, mounts, state of runtimes and of shims, processes."""
     containerd = node.containerd
     assert containerd.process is not None
@@ -311,7 +313,7 @@ def leftovers(node: Node, identifiers: set[str]) -> dict[str, list[str]]:
 
 @pytest.mark.timeout(300)
 def test_fifty_containers_on_ten_runtimes_outlast_two_hundred_random_reloads_with_nothing_lost_or_leaked(
-    node: Node,
+    node: ContainerdNode,
 ) -> None:
     rng = random.Random(3)
     node.write({})

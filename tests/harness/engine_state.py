@@ -13,7 +13,7 @@ from harness.daemon import short_directory, wait_until
 from runtimed.core.collection.references import Engine, ReferenceScan
 from runtimed.core.containerd.api import Container, ContainerdUnknown
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
-from runtimed.host.containers import survey
+from runtimed.host.containers import scan_references
 
 SHIM = "io.containerd.runc.v2"
 SHIM_BINARY = "/usr/bin/containerd-shim-runc-v2"
@@ -21,7 +21,7 @@ ROOT = "/data-root-of-a-test"
 WRAPPER = f"{ROOT}/wrappers/gvisor-0123456789abcdef0123456789abcdef"
 
 
-class Node:
+class EngineState:
     """A node below a directory: one engine, and a /proc that shows nothing but what is put there."""
 
     def __init__(self, root: Path) -> None:
@@ -54,8 +54,8 @@ class Node:
             raise ContainerdUnknown(address, "does not answer")
         return self.listed
 
-    def survey(self, proc: str | None = None) -> ReferenceScan:
-        return survey(
+    def scan(self, proc: str | None = None) -> ReferenceScan:
+        return scan_references(
             [self.engine],
             below=ROOT,
             list_containers=self.list,
@@ -65,23 +65,23 @@ class Node:
 
     def found(self) -> set[tuple[str, str]]:
         """Return (path, holder) of every reference; everything must be known."""
-        result = self.survey()
+        result = self.scan()
         assert result.unknown == ()
         return {(reference.path, reference.holder) for reference in result.references}
 
     def unknown(self) -> str:
         """Return what is not known, which must be something."""
-        result = self.survey()
+        result = self.scan()
         assert result.unknown
         return "\n".join(result.unknown)
 
 
 @contextlib.contextmanager
-def new_node() -> Iterator[Node]:
+def new_node() -> Iterator[EngineState]:
     """Yield a node whose engine has started and has no containers."""
     with short_directory() as root:
         root.chmod(0o755)
-        node = Node(root)
+        node = EngineState(root)
         node.start_engine()
         yield node
 

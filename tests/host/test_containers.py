@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, Node, container, new_node, nobody
+from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, EngineState, container, new_node, nobody
 
 from runtimed.core.collection.references import Engine, Reference
 from runtimed.core.containerd.api import Container
 from runtimed.core.containerd.options import GENERIC, RUNC, encode_options, make_options
-from runtimed.host.containers import survey
+from runtimed.host.containers import scan_references
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node() -> Iterator[EngineState]:
     with new_node() as node:
         yield node
 
 
-def test_a_running_container_refers_to_what_its_shim_wrote_down_in_every_namespace(node: Node) -> None:
+def test_a_running_container_refers_to_what_its_shim_wrote_down_in_every_namespace(node: EngineState) -> None:
     options = json.dumps({"binary_name": WRAPPER, "root": "/run/r"})
     node.bundle("a", runtime=WRAPPER, options__json=options, shim_binary_path=SHIM_BINARY)
     node.bundle("a", "k8s.io", runtime="/opt/crun", options__json="{}")
@@ -40,31 +40,31 @@ def test_a_running_container_refers_to_what_its_shim_wrote_down_in_every_namespa
     }
 
 
-def test_each_of_a_bundles_files_is_a_reference_of_its_own(node: Node) -> None:
+def test_each_of_a_bundles_files_is_a_reference_of_its_own(node: EngineState) -> None:
     node.bundle("a", runtime="/opt/one", options__json='{"binary_name":"/opt/two"}')
     assert {path for path, _ in node.found()} == {"/opt/one", "/opt/two"}
 
 
-def test_a_bundle_that_is_being_deleted_still_refers(node: Node) -> None:
+def test_a_bundle_that_is_being_deleted_still_refers(node: EngineState) -> None:
     node.bundle(".a", runtime=WRAPPER)
     assert node.found() == {(WRAPPER, "container moby/a (task)")}
 
 
-def test_a_bundle_without_the_files_names_nothing(node: Node) -> None:
+def test_a_bundle_without_the_files_names_nothing(node: EngineState) -> None:
     # another shim than runc's, or one that has not come to Create yet
     node.bundle("a", config__json="{}")
     node.bundle("b")
     assert node.found() == set()
 
 
-def test_what_is_no_directory_is_no_container(node: Node) -> None:
+def test_what_is_no_directory_is_no_container(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     (node.tasks / "moby/file").write_text("")
     (node.tasks / "file").write_text("")
     assert len(node.found()) == 1
 
 
-def test_the_first_shim_of_containerd_1_is_looked_for_too(node: Node) -> None:
+def test_the_first_shim_of_containerd_1_is_looked_for_too(node: EngineState) -> None:
     bundle = node.root / "state/io.containerd.runtime.v1.linux/moby/a"
     bundle.mkdir(parents=True)
     (bundle / "runtime").write_text("/opt/old")
@@ -74,7 +74,7 @@ def test_the_first_shim_of_containerd_1_is_looked_for_too(node: Node) -> None:
     assert node.found() == {("/opt/old", "container moby/a (task)"), ("/opt/new", "container moby/a (task)")}
 
 
-def test_a_stopped_container_refers_to_what_it_will_be_started_with(node: Node) -> None:
+def test_a_stopped_container_refers_to_what_it_will_be_started_with(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.listed = [
         container("a", WRAPPER),
@@ -90,7 +90,7 @@ def test_a_stopped_container_refers_to_what_it_will_be_started_with(node: Node) 
     }
 
 
-def test_a_path_in_another_shims_own_options_is_known_to_be_there_but_not_which(node: Node) -> None:
+def test_a_path_in_another_shims_own_options_is_known_to_be_there_but_not_which(node: EngineState) -> None:
     body = f"binary = '{WRAPPER}'".encode()
     value = encode_options(make_options(GENERIC, {"config_body": body}))
     node.listed = [Container("moby", "a", "io.containerd.runsc.v1", GENERIC, value)]
@@ -99,13 +99,13 @@ def test_a_path_in_another_shims_own_options_is_known_to_be_there_but_not_which(
     )
 
 
-def test_options_that_cannot_be_decoded_are_unknown_and_the_other_containers_are_found(node: Node) -> None:
+def test_options_that_cannot_be_decoded_are_unknown_and_the_other_containers_are_found(node: EngineState) -> None:
     node.listed = [Container("moby", "a", SHIM, RUNC, b"\xff"), container("b", WRAPPER)]
     assert "container moby/a (stopped): undecodable" in node.unknown()
-    assert Reference(WRAPPER, "container moby/b (stopped)") in node.survey().references
+    assert Reference(WRAPPER, "container moby/b (stopped)") in node.scan().references
 
 
-def test_a_path_that_is_no_text_survives(node: Node) -> None:
+def test_a_path_that_is_no_text_survives(node: EngineState) -> None:
     node.bundle("a", runtime=b"/opt/\xff")
     assert [os.fsencode(path) for path, _ in node.found()] == [b"/opt/\xff"]
 
@@ -122,27 +122,29 @@ def test_a_path_that_is_no_text_survives(node: Node) -> None:
         lambda bundle: (bundle / "runtime").symlink_to("/etc/passwd"),
     ],
 )
-def test_a_damaged_bundle_is_unknown_and_the_others_are_found(node: Node, spoil: Callable[[Path], object]) -> None:
+def test_a_damaged_bundle_is_unknown_and_the_others_are_found(
+    node: EngineState, spoil: Callable[[Path], object]
+) -> None:
     spoil(node.bundle("a"))
     node.bundle("b", runtime=WRAPPER)
     assert f"{node.tasks}/moby/a: " in node.unknown()
-    assert Reference(WRAPPER, "container moby/b (task)") in node.survey().references
+    assert Reference(WRAPPER, "container moby/b (task)") in node.scan().references
 
 
 @pytest.mark.parametrize("what", ["", "moby", "moby/a", "moby/a/runtime"])
-def test_what_cannot_be_read_is_unknown(node: Node, what: str) -> None:
+def test_what_cannot_be_read_is_unknown(node: EngineState, what: str) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.bundle("b", "other", runtime=WRAPPER)
     os.chmod(node.tasks / what, 0)
     with nobody():
-        result = node.survey()
+        result = node.scan()
     os.chmod(node.tasks / what, 0o700)
     assert len(result.unknown) == 1
     assert "Permission denied" in result.unknown[0]
     assert len(result.references) == (1 if what else 0)
 
 
-def test_an_engine_whose_places_cannot_be_looked_at_is_unknown(node: Node) -> None:
+def test_an_engine_whose_places_cannot_be_looked_at_is_unknown(node: EngineState) -> None:
     (node.root / "c.sock").unlink()
     (node.root / "state").chmod(0)
     with nobody():
@@ -150,14 +152,14 @@ def test_an_engine_whose_places_cannot_be_looked_at_is_unknown(node: Node) -> No
     (node.root / "state").chmod(0o700)
 
 
-def test_thousands_of_faults_are_told_in_a_few_lines(node: Node) -> None:
+def test_thousands_of_faults_are_told_in_a_few_lines(node: EngineState) -> None:
     for number in range(200):
         node.bundle(str(number), options__json="")
-    assert len(node.survey().unknown) == 51
-    assert node.survey().unknown[-1] == "and 150 more"
+    assert len(node.scan().unknown) == 51
+    assert node.scan().unknown[-1] == "and 150 more"
 
 
-def test_an_engine_that_was_never_there_refers_to_nothing_and_is_not_asked(node: Node) -> None:
+def test_an_engine_that_was_never_there_refers_to_nothing_and_is_not_asked(node: EngineState) -> None:
     (node.root / "c.sock").unlink()
     shutil.rmtree(node.root / "state")
     shutil.rmtree(node.root / "root")
@@ -169,7 +171,7 @@ def test_an_engine_that_was_never_there_refers_to_nothing_and_is_not_asked(node:
 
 
 @pytest.mark.parametrize("left", ["c.sock", "state", "root"])
-def test_an_engine_of_which_anything_is_there_must_answer(node: Node, left: str) -> None:
+def test_an_engine_of_which_anything_is_there_must_answer(node: EngineState, left: str) -> None:
     # root alone: after a reboot, containerd not started yet. state alone: its root is elsewhere, or was removed.
     node.listed = None
     for name in {"c.sock", "state", "root"} - {left}:
@@ -178,66 +180,66 @@ def test_an_engine_of_which_anything_is_there_must_answer(node: Node, left: str)
     assert "does not answer" in node.unknown()
 
 
-def test_an_engine_that_is_down_still_shows_what_runs(node: Node) -> None:
+def test_an_engine_that_is_down_still_shows_what_runs(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.listed = None
     assert "does not answer" in node.unknown()
-    assert node.survey().references == (Reference(WRAPPER, "container moby/a (task)"),)
+    assert node.scan().references == (Reference(WRAPPER, "container moby/a (task)"),)
 
 
-def test_a_configured_engine_whose_root_is_not_known_is_never_taken_for_absent(node: Node) -> None:
+def test_a_configured_engine_whose_root_is_not_known_is_never_taken_for_absent(node: EngineState) -> None:
     shutil.rmtree(node.root / "state")
     node.engine = Engine(f"{node.root}/none.sock", f"{node.root}/state")
     node.listed = None
     assert "does not answer" in node.unknown()
 
 
-def test_an_engine_that_answers_but_keeps_its_tasks_elsewhere_is_unknown(node: Node) -> None:
+def test_an_engine_that_answers_but_keeps_its_tasks_elsewhere_is_unknown(node: EngineState) -> None:
     shutil.rmtree(node.root / "state")
     node.listed = [container("a", WRAPPER)]
     assert f"{node.tasks}: No such file or directory" in node.unknown()
 
 
-def test_bundles_that_vanish_during_the_scan_are_neither_a_fault_nor_missed_too_early(node: Node) -> None:
+def test_bundles_that_vanish_during_the_scan_are_neither_a_fault_nor_missed_too_early(node: EngineState) -> None:
     node.bundle("steady", runtime=WRAPPER)
     stop = threading.Event()
 
-    def churn(lane: int) -> None:
+    def churn(worker: int) -> None:
         number = 0
         while not stop.is_set():
             # As containerd does: made whole elsewhere here, renamed to a hidden name, then removed file by file.
             number += 1
-            made = node.root / f"made-{lane}"
+            made = node.root / f"made-{worker}"
             made.mkdir()
             (made / "runtime").write_text("/opt/x")
-            name = f"{lane}-{number % 7}"
+            name = f"{worker}-{number % 7}"
             made.rename(node.tasks / "moby" / name)
             (node.tasks / "moby" / name).rename(node.tasks / "moby" / f".{name}")
             shutil.rmtree(node.tasks / "moby" / f".{name}")
 
-    threads = [threading.Thread(target=churn, args=(lane,)) for lane in range(3)]
+    threads = [threading.Thread(target=churn, args=(worker,)) for worker in range(3)]
     for thread in threads:
         thread.start()
     try:
         end = time.monotonic() + 1.5
-        surveys = 0
+        scans = 0
         while time.monotonic() < end:
-            surveys += 1
+            scans += 1
             assert (WRAPPER, "container moby/steady (task)") in node.found()
     finally:
         stop.set()
         for thread in threads:
             thread.join()
-    assert surveys > 100
+    assert scans > 100
 
 
-def test_a_bundle_that_is_listed_but_cannot_be_found_is_unknown(node: Node) -> None:
+def test_a_bundle_that_is_listed_but_cannot_be_found_is_unknown(node: EngineState) -> None:
     (node.tasks / "moby").mkdir()
     (node.tasks / "moby/a").symlink_to("nowhere")
     assert "moby/a is listed but cannot be found" in node.unknown()
 
 
-def test_ten_thousand_containers_take_seconds(node: Node) -> None:
+def test_ten_thousand_containers_take_seconds(node: EngineState) -> None:
     options = json.dumps({"binary_name": WRAPPER})
     for number in range(10_000):
         node.bundle(f"{number:064}", runtime=WRAPPER, options__json=options, shim_binary_path=SHIM_BINARY)
@@ -248,11 +250,13 @@ def test_ten_thousand_containers_take_seconds(node: Node) -> None:
     assert duration_s < 20
 
 
-def test_several_engines_are_all_surveyed(node: Node) -> None:
+def test_several_engines_are_all_scanned(node: EngineState) -> None:
     with new_node() as other:
         other.bundle("b", runtime="/opt/b")
         node.bundle("a", runtime="/opt/a")
         engines = [node.engine, other.engine]
         nothing = str(node.root / "host")
-        result = survey(engines, below=ROOT, list_containers=lambda _address: [], proc=str(node.proc), root=nothing)
+        result = scan_references(
+            engines, below=ROOT, list_containers=lambda _address: [], proc=str(node.proc), root=nothing
+        )
     assert {reference.path for reference in result.references} == {"/opt/a", "/opt/b"}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.engine_state import ROOT, WRAPPER, Node, new_node, nobody, process
+from harness.engine_state import ROOT, WRAPPER, EngineState, new_node, nobody, process
 
 from runtimed.core.collection.references import Reference
 from runtimed.host.containers import engine_files
@@ -20,19 +20,19 @@ HOME = os.path.expanduser("~")
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node() -> Iterator[EngineState]:
     with new_node() as node:
         yield node
 
 
-def write(node: Node, path: str, content: str | bytes = WRAPPER) -> Path:
+def write(node: EngineState, path: str, content: str | bytes = WRAPPER) -> Path:
     file = Path(f"{node.root}/host{path}")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file
 
 
-def search(node: Node, *places: str) -> tuple[list[Reference], list[str]]:
+def search(node: EngineState, *places: str) -> tuple[list[Reference], list[str]]:
     return search_engine_files(places, f"{node.root}/host")
 
 
@@ -58,12 +58,12 @@ def search(node: Node, *places: str) -> tuple[list[Reference], list[str]]:
         f"{HOME}/.local/share/containers/storage/libpod/bolt_state.db",
     ],
 )
-def test_a_file_of_an_engine_that_contains_a_wrappers_path_refers_to_the_wrapper(node: Node, path: str) -> None:
+def test_a_file_of_an_engine_that_contains_a_wrappers_path_refers_to_the_wrapper(node: EngineState, path: str) -> None:
     file = write(node, path, f'x "{ROOT}/wrappers/other-1" {WRAPPER}\0')
     assert node.found() == {(NAME, str(file)), ("other-1", str(file))}
 
 
-def test_the_logs_of_dockerds_containers_are_not_read(node: Node) -> None:
+def test_the_logs_of_dockerds_containers_are_not_read(node: EngineState) -> None:
     write(node, "/var/lib/docker/containers/0123/0123-json.log")
     assert search(node) == ([], [])
 
@@ -78,29 +78,29 @@ def test_the_logs_of_dockerds_containers_are_not_read(node: Node) -> None:
     ],
 )
 def test_containers_are_found_where_a_configuration_file_places_them(
-    node: Node, file: str, text: str, state: str
+    node: EngineState, file: str, text: str, state: str
 ) -> None:
     write(node, file, text)
     assert search(node) == ([], [])
     assert search_names(node, write(node, state)) == {NAME}
 
 
-def search_names(node: Node, file: Path, *places: str) -> set[str]:
+def search_names(node: EngineState, file: Path, *places: str) -> set[str]:
     references, unknown = search(node, *places)
     assert unknown == []
     return {reference.path for reference in references if reference.holder == str(file)}
 
 
-def test_containers_are_found_where_the_arguments_of_a_running_dockerd_place_them(node: Node) -> None:
+def test_containers_are_found_where_the_arguments_of_a_running_dockerd_place_them(node: EngineState) -> None:
     write(node, "/srv/daemon.json", '{"data-root": "/srv/docker"}')
     file = write(node, "/srv/docker/runtimes/x")
     with process(["dockerd", "--config-file", "/srv/daemon.json"]):
-        result = node.survey("/proc")
+        result = node.scan("/proc")
     assert Reference(NAME, str(file)) in result.references
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_the_arguments_of_other_users_processes_place_no_engine(node: Node) -> None:
+def test_the_arguments_of_other_users_processes_place_no_engine(node: EngineState) -> None:
     file = write(node, "/srv/docker/runtimes/x")
     one = node.proc / "123"
     one.mkdir()
@@ -111,19 +111,19 @@ def test_the_arguments_of_other_users_processes_place_no_engine(node: Node) -> N
     assert node.found() == set()
 
 
-def test_a_named_data_root_is_not_searched_as_a_whole(node: Node) -> None:
+def test_a_named_data_root_is_not_searched_as_a_whole(node: EngineState) -> None:
     write(node, "/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
     write(node, "/srv/docker/image/layer")
     assert search(node) == ([], [])
 
 
-def test_a_path_across_two_reads_of_a_file_is_found(node: Node) -> None:
+def test_a_path_across_two_reads_of_a_file_is_found(node: EngineState) -> None:
     for missing in range(0, len(WRAPPER), 7):
         text = b"x" * (engine_files._CHUNK - missing) + WRAPPER.encode()
         assert NAME in search_names(node, write(node, "/etc/docker/daemon.json", text))
 
 
-def test_a_path_that_sqlite_splits_over_two_pages_is_found(node: Node) -> None:
+def test_a_path_that_sqlite_splits_over_two_pages_is_found(node: EngineState) -> None:
     file = write(node, "/var/lib/containers/storage/db.sql", b"")
     with contextlib.closing(sqlite3.connect(file)) as database:
         database.execute('CREATE TABLE "Container""Config" (Id TEXT PRIMARY KEY, Json TEXT, Blob BLOB)')
@@ -144,7 +144,7 @@ def test_a_path_that_sqlite_splits_over_two_pages_is_found(node: Node) -> None:
         lambda file: os.truncate(file, engine_files._FILE_MAX + 1),
     ],
 )
-def test_a_file_that_cannot_be_searched_is_unknown(node: Node, spoil: Callable[[Path], object]) -> None:
+def test_a_file_that_cannot_be_searched_is_unknown(node: EngineState, spoil: Callable[[Path], object]) -> None:
     file = write(node, "/var/lib/containers/storage/db.sql")
     spoil(file)
     references, unknown = search(node)
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_searched_is_unknown(node: Node, spoil: Callable[[
         "/var/lib/containers/storage",
     ],
 )
-def test_a_file_that_may_not_be_read_is_unknown(node: Node, path: str) -> None:
+def test_a_file_that_may_not_be_read_is_unknown(node: EngineState, path: str) -> None:
     if "." in path.rpartition("/")[2] and not path.endswith(".d"):
         place = write(node, path)
     else:
@@ -178,7 +178,7 @@ def test_a_file_that_may_not_be_read_is_unknown(node: Node, path: str) -> None:
     assert any("Permission denied" in text and text.startswith(str(place)) for text in unknown), unknown
 
 
-def test_pipes_devices_and_circles_of_links_are_passed_over(node: Node) -> None:
+def test_pipes_devices_and_circles_of_links_are_passed_over(node: EngineState) -> None:
     file = write(node, "/etc/containers/a.conf")
     os.mkfifo(file.with_name("pipe"))
     file.with_name("null").symlink_to("/dev/null")

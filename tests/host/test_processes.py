@@ -10,37 +10,37 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from harness.engine_state import ROOT, WRAPPER, Node, new_node, nobody, process
+from harness.engine_state import ROOT, WRAPPER, EngineState, new_node, nobody, process
 
 from runtimed.core.collection.references import Reference, ReferenceScan
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node() -> Iterator[EngineState]:
     with new_node() as node:
         yield node
 
 
-def unknown_of(survey: ReferenceScan, pid: int) -> list[str]:
+def unknown_of(scan: ReferenceScan, pid: int) -> list[str]:
     """Return what is not known because of one process: others on this machine may have faults of their own."""
-    return [reason for reason in survey.unknown if re.search(rf"\bprocess {pid}\b", reason)]
+    return [reason for reason in scan.unknown if re.search(rf"\bprocess {pid}\b", reason)]
 
 
-def test_other_engines_processes_refer_to_what_they_were_started_with(node: Node) -> None:
+def test_other_engines_processes_refer_to_what_they_were_started_with(node: EngineState) -> None:
     link = f"{ROOT}/runtimes/gvisor"
     with process(["conmon", "-c", "abc", "-r", "/opt/crun"]) as one, process(["podman", f"--runtime={link}"]) as two:
-        references = node.survey(proc="/proc").references
+        references = node.scan(proc="/proc").references
     assert Reference("/opt/crun", f"process {one} (conmon)") in references
     assert Reference(link, f"process {two} (podman)") in references
 
 
-def test_processes_of_others_need_not_be_ours_to_be_seen(node: Node) -> None:
+def test_processes_of_others_need_not_be_ours_to_be_seen(node: EngineState) -> None:
     with process(["conmon", "-r", "/opt/crun"]) as pid, nobody():
-        result = node.survey(proc="/proc")
+        result = node.scan(proc="/proc")
     assert Reference("/opt/crun", f"process {pid} (conmon)") in result.references
 
 
-def test_processes_that_end_during_the_scan_are_no_fault(node: Node) -> None:
+def test_processes_that_end_during_the_scan_are_no_fault(node: EngineState) -> None:
     stop = threading.Event()
     ended: list[int] = []
 
@@ -52,23 +52,23 @@ def test_processes_that_end_during_the_scan_are_no_fault(node: Node) -> None:
     thread = threading.Thread(target=churn)
     thread.start()
     try:
-        surveys = [node.survey(proc="/proc") for _ in range(100)]
+        scans = [node.scan(proc="/proc") for _ in range(100)]
     finally:
         stop.set()
         thread.join()
     assert ended
-    assert [reason for survey in surveys for pid in ended for reason in unknown_of(survey, pid)] == []
+    assert [reason for scan in scans for pid in ended for reason in unknown_of(scan, pid)] == []
 
 
-def test_a_zombie_refers_to_nothing(node: Node) -> None:
+def test_a_zombie_refers_to_nothing(node: EngineState) -> None:
     child = subprocess.Popen(["/bin/true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    result = node.survey(proc="/proc")
+    result = node.scan(proc="/proc")
     child.wait()
     assert unknown_of(result, child.pid) == []
 
 
-def test_a_process_that_cannot_be_read_is_unknown(node: Node) -> None:
+def test_a_process_that_cannot_be_read_is_unknown(node: EngineState) -> None:
     (node.proc / "77").mkdir()
     (node.proc / "77/cmdline").write_bytes(b"conmon\0")
     (node.proc / "77/cmdline").chmod(0)
@@ -76,18 +76,18 @@ def test_a_process_that_cannot_be_read_is_unknown(node: Node) -> None:
         assert node.unknown() == "process 77: Permission denied"
 
 
-def test_a_proc_that_hides_processes_or_is_not_there_is_unknown(node: Node) -> None:
+def test_a_proc_that_hides_processes_or_is_not_there_is_unknown(node: EngineState) -> None:
     shutil.rmtree(node.proc / "1")
     assert "does not show the processes of others" in node.unknown()
     shutil.rmtree(node.proc)
     assert node.unknown() == f"{node.proc}: No such file or directory"
 
 
-def test_a_shim_of_an_engine_that_nobody_named_makes_its_stopped_containers_unknown(node: Node) -> None:
+def test_a_shim_of_an_engine_that_nobody_named_makes_its_stopped_containers_unknown(node: EngineState) -> None:
     bundle = node.bundle("b", runtime=WRAPPER)
     shim = ["containerd-shim-runc-v2", "-namespace", "moby", "-id", "b", "-address"]
     with process([*shim, "/run/k3s.sock"], cwd=bundle) as pid:
-        result = node.survey(proc="/proc")
+        result = node.scan(proc="/proc")
     assert Reference(WRAPPER, f"process {pid} (containerd-shim-runc-v2)") in result.references
     holder = f"process {pid} (containerd-shim-runc-v2)"
     expected = [f"the containerd at /run/k3s.sock uses wrappers but is not configured, see {holder}"]
@@ -98,14 +98,14 @@ def test_a_shim_of_an_engine_that_nobody_named_makes_its_stopped_containers_unkn
     for address, runtime in ((node.engine.address, WRAPPER), (f"{alias}/c.sock", WRAPPER), ("/run/k3s.sock", "/opt/x")):
         (bundle / "runtime").write_text(runtime)
         with process([*shim, address], cwd=bundle) as pid:
-            assert unknown_of(node.survey(proc="/proc"), pid) == []
+            assert unknown_of(node.scan(proc="/proc"), pid) == []
     (bundle / "options.json").write_text("")
     with process([*shim, "/run/k3s.sock"], cwd=bundle) as pid:
-        assert "not configured: options.json" in "\n".join(unknown_of(node.survey(proc="/proc"), pid))
+        assert "not configured: options.json" in "\n".join(unknown_of(node.scan(proc="/proc"), pid))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_shim_of_another_user_cannot_make_anything_unknown(node: Node) -> None:
+def test_a_shim_of_another_user_cannot_make_anything_unknown(node: EngineState) -> None:
     one = node.proc / "123"
     (one / "cwd").mkdir(parents=True)
     (one / "cwd/runtime").write_text(WRAPPER)

@@ -13,64 +13,64 @@ from runtimed.host.worker import WAITING_MOST, Worker
 
 
 @pytest.fixture
-def lane() -> Iterator[Worker]:
-    lane = Worker("test")
-    yield lane
-    lane.close()
+def worker() -> Iterator[Worker]:
+    worker = Worker("test")
+    yield worker
+    worker.close()
 
 
-async def test_a_call_returns_what_the_function_returns_from_another_thread(lane: Worker) -> None:
-    assert await lane.run(lambda a, b: (a + b, threading.current_thread().name), 1, b=2) == (3, "test")
+async def test_a_call_returns_what_the_function_returns_from_another_thread(worker: Worker) -> None:
+    assert await worker.run(lambda a, b: (a + b, threading.current_thread().name), 1, b=2) == (3, "test")
 
 
-async def test_an_error_is_the_callers(lane: Worker) -> None:
+async def test_an_error_is_the_callers(worker: Worker) -> None:
     with pytest.raises(ZeroDivisionError):
-        await lane.run(lambda: 1 / 0)
-    assert await lane.run(lambda: 1) == 1
+        await worker.run(lambda: 1 / 0)
+    assert await worker.run(lambda: 1) == 1
 
 
-async def test_a_stop_of_an_iteration_is_the_callers_as_well_in_other_words(lane: Worker) -> None:
+async def test_a_stop_of_an_iteration_is_the_callers_as_well_in_other_words(worker: Worker) -> None:
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await lane.run(next, iter(()))
+        await worker.run(next, iter(()))
 
 
-async def test_calls_run_one_at_a_time_in_order(lane: Worker) -> None:
+async def test_calls_run_one_at_a_time_in_order(worker: Worker) -> None:
     seen: list[int] = []
-    await asyncio.gather(*(lane.run(seen.append, number) for number in range(100)))
+    await asyncio.gather(*(worker.run(seen.append, number) for number in range(100)))
     assert seen == list(range(100))
 
 
-async def test_a_call_that_hangs_is_given_up_and_those_behind_it_that_were_given_up_never_run(lane: Worker) -> None:
+async def test_a_call_that_hangs_is_given_up_and_those_behind_it_that_were_given_up_never_run(worker: Worker) -> None:
     release = threading.Event()
     ran: list[str] = []
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(lane.run(release.wait), 0.05)
+        await asyncio.wait_for(worker.run(release.wait), 0.05)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(lane.run(ran.append, "dropped"), 0.05)
+        await asyncio.wait_for(worker.run(ran.append, "dropped"), 0.05)
     release.set()
-    await lane.run(ran.append, "after")
+    await worker.run(ran.append, "after")
     assert ran == ["after"]
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
-    lane = Worker("hanging")
+    worker = Worker("hanging")
     release = threading.Event()
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(lane.run(release.wait), 0.05)
+            await asyncio.wait_for(worker.run(release.wait), 0.05)
 
     asyncio.run(give_up())
-    lane.close(timeout_s=0.05)
+    worker.close(timeout_s=0.05)
     # The loop is closed by now: the late result goes nowhere, and harms nobody.
     release.set()
-    lane.close()
+    worker.close()
 
 
 # Several users
 
 
-async def hold(lane: Worker) -> tuple[threading.Event, asyncio.Task[bool]]:
+async def hold(worker: Worker) -> tuple[threading.Event, asyncio.Task[bool]]:
     """Return what lets the lane go on, and the call that holds it up until then."""
     begun, release = threading.Event(), threading.Event()
 
@@ -78,17 +78,17 @@ async def hold(lane: Worker) -> tuple[threading.Event, asyncio.Task[bool]]:
         begun.set()
         return release.wait(30)
 
-    task = asyncio.create_task(lane.run(wait))
+    task = asyncio.create_task(worker.run(wait))
     while not begun.is_set():
         await asyncio.sleep(0.001)
     return release, task
 
 
-async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(lane: Worker) -> None:
-    release, held = await hold(lane)
+async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(worker: Worker) -> None:
+    release, held = await hold(worker)
     seen: list[tuple[int, int]] = []
-    calls = [lane.run_for(1, seen.append, (1, number)) for number in range(50)]
-    calls += [lane.run_for(user, seen.append, (user, number)) for number in range(2) for user in (2, 3)]
+    calls = [worker.run_for(1, seen.append, (1, number)) for number in range(50)]
+    calls += [worker.run_for(user, seen.append, (user, number)) for number in range(2) for user in (2, 3)]
     waiting = asyncio.gather(*calls)
     await asyncio.sleep(0)
     release.set()
@@ -98,46 +98,46 @@ async def test_whoever_has_much_waiting_keeps_nobody_else_waiting(lane: Worker) 
     assert seen[7:] == [(1, number) for number in range(3, 50)]
 
 
-async def test_one_user_may_have_only_so_much_waiting(lane: Worker) -> None:
-    release, held = await hold(lane)
-    waiting = asyncio.gather(*(lane.run_for(1, int) for _ in range(WAITING_MOST)))
+async def test_one_user_may_have_only_so_much_waiting(worker: Worker) -> None:
+    release, held = await hold(worker)
+    waiting = asyncio.gather(*(worker.run_for(1, int) for _ in range(WAITING_MOST)))
     await asyncio.sleep(0)
     with pytest.raises(TooManyWaiting, match=f"{WAITING_MOST} requests of user 1 wait"):
-        await lane.run_for(1, int)
-    other = asyncio.create_task(lane.run_for(2, int))
+        await worker.run_for(1, int)
+    other = asyncio.create_task(worker.run_for(2, int))
     release.set()
     assert await other == 0
     assert await waiting == [0] * WAITING_MOST
     assert await held
-    assert await lane.run_for(1, int) == 0
+    assert await worker.run_for(1, int) == 0
 
 
-async def test_what_was_given_up_while_it_waited_counts_no_longer(lane: Worker) -> None:
-    release, held = await hold(lane)
+async def test_what_was_given_up_while_it_waited_counts_no_longer(worker: Worker) -> None:
+    release, held = await hold(worker)
     for _ in range(3):
-        given_up = [asyncio.create_task(lane.run_for(1, int)) for _ in range(WAITING_MOST)]
+        given_up = [asyncio.create_task(worker.run_for(1, int)) for _ in range(WAITING_MOST)]
         await asyncio.sleep(0)
         for task in given_up:
             task.cancel()
         await asyncio.wait(given_up)
-    assert not lane._jobs
+    assert not worker._jobs
     release.set()
     await held
 
 
 def test_closing_ends_the_thread_after_all_that_waits() -> None:
-    lane = Worker("closing")
+    worker = Worker("closing")
     seen: list[int] = []
 
     async def ask() -> None:
-        release, held = await hold(lane)
-        waiting = asyncio.gather(*(lane.run_for(user, seen.append, user) for user in range(5)))
+        release, held = await hold(worker)
+        waiting = asyncio.gather(*(worker.run_for(user, seen.append, user) for user in range(5)))
         await asyncio.sleep(0)
-        assert not lane.close(timeout_s=0)
+        assert not worker.close(timeout_s=0)
         release.set()
         await waiting
         await held
 
     asyncio.run(ask())
     assert seen == list(range(5))
-    assert lane.close(timeout_s=30)
+    assert worker.close(timeout_s=30)

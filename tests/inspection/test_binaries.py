@@ -65,7 +65,7 @@ def test_a_binary_that_others_could_replace_is_told_once_for_each_change(tmp_pat
 
     def look() -> tuple[dict[str, str], list[str]] | None:
         del told[:]
-        inspector.sights([str(binary), "/nowhere/runtime"])
+        inspector.states([str(binary), "/nowhere/runtime"])
         return told[0] if told else None
 
     assert look() is None

@@ -42,7 +42,7 @@ class Watching:
     async def _look(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         if self.hangs:
             raise TimeoutError
-        return self._inspector.sights(binaries)
+        return self._inspector.states(binaries)
 
     def _told(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:
         self.looks += 1
@@ -91,7 +91,7 @@ async def test_what_becomes_of_binaries_after_the_load_is_told_once(watching: Wa
     )
     await watching.looked()
     assert watching.kinds() == {}
-    assert watching.watch.sights[late].state == "missing"
+    assert watching.watch.states[late].state == "missing"
     watching.put("runc-x", text="#!/bin/sh\n# another\n")
     os.chmod(crun, 0o600)
     watching.put("late")
@@ -158,7 +158,7 @@ async def test_the_shim_of_a_runtime_and_the_binary_in_its_options_are_watched(w
     os.unlink(crun)
     await watching.looked()
     assert watching.kinds() == {"containerd-shim-runc-v2": "removed", crun: "removed"}
-    assert watching.watch.sights["containerd-shim-kata-v2"].state == "missing"
+    assert watching.watch.states["containerd-shim-kata-v2"].state == "missing"
 
 
 async def test_a_second_replacement_is_told_as_well(watching: Watching) -> None:

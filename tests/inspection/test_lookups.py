@@ -21,7 +21,7 @@ from runtimed.inspection.lookups import LOOK_VALID_S, Lookup, Lookups
 NOTICED_S = 0.05
 
 
-class Node:
+class BinaryDirectory:
     """A directory of binaries, and the lookups of them."""
 
     def __init__(self, root: Path) -> None:
@@ -59,8 +59,8 @@ class Node:
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    node = Node(tmp_path)
+async def node(tmp_path: Path) -> AsyncIterator[BinaryDirectory]:
+    node = BinaryDirectory(tmp_path)
     yield node
     node.stop()
 
@@ -70,7 +70,7 @@ async def usable(lookup: Lookup) -> bool:
     return monotonic() < lookup.usable_s or await lookup.wait() is None
 
 
-async def test_all_files_of_a_lookup_have_to_be_executable(node: Node) -> None:
+async def test_all_files_of_a_lookup_have_to_be_executable(node: BinaryDirectory) -> None:
     one, two = node.put("one"), node.path("two")
     error = await node.of(one, two).wait()
     assert error is not None
@@ -80,7 +80,7 @@ async def test_all_files_of_a_lookup_have_to_be_executable(node: Node) -> None:
     assert await node.of("one").wait() is None
 
 
-async def test_a_verdict_is_used_for_ten_milliseconds_and_no_longer(node: Node) -> None:
+async def test_a_verdict_is_used_for_ten_milliseconds_and_no_longer(node: BinaryDirectory) -> None:
     lookup = node.of(node.put("x"))
     before_s = monotonic()
     await lookup.wait()
@@ -94,7 +94,7 @@ async def test_a_verdict_is_used_for_ten_milliseconds_and_no_longer(node: Node) 
     assert isinstance(absent.error(now_s - 1), BinaryUnavailable)
 
 
-async def test_all_who_wait_for_the_same_files_share_one_look(node: Node) -> None:
+async def test_all_who_wait_for_the_same_files_share_one_look(node: BinaryDirectory) -> None:
     path = node.put("x")
     lookup = node.of(path)
     assert node.of(path) is lookup
@@ -102,7 +102,7 @@ async def test_all_who_wait_for_the_same_files_share_one_look(node: Node) -> Non
     assert node.looks == 1
 
 
-async def test_a_lookup_without_files_needs_no_look(node: Node) -> None:
+async def test_a_lookup_without_files_needs_no_look(node: BinaryDirectory) -> None:
     lookup = node.of()
     await lookup.wait()
     assert monotonic() < lookup.usable_s == lookup.renew_s
@@ -110,7 +110,7 @@ async def test_a_lookup_without_files_needs_no_look(node: Node) -> None:
     assert node.looks == 0
 
 
-async def test_renewal_begins_a_look_that_nothing_waits_for(node: Node) -> None:
+async def test_renewal_begins_a_look_that_nothing_waits_for(node: BinaryDirectory) -> None:
     lookup = node.of(node.put("x"))
     await lookup.wait()
     until_s = lookup.usable_s
@@ -122,7 +122,7 @@ async def test_renewal_begins_a_look_that_nothing_waits_for(node: Node) -> None:
     assert node.looks == 2
 
 
-async def test_a_cancelled_request_does_not_end_the_look_of_others(node: Node) -> None:
+async def test_a_cancelled_request_does_not_end_the_look_of_others(node: BinaryDirectory) -> None:
     lookup = node.of(node.put("x"))
     first, second = asyncio.create_task(lookup.wait()), asyncio.create_task(lookup.wait())
     await asyncio.sleep(0)
@@ -130,7 +130,7 @@ async def test_a_cancelled_request_does_not_end_the_look_of_others(node: Node) -
     await second
 
 
-async def test_a_look_that_hangs_is_told_in_time_and_others_go_on(node: Node) -> None:
+async def test_a_look_that_hangs_is_told_in_time_and_others_go_on(node: BinaryDirectory) -> None:
     hangs, other = node.of(node.put("hangs")), node.of(node.put("other"))
     name = node.of("hangs")
     node.hanging.set()
@@ -151,7 +151,7 @@ async def test_a_look_that_hangs_is_told_in_time_and_others_go_on(node: Node) ->
         await asyncio.sleep(0.01)
 
 
-def change(node: Node, name: str, step: str) -> bool | None:
+def change(node: BinaryDirectory, name: str, step: str) -> bool | None:
     """Change a file, or rest; return whether it can be executed now, None where that did not change."""
     path = node.root / name
     match step:
@@ -175,7 +175,7 @@ def test_what_vanishes_or_comes_back_is_noticed_within_fifty_milliseconds(
     tmp_path: Path, steps: list[tuple[str, str]]
 ) -> None:
     async def run() -> None:
-        node = Node(tmp_path)
+        node = BinaryDirectory(tmp_path)
         try:
             expected = dict.fromkeys("abc", True)
             lookups = {name: node.of(node.put(name)) for name in expected}
@@ -196,7 +196,7 @@ def test_what_vanishes_or_comes_back_is_noticed_within_fifty_milliseconds(
     asyncio.run(run())
 
 
-async def test_a_look_that_began_long_before_a_request_is_followed_by_another(node: Node) -> None:
+async def test_a_look_that_began_long_before_a_request_is_followed_by_another(node: BinaryDirectory) -> None:
     (node.root / "elsewhere").mkdir()
     gone, slow = node.put("gone"), node.put("elsewhere/hangs")
     lookup = node.of(gone, slow)

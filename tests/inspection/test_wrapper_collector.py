@@ -22,25 +22,25 @@ from runtimed.host.worker import Worker
 from runtimed.inspection.wrapper_collector import Collector
 
 
-class Node:
+class WrapperStore:
     """A store with three published runtimes of which only one is still in a retained generation."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.wall_s = 0.0
         self.now_s = 0.0
-        self.lane = Worker("working")
+        self.worker = Worker("working")
         self.fail = False
         self.store = Store(str(root), clock=lambda: self.wall_s, monotonic_s=lambda: self.wall_s, at_step=self._step)
         self.store.open(rebuild_wrappers)
-        self.survey = ReferenceScan((), ())
-        self.surveys = 0
+        self.scan = ReferenceScan((), ())
+        self.scans = 0
         self.grace_s = 100.0
         self.removed: list[tuple[str, str]] = []
         self.collector = Collector(
             self.store,
-            survey=self._survey,
-            disk=self.lane.run,
+            scan=self._scan_references,
+            disk=self.worker.run,
             grace_s=lambda: self.grace_s,
             removed=lambda file, asked_by: self.removed.append((file, asked_by)),
             clock_s=lambda: self.now_s,
@@ -50,9 +50,9 @@ class Node:
         if self.fail and step == "collect":
             raise OSError(30, "Read-only file system")
 
-    async def _survey(self) -> ReferenceScan:
-        self.surveys += 1
-        return self.survey
+    async def _scan_references(self) -> ReferenceScan:
+        self.scans += 1
+        return self.scan
 
     def publish(self, *names: str) -> None:
         settings = Settings(str(self.root), "/exec", ("unix:///s",))
@@ -73,20 +73,22 @@ class Node:
 
 @pytest.fixture
 async def node(tmp_path: Path) -> Any:
-    node = Node(tmp_path)
+    node = WrapperStore(tmp_path)
     yield node
     node.store.close()
-    node.lane.close()
+    node.worker.close()
 
 
-async def collect_after(node: Node, seconds: float, **more: Any) -> list[str]:
+async def collect_after(node: WrapperStore, seconds: float, **more: Any) -> list[str]:
     await node.collector.collect("uid 0", dry_run=True)
     node.now_s += seconds
     collection = await node.collector.collect("uid 0", **{"dry_run": False, **more})
     return sorted(file.partition("-")[0] for file in collection.collected)
 
 
-async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_grace_is_over(node: Node) -> None:
+async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_grace_is_over(
+    node: WrapperStore,
+) -> None:
     node.publish("old", "stays")
     node.publish("stays")
     node.publish("stays", "new")
@@ -98,7 +100,7 @@ async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_
     assert [asked_by for _, asked_by in node.removed] == ["uid 0"]
 
 
-async def test_a_collected_wrapper_does_not_come_back_as_a_link_to_nowhere(node: Node) -> None:
+async def test_a_collected_wrapper_does_not_come_back_as_a_link_to_nowhere(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish("a")
@@ -111,7 +113,7 @@ async def test_a_collected_wrapper_does_not_come_back_as_a_link_to_nowhere(node:
     assert recovered.faults == ()
 
 
-async def test_a_runtime_that_returns_after_its_wrapper_was_collected_gets_it_again(node: Node) -> None:
+async def test_a_runtime_that_returns_after_its_wrapper_was_collected_gets_it_again(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish("a")
@@ -120,7 +122,7 @@ async def test_a_runtime_that_returns_after_its_wrapper_was_collected_gets_it_ag
     assert (node.root / "runtimes/old").read_text().endswith('exec /bin/true old "$@"\n')
 
 
-async def test_a_dry_run_removes_nothing(node: Node) -> None:
+async def test_a_dry_run_removes_nothing(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -128,18 +130,20 @@ async def test_a_dry_run_removes_nothing(node: Node) -> None:
     assert node.wrappers() == ["old"]
 
 
-async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: Node) -> None:
+async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
-    node.survey = ReferenceScan((Reference(f"{node.root}/runtimes/old", "container moby/x"),), ())
+    node.scan = ReferenceScan((Reference(f"{node.root}/runtimes/old", "container moby/x"),), ())
     assert await collect_after(node, 100) == []
-    node.survey = ReferenceScan((), ("unreadable",))
+    node.scan = ReferenceScan((), ("unreadable",))
     assert await collect_after(node, 100) == []
     assert node.wrappers() == ["old"]
 
 
-async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_create_a_container(node: Node) -> None:
+async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_create_a_container(
+    node: WrapperStore,
+) -> None:
     node.grace_s = 0.0
     node.publish("old")
     node.publish()
@@ -150,7 +154,7 @@ async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_cr
     assert await collect_after(node, 1) == ["old"]
 
 
-async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace_time_anew(node: Node) -> None:
+async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace_time_anew(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -163,13 +167,13 @@ async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace
     assert [verdict.reason for verdict in collection.verdicts] == ["nothing refers to it, but only for 0 of 100 s"]
 
 
-async def test_a_generation_that_names_it_again_between_the_look_and_the_removal_keeps_it(node: Node) -> None:
+async def test_a_generation_that_names_it_again_between_the_look_and_the_removal_keeps_it(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
     await node.collector.collect("uid 0", dry_run=True)
     node.now_s += 100
-    real = node.lane.run
+    real = node.worker.run
 
     async def race(function: Callable[..., Any], *args: Any) -> Any:
         if function == node.store.remove_wrapper:
@@ -183,7 +187,7 @@ async def test_a_generation_that_names_it_again_between_the_look_and_the_removal
     assert (node.root / "runtimes/old").exists()
 
 
-async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: Node) -> None:
+async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -196,23 +200,25 @@ async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: Node)
     assert node.removed == []
 
 
-async def test_nobody_is_surveyed_where_every_wrapper_is_held(node: Node) -> None:
+async def test_nobody_is_scanned_where_every_wrapper_is_held(node: WrapperStore) -> None:
     node.publish("a")
     await node.collector.collect("uid 0", dry_run=False)
-    assert node.surveys == 0
+    assert node.scans == 0
 
 
 @pytest.mark.parametrize("automatic", [True, False])
-async def test_looking_goes_on_by_itself_and_collects_only_where_it_is_told_to(node: Node, automatic: bool) -> None:
+async def test_looking_goes_on_by_itself_and_collects_only_where_it_is_told_to(
+    node: WrapperStore, automatic: bool
+) -> None:
     node.publish("old")
     node.publish()
     node.publish()
     task = asyncio.create_task(node.collector.watch(lambda: automatic, every_s=0.01))
-    while node.surveys < 2:
+    while node.scans < 2:
         await asyncio.sleep(0.01)
     node.now_s += 100
-    seen = node.surveys
-    while node.surveys < seen + 3 and node.wrappers():
+    seen = node.scans
+    while node.scans < seen + 3 and node.wrappers():
         await asyncio.sleep(0.01)
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -27,12 +27,12 @@ from runtimed.reload.settle import follow
 MAIN = "/etc/runtimed/daemon.json"
 
 
-class Node:
+class ReloaderOnDocuments:
     """A node without files: documents in memory, a real store, a reloader."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.lane = Worker("working")
+        self.worker = Worker("working")
         self.text: str | None = "{}"
         self.dropin: str | None = None
         self.reads = 0
@@ -59,7 +59,7 @@ class Node:
             frame,
             read=self.read,
             disk=self.store,
-            threads=self.lane.run,
+            threads=self.worker.run,
             begun=lambda: None,
             told=lambda report, current: self.told.append((report, current.number)),
             retry_s=0.1,
@@ -89,18 +89,18 @@ class Node:
 
 @pytest.fixture
 async def node(tmp_path: Path) -> Any:
-    node = Node(tmp_path)
+    node = ReloaderOnDocuments(tmp_path)
     yield node
     if hasattr(node, "store"):
         node.store.close()
-    node.lane.close()
+    node.worker.close()
 
 
 def names(generation: Generation) -> set[str]:
     return set(generation.runtimes) - {"runc", "io.containerd.runc.v2"}
 
 
-async def test_a_start_publishes_the_first_generation(node: Node) -> None:
+async def test_a_start_publishes_the_first_generation(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     assert reloader.current.number == 1
@@ -110,7 +110,7 @@ async def test_a_start_publishes_the_first_generation(node: Node) -> None:
     assert reloader.faults == {}
 
 
-async def test_a_reload_says_what_changed_and_moves_the_number_on(node: Node) -> None:
+async def test_a_reload_says_what_changed_and_moves_the_number_on(node: ReloaderOnDocuments) -> None:
     node.write("a", "b")
     reloader = await node.start()
     node.write("b", "c")
@@ -120,7 +120,7 @@ async def test_a_reload_says_what_changed_and_moves_the_number_on(node: Node) ->
     assert node.told[-1] == (report, 2)
 
 
-async def test_a_reload_without_a_change_keeps_the_number_and_writes_nothing(node: Node) -> None:
+async def test_a_reload_without_a_change_keeps_the_number_and_writes_nothing(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     node.fail_at("generation")
@@ -128,7 +128,7 @@ async def test_a_reload_without_a_change_keeps_the_number_and_writes_nothing(nod
     assert (report.outcome, report.generation) == ("unchanged", 1)
 
 
-async def test_origins_are_refreshed_without_a_new_generation(node: Node) -> None:
+async def test_origins_are_refreshed_without_a_new_generation(node: ReloaderOnDocuments) -> None:
     node.text = '{"runtimes": {"a": {"path": "/x"}}}'
     reloader = await node.start()
     node.text = '\n\n{"runtimes": {"a": {"path": "/x"}}}'
@@ -136,7 +136,7 @@ async def test_origins_are_refreshed_without_a_new_generation(node: Node) -> Non
     assert reloader.current.config.origins["a"].line == 3
 
 
-async def test_a_rejection_changes_nothing_and_degrades_until_a_reload_succeeds(node: Node) -> None:
+async def test_a_rejection_changes_nothing_and_degrades_until_a_reload_succeeds(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     before = reloader.current
@@ -152,7 +152,7 @@ async def test_a_rejection_changes_nothing_and_degrades_until_a_reload_succeeds(
 
 
 @pytest.mark.parametrize("step", ["wrappers", "generation", "manifest", "swap"])
-async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: Node, step: str) -> None:
+async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: ReloaderOnDocuments, step: str) -> None:
     node.write("a")
     reloader = await node.start()
     node.write("b")
@@ -166,7 +166,7 @@ async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: Node, step
     assert names(reloader.current) == {"b"}
 
 
-async def test_a_failure_after_the_swap_stands_and_degrades(node: Node) -> None:
+async def test_a_failure_after_the_swap_stands_and_degrades(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.write("b")
     node.fail_at("sync-root")
@@ -175,7 +175,9 @@ async def test_a_failure_after_the_swap_stands_and_degrades(node: Node) -> None:
     assert "may not survive a power loss" in reloader.faults["store"]
 
 
-async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_changes_nothing(node: Node) -> None:
+async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_changes_nothing(
+    node: ReloaderOnDocuments,
+) -> None:
     node.write("a")
     reloader = await node.start()
     node.fail_at("sync-root")
@@ -188,7 +190,7 @@ async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_change
     assert reloader.faults == {}
 
 
-async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Node) -> None:
+async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     told = len(node.told)
@@ -204,7 +206,7 @@ async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Node)
     assert len(node.told) == told
 
 
-async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: Node) -> None:
+async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     node.write("b")
@@ -223,7 +225,7 @@ async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: 
     assert (unchanged["from"], unchanged["to"], unchanged["added"]) == (2, 2, [])
 
 
-async def test_requests_during_a_reload_share_the_next_one(node: Node) -> None:
+async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     reads = node.reads
     node.gate.clear()
@@ -245,7 +247,7 @@ async def test_requests_during_a_reload_share_the_next_one(node: Node) -> None:
     assert node.reads == reads + 3
 
 
-async def test_a_client_that_goes_away_takes_no_answer_from_the_others(node: Node) -> None:
+async def test_a_client_that_goes_away_takes_no_answer_from_the_others(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.gate.clear()
     node.write("a")
@@ -257,7 +259,7 @@ async def test_a_client_that_goes_away_takes_no_answer_from_the_others(node: Nod
     assert (await stays).outcome == "applied"
 
 
-async def test_a_restart_without_a_change_keeps_the_number_and_writes_nothing(node: Node) -> None:
+async def test_a_restart_without_a_change_keeps_the_number_and_writes_nothing(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     node.fail_at("wrappers")
@@ -267,14 +269,14 @@ async def test_a_restart_without_a_change_keeps_the_number_and_writes_nothing(no
     assert reloader.last.outcome == "unchanged"
 
 
-async def test_a_restart_with_a_change_publishes_the_next_number(node: Node) -> None:
+async def test_a_restart_with_a_change_publishes_the_next_number(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     node.write("b")
     assert (await node.restart()).current.number == 2
 
 
-async def test_a_start_with_a_broken_configuration_serves_the_last_good_generation(node: Node) -> None:
+async def test_a_start_with_a_broken_configuration_serves_the_last_good_generation(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     node.text = "{"
@@ -289,14 +291,16 @@ async def test_a_start_with_a_broken_configuration_serves_the_last_good_generati
     assert reloader.faults == {}
 
 
-async def test_a_broken_start_without_a_last_good_generation_fails_with_every_problem(node: Node) -> None:
+async def test_a_broken_start_without_a_last_good_generation_fails_with_every_problem(
+    node: ReloaderOnDocuments,
+) -> None:
     node.text = '{"runtimes": {"a": {}, "b": {}}}'
     with pytest.raises(StartFailed) as caught:
         await node.start()
     assert len(caught.value.problems) == 2
 
 
-async def test_the_last_good_generation_of_another_configuration_is_not_taken_up(node: Node) -> None:
+async def test_the_last_good_generation_of_another_configuration_is_not_taken_up(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     node.store.close()
@@ -308,7 +312,7 @@ async def test_the_last_good_generation_of_another_configuration_is_not_taken_up
         await reloader.start(await node.read(), recovered.last, recovered.config_text, published=True)
 
 
-async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: Node) -> None:
+async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     node.text = None
@@ -321,7 +325,9 @@ async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: No
     assert names(reloader.current) == set()
 
 
-async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation_that_came_from_it(node: Node) -> None:
+async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation_that_came_from_it(
+    node: ReloaderOnDocuments,
+) -> None:
     node.write("a")
     text, node.text = node.text, None
     node.dropin = text
@@ -336,7 +342,7 @@ async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation
     assert names(reloader.current) == {"a"}
 
 
-async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_new(node: Node) -> None:
+async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_new(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     reloader = await node.restart()
@@ -344,7 +350,9 @@ async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_
     assert (reloader.last.outcome, reloader.last.added) == ("unchanged", ())
 
 
-async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_the_last_run(node: Node) -> None:
+async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_the_last_run(
+    node: ReloaderOnDocuments,
+) -> None:
     node.write("a", "b")
     await node.start()
     node.write("b", "c")
@@ -355,7 +363,7 @@ async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_
 
 
 async def test_a_new_version_of_the_program_publishes_anew_and_changes_nothing_for_clients(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.write("a")
     await node.start()
@@ -365,7 +373,7 @@ async def test_a_new_version_of_the_program_publishes_anew_and_changes_nothing_f
     assert (reloader.last.outcome, reloader.last.added, reloader.last.changed) == ("applied", (), ())
 
 
-async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: Node) -> None:
+async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: ReloaderOnDocuments) -> None:
     node.text = None
     reloader = await node.start()
     assert set(reloader.current.runtimes) == {"runc", "io.containerd.runc.v2"}
@@ -373,7 +381,7 @@ async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: Node) ->
 
 
 async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.write("a")
     before = (await node.start()).current
@@ -387,7 +395,7 @@ async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
     assert "configuration" not in reloader.faults
 
 
-async def test_boot_only_settings_are_reported_and_not_applied(node: Node) -> None:
+async def test_boot_only_settings_are_reported_and_not_applied(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.text = json.dumps({"exec-root": "/other", "group": "wheel", "debug": True})
     report = await reloader.reload("api")
@@ -400,7 +408,7 @@ async def test_boot_only_settings_are_reported_and_not_applied(node: Node) -> No
 class Follower:
     """A task that follows hints."""
 
-    def __init__(self, reloader: Reloader, node: Node, settle_limit_s: float = 1.0) -> None:
+    def __init__(self, reloader: Reloader, node: ReloaderOnDocuments, settle_limit_s: float = 1.0) -> None:
         self.reloader = reloader
         self.hints = asyncio.Event()
         self.node = node
@@ -424,7 +432,7 @@ class Follower:
 
 
 @pytest.fixture
-async def following(node: Node) -> Any:
+async def following(node: ReloaderOnDocuments) -> Any:
     node.write("a")
     reloader = await node.start()
     follower = Follower(reloader, node)
@@ -433,7 +441,7 @@ async def following(node: Node) -> Any:
 
 
 async def test_a_hint_reloads_what_changed_and_says_nothing_where_nothing_did(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     told = len(node.told)
@@ -447,7 +455,7 @@ async def test_a_hint_reloads_what_changed_and_says_nothing_where_nothing_did(
 
 
 async def test_a_file_that_is_being_written_is_not_reported_until_it_is_whole(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     told = len(node.told)
@@ -462,7 +470,7 @@ async def test_a_file_that_is_being_written_is_not_reported_until_it_is_whole(
 
 
 async def test_a_file_that_stays_half_written_is_reported_when_it_has_been_quiet(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     node.text = '{"runtimes": {'
@@ -476,7 +484,7 @@ async def test_a_file_that_stays_half_written_is_reported_when_it_has_been_quiet
     assert len(node.told) == told, "the same content is no news"
 
 
-async def test_hints_by_the_clock_do_not_keep_a_half_written_file_from_being_quiet(node: Node) -> None:
+async def test_hints_by_the_clock_do_not_keep_a_half_written_file_from_being_quiet(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     follower = Follower(reloader, node, settle_limit_s=1e9)
     node.text = '{"runtimes": {'
@@ -487,7 +495,7 @@ async def test_hints_by_the_clock_do_not_keep_a_half_written_file_from_being_qui
 
 
 async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_when_that_is_news(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     node.write("b")
@@ -507,7 +515,7 @@ async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_whe
 
 
 async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     node.write("b")
@@ -521,7 +529,7 @@ async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
 
 
 async def test_what_failed_after_the_swap_is_mended_beside_a_configuration_that_is_bad(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     node.write("b")
@@ -539,7 +547,7 @@ async def test_what_failed_after_the_swap_is_mended_beside_a_configuration_that_
 
 
 async def test_a_bad_edit_after_a_full_disk_is_not_planned_again_and_again(
-    node: Node, following: tuple[Follower, Reloader], monkeypatch: pytest.MonkeyPatch
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower, reloader = following
     node.write("b")
@@ -554,7 +562,7 @@ async def test_a_bad_edit_after_a_full_disk_is_not_planned_again_and_again(
 
 
 async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     for turn in range(1000):
@@ -566,7 +574,7 @@ async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end
 
 
 async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
-    node: Node, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
 ) -> None:
     follower, reloader = following
     node.text = "{"
@@ -576,7 +584,7 @@ async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
 
 @pytest.mark.parametrize("place", ["_planner", "publish"])
 async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
-    node: Node, monkeypatch: pytest.MonkeyPatch, place: str
+    node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     node.write("a")
     reloader = await node.start()
@@ -594,7 +602,7 @@ async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
     assert (await reloader.reload("api")).outcome == "applied"
 
 
-async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: Node) -> None:
+async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.write("a")
     task = asyncio.create_task(reloader.reload("api"))
@@ -609,7 +617,7 @@ async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: Node
         await task
 
 
-async def test_there_is_no_generation_before_the_start(node: Node) -> None:
+async def test_there_is_no_generation_before_the_start(node: ReloaderOnDocuments) -> None:
     reloader, _ = node.boot()
     with pytest.raises(AttributeError, match="current"):
         _ = reloader.current

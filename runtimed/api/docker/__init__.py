@@ -150,7 +150,7 @@ class Docker:
         except BadEventQuery as error:
             return _failure(400, str(error))
         if query.until_ns is not None and query.until_ns <= time.time_ns():
-            return Response(200, self._reloads.past(query), _JSON, _HEADERS)
+            return Response(200, self._reloads.earlier(query), _JSON, _HEADERS)
         if self._subscribers.is_full(request.peer.uid):
             number = len(self._subscribers)
             return _failure(503, f"{number} clients listen to events, and one user may be only so many; end some")

@@ -116,7 +116,7 @@ class Reloads:
             if is_wanted(event, query) and not _is_after(event, query):
                 self._deliver(channel, event.line)
 
-    def past(self, query: EventQuery) -> bytes:
+    def earlier(self, query: EventQuery) -> bytes:
         """Return what has happened that ``query`` asks for: nothing unless it names a time."""
         return b"".join(event.line for event in self._past(query))
 
@@ -130,8 +130,8 @@ class Reloads:
                 left_s = (query.until_ns - time.time_ns()) / 10**9
                 timer = asyncio.get_running_loop().call_later(left_s, self._end, channel)
             self._channels[channel] = query, timer
-            if past := self.past(query):
-                self._deliver(channel, past)
+            if earlier := self.earlier(query):
+                self._deliver(channel, earlier)
             return lambda: self._discard(channel)
 
         # Docker's events have no last words: it is told by the end.

@@ -71,7 +71,7 @@ class Collection:
 def judge_wrappers(
     files: Iterable[str],
     held: Mapping[str, int],
-    survey: ReferenceScan,
+    scan: ReferenceScan,
     unreferenced_since_s: Mapping[str, float],
     *,
     handed_out: Files[str],
@@ -89,7 +89,7 @@ def judge_wrappers(
     Two reference scans at least must find no reference, and the grace time lies between the end of the first and
     ``begun_s``, the begin of this one: a container that is created during a scan may escape that scan.
     """
-    holders = _holders(survey)
+    holders = _holders(scan)
     since_s: dict[str, float] = {}
     verdicts = []
     for file in sorted(files):
@@ -98,8 +98,8 @@ def judge_wrappers(
             reason = f"generation {held[file]} names it"
         elif (holder := holders.get(file) or holders.get(link)) is not None:
             reason = f"{holder} refers to it"
-        elif survey.unknown:
-            reason = f"it cannot be known whether something refers to it: {survey.unknown[0]}"
+        elif scan.unknown:
+            reason = f"it cannot be known whether something refers to it: {scan.unknown[0]}"
         else:
             since_s[file] = unreferenced_since_s.get(file, now_s)
             free_s = max(begun_s - since_s[file], 0.0)
@@ -112,7 +112,7 @@ def judge_wrappers(
     return Judgement(tuple(verdicts), since_s)
 
 
-def _holders(survey: ReferenceScan) -> Mapping[str, str]:
+def _holders(scan: ReferenceScan) -> Mapping[str, str]:
     # By base name: whatever way a container reached the data root (a link, a bind mount), the last part of the path
     # is a wrapper's own name or that of its stable link. A name too many keeps a file too many, which is harmless.
-    return {posixpath.basename(reference.path): reference.holder for reference in survey.references}
+    return {posixpath.basename(reference.path): reference.holder for reference in scan.references}

@@ -53,9 +53,9 @@ def read_retained(manifest: Manifest, config_text: bytes) -> RetainedGeneration:
 
 
 def resolve_retained(
-    past: RetainedGeneration, name: str, digest: str | None = None
+    retained: RetainedGeneration, name: str, digest: str | None = None
 ) -> tuple[shapes.Resolution, tuple[str, ...]]:
-    """Return the answer that was given for ``name`` in ``past``, and the files that have to be executable for it.
+    """Return the answer that was given for ``name`` in ``retained``, and the files that have to be executable for it.
 
     With a ``digest`` only the answer that has it will do.
 
@@ -63,13 +63,13 @@ def resolve_retained(
         UnknownRuntime, InvalidRuntimeName: the name meant nothing in that generation.
         DigestMismatch: the answer has another digest.
     """
-    name = name or past.manifest.default_runtime
-    answer = past.manifest.answers.get(name)
+    name = name or retained.manifest.default_runtime
+    answer = retained.manifest.answers.get(name)
     if answer is None:
-        answer = _implicit(past, name)
+        answer = _implicit(retained, name)
     if digest is not None and digest != answer["digest"]:
-        raise DigestMismatch(name, past.manifest.number, digest, answer["digest"])
-    definition = past.definition(name)
+        raise DigestMismatch(name, retained.manifest.number, digest, answer["digest"])
+    definition = retained.definition(name)
     if definition is None:
         return answer, ()
     options = answer["options"]
@@ -99,14 +99,14 @@ class Summary:
         }
 
 
-def describe_retained(past: RetainedGeneration) -> shapes.GenerationDetail:
-    """Return everything that is known of ``past`` as a JSON object."""
-    manifest = past.manifest
+def describe_retained(retained: RetainedGeneration) -> shapes.GenerationDetail:
+    """Return everything that is known of ``retained`` as a JSON object."""
+    manifest = retained.manifest
     return {
         **summarise_retained(manifest).as_dict(),
         "configuration": manifest.configuration,
         "sources": list(manifest.sources),
-        "config": dict(past.config),
+        "config": dict(retained.config),
         "runtimes": dict(manifest.answers),
     }
 
@@ -130,9 +130,9 @@ def compare_retained(old: RetainedGeneration, new: RetainedGeneration) -> shapes
     return describe_changes((old.manifest.number, new.manifest.number), difference, old.definition, new.definition)
 
 
-def _implicit(past: RetainedGeneration, name: str) -> shapes.Resolution:
+def _implicit(retained: RetainedGeneration, name: str) -> shapes.Resolution:
     if is_implicit(name):
-        answer: shapes.Resolution = json.loads(render_answer(name, "implicit", name, None).at(past.manifest.number))
+        answer: shapes.Resolution = json.loads(render_answer(name, "implicit", name, None).at(retained.manifest.number))
         return answer
-    known = tuple(past.manifest.answers)
+    known = tuple(retained.manifest.answers)
     raise UnknownRuntime(name, known, nearest(name, known[:128]))

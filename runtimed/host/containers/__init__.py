@@ -14,7 +14,7 @@ from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_b
 from runtimed.host.containers.engine_files import search_engine_files
 from runtimed.host.containers.processes import read_processes
 
-__all__ = ["container_states", "survey"]
+__all__ = ["container_states", "scan_references"]
 
 # Enough to understand what is wrong: a state directory of thousands may be unreadable as a whole.
 _UNKNOWN_MAX = 50
@@ -31,7 +31,7 @@ def container_states(exec_root: str) -> Iterator[str]:
         yield from (f"{RUNC_STATES}/{name}" for name in sorted(os.listdir(f"{exec_root}/{RUNC_STATES}")))
 
 
-def survey(
+def scan_references(
     engines: Sequence[Engine],
     *,
     below: str,
@@ -48,7 +48,7 @@ def survey(
     references: list[Reference] = []
     unknown: list[str] = []
     for engine in engines:
-        found, faults = _survey_engine(engine, below, list_containers)
+        found, faults = _scan_engine(engine, below, list_containers)
         references += found
         unknown += faults
     addresses = {spelling for engine in engines for spelling in (engine.address, os.path.realpath(engine.address))}
@@ -61,7 +61,7 @@ def survey(
     return ReferenceScan(tuple(dict.fromkeys(references)), _shortened(unknown))
 
 
-def _survey_engine(
+def _scan_engine(
     engine: Engine, below: str, list_containers: Callable[[str], Iterable[Container]]
 ) -> tuple[list[Reference], list[str]]:
     try:

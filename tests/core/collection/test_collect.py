@@ -18,7 +18,7 @@ NOTHING = ReferenceScan((), ())
 def judge(
     files: list[str],
     held: dict[str, int] | None = None,
-    survey: ReferenceScan = NOTHING,
+    scan: ReferenceScan = NOTHING,
     since: dict[str, float] | None = None,
     now_s: float = 1000.0,
     scan_s: float = 0.0,
@@ -29,7 +29,7 @@ def judge(
     return judge_wrappers(
         files,
         held or {},
-        survey,
+        scan,
         since or {},
         handed_out=handed_out,
         begun_s=now_s - scan_s,
@@ -59,18 +59,18 @@ def test_a_wrapper_that_a_retained_generation_names_is_kept() -> None:
     ],
 )
 def test_a_wrapper_that_something_refers_to_is_kept_however_it_is_spelt(path: str) -> None:
-    (verdict,) = judge([A], survey=refer(path), since={A: 0.0}).verdicts
+    (verdict,) = judge([A], scan=refer(path), since={A: 0.0}).verdicts
     assert verdict == Verdict(A, collect=False, reason="container k8s.io/x (task) refers to it")
 
 
 def test_the_stable_path_holds_every_wrapper_of_its_runtime_and_of_no_other() -> None:
-    verdicts = judge([A, B, C], survey=refer("/d/runtimes/gvisor"), since={A: 0.0, B: 0.0, C: 0.0}).verdicts
+    verdicts = judge([A, B, C], scan=refer("/d/runtimes/gvisor"), since={A: 0.0, B: 0.0, C: 0.0}).verdicts
     assert {verdict.file: verdict.collect for verdict in verdicts} == {A: False, B: False, C: True}
 
 
 def test_what_cannot_be_known_keeps_everything() -> None:
-    survey = ReferenceScan((), ("/run/containerd cannot be read: Permission denied",))
-    judgement = judge([A, B], survey=survey, since={A: 0.0, B: 0.0})
+    scan = ReferenceScan((), ("/run/containerd cannot be read: Permission denied",))
+    judgement = judge([A, B], scan=scan, since={A: 0.0, B: 0.0})
     assert not any(verdict.collect for verdict in judgement.verdicts)
     assert "cannot be known" in judgement.verdicts[0].reason
     assert "Permission denied" in judgement.verdicts[0].reason
@@ -87,7 +87,7 @@ def test_a_free_wrapper_is_kept_until_the_grace_time_was_watched_through() -> No
 
 
 @pytest.mark.parametrize(
-    "again", [{"held": {A: 9}}, {"survey": refer(f"/d/wrappers/{A}")}, {"survey": ReferenceScan((), ("?",))}]
+    "again", [{"held": {A: 9}}, {"scan": refer(f"/d/wrappers/{A}")}, {"scan": ReferenceScan((), ("?",))}]
 )
 def test_the_grace_time_begins_anew_whenever_something_refers_to_it_or_might(again: dict[str, object]) -> None:
     since = dict(judge([A], now_s=1000.0).unreferenced_since_s)
@@ -133,8 +133,8 @@ FILES = st.sampled_from([A, B, C])
 def test_nothing_is_ever_collected_that_is_held_referred_to_doubtful_or_fresh(
     files: set[str], held: dict[str, int], referred: set[str], unknown: bool, since: dict[str, float]
 ) -> None:
-    survey = ReferenceScan(tuple(Reference(f"/x/{f}", "process 1") for f in referred), ("?",) if unknown else ())
-    judgement = judge(sorted(files), held, survey, since)
+    scan = ReferenceScan(tuple(Reference(f"/x/{f}", "process 1") for f in referred), ("?",) if unknown else ())
+    judgement = judge(sorted(files), held, scan, since)
     assert [verdict.file for verdict in judgement.verdicts] == sorted(files)
     for verdict in judgement.verdicts:
         free = verdict.file not in held and verdict.file not in referred and not unknown

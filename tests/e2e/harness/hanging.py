@@ -101,7 +101,7 @@ def served_directory(path: Path, files: Mapping[str, bytes]) -> Iterator[Served]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class FuseNode:
     """A file, or the directory itself."""
 
     number: int
@@ -123,8 +123,8 @@ class Served:
 
     def __init__(self, server: int) -> None:
         self._server = server
-        self._root = Node(ROOT, stat.S_IFDIR | 0o755)
-        self._files: dict[str, Node] = {}
+        self._root = FuseNode(ROOT, stat.S_IFDIR | 0o755)
+        self._files: dict[str, FuseNode] = {}
         self._nodes = {ROOT: self._root}
         self._answering = threading.Event()
         self._answering.set()
@@ -135,7 +135,7 @@ class Served:
     def write(self, name: str, data: bytes) -> None:
         """Put a file there, by rename as it were."""
         with self._lock:
-            node = Node(len(self._nodes) + 1, stat.S_IFREG | 0o644, data)
+            node = FuseNode(len(self._nodes) + 1, stat.S_IFREG | 0o644, data)
             self._nodes[node.number] = self._files[name] = node
 
     def hang(self) -> None:
@@ -178,7 +178,7 @@ class Served:
         with contextlib.suppress(FileNotFoundError):
             os.write(self._server, OUT_HEADER.pack(OUT_HEADER.size + len(answer), refused, unique) + answer)
 
-    def _answer(self, operation: int, node: Node, body: bytes) -> bytes:
+    def _answer(self, operation: int, node: FuseNode, body: bytes) -> bytes:
         match operation:
             case Ask.INIT:
                 answer = struct.pack("=IIIIHHIIHHI7I", *VERSION, 0, 0, 8, 8, 4096, 1, 0, 0, 0, *(0,) * 7)
@@ -203,7 +203,7 @@ class Served:
                 raise OSError(errno.ENOSYS, f"request {operation}")
         return answer
 
-    def _file(self, name: str) -> Node:
+    def _file(self, name: str) -> FuseNode:
         if name not in self._files:
             raise FileNotFoundError(errno.ENOENT, "no such file", name)
         return self._files[name]

@@ -35,7 +35,7 @@ class Collected:
     unknown: Sequence[str]
 
 
-class Node:
+class ContainerdNode:
     """A daemon that knows of a containerd, and the containers that are started through its answers."""
 
     def __init__(self, daemon: RunningDaemon, containerd: RunningContainerd, grace: str = "2s") -> None:
@@ -131,11 +131,11 @@ def in_memory(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_node(command: Sequence[str] = (), grace: str = "2s") -> Iterator[Node]:
+def new_node(command: Sequence[str] = (), grace: str = "2s") -> Iterator[ContainerdNode]:
     """Yield a node whose containerd is running and whose daemon is not yet; at the end nothing of it is left."""
     with new_daemon(command) as daemon, in_memory(daemon.data), running_containerd() as containerd:
         try:
-            yield Node(daemon, containerd, grace)
+            yield ContainerdNode(daemon, containerd, grace)
             if not daemon.has_ended():
                 assert daemon.stop() == 0
         finally:

@@ -24,7 +24,7 @@ import grpc
 import pytest
 from e2e.harness.containerd import RUNC_OPTIONS, SHIM
 from e2e.harness.hanging import hanging_directory
-from e2e.harness.node import Collected, Node, new_node
+from e2e.harness.node import Collected, ContainerdNode, new_node
 from harness.daemon import PATIENCE_S, new_daemon, wait_until
 
 from runtimed.core.containerd.api import new_message
@@ -39,7 +39,7 @@ LATENCY_NEARLY_ALL_MS = 250.0
 LATENCY_MOST_MS = 5000.0
 
 
-def old_wrapper(node: Node, name: str, path: str = "/usr/sbin/runc") -> Path:
+def old_wrapper(node: ContainerdNode, name: str, path: str = "/usr/sbin/runc") -> Path:
     """Put a wrapper where it would lie if every generation that named it were long gone."""
     # Its name tells it from those of other nodes: this machine has one /proc, and other tests may run.
     made = make_wrapper(f"{name}-{node.daemon.root.name}".lower(), path, ("--debug",))
@@ -50,24 +50,24 @@ def old_wrapper(node: Node, name: str, path: str = "/usr/sbin/runc") -> Path:
     return file
 
 
-def options(node: Node, wrapper: Path) -> bytes:
+def options(node: ContainerdNode, wrapper: Path) -> bytes:
     return encode_options(
         make_options(RUNC, {"binary_name": str(wrapper), "root": f"{node.daemon.root}/run/runtime-runc"})
     )
 
 
-def run(node: Node, wrapper: Path) -> str:
+def run(node: ContainerdNode, wrapper: Path) -> str:
     return node.containerd.run(RUNC_OPTIONS, options(node, wrapper))
 
 
-def started(node: Node) -> Node:
+def started(node: ContainerdNode) -> ContainerdNode:
     node.write({})
     node.daemon.start()
     return node
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
+def node() -> Iterator[ContainerdNode]:
     assert shutil.which("setpriv"), "install util-linux"
     with new_node(WITHOUT_DAC, grace="0s") as node:
         yield started(node)
@@ -76,7 +76,7 @@ def node() -> Iterator[Node]:
 class Used:
     """Wrappers on a node: of a running container, of one that has no task, and one that nothing needs."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ContainerdNode) -> None:
         self.node = node
         self.running_file, self.stopped_file = old_wrapper(node, "running"), old_wrapper(node, "stopped")
         self.running, self.stopped = run(node, self.running_file), run(node, self.stopped_file)
@@ -98,7 +98,7 @@ class Used:
 
 
 @pytest.fixture
-def used(node: Node) -> Iterator[Used]:
+def used(node: ContainerdNode) -> Iterator[Used]:
     used = Used(node)
     yield used
     used.remove()
@@ -106,7 +106,7 @@ def used(node: Node) -> Iterator[Used]:
     assert node.files() == set()
 
 
-def looked(node: Node) -> Collected:
+def looked(node: ContainerdNode) -> Collected:
     """Return the answer of a collection after two reference scans in a row that found everything known."""
 
     def look() -> Collected | None:
@@ -294,7 +294,7 @@ def repeated(action: Callable[[], object]) -> Iterator[list[int]]:
 
 
 def test_a_containerd_that_is_killed_and_comes_back_at_any_moment_of_a_look_loses_no_wrapper(
-    node: Node, used: Used
+    node: ContainerdNode, used: Used
 ) -> None:
     def kill_and_start() -> None:
         node.containerd.stop(signal.SIGKILL)
@@ -312,7 +312,7 @@ def test_a_containerd_that_is_killed_and_comes_back_at_any_moment_of_a_look_lose
     print(f"{kills[0]} kills, {known + unknown} looks, {unknown} of them in vain")  # noqa: T201
 
 
-def test_containers_that_come_and_go_during_a_look_cost_no_other_its_wrapper(node: Node, used: Used) -> None:
+def test_containers_that_come_and_go_during_a_look_cost_no_other_its_wrapper(node: ContainerdNode, used: Used) -> None:
     passing = old_wrapper(node, "passing")
     looks = 0
     with repeated(lambda: node.containerd.remove(run(node, used.running_file))) as rounds:
@@ -326,7 +326,7 @@ def test_containers_that_come_and_go_during_a_look_cost_no_other_its_wrapper(nod
     print(f"{rounds[0]} containers, {looks} looks")  # noqa: T201
 
 
-def test_bundles_that_vanish_in_the_midst_of_a_look_are_not_taken_for_gone(node: Node, used: Used) -> None:
+def test_bundles_that_vanish_in_the_midst_of_a_look_are_not_taken_for_gone(node: ContainerdNode, used: Used) -> None:
     # Nothing but its bundle knows this one, among many; the whole directory vanishes, and is there again. A look in
     # between finds nothing, and is not enough: the grace begins with it, and ends with the next one.
     node.own["grace"] = "1s"
@@ -356,7 +356,7 @@ def test_bundles_that_vanish_in_the_midst_of_a_look_are_not_taken_for_gone(node:
     node.configure({})
 
 
-def fake_bundles(node: Node, number: int, wrapper: Path, namespace: str = "fake") -> None:
+def fake_bundles(node: ContainerdNode, number: int, wrapper: Path, namespace: str = "fake") -> None:
     """Make bundles as shims leave them, of containers that containerd does not know."""
     for one in range(number):
         directory = node.containerd.tasks / namespace / f"{namespace}{one:05d}"
@@ -374,7 +374,7 @@ def told(what: str, latencies_ms: list[float]) -> None:
     assert ordered[-1] < LATENCY_MOST_MS
 
 
-def test_a_containerd_that_hangs_holds_up_no_answer_and_no_reload(node: Node, used: Used) -> None:
+def test_a_containerd_that_hangs_holds_up_no_answer_and_no_reload(node: ContainerdNode, used: Used) -> None:
     assert node.containerd.process is not None
     with ThreadPoolExecutor(2) as pool:
         os.kill(node.containerd.process.pid, signal.SIGSTOP)
@@ -442,7 +442,7 @@ def test_a_daemon_whose_look_hangs_stops_all_the_same() -> None:
         assert spare.exists()
 
 
-def create_many(node: Node, number: int, value: bytes) -> None:
+def create_many(node: ContainerdNode, number: int, value: bytes) -> None:
     """Create containers without tasks, over one connection."""
     identifiers = [node.containerd.new_id() for _ in range(number)]
     with grpc.insecure_channel(f"unix://{node.containerd.address}") as channel:
