@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[2] / "adversarial.py"
+PROGRAM = Path(__file__).parents[2] / "harness" / "costly_files.py"
 # The worst of the program's cases in time or in memory; all of them are within the bounds.
 WORST = (
     "empty runtimes",
