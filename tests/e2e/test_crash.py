@@ -319,7 +319,7 @@ def test_an_error_of_any_call_is_told_and_the_old_answers_go_on(
     assert not broken(outcomes)
 
 
-def test_a_disk_that_takes_nothing_more_from_any_call_on_is_told_and_the_old_answers_go_on(
+def test_a_disk_that_fails_from_any_call_on_is_reported_and_answers_continue(
     sites: list[Site], publish: Recording, counters: Counters
 ) -> None:
     def attempt(site: Site, point: tuple[Call, str]) -> str:

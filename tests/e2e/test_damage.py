@@ -107,7 +107,7 @@ def test_of_an_older_generation_that_is_damaged_only_that_is_lost(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "config.json"])
-def test_with_a_damaged_current_generation_and_a_broken_configuration_the_one_before_goes_on(
+def test_a_damaged_generation_and_a_broken_configuration_leave_the_previous_one(
     site: Site, file: str
 ) -> None:
     flip(site.data / CURRENT / file)

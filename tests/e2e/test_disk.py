@@ -272,7 +272,7 @@ def test_a_start_with_the_same_configuration_writes_nothing_and_is_well(host: Ho
     assert changes(disk, listing(daemon.data)) <= {"lock"}
 
 
-def test_a_start_with_a_change_that_the_disk_does_not_take_serves_the_last_good_generation(
+def test_a_start_that_cannot_write_its_change_serves_the_last_good_generation(
     host: Host, fault: Fault
 ) -> None:
     daemon = host.daemon.start()

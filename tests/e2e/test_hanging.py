@@ -107,7 +107,7 @@ def stopped_in_s(daemon: RunningDaemon) -> float:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("place", PLACES, indirect=True)
-def test_a_reload_while_the_configuration_hangs_is_rejected_in_time_and_holds_up_no_answer(place: Place) -> None:
+def test_a_reload_of_a_hanging_file_is_rejected_in_time_and_delays_no_answer(place: Place) -> None:
     daemon = place.daemon.start()
     before = daemon.resolve("w")
     place.files.hang()
@@ -153,7 +153,7 @@ def test_a_daemon_whose_configuration_hangs_stops_all_the_same(place: Place) -> 
 
 
 @pytest.mark.timeout(180)
-def test_a_start_whose_configuration_hangs_serves_the_last_good_generation_and_recovers(place: Place) -> None:
+def test_a_start_with_a_hanging_configuration_serves_the_last_good_generation(place: Place) -> None:
     daemon = place.daemon.start()
     before = daemon.resolve("w")
     assert daemon.stop() == 0

@@ -165,7 +165,7 @@ def test_a_service_that_is_stuck_is_restarted_by_the_watchdog(node: Installed) -
     assert node.answers() == before
 
 
-def test_a_crash_loop_keeps_the_socket_whose_clients_get_their_answer_when_it_is_mended(node: Installed) -> None:
+def test_a_crash_loop_keeps_the_socket_and_its_clients_until_it_is_mended(node: Installed) -> None:
     before = node.answers()
     with node.dropin("ExecStart=\nExecStart=/bin/false\nRestartSec=100ms"):
         node.systemctl("restart", SERVICE, status=1)
@@ -289,7 +289,7 @@ def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Instal
     assert "Traceback" not in done.stderr
 
 
-def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_the_newest_python(
+def test_an_upgrade_to_the_newest_python_under_load_loses_no_request(
     node: Installed,
 ) -> None:
     before, pid = node.answers(), node.pid()

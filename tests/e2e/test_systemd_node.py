@@ -199,7 +199,7 @@ def verdict(node: Installed, path: str) -> str:
     return str(next(one["reason"] for one in document["wrappers"] if path.endswith(one["file"])))
 
 
-def test_a_container_that_was_started_through_an_answer_stays_manageable_whatever_becomes_of_the_service(
+def test_a_container_started_through_a_resolution_outlives_the_service(
     node: Installed,
 ) -> None:
     answer = node.ctl("resolve", "wrapped", "--format", "ctr").split()
