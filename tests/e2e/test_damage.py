@@ -107,9 +107,7 @@ def test_of_an_older_generation_that_is_damaged_only_that_is_lost(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "config.json"])
-def test_a_damaged_generation_and_a_broken_configuration_leave_the_previous_one(
-    site: Site, file: str
-) -> None:
+def test_a_damaged_generation_and_a_broken_configuration_leave_the_previous_one(site: Site, file: str) -> None:
     flip(site.data / CURRENT / file)
     with site.running(BROKEN) as daemon:
         assert daemon.status()["health"]["status"] == "degraded"

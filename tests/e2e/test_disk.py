@@ -272,9 +272,7 @@ def test_a_start_with_the_same_configuration_writes_nothing_and_is_well(host: Ho
     assert changes(disk, listing(daemon.data)) <= {"lock"}
 
 
-def test_a_start_that_cannot_write_its_change_serves_the_last_good_generation(
-    host: Host, fault: Fault
-) -> None:
+def test_a_start_that_cannot_write_its_change_serves_the_last_good_generation(host: Host, fault: Fault) -> None:
     daemon = host.daemon.start()
     before = daemon.resolve("w")
     assert daemon.stop() == 0

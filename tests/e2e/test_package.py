@@ -208,9 +208,7 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
     print(f"installed, started and answering in {took_s:.1f} s")  # noqa: T201 - for pytest to show
 
 
-def test_an_upgrade_under_load_loses_no_request_and_no_administrators_file(
-    packages: Packages, machine: Booted
-) -> None:
+def test_an_upgrade_under_load_loses_no_request_and_no_administrators_file(packages: Packages, machine: Booted) -> None:
     install(machine, packages.first)
     text = configure(machine)
     before = state_of(machine)

@@ -293,9 +293,7 @@ def repeated(action: Callable[[], object]) -> Iterator[list[int]]:
             repeating.result()
 
 
-def test_a_containerd_restart_at_any_moment_of_a_scan_loses_no_wrapper(
-    node: ContainerdNode, used: Used
-) -> None:
+def test_a_containerd_restart_at_any_moment_of_a_scan_loses_no_wrapper(node: ContainerdNode, used: Used) -> None:
     def kill_and_start() -> None:
         node.containerd.stop(signal.SIGKILL)
         node.containerd.start()
