@@ -50,7 +50,7 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
-def forbid(path: Path) -> None:
+def make_unexecutable(path: Path) -> None:
     path.chmod(0o600)
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_generation_and_a_broken_configuration_leave_the_previous_one(
         assert site.answers() == site.fresh[key(OLD)]
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, forbid])
+@pytest.mark.parametrize("damage", [*DAMAGES, make_unexecutable])
 def test_damaged_wrappers_are_written_again(site: Site, damage: Callable[[Path], None]) -> None:
     for link in STABLE:
         damage((site.data / "runtimes" / link).resolve())

@@ -36,16 +36,16 @@ KEPT = "/run/runtimed/runtime-runc/default/c1"
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Installed]:
+def installation() -> Iterator[Installed]:
     with new_installation() as node:
         yield node
 
 
 @pytest.fixture
-def node(whole: Installed) -> Installed:
+def node(installation: Installed) -> Installed:
     """The service as every test finds it: running, well, with the table of these tests."""
-    whole.mend()
-    return whole
+    installation.mend()
+    return installation
 
 
 def test_start_waits_until_the_socket_answers_and_status_says_which_table_it_serves(node: Installed) -> None:
