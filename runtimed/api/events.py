@@ -46,10 +46,6 @@ class Events:
         """Return how many subscribers there are, of any kind."""
         return len(self.subscribers)
 
-    def is_full(self, uid: int) -> bool:
-        """Return whether there may be no more subscribers, or no more of the user ``uid``."""
-        return self.subscribers.is_full(uid)
-
     def continue_from(self, number: int) -> None:
         """Give numbers above ``number`` from now on, to the events so far as well; no subscriber has seen them yet."""
         early = [json.loads(line) for _, line in self._kept]

@@ -152,33 +152,11 @@ class InternalError(Refused):
 
 
 def refuse(status: int, problem: Document) -> NoReturn:
-    """Raise the error that stands for ``problem``."""
-    by_code: dict[object, type[Refused]] = {
-        "unknown-runtime": UnknownRuntime,
-        "invalid-runtime-name": InvalidRuntimeName,
-        "runtime-unavailable": RuntimeUnavailable,
-        "no-such-generation": NoSuchGeneration,
-        "generation-gone": GenerationGone,
-        "digest-mismatch": DigestMismatch,
-        "disk-timeout": DiskTimeout,
-        "store-failed": StoreFailed,
-        "damaged-manifest": DamagedManifest,
-        "forbidden": Forbidden,
-        "unhealthy": Unhealthy,
-        "too-many-connections": TooManyClients,
-        "too-many-subscribers": TooManyClients,
-        "too-many-waiting": TooManyClients,
-        "bad-query": BadRequest,
-        "no-such-path": BadRequest,
-        "method-not-allowed": BadRequest,
-        "malformed-request": BadRequest,
-        "malformed-target": BadRequest,
-        "target-too-long": BadRequest,
-        "headers-too-large": BadRequest,
-        "body-not-accepted": BadRequest,
-        "expectation-failed": BadRequest,
-        "version-not-supported": BadRequest,
-        "request-timeout": BadRequest,
-        "internal-error": InternalError,
-    }
-    raise by_code.get(problem.get("code"), Refused)(status, problem)
+    """Raise the exception that the table of problem codes names for ``problem``; `Refused` for an unknown code."""
+    from runtimed.core.problem_codes import DEFAULT_HINT, PROBLEM_CODES  # noqa: PLC0415 - only errors need it
+
+    known = PROBLEM_CODES.get(str(problem.get("code")))
+    kind: type[Refused] = Refused if known is None else globals()[known.exception]
+    error = kind(status, problem)
+    error.hint = DEFAULT_HINT if known is None else known.hint
+    raise error

@@ -317,8 +317,8 @@ async def test_one_user_cannot_take_all_places() -> None:
         others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(255)]
         for other in others:
             here.events.subscribers.add(other, me)
-        assert here.events.is_full(me)
-        assert not here.events.is_full(me + 1)
+        assert here.events.subscribers.is_full(me)
+        assert not here.events.subscribers.is_full(me + 1)
         for other in others:
             here.events._discard(other)
         await hang_up(subscriber.writer)

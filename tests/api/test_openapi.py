@@ -19,9 +19,9 @@ from harness.server import QUICK, read_reply, running
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from runtimed.api import openapi
-from runtimed.api.codes import CODES
 from runtimed.api.messages import Request, Response, parse_target
-from runtimed.api.operations import ALWAYS, OPERATIONS, Operation
+from runtimed.api.openapi import codes_by_status
+from runtimed.api.operations import OPERATIONS, Operation
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import SUBSCRIBERS_OF_ONE
@@ -30,6 +30,7 @@ from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
 from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
 from runtimed.core.history.retained import RetainedGeneration
+from runtimed.core.problem_codes import PROBLEM_CODES
 from runtimed.core.report import Report
 
 API = Path(openapi.__file__).parent
@@ -171,8 +172,9 @@ REFUSED = {
 def described() -> Iterator[tuple[str, str, int, str | None]]:
     """Yield every answer that is described, but for those that may come whatever is asked."""
     for (method, path), operation in OPERATIONS.items():
-        yield from ((method, path, status, None) for status in operation.answers)
-        yield from ((method, path, status, code) for status, codes in operation.problems.items() for code in codes)
+        yield from ((method, path, status, None) for status in operation.responses)
+        problems = codes_by_status(operation.name)
+        yield from ((method, path, status, code) for status, codes in problems.items() for code in codes)
 
 
 async def answer(node: FakeService, case: Case) -> tuple[str, str, int, str | None]:
@@ -187,7 +189,7 @@ async def answer(node: FakeService, case: Case) -> tuple[str, str, int, str | No
 
 
 def title(code: str | None) -> str | None:
-    return None if code is None else CODES[code].title
+    return None if code is None else PROBLEM_CODES[code].title
 
 
 def test_an_independent_validator_finds_nothing_wrong() -> None:
@@ -202,9 +204,9 @@ async def test_what_is_served_is_this_description_made_once(node: FakeService) -
 
 def test_paths_methods_and_query_keys_are_those_that_are_served(node: FakeService) -> None:
     served = {
-        (method, *path): set(route.query) | ({"*"} if "*" in path else set())
+        (route.method, *("*" if part[0] == "{" else part for part in path)): set(route.query)
+        | ({"*"} if "{name}" in path else set())
         for path, route in node.routes._routes.items()
-        for method in route.methods
     }
     found = {
         (method, *("*" if part[0] == "{" else part for part in path[1:].split("/"))): {
@@ -268,23 +270,27 @@ async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_describ
 
 def test_what_may_come_whatever_is_asked_is_tested_here() -> None:
     tested = {*REFUSED, "too-many-connections", "bad-query", "method-not-allowed"}
-    assert {code for codes in ALWAYS.values() for code in codes} == tested
+    assert {code for code, row in PROBLEM_CODES.items() if row.operations is None} == tested
 
 
 def test_codes_are_those_that_the_source_names() -> None:
     calls = [node for path in API.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     literal = {
-        call.args[1].value
+        call.args[0].value
         for call in calls
         if isinstance(call, ast.Call)
         and ast.unparse(call.func).rpartition(".")[2] in ("problem", "_refuse", "_note_refusal")
-        and isinstance(call.args[1], ast.Constant)
+        and isinstance(call.args[0], ast.Constant)
     }
     raised = {error.code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "code")}
-    assert literal <= set(CODES)
-    assert set(CODES) - literal <= raised
-    used = {code for operation in OPERATIONS.values() for codes in operation.problems.values() for code in codes}
-    assert set(CODES) == {*used, *(code for codes in ALWAYS.values() for code in codes), "no-such-path"}
+    assert literal <= set(PROBLEM_CODES)
+    assert set(PROBLEM_CODES) - literal <= raised
+
+
+def test_each_operation_that_a_code_names_exists() -> None:
+    named = {name for row in PROBLEM_CODES.values() for name in (*(row.operations or ()), *row.statuses)}
+    assert named <= {operation.name for operation in OPERATIONS.values()}
+    assert [code for code, row in PROBLEM_CODES.items() if row.operations == ()] == ["no-such-path"]
 
 
 async def test_a_title_is_the_same_wherever_its_code_comes() -> None:
@@ -313,7 +319,7 @@ def test_each_problem_has_an_example_that_is_one() -> None:
                 assert value["code"] == name
                 check_body(content["schema"], value, document)
                 checked += 1
-    assert checked > len(CODES)
+    assert checked > len(PROBLEM_CODES)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda operation: operation.name)
@@ -325,8 +331,8 @@ def test_each_answer_has_an_example_that_is_one(operation: Operation) -> None:
         for found in operations.values()
         if found["operationId"] == operation.name
     )
-    for status, answered in operation.answers.items():
-        content = described["responses"][str(status)]["content"][answered.media_type]
+    for status, success in operation.responses.items():
+        content = described["responses"][str(status)]["content"][success.media_type]
         if operation.name == "describeApi":
             assert "example" not in content, "it is one itself"
         else:
@@ -359,6 +365,6 @@ def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert "runtimed.api.description" in loaded
-    assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "codes", "examples", "schemas")}
+    assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "examples", "schemas")}
     # The shapes are for whoever checks types.
     assert not loaded & {"runtimed.core.shapes", "runtimed.core.shapes.daemon"}

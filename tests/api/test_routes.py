@@ -442,7 +442,7 @@ async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_
     assert isinstance(asked("/v1/events?since=0"), Stream)
     status, body = await node.ask("/v1/events?since=x")
     assert (status, body["code"]) == (400, "bad-query")
-    monkeypatch.setattr(type(node.events), "is_full", lambda _events, _uid: True)
+    monkeypatch.setattr(type(node.events.subscribers), "is_full", lambda _subscribers, _uid: True)
     status, body = await node.ask("/v1/events")
     assert (status, body["code"]) == (503, "too-many-subscribers")
 
