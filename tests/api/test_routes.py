@@ -432,6 +432,21 @@ async def test_the_figures_are_in_prometheus_own_format(node: FakeService) -> No
     assert found["process_open_fds",] > 0
 
 
+async def test_a_label_of_the_metrics_takes_one_value_of_a_fixed_set(node: FakeService) -> None:
+    for reason in ("api, signal", "signal, api, file-change", "of-the-future", "api"):
+        node.counters.count_reload("unchanged", reason, 0.004, 1700000000.0)
+    for target in ("/nowhere", "/v1/runtimes/crun", "/v1/runtimes/gvisor", "/v1.44/nix"):
+        await node.response(target)
+    response = await node.response("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(response.body.decode())}
+
+    def values(family: str, label: str) -> list[str]:
+        return sorted({sample.labels[label] for sample in families[family].samples})
+
+    assert values("runtimed_reloads", "trigger") == ["api", "other", "signal"]
+    assert values("runtimed_requests", "route") == ["/v1/resolve", "/v1/runtimes/{name}", "docker", "none"]
+
+
 async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_none(
     node: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,7 +500,7 @@ async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(nod
     assert crun["shim_binary"]["wanted"] == "containerd-shim-runc-v2"
     _, gvisor = await node.ask("/v1/runtimes/gvisor")
     assert gvisor["binary_why"] == "the first on PATH, in /usr/bin"
-    assert crun["binary_why"] == "the path is taken as it stands"
+    assert crun["binary_why"] == "the configured path"
     _, kata = await node.ask("/v1/runtimes/kata")
     assert kata["features"] is None, "a shim is never run to ask for features"
 
