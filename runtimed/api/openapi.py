@@ -16,7 +16,7 @@ from runtimed.api.messages import problem
 from runtimed.api.operations import JSON, OPERATIONS, Operation, Parameter, Success
 from runtimed.api.schemas import Schemas
 from runtimed.core import shapes
-from runtimed.core.problem_codes import PROBLEM_CODES
+from runtimed.core.problem_codes import EVERY, PROBLEM_CODES
 
 # The codes of one status.
 Codes = tuple[str, ...]
@@ -54,12 +54,12 @@ def describe_api() -> dict[str, Any]:
     return _Composer().document()
 
 
-def codes_by_status(operation: str | None) -> dict[int, Codes]:
-    """Return the codes with which ``operation`` responds, by status; of None those of every request."""
+def codes_by_status(operation: str) -> dict[int, Codes]:
+    """Return the codes with which ``operation``, or EVERY request, may respond, by status."""
     found: dict[int, Codes] = {}
     for code, row in PROBLEM_CODES.items():
-        if row.operations is None if operation is None else operation in (row.operations or ()):
-            status = row.statuses.get(operation or "", row.status)
+        if operation in row.operations:
+            status = row.statuses.get(operation, row.status)
             found[status] = (*found.get(status, ()), code)
     return found
 
@@ -71,7 +71,7 @@ class _Composer:
         self._schemas = Schemas()
         self._examples = make_examples()
         self._problem_examples: dict[str, Any] = {}
-        self._of_all = codes_by_status(None)
+        self._of_all = codes_by_status(EVERY)
 
     def document(self) -> dict[str, Any]:
         paths: dict[str, dict[str, Any]] = {}
@@ -79,7 +79,7 @@ class _Composer:
             paths.setdefault(path, {})[method.lower()] = self._operation(operation)
         shared = {**self._of_all, HTTPStatus.NOT_FOUND: ("no-such-path",)}
         responses = {_shared_name(codes): self._problems(status, codes) for status, codes in shared.items()}
-        events = {"description": "Something that happened.", **self._schemas.of(shapes.Event)}
+        events = {"description": "One event of the stream.", **self._schemas.of(shapes.Event)}
         return {
             "openapi": "3.1.0",
             "info": {

@@ -227,8 +227,8 @@ def _method_not_allowed(request: Request, route: Route) -> Response:
     return response
 
 
-# In a thread: options and arguments may have megabytes.
 def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> Response:
+    # In a thread: options and arguments may have megabytes.
     return json_response(200, describe_runtime(generation, runtime, inspector))
 
 

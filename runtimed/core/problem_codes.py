@@ -10,15 +10,17 @@ TYPE_CHECKING = False  # typing's constant, without the milliseconds that import
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Among the operations of a code: every request.
+EVERY = "*"
 DEFAULT_HINT = "runtimectl status shows how the daemon is"
 
 
 class ProblemCode:
     """One kind of problem.
 
-    ``detail`` is an example, and the default where the text never varies; every detail ends with ``remedy``.
-    ``operations`` are the operations of `runtimed.api.operations` that may respond with the code, None for every
-    request; ``statuses`` are statuses other than the usual ``status``, by operation. ``exception`` names the class in
+    ``when`` is its condition. ``detail`` is an example, and the default where the text never varies; every detail ends
+    with ``remedy``. ``operations`` are the operations of `runtimed.api.operations` that may respond with the code;
+    ``statuses`` are statuses other than the usual ``status``, by operation. ``exception`` names the class in
     `runtimed.client.errors` and, for a code with further members (``members`` are an example), the shape in
     `runtimed.core.shapes`. ``hint`` tells a user of runtimectl how to go on.
     """
@@ -31,7 +33,7 @@ class ProblemCode:
         detail: str,
         *,
         remedy: str = "",
-        operations: tuple[str, ...] | None = None,
+        operations: tuple[str, ...] = (EVERY,),
         statuses: Mapping[str, int] | None = None,
         exception: str = "BadRequest",
         members: Mapping[str, object] | None = None,

@@ -30,7 +30,7 @@ from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
 from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
 from runtimed.core.history.retained import RetainedGeneration
-from runtimed.core.problem_codes import PROBLEM_CODES
+from runtimed.core.problem_codes import EVERY, PROBLEM_CODES
 from runtimed.core.report import Report
 
 API = Path(openapi.__file__).parent
@@ -270,7 +270,7 @@ async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_describ
 
 def test_each_problem_of_every_request_is_tested_here() -> None:
     tested = {*REFUSED, "too-many-connections", "bad-query", "method-not-allowed"}
-    assert {code for code, row in PROBLEM_CODES.items() if row.operations is None} == tested
+    assert {code for code, row in PROBLEM_CODES.items() if EVERY in row.operations} == tested
 
 
 def test_the_codes_are_those_that_the_source_uses() -> None:
@@ -288,8 +288,8 @@ def test_the_codes_are_those_that_the_source_uses() -> None:
 
 
 def test_each_operation_that_a_code_names_exists() -> None:
-    named = {name for row in PROBLEM_CODES.values() for name in (*(row.operations or ()), *row.statuses)}
-    assert named <= {operation.name for operation in OPERATIONS.values()}
+    named = {name for row in PROBLEM_CODES.values() for name in (*row.operations, *row.statuses)}
+    assert named <= {EVERY, *(operation.name for operation in OPERATIONS.values())}
     assert [code for code, row in PROBLEM_CODES.items() if row.operations == ()] == ["no-such-path"]
 
 
