@@ -13,7 +13,6 @@ from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownR
 from runtimed.core.table.generation import Generation
 from runtimed.core.table.resolve import resolve
 
-LABEL = "/v1/resolve"
 # Targets kept; percent-encoding gives a name many spellings.
 _TARGETS_MOST = 1024
 
@@ -61,7 +60,7 @@ class Resolutions:
         self._current = current
         self._lookup = lookup
         self._pinned = pinned
-        self._counted = counters.requests_of(LABEL, 200)
+        self._counted = counters.requests_of("/v1/resolve", 200)
         # The rendered responses of one generation, by runtime and by target.
         self._generation: Generation | None = None
         self._by_name: dict[str, Rendered] = {}
