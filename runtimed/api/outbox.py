@@ -120,8 +120,7 @@ class Outbox:
         # Who is told must not make it worse.
         with contextlib.suppress(Exception):
             self._connections.on_error(request, exc)
-        detail = "this is an error in runtimed, its log says more; the same request may succeed later"
-        return problem(500, "internal-error", "Internal error", detail)
+        return problem("internal-error")
 
     # Whether it is read
 

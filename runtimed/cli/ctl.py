@@ -22,18 +22,6 @@ _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 # What the shells' completions call (etc/completions); no verb, because it is nobody's but theirs.
 _COMPLETE = "__complete"
-# What to do about an error that the daemon answered with, by its code.
-_HINTS = {
-    "unknown-runtime": "runtimectl list shows what is known",
-    "invalid-runtime-name": "runtimectl list shows what is known",
-    "runtime-unavailable": "runtimectl list shows which runtimes can be used",
-    "no-such-generation": "runtimectl generations lists those there are",
-    "generation-gone": "runtimectl generations lists those there are",
-    "digest-mismatch": "without --digest, runtimectl resolve shows the answer that was given",
-    "disk-timeout": "findmnt lists the file systems; see whether one of them, on a network say, is gone",
-    "forbidden": "run it as root (sudo)",
-}
-_HINT = "runtimectl status shows how the daemon is"
 _SOCKET_HINT = "the daemon's socket is what --socket or RUNTIMED_SOCKET names, /run/runtimed/runtimed.sock without them"
 
 
@@ -83,7 +71,7 @@ def _run(argv: Sequence[str]) -> int:
     except Refused as exc:
         if args.json:
             verbs.say_json(exc.problem)
-        _complain(f"{exc} (socket {client.socket})", _HINTS.get(exc.code, _HINT))
+        _complain(f"{exc} (socket {client.socket})", exc.hint)
         return verbs.REFUSED
     except ClientError as exc:
         hint = exc.hint or _SOCKET_HINT

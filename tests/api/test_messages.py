@@ -11,6 +11,7 @@ from hypothesis import example, given, target
 from hypothesis import strategies as st
 
 from runtimed.api.messages import BadTarget, Response, parse_target, problem, render
+from runtimed.core.problem_codes import PROBLEM_CODES
 
 # What is asked
 
@@ -132,7 +133,7 @@ def test_an_answer_has_the_headers_it_needs_and_no_more() -> None:
 
 
 def test_a_problem_says_its_code_and_what_to_do() -> None:
-    answer = problem(404, "unknown-runtime", "Unknown runtime", "there is no 'runk'", nearest="runc")
+    answer = problem("unknown-runtime", "there is no 'runk'", status=404, nearest="runc")
     assert answer.content_type == "application/problem+json"
     assert json.loads(answer.body) == {
         "type": "urn:runtimed:problem:unknown-runtime",
@@ -143,6 +144,11 @@ def test_a_problem_says_its_code_and_what_to_do() -> None:
         "message": "there is no 'runk'",
         "nearest": "runc",
     }
+    forbidden = json.loads(problem("forbidden", "user 7 may only read").body)
+    row = PROBLEM_CODES["forbidden"]
+    assert (forbidden["title"], forbidden["status"]) == (row.title, row.status)
+    assert forbidden["detail"] == f"user 7 may only read; {row.remedy}"
+    assert json.loads(problem("disk-timeout").body)["detail"] == PROBLEM_CODES["disk-timeout"].detail
 
 
 @pytest.mark.parametrize("header", [("A", "b\r\nc"), ("A\n", "b"), ("", "b"), ("A b", "c"), ("A", "\0"), ("A", "€")])
