@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import runtimed.host.store
+import runtimed.host.store.retained
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
@@ -237,8 +237,7 @@ def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(ro
 
 
 def test_the_claim_keeps_nobody_from_making_the_disk_read_only(root: Root) -> None:
-    assert root.store._lock is not None
-    assert fcntl.fcntl(root.store._lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    assert fcntl.fcntl(root.store._lock._fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
     assert (root.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
@@ -254,9 +253,9 @@ def test_a_wrapper_outlives_its_generation(root: Root) -> None:
 def test_at_most_a_thousand_generations_are_kept_whatever_their_age(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert runtimed.host.store._KEEP_MOST == 1000
+    assert runtimed.host.store.retained._KEEP_MOST == 1000
     # A thousand publishes take 20 s.
-    monkeypatch.setattr("runtimed.host.store._KEEP_MOST", 20)
+    monkeypatch.setattr("runtimed.host.store.retained._KEEP_MOST", 20)
     for number in range(23):
         root.publish(retain=16, **{"a": [str(number)]} if number % 10 == 0 else {})
     assert len(root.store.retained) == 20

@@ -1,4 +1,4 @@
-"""The directory of wrapper scripts: files named by their content, written once and never changed."""
+"""Writes and removes wrapper scripts: files named by their content, written once and never changed."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from runtimed.host.store.disk import (
     write_new,
 )
 
+# More than any wrapper has: arguments of about 2 MB, each byte of which may need four for the shell.
+_WRAPPER_BYTES = 16 << 20
+
 
 class WrapperDirectory:
-    """The wrappers below a data root; ``intact`` are files known to hold what their names say."""
+    """The wrappers below the data root ``root``; ``intact`` are files known to have the content their names promise."""
 
-    def __init__(self, root: str, intact: Iterable[str] = ()) -> None:
+    def __init__(self, root: str, intact: Iterable[str]) -> None:
         self._root = root
         self.path = f"{root}/{WRAPPERS}"
         self.intact = set(intact)
 
-    def write(self, wrappers: Iterable[Wrapper]) -> tuple[str, ...]:
-        """Write those of ``wrappers`` that are not there, and return the files that are new: all or none of them.
+    def write(self, wrappers: tuple[Wrapper, ...]) -> tuple[str, ...]:
+        """Write those of ``wrappers`` that do not exist, all or none, and return the new files.
 
-        They are intact once their generation is published.
+        The caller adds them to ``intact`` once their generation is published.
 
         Raises:
             StoreFailed: the file system would not execute them.
-            OSError: it failed.
+            OSError: a write failed.
         """
-        wanted = tuple(wrappers)
-        if wanted and (reason := noexec_reason(self._root, self._root)):
+        if wrappers and (reason := noexec_reason(self._root, self._root)):
             raise StoreFailed("writing wrappers below", self._root, reason)
         make_directory(self.path)
-        new = [w for w in wanted if w.file not in self.intact or not os.path.lexists(f"{self.path}/{w.file}")]
-        # Otherwise a power cut leaves them empty until the next start writes them again.
+        new = [w for w in wrappers if w.file not in self.intact or not os.path.lexists(f"{self.path}/{w.file}")]
+        # Without a sync a power cut leaves them empty until the next start writes them again.
         sync = len(new) <= SYNC_MOST
         made: list[str] = []
         try:
             for wrapper in new:
-                path = f"{self.path}/{wrapper.file}"
                 try:
-                    write_new(path, wrapper.text, WRAPPER_MODE, sync=sync)
-                    # One that is named already and had gone missing is not this attempt's to take back.
+                    write_new(f"{self.path}/{wrapper.file}", wrapper.text, WRAPPER_MODE, sync=sync)
+                    # A file in `intact` had gone missing and has a link: it stays if the publish fails.
                     if wrapper.file not in self.intact:
                         made.append(wrapper.file)
                 except FileExistsError:
-                    # Left by a run that did not get as far as publishing it, or damaged since.
+                    # Left by an interrupted publish, or damaged since.
                     replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE, sync=sync)
         except OSError:
             self.take_back(made)
@@ -63,14 +64,14 @@ class WrapperDirectory:
         return tuple(made)
 
     def take_back(self, made: Iterable[str]) -> None:
-        """Remove what ``write`` has made, after all: its generation is not published, and nobody was given them."""
+        """Remove the files that ``write`` has returned, because their generation is not published."""
         for file in made:
-            # What cannot be removed is a wrapper that nothing refers to.
+            # A file that stays is a wrapper without a reference, which is collected later.
             with contextlib.suppress(OSError):
                 os.unlink(f"{self.path}/{file}")
 
     def files(self) -> tuple[str, ...]:
-        """Return the names of all wrapper files, whether something needs them or not.
+        """Return the names of all wrapper files.
 
         Raises:
             StoreFailed: the directory cannot be read.
@@ -89,7 +90,7 @@ class WrapperDirectory:
 
 
 def noexec_reason(view: str, root: str) -> str | None:
-    """Return in words why no wrapper below ``root``, seen as ``view``, can be executed; None if it can."""
+    """Return why no wrapper below ``root``, seen at the path ``view``, can be executed; None if wrappers can be."""
     if not os.statvfs(view).f_flag & os.ST_NOEXEC:
         return None
     mount = os.path.realpath(root)
@@ -99,11 +100,16 @@ def noexec_reason(view: str, root: str) -> str | None:
     return f"{reason}; remount it with `mount -o remount,exec {mount}`, or name another --data-root"
 
 
+def read_wrapper(path: str) -> bytes:
+    """Return the text of the wrapper at ``path``. Raises: OSError."""
+    return read_file(path, _WRAPPER_BYTES)
+
+
 def is_intact_file(path: str, file: str) -> bool:
-    """Return whether ``path`` is the wrapper ``file`` with its mode, owner and content."""
+    """Return whether ``path`` is the wrapper ``file`` with the right mode, owner and content."""
     try:
         state = os.lstat(path)
         plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
-        return plain and state.st_uid == os.geteuid() and is_intact(file, read_file(path))
-    except OSError:  # missing, or on a part of the disk that cannot be read: it is written again
+        return plain and state.st_uid == os.geteuid() and is_intact(file, read_wrapper(path))
+    except OSError:  # missing, or on an unreadable part of the disk: it is written again
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import new_daemon
 
-from runtimed.host.event_numbers import reserve_event_numbers
+from runtimed.host.store.numbers import reserve_event_numbers
 
 
 def test_numbers_go_on_above_the_last_process_though_the_clock_was_set_back(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Reads the retained generations, and decides which of them to drop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+
+from runtimed.core.errors import ConfigurationRejected, DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
+from runtimed.core.history.layout import CONFIG, MANIFEST, generation_directory
+from runtimed.core.history.manifest import Manifest, read_manifest
+from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
+from runtimed.host.store.disk import failing_as, read_file
+from runtimed.host.store.recovery import Rebuild
+
+# A generation is kept at least this long, however many newer ones there are, up to the cap.
+_KEEP_S = 3600.0
+_KEEP_MOST = 1000
+# A replaced generation is kept at least this long, whatever `retain` says: a reader may have followed the link
+# `runtimes` and not yet opened the wrapper.
+_REPLACED_KEEP_S = 60.0
+# Number of parsed generations in memory.
+_READ_MOST = 4
+
+
+class RetainedGenerations:
+    """The generations below the data root ``root``, and the wrappers that their resolutions name."""
+
+    def __init__(
+        self,
+        root: str,
+        manifests: Mapping[int, Manifest],
+        rebuild: Rebuild,
+        clock: Callable[[], float],
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._root = root
+        self._rebuild = rebuild
+        self._clock = clock
+        self._monotonic_s = monotonic_s
+        ordered = sorted(manifests.items())
+        # By number in ascending order. Other threads read it, so they copy it first.
+        self._summaries = {number: summarise_retained(manifest) for number, manifest in ordered}
+        # Wrapper file -> the newest generation that names it. The oldest generations are dropped first, so this one is
+        # retained as long as any that names it.
+        self._newest = {file: number for number, manifest in ordered for file in manifest.links.values()}
+        # Number -> time.monotonic() of the replacement; earlier processes have replaced the others.
+        self._replaced_s: dict[int, float] = {}
+        self._opened_s = monotonic_s()
+        # The generations read last, the oldest first; used only by the thread that reads.
+        self._read: dict[int, RetainedGeneration] = {}
+
+    def summaries(self) -> tuple[Summary, ...]:
+        """Return the summaries, the oldest generation first."""
+        return tuple(self._summaries.copy().values())
+
+    def references(self) -> Mapping[str, int]:
+        """Return each wrapper file that a retained generation names, with the newest such generation."""
+        self._newest = {file: number for file, number in self._newest.items() if number in self._summaries}
+        return self._newest
+
+    def add(self, summary: Summary, wrapper_files: list[str], replaced: int) -> None:
+        """Add a generation that names ``wrapper_files`` and has replaced the generation ``replaced`` (0: none)."""
+        if replaced:
+            self._replaced_s[replaced] = self._monotonic_s()
+        self._summaries[summary.number] = summary
+        self._newest.update(dict.fromkeys(wrapper_files, summary.number))
+
+    def expired(self, retain: int) -> Summary | None:
+        """Return the oldest generation if it is to be dropped, else None.
+
+        Beyond the newest ``retain`` generations those older than an hour are dropped, beyond 1,000 all.
+        """
+        oldest = next(iter(self._summaries.values()), None)
+        if oldest is None:
+            return None
+        newer = len(self._summaries) - 1
+        replaced_s = self._monotonic_s() - self._replaced_s.get(oldest.number, self._opened_s)
+        young = self._clock() - oldest.created_s < _KEEP_S or replaced_s < _REPLACED_KEEP_S
+        return None if newer < max(retain, 1) or (young and newer < _KEEP_MOST) else oldest
+
+    def forget(self, number: int) -> None:
+        """Remove a generation from memory."""
+        self._summaries.pop(number, None)
+        self._replaced_s.pop(number, None)
+
+    def restore(self, oldest: Summary) -> None:
+        """Take back ``forget`` for the oldest generation."""
+        self._summaries = {oldest.number: oldest, **self._summaries}
+
+    def read(self, number: int) -> RetainedGeneration:
+        """Return the generation ``number`` as it is on disk. One thread may call this, beside a publish.
+
+        Raises:
+            NoSuchGeneration, GenerationGone: it never existed, or it is not retained any more.
+            DamagedManifest, StoreFailed: it cannot be read.
+        """
+        self._require_retained(number)
+        if (known := self._read.get(number)) is not None:
+            return known
+        directory = f"{self._root}/{generation_directory(number)}"
+        try:
+            with failing_as("reading", directory):
+                manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
+                found = read_retained(manifest, read_file(f"{directory}/{CONFIG}"))
+        except (StoreFailed, DamagedManifest):
+            # It may have been dropped since.
+            self._require_retained(number)
+            raise
+        if manifest.data_root != self._root:
+            reason = f"was published in {manifest.data_root}, and its resolutions name paths there"
+            raise GenerationGone(number, reason)
+        while len(self._read) >= _READ_MOST:
+            del self._read[next(iter(self._read))]
+        self._read[number] = found
+        return found
+
+    def _require_retained(self, number: int) -> None:
+        retained = self._summaries.copy()
+        if number in retained:
+            return
+        oldest, newest = min(retained, default=0), max(retained, default=0)
+        if 0 < number < newest:
+            raise GenerationGone(number, f"is no longer retained; the oldest that is, is {oldest}")
+        raise NoSuchGeneration(number, newest)
+
+    def text_finder(self, known: Mapping[str, bytes]) -> Callable[[str], bytes | None]:
+        """Return a function from a wrapper file to its text: ``known``, or rebuilt from a configuration, or None."""
+        texts = dict(known)
+        rebuilt: set[int] = set()
+
+        def text_of(file: str) -> bytes | None:
+            number = self._newest.get(file)
+            if file not in texts and number is not None and number not in rebuilt:
+                rebuilt.add(number)
+                with contextlib.suppress(OSError, ConfigurationRejected):
+                    path = f"{self._root}/{generation_directory(number)}/{CONFIG}"
+                    texts.update({**self._rebuild(read_file(path)), **texts})
+            return texts.get(file)
+
+        return text_of
+
+
+def remove_generation(root: str, number: int) -> None:
+    """Remove the files of a generation. Raises: OSError."""
+    directory = f"{root}/{generation_directory(number)}"
+    with contextlib.suppress(FileNotFoundError):
+        # First: without a manifest a start removes the files that a crash leaves.
+        os.unlink(f"{directory}/{MANIFEST}")
+    shutil.rmtree(directory)
