@@ -133,7 +133,7 @@ def test_a_damaged_carried_wrapper_that_no_generation_tells_of_is_reported(root:
     shutil.rmtree(root.path / "generations/00000001")
     _flip(root.path / "wrappers" / wrapper.file)
     recovered = root.open()
-    assert any("no configuration tells its text" in fault for fault in recovered.faults)
+    assert any("no generation has its text" in fault for fault in recovered.faults)
     assert wrapper.file not in recovered.intact_wrappers
 
 

@@ -13,24 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.history.layout import (
-    CONFIG,
-    CURRENT,
-    GENERATIONS,
-    LINKS,
-    MANIFEST,
-    WRAPPERS,
-    current_target,
-    generation_directory,
-    link_target,
-)
+from runtimed.core.history.layout import current_target, link_target
 from runtimed.core.history.manifest import checksum, render_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary
 from runtimed.core.table.generation import Generation
-from runtimed.host.store.damage import Damage, Expected, PublishedFiles
+from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import FILE_MODE, failing_as, make_directory, replace_link, sync_directory, write_new
 from runtimed.host.store.lock import DataRootLock, believed
-from runtimed.host.store.numbers import NumberMemory
+from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
+from runtimed.host.store.paths import Paths
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
 from runtimed.host.store.repair import Mended, Repair
 from runtimed.host.store.retained import RetainedGenerations, remove_generation
@@ -43,14 +34,13 @@ __all__ = ["Mended", "Recovered", "Staged", "Store", "believed"]
 class Staged:
     """A generation that is whole on disk and not current yet."""
 
-    number: int
+    generation: Generation
+    summary: Summary
     # The content of its `runtimes/`: name -> wrapper file. Carried links are those of runtimes that were dropped.
     links: Mapping[str, str]
     carried: Mapping[str, str]
-    summary: Summary
     # The wrapper files that did not exist before.
     made: tuple[str, ...]
-    config_checksum: str
 
 
 class Store:
@@ -69,6 +59,7 @@ class Store:
         at_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self.root = root
+        self._paths = Paths(root)
         self._clock = clock
         self._monotonic_s = monotonic_s
         self._at_step = at_step
@@ -85,9 +76,9 @@ class Store:
         # Distinguishes this data root from all others.
         self.identity = self._lock.identity
         recovered = recover(self.root, rebuild)
-        self._files = PublishedFiles(self.root, self._lock)
-        self._retained = RetainedGenerations(self.root, recovered.manifests, rebuild, self._clock, self._monotonic_s)
-        self._wrappers = WrapperDirectory(self.root, recovered.intact_wrappers)
+        self._files = PublishedFiles(self._paths, self._lock)
+        self._retained = RetainedGenerations(self._paths, recovered.manifests, rebuild, self._clock, self._monotonic_s)
+        self._wrappers = WrapperDirectory(self._paths, recovered.intact_wrappers)
         # The links of the current generation, with carried ones.
         self._links = recovered.links
         self.next_number = recovered.next_number
@@ -96,7 +87,7 @@ class Store:
             self._published, self._config_checksum = recovered.last.number, recovered.last.config_checksum
         # The files that the disk must hold; None until the publishing thread computes them again.
         self._expected: Expected | None = None
-        self._memory: NumberMemory | None = None
+        self._number_file: str | None = None
         # Whether the last swap would survive a power loss.
         self._synced = True
         return recovered
@@ -106,12 +97,12 @@ class Store:
 
         It is newer if the data root was rolled back while no daemon ran; the next number is above it.
         """
-        self._memory = NumberMemory(directory, self.identity)
-        newest = self._memory.read()
+        self._number_file = number_file(directory, self.identity)
+        newest = read_generation_number(self._number_file)
         self.next_number = max(self.next_number, newest + 1)
         if newest < current:
             # A failure is reported by the next `settle`.
-            self._memory.write(current)
+            write_generation_number(self._number_file, current)
         return newest if newest > current else None
 
     def close(self) -> None:
@@ -152,14 +143,14 @@ class Store:
         carried = {link: file for link, file in self._links.items() if link not in links}
         default, runtimes = generation.config.default_runtime, len(generation.runtimes)
         summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
-        directory = f"{self.root}/{generation_directory(generation.number)}"
+        directory = self._paths.generation(generation.number)
         with failing_as("writing", directory):
             if (refusal := self._refusal()) is not None:
                 raise StoreFailed("writing", self.root, refusal)
             self._at_step("wrappers")
             made = self._wrappers.write(tuple(generation.wrappers))
             try:
-                make_directory(f"{self.root}/{GENERATIONS}")
+                make_directory(self._paths.generations)
                 self._at_step("generation")
                 os.mkdir(directory, 0o700)
             except OSError:
@@ -168,27 +159,28 @@ class Store:
                 if os.path.lexists(directory):
                     self.next_number = generation.number + 1
                 raise
-            config_checksum = checksum(generation.config_text)
-            staged = Staged(generation.number, {**carried, **links}, carried, summary, made, config_checksum)
+            staged = Staged(generation, summary, {**carried, **links}, carried, made)
             try:
-                self._write_generation(directory, generation, staged)
+                self._write_generation(staged)
             except OSError:
                 self._give_up(staged)
                 raise
         return staged
 
-    def _write_generation(self, directory: str, generation: Generation, staged: Staged) -> None:
-        os.mkdir(f"{directory}/{LINKS}", 0o700)
+    def _write_generation(self, staged: Staged) -> None:
+        paths, generation, number = self._paths, staged.generation, staged.generation.number
+        links = paths.links(number)
+        os.mkdir(links, 0o700)
         self._at_step("links")
         for link, file in staged.links.items():
-            os.symlink(link_target(file), f"{directory}/{LINKS}/{link}")
+            os.symlink(link_target(file), f"{links}/{link}")
         self._at_step("config")
-        write_new(f"{directory}/{CONFIG}", generation.config_text, FILE_MODE, sync=True)
+        write_new(paths.config(number), generation.config_text, FILE_MODE, sync=True)
         self._at_step("manifest")
         manifest = render_manifest(generation, staged.carried, staged.summary.created_s)
-        write_new(f"{directory}/{MANIFEST}", manifest, FILE_MODE, sync=True)
+        write_new(paths.manifest(number), manifest, FILE_MODE, sync=True)
         self._at_step("sync")
-        for path in (f"{directory}/{LINKS}", directory, f"{self.root}/{WRAPPERS}", f"{self.root}/{GENERATIONS}"):
+        for path in (links, paths.generation(number), paths.wrappers, paths.generations):
             sync_directory(path)
 
     def swap(self, staged: Staged) -> None:
@@ -197,19 +189,20 @@ class Store:
         Raises:
             StoreFailed: the rename did not happen; the old generation is still current.
         """
+        generation, number = staged.generation, staged.generation.number
         try:
-            with failing_as("publishing", f"{self.root}/{CURRENT}"):
+            with failing_as("publishing", self._paths.current):
                 self._at_step("swap")
-                replace_link(self.root, CURRENT, current_target(staged.number))
+                replace_link(self._paths.current, current_target(number))
         except StoreFailed:
             self._give_up(staged)
             raise
-        own = [file for link, file in staged.links.items() if link not in staged.carried]
-        self._retained.add(staged.summary, own, replaced=self._published)
-        self._published, self._config_checksum = staged.number, staged.config_checksum
+        files = [wrapper.file for wrapper in generation.wrappers]
+        self._retained.add(staged.summary, files, replaced=self._published)
+        self._published, self._config_checksum = number, checksum(generation.config_text)
         self._links = staged.links
         self._wrappers.intact.update(staged.links.values())
-        self.next_number = staged.number + 1
+        self.next_number = number + 1
         self._synced = False
         self._expected = self._expect()
 
@@ -220,9 +213,9 @@ class Store:
         """
         if (refusal := self._refusal()) is not None:
             return refusal
-        faults = []
-        if self._memory is not None and self._published and (fault := self._memory.write(self._published)):
-            faults.append(fault)
+        faults: list[str | None] = []
+        if self._number_file is not None and self._published:
+            faults.append(write_generation_number(self._number_file, self._published))
         if not self._synced:
             try:
                 self._at_step("sync-root")
@@ -230,9 +223,8 @@ class Store:
                 self._synced = True
             except OSError as error:
                 faults.append(f"generation {self._published} is current, but may not survive a power loss: {error}")
-        if fault := self._prune(retain):
-            faults.append(fault)
-        return "; ".join(faults) or None
+        faults.append(self._prune(retain))
+        return "; ".join(filter(None, faults)) or None
 
     def _prune(self, retain: int) -> str | None:
         """Drop old generations, the oldest first; if one cannot be removed, the newer ones stay."""
@@ -243,7 +235,7 @@ class Store:
             try:
                 self._at_step("prune")
                 with contextlib.suppress(FileNotFoundError):
-                    remove_generation(self.root, oldest.number)
+                    remove_generation(self._paths, oldest.number)
             except OSError as error:
                 self._retained.restore(oldest)
                 return f"generation {oldest.number} cannot be removed: {error}"
@@ -252,13 +244,14 @@ class Store:
     def _give_up(self, staged: Staged) -> None:
         """Remove the files of a failed attempt; if that fails, later attempts take another number."""
         self._wrappers.take_back(staged.made)
+        number = staged.generation.number
         try:
-            remove_generation(self.root, staged.number)
+            remove_generation(self._paths, number)
         except FileNotFoundError:
             pass
         except OSError:
             # The next start removes the directory, or keeps it whole; no client has seen this number.
-            self.next_number = staged.number + 1
+            self.next_number = number + 1
 
     def _refusal(self) -> str | None:
         """Return why the daemon must not write to the data root, None if it may."""
@@ -285,8 +278,9 @@ class Store:
             # Links first: a published path must not lead to a missing file.
             for link in (link for link, target in self._links.items() if target == file):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self.root}/{CURRENT}/{link}")
-            self._wrappers.remove(file)
+                    os.unlink(f"{self._paths.current}/{link}")
+            os.unlink(self._paths.wrapper(file))
+            self._wrappers.intact.discard(file)
         except OSError as error:
             return f"it cannot be removed: {error}"
         self._links = {link: target for link, target in self._links.items() if target != file}
@@ -308,26 +302,24 @@ class Store:
             return Mended()
         if fault := damage.refusal or self._lock.lock_again():
             return Mended(fault=fault)
-        self._wrappers.intact.difference_update(damage.wrappers)
-        repair = Repair(self.root, damage, expected)
+        self._wrappers.intact -= set(damage.wrappers)
+        repair = Repair(self._paths, damage, expected)
         texts = {wrapper.file: wrapper.text for wrapper in generation.wrappers}
+        texts |= self._retained.wrapper_texts(set(damage.wrappers) - texts.keys())
         try:
             self._at_step("mend")
-            repair.run(self._lock.version, self._retained.text_finder(texts))
+            repair.run(self._lock.version, texts)
         except OSError as error:
             repair.failed.append(f"the published files are damaged and cannot be repaired: {error}")
-        self._forget(damage, repair)
-        return repair.outcome()
-
-    def _forget(self, damage: Damage, repair: Repair) -> None:
-        """Forget generations whose directories were removed, and carried wrappers whose text is not known."""
         for number in damage.lost:
             self._retained.forget(number)
             repair.done.append(f"generation {number} was removed from the disk, and is not retained any more")
-        if damage.generation and not os.path.lexists(f"{self.root}/{generation_directory(self._published)}"):
+        if damage.generation and not os.path.lexists(self._paths.generation(self._published)):
             self._retained.forget(self._published)
+        # A carried wrapper whose text is not known has lost its link.
         self._links = {link: file for link, file in self._links.items() if file not in repair.unlinked}
         self._expected = self._expect()
+        return repair.outcome()
 
     def _expect(self) -> Expected:
         references = self._retained.references()

@@ -9,23 +9,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from runtimed.core.history.layout import (
-    CONFIG,
-    CURRENT,
-    GENERATIONS,
-    LINKS,
-    LOCK,
-    MANIFEST,
-    VERSION,
-    WRAPPERS,
-    current_target,
-    generation_directory,
-    generation_number,
-    link_target,
-)
+from runtimed.core.history.layout import LOCK, VERSION, current_target, generation_number, link_target
 from runtimed.core.history.manifest import checksum, is_whole_manifest
-from runtimed.host.store.disk import read_file
+from runtimed.host.store.disk import leads_to, read_file
 from runtimed.host.store.lock import DataRootLock
+from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import is_intact_file, noexec_reason
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -73,10 +61,10 @@ class Damage:
 
 
 class PublishedFiles:
-    """The files below the data root ``root``. Remembers intact files, so that a later look costs one stat for each."""
+    """The files of a data root. Remembers intact files, so that a later look costs one stat for each."""
 
-    def __init__(self, root: str, lock: DataRootLock) -> None:
-        self._root = root
+    def __init__(self, paths: Paths, lock: DataRootLock) -> None:
+        self._paths = paths
         self._lock = lock
         # The files that the last look found intact, by name.
         self._intact: Mapping[str, _Mark] = {}
@@ -89,7 +77,7 @@ class PublishedFiles:
             if refusal := self._lock.refusal() or damage.refusal:
                 return Damage(refusal=refusal)
             if expected.wrappers:
-                reasons = (noexec_reason(view, self._root) for view in self._lock.views)
+                reasons = (noexec_reason(view, self._paths.root) for view in self._lock.views)
                 damage.noexec = next(filter(None, reasons), "")
             damage.claim = self._bad_claim()
             damage.wrappers = tuple(self._bad_wrappers(expected, intact))
@@ -99,18 +87,18 @@ class PublishedFiles:
                 damage.links = () if damage.generation else self._bad_links(expected, intact)
             damage.lost = self._lost(expected)
         except OSError as error:
-            return Damage(refusal=f"{error.filename or self._root} cannot be read: {error.strerror or error}")
+            return Damage(refusal=f"{error.filename or self._paths.root} cannot be read: {error.strerror or error}")
         self._intact = intact
         return damage
 
     def _foreign_changes(self, expected: Expected) -> Damage:
         """Return the paths that other users can write, or a refusal if one belongs to another user."""
-        names = ["", VERSION, WRAPPERS, GENERATIONS]
-        if expected.number:
-            current = generation_directory(expected.number)
-            names += [current, f"{current}/{LINKS}", f"{current}/{CONFIG}", f"{current}/{MANIFEST}"]
+        at, number = self._paths, expected.number
+        paths = [at.root, at.version, at.wrappers, at.generations]
+        if number:
+            paths += [at.generation(number), at.links(number), at.config(number), at.manifest(number)]
         writable = []
-        for path in (f"{self._root}/{name}" if name else self._root for name in names):
+        for path in paths:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 state = os.lstat(path)
                 if state.st_uid != os.geteuid():
@@ -123,13 +111,13 @@ class PublishedFiles:
     def _bad_claim(self) -> tuple[str, ...]:
         bad = [VERSION]
         with contextlib.suppress(FileNotFoundError):
-            if read_file(f"{self._root}/{VERSION}") == self._lock.version:
+            if read_file(self._paths.version) == self._lock.version:
                 bad.clear()
         return tuple(bad) if self._lock.is_held() else (*bad, LOCK)
 
     def _bad_wrappers(self, expected: Expected, intact: dict[str, _Mark]) -> Iterable[str]:
         for file in sorted(expected.wrappers):
-            path = f"{self._root}/{WRAPPERS}/{file}"
+            path = self._paths.wrapper(file)
             try:
                 state = os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -141,7 +129,7 @@ class PublishedFiles:
                 yield file
 
     def _bad_current(self, expected: Expected) -> str:
-        path = f"{self._root}/{CURRENT}"
+        path = self._paths.current
         try:
             target = os.readlink(path)
         except FileNotFoundError:
@@ -151,10 +139,9 @@ class PublishedFiles:
         return "" if target == current_target(expected.number) else f"{path} leads to {target}"
 
     def _bad_generation(self, expected: Expected, intact: dict[str, _Mark]) -> str:
-        directory = f"{self._root}/{generation_directory(expected.number)}"
-        checks = ((CONFIG, lambda data: checksum(data) == expected.config_checksum), (MANIFEST, is_whole_manifest))
-        for name, is_whole in checks:
-            path = f"{directory}/{name}"
+        config, manifest = self._paths.config(expected.number), self._paths.manifest(expected.number)
+        checks = ((config, lambda data: checksum(data) == expected.config_checksum), (manifest, is_whole_manifest))
+        for path, is_whole in checks:
             try:
                 state = os.lstat(path)
                 if not self._is_unchanged(path, state) and not (
@@ -164,11 +151,11 @@ class PublishedFiles:
             except (FileNotFoundError, NotADirectoryError):
                 return f"{path} is missing"
             _remember(path, state, intact)
-        links = f"{directory}/{LINKS}"
+        links = self._paths.links(expected.number)
         return "" if os.path.isdir(links) and not os.path.islink(links) else f"{links} is missing"
 
     def _bad_links(self, expected: Expected, intact: dict[str, _Mark]) -> tuple[str, ...]:
-        directory = f"{self._root}/{generation_directory(expected.number)}/{LINKS}"
+        directory = self._paths.links(expected.number)
         # A link cannot be changed, only replaced, which changes the directory.
         state = os.lstat(directory)
         if self._is_unchanged(directory, state):
@@ -183,20 +170,12 @@ class PublishedFiles:
     def _lost(self, expected: Expected) -> tuple[int, ...]:
         names: list[str] = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            names = os.listdir(f"{self._root}/{GENERATIONS}")
+            names = os.listdir(self._paths.generations)
         return tuple(sorted(expected.retained - {generation_number(name) for name in names} - {expected.number}))
 
     def _is_unchanged(self, name: str, state: os.stat_result) -> bool:
         """Return whether the last look found the file intact, and it has not changed since."""
         return self._intact.get(name) == _mark(state)
-
-
-def leads_to(link: str, target: str) -> bool:
-    """Return whether ``link`` is a symbolic link with exactly this ``target``."""
-    try:
-        return os.readlink(link) == target
-    except OSError:
-        return False
 
 
 def _mark(state: os.stat_result) -> _Mark:

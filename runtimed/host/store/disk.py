@@ -58,22 +58,34 @@ def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
         os.close(fd)
 
 
-def replace_file(directory: str, name: str, data: bytes, mode: int, *, sync: bool = False) -> None:
-    """Replace the file ``directory/name`` by rename: a reader sees the old file or the new one, whole."""
-    temporary = f"{directory}/{TEMPORARY}{name}"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
+def replace_file(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
+    """Replace the file ``path`` by rename: a reader sees the old file or the new one, whole."""
+    temporary = _unused_name(path)
     write_new(temporary, data, mode, sync=sync)
-    os.rename(temporary, f"{directory}/{name}")
+    os.rename(temporary, path)
 
 
-def replace_link(directory: str, name: str, target: str) -> None:
-    """Make ``directory/name`` a symbolic link to ``target`` by rename, atomic on every Linux file system."""
+def replace_link(path: str, target: str) -> None:
+    """Make ``path`` a symbolic link to ``target`` by rename, atomic on every Linux file system."""
+    temporary = _unused_name(path)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def _unused_name(path: str) -> str:
+    directory, name = os.path.split(path)
     temporary = f"{directory}/{TEMPORARY}{name}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.rename(temporary, f"{directory}/{name}")
+    return temporary
+
+
+def leads_to(link: str, target: str) -> bool:
+    """Return whether ``link`` is a symbolic link with exactly this ``target``."""
+    try:
+        return os.readlink(link) == target
+    except OSError:
+        return False
 
 
 def make_directory(path: str) -> None:

@@ -21,6 +21,7 @@ from runtimed.core.history.layout import (
     WRAPPERS,
 )
 from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, require_regular, sync_directory
+from runtimed.host.store.paths import Paths
 
 # Files that may be in a directory that is not a data root yet: the lock, and the directory that mkfs makes.
 _NEUTRAL = frozenset({LOCK, "lost+found"})
@@ -42,7 +43,7 @@ class DataRootLock:
     """
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        self._paths = Paths(root)
         with failing_as("locking", root):
             # Before the lock file is made, so that no file is left behind in a foreign directory.
             check_version(root)
@@ -50,7 +51,7 @@ class DataRootLock:
             try:
                 if not check_version(root):
                     text = f"layout={LAYOUT}\nid={os.urandom(16).hex()}\n"
-                    replace_file(root, VERSION, text.encode(), FILE_MODE, sync=True)
+                    replace_file(self._paths.version, text.encode(), FILE_MODE, sync=True)
                     sync_directory(root)
                 # The content of VERSION.
                 self.version = _read_version(root)
@@ -73,20 +74,20 @@ class DataRootLock:
         """Return whether the lock file is still the one that this process has locked. Raises: OSError."""
         held = os.fstat(self._fd)
         try:
-            return _inode(f"{self._root}/{LOCK}") == (held.st_dev, held.st_ino)
+            return _inode(self._paths.lock) == (held.st_dev, held.st_ino)
         except FileNotFoundError:
             return False
 
     def lock_again(self) -> str | None:
         """Lock the data root again if its lock file was removed or replaced; return the reason of a failure."""
-        path = f"{self._root}/{LOCK}"
+        path = self._paths.lock
         try:
             if self.is_held():
                 return None
         except OSError as error:
             return f"{path} cannot be read: {error.strerror or error}"
         try:
-            fd = _lock(self._root)
+            fd = _lock(self._paths.root)
         except (AlreadyRunning, OSError) as error:
             return f"{path} was removed or replaced, and the data root cannot be locked again: {error}"
         os.close(self._fd)
@@ -98,24 +99,25 @@ class DataRootLock:
 
         Does not look at the lock file. Safe to call from any thread.
         """
+        root = self._paths.root
         for view in self.views:
             try:
                 is_other = _inode(view) != self._inode or any(
                     _device(f"{view}/{name}") not in (None, device) for name, device in self._devices.items()
                 )
             except FileNotFoundError:
-                return f"the data root {self._root} is missing; restart runtimed to make a new one"
+                return f"the data root {root} is missing; restart runtimed to make a new one"
             except OSError as error:
-                return f"the data root {self._root} cannot be read ({error.strerror}); check that its disk is mounted"
+                return f"the data root {root} cannot be read ({error.strerror}); check that its disk is mounted"
             if is_other:
-                where = "" if view == self._root else " in the mount namespace of the host"
-                return f"another directory is at {self._root}{where} or mounted over it; {_OTHER_ROOT}"
+                where = "" if view == root else " in the mount namespace of the host"
+                return f"another directory is at {root}{where} or mounted over it; {_OTHER_ROOT}"
         return self._version_refusal()
 
     def _version_refusal(self) -> str | None:
-        path = f"{self._root}/{VERSION}"
+        path = self._paths.version
         try:
-            found = _parse_version(_read_version(self._root))
+            found = _parse_version(_read_version(self._paths.root))
         except FileNotFoundError:  # damage that can be repaired
             return None
         except OSError as error:

@@ -18,32 +18,28 @@ _EVENT_DIGITS = 15
 _RESERVED = 10**6
 
 
-class NumberMemory:
-    """The file ``<directory>/generation-<identity>`` with the newest generation number of one data root."""
+def number_file(directory: str, identity: str) -> str:
+    """Return the path of the file with the newest generation number of the data root with this ``identity``."""
+    return f"{directory}/generation-{identity if identity.isalnum() else 'unknown'}"
 
-    def __init__(self, directory: str, identity: str) -> None:
-        self._directory = directory
-        self._name = f"generation-{identity if identity.isalnum() else 'unknown'}"
 
-    def read(self) -> int:
-        """Return the number; 0 where there is none, as after a boot."""
-        return _read_number(f"{self._directory}/{self._name}", _GENERATION_DIGITS)
+def read_generation_number(path: str) -> int:
+    """Return the number in the file ``path``; 0 where there is none, as after a boot."""
+    return _read_number(path, _GENERATION_DIGITS)
 
-    def write(self, number: int) -> str | None:
-        """Write ``number``; return the reason of a failure, else None."""
+
+def write_generation_number(path: str, number: int) -> str | None:
+    """Write ``number`` to the file ``path``; return the reason of a failure, else None."""
+    data = b"%d\n" % number
+    try:
         try:
-            try:
-                self._replace(number)
-            except FileNotFoundError:  # the directory was removed while the daemon runs
-                os.mkdir(self._directory, 0o755 if os.geteuid() == 0 else 0o700)
-                self._replace(number)
-        except OSError as error:
-            path = f"{self._directory}/{self._name}"
-            return f"number {number} cannot be written to {path}: {error.strerror or error}"
-        return None
-
-    def _replace(self, number: int) -> None:
-        replace_file(self._directory, self._name, b"%d\n" % number, FILE_MODE)
+            replace_file(path, data, FILE_MODE)
+        except FileNotFoundError:  # the directory was removed while the daemon runs
+            os.mkdir(os.path.dirname(path), 0o755 if os.geteuid() == 0 else 0o700)
+            replace_file(path, data, FILE_MODE)
+    except OSError as error:
+        return f"number {number} cannot be written to {path}: {error.strerror or error}"
+    return None
 
 
 def reserve_event_numbers(directory: str, least: int) -> int:
@@ -52,9 +48,10 @@ def reserve_event_numbers(directory: str, least: int) -> int:
     The file ``<directory>/event-number`` holds a bound on the numbers in use. Each process writes it once, so that no
     event waits for a disk. Where it cannot be read or written, ``least``, a clock reading, is the number. Blocks.
     """
-    least = max(least, _read_number(f"{directory}/event-number", _EVENT_DIGITS))
+    path = f"{directory}/event-number"
+    least = max(least, _read_number(path, _EVENT_DIGITS))
     with contextlib.suppress(OSError):
-        replace_file(directory, "event-number", b"%d\n" % (least + _RESERVED), FILE_MODE)
+        replace_file(path, b"%d\n" % (least + _RESERVED), FILE_MODE)
     return least
 
 

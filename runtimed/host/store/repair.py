@@ -5,22 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runtimed.core.history.layout import (
-    CURRENT,
-    LINKS,
-    LOCK,
-    VERSION,
-    WRAPPERS,
-    current_target,
-    generation_directory,
-    link_target,
-)
+from runtimed.core.history.layout import LOCK, VERSION, current_target, link_target
 from runtimed.core.table.wrapper import is_intact
 from runtimed.host.store.damage import OTHERS_WRITE, Damage, Expected
 from runtimed.host.store.disk import FILE_MODE, SYNC_MOST, WRAPPER_MODE, make_directory, replace_file, replace_link
+from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import read_wrapper
 
 # A message names at most this many files: a whole table may be lost at once.
@@ -40,16 +32,16 @@ class Mended:
 
 
 class Repair:
-    """One repair of the published files below ``root``.
+    """One repair of the published files.
 
     A reader of a path sees the old file or the repaired one, never a missing one in between.
     """
 
-    def __init__(self, root: str, damage: Damage, expected: Expected) -> None:
-        self._root = root
+    def __init__(self, paths: Paths, damage: Damage, expected: Expected) -> None:
+        self._paths = paths
         self._damage = damage
         self._expected = expected
-        self._links = f"{root}/{generation_directory(expected.number)}/{LINKS}"
+        self._links = paths.links(expected.number)
         self.done: list[str] = []
         self.failed: list[str] = [damage.noexec] if damage.noexec else []
         # Damaged wrappers whose text is not known, and on which no link of the current generation depends.
@@ -57,30 +49,30 @@ class Repair:
         # Wrapper files whose links were removed.
         self.unlinked: set[str] = set()
 
-    def run(self, version: bytes, text_of: Callable[[str], bytes | None]) -> None:
+    def run(self, version: bytes, texts: Mapping[str, bytes]) -> None:
         """Repair VERSION, wrappers, links of the current generation, and the link to it.
 
-        ``version`` is the content of VERSION; ``text_of`` returns the text of a wrapper file, None if unknown.
+        ``version`` is the content of VERSION; ``texts`` are the known texts of wrapper files.
         """
         damage, expected = self._damage, self._expected
         for path in damage.writable:
             with self._reporting(f"{path} was writable by other users", "made writable by its owner only"):
                 os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~OTHERS_WRITE)
         if VERSION in damage.claim:
-            with self._reporting(f"{self._root}/{VERSION} was missing or damaged", "written again"):
-                replace_file(self._root, VERSION, version, FILE_MODE, sync=True)
+            with self._reporting(f"{self._paths.version} was missing or damaged", "written again"):
+                replace_file(self._paths.version, version, FILE_MODE, sync=True)
         for file in damage.wrappers:
-            self._repair_wrapper(file, text_of(file))
+            self._repair_wrapper(file, texts.get(file))
         for link in damage.links:
             file = expected.links[link]
             if file not in self.unlinked:
                 with self._reporting(f"{self._links}/{link} was missing or wrong", "made again"):
-                    replace_link(self._links, link, link_target(file))
+                    replace_link(f"{self._links}/{link}", link_target(file))
         if damage.current and not damage.generation:
             with self._reporting(damage.current, "made again"):
-                replace_link(self._root, CURRENT, current_target(expected.number))
+                replace_link(self._paths.current, current_target(expected.number))
         if LOCK in damage.claim:
-            self.done.append(f"{self._root}/{LOCK} was removed or replaced: locked again")
+            self.done.append(f"{self._paths.lock} was removed or replaced: locked again")
 
     def outcome(self) -> Mended:
         """Return the outcome in words."""
@@ -92,16 +84,15 @@ class Repair:
         )
 
     def _repair_wrapper(self, file: str, text: bytes | None) -> None:
-        directory = f"{self._root}/{WRAPPERS}"
-        path = f"{directory}/{file}"
+        path = self._paths.wrapper(file)
         if text is None:
             # The text on disk is right where only the mode or the owner is wrong.
             with contextlib.suppress(OSError):
                 text = read_wrapper(path)
         if text is not None and is_intact(file, text):
             with self._reporting(f"{path} was missing or damaged", "written again"):
-                make_directory(directory)
-                replace_file(directory, file, text, WRAPPER_MODE, sync=len(self._damage.wrappers) <= SYNC_MOST)
+                make_directory(self._paths.wrappers)
+                replace_file(path, text, WRAPPER_MODE, sync=len(self._damage.wrappers) <= SYNC_MOST)
             return
         lost = f"{path} is {'damaged' if os.path.lexists(path) else 'missing'}"
         # An engine reports a missing link as an unknown runtime. That is better than a link to a missing wrapper or to

@@ -7,12 +7,12 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 
-from runtimed.core.errors import ConfigurationRejected, DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
-from runtimed.core.history.layout import CONFIG, MANIFEST, generation_directory
+from runtimed.core.errors import DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
 from runtimed.core.history.manifest import Manifest, read_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
 from runtimed.host.store.disk import failing_as, read_file
-from runtimed.host.store.recovery import Rebuild
+from runtimed.host.store.paths import Paths
+from runtimed.host.store.recovery import Rebuild, rebuild_texts
 
 # A generation is kept at least this long, however many newer ones there are, up to the cap.
 _KEEP_S = 3600.0
@@ -25,17 +25,17 @@ _READ_MOST = 4
 
 
 class RetainedGenerations:
-    """The generations below the data root ``root``, and the wrappers that their resolutions name."""
+    """The generations of a data root, and the wrappers that their resolutions name."""
 
     def __init__(
         self,
-        root: str,
+        paths: Paths,
         manifests: Mapping[int, Manifest],
         rebuild: Rebuild,
         clock: Callable[[], float],
         monotonic_s: Callable[[], float],
     ) -> None:
-        self._root = root
+        self._paths = paths
         self._rebuild = rebuild
         self._clock = clock
         self._monotonic_s = monotonic_s
@@ -99,16 +99,15 @@ class RetainedGenerations:
         self._require_retained(number)
         if (known := self._read.get(number)) is not None:
             return known
-        directory = f"{self._root}/{generation_directory(number)}"
         try:
-            with failing_as("reading", directory):
-                manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
-                found = read_retained(manifest, read_file(f"{directory}/{CONFIG}"))
+            with failing_as("reading", self._paths.generation(number)):
+                manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+                found = read_retained(manifest, read_file(self._paths.config(number)))
         except (StoreFailed, DamagedManifest):
             # It may have been dropped since.
             self._require_retained(number)
             raise
-        if manifest.data_root != self._root:
+        if manifest.data_root != self._paths.root:
             reason = f"was published in {manifest.data_root}, and its resolutions name paths there"
             raise GenerationGone(number, reason)
         while len(self._read) >= _READ_MOST:
@@ -125,27 +124,17 @@ class RetainedGenerations:
             raise GenerationGone(number, f"is no longer retained; the oldest that is, is {oldest}")
         raise NoSuchGeneration(number, newest)
 
-    def text_finder(self, known: Mapping[str, bytes]) -> Callable[[str], bytes | None]:
-        """Return a function from a wrapper file to its text: ``known``, or rebuilt from a configuration, or None."""
-        texts = dict(known)
-        rebuilt: set[int] = set()
-
-        def text_of(file: str) -> bytes | None:
-            number = self._newest.get(file)
-            if file not in texts and number is not None and number not in rebuilt:
-                rebuilt.add(number)
-                with contextlib.suppress(OSError, ConfigurationRejected):
-                    path = f"{self._root}/{generation_directory(number)}/{CONFIG}"
-                    texts.update({**self._rebuild(read_file(path)), **texts})
-            return texts.get(file)
-
-        return text_of
+    def wrapper_texts(self, files: set[str]) -> dict[str, bytes]:
+        """Return the texts of those wrapper ``files`` that a retained configuration has."""
+        named: dict[int, list[str]] = {}
+        for file, number in self._newest.items():
+            named.setdefault(number, []).append(file)
+        return rebuild_texts(self._paths, self._rebuild, files, named.items())
 
 
-def remove_generation(root: str, number: int) -> None:
+def remove_generation(paths: Paths, number: int) -> None:
     """Remove the files of a generation. Raises: OSError."""
-    directory = f"{root}/{generation_directory(number)}"
     with contextlib.suppress(FileNotFoundError):
         # First: without a manifest a start removes the files that a crash leaves.
-        os.unlink(f"{directory}/{MANIFEST}")
-    shutil.rmtree(directory)
+        os.unlink(paths.manifest(number))
+    shutil.rmtree(paths.generation(number))

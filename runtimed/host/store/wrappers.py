@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.history.layout import TEMPORARY, WRAPPERS
+from runtimed.core.history.layout import TEMPORARY
 from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file
 from runtimed.host.store.disk import (
     SYNC_MOST,
@@ -19,17 +19,17 @@ from runtimed.host.store.disk import (
     replace_file,
     write_new,
 )
+from runtimed.host.store.paths import Paths
 
 # More than any wrapper has: arguments of about 2 MB, each byte of which may need four for the shell.
 _WRAPPER_BYTES = 16 << 20
 
 
 class WrapperDirectory:
-    """The wrappers below the data root ``root``; ``intact`` are files known to have the content their names promise."""
+    """The wrappers of a data root; ``intact`` are files known to have the content their names promise."""
 
-    def __init__(self, root: str, intact: Iterable[str]) -> None:
-        self._root = root
-        self.path = f"{root}/{WRAPPERS}"
+    def __init__(self, paths: Paths, intact: Iterable[str]) -> None:
+        self._paths = paths
         self.intact = set(intact)
 
     def write(self, wrappers: tuple[Wrapper, ...]) -> tuple[str, ...]:
@@ -41,23 +41,24 @@ class WrapperDirectory:
             StoreFailed: the file system would not execute them.
             OSError: a write failed.
         """
-        if wrappers and (reason := noexec_reason(self._root, self._root)):
-            raise StoreFailed("writing wrappers below", self._root, reason)
-        make_directory(self.path)
-        new = [w for w in wrappers if w.file not in self.intact or not os.path.lexists(f"{self.path}/{w.file}")]
+        if wrappers and (reason := noexec_reason(self._paths.root, self._paths.root)):
+            raise StoreFailed("writing wrappers below", self._paths.root, reason)
+        make_directory(self._paths.wrappers)
+        new = [w for w in wrappers if w.file not in self.intact or not os.path.lexists(self._paths.wrapper(w.file))]
         # Without a sync a power cut leaves them empty until the next start writes them again.
         sync = len(new) <= SYNC_MOST
         made: list[str] = []
         try:
             for wrapper in new:
+                path = self._paths.wrapper(wrapper.file)
                 try:
-                    write_new(f"{self.path}/{wrapper.file}", wrapper.text, WRAPPER_MODE, sync=sync)
+                    write_new(path, wrapper.text, WRAPPER_MODE, sync=sync)
                     # A file in `intact` had gone missing and has a link: it stays if the publish fails.
                     if wrapper.file not in self.intact:
                         made.append(wrapper.file)
                 except FileExistsError:
                     # Left by an interrupted publish, or damaged since.
-                    replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE, sync=sync)
+                    replace_file(path, wrapper.text, WRAPPER_MODE, sync=sync)
         except OSError:
             self.take_back(made)
             raise
@@ -68,7 +69,7 @@ class WrapperDirectory:
         for file in made:
             # A file that stays is a wrapper without a reference, which is collected later.
             with contextlib.suppress(OSError):
-                os.unlink(f"{self.path}/{file}")
+                os.unlink(self._paths.wrapper(file))
 
     def files(self) -> tuple[str, ...]:
         """Return the names of all wrapper files.
@@ -76,17 +77,12 @@ class WrapperDirectory:
         Raises:
             StoreFailed: the directory cannot be read.
         """
-        with failing_as("listing", self.path):
+        with failing_as("listing", self._paths.wrappers):
             try:
-                names = os.listdir(self.path)
+                names = os.listdir(self._paths.wrappers)
             except FileNotFoundError:
                 return ()
         return tuple(name for name in sorted(names) if is_wrapper_file(name) and not name.startswith(TEMPORARY))
-
-    def remove(self, file: str) -> None:
-        """Remove a wrapper file."""
-        os.unlink(f"{self.path}/{file}")
-        self.intact.discard(file)
 
 
 def noexec_reason(view: str, root: str) -> str | None:
