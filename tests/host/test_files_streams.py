@@ -1,4 +1,4 @@
-"""Tests of named.py, and of drop-ins that are masked: what a command line may name, and /dev/null."""
+"""Tests of documents from pipes and descriptors, and of drop-ins that are links to /dev/null."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtimed.core.config import Source
-from runtimed.host.files import read_documents
-from runtimed.host.named import is_stream, read_stream
+from runtimed.host.files import is_stream, read_documents, read_stream
 from runtimed.host.trust import Trust, walk
 
 WALK = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
