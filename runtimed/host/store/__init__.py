@@ -68,8 +68,7 @@ class Store:
     def open(self, rebuild: Rebuild) -> Recovered:
         """Lock the data root and return the state that earlier processes left in it.
 
-        Raises:
-            DataRootRefused, AlreadyRunning, StoreFailed: see ``DataRootLock`` and ``recover``.
+        Raises: DataRootRefused, AlreadyRunning, StoreFailed.
         """
         self._lock = DataRootLock(self.root)
         self._closing.callback(self._lock.close)
@@ -82,11 +81,10 @@ class Store:
         # The links of the current generation, with carried ones.
         self._links = recovered.links
         self.next_number = recovered.next_number
-        self._published, self._config_checksum = 0, ""
-        if recovered.published and recovered.last is not None:
-            self._published, self._config_checksum = recovered.last.number, recovered.last.config_checksum
-        # The files that the disk must hold; None until the publishing thread computes them again.
-        self._expected: Expected | None = None
+        # The number of the current generation; 0 if none is known to be whole.
+        last = recovered.last if recovered.published else None
+        self._published, self._config_checksum = (last.number, last.config_checksum) if last is not None else (0, "")
+        self._expected = self._expect()
         self._number_file: str | None = None
         # Whether the last swap would survive a power loss.
         self._synced = True
@@ -121,10 +119,8 @@ class Store:
     def publish(self, generation: Generation, *, retain: int) -> str | None:
         """Stage ``generation``, make it current, drop old generations; return the failure after the swap, if any.
 
-        At least the newest ``retain`` generations are kept.
-
-        Raises:
-            StoreFailed: the old generation is still current, and the files of the attempt are removed.
+        At least the newest ``retain`` generations are kept. After StoreFailed the old generation is still current, and
+        the files of the attempt are removed.
         """
         self.swap(self.stage(generation))
         return self.settle(retain)
@@ -133,10 +129,7 @@ class Store:
         """Write ``generation`` beside the current one and return it, ready to be published.
 
         The order is wrappers, links, configuration, and the manifest last: a start removes a directory without a
-        valid manifest.
-
-        Raises:
-            StoreFailed: the published files are unchanged, and the new ones are removed.
+        valid manifest. After StoreFailed the published files are unchanged, and the new ones are removed.
         """
         links = {wrapper.link: wrapper.file for wrapper in generation.wrappers}
         # A dropped runtime keeps its link: an engine may use the stable path.
@@ -184,11 +177,7 @@ class Store:
             sync_directory(path)
 
     def swap(self, staged: Staged) -> None:
-        """Make ``staged`` current by one rename.
-
-        Raises:
-            StoreFailed: the rename did not happen; the old generation is still current.
-        """
+        """Make ``staged`` current by one rename. Raises: StoreFailed: the old generation is still current."""
         generation, number = staged.generation, staged.generation.number
         try:
             with failing_as("publishing", self._paths.current):
@@ -223,23 +212,9 @@ class Store:
                 self._synced = True
             except OSError as error:
                 faults.append(f"generation {self._published} is current, but may not survive a power loss: {error}")
-        faults.append(self._prune(retain))
+        faults.append(self._retained.prune(retain, self._at_step))
+        self._expected = self._expect()
         return "; ".join(filter(None, faults)) or None
-
-    def _prune(self, retain: int) -> str | None:
-        """Drop old generations, the oldest first; if one cannot be removed, the newer ones stay."""
-        while (oldest := self._retained.expired(retain)) is not None:
-            # Before the removal, so that a read at the same time reports a dropped generation and not a damaged one.
-            self._retained.forget(oldest.number)
-            self._expected = None
-            try:
-                self._at_step("prune")
-                with contextlib.suppress(FileNotFoundError):
-                    remove_generation(self._paths, oldest.number)
-            except OSError as error:
-                self._retained.restore(oldest)
-                return f"generation {oldest.number} cannot be removed: {error}"
-        return None
 
     def _give_up(self, staged: Staged) -> None:
         """Remove the files of a failed attempt; if that fails, later attempts take another number."""
@@ -272,7 +247,6 @@ class Store:
             return f"generation {number} names it"
         if (refusal := self._refusal()) is not None:
             return refusal
-        self._expected = None
         try:
             self._at_step("collect")
             # Links first: a published path must not lead to a missing file.
@@ -284,26 +258,22 @@ class Store:
         except OSError as error:
             return f"it cannot be removed: {error}"
         self._links = {link: target for link, target in self._links.items() if target != file}
+        self._expected = self._expect()
         return None
 
     def seems_damaged(self) -> bool:
-        """Return whether the published files differ from the expected ones. For a thread that does not publish.
-
-        May be wrong during a publish; `mend` decides.
-        """
-        expected = self._expected
-        return expected is None or bool(self._files.find_damage(expected))
+        """Return whether `mend` may find damage. For a thread that does not publish; may be wrong during a publish."""
+        return bool(self._files.find_damage(self._expected))
 
     def mend(self, generation: Generation) -> Mended:
         """Repair the published files of ``generation``, the current one, and of the retained ones."""
-        expected = self._expected = self._expect()
-        damage = self._files.find_damage(expected)
+        damage = self._files.find_damage(self._expected)
         if not damage:
             return Mended()
         if fault := damage.refusal or self._lock.lock_again():
             return Mended(fault=fault)
         self._wrappers.intact -= set(damage.wrappers)
-        repair = Repair(self._paths, damage, expected)
+        repair = Repair(self._paths, damage, self._expected)
         texts = {wrapper.file: wrapper.text for wrapper in generation.wrappers}
         texts |= self._retained.wrapper_texts(set(damage.wrappers) - texts.keys())
         try:

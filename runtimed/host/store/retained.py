@@ -67,27 +67,33 @@ class RetainedGenerations:
         self._summaries[summary.number] = summary
         self._newest.update(dict.fromkeys(wrapper_files, summary.number))
 
-    def expired(self, retain: int) -> Summary | None:
-        """Return the oldest generation if it is to be dropped, else None.
-
-        Beyond the newest ``retain`` generations those older than an hour are dropped, beyond 1,000 all.
-        """
-        oldest = next(iter(self._summaries.values()), None)
-        if oldest is None:
-            return None
-        newer = len(self._summaries) - 1
-        replaced_s = self._monotonic_s() - self._replaced_s.get(oldest.number, self._opened_s)
-        young = self._clock() - oldest.created_s < _KEEP_S or replaced_s < _REPLACED_KEEP_S
-        return None if newer < max(retain, 1) or (young and newer < _KEEP_MOST) else oldest
-
     def forget(self, number: int) -> None:
         """Remove a generation from memory."""
         self._summaries.pop(number, None)
         self._replaced_s.pop(number, None)
 
-    def restore(self, oldest: Summary) -> None:
-        """Take back ``forget`` for the oldest generation."""
-        self._summaries = {oldest.number: oldest, **self._summaries}
+    def prune(self, retain: int, at_step: Callable[[str], None]) -> str | None:
+        """Drop old generations, the oldest first; return why one cannot be removed, None if all can.
+
+        Beyond the newest ``retain`` generations those older than an hour are dropped, beyond 1,000 all. If one cannot
+        be removed, the newer ones stay.
+        """
+        for summary in self.summaries():
+            number, newer = summary.number, len(self._summaries) - 1
+            replaced_s = self._monotonic_s() - self._replaced_s.get(number, self._opened_s)
+            young = self._clock() - summary.created_s < _KEEP_S or replaced_s < _REPLACED_KEEP_S
+            if newer < max(retain, 1) or (young and newer < _KEEP_MOST):
+                break
+            # Before the removal, so that a read at the same time reports a dropped generation and not a damaged one.
+            self.forget(number)
+            try:
+                at_step("prune")
+                with contextlib.suppress(FileNotFoundError):
+                    remove_generation(self._paths, number)
+            except OSError as error:
+                self._summaries = {number: summary, **self._summaries}
+                return f"generation {number} cannot be removed: {error}"
+        return None
 
     def read(self, number: int) -> RetainedGeneration:
         """Return the generation ``number`` as it is on disk. One thread may call this, beside a publish.
