@@ -32,7 +32,7 @@ def test_a_pipe_is_read_through_its_descriptor_and_its_name(tmp_path: Path) -> N
     writer.join()
 
 
-def test_a_stream_that_cannot_be_read_or_has_too_much_is_a_problem() -> None:
+def test_a_stream_that_is_unreadable_or_too_long_is_a_problem() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"{  }")
     os.close(writing)
@@ -44,14 +44,14 @@ def test_a_stream_that_cannot_be_read_or_has_too_much_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "missing", "directory", "nul\0"])
-def test_a_file_that_is_no_stream_is_none(tmp_path: Path, name: str) -> None:
+def test_files_and_missing_paths_are_not_streams(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("{}")
     (tmp_path / "directory").mkdir()
     assert not is_stream(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize("target", ["/dev/null", "../dev-null"])
-def test_a_dropin_that_is_a_link_to_the_null_device_says_nothing(tmp_path: Path, target: str) -> None:
+def test_a_dropin_that_is_a_link_to_the_null_device_is_empty(tmp_path: Path, target: str) -> None:
     (tmp_path / "dev-null").symlink_to("/dev/null")
     dropins = tmp_path / "d"
     dropins.mkdir()

@@ -1,4 +1,4 @@
-"""The limit on descriptors: the daemon's is raised, and the binaries that it runs get the old one."""
+"""Tests of the descriptor limit: the daemon raises it, and child processes get the old one."""
 
 from __future__ import annotations
 

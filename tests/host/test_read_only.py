@@ -1,4 +1,4 @@
-"""Read-only mounts, tried with real ones: whose view of them counts when others have write permission."""
+"""Tests of trust on real read-only mounts, which excuse write permission of other users or not."""
 
 from __future__ import annotations
 
