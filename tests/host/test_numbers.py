@@ -48,7 +48,7 @@ def test_after_a_restart_with_the_clock_set_back_every_event_has_a_higher_number
             daemon.reload()
             seen = daemon.status()["events"]["seq"]
             daemon.kill()
-        # What the clock was when that process began, and is now, cannot be set here: the record says it was later.
+        # A test cannot set the clock back, so it writes a record from a later clock.
         (daemon.root / "run" / "event-number").write_text(f"{seen + 10**12}\n")
         with daemon.running():
             assert daemon.status()["events"]["seq"] > seen + 10**12

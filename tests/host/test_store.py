@@ -61,7 +61,7 @@ class Root:
         return generation
 
     def current(self) -> dict[str, bytes]:
-        """Return what lies behind the stable paths."""
+        """Return the texts at the stable paths by name."""
         directory = self.path / "runtimes"
         return {name: (directory / name).read_bytes() for name in sorted(os.listdir(directory))}
 
@@ -150,7 +150,7 @@ def test_opening_an_intact_root_writes_no_file_and_finds_the_generation(root: Ro
     before = root.listing()
     recovered = root.open()
     after = root.listing()
-    # The lock is the same file; it says whose it is now.
+    # The lock is the same file with another process id.
     assert before.pop("lock")[0] == after.pop("lock")[0]
     assert before == after
     assert recovered.published
@@ -446,7 +446,7 @@ def test_a_damaged_current_generation_is_not_trusted_and_stays_until_the_next_on
     assert recovered.last.digest == first.digest
     assert recovered.next_number == 3
     assert recovered.faults
-    # Readers of the stable path still find what they were promised.
+    # The stable paths still lead to the old wrappers.
     assert root.current() == wrappers(second)
     third = root.publish(a=["1"])
     assert root.current() == wrappers(third)

@@ -153,9 +153,7 @@ def test_a_link_of_another_user_is_refused_whatever_it_leads_to(tmp_path: Path) 
 @needs_root
 @pytest.mark.parametrize(("mode", "who"), [(0o775, "its group"), (0o757, "everybody"), (0o777, "and everybody else")])
 @pytest.mark.parametrize("which", ["parent", "file"])
-def test_a_file_or_parent_that_group_or_others_can_write_is_refused(
-    tmp_path: Path, which: str, mode: int, who: str
-) -> None:
+def test_a_path_that_group_or_others_can_write_is_refused(tmp_path: Path, which: str, mode: int, who: str) -> None:
     parent = tmp_path / "a parent"
     parent.mkdir()
     file = parent / "file"
