@@ -45,7 +45,7 @@ class Damage:
     # Why wrappers cannot be executed.
     noexec: str = ""
     # Which of VERSION and lock are missing or damaged.
-    claim: tuple[str, ...] = ()
+    root_files: tuple[str, ...] = ()
     # Directories and files that other users can write.
     writable: tuple[str, ...] = ()
     wrappers: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class PublishedFiles:
             if expected.wrappers:
                 reasons = (noexec_reason(view, self._paths.root) for view in self._lock.views)
                 damage.noexec = next(filter(None, reasons), "")
-            damage.claim = self._bad_claim()
+            damage.root_files = self._bad_root_files()
             damage.wrappers = tuple(self._bad_wrappers(expected, intact))
             if expected.number:
                 damage.current = self._bad_current(expected)
@@ -108,7 +108,7 @@ class PublishedFiles:
                     writable.append(path)
         return Damage(writable=tuple(writable))
 
-    def _bad_claim(self) -> tuple[str, ...]:
+    def _bad_root_files(self) -> tuple[str, ...]:
         bad = [VERSION]
         with contextlib.suppress(FileNotFoundError):
             if read_file(self._paths.version) == self._lock.version:

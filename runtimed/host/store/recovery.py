@@ -1,4 +1,4 @@
-"""Puts a data root in order at a start: reads whole generations, repairs wrappers, removes litter."""
+"""Puts a data root in order at a start: reads whole generations, repairs wrappers, removes temporary files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _Recovery:
         numbers = self._generation_numbers()
         for number in numbers:
             self._read_generation(number, is_current=number == linked)
-        self._remove_litter()
+        self._remove_temporary_files()
         intact = self._repair_wrappers()
         last = self._manifests.get(linked or 0) or self._manifests.get(max(self._manifests, default=0))
         published = last is not None and last.number == linked and self._is_whole(last, intact)
@@ -140,7 +140,7 @@ class _Recovery:
             raise DamagedManifest(number, "config.json beside it is damaged")
         return manifest
 
-    def _remove_litter(self) -> None:
+    def _remove_temporary_files(self) -> None:
         for directory in (self._paths.root, self._paths.wrappers):
             # On a read-only disk it stays.
             with contextlib.suppress(FileNotFoundError):

@@ -58,7 +58,7 @@ class Repair:
         for path in damage.writable:
             with self._reporting(f"{path} was writable by other users", "made writable by its owner only"):
                 os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~OTHERS_WRITE)
-        if VERSION in damage.claim:
+        if VERSION in damage.root_files:
             with self._reporting(f"{self._paths.version} was missing or damaged", "written again"):
                 replace_file(self._paths.version, version, FILE_MODE, sync=True)
         for file in damage.wrappers:
@@ -71,7 +71,7 @@ class Repair:
         if damage.current and not damage.generation:
             with self._reporting(damage.current, "made again"):
                 replace_link(self._paths.current, current_target(expected.number))
-        if LOCK in damage.claim:
+        if LOCK in damage.root_files:
             self.done.append(f"{self._paths.lock} was removed or replaced: locked again")
 
     def outcome(self) -> Mended:
