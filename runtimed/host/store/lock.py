@@ -58,13 +58,13 @@ class DataRootLock:
                 # The random id of the data root; empty where VERSION was restored by hand without it.
                 self.identity = _parse_version(self.version).get("id", "")
                 self._inode = _inode(root)
+                # The paths of the data root for this process and for process 1: under a unit the mounts may differ.
+                self.views = (root, *_view_of_host(root, self._inode))
+                # A directory that does not exist yet will be on the file system of the data root.
+                self._devices = {name: _device(f"{root}/{name}") or self._inode[0] for name in (WRAPPERS, GENERATIONS)}
             except BaseException:
                 os.close(self._fd)
                 raise
-        # The paths of the data root, as this process and as process 1 see it: under a unit the mounts may differ.
-        self.views = (root, *_view_of_host(root, self._inode))
-        # A directory that does not exist yet will be on the file system of the data root.
-        self._devices = {name: _device(f"{root}/{name}") or self._inode[0] for name in (WRAPPERS, GENERATIONS)}
 
     def close(self) -> None:
         """Release the lock."""
@@ -90,8 +90,8 @@ class DataRootLock:
             fd = _lock(self._paths.root)
         except (AlreadyRunning, OSError) as error:
             return f"{path} was removed or replaced, and the data root cannot be locked again: {error}"
-        os.close(self._fd)
-        self._fd = fd
+        old, self._fd = self._fd, fd
+        os.close(old)
         return None
 
     def refusal(self) -> str | None:
