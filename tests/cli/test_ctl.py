@@ -21,9 +21,10 @@ from runtimed import __version__
 from runtimed.cli import ctl, verbs
 from runtimed.cli.parser import make_parser
 from runtimed.cli.render import render_report, render_status
-from runtimed.cli.tables import printable, render_table
+from runtimed.cli.tables import render_table
 from runtimed.cli.terminal import PLAIN
 from runtimed.client import Client
+from runtimed.core.message_text import printable
 
 # Each verb with the arguments that it cannot do without.
 VERBS: dict[str, tuple[str, ...]] = {
@@ -150,6 +151,12 @@ REPORT = {
     "removed": ["goes"],
     "default_runtime": {"from": "runc", "to": "comes"},
     "problems": [],
+    "problem_count": 0,
+    "remarks": [],
+    "repaired": [],
+    "unavailable": [],
+    "unavailable_count": 0,
+    "runtime_count": 0,
     "restart_required": ["data-root", "hosts"],
     "ignored": [],
     "overridden": ["debug"],
@@ -199,7 +206,7 @@ def test_a_report_lists_a_bounded_number_of_names() -> None:
     ],
 )
 def test_a_time_span_is_told_in_its_two_largest_units(daemon: RunningDaemon, uptime_s: float, text: str) -> None:
-    lines = render_status({**daemon.status(), "uptime_s": uptime_s}, time.time())
+    lines = render_status({**daemon.status(), "uptime_s": uptime_s}, now_s=time.time())
     assert [columns(line)[1] for line in lines if line.startswith("uptime")] == [text]
 
 
@@ -211,7 +218,7 @@ def test_status_tells_all_that_is_wrong_on_a_line_each(daemon: RunningDaemon) ->
         "last_reload": None,
         "sources": [],
     }
-    lines = [columns(line) for line in render_status(status, time.time())]
+    lines = [columns(line) for line in render_status(status, now_s=time.time())]
     assert lines[1:3] == [["store", r"disk\nfull"], ["watcher", "dead"]]
     assert ["last reload", "none"] in lines
     assert ["sources", "none"] in lines
@@ -232,7 +239,7 @@ def test_status_counts_what_it_does_not_name(daemon: RunningDaemon) -> None:
     }
     drift = {"binary": "/b", "kind": "removed", "path": None, "reason": None, "runtimes": ["r"], "runtime_count": 51}
     report = {**status["last_reload"], "problems": [problem], "problem_count": 101}
-    lines = render_status({**status, "last_reload": report, "drift": [drift], "drift_count": 1001}, time.time())
+    lines = render_status({**status, "last_reload": report, "drift": [drift], "drift_count": 1001}, now_s=time.time())
     assert [line.split() for line in lines if " more" in line] == [
         ["and", "100", "more", "problems"],
         ["drift", "/b", "removed", "since", "the", "load;", "runs", "r", "and", "50", "more"],
@@ -354,7 +361,7 @@ def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb:
         (("resolve", "--json", "--format", "any"), "contradict each other", "runtimectl resolve"),
         (("--sock", "x", "list"), "VERB: invalid choice: 'x'", "runtimectl"),
         (("resolve", "--format", "yaml"), "invalid choice: 'yaml'", "runtimectl resolve"),
-        (("explain", ""), "argument NAME: it is empty", "runtimectl explain"),
+        (("explain", ""), "argument NAME: the name is empty", "runtimectl explain"),
     ],
 )
 def test_a_usage_error_is_status_2_one_line_and_a_hint(args: Sequence[str], error: str, help_of: str) -> None:
@@ -363,12 +370,12 @@ def test_a_usage_error_is_status_2_one_line_and_a_hint(args: Sequence[str], erro
     first, hint = run.stderr.splitlines()
     assert first.startswith("runtimectl: ")
     assert error in first
-    assert hint == f"hint: {help_of} --help shows how it is used"
+    assert hint == f"hint: {help_of} --help shows the usage"
 
 
 def test_of_the_verbs_only_the_one_that_is_asked_for_is_made() -> None:
     def made(*argv: str) -> list[str]:
-        choices = make_parser(argv).places[0].choices
+        choices = make_parser(argv).positionals[0].choices
         assert isinstance(choices, dict)
         return list(choices)
 

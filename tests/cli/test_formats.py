@@ -15,7 +15,7 @@ from harness.daemon import RunningDaemon, new_daemon, put_executable
 from harness.runtimectl import COMMAND, runtimectl
 from harness.shell_names import KATA_SHIM
 
-from runtimed.cli.formats import NoSuchForm, render_any, render_ctr, render_path
+from runtimed.cli.formats import FormatUnavailable, render_any, render_ctr, render_path
 from runtimed.core.containerd.options import decode_options
 
 RUNC_SHIM = "io.containerd.runc.v2"
@@ -139,12 +139,12 @@ def test_no_word_that_a_shell_or_ctr_would_read_otherwise_is_given(text: str) ->
         resolution("io.containerd.kata.v2", GENERIC, config_path=text),
     ]
     for answer in hostile:
-        with pytest.raises(NoSuchForm):
+        with pytest.raises(FormatUnavailable):
             render_ctr(answer)
 
 
 def test_an_empty_shim_is_no_word() -> None:
-    with pytest.raises(NoSuchForm, match="empty"):
+    with pytest.raises(FormatUnavailable, match="empty"):
         render_ctr(resolution(""))
 
 
@@ -165,7 +165,7 @@ def test_an_empty_shim_is_no_word() -> None:
 def test_a_field_that_ctr_has_no_flag_for_is_named(
     shim: str, type_url: str, fields: dict[str, object], named: str
 ) -> None:
-    with pytest.raises(NoSuchForm, match=f"no flag for {named} with"):
+    with pytest.raises(FormatUnavailable, match=f"no flag for {named} with"):
         render_ctr(resolution(shim, type_url, **fields))
 
 
@@ -204,7 +204,7 @@ def test_any_of_defaults_is_the_type_alone_and_of_no_options_nothing(formats: Ru
     run = runtimectl("resolve", "absolute", "--format", "any", on=formats)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith("runtimectl: absolute has no options")
-    with pytest.raises(NoSuchForm):
+    with pytest.raises(FormatUnavailable):
         render_any(resolution(RUNC_SHIM))
 
 
@@ -228,12 +228,12 @@ def test_path_of_an_answer_that_names_none_is_refused(formats: RunningDaemon, na
     assert (run.returncode, run.stdout) == (1, "")
     error, hint = run.stderr.splitlines()
     assert error.startswith(f"runtimectl: {name} names no binary")
-    assert hint == f"hint: runtimectl explain {name} shows what runs in the end"
+    assert hint == f"hint: runtimectl explain {name} shows which binary is executed"
 
 
 @pytest.mark.parametrize("path", ["/a\nb", "/a\x1b[31m", "/a\udcff"])
 def test_a_path_that_is_no_line_of_text_is_refused(path: str) -> None:
-    with pytest.raises(NoSuchForm):
+    with pytest.raises(FormatUnavailable):
         render_path(resolution(RUNC_SHIM, RUNC, binary_name=path))
 
 

@@ -14,7 +14,7 @@ from harness.screen import Screen
 
 from runtimed.cli.render import render_runtimes
 from runtimed.cli.tables import render_fields, render_table
-from runtimed.cli.terminal import RED, Terminal, Tinted, look_at
+from runtimed.cli.terminal import RED, Terminal, Tinted, inspect_terminal
 
 RED_TEXT, GREEN_TEXT, YELLOW_TEXT = "\x1b[31m", "\x1b[32m", "\x1b[33m"
 COLOUR = re.compile(r"\x1b\[[\d;]+m")
@@ -131,8 +131,9 @@ def test_a_rejection_is_red_in_status_and_in_what_is_watched(own_daemon: Running
 
 
 def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> None:
-    assert look_at(None, {}).columns is None
-    assert look_at(None, {}).paint("x", RED) == "x"
+    with open("/dev/null") as stream:
+        assert inspect_terminal(stream, {"TERM": "xterm"}).columns is None
+        assert inspect_terminal(stream, {"TERM": "xterm"}).paint("x", RED) == "x"
     status, shown = look("--version", columns=0)
     assert (status, shown.startswith("runtimectl ")) == (0, True)
 
@@ -156,6 +157,7 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
         return {
             "name": name, "default": name == "crun", "shim": "io.containerd.runc.v2", "definition": {"path": path},
             "available": reason is None, "reason": reason, "drift": None, "origin": origin, "source": "configured",
+            "replaceable": None, "binary": None, "shim_binary": {"path": "/usr/bin/shim"},
         }  # fmt: skip
 
     reason = "containerd-shim-kata-v2: executable file not found in PATH"

@@ -82,7 +82,7 @@ KNOWN = {
         ({"status": "known", "features": {"linux": {"selinux": {"enabled": True}}}}, "selinux"),
         # What a binary says of itself may be anything.
         ({"status": "known", "features": {"hooks": 1, "linux": [], "ociVersionMax": {"\n": 1}}}, r"OCI {'\n': 1}"),
-        ({"status": "known", "features": {"linux": {"cgroup": [1], "seccomp": "yes"}}}, "none are told"),
+        ({"status": "known", "features": {"linux": {"cgroup": [1], "seccomp": "yes"}}}, "none reported"),
         ({"status": "unknown", "version": "crun 1.8", "reason": "it failed"}, "crun 1.8; unknown: it failed"),
         ({"status": "pending", "version": None, "reason": "ask again"}, "pending: ask again"),
     ],
@@ -104,7 +104,7 @@ def test_explain_has_a_line_for_each_lint(daemon: RunningDaemon) -> None:
 
 
 def test_gc_gives_a_verdict_and_a_reason_for_every_wrapper(twice: RunningDaemon) -> None:
-    for flags, total in (("--dry-run", "dry run: 0 of 3 wrappers could be collected; nothing was"), ("", "0 of 3 ")):
+    for flags, total in (("--dry-run", "dry run: 0 of 3 wrappers could be collected"), ("", "0 of 3 ")):
         run = runtimectl("gc", *filter(None, [flags]), on=twice)
         assert run.returncode == 0
         header, *rows, last = run.stdout.splitlines()
@@ -149,7 +149,7 @@ def test_gc_names_the_sources_it_could_not_ask_and_keeps(own_daemon: RunningDaem
     assert run.stdout.splitlines()[-1] == "0 of 1 wrapper collected, 1 kept"
     warnings = run.stderr.splitlines()
     assert warnings
-    assert all(line.startswith("warning: it cannot be known who refers to wrappers: ") for line in warnings)
+    assert all(line.startswith("warning: references to wrappers are not known completely: ") for line in warnings)
     assert f"{own_daemon.root}/state" in run.stderr
     found = runtimectl("gc", "--json", "--dry-run", on=own_daemon)
     assert (found.stderr, json.loads(found.stdout)["dry_run"]) == ("", True)
@@ -160,7 +160,7 @@ def test_gc_names_the_sources_it_could_not_ask_and_keeps(own_daemon: RunningDaem
     ("verdicts", "dry_run", "last"),
     [
         ([], True, "there are no wrappers"),
-        (["collect", "keep"], True, "dry run: 1 of 2 wrappers could be collected; nothing was"),
+        (["collect", "keep"], True, "dry run: 1 of 2 wrappers could be collected"),
         (["collected"], False, "1 of 1 wrapper collected, 0 kept"),
         # It may go and is still there: removing it failed.
         (["collected", "collect"], False, "1 of 2 wrappers collected, 1 kept; 1 could not be removed"),

@@ -222,7 +222,7 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ({"type": "heartbeat"}, None),
         (
             {"type": "reload", "outcome": "unchanged", "generation": 3, "reason": "signal", "added": [], "changed": [],
-             "removed": []},
+             "removed": [], "repaired": []},
             "unchanged, generation 3, by signal",
         ),
         (
@@ -243,11 +243,11 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ),
         (
             {"type": "drift", "binary": "/bin/x", "kind": "back"},
-            "/bin/x is again what it was when the configuration was loaded",
+            "/bin/x is the same again as when the configuration was loaded",
         ),
         (
             {"type": "drift", "binary": "/bin/x", "kind": "loaded"},
-            "/bin/x: the configuration was loaded with what it is now",
+            "/bin/x: the configuration was loaded with the binary as it is now",
         ),
         (
             {"type": "drift", "binary": None, "kind": "more", "count": 7},
@@ -255,7 +255,7 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ),
         ({"type": "watcher", "mode": "polling", "faults": {"/etc": "on nfs"}}, "polling: /etc: on nfs"),
         ({"type": "watcher", "mode": "inotify", "faults": {}}, "inotify"),
-        ({"type": "gc", "wrapper": "x-1", "asked_by": "uid 0"}, "x-1 removed, asked by uid 0"),
+        ({"type": "gc", "wrapper": "x-1", "asked_by": "uid 0"}, "x-1 removed, requested by uid 0"),
         ({"type": "gap", "reason": "lost"}, "lost"),
         ({"type": "of the future"}, ""),
     ],

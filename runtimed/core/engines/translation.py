@@ -31,9 +31,9 @@ class Remark:
 class TranslationRejected(ConfigurationRejected):
     """A configuration cannot be translated; ``told`` are the remarks on the part that was read."""
 
-    def __init__(self, rejection: ConfigurationRejected, told: tuple[Remark, ...]) -> None:
+    def __init__(self, rejection: ConfigurationRejected, remarks: tuple[Remark, ...]) -> None:
         super().__init__(rejection.problems, rejection.untold)
-        self.told = told
+        self.translation_remarks = remarks
 
 
 @dataclass(frozen=True, slots=True)

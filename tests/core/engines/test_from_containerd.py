@@ -145,7 +145,7 @@ def test_an_import_is_told_as_not_read_and_a_dump_names_its_own_file() -> None:
 def test_a_refused_file_keeps_its_remarks(wrong: dict[str, Any]) -> None:
     with pytest.raises(TranslationRejected) as caught:
         translated({**wrong, "imports": ["/etc/more.toml"]})
-    assert [str(remark).split(": ")[1] for remark in caught.value.told] == ["imports"]
+    assert [str(remark).split(": ")[1] for remark in caught.value.translation_remarks] == ["imports"]
 
 
 @pytest.mark.parametrize("version", sorted(PLUGINS))

@@ -43,10 +43,10 @@ def test_a_config_toml_comes_from_standard_input_too_and_no_terminal_obeys_it() 
     [
         ("docker", '{"runtimes":\n{"runc": {"path": "/x"}}}', "stdin:2:2: /runtimes/runc: runtime name 'runc' is"),
         ("docker", "{\n", "stdin:2:1: "),
-        ("containerd", "version = 2\nx = [1", "stdin: it is no TOML: "),
-        ("containerd", "version = 2\nx = = 1", "stdin:2:5: it is no TOML: Invalid value"),
+        ("containerd", "version = 2\nx = [1", "stdin: not valid TOML: "),
+        ("containerd", "version = 2\nx = = 1", "stdin:2:5: not valid TOML: Invalid value"),
         ("containerd", "version = 1", "stdin: version: found version 1, "),
-        ("containerd", f"x = {'[' * 100_000}", "stdin: it is "),
+        ("containerd", f"x = {'[' * 100_000}", "stdin: "),
     ],
 )
 def test_what_cannot_be_translated_is_told_with_place_and_way_out(engine: str, text: str, place: str) -> None:
