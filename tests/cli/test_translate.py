@@ -27,7 +27,7 @@ def test_a_daemon_json_becomes_a_dropin_and_what_it_says_besides_is_told(tmp_pat
     file.write_text(DOCKER)
     run = runtimectl("import", "docker", str(file))
     assert (run.returncode, json.loads(run.stdout)) == (0, {"runtimes": {"crun": {"path": "/usr/bin/crun"}}})
-    assert run.stderr == f"note: {file}:3: /log-driver: is dockerd's own business and left out\n"
+    assert run.stderr == f"note: {file}:3: /log-driver: configures dockerd only; left out\n"
 
 
 def test_a_config_toml_comes_from_standard_input_too_and_no_terminal_obeys_it() -> None:
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_another_exit_status(tmp_path: Path) -> No
 
 def test_json_has_the_document_the_remarks_and_the_problems() -> None:
     run = runtimectl("import", "docker", "-", "--json", input=DOCKER)
-    remark = {"file": "stdin", "line": 3, "place": "/log-driver", "message": "is dockerd's own business and left out"}
+    remark = {"file": "stdin", "line": 3, "place": "/log-driver", "message": "configures dockerd only; left out"}
     document = {"runtimes": {"crun": {"path": "/usr/bin/crun"}}}
     assert (run.returncode, run.stderr) == (0, "")
     assert json.loads(run.stdout) == {"document": document, "remarks": [remark], "problems": []}

@@ -1,4 +1,4 @@
-"""Whether runtimed takes a translated drop-in: the daemon's own check, its problems at the original's places."""
+"""Checks a translated drop-in as the daemon would, and reports problems at their places in the original."""
 
 from __future__ import annotations
 
@@ -9,57 +9,83 @@ from dataclasses import replace
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import Pointer, Spot
+from runtimed.core.containerd.options import MESSAGES
+from runtimed.core.engines.translation import Remark, Translation, TranslationRejected
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called, shown
 
-# A pointer into the drop-in -> the place in the original that it came from.
+# Maps a pointer into the drop-in to the place in the original.
 SpotOf = Callable[[Pointer], Spot]
-# A drop-in says nothing of these, so any will do.
+# A drop-in sets none of these, so any value will do.
 _SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ())
+
+
+class Reader:
+    """Reads the configuration of another engine; collects ``remarks`` and ``problems`` while it does.
+
+    ``renames`` maps old names of runtimes to new ones.
+    """
+
+    def __init__(self, renames: Mapping[str, str]) -> None:
+        self.renames = renames
+        self.remarks: list[Remark] = []
+        self.problems: list[Problem] = []
+
+    def finish(self, dropin: Mapping[str, object], spot_of: SpotOf) -> Translation:
+        """Return the translation, once runtimed would accept ``dropin``; raise TranslationRejected otherwise."""
+        try:
+            return Translation(accept(dropin, self.renames, spot_of, self.problems), tuple(self.remarks))
+        except ConfigurationRejected as rejection:
+            raise TranslationRejected(rejection, tuple(self.remarks)) from rejection
+
+
+def is_option(key: str, message: str) -> bool:
+    """Return whether dockerd and containerd know ``key`` as a field of the options message ``message``."""
+    return any(key.casefold() == field.go_name.casefold() for field in MESSAGES[message])
 
 
 def accept(
     document: Mapping[str, object], renames: Mapping[str, str], spot_of: SpotOf, found: Iterable[Problem] = ()
 ) -> dict[str, object]:
-    """Return ``document``, a drop-in, with its runtimes renamed (old name -> new name), once runtimed would take it.
+    """Return ``document``, a drop-in, with its runtimes renamed (old name -> new name), once runtimed would accept it.
 
-    ``spot_of`` is asked with the names that the original has. ``found`` is what was found wrong on the way here.
+    ``spot_of`` is called with the names of the original. ``found`` are the problems that were found before.
 
     Raises:
-        ConfigurationRejected: with every problem, each where it stands in the original.
+        ConfigurationRejected: with every problem at its place in the original.
     """
-    result, faults = _renamed(document, renames, spot_of)
+    result, faults = _rename(document, renames, spot_of)
     problems = [*found, *faults]
     untold = 0
     if not faults:
-        # Encoded and read back: what the daemon will be given is bytes, and they are what has to be right.
-        # (What JSON has no form for has been found wrong on the way here.)
+        # Checked as bytes, because the daemon will read bytes. Values that JSON cannot write are problems already.
         source = Source("", json.dumps(result, default=str).encode())
         try:
             parse_configuration(Documents("", source), Flags(), _SETTINGS)
         except ConfigurationRejected as exc:
-            before = {new: old for old, new in renames.items()}
+            old_names = {new: old for old, new in renames.items()}
             untold = exc.untold
-            problems += [_moved(problem, result, before, spot_of) for problem in exc.problems]
+            problems += [_moved(problem, result, old_names, spot_of) for problem in exc.problems]
     if problems:
         raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))), untold)
     return result
 
 
-def _renamed(
+def _rename(
     document: Mapping[str, object], renames: Mapping[str, str], spot_of: SpotOf
 ) -> tuple[dict[str, object], list[Problem]]:
     result, problems = dict(document), []
     table = document.get("runtimes")
     runtimes: Mapping[str, object] = table if isinstance(table, dict) else {}
+    where = spot_of(("runtimes",))
     for old in renames:
         if old not in runtimes:
             message = f"no runtime is named {called(old)}, so it cannot be renamed"
-            problems.append(spot_of(("runtimes",)).problem(message, "no such runtime", "the name of a runtime in it"))
+            problems.append(where.problem(message, "no such runtime", "the name of a runtime in it"))
     names = [renames.get(name, name) for name in runtimes]
     for new in dict.fromkeys(name for name in names if names.count(name) > 1):
-        message = f"two runtimes would be named {called(new)} then; choose another name"
-        problems.append(spot_of(("runtimes",)).problem(message, shown(new), "a name for one runtime"))
+        message = f"two runtimes would be named {called(new)}; choose another name"
+        problems.append(where.problem(message, shown(new), "a name for one runtime"))
     if runtimes:
         result["runtimes"] = dict(zip(names, runtimes.values(), strict=True))
     default = document.get("default-runtime")
@@ -68,17 +94,17 @@ def _renamed(
     return result, problems
 
 
-def _moved(problem: Problem, document: object, before: Mapping[str, str], spot_of: SpotOf) -> Problem:
-    """Return ``problem`` of the drop-in ``document`` where it stands in the original."""
-    way: list[str | int] = []
-    at = document
+def _moved(problem: Problem, document: object, old_names: Mapping[str, str], spot_of: SpotOf) -> Problem:
+    """Return ``problem`` of the drop-in ``document`` at its place in the original."""
+    pointer: list[str | int] = []
+    value = document
     for part in (problem.pointer or "").split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(at, list) and not key.isdecimal():
+        if isinstance(value, list) and not key.isdecimal():
             break  # the pointer is cut within an index
-        way.append(int(key) if isinstance(at, list) else key)
-        at = at[int(key)] if isinstance(at, list) else at.get(key) if isinstance(at, dict) else None
-    if way[:1] == ["runtimes"]:
-        way[1:2] = [before.get(str(name), name) for name in way[1:2]]
-    spot = spot_of(tuple(way))
+        pointer.append(int(key) if isinstance(value, list) else key)
+        value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
+    if pointer[:1] == ["runtimes"]:
+        pointer[1:2] = [old_names.get(str(name), name) for name in pointer[1:2]]
+    spot = spot_of(tuple(pointer))
     return replace(problem, file=spot.file, line=spot.line, column=spot.column, pointer=spot.pointer)

@@ -1,4 +1,4 @@
-"""What a translation results in: a document, and a remark for everything in the original that it does not say."""
+"""Defines the result of a translation: a document, and remarks on everything that it leaves out or changes."""
 
 from __future__ import annotations
 
@@ -6,30 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runtimed.core.configuration.position import Spot
-from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.message_text import printable
+from runtimed.core.errors import ConfigurationRejected, Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One thing that the translation does not say, or says otherwise; ``where`` is where it stands."""
+    """One thing that the translation leaves out or changes; ``where`` is its place in the original."""
 
     where: Spot
     message: str
 
     def __str__(self) -> str:
         """Return the remark as one printable line: ``file:line: place: message``."""
-        place = ":".join(str(part) for part in (self.where.file, self.where.line) if part is not None)
-        return printable(": ".join(part for part in (place, self.where.pointer, self.message) if part))
+        return str(Problem(self.message, self.where.file, self.where.line, pointer=self.where.pointer))
 
     def as_dict(self) -> dict[str, object]:
-        """Return the shape that ``runtimectl --json`` prints."""
+        """Return the JSON object that ``runtimectl --json`` prints."""
         where = self.where
         return {"file": where.file, "line": where.line, "place": where.pointer, "message": self.message}
 
 
 class TranslationRejected(ConfigurationRejected):
-    """A configuration cannot be translated; ``told`` are the remarks on the part that was read."""
+    """A configuration cannot be translated; ``translation_remarks`` are those on the part that was read."""
 
     def __init__(self, rejection: ConfigurationRejected, remarks: tuple[Remark, ...]) -> None:
         super().__init__(rejection.problems, rejection.untold)
@@ -38,7 +36,7 @@ class TranslationRejected(ConfigurationRejected):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A configuration in the words of another engine, or a drop-in for runtimed."""
+    """A configuration for another engine, or a drop-in for runtimed."""
 
     document: Mapping[str, object]
     remarks: tuple[Remark, ...] = ()

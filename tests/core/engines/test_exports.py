@@ -181,10 +181,10 @@ def test_dockerd_is_told_of_configured_runtimes_and_given_the_stable_path_of_wra
     assert [str(remark).split(": ")[:2] for remark in exported.remarks] == [
         ["/runtimes/Odd name", "left out"],
         ["/runtimes/body", "left out"],
-        ["/runtimes/io.containerd.runc.v2", "an old dockerd (20.10, say) keeps its own runtime of this name"],
+        ["/runtimes/io.containerd.runc.v2", "an old dockerd, such as 20.10, keeps its own runtime of this name"],
         [
             "/runtimes/kata",
-            "dockerd knows runtimeType since 24.0; an older one takes the entry and has nothing to run for it",
+            "dockerd supports runtimeType since 24.0; an older one accepts the entry and cannot run it",
         ],
     ]
 

@@ -152,13 +152,13 @@ def test_a_refused_file_keeps_its_remarks(wrong: dict[str, Any]) -> None:
 def test_a_dropin_that_holds_only_a_default_is_told_as_such(version: int) -> None:
     (problem,) = refused(file_of(version, default_runtime_name="crun"))
     assert problem.startswith(f'c.toml: plugins."{PLUGINS[version]}".containerd.default_runtime_name: ')
-    assert "it is a drop-in, and the runtime is in another file" in problem
+    assert "it is a drop-in, and another file has the runtime" in problem
     assert translated(file_of(version, default_runtime_name="runc"))[0] == {"default-runtime": "runc"}
 
 
 def test_a_file_of_version_1_is_told_what_each_containerd_can_do() -> None:
     (problem,) = refused({"version": 1})
-    assert "containerd 2 writes the file anew" in problem
+    assert "containerd 2 rewrites the file" in problem
     assert "containerd 1 has no such command" in problem
 
 
@@ -282,7 +282,7 @@ def test_dates_are_refused_where_they_would_be_taken_over_and_told_elsewhere() -
     problems = refused(file_of(runtimes={"x": entry, "y": {"runtime_type": day}}, default_runtime_name=day))
     keys = ["runtimes.x.options.BinaryName", "runtimes.y.runtime_type", "default_runtime_name"]
     found = {
-        problem.split(": ")[1] for problem in problems if "2026-01-02, and nothing of a runtime is a date" in problem
+        problem.split(": ")[1] for problem in problems if "2026-01-02, and no field of a runtime is a date" in problem
     }
     assert found == {f"{WAY}.{key}" for key in keys}
     entry["options"] = {}

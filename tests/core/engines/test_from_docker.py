@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
-from runtimed.core.engines.from_docker import NotWords, read_docker, split_by_shell
+from runtimed.core.engines.from_docker import ShellSyntax, read_docker, split_by_shell
 from runtimed.core.errors import ConfigurationRejected
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_says_nothing_is_an_empty_dropin(text: str) -> None:
     [
         ("data-root", "/srv/docker", "runtimed has its own setting of that name"),
         ("hosts", ["unix:///x"], "runtimed has its own setting of that name"),
-        ("log-driver", "journald", "dockerd's own business"),
+        ("log-driver", "journald", "configures dockerd only"),
     ],
 )
 def test_settings_of_dockerd_itself_are_left_out_and_told_with_their_line(key: str, value: object, text: str) -> None:
@@ -112,7 +112,7 @@ def test_arguments_that_dockerds_shell_would_act_on_are_refused_with_the_reason(
 def test_words_are_those_that_a_real_shell_makes(args: list[str]) -> None:
     try:
         words = split_by_shell(args)
-    except NotWords:
+    except ShellSyntax:
         return
     shell = shutil.which("sh")
     assert shell is not None
