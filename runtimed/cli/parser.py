@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from runtimed import __version__
 from runtimed.cli import translate, verbs
@@ -29,6 +30,8 @@ exit status:
   3  with --exit-code, for plan and diff: there are changes
   130, 141  interrupted; the reader of the output closed the pipe
 """
+# Without a width argparse imports shutil for every parser, to ask for that of the terminal.
+_HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
 _TRANSLATION_STATUS = """\
 Notes on stderr list everything that the translation leaves out or changes.
 
@@ -41,13 +44,6 @@ exit status:
 _IMPORT_EXAMPLE = """\
 cd /etc/runtimed/daemon.json.d &&
   runtimectl import docker /etc/docker/daemon.json > .new && mv .new 50-docker.json"""
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """A formatter of fixed width: otherwise argparse imports shutil for every parser to ask for the terminal's."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=78)
 
 
 class Parser(argparse.ArgumentParser):

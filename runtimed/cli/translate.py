@@ -121,8 +121,7 @@ def _escape(code: int) -> str:
 
 def _show(translation: Translation, render: Callable[[Mapping[str, object]], str], args: Namespace) -> int:
     if args.json:
-        remarks = [remark.as_dict() for remark in translation.remarks]
-        verbs.print_json({"document": translation.document, "remarks": remarks, "problems": []})
+        verbs.print_json({"document": translation.document, "remarks": _remarks(translation), "problems": []})
         return verbs.OK
     verbs.print_utf8(render(translation.document).rstrip("\n"))
     # The document first, also where both streams lead to one file.
@@ -132,13 +131,17 @@ def _show(translation: Translation, render: Callable[[Mapping[str, object]], str
     return verbs.OK
 
 
+def _remarks(found: Translation | ConfigurationRejected) -> list[dict[str, object]]:
+    return [
+        {"file": each.file, "line": each.line, "place": each.pointer, "message": each.message} for each in found.remarks
+    ]
+
+
 def _refuse(name: str, rejection: ConfigurationRejected, args: Namespace) -> int:
-    # A document that cannot be decoded has no remarks.
-    remarks = getattr(rejection, "translation_remarks", ())
     if args.json:
         problems = [problem.as_dict() for problem in rejection.problems]
-        verbs.print_json({"document": None, "remarks": [each.as_dict() for each in remarks], "problems": problems})
-    for remark in remarks:
+        verbs.print_json({"document": None, "remarks": _remarks(rejection), "problems": problems})
+    for remark in rejection.remarks:
         verbs.complain(f"note: {remark}")
     for problem in rejection.problems:
         verbs.complain(problem)

@@ -50,22 +50,19 @@ def resolve(client: Client, args: Namespace) -> int:
     resolution = client.resolve(args.name, args.generation, args.digest)
     if args.format is not None:
         return _print_as(args.format, resolution, client.socket)
-    _show(render_resolution, resolution, args)
-    return OK
+    return _show(render_resolution, resolution, args)
 
 
 def explain(client: Client, args: Namespace) -> int:
     """Show how a name resolves, and why."""
     from runtimed.cli.explain import render_description  # noqa: PLC0415 - only one verb needs it
 
-    _show(render_description, client.explain(args.name), args)
-    return OK
+    return _show(render_description, client.explain(args.name), args)
 
 
 def list_runtimes(client: Client, args: Namespace) -> int:
     """Show the table."""
-    _show(render_runtimes, client.runtimes(), args)
-    return OK
+    return _show(render_runtimes, client.runtimes(), args)
 
 
 def status(client: Client, args: Namespace) -> int:
@@ -98,8 +95,7 @@ def generations(client: Client, args: Namespace) -> int:
     """Show the retained generations."""
     from runtimed.cli.generations import render_generations  # noqa: PLC0415 - as above
 
-    _show(partial(render_generations, now_s=time.time()), client.generations(), args)
-    return OK
+    return _show(partial(render_generations, now_s=time.time()), client.generations(), args)
 
 
 def diff(client: Client, args: Namespace) -> int:
@@ -189,11 +185,12 @@ def fail(error: object, hint: str) -> None:
     complain(f"hint: {hint}")
 
 
-def _show(render: Render, document: Document, args: Namespace) -> None:
+def _show(render: Render, document: Document, args: Namespace) -> int:
     if args.json:
         print_json(document)
     else:
         print_lines(render(document, args.terminal))
+    return OK
 
 
 def _print_as(form: str, resolution: Document, socket: str) -> int:

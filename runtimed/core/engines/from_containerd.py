@@ -13,9 +13,8 @@ from types import MappingProxyType
 from runtimed.core.configuration.position import Pointer, Spot
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.containerd.options import GENERIC, message_of
-from runtimed.core.engines.acceptance import Reader, is_option
 from runtimed.core.engines.layout import PLUGINS, dotted
-from runtimed.core.engines.translation import Remark, Translation, TranslationRejected
+from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import called, shown
 
@@ -62,7 +61,7 @@ def read_containerd(
     all out.
 
     Raises:
-        TranslationRejected: the layout is unknown, or runtimed would not accept the translation.
+        ConfigurationRejected: the layout is unknown, or runtimed would not accept the translation.
     """
     return _ContainerdReader(document, file, render_toml, renames).read()
 
@@ -114,7 +113,7 @@ class _ContainerdReader(Reader):
             f"version {known}",
             "version",
         )
-        raise TranslationRejected(ConfigurationRejected(tuple(self.problems)), tuple(self.remarks))
+        raise ConfigurationRejected(tuple(self.problems), remarks=tuple(self.remarks))
 
     def _add_default(self, dropin: dict[str, object], section: Mapping[str, object]) -> None:
         default = section.get("default_runtime_name")
@@ -221,7 +220,7 @@ class _ContainerdReader(Reader):
         return {}
 
     def _remark(self, message: str, *keys: str) -> None:
-        self.remarks.append(Remark(self._spot(*keys), message))
+        self.remark(self._spot(*keys), message)
 
     def _problem(self, message: str, found: str, expected: str, *keys: str) -> None:
         self.problems.append(self._spot(*keys).problem(message, found, expected))

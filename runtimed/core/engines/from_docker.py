@@ -15,8 +15,7 @@ from runtimed.core.configuration import keys
 from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.position import Pointer
 from runtimed.core.containerd.options import message_of
-from runtimed.core.engines.acceptance import Reader, is_option
-from runtimed.core.engines.translation import Remark, Translation
+from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.message_text import called, shown
 
 _TAKEN_OVER = frozenset({"runtimes", "default-runtime", "exec-opts", "runtimed"})
@@ -37,8 +36,7 @@ def read_docker(source: Source, renames: Mapping[str, str] = MappingProxyType({}
     """Return the drop-in for the daemon.json in ``source``; ``renames`` maps old names of runtimes to new ones.
 
     Raises:
-        ConfigurationRejected: the file is not a daemon.json.
-        TranslationRejected: runtimed would not accept the translation.
+        ConfigurationRejected: the file is not a daemon.json, or runtimed would not accept the translation.
     """
     return _DockerReader(parse_document(source), renames).read()
 
@@ -84,7 +82,7 @@ class _DockerReader(Reader):
         return self.finish(dropin, self._document.key_spot)
 
     def _remark(self, at: Pointer, message: str) -> None:
-        self.remarks.append(Remark(self._document.key_spot(at), message))
+        self.remark(self._document.key_spot(at), message)
 
     def _entry(self, name: str, raw: object) -> object:
         """Return one runtime of the drop-in; the check of the drop-in rejects values of a wrong type."""

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from runtimed.core.configuration.position import Spot
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
 from runtimed.core.engines.layout import PLUGINS, dotted
-from runtimed.core.engines.translation import Remark, Translation
+from runtimed.core.engines.translation import Translation
+from runtimed.core.errors import Problem
 
 # Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
 _HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -35,23 +35,23 @@ def write_containerd(table: Mapping[str, Any], version: int) -> Translation:
         name = runtime["name"]
         if runtime["definition"] is None and name not in (RUNC_NAME, default):
             continue
-        where = _spot(version, "runtimes", name)
+        where = _pointer(version, "runtimes", name)
         if (runtime["options"] or {}).get("config_body"):
             text = "left out: containerd makes ConfigBody from the options that it has, and accepts none"
-            remarks.append(Remark(where, text))
+            remarks.append(Problem(text, pointer=where))
             continue
         runtimes[name] = _entry(runtime)
-        remarks += [Remark(where, text) for text in _limitations(runtime)]
+        remarks += [Problem(text, pointer=where) for text in _limitations(runtime)]
     containerd: dict[str, object] = {"default_runtime_name": default, "runtimes": runtimes}
     if all(runtime["name"] != default for runtime in table["runtimes"]):
         # An implicit runtime is the name of a shim; containerd has no such thing.
         runtimes[default] = {"runtime_type": default}
         text = "is the name of a shim, which runtimed accepts without configuration; containerd needs an entry"
-        remarks.append(Remark(_spot(version, "runtimes", default), text))
+        remarks.append(Problem(text, pointer=_pointer(version, "runtimes", default)))
     elif default not in runtimes:
         del containerd["default_runtime_name"]
         text = f"left out with the runtime that it names, {default}: containerd's CRI plugin would not start"
-        remarks.append(Remark(_spot(version, "default_runtime_name"), text))
+        remarks.append(Problem(text, pointer=_pointer(version, "default_runtime_name")))
     return Translation({"version": version, "plugins": {PLUGINS[version]: {"containerd": containerd}}}, tuple(remarks))
 
 
@@ -78,7 +78,7 @@ def _limitations(runtime: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _remark_on_import(version: int) -> Remark:
+def _remark_on_import(version: int) -> Problem:
     section = dotted("plugins", PLUGINS[version])
     text = f"import it into a file of version {version}"
     if version == min(PLUGINS):
@@ -88,8 +88,8 @@ def _remark_on_import(version: int) -> Remark:
         )
     else:
         text += ": one of version 2 lists runtimes elsewhere, and containerd before 2.0 cannot read this one"
-    return Remark(Spot(pointer=section), text)
+    return Problem(text, pointer=section)
 
 
-def _spot(version: int, *keys: str) -> Spot:
-    return Spot(pointer=dotted("plugins", PLUGINS[version], "containerd", *keys))
+def _pointer(version: int, *keys: str) -> str:
+    return dotted("plugins", PLUGINS[version], "containerd", *keys)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtimed.core.configuration.position import Spot, render_pointer
+from runtimed.core.configuration.position import render_pointer
 from runtimed.core.containerd.names import RUNC_SHIM
 from runtimed.core.containerd.options import MESSAGES, message_of
-from runtimed.core.engines.translation import Remark, Translation
+from runtimed.core.engines.translation import Translation
+from runtimed.core.errors import Problem
 
 _SINCE = "dockerd supports runtimeType since 24.0; an older one accepts the entry and cannot run it"
 
@@ -25,33 +26,33 @@ def write_docker(table: Mapping[str, Any]) -> Translation:
 
     A runtime with arguments is named by its stable path, so that dockerd makes no wrapper for it.
     """
-    remarks: list[Remark] = []
+    remarks: list[Problem] = []
     runtimes: dict[str, object] = {}
     for runtime in table["runtimes"]:
         name, definition = runtime["name"], runtime["definition"]
         if definition is None:
             continue
-        where = Spot(pointer=render_pointer(("runtimes", name)))
+        where = render_pointer(("runtimes", name))
         try:
             runtimes[name] = _entry(runtime)
         except _Inexpressible as exc:
-            remarks.append(Remark(where, f"left out: {exc}"))
+            remarks.append(Problem(f"left out: {exc}", pointer=where))
             continue
         if name == RUNC_SHIM:
-            remarks.append(Remark(where, "an old dockerd, such as 20.10, keeps its own runtime of this name"))
+            remarks.append(Problem("an old dockerd, such as 20.10, keeps its own runtime of this name", pointer=where))
         if "runtimeType" in definition:
-            remarks.append(Remark(where, _SINCE))
+            remarks.append(Problem(_SINCE, pointer=where))
     document: dict[str, object] = {"runtimes": runtimes}
     default = table["default_runtime"]
-    where = Spot(pointer="/default-runtime")
+    where = "/default-runtime"
     definitions = {runtime["name"]: runtime["definition"] for runtime in table["runtimes"]}
     if definitions.get(default) is not None and default not in runtimes:
         text = f"left out with the runtime that it names, {default}: dockerd would not start"
-        remarks.append(Remark(where, text))
+        remarks.append(Problem(text, pointer=where))
     else:
         document["default-runtime"] = default
     if default not in definitions:
-        remarks.append(Remark(where, f"{default} is the name of a shim; dockerd accepts shims since 23.0"))
+        remarks.append(Problem(f"{default} is the name of a shim; dockerd accepts shims since 23.0", pointer=where))
     return Translation(document, tuple(remarks))
 
 

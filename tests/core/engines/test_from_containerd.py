@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from runtimed.core.engines.from_containerd import read_containerd
 from runtimed.core.engines.layout import PLUGINS
-from runtimed.core.engines.translation import TranslationRejected
 from runtimed.core.errors import ConfigurationRejected
 
 RUNC = "io.containerd.runc.v2"
@@ -143,9 +142,9 @@ def test_an_import_is_told_as_not_read_and_a_dump_names_its_own_file() -> None:
 
 @pytest.mark.parametrize("wrong", [{"version": 1}, {}, file_of(runtimes={"x": {"runtime_type": 5}})])
 def test_a_refused_file_keeps_its_remarks(wrong: dict[str, Any]) -> None:
-    with pytest.raises(TranslationRejected) as caught:
+    with pytest.raises(ConfigurationRejected) as caught:
         translated({**wrong, "imports": ["/etc/more.toml"]})
-    assert [str(remark).split(": ")[1] for remark in caught.value.translation_remarks] == ["imports"]
+    assert [str(remark).split(": ")[1] for remark in caught.value.remarks] == ["imports"]
 
 
 @pytest.mark.parametrize("version", sorted(PLUGINS))
