@@ -39,7 +39,7 @@ def test_a_process_substitution_and_a_masked_dropin_are_checked(tmp_path: Path) 
     assert '"hostz"' in line
 
 
-def test_many_ignored_keys_are_counted_and_named_when_asked_for() -> None:
+def test_many_ignored_keys_are_counted_and_named_with_verbose() -> None:
     text = json.dumps(MANY)
     lines = runtimectl("check", "-", input=text).stdout.splitlines()
     assert lines[1:] == [

@@ -55,7 +55,7 @@ def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("lsit", "") == []
 
 
-def test_names_and_numbers_are_the_daemons(daemon: RunningDaemon, twice: RunningDaemon) -> None:
+def test_names_and_numbers_come_from_the_daemon(daemon: RunningDaemon, twice: RunningDaemon) -> None:
     assert candidates("resolve", "wr", on=daemon) == ["wrapped"]
     assert candidates("explain", "--json", "ka", on=daemon) == ["kata"]
     assert words("resolve", "pl", on=daemon).stdout == "plain\t/bin/sh, the default runtime\n"
@@ -68,12 +68,12 @@ def test_names_and_numbers_are_the_daemons(daemon: RunningDaemon, twice: Running
         assert candidates(*typed, "wr", on=twice) == ["wrapped"]
 
 
-def test_what_cannot_be_typed_is_not_offered(daemon: RunningDaemon) -> None:
+def test_a_name_that_cannot_be_typed_is_not_suggested(daemon: RunningDaemon) -> None:
     assert candidates("resolve", "red", on=daemon) == []
     assert candidates("resolve", "", on=daemon)[0] == "a/b?c=d&e%41+\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
-def test_a_name_that_looks_like_an_option_is_offered_where_it_is_none(own_daemon: RunningDaemon) -> None:
+def test_a_name_that_looks_like_an_option_is_suggested_only_after_two_dashes(own_daemon: RunningDaemon) -> None:
     own_daemon.write({"runtimes": {"-dash": {"path": "/bin/sh"}}})
     own_daemon.reload()
     assert "-dash" not in candidates("resolve", "", on=own_daemon)
@@ -81,12 +81,12 @@ def test_a_name_that_looks_like_an_option_is_offered_where_it_is_none(own_daemon
 
 
 @pytest.mark.parametrize("typed", [("resolve", ""), ("explain", "x"), ("diff", ""), ("resolve", "--generation", "")])
-def test_without_a_daemon_there_are_no_names_and_no_complaints(typed: tuple[str, ...]) -> None:
+def test_without_a_daemon_there_are_no_names_and_no_errors(typed: tuple[str, ...]) -> None:
     run = words(*typed)
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_a_daemon_that_hangs_is_not_waited_for_and_not_complained_of() -> None:
+def test_a_daemon_that_hangs_delays_no_completion() -> None:
     with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(place / "s"))
         listener.listen()
@@ -95,12 +95,12 @@ def test_a_daemon_that_hangs_is_not_waited_for_and_not_complained_of() -> None:
 
 
 @pytest.mark.parametrize("typed", [("check", ""), ("check", "a", "b"), ("list", "--socket", ""), ("--socket=/x",)])
-def test_where_the_name_of_a_file_stands_the_shell_is_left_to_it(typed: tuple[str, ...]) -> None:
+def test_file_names_are_left_to_the_shell(typed: tuple[str, ...]) -> None:
     run = words(*typed)
     assert (run.returncode, run.stdout) == (FILES, "")
 
 
-def test_what_is_asked_without_a_word_is_answered_like_an_empty_one() -> None:
+def test_no_word_is_completed_like_an_empty_word() -> None:
     assert runtimectl("__complete").stdout == words("").stdout
 
 
@@ -130,7 +130,7 @@ def test_a_line_is_read_as_bash_reads_it(typed: str, whole: list[str], current: 
     assert (line.words, line.current) == (whole, current)
 
 
-def test_the_file_that_output_goes_to_is_the_shells() -> None:
+def test_the_file_of_a_redirection_is_left_to_the_shell() -> None:
     run = runtimectl("__complete", "bash", "runtimectl list > fi", BREAKS)
     assert (run.returncode, run.stdout) == (FILES, "")
 
@@ -143,7 +143,7 @@ WORD = st.text(
 
 
 @given(WORD, st.integers(0, 12), st.sampled_from(["", "'", '"']))
-def test_a_word_that_is_begun_in_any_way_of_quoting_is_completed_to_itself(word: str, length: int, quote: str) -> None:
+def test_a_word_is_completed_to_itself_in_any_quotation(word: str, length: int, quote: str) -> None:
     begun = word[:length]
     typed = {
         "": "".join(c if c.isalnum() else f"\\{c}" for c in begun),
@@ -172,7 +172,7 @@ def test_a_word_that_is_begun_in_any_way_of_quoting_is_completed_to_itself(word:
         ("", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n"),
     ],
 )
-def test_what_readline_keeps_is_not_put_there_again(typed: str, word: str, put: str) -> None:
+def test_the_part_that_readline_keeps_is_not_inserted_again(typed: str, word: str, put: str) -> None:
     assert read_line(f"runtimectl resolve {typed}", BREAKS).replacement(word) == put
 
 
@@ -206,10 +206,10 @@ def in_bash(typed: str, on: Path) -> list[str]:
     return run.stdout.splitlines()
 
 
-def test_bash_puts_every_name_so_that_it_is_that_name(odd: RunningDaemon) -> None:
+def test_bash_inserts_every_name_with_correct_quotation(odd: RunningDaemon) -> None:
     assert in_bash("", odd.socket) == sorted([*ODD, "runc", "io.containerd.runc.v2"])
     assert in_bash("two", odd.socket) == ["two words"]
 
 
-def test_bash_without_a_daemon_says_nothing(tmp_path: Path) -> None:
+def test_bash_without_a_daemon_prints_nothing(tmp_path: Path) -> None:
     assert in_bash("", tmp_path / "none") == []

@@ -84,7 +84,7 @@ def test_a_bad_case_is_a_line_and_a_hint_in_a_terminal(
     assert hint in second
 
 
-def test_check_says_where_it_is_wrong_in_a_terminal(daemon: RunningDaemon, own_daemon: RunningDaemon) -> None:
+def test_check_shows_places_in_a_terminal(daemon: RunningDaemon, own_daemon: RunningDaemon) -> None:
     status, shown = look("check", str(daemon.config), PATH=daemon.environ["PATH"])
     assert (status, shown) == (
         0,
@@ -99,7 +99,7 @@ def test_check_says_where_it_is_wrong_in_a_terminal(daemon: RunningDaemon, own_d
 # Colours
 
 
-def test_what_is_wrong_is_red_for_whoever_looks_and_colourless_for_all_others(daemon: RunningDaemon) -> None:
+def test_faults_are_red_in_a_terminal_and_colourless_elsewhere(daemon: RunningDaemon) -> None:
     assert f"{RED_TEXT}no: no such file\x1b[0m" in look("list", on=daemon)[1]
     assert f"{GREEN_TEXT}ok\x1b[0m" in look("status", on=daemon)[1]
     assert f"{RED_TEXT}no: " in look("explain", "gone", on=daemon, NO_COLOR="")[1]
@@ -120,7 +120,7 @@ def test_a_diff_is_green_red_and_yellow(twice: RunningDaemon) -> None:
     assert plain(shown) == runtimectl("diff", "1", "2", on=twice).stdout
 
 
-def test_a_rejection_is_red_in_status_and_in_what_is_watched(own_daemon: RunningDaemon) -> None:
+def test_a_rejection_is_red_in_status_and_watch(own_daemon: RunningDaemon) -> None:
     own_daemon.write("[]")
     own_daemon.reload()
     shown = look("status", on=own_daemon)[1]
@@ -130,7 +130,7 @@ def test_a_rejection_is_red_in_status_and_in_what_is_watched(own_daemon: Running
         assert re.search(r"\x1b\[31m[\d: -]+  health      degraded: ", screen.until("health      degraded"))
 
 
-def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> None:
+def test_a_file_and_a_terminal_of_unknown_width_are_plain_and_not_cut() -> None:
     with open("/dev/null") as stream:
         assert inspect_terminal(stream, {"TERM": "xterm"}).columns is None
         assert inspect_terminal(stream, {"TERM": "xterm"}).paint("x", RED) == "x"
@@ -141,7 +141,7 @@ def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> N
 # Widths
 
 
-def test_a_table_is_cut_to_the_terminal_and_names_are_not(daemon: RunningDaemon) -> None:
+def test_a_table_is_cut_to_the_terminal_except_for_names(daemon: RunningDaemon) -> None:
     whole = plain(look("list", on=daemon, columns=300)[1]).splitlines()
     narrow = plain(look("list", on=daemon, columns=80)[1]).splitlines()
     rows = [line for line in narrow if not line.startswith(" ")]
@@ -188,7 +188,7 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
         (17, ["A     B", "name  /etc/runtimed/daemon.json:14"]),
     ],
 )
-def test_the_widest_column_gives_way_in_its_middle(columns: int, lines: list[str]) -> None:
+def test_the_widest_column_is_cut_in_its_middle(columns: int, lines: list[str]) -> None:
     shown = render_table(("A", "B"), [("name", "/etc/runtimed/daemon.json:14")], Terminal(columns))
     assert [line.split() for line in shown] == [line.split() for line in lines]
 
@@ -216,7 +216,7 @@ def test_ctrl_c_ends_watching_quietly(daemon: RunningDaemon) -> None:
     assert (status, plain(shown)) == (130, "^C")
 
 
-def test_a_pager_that_is_left_early_is_no_error(daemon: RunningDaemon) -> None:
+def test_a_pager_that_ends_early_is_no_error(daemon: RunningDaemon) -> None:
     command = f"{' '.join(COMMAND)} list | head -1"
     with Screen(["bash", "-c", f"set -o pipefail; {command}; true"], environment(daemon)) as screen:
         status, shown = screen.end()

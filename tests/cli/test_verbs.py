@@ -36,7 +36,7 @@ def test_explain_shows_a_wrapped_runtime_from_its_definition_to_its_binary(daemo
     assert fields["digest"] == [known["digest"]]
 
 
-def test_explain_says_why_a_runtime_cannot_be_used_and_where_was_looked(daemon: RunningDaemon) -> None:
+def test_explain_says_why_a_runtime_is_unavailable_and_which_path_was_searched(daemon: RunningDaemon) -> None:
     fields = fields_of(runtimectl("explain", "gone", on=daemon).stdout)
     assert fields["available"] == ["no: /nowhere/gone: no such file"]
     assert fields["binary"][-1] == "none"
@@ -50,7 +50,7 @@ def test_explain_says_why_a_runtime_cannot_be_used_and_where_was_looked(daemon: 
     assert fields["available"] == ["no: containerd-shim-nowhere-v2: executable file not found in PATH"]
 
 
-def test_explain_and_list_name_a_binary_that_others_could_replace(daemon: RunningDaemon) -> None:
+def test_explain_and_list_mark_a_binary_that_others_could_replace(daemon: RunningDaemon) -> None:
     client: Any = Client(str(daemon.socket))
     why = "/opt/bin: can be changed by everybody"
     known = {**client.explain("wrapped"), "replaceable": why}
@@ -61,7 +61,7 @@ def test_explain_and_list_name_a_binary_that_others_could_replace(daemon: Runnin
 
 
 @pytest.mark.parametrize(("name", "status"), [("wraped", 1), ("io.x y.v2", 1), ("\udcff", 1), ("", 2)])
-def test_explain_refuses_what_is_no_runtime(daemon: RunningDaemon, name: str, status: int) -> None:
+def test_explain_refuses_unknown_names(daemon: RunningDaemon, name: str, status: int) -> None:
     run = runtimectl("explain", name, on=daemon)
     assert (run.returncode, run.stdout) == (status, "")
     assert len(run.stderr.splitlines()) == 2
@@ -87,7 +87,7 @@ KNOWN = {
         ({"status": "pending", "version": None, "reason": "ask again"}, "pending: ask again"),
     ],
 )
-def test_explain_tells_features_in_short(daemon: RunningDaemon, features: dict[str, Any], text: str) -> None:
+def test_explain_summarizes_features(daemon: RunningDaemon, features: dict[str, Any], text: str) -> None:
     runtime = {**Client(str(daemon.socket)).explain("plain"), "features": features}
     assert [columns(line)[1] for line in render_description(runtime) if line.startswith("features")] == [text]
 
@@ -120,7 +120,7 @@ def wrapping(daemon: RunningDaemon, state: str) -> dict[str, Any]:
     return {"runtimed": {"containerd": engines, "grace": 0}}
 
 
-def test_gc_removes_what_nothing_refers_to_once_it_is_told_to(own_daemon: RunningDaemon) -> None:
+def test_gc_removes_unreferenced_wrappers_unless_it_is_a_dry_run(own_daemon: RunningDaemon) -> None:
     settings = wrapping(own_daemon, "nowhere")
     own_daemon.write({"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}, **settings})
     own_daemon.reload()
@@ -135,7 +135,7 @@ def test_gc_removes_what_nothing_refers_to_once_it_is_told_to(own_daemon: Runnin
     assert run.stdout == "there are no wrappers\n"
 
 
-def test_gc_names_the_sources_it_could_not_ask_and_keeps(own_daemon: RunningDaemon) -> None:
+def test_gc_lists_unreadable_sources_of_references_and_keeps_wrappers(own_daemon: RunningDaemon) -> None:
     settings = wrapping(own_daemon, "state")
     # An engine whose tasks are no directory: nothing can be known about its containers.
     (own_daemon.root / "state").mkdir()
@@ -166,7 +166,7 @@ def test_gc_names_the_sources_it_could_not_ask_and_keeps(own_daemon: RunningDaem
         (["collected", "collect"], False, "1 of 2 wrappers collected, 1 kept; 1 could not be removed"),
     ],
 )
-def test_gc_counts_what_went_and_what_could_go(verdicts: list[str], *, dry_run: bool, last: str) -> None:
+def test_gc_counts_collected_and_collectable_wrappers(verdicts: list[str], *, dry_run: bool, last: str) -> None:
     wrappers = [{"file": f"w{n}", "verdict": verdict, "reason": "be\ncause"} for n, verdict in enumerate(verdicts)]
     gone = verdicts.count("collected")
     counts = {"collected": gone, "kept": len(verdicts) - gone, "unknown": []}
@@ -188,7 +188,7 @@ def test_gc_counts_what_went_and_what_could_go(verdicts: list[str], *, dry_run: 
         (("resolve", "stays", "--format", "json"), "/v1/resolve?runtime=stays"),
     ],
 )
-def test_json_is_what_the_daemon_said(twice: RunningDaemon, args: tuple[str, ...], path: str) -> None:
+def test_json_is_the_response_of_the_daemon(twice: RunningDaemon, args: tuple[str, ...], path: str) -> None:
     flags = () if "--format" in args else ("--json",)
     run = runtimectl(*args, *flags, on=twice)
     assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
@@ -201,7 +201,7 @@ def test_json_of_gc_and_of_a_refusal_is_on_stdout_too(twice: RunningDaemon) -> N
     assert (run.returncode, json.loads(run.stdout)["code"]) == (1, "no-such-generation")
 
 
-def test_nothing_that_a_terminal_would_obey_is_printed_by_any_verb(twice: RunningDaemon) -> None:
+def test_no_verb_prints_control_characters(twice: RunningDaemon) -> None:
     broken = "bro\x1b[31mken\n"
     verbs = (("explain", broken), ("generations",), ("diff", "1", "2"), ("gc", "--dry-run"), ("explain", "x\x1b"))
     for args in verbs:

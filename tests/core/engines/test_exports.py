@@ -118,7 +118,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(deadline=None)
 @given(documents(), st.booleans(), st.booleans(), st.sampled_from(sorted(PLUGINS)))
-def test_a_table_that_went_to_containerd_and_back_means_the_same(
+def test_a_table_exported_to_containerd_and_imported_resolves_the_same(
     document: dict[str, Any], ramdisk: bool, unified: bool, version: int
 ) -> None:
     generation = generation_of(document, ramdisk=ramdisk, unified=unified)
@@ -140,7 +140,7 @@ def test_a_table_that_went_to_containerd_and_back_means_the_same(
 
 @settings(deadline=None)
 @given(documents())
-def test_a_table_that_went_to_dockerd_and_back_means_the_same(document: dict[str, Any]) -> None:
+def test_a_table_exported_to_dockerd_and_imported_resolves_the_same(document: dict[str, Any]) -> None:
     generation = generation_of(document)
     exported = write_docker(table_of(generation))
     translation = read_docker(Source("f", json.dumps(exported.document).encode()))
@@ -167,7 +167,7 @@ TABLE = {
 }
 
 
-def test_dockerd_is_told_of_configured_runtimes_and_given_the_stable_path_of_wrapped_ones() -> None:
+def test_dockerd_gets_configured_runtimes_and_stable_paths_of_wrappers() -> None:
     exported = write_docker(table_of(generation_of(TABLE)))
     assert exported.document == {
         "runtimes": {
@@ -190,7 +190,7 @@ def test_dockerd_is_told_of_configured_runtimes_and_given_the_stable_path_of_wra
 
 
 @pytest.mark.parametrize("version", PLUGINS)
-def test_containerd_is_told_of_all_there_is_and_given_the_stable_path_of_wrapped_ones(version: int) -> None:
+def test_containerd_gets_all_runtimes_and_stable_paths_of_wrappers(version: int) -> None:
     exported = write_containerd(table_of(generation_of(TABLE)), version)
     plugin: Any = through_toml(exported.document)["plugins"][PLUGINS[version]]
     common = {"Root": "/run/runtimed/runtime-runc", "SystemdCgroup": False}
@@ -218,7 +218,7 @@ def test_containerd_is_told_of_all_there_is_and_given_the_stable_path_of_wrapped
     ]
 
 
-def test_a_default_that_nobody_configured_is_told_as_each_engine_has_it() -> None:
+def test_an_implicit_default_is_exported_in_the_form_of_each_engine() -> None:
     table = table_of(generation_of({"default-runtime": KATA}))
     docker = write_docker(table)
     assert docker.document == {"runtimes": {}, "default-runtime": KATA}
@@ -229,7 +229,7 @@ def test_a_default_that_nobody_configured_is_told_as_each_engine_has_it() -> Non
     assert plugin["containerd"]["default_runtime_name"] == KATA
 
 
-def test_a_default_goes_with_its_runtime() -> None:
+def test_a_default_is_left_out_with_its_runtime() -> None:
     table = table_of(generation_of({**TABLE, "default-runtime": "body"}))
     for exported in (write_docker(table), write_containerd(table, 2)):
         assert "default" not in tomli_w.dumps(exported.document)
