@@ -1,4 +1,4 @@
-"""``runtimectl check`` and ``runtimed --validate``: streams, masks, ignored and overridden keys."""
+"""Tests of ``runtimectl check`` and ``runtimed --validate``: streams, masks, ignored and overridden keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is completed on a command line, and how it is put there: the part of it that is the same in every shell."""
+"""Tests of the completion of command lines, as far as it is the same in every shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERBS = ["resolve", "list", "explain", "status", "watch", "check", "plan", "relo
 
 
 def words(*typed: str, on: RunningDaemon | None = None) -> Run:
-    """Return what stands for the last of the words that were typed."""
+    """Return the run that completes the last of the words."""
     run = runtimectl("__complete", "words", *typed, on=on)
     assert run.stderr == ""
     return run
@@ -39,7 +39,7 @@ def candidates(*typed: str, on: RunningDaemon | None = None) -> list[str]:
     return [line.split("\t")[0] for line in run.stdout.splitlines()]
 
 
-# What may stand where
+# Candidates
 
 
 def test_verbs_and_options_need_no_daemon() -> None:
@@ -47,7 +47,7 @@ def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("re") == ["resolve", "reload"]
     assert candidates("plan", "--") == ["--help", "--socket", "--json", "--exit-code", "--verbose"]
     assert candidates("--") == ["--help", "--socket", "--json", "--version"]
-    # Where nothing but an option can stand.
+    # Only an option can come next.
     assert candidates("reload", "") == ["--help", "--socket", "--json", "--dry-run", "--verbose"]
     assert candidates("resolve", "--format", "") == ["ctr", "json", "any", "path"]
     assert candidates("resolve", "--format=p") == ["--format=path"]
@@ -63,7 +63,7 @@ def test_names_and_numbers_come_from_the_daemon(daemon: RunningDaemon, twice: Ru
     assert candidates("resolve", "x", "--generation", "", on=twice) == ["2", "1"]
     # The name is there; only options are left.
     assert candidates("resolve", "x", "w", on=daemon) == []
-    # What was typed says which daemon is meant.
+    # The command line says which daemon is meant.
     for typed in (["--socket", str(daemon.socket), "resolve"], ["resolve", f"--socket={daemon.socket}"]):
         assert candidates(*typed, "wr", on=twice) == ["wrapped"]
 
@@ -119,7 +119,7 @@ def test_no_word_is_completed_like_an_empty_word() -> None:
         ("runtimectl resolve '' x", ["runtimectl", "resolve", ""], "x"),
         ("runtimectl resolve a'b c'd", ["runtimectl", "resolve"], "ab cd"),
         ("runtimectl --socket=/a  list\t", ["runtimectl", "--socket=/a", "list"], ""),
-        # What output is redirected to is no argument.
+        # The file of a redirection is no argument.
         ("runtimectl list 2> err resolve ", ["runtimectl", "list", "resolve"], ""),
         ("runtimectl list >", ["runtimectl", "list"], ""),
         ("runtimectl list\\", ["runtimectl"], "list"),
@@ -152,7 +152,7 @@ def test_a_word_is_completed_to_itself_in_any_quotation(word: str, length: int, 
     }[quote]
     line = read_line(f"runtimectl resolve {typed}", BREAKS)
     assert line.current == begun
-    # What stands before an open quotation mark, and the mark, readline keeps; and it closes the mark.
+    # readline keeps the text up to an open quotation mark, and closes the mark.
     kept = {"": "", "'": typed[: typed.rfind("'") + 1], '"': '"'}[quote]
     assert shlex.split(f"{kept}{line.replacement(word)}{quote}") == [word]
 
@@ -166,7 +166,7 @@ def test_a_word_is_completed_to_itself_in_any_quotation(word: str, length: int, 
         ("'a:", "a:b", "a:b"),
         ("a:'b", "a:b c", "b c"),
         ("", "~x", r"\~x"),
-        # What the standard library's shlex does not read as a shell does.
+        # Text that the standard library's shlex reads differently than a shell.
         ('"', "$x`\\", r"\$x\`\\"),
         ("'", "$x`\\", "$x`\\"),
         ("", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n"),

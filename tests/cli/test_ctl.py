@@ -35,11 +35,11 @@ VERBS: dict[str, tuple[str, ...]] = {
     "export": ("docker",),
     "import": ("docker", "/dev/null"),
 }
-# What these do is done without a daemon.
+# Verbs that need no daemon.
 OFFLINE = ("check", "import")
 
 
-# What people see
+# Output for people
 
 
 def test_resolve_shows_a_line_for_each_part_of_the_answer(daemon: RunningDaemon) -> None:
@@ -271,7 +271,7 @@ def test_characters_that_are_not_printable_are_escaped(text: str, shown: str) ->
     assert printable(text) == shown
 
 
-# What programs see
+# Output for programs
 
 
 @pytest.mark.parametrize("args", [("resolve", "wrapped"), ("list",), ("status",), ("reload", "--dry-run")])
@@ -382,7 +382,7 @@ def test_only_the_parser_of_the_given_verb_is_made() -> None:
         return list(choices)
 
     assert made("resolve", "list") == ["resolve"]
-    # What stands behind an option may be its value.
+    # The word after an option may be its value.
     assert set(made("--socket", "resolve", "list")) == set(made()) == set(VERBS)
 
 
@@ -449,7 +449,7 @@ def test_an_interrupt_ends_runtimectl_without_output() -> None:
         listener.listen()
         listener.settimeout(PATIENCE_S)
         command = [*COMMAND, "--socket", str(place / "s"), "status"]
-        # Whoever starts the tests in the background has SIGINT ignored, and children inherit that.
+        # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
         command = [sys.executable, "-c", UNIGNORE_SIGINT, *command]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             connection, _ = listener.accept()
@@ -497,7 +497,7 @@ def test_check_imports_nothing_from_the_current_directory(tmp_path: Path) -> Non
     assert run.stdout == "configuration OK\n"
 
 
-# In this process: what the console script calls
+# The function of the console script
 
 
 def test_main_returns_the_exit_status(daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]) -> None:

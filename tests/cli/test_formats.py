@@ -1,4 +1,4 @@
-"""``runtimectl resolve --format``: what other programs are given, and what they are refused."""
+"""Tests of ``runtimectl resolve --format``."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_ctr_gets_another_control_group_every_time_with_systemds_driver(formats:
 
 
 def test_a_shell_splits_the_words_of_ctr_correctly_and_expands_none(formats: RunningDaemon, tmp_path: Path) -> None:
-    # Names that would match, were there a pattern: all of one letter, and what the words themselves look like.
+    # Names that a pattern would match: all of one letter, and some like the words themselves.
     for name in ("a", "b", "--runtime", "opt", "sh"):
         (tmp_path / name).touch()
     fields = formats.resolve(LONG)["options"]["fields"]

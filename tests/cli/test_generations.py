@@ -1,4 +1,4 @@
-"""Retained generations: the list, what differs between two, and answers that are pinned to one."""
+"""Tests of retained generations: their list, the differences between two, resolutions in one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from harness.daemon import RunningDaemon
 from harness.runtimectl import columns, fields_of, runtimectl
-from harness.two_generations import BEFORE, forget_the_past
+from harness.two_generations import BEFORE, drop_older_generations
 
 from runtimed.cli.generations import render_diff, render_generations
 from runtimed.client import (
@@ -165,7 +165,7 @@ def test_the_client_has_an_error_class_for_each_refusal_of_a_generation(twice: R
 def test_a_dropped_generation_is_refused_with_a_hint(
     own_daemon: RunningDaemon,
 ) -> None:
-    forget_the_past(own_daemon, {"runtimes": {"plain": {"path": "/bin/cat"}}})
+    drop_older_generations(own_daemon, {"runtimes": {"plain": {"path": "/bin/cat"}}})
     with pytest.raises(GenerationGone):
         Client(str(own_daemon.socket)).resolve("plain", 1)
     run = runtimectl("resolve", "plain", "--generation", "1", on=own_daemon)

@@ -1,4 +1,4 @@
-"""Text of files and requests on its way to a terminal: nothing in it is obeyed, and --json has it exactly."""
+"""Tests that text from files and requests is escaped for terminals, and exact with --json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file in the drop-in directory that is not read is named by everything that shows a reload."""
+"""Tests that a file in the drop-in directory that is not read is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""plan: what a reload would change, as a person reviews it and as a program asks for it."""
+"""Tests of ``runtimectl plan``, for people and for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runtimed.core import shapes
 def plan_before_the_watcher(
     daemon: RunningDaemon, capsys: pytest.CaptureFixture[str], *args: str
 ) -> tuple[int, str, str]:
-    """Return what a plan for the change from BEFORE to AFTER says: asked anew where the watcher had made it already."""
+    """Return status, stdout and stderr of a plan from BEFORE to AFTER, repeated until the watcher was slower."""
 
     def planned() -> tuple[int, str, str] | None:
         daemon.write(BEFORE)

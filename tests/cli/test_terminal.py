@@ -1,4 +1,4 @@
-"""runtimectl as a person sees it: every verb in a terminal, once when all is well and once when it is not."""
+"""Tests of runtimectl in a terminal: every verb, with success and with failure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def environment(daemon: RunningDaemon | str, **more: str) -> dict[str, str]:
 
 
 def look(*args: str, on: RunningDaemon | str = "/nowhere/s", columns: int = 200, **environ: str) -> tuple[int, str]:
-    """Return the exit status of runtimectl in a terminal, and what is seen there."""
+    """Return the exit status of runtimectl in a terminal, and its output."""
     with Screen([*COMMAND, *args], environment(on, **environ), columns) as screen:
         return screen.end()
 
@@ -103,7 +103,7 @@ def test_faults_are_red_in_a_terminal_and_colourless_elsewhere(daemon: RunningDa
     assert f"{RED_TEXT}no: no such file\x1b[0m" in look("list", on=daemon)[1]
     assert f"{GREEN_TEXT}ok\x1b[0m" in look("status", on=daemon)[1]
     assert f"{RED_TEXT}no: " in look("explain", "gone", on=daemon, NO_COLOR="")[1]
-    # Nobody's colours.
+    # Without colours.
     assert "\x1b" not in look("list", on=daemon, NO_COLOR="1")[1]
     assert "\x1b" not in look("list", on=daemon, TERM="dumb")[1]
     assert "\x1b" not in look("list", "--json", on=daemon)[1]
@@ -184,7 +184,7 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
         # Wide enough for all, just so.
         (34, ["A           B", "name  /etc/runtimed/daemon.json:14"]),
         (30, ["A     B", "name  /etc/runti...mon.json:14"]),
-        # What is cut further says nothing: then rather all of it, and wrapped.
+        # A column that would be too narrow is not cut, and the line wraps.
         (17, ["A     B", "name  /etc/runtimed/daemon.json:14"]),
     ],
 )

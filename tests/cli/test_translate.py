@@ -1,4 +1,4 @@
-"""import and export as a person has them: documents on stdout, what they do not say on stderr, exit statuses."""
+"""Tests of ``runtimectl import`` and ``export``: documents on stdout, notes on stderr, exit statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""explain and gc, what programs see of the verbs that look closer, and what terminals see."""
+"""Tests of ``runtimectl explain`` and ``gc``, and of the JSON of these and other verbs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness.daemon import RunningDaemon
 from harness.runtimectl import columns, fields_of, runtimectl
-from harness.two_generations import forget_the_past
+from harness.two_generations import drop_older_generations
 
 from runtimed.cli.explain import render_description
 from runtimed.cli.render import render_collection, render_runtimes
@@ -80,7 +80,7 @@ KNOWN = {
     [
         ({"status": "known", "features": KNOWN}, "OCI 1.0.0 to 1.1.0; hooks 2, capabilities 1; cgroup v1, v2"),
         ({"status": "known", "features": {"linux": {"selinux": {"enabled": True}}}}, "selinux"),
-        # What a binary says of itself may be anything.
+        # A binary may report anything.
         ({"status": "known", "features": {"hooks": 1, "linux": [], "ociVersionMax": {"\n": 1}}}, r"OCI {'\n': 1}"),
         ({"status": "known", "features": {"linux": {"cgroup": [1], "seccomp": "yes"}}}, "none reported"),
         ({"status": "unknown", "version": "crun 1.8", "reason": "it failed"}, "crun 1.8; unknown: it failed"),
@@ -125,7 +125,7 @@ def test_gc_removes_unreferenced_wrappers_unless_it_is_a_dry_run(own_daemon: Run
     own_daemon.write({"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}, **settings})
     own_daemon.reload()
     wrapper = own_daemon.resolve("w")["options"]["fields"]["binary_name"].rpartition("/")[2]
-    forget_the_past(own_daemon, {"runtimes": {}, **settings})
+    drop_older_generations(own_daemon, {"runtimes": {}, **settings})
     verdicts = []
     for flags in (["--dry-run"], [], []):
         run = runtimectl("gc", *flags, on=own_daemon)
@@ -142,7 +142,7 @@ def test_gc_lists_unreadable_sources_of_references_and_keeps_wrappers(own_daemon
     (own_daemon.root / "state/io.containerd.runtime.v2.task").touch()
     own_daemon.write({"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}, **settings})
     own_daemon.reload()
-    forget_the_past(own_daemon, {"runtimes": {}, **settings})
+    drop_older_generations(own_daemon, {"runtimes": {}, **settings})
     run = runtimectl("gc", on=own_daemon)
     assert run.returncode == 0
     assert "it cannot be known whether something refers to it" in run.stdout
@@ -175,7 +175,7 @@ def test_gc_counts_collected_and_collectable_wrappers(verdicts: list[str], *, dr
     assert all(r"be\ncause" in line for line in lines[1:-1])
 
 
-# What programs see
+# Output for programs
 
 
 @pytest.mark.parametrize(

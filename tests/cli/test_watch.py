@@ -1,4 +1,4 @@
-"""Events for programs and for people: a real daemon that is reloaded, restarted and taken away."""
+"""Tests of events for programs and for people, with a daemon that is reloaded, restarted and stopped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def daemon() -> Iterator[RunningDaemon]:
 
 
 class Watching:
-    """What a client that watches has been told, in a thread of its own."""
+    """The events of a client that watches in a thread."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self.events: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ Watch = Callable[[Iterator[Any]], Watching]
 
 @pytest.fixture
 def watch(daemon: RunningDaemon) -> Iterator[Watch]:
-    """Return what has a thread watch; it ends with the test, so as not to look for the daemon during others."""
+    """Return a function that starts watching; the thread ends with the test."""
     watching: list[Watching] = []
 
     def begin(events: Iterator[Any]) -> Watching:
@@ -108,8 +108,8 @@ def test_events_arrive_once_and_in_order_across_a_restart(
     daemon.start()
     watching.until("gap")
     watching.until("generation", generation=5)
-    told = [event["seq"] for event in watching.events if event["type"] in ("reload", "generation", "health")]
-    assert told == sorted(set(told))
+    numbers = [event["seq"] for event in watching.events if event["type"] in ("reload", "generation", "health")]
+    assert numbers == sorted(set(numbers))
     generations = [event["generation"] for event in watching.events if event["type"] == "generation"]
     assert generations == [2, 3, 4, 5]
 
@@ -294,7 +294,7 @@ def test_every_request_reports_the_drift_of_a_binary(watch: Watch, daemon: Runni
     assert "runtimed_default_runtime_available 0.0" in metrics(daemon)
     assert daemon.reload()["outcome"] == "unchanged"
     watching.until("drift", kind="loaded")
-    # The reload was requested, so health accepts that the binary is missing; all other answers still tell it.
+    # The reload was requested, so health accepts that the binary is missing; all other responses still report it.
     watching.until("health", status="ok")
     reason = f"{binary}: no such file"
     assert daemon.status()["health"] == {"status": "ok", "reasons": {}}

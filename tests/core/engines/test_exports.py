@@ -1,4 +1,4 @@
-"""The table in dockerd's and containerd's words, and back again: it means the same."""
+"""Tests of exports to dockerd and containerd, and of their import."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def generation_of(document: object, *, ramdisk: bool = False, unified: bool = Fa
 
 
 def table_of(generation: Generation) -> dict[str, Any]:
-    """Return what ``GET /v1/runtimes`` answers."""
+    """Return the response to ``GET /v1/runtimes``."""
     runtimes = list(describe_table(generation, Nothing()))
     table = {"generation": 1, "default_runtime": generation.config.default_runtime, "runtimes": runtimes}
     return dict(json.loads(json.dumps(table)))
 
 
 def meaning(generation: Generation, name: str) -> tuple[str, dict[str, object]]:
-    """Return the shim and the options that matter; the wrapper by its stable path, as engines are told it."""
+    """Return the shim and the options that are set, with the stable path of the wrapper as in exports."""
     runtime = generation.runtimes[name]
     options: dict[str, object] = {k: v for k, v in (runtime.options.fields if runtime.options else ()) if v}
     if runtime.wrapper is not None:

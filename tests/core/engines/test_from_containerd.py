@@ -1,4 +1,4 @@
-"""containerd's config.toml as a drop-in: the runtimes of the CRI plugin, in every layout that has them."""
+"""Tests of the translation of containerd's config.toml into a drop-in, in each layout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def file_of(version: int = 2, **containerd: Any) -> dict[str, Any]:
 
 
 def translated(document: dict[str, Any], **renames: str) -> tuple[Any, list[str]]:
-    # Through the format itself, so that no test relies on what no file can hold.
+    # Through the format itself, so that no test relies on values that a file cannot hold.
     value = tomllib.loads(tomli_w.dumps(document))
     translation = read_containerd(value, "c.toml", tomli_w.dumps, renames)
     return translation.document, [str(remark) for remark in translation.remarks]
@@ -310,11 +310,11 @@ def test_any_content_is_translated_or_refused_with_a_place(
     containerd: dict[str, Any], runtimes: dict[str, Any], renames: dict[str, str]
 ) -> None:
     document = file_of(**{**containerd, "runtimes": runtimes})
-    told: Sequence[object] = ()
+    found: Sequence[object] = ()
     try:
         translation = read_containerd(document, "c.toml", tomli_w.dumps, renames)
         json.dumps(translation.document, allow_nan=False)
-        told = translation.remarks
+        found = translation.remarks
     except ConfigurationRejected as rejection:
-        told = rejection.problems
-    assert all(str(one).startswith("c.toml: plugins.") for one in told)
+        found = rejection.problems
+    assert all(str(one).startswith("c.toml: plugins.") for one in found)

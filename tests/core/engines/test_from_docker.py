@@ -1,4 +1,4 @@
-"""dockerd's daemon.json as a drop-in: what the engine makes of the file, said plainly, or the reason why not."""
+"""Tests of the translation of dockerd's daemon.json into a drop-in."""
 
 from __future__ import annotations
 
@@ -201,11 +201,11 @@ TOPS = st.sampled_from(["runtimes", "default-runtime", "exec-opts", "data-root",
 @settings(deadline=None)
 @given(st.dictionaries(TOPS, VALUES, max_size=3), st.dictionaries(KEYS, st.text(min_size=1), max_size=1))
 def test_any_content_is_translated_or_refused_with_a_place(document: dict[str, Any], renames: dict[str, str]) -> None:
-    told: Sequence[object] = ()
+    found: Sequence[object] = ()
     try:
         translation = read_docker(Source("f.json", json.dumps(document).encode()), renames)
         assert translation.document.keys() <= document.keys()
-        told = translation.remarks
+        found = translation.remarks
     except ConfigurationRejected as rejection:
-        told = rejection.problems
-    assert all(str(one).startswith("f.json:1:") for one in told)
+        found = rejection.problems
+    assert all(str(one).startswith("f.json:1:") for one in found)
