@@ -6,28 +6,22 @@ disturb the command line that is being typed.
 
 from __future__ import annotations
 
+from argparse import Action
+from collections.abc import Iterator, Sequence
+
 from runtimed.cli import verbs
 from runtimed.cli.bash import read_line
 from runtimed.cli.parser import Parser
 from runtimed.cli.render import what_runs
 from runtimed.client import Client, ClientError
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Action
-    from collections.abc import Iterable, Iterator, Sequence
-
-    # A word and its description, for shells that show one.
-    Candidate = tuple[str, str]
+# A word and its description, for shells that show one.
+Candidate = tuple[str, str]
 
 # Exit status: the word is a file name, which the shell completes better.
 FILES = 3
 # A person waits for the completion.
 _TIMEOUT_S = 1.0
-
-
-class _FileWanted(Exception):
-    """The word is a file name."""
 
 
 class _Position:
@@ -73,28 +67,25 @@ class _Position:
         if action.dest == "socket":
             self.socket = word or None
 
-    def candidates(self, current: str) -> Iterable[Candidate]:
-        """Return the words that can stand in place of ``current``, and some that do not begin with it."""
+    def expected(self, current: str) -> tuple[Action | None, str]:
+        """Return the argument that ``current`` gives a value to, None if it is an option, and the text before it."""
         if self.waiting is not None:
-            return self._values(self.waiting)
+            return self.waiting, ""
         if self.may_be_option(current):
             option, equals, _ = current.partition("=")
             action = self.parser.options.get(option)
-            if equals and action is not None and action.nargs != 0:
-                return ((f"{option}={value}", text) for value, text in self._values(action))
-        elif self.positionals:
-            return self._values(self.positionals[0])
-        return ((name, action.help or "") for name, action in self.parser.options.items() if name.startswith("--"))
+            return (action, f"{option}=") if equals and action is not None and action.nargs != 0 else (None, "")
+        return self.positionals[0] if self.positionals else None, ""
 
-    def _values(self, action: Action) -> Iterator[Candidate]:
-        """Yield the values of ``action``, whose metavar says of which kind they are."""
+    def values(self, action: Action | None) -> Iterator[Candidate]:
+        """Yield the values of ``action``, whose metavar says of which kind they are; all options for None."""
         client = Client(self.socket, timeout_s=_TIMEOUT_S)
-        if isinstance(action.choices, dict):
+        if action is None:
+            yield from ((name, each.help or "") for name, each in self.parser.options.items() if name.startswith("--"))
+        elif isinstance(action.choices, dict):
             yield from ((name, parser.description or "") for name, parser in action.choices.items())
         elif action.choices is not None:
             yield from ((str(choice), "") for choice in action.choices)
-        elif action.metavar in ("FILE", "PATH"):
-            raise _FileWanted
         elif action.metavar == "NAME":
             for runtime in client.runtimes()["runtimes"]:
                 if not self.may_be_option(runtime["name"]):
@@ -115,19 +106,18 @@ def complete(parser: Parser, argv: Sequence[str]) -> int:
     line = read_line(*words) if shell == "bash" else None
     if line is not None:
         words = [*line.words[1:], line.current]
-        if line.redirected:
-            return FILES
     position = _Position(parser)
     for word in words[:-1]:
         position.advance(word)
     current = words[-1] if words else ""
-    try:
-        found = [each for each in position.candidates(current) if each[0].startswith(current)]
-    except _FileWanted:
+    action, prefix = position.expected(current)
+    if (line is not None and line.redirected) or (action is not None and action.metavar in ("FILE", "PATH")):
         return FILES
+    try:
+        found = [(prefix + value, text) for value, text in position.values(action)]
     except ClientError:
         return verbs.OK
     # A name that is not printable cannot be typed.
-    typeable = [each for each in found if each[0].isprintable()]
-    verbs.print_lines(line.replacement(word) if line is not None else f"{word}\t{text}" for word, text in typeable)
+    found = [(word, text) for word, text in found if word.startswith(current) and word.isprintable()]
+    verbs.print_lines(line.replacement(word) if line is not None else f"{word}\t{text}" for word, text in found)
     return verbs.OK

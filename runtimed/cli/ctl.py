@@ -5,17 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 
 from runtimed.cli import verbs
 from runtimed.cli.parser import make_parser
 from runtimed.cli.terminal import inspect_terminal
 from runtimed.client import Client, ClientError, Refused
 from runtimed.streams import open_standard_streams
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Sequence
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141

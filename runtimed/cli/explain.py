@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from runtimed.cli.humanize import place, shown, with_detail
 from runtimed.cli.render import lacks_shim, render_drift
-from runtimed.cli.tables import list_fields, render_fields
+from runtimed.cli.tables import Document, Field, list_fields, render_fields
 from runtimed.cli.terminal import PLAIN, RED, YELLOW, Terminal, Tinted
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from runtimed.cli.tables import Document, Field
 
 _SOURCES = {
     "configured": "configured",

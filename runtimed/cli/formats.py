@@ -6,12 +6,9 @@ How ``ctr`` treats its flags was tried with containerd 1.6.20 and agrees with it
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from runtimed.cli.tables import Document
+from runtimed.cli.tables import Document
 
 _OTHER_FORMATS = "--format any and --format json contain all of it, for containerd's API"
 _RUNC_SHIM = "io.containerd.runc.v2"

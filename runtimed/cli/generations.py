@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from runtimed.cli.humanize import moment, quoted
 from runtimed.cli.render import MARKS, render_notes
-from runtimed.cli.tables import render_line, render_table
+from runtimed.cli.tables import Document, render_line, render_table
 from runtimed.cli.terminal import PLAIN, YELLOW, Terminal
 from runtimed.core.message_text import printable
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from runtimed.cli.tables import Document
 
 _ORDER = ("added", "removed", "changed")
 # As many as git shows of a commit, and a few more.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from runtimed.cli.humanize import counted, duration, moment, place, shown, with_detail
-from runtimed.cli.tables import fits, list_fields, render_fields, render_line, render_table
+from runtimed.cli.tables import Document, Field, fits, list_fields, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.core.message_text import printable
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from runtimed.cli.tables import Document, Field
 
 # How changed runtimes are marked, by their key in a report.
 MARKS = {"added": ("+", GREEN), "changed": ("~", YELLOW), "removed": ("-", RED)}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from runtimed.cli.terminal import PLAIN, Terminal, Tinted
 from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    # A JSON object of the daemon, as ``runtimed.core.shapes`` describes them.
-    Document = Mapping[str, Any]
-    # A name, which blanks may indent, and a value, perhaps Tinted.
-    Field = tuple[str, object]
-    Cell = tuple[str, int | None]
+# A JSON object of the daemon, as ``runtimed.core.shapes`` describes them.
+Document = Mapping[str, "Any"]
+# A name, which blanks may indent, and a value, perhaps Tinted.
+Field = tuple[str, object]
+# A printable text and its colour.
+_Cell = tuple[str, int | None]
 
 _GAP = "  "
 _CUT = "..."
@@ -70,7 +72,7 @@ def render_line(value: object, colour: int | None = None, terminal: Terminal = P
     return terminal.paint(printable(value), colour)
 
 
-def _cell(value: object) -> Cell:
+def _cell(value: object) -> _Cell:
     return (printable(value.value), value.colour) if isinstance(value, Tinted) else (printable(value), None)
 
 

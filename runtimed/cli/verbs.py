@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from runtimed import __version__
@@ -17,20 +19,13 @@ from runtimed.cli.render import (
     render_runtimes,
     render_status,
 )
-from runtimed.cli.tables import render_fields
+from runtimed.cli.tables import Document, render_fields
+from runtimed.cli.terminal import Terminal
+from runtimed.client import Client
 from runtimed.core.message_text import printable
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Iterable, Mapping
-
-    from runtimed.cli.tables import Document
-    from runtimed.cli.terminal import Terminal
-    from runtimed.client import Client
-
-    Verb = Callable[[Client, Namespace], int]
-    Render = Callable[[Document, Terminal], Iterable[str]]
+Verb = Callable[[Client, Namespace], int]
+Render = Callable[[Document, Terminal], Iterable[str]]
 
 OK = 0
 REFUSED = 1

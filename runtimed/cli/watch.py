@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 from runtimed.cli.humanize import counted, place, with_detail
 from runtimed.cli.render import MARKS, health_colour
-from runtimed.cli.tables import render_line
+from runtimed.cli.tables import Document, render_line
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from runtimed.cli.tables import Document
 
 
 def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
