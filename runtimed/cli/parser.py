@@ -25,21 +25,15 @@ exit status:
   1  the daemon refused the request: an unknown name, a rejected configuration,
      no permission; for status: the daemon is degraded; for check and plan: the
      configuration would be rejected; for resolve --format: the answer cannot
-     be written in this format
-  2  the daemon does not answer or is not trusted; or a usage error
+     be written in this format; for import: the file cannot be translated
+  2  the daemon does not answer or is not trusted; for import: the file cannot
+     be read; or a usage error
   3  with --exit-code, for plan and diff: there are changes
   130, 141  interrupted; the reader of the output closed the pipe
 """
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
 _HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
-_TRANSLATION_STATUS = """\
-Notes on stderr list everything that the translation leaves out or changes.
-
-exit status:
-  0  success, with or without notes
-  1  {refused}
-  2  {unable}; or a usage error
-"""
+_NOTES = "Notes on stderr list everything that is left out or changed"
 # The shell creates the file empty, and the daemon skips names with a leading dot.
 _IMPORT_EXAMPLE = """\
 cd /etc/runtimed/daemon.json.d &&
@@ -72,7 +66,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
     """Return the parser for ``argv``, with only the verb that ``argv`` begins with, if any: each verb costs time."""
     parser = Parser(
         prog=_PROGRAM,
-        description="Ask the runtimed of this node what its container runtimes are, and have it reload them.",
+        description="Query and reload the table of container runtimes that runtimed serves on this node.",
         epilog=_EXIT_STATUS,
     )
     _add_common(parser, None, json=False)
@@ -87,7 +81,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
             name,
             help=text,
             description=f"{text[:1].upper()}{text[1:]}.",
-            epilog=f"example:\n  {example}\n\n{_EPILOGS.get(name, _EXIT_STATUS)}",
+            epilog=f"example:\n  {example}\n\n{_EXIT_STATUS}",
         )
         # SUPPRESS: an option that is not given after the verb must not undo one that was given before it.
         _add_common(made, argparse.SUPPRESS, json=argparse.SUPPRESS)
@@ -138,7 +132,9 @@ def _add_plan(parser: Parser) -> None:
 
 
 def _add_reload(parser: Parser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="say in short what it would do (plan: in full)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print a short plan (runtimectl plan prints all changes)"
+    )
     _add_verbose(parser)
 
 
@@ -149,13 +145,13 @@ def _add_diff(parser: Parser) -> None:
 
 
 def _add_gc(parser: Parser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="say what could be removed, and do not do it")
+    parser.add_argument("--dry-run", action="store_true", help="only show which wrappers would be removed")
 
 
 def _add_import(parser: Parser) -> None:
     text = (
         "docker: a daemon.json; containerd: a config.toml of version 2 or 3, of which the runtimes of the CRI plugin "
-        "are taken"
+        f"are taken. {_NOTES}"
     )
     parser.add_argument("engine", choices=translate.ENGINES, help=text)
     parser.add_argument("file", metavar="FILE", help="its configuration; - is standard input")
@@ -166,7 +162,7 @@ def _add_import(parser: Parser) -> None:
 def _add_export(parser: Parser) -> None:
     text = (
         "docker: the runtimes of a daemon.json, for dockerd 24.0 and later; containerd: a file for the imports of "
-        "config.toml"
+        f"config.toml. {_NOTES}"
     )
     parser.add_argument("engine", choices=translate.ENGINES, help=text)
     text = "for containerd: the layout (default: 2, which containerd 1.x and 2.x take; 3 is for 2.x alone)"
@@ -231,30 +227,22 @@ _VERBS: dict[str, VerbRow] = {
         "runtimectl check /tmp/daemon.json && mv /tmp/daemon.json /etc/runtimed/",
         _add_check,
     ),
-    "plan": (verbs.plan, "show what a reload would change, and do not do it", "sudo runtimectl plan", _add_plan),
-    "reload": (verbs.reload, "have the daemon read its configuration now", "sudo runtimectl reload", _add_reload),
+    "plan": (verbs.plan, "show the changes that a reload would make", "sudo runtimectl plan", _add_plan),
+    "reload": (verbs.reload, "make the daemon read its configuration now", "sudo runtimectl reload", _add_reload),
     "generations": (verbs.generations, "list the retained generations", "runtimectl generations", None),
-    "diff": (verbs.diff, "show what differs between two generations", "runtimectl diff 6 7", _add_diff),
+    "diff": (verbs.diff, "show the differences between two generations", "runtimectl diff 6 7", _add_diff),
     "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", _add_gc),
     "import": (
         translate.import_configuration,
-        "print the drop-in that means the same as another engine's configuration",
+        "translate another engine's configuration into a drop-in",
         _IMPORT_EXAMPLE,
         _add_import,
     ),
     "export": (
         translate.export_configuration,
-        "print another engine's configuration for the daemon's table",
+        "translate the table into another engine's configuration",
         "runtimectl export containerd > /etc/containerd/conf.d/runtimed.toml",
         _add_export,
     ),
     "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
-}
-_EPILOGS = {
-    "import": _TRANSLATION_STATUS.format(
-        refused="the file is not valid, or runtimed has no equivalent for it", unable="the file cannot be read"
-    ),
-    "export": _TRANSLATION_STATUS.format(
-        refused="the daemon refused the request", unable="the daemon does not answer or is not trusted"
-    ),
 }
