@@ -143,7 +143,7 @@ def test_the_command_line_tool_loads_of_the_daemon_what_translates_and_that_late
         # It imports nothing itself.
         light = "runtimed.core.message_text"
         if heavy := [name for name in names if name.startswith(("runtimed.core", "tomli")) and name != light]:
-            assert path.stem == "moving", f"{path.name} may not import {heavy}"
+            assert path.stem == "translate", f"{path.name} may not import {heavy}"
             assert id(node) in late, f"{path.name}: import {heavy} where it is used"
 
 
