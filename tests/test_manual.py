@@ -22,19 +22,19 @@ from runtimed.daemon.arguments import _parser as make_daemon_parser
 MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
 PAGES = ("runtimed.8", "runtimectl.1", "runtimed.json.5", "runtimed-api.7")
 TEXT = {name: (MANUAL / f"{name}.scd").read_text() for name in PAGES}
-FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1)  # noqa: FBT003
+FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1)
 
 
 def section(page: str, name: str) -> str:
     """Return the text of one section of a page."""
-    found = re.search(rf"^# {name}\n(.*?)(?=^# |\Z)", TEXT[page], re.M | re.S)
+    found = re.search(rf"^# {name}\n(.*?)(?=^# |\Z)", TEXT[page], re.MULTILINE | re.DOTALL)
     assert found, f"{page} has no section {name}"
     return found[1]
 
 
 def entries(text: str) -> list[str]:
     """Return the lines that begin entries: those above an indented line."""
-    return re.findall(r"^(\*.*)\n(?=\t)", text, re.M)
+    return re.findall(r"^(\*.*)\n(?=\t)", text, re.MULTILINE)
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:
@@ -56,7 +56,7 @@ def test_each_page_names_its_section_and_ends_with_its_companions(page: str) -> 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_line_has_at_most_120_characters_outside_of_examples(page: str) -> None:
-    text = re.sub(r"^```.*?^```", "", TEXT[page], flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```", "", TEXT[page], flags=re.MULTILINE | re.DOTALL)
     assert [line for line in text.splitlines() if len(line) > 125] == []
 
 
@@ -85,7 +85,9 @@ def test_runtimectls_page_has_each_common_option() -> None:
 def test_the_page_of_the_interface_has_each_route_and_no_other() -> None:
     told = re.findall(r"\*((?:GET|POST) /[^*]*)\*", section("runtimed-api.7", "ROUTES"))
     paths = describe()["paths"]
-    served = {f"{method.upper()} {path}" for path, item in paths.items() for method in item if method in ("get", "post")}
+    served = {
+        f"{method.upper()} {path}" for path, item in paths.items() for method in item if method in ("get", "post")
+    }
     assert {one.replace("\\", "") for one in told} == served | {f"GET {path}" for path in PATHS}
 
 
