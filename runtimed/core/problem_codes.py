@@ -57,7 +57,7 @@ _CHANGING = ("reload", "collectWrappers")
 _NAMING = ("resolve", "describeRuntime")
 _KNOWN = {"known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"], "known_total": 5}
 _LIST_NAMES = "runtimectl list shows the known names"
-_LIST_GENERATIONS = "runtimectl generations lists those there are"
+_LIST_GENERATIONS = "runtimectl generations lists the retained generations"
 
 PROBLEM_CODES = {
     # Every request may get these. Most of them end the connection.
@@ -234,7 +234,7 @@ PROBLEM_CODES = {
         "a file system did not respond within 10 seconds; check that all file systems are there, then try again",
         operations=_DISK,
         exception="DiskTimeout",
-        hint="findmnt lists the file systems; see whether one of them, on a network say, is gone",
+        hint="findmnt lists the file systems; check whether a network file system is unreachable",
     ),
     "too-many-waiting": ProblemCode(
         "Too many waiting requests",

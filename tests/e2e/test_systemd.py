@@ -22,6 +22,7 @@ from e2e.harness.installed import (
     newest_python,
 )
 from harness.daemon import wait_until
+from harness.documents import PAGES
 
 pytestmark = pytest.mark.timeout(300)
 RESTARTS = 10
@@ -332,6 +333,13 @@ def test_an_installation_that_fails_leaves_what_runs_as_it_was(node: Installed) 
     assert node.run("readlink", "/opt/runtimed/current").stdout == current
 
 
+@pytest.mark.parametrize("page", [page.stem for page in PAGES])
+def test_an_installation_has_the_manual(node: Installed, page: str) -> None:
+    name, _, section = page.rpartition(".")
+    assert node.run("man", "-w", section, name).stdout.endswith(f"/man/man{section}/{page}\n")
+    assert node.run("man", "--warnings", section, name).stderr == ""
+
+
 # The last, because nothing is there afterwards.
 def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> None:
     state = node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout
@@ -345,6 +353,7 @@ def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> 
         "/usr/local/lib/systemd/user/runtimed.service",
         ADDRESS,
     )
-    for path in (*gone, *(f"/usr/local/share/{file}" for file in COMPLETIONS.values())):
+    manual = (f"man/man{page.stem[-1]}/{page.stem}" for page in PAGES)
+    for path in (*gone, *(f"/usr/local/share/{file}" for file in (*COMPLETIONS.values(), *manual))):
         assert not node.machine.inside(path).exists(), path
     assert node.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "runtimed*").stdout == ""
