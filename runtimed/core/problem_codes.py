@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Among the operations of a code: every request.
 EVERY = "*"
-DEFAULT_HINT = "runtimectl status shows how the daemon is"
+DEFAULT_HINT = "runtimectl status shows the state of the daemon"
 
 
 class ProblemCode:
