@@ -24,7 +24,7 @@ from runtimed.host.watch import watchdog_internals
 from runtimed.host.watch.watchdog_internals import _EVENTS, FLOOD, DirectoryObserver
 
 VERSION = version("watchdog")
-MAJOR = int(VERSION.partition(".")[0])
+MAJOR, MINOR = map(int, VERSION.split(".")[:2])
 ADAPT = f"watchdog {VERSION}: adapt runtimed/host/watch/watchdog_internals.py:"
 WAIT_S = 10.0
 
@@ -62,6 +62,8 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 
 
 def test_the_installed_version_is_one_that_was_tested() -> None:
+    # Version 7.0 has one reading thread for the whole process, which nothing restarts and whose death is not noticed.
+    assert (MAJOR, MINOR) != (7, 0), f"watchdog {VERSION} cannot be used: install 6.0, or 7.1 or later"
     assert MAJOR in (6, 7), f"{ADAPT} it was tested with versions 6 and 7; if the tests below pass, add {MAJOR} here"
 
 
