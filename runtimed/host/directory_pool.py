@@ -162,7 +162,7 @@ class DirectoryPool:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def _fail(self, calls: Iterable[_Call]) -> None:
-        text = f"its file system does not answer: a look at it did not end within {self.timeout_s:g} s"
+        text = f"its file system does not answer: a look-up did not end within {self.timeout_s:g} s"
         for call in calls:
             call.done(TimeoutError(text))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import stat
 import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -106,11 +105,9 @@ def _inherited(fd: int, name: str) -> Inherited:
     try:
         # A binary that the daemon probes must not inherit it.
         os.set_inheritable(fd, False)  # noqa: FBT003 - it takes no keyword
-    except OSError:
+        sock = socket.socket(fileno=fd)
+    except OSError:  # the descriptor is not open, or is not a socket
         raise wrong from None
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        raise wrong
-    sock = socket.socket(fileno=fd)
     listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM or not listens:
         sock.detach()

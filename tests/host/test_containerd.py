@@ -162,7 +162,7 @@ def running() -> int:
 
 def test_no_descriptor_or_thread_remains_after_an_answer_or_an_error(socket_path: str) -> None:
     with peer(socket_path, ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
-        for _ in range(3):  # what grpc keeps for good
+        for _ in range(3):  # so that grpc has opened the descriptors that it keeps
             list_containers(socket_path, 5.0)
         files, threads = len(os.listdir("/proc/self/fd")), running()
         for _ in range(20):

@@ -99,7 +99,7 @@ def test_a_wrapper_in_the_options_of_another_shim_makes_them_unknown(node: Engin
     )
 
 
-def test_options_that_cannot_be_decoded_are_unknown_and_the_other_containers_are_found(node: EngineState) -> None:
+def test_undecodable_options_are_unknown_and_other_containers_are_found(node: EngineState) -> None:
     node.listed = [Container("moby", "a", SHIM, RUNC, b"\xff"), container("b", WRAPPER)]
     assert "container moby/a (stopped): undecodable" in node.unknown()
     assert Reference(WRAPPER, "container moby/b (stopped)") in node.scan().references

@@ -1,6 +1,6 @@
 """The private attributes and the undocumented behaviour of watchdog on which the watcher depends.
 
-A failure says which of them differs in the installed version of watchdog, and what to adapt.
+A failure names the one that differs in the installed version of watchdog.
 """
 
 from __future__ import annotations

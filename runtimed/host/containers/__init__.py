@@ -39,7 +39,7 @@ def scan_references(
     proc: str = "/proc",
     root: str = "",
 ) -> ReferenceScan:
-    """Return every reference to a binary that this node's containers and processes hold, and what is not known.
+    """Return every reference to a binary that this node's containers and processes hold, and the faults.
 
     ``below`` is the real path of the data root; ``list_containers`` returns the containers of the containerd at an
     address, or raises ContainerdUnknown; ``root`` is put before the paths of the engines' files. Blocks while a file

@@ -81,7 +81,7 @@ class Prober:
         If they are not known yet or the file has changed, returns PENDING and has the binary probed.
         """
         if not binary.startswith("/"):
-            return Features("unknown", reason="the path is relative: what it leads to depends on who runs it")
+            return Features("unknown", reason="the path is relative, so the file depends on the caller's directory")
         with self._lock:
             busy_s = [self._clock() - since_s for probed, since_s in self._busy.values() if probed == binary]
         if busy_s and max(busy_s) > self._overdue_s:
@@ -100,9 +100,9 @@ class Prober:
         Reads the file's status only in that case. Starts no probe.
         """
         result = self._results.get(binary)
-        if result is None or result.finding.features.refusal is None or result.identity != identify(binary):
-            return None
-        return result.finding.features.refusal
+        if result is not None and (refusal := result.finding.features.refusal) and result.identity == identify(binary):
+            return refusal
+        return None
 
     def stop(self) -> None:
         """Kill the running binaries and wait at most a second for their end; start no further probe."""

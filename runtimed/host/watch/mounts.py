@@ -51,12 +51,8 @@ def parse_mountinfo(data: bytes) -> Iterable[Mount]:
 
 def covering_mount(mounts: Iterable[Mount], directory: str) -> Mount | None:
     """Return the mount that ``directory``, a real path, lies on; of several at one point the last."""
-    found = None
-    for mount in mounts:
-        inside = directory == mount.point or directory.startswith(mount.point.rstrip("/") + "/")
-        if inside and (found is None or len(mount.point) >= len(found.point)):
-            found = mount
-    return found
+    covering = [mount for mount in mounts if f"{directory}/".startswith(mount.point.rstrip("/") + "/")]
+    return max(reversed(covering), key=lambda mount: len(mount.point), default=None)
 
 
 class MountWatch:
