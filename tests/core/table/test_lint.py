@@ -112,7 +112,7 @@ def test_nothing_is_said_where_all_is_well(definition: Definition) -> None:
         (path("/opt/kata/bin/containerd-shim-kata-v2"), "path-is-a-shim", "runtimeType"),
         # several words in one item
         (path("/r", "--a --b"), "argument-is-a-command-line", "one single argument"),
-        (path("/r", "--root /run/x"), "argument-is-a-command-line", "an item of its own"),
+        (path("/r", "--root /run/x"), "argument-is-a-command-line", "a separate item"),
         (path("/r", "--debug "), "argument-is-a-command-line", "blanks"),
         (path("/r", "--a=1\t--b=2"), "argument-is-a-command-line", "dockerd splits"),
         (path("/r", "-v\n-w"), "argument-is-a-command-line", '"-v\\n-w"'),
@@ -127,7 +127,7 @@ def test_nothing_is_said_where_all_is_well(definition: Definition) -> None:
         (shim(".a"), "shim-name-refused", "at least two parts"),
         (shim("bin/a.b"), "shim-name-refused", "absolute path"),
         (shim(".io.containerd.kata.v2"), "shim-name-refused", "from 1.7 on"),
-        (shim("io.containerd.runc.v1", BinaryName="/r"), "shim-removed", "containerd 2 has no io.containerd.runc.v1"),
+        (shim("io.containerd.runc.v1", BinaryName="/r"), "shim-removed", 'containerd 2 has no "io.containerd.runc.v1"'),
         (shim("io.containerd.runtime.v1.linux"), "shim-removed", RUNC_SHIM),
         # options that some containerd ignores
         (shim(RUNC_SHIM, BinaryName="/r", CriuPath="/usr/sbin/criu"), "criu-path-ignored", "leave it out"),
