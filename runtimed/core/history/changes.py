@@ -1,4 +1,4 @@
-"""What changes from one table of runtimes to another, with the definitions of before and after: /v1/diff's shape."""
+"""Describes the difference between two generations, with the definitions of both, in the shape of /v1/diff."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from runtimed.core.table.generation import Difference
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
-    # The entry of daemon.json's `runtimes` that a name has; None for a stock one, and for one that is not there.
+    # Maps a name to its entry of daemon.json's `runtimes`; None for a stock runtime and for an unknown name.
     Define = Callable[[str], shapes.Definition | None]
 
 
 def describe_changes(
     numbers: tuple[int, int], difference: Difference, before: Define, after: Define
 ) -> shapes.GenerationsDiff:
-    """Return the JSON shape of ``difference`` between two generations of these ``numbers``."""
+    """Return the JSON shape of ``difference`` between the two generations ``numbers``."""
 
-    def both(name: str) -> shapes.RuntimeChange:
-        return {"name": name, "from": before(name), "to": after(name)}
+    def describe(names: tuple[str, ...]) -> list[shapes.RuntimeChange]:
+        return [{"name": name, "from": before(name), "to": after(name)} for name in names]
 
     default = difference.default_runtime
     return {
         "from": numbers[0],
         "to": numbers[1],
-        "added": [both(name) for name in difference.added],
-        "changed": [both(name) for name in difference.changed],
-        "removed": [both(name) for name in difference.removed],
+        "added": describe(difference.added),
+        "changed": describe(difference.changed),
+        "removed": describe(difference.removed),
         "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
     }

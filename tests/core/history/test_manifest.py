@@ -73,12 +73,12 @@ def test_a_manifest_that_was_cut_off_is_noticed(length: int) -> None:
 
 
 def test_a_manifest_in_another_generations_directory_is_refused() -> None:
-    with pytest.raises(DamagedManifest, match="do not belong here"):
+    with pytest.raises(DamagedManifest, match="expected layout 1, generation 43"):
         read_manifest(MANIFEST, 43)
 
 
 def test_a_manifest_that_names_a_file_which_is_no_wrapper_is_refused() -> None:
-    with pytest.raises(DamagedManifest, match="names a wrapper that is none"):
+    with pytest.raises(DamagedManifest, match="names a file that is not a wrapper"):
         read_manifest(render_manifest(GENERATION, {"a": "../../etc/passwd"}, 0.0), 42)
 
 
