@@ -79,7 +79,7 @@ def binary_of_options(type_url: str, value: bytes) -> str | None:
     """
     name = type_url.rpartition("/")[2]
     if name == RUNC:
-        return str(dict(decode_options(name, value).fields).get("binary_name", "")) or None
+        return decode_options(name, value).binary_name or None
     if name == _LINUX:
         return decode_linux_runtime(value) or None
     return None
@@ -101,13 +101,10 @@ def binary_of_options_json(data: bytes) -> str | None:
     return binary or None
 
 
-# The end of the path of a wrapper or of a link to one; the file names are those of names.file_name().
-_END = rb"/(?:wrappers|runtimes)/([a-z0-9_.%~-]+)"
-_WRAPPER_NAME = re.compile(_END)
-# A path through an alias of the data root: a symbolic link, a bind mount. It matches once from one start, because any
-# local user may run a process with 131,072 slashes in its arguments.
-_ALIAS = re.compile(rb"/.*" + _END, re.DOTALL)
-_SEPARATORS = re.compile(rb"[\s=:,;|&<>()'\"`]+")
+# The file name of a wrapper or of a stable path (see names.file_name()), after the name of its directory. The rest of
+# the path does not matter, because symbolic links and bind mounts give the data root other paths. Only the slash is
+# consumed, so that a data root called "runtimes" hides no name.
+_WRAPPER_NAME = re.compile(rb"/(?=(?:wrappers|runtimes)/([a-z0-9_.%~-]+))")
 # The options that name an engine's files, in a command line, JSON or TOML.
 _ENGINE_PATH = re.compile(
     rb"(?:data-root|graph|graphroot|rootless_storage_path|static_dir|config-file|--root)[\"']?[\s:=]+"
@@ -115,30 +112,11 @@ _ENGINE_PATH = re.compile(
 )
 
 
-def paths_in_arguments(argv: Sequence[bytes], below: str) -> tuple[str, ...]:
-    """Return the paths in a process's arguments that may lead to wrappers.
+def paths_in_arguments(argv: Sequence[bytes], _data_root: str = "") -> tuple[str, ...]:
+    """Return the paths of runtimes in a process's arguments, and the names of wrappers and stable paths.
 
-    Those are: the runtime of a conmon, the value of ``--runtime`` of any program, and each path in a directory
-    ``wrappers`` or ``runtimes``, also inside a word. ``below`` is the data root, which may contain separators such as
-    blanks; other paths end at a separator.
+    The paths are the runtime of a conmon and the value of ``--runtime`` of any program.
     """
-    found = _runtime_arguments(argv)
-    # re caches the compiled pattern.
-    known = re.compile(re.escape(below.encode(errors="surrogateescape")) + rb"(?:/generations/[0-9]{1,20})?" + _END)
-    for word in argv:
-        if _may_name_wrapper(word):
-            found += (match[0] for match in known.finditer(word))
-            parts = (part[part.find(b"/") :] for part in _SEPARATORS.split(word) if b"/" in part)
-            found += (match[0] for part in parts if (match := _ALIAS.match(part)))
-    return tuple(dict.fromkeys(path.decode(errors="surrogateescape") for path in found))
-
-
-def _may_name_wrapper(text: bytes) -> bool:
-    # Spares most texts the search with regular expressions.
-    return b"/wrappers/" in text or b"/runtimes/" in text
-
-
-def _runtime_arguments(argv: Sequence[bytes]) -> list[bytes]:
     flags = [b"--runtime"]
     if argv and b"conmon" in argv[0].rpartition(b"/")[2]:
         flags.append(b"-r")
@@ -147,12 +125,13 @@ def _runtime_arguments(argv: Sequence[bytes]) -> list[bytes]:
         found += [value for word, value in itertools.pairwise(argv) if word == flag]
         joined = flag + b"=" if flag.startswith(b"--") else flag
         found += [word.removeprefix(joined) for word in argv if word.startswith(joined)]
-    return [path for path in found if path.startswith(b"/")]
+    paths = [path.decode(errors="surrogateescape") for path in found if path.startswith(b"/")]
+    return tuple(dict.fromkeys((*paths, *sorted(wrappers_in_text(b"\n".join(argv))))))
 
 
 def wrappers_in_text(text: bytes) -> set[str]:
     """Return the file names of wrappers and stable paths in ``text``, a part of an engine's file."""
-    names = _WRAPPER_NAME.findall(text) if _may_name_wrapper(text) else []
+    names = _WRAPPER_NAME.findall(text)
     # systemd's unit files double a percent sign.
     return {name.decode() for found in names for name in (found, found.replace(b"%%", b"%"))}
 

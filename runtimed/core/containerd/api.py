@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from runtimed.core.containerd.protobuf import Fields, message_classes, parse_message
@@ -58,20 +57,18 @@ class Container:
     value: bytes
 
 
-_MESSAGES: Mapping[str, Fields] = MappingProxyType(
-    {
-        # google.protobuf.Any under another name, which needs no other file in the pool.
-        "Any": ((1, "type_url", "string"), (2, "value", "bytes")),
-        "Namespace": ((1, "name", "string"),),
-        "ListNamespacesResponse": ((1, "namespaces", ["Namespace"]),),
-        "Runtime": ((1, "name", "string"), (2, "options", "Any")),
-        "Container": ((1, "id", "string"), (4, "runtime", "Runtime"), (5, "spec", "Any")),
-        # Both CreateContainerRequest and ListContainerMessage.
-        "ContainerMessage": ((1, "container", "Container"),),
-        # The options of containerd 1's io.containerd.runtime.v1.linux.
-        "RuncOptions": ((1, "runtime", "string"),),
-    }
-)
+_MESSAGES: Mapping[str, Fields] = {
+    # google.protobuf.Any under another name, which needs no other file in the pool.
+    "Any": ((1, "type_url", "string"), (2, "value", "bytes")),
+    "Namespace": ((1, "name", "string"),),
+    "ListNamespacesResponse": ((1, "namespaces", ["Namespace"]),),
+    "Runtime": ((1, "name", "string"), (2, "options", "Any")),
+    "Container": ((1, "id", "string"), (4, "runtime", "Runtime"), (5, "spec", "Any")),
+    # Both CreateContainerRequest and ListContainerMessage.
+    "ContainerMessage": ((1, "container", "Container"),),
+    # The options of containerd 1's io.containerd.runtime.v1.linux.
+    "RuncOptions": ((1, "runtime", "string"),),
+}
 
 
 def new_message(name: str) -> Any:

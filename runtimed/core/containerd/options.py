@@ -10,7 +10,6 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtimed.core.containerd.protobuf import message_classes, parse_message
@@ -39,30 +38,28 @@ class Field:
     kind: Kind
 
 
-MESSAGES: Mapping[str, tuple[Field, ...]] = MappingProxyType(
-    {
-        RUNC: (
-            Field(1, "no_pivot_root", "NoPivotRoot", "bool"),
-            Field(2, "no_new_keyring", "NoNewKeyring", "bool"),
-            Field(3, "shim_cgroup", "ShimCgroup", "string"),
-            Field(4, "io_uid", "IoUid", "uint32"),
-            Field(5, "io_gid", "IoGid", "uint32"),
-            Field(6, "binary_name", "BinaryName", "string"),
-            Field(7, "root", "Root", "string"),
-            Field(8, "criu_path", "CriuPath", "string"),
-            Field(9, "systemd_cgroup", "SystemdCgroup", "bool"),
-            Field(10, "criu_image_path", "CriuImagePath", "string"),
-            Field(11, "criu_work_path", "CriuWorkPath", "string"),
-            Field(12, "task_api_address", "TaskApiAddress", "string"),
-            Field(13, "task_api_version", "TaskApiVersion", "uint32"),
-        ),
-        GENERIC: (
-            Field(1, "type_url", "TypeUrl", "string"),
-            Field(2, "config_path", "ConfigPath", "string"),
-            Field(3, "config_body", "ConfigBody", "bytes"),
-        ),
-    }
-)
+MESSAGES: Mapping[str, tuple[Field, ...]] = {
+    RUNC: (
+        Field(1, "no_pivot_root", "NoPivotRoot", "bool"),
+        Field(2, "no_new_keyring", "NoNewKeyring", "bool"),
+        Field(3, "shim_cgroup", "ShimCgroup", "string"),
+        Field(4, "io_uid", "IoUid", "uint32"),
+        Field(5, "io_gid", "IoGid", "uint32"),
+        Field(6, "binary_name", "BinaryName", "string"),
+        Field(7, "root", "Root", "string"),
+        Field(8, "criu_path", "CriuPath", "string"),
+        Field(9, "systemd_cgroup", "SystemdCgroup", "bool"),
+        Field(10, "criu_image_path", "CriuImagePath", "string"),
+        Field(11, "criu_work_path", "CriuWorkPath", "string"),
+        Field(12, "task_api_address", "TaskApiAddress", "string"),
+        Field(13, "task_api_version", "TaskApiVersion", "uint32"),
+    ),
+    GENERIC: (
+        Field(1, "type_url", "TypeUrl", "string"),
+        Field(2, "config_path", "ConfigPath", "string"),
+        Field(3, "config_body", "ConfigBody", "bytes"),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +68,11 @@ class Options:
 
     type_url: str
     fields: tuple[tuple[str, Value], ...]
+
+    @property
+    def binary_name(self) -> str:
+        """The OCI runtime's binary, a path or a name; "" if the message has none."""
+        return str(dict(self.fields).get("binary_name", ""))
 
     def readable(self) -> shapes.OptionFields:
         """Return the fields as JSON values; bytes become text, or ``{"base64": …}`` if they are not UTF-8."""
@@ -87,9 +89,9 @@ class OptionFault:
     message: str
 
 
-_NUMBERS: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {message: MappingProxyType({field.name: field.number for field in fields}) for message, fields in MESSAGES.items()}
-)
+_NUMBERS: Mapping[str, Mapping[str, int]] = {
+    message: {field.name: field.number for field in fields} for message, fields in MESSAGES.items()
+}
 
 
 def message_of(runtime_type: str) -> str:
@@ -171,31 +173,24 @@ def _unknown_key(key: str, message_name: str) -> OptionFault:
 
 
 _UINT32_MAX = 2**32 - 1
-_EXPECTED: Mapping[Kind, str] = MappingProxyType(
-    {
-        "bool": "true or false",
-        "string": "a string",
-        "uint32": f"an integer from 0 to {_UINT32_MAX}",
-        "bytes": 'a string, or {"base64": "…"} with valid base64 for bytes that are not text',
-    }
-)
+_EXPECTED: Mapping[Kind, str] = {
+    "bool": "true or false",
+    "string": "a string",
+    "uint32": f"an integer from 0 to {_UINT32_MAX}",
+    "bytes": 'a string, or {"base64": "…"} with valid base64 for bytes that are not text',
+}
 
 
 def _typed(wanted: Field, key: str, raw: object) -> Value | OptionFault:
-    value: Value | None = None
     match wanted.kind, raw:
-        case ("bool", bool(flag)) | ("uint32", bool(flag)):
-            value = flag if wanted.kind == "bool" else None
-        case "string", str(text):
-            value = text
-        case "uint32", int(number) if 0 <= number <= _UINT32_MAX:
-            value = number
+        case ("bool", bool(value)) | ("string", str(value)):
+            return value
+        case "uint32", int(value) if not isinstance(value, bool) and 0 <= value <= _UINT32_MAX:
+            return value
         case "bytes", str(text):
-            value = text.encode()
-        case "bytes", {"base64": str(text), **rest} if not rest:
-            value = _from_base64(text)
-    if value is not None:
-        return value
+            return text.encode()
+        case "bytes", {"base64": str(text), **rest} if not rest and (decoded := _from_base64(text)) is not None:
+            return decoded
     found, expected = shown(raw), _EXPECTED[wanted.kind]
     return OptionFault(key, found, expected, f"option {wanted.go_name}: found {found}, expected {expected}")
 

@@ -47,8 +47,8 @@ def files_of(runtime: Runtime) -> tuple[str, ...]:
     """
     if runtime.definition is None:
         return ()
-    options = dict(runtime.options.fields) if runtime.options is not None else {}
-    return named_files(runtime.shim, str(options.get("binary_name", "")), runtime.definition.path)
+    binary_name = runtime.options.binary_name if runtime.options is not None else ""
+    return named_files(runtime.shim, binary_name, runtime.definition.path)
 
 
 def binaries_of(runtime: Runtime) -> tuple[str, ...]:

@@ -54,10 +54,8 @@ class Runtime:
         """The binary of the OCI runtime behind any wrapper, a path or a name; None where the shim needs none."""
         if self.definition is not None and self.definition.path is not None:
             return self.definition.path
-        named = dict(self.options.fields).get("binary_name") if self.options is not None else None
-        if named:
-            return str(named)
-        return RUNC_NAME if self.shim in RUNC_SHIMS else None
+        named = self.options.binary_name if self.options is not None else ""
+        return named or (RUNC_NAME if self.shim in RUNC_SHIMS else None)
 
 
 @dataclass(frozen=True, slots=True)

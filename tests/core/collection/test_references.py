@@ -42,7 +42,8 @@ from runtimed.core.errors import RuntimedError
 from runtimed.core.table.wrapper import make_wrapper
 
 ROOT = "/var/lib/runtimed"
-WRAPPER = f"{ROOT}/wrappers/gvisor-0123456789abcdef0123456789abcdef"
+NAME = "gvisor-0123456789abcdef0123456789abcdef"
+WRAPPER = f"{ROOT}/wrappers/{NAME}"
 # As ctr 1.6 sent it to containerd 1.6 for --runc-binary /usr/bin/crun.
 FROM_CTR = base64.b64decode("Mg0vdXNyL2Jpbi9jcnVu")
 LINUX = "containerd.linux.runc.RuncOptions"
@@ -132,19 +133,22 @@ def test_an_options_json_that_is_none_is_an_error(data: bytes) -> None:
     [
         # podman and CRI-O start conmon so
         (["/usr/bin/conmon", "--api-version", "1", "-c", "abc", "-r", "/opt/crun", "-b", "/run/x"], ["/opt/crun"]),
-        (["conmon", "--runtime", WRAPPER], [WRAPPER]),
+        (["conmon", "--runtime", WRAPPER], [WRAPPER, NAME]),
+        # a bind mount of the directory of wrappers
+        (["conmon", "-r", f"/mnt/{NAME}"], [f"/mnt/{NAME}"]),
         (["/usr/libexec/podman/conmon", "--runtime=/opt/crun"], ["/opt/crun"]),
         (["conmon", "-r/opt/crun"], ["/opt/crun"]),
         (["conmonrs", "--runtime", "/opt/crun"], ["/opt/crun"]),
         # any program may be told a runtime; -r means something else elsewhere
-        (["podman", "--runtime", f"{ROOT}/runtimes/gvisor", "run"], [f"{ROOT}/runtimes/gvisor"]),
+        (["podman", "--runtime", f"{ROOT}/runtimes/gvisor", "run"], [f"{ROOT}/runtimes/gvisor", "gvisor"]),
         (["rm", "-r", "/opt/crun"], []),
-        (["ctr", "run", "--runtime", "io.containerd.runc.v2", "--runc-binary", WRAPPER], [WRAPPER]),
+        (["ctr", "run", "--runtime", "io.containerd.runc.v2", "--runc-binary", WRAPPER], [NAME]),
         (["conmon", "-r"], []),
         # in the middle of a word, twice in one, through a generation, through an alias of the data root
-        (["sh", "-c", f"exec '{WRAPPER}' create; {ROOT}/runtimes/kata"], [WRAPPER, f"{ROOT}/runtimes/kata"]),
-        ([f"--x={ROOT}/generations/00000042/runtimes/kata"], [f"{ROOT}/generations/00000042/runtimes/kata"]),
-        (["x", "--option=/srv/link/wrappers/a-1"], ["/srv/link/wrappers/a-1"]),
+        (["sh", "-c", f"exec '{WRAPPER}' create; {ROOT}/runtimes/kata"], [NAME, "kata"]),
+        ([f"--x={ROOT}/generations/00000042/runtimes/kata"], ["kata"]),
+        (["x", "--option=/srv/link/wrappers/a-1"], ["a-1"]),
+        (["x", f"--option=/srv/runtimes/wrappers/{NAME}"], [NAME, "wrappers"]),
         # neither the data root itself nor a name that only sounds like it
         (["runtimed", "--data-root", ROOT, "/x/wrappers/", "wrappers/a"], []),
         ([], []),
@@ -152,25 +156,23 @@ def test_an_options_json_that_is_none_is_an_error(data: bytes) -> None:
     ],
 )
 def test_paths_of_runtimes_are_found_in_arguments(argv: list[str], paths: list[str]) -> None:
-    assert list(paths_in_arguments([word.encode() for word in argv], ROOT)) == paths
+    assert list(paths_in_arguments([word.encode() for word in argv])) == paths
 
 
 def test_a_data_root_with_blanks_is_found_as_well() -> None:
-    root = "/my data (old)/r"
-    found = paths_in_arguments([f"x={root}/wrappers/a-1 y".encode()], root)
-    assert f"{root}/wrappers/a-1" in found
+    assert paths_in_arguments([b"x=/my data (old)/r/wrappers/a-1 y"]) == ("a-1",)
 
 
 @given(st.text(min_size=1))
 def test_every_wrapper_and_every_link_is_found_whatever_the_runtime_is_called(name: str) -> None:
     for path in (f"{ROOT}/wrappers/{make_wrapper(name, '/x', ('y',)).file}", f"{ROOT}/runtimes/{file_name(name)}"):
-        assert paths_in_arguments([f"sh -c 'exec {path} run'".encode()], ROOT) == (path,)
+        assert paths_in_arguments([f"sh -c 'exec {path} run'".encode()]) == (path.rpartition("/")[2],)
 
 
 @pytest.mark.parametrize("part", [b"/", b"/wrappers/", b"/wrappers/= ", b"/wrappers", ROOT.encode() + b"/wrappers/"])
 def test_arguments_made_to_be_slow_are_not(part: bytes) -> None:
     begin = time.monotonic()
-    paths_in_arguments([b"x", part * (131_000 // len(part)) + b"/wrappers/"], ROOT)
+    paths_in_arguments([b"x", part * (131_000 // len(part)) + b"/wrappers/"])
     assert time.monotonic() - begin < 1
 
 
@@ -213,9 +215,6 @@ def test_an_answer_that_is_none_is_an_error() -> None:
         decode_container("moby", new_message("ContainerMessage").SerializeToString())
 
 
-NAME = WRAPPER.rpartition("/")[2]
-
-
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -227,6 +226,7 @@ NAME = WRAPPER.rpartition("/")[2]
         (f"ExecStart=podman --runtime {ROOT}/runtimes/a%%2fb run", {"a%2fb", "a%%2fb"}),
         # the data root by another path
         (f"/mnt/wrappers/{NAME}", {NAME}),
+        (f"/srv/runtimes/wrappers/{NAME}", {NAME, "wrappers"}),
         ("/usr/bin/runsc", set()),
         ("", set()),
     ],
