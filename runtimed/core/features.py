@@ -53,7 +53,7 @@ class Features:
 PENDING = Features("pending", reason="the binary is being probed; ask again")
 
 
-class _InvalidFeatures(ValueError):
+class _InvalidFeatures(Exception):
     """The output is not a Features structure; the text completes "what `features` prints ..."."""
 
 
@@ -95,8 +95,6 @@ def _parsed(output: bytes) -> dict[str, object]:
         raise _InvalidFeatures("is empty, not a JSON object")
     try:
         value = json.loads(output.decode(), parse_constant=_reject_constant, parse_float=_finite)
-    except _InvalidFeatures:
-        raise
     except ValueError as exc:  # of json, of UTF-8, and of an integer with thousands of digits
         raise _InvalidFeatures(f"is not JSON ({first_line(str(exc).encode())}): {first_line(output)}") from None
     if not isinstance(value, dict):
