@@ -43,25 +43,24 @@ def unescape(field: bytes) -> bytes:
 
 
 def is_read_only_for_all(own: bytes, first: bytes, mount: int, path: bytes, *, several_names: bool) -> bool:
-    """Return whether no process can write the file at the real path ``path``; False if the tables do not tell.
+    """Return whether no process can write the file at the real path ``path``; False if the tables are incomplete.
 
     ``own`` is the table of this process, ``first`` that of process 1, and ``mount`` is the number in ``own`` of the
     mount of ``path``. A read-only mount may be private to this process (``ProtectSystem=`` of systemd.exec(5)), so all
     mounts in ``first`` that show the file must be read-only. Only devices and root directories are the same in both
     tables. With ``several_names`` hard links may lead to the file from anywhere in its file system.
     """
-    here = next((one for one in _mounts(own) if one.number == mount), None)
-    if here is None or is_remote(here.kind) or here.kind in _STACKED:
+    found = next((each for each in _mounts(own) if each.number == mount), None)
+    if found is None or is_remote(found.kind) or found.kind in _STACKED:
         return False
-    if here.file_system_read_only:
+    if found.file_system_read_only:
         return True
-    if not _is_below(path, here.point):
+    if not _is_below(path, found.point):
         return False
-    inside = (here.root.rstrip(b"/") + path[len(here.point.rstrip(b"/")) :]) or b"/"
-    showing = [
-        one for one in _mounts(first) if one.device == here.device and (several_names or _is_below(inside, one.root))
-    ]
-    return bool(showing) and all(one.read_only for one in showing)
+    inner = (found.root.rstrip(b"/") + path[len(found.point.rstrip(b"/")) :]) or b"/"
+    same_device = (each for each in _mounts(first) if each.device == found.device)
+    read_only = [each.read_only for each in same_device if several_names or _is_below(inner, each.root)]
+    return bool(read_only) and all(read_only)
 
 
 def _mounts(table: bytes) -> Iterator[_Mount]:
@@ -75,15 +74,10 @@ def _mounts(table: bytes) -> Iterator[_Mount]:
                 root=unescape(fields[3]).removesuffix(_DELETED),
                 point=unescape(fields[4]),
                 kind=rest[0].decode(errors="replace"),
-                read_only=_says_read_only(fields[5]),
-                file_system_read_only=_says_read_only(rest[-1]),
+                read_only=fields[5].split(b",")[0] == b"ro",
+                file_system_read_only=rest[-1].split(b",")[0] == b"ro",
             )
 
 
-def _says_read_only(options: bytes) -> bool:
-    return options.split(b",", 1)[0] == b"ro"
-
-
 def _is_below(path: bytes, directory: bytes) -> bool:
-    """Return whether ``path`` is ``directory`` or lies below it."""
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings, definition_document
+from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.history.changes import describe_changes
@@ -107,10 +106,4 @@ def describe_plan(planned: Plan, previous: Generation, number: int) -> shapes.Ge
     changed = found.changed[: _DESCRIBED_MAX - len(removed)]
     added = found.added[: _DESCRIBED_MAX - len(removed) - len(changed)]
     bounded = replace(found, added=added, changed=changed, removed=removed)
-    before, after = (partial(_define, generation) for generation in (previous, planned.generation))
-    return describe_changes((previous.number, number), bounded, before, after)
-
-
-def _define(generation: Generation, name: str) -> shapes.Definition | None:
-    runtime = generation.runtimes.get(name)
-    return None if runtime is None or runtime.definition is None else definition_document(runtime.definition)
+    return describe_changes((previous.number, number), bounded, previous.definition, planned.generation.definition)

@@ -23,7 +23,7 @@ from runtimed.core.table.facts import Facts
 from runtimed.core.table.wrapper import Wrapper, make_wrapper
 
 if TYPE_CHECKING:
-    from runtimed.core.shapes.runtimes import Provenance
+    from runtimed.core import shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Runtime:
     """An entry of the table with its resolution; ``definition`` and ``text`` are empty for a stock runtime."""
 
     name: str
-    source: Provenance
+    source: shapes.Provenance
     shim: str
     options: Options | None
     answer: Answer
@@ -75,6 +75,11 @@ class Generation:
     def wrappers(self) -> Iterator[Wrapper]:
         """Yield the wrappers of this generation's runtimes."""
         return (runtime.wrapper for runtime in self.runtimes.values() if runtime.wrapper is not None)
+
+    def definition(self, name: str) -> shapes.Definition | None:
+        """Return the entry of daemon.json's ``runtimes`` for ``name``; None for a stock runtime and an unknown name."""
+        runtime = self.runtimes.get(name)
+        return None if runtime is None or runtime.definition is None else definition_document(runtime.definition)
 
     @property
     def digests(self) -> Mapping[str, str]:
