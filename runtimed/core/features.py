@@ -50,7 +50,7 @@ class Features:
         }
 
 
-PENDING = Features("pending", reason="the binary is being probed; ask again")
+PENDING = Features("pending", reason="the binary is being probed; repeat the request later")
 
 
 class _InvalidFeatures(Exception):

@@ -64,10 +64,7 @@ def read_retained(manifest: Manifest, config_text: bytes) -> RetainedGeneration:
     """
     if checksum(config_text) != manifest.config_checksum:
         raise DamagedManifest(manifest.number, "config.json beside it is damaged")
-    try:
-        return RetainedGeneration(manifest, json.loads(config_text))
-    except (ValueError, RecursionError) as error:
-        raise DamagedManifest(manifest.number, f"config.json beside it cannot be read: {error!r}") from error
+    return RetainedGeneration(manifest, json.loads(config_text))
 
 
 def resolve_retained(

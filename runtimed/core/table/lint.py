@@ -1,7 +1,7 @@
 """Finds legal settings of a runtime that have another effect than intended, or that are dangerous.
 
-A lint never rejects a configuration: runtimed accepts every entry that dockerd accepts. The message of a lint says what
-happens and what to do. Where another program sets a rule, a comment names the source.
+A lint never rejects a configuration: runtimed accepts every entry that dockerd accepts. The message of a lint gives the
+effect and the remedy. Where another program sets a rule, a comment names the source.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REMOVED_SHIMS = ("io.containerd.runc.v1", "io.containerd.runtime.v1.linux")
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A remark on a runtime: a stable ``code``, and a message that says what happens and what to do."""
+    """A remark on a runtime: a stable ``code``, and a message with the effect and the remedy."""
 
     code: str
     message: str
