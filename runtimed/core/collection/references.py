@@ -18,7 +18,7 @@ from runtimed.core.errors import RuntimedError
 
 _DEFAULT_STATE = "/run/containerd"
 _DEFAULT_ROOT = "/var/lib/containerd"
-# The options of the shim io.containerd.runtime.v1.linux of containerd 1.
+# The options of containerd 1's first shim, io.containerd.runtime.v1.linux.
 _LINUX = "containerd.linux.runc.RuncOptions"
 
 
