@@ -190,7 +190,7 @@ def test_the_socket_of_containerd_is_found_in_the_arguments_of_a_shim(argv: str,
     assert shim_address([]) is None
 
 
-def test_the_metadata_directory_is_known_for_the_default_containerd_only() -> None:
+def test_only_of_debians_own_containerd_it_is_known_where_it_remembers_containers() -> None:
     assert Engine().metadata == "/var/lib/containerd/io.containerd.metadata.v1.bolt"
     assert Engine("/x.sock", "/run/x").metadata is None
     assert Engine("/x.sock", "/run/x", "/srv/x").metadata == "/srv/x/io.containerd.metadata.v1.bolt"
