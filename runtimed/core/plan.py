@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.history.changes import describe_changes
 from runtimed.core.history.manifest import Manifest, restore_config
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Difference, Generation, Host, build_generation, compare_generations
@@ -106,4 +105,4 @@ def describe_plan(planned: Plan, previous: Generation, number: int) -> shapes.Ge
     changed = found.changed[: _DESCRIBED_MAX - len(removed)]
     added = found.added[: _DESCRIBED_MAX - len(removed) - len(changed)]
     bounded = replace(found, added=added, changed=changed, removed=removed)
-    return describe_changes((previous.number, number), bounded, previous.definition, planned.generation.definition)
+    return bounded.describe(previous.number, number, previous.definition, planned.generation.definition)

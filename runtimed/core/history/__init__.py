@@ -1,1 +1,1 @@
-"""Describes generations on disk: layout, manifests, retained generations, differences."""
+"""Describes generations on disk: layout, manifests, retained generations."""

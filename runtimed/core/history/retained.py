@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from runtimed.core.containerd.names import is_implicit
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
-from runtimed.core.history.changes import describe_changes
 from runtimed.core.history.manifest import Manifest, checksum
 from runtimed.core.message_text import nearest
 from runtimed.core.table.answer import render_answer
@@ -119,4 +118,4 @@ def compare_retained(old: RetainedGeneration, new: RetainedGeneration) -> shapes
     before, after = old.manifest, new.manifest
     defaults = before.default_runtime, after.default_runtime
     difference = compare_answers(before.digests, after.digests, defaults)
-    return describe_changes((before.number, after.number), difference, old.definition, new.definition)
+    return difference.describe(before.number, after.number, old.definition, new.definition)

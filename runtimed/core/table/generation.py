@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,6 +24,9 @@ from runtimed.core.table.wrapper import Wrapper, make_wrapper
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
+
+    # Maps a name to its entry of daemon.json's `runtimes`; None for a stock runtime and for an unknown name.
+    Define = Callable[[str], shapes.Definition | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,22 @@ class Difference:
     def has_other_answers(self) -> bool:
         """Whether the resolution of a name differs; the default runtime does not count."""
         return bool(self.added or self.changed or self.removed)
+
+    def describe(self, old: int, new: int, before: Define, after: Define) -> shapes.GenerationsDiff:
+        """Return the JSON shape of /v1/diff for the generations ``old`` and ``new``, with the definitions of both."""
+
+        def describe(names: tuple[str, ...]) -> list[shapes.RuntimeChange]:
+            return [{"name": name, "from": before(name), "to": after(name)} for name in names]
+
+        default = self.default_runtime
+        return {
+            "from": old,
+            "to": new,
+            "added": describe(self.added),
+            "changed": describe(self.changed),
+            "removed": describe(self.removed),
+            "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
+        }
 
 
 def build_generation(config: Config, host: Host, number: int, previous: Generation | None = None) -> Generation:
