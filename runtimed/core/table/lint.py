@@ -162,7 +162,7 @@ _ENTRY_RULES = (
     _Rule(
         "stock-overridden",
         lambda s: s.runtime.name == RUNC_SHIM and s.runtime.definition is not None,
-        "{name} takes the place of the stock runtime, also where clients mean the shim; rename it unless that is meant",
+        "{name} takes the place of the stock runtime, also for clients that request the shim; rename it if unintended",
     ),
     _Rule(
         "name-not-a-handler",
@@ -294,6 +294,6 @@ _OPTION_RULES = (
     _Rule(
         "no-pivot-root",
         lambda s: s.options.get("no_pivot_root"),
-        "containers start without pivot_root ({pivot_cause}) and may reach the node's files; use it on a ramdisk only",
+        "without pivot_root ({pivot_cause}) containers may reach the files of the node; use this on a ramdisk only",
     ),
 )
