@@ -60,6 +60,13 @@ MESSAGES: Mapping[str, tuple[Field, ...]] = {
         Field(3, "config_body", "ConfigBody", "bytes"),
     ),
 }
+_UINT32_MAX = 2**32 - 1
+_EXPECTED: Mapping[Kind, str] = {
+    "bool": "true or false",
+    "string": "a string",
+    "uint32": f"an integer from 0 to {_UINT32_MAX}",
+    "bytes": 'a string, or {"base64": "…"} with valid base64 for bytes that are not text',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,15 @@ class OptionFault:
     message: str
 
 
-_NUMBERS: Mapping[str, Mapping[str, int]] = {
-    message: {field.name: field.number for field in fields} for message, fields in MESSAGES.items()
-}
+class UndecodableOptions(RuntimedError):
+    """The bytes of a shim's options are not a message ``type_url``."""
+
+    code = "undecodable-options"
+
+    def __init__(self, type_url: str, reason: str) -> None:
+        super().__init__(f"undecodable options of type {type_url}: {reason}")
+        self.type_url = type_url
+        self.reason = reason
 
 
 def message_of(runtime_type: str) -> str:
@@ -143,8 +156,8 @@ def encode_options(options: Options) -> bytes:
     Fields are sorted by number and those with their default value are omitted (proto3), so equal options have equal
     bytes. Follows protobuf.dev/programming-guides/encoding without the library, which would slow down each start.
     """
-    numbers = _NUMBERS[options.type_url]
-    return b"".join([_encoded(numbers[name], value) for name, value in options.fields if value])
+    values = dict(options.fields)
+    return b"".join(_encoded(f.number, values[f.name]) for f in MESSAGES[options.type_url] if values.get(f.name))
 
 
 def _encoded(number: int, value: Value) -> bytes:
@@ -170,15 +183,6 @@ def _unknown_key(key: str, message_name: str) -> OptionFault:
     near = nearest(key.replace("_", ""), names)
     message = f"unknown option {shown(key)} of {message_name}" + (f"; did you mean {shown(near)}?" if near else "")
     return OptionFault(key, shown(key), "one of " + ", ".join(names), message)
-
-
-_UINT32_MAX = 2**32 - 1
-_EXPECTED: Mapping[Kind, str] = {
-    "bool": "true or false",
-    "string": "a string",
-    "uint32": f"an integer from 0 to {_UINT32_MAX}",
-    "bytes": 'a string, or {"base64": "…"} with valid base64 for bytes that are not text',
-}
 
 
 def _typed(wanted: Field, key: str, raw: object) -> Value | OptionFault:
@@ -211,17 +215,6 @@ def _readable(value: Value) -> bool | int | str | shapes.Base64:
         text = "\0"
     # daemon.json accepts no NUL in a string.
     return text if "\0" not in text else {"base64": base64.b64encode(value).decode()}
-
-
-class UndecodableOptions(RuntimedError):
-    """The bytes of a shim's options are not a message ``type_url``."""
-
-    code = "undecodable-options"
-
-    def __init__(self, type_url: str, reason: str) -> None:
-        super().__init__(f"undecodable options of type {type_url}: {reason}")
-        self.type_url = type_url
-        self.reason = reason
 
 
 def decode_options(type_url: str, value: bytes) -> Options:
