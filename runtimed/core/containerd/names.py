@@ -20,6 +20,8 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
 # With "-" and the 32 digits of a wrapper's digest this is less than the 143 bytes that eCryptfs allows.
 _FILE_NAME_MAX = 100
 _DIGEST_DIGITS = 32
+# Most names need no escape; the loop in file_name() would return the same.
+_PLAIN_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}", re.ASCII)
 
 
 def is_permissible_shim_name(name: str) -> bool:
@@ -50,6 +52,8 @@ def file_name(name: str) -> str:
     Bytes that are not plain become ``%xx``; a longer name is cut and gets ``~`` and a digest. Different names have
     different file names, also on a file system that folds case.
     """
+    if _PLAIN_NAME.fullmatch(name):
+        return name
     encoded = name.encode()
     escaped = "".join(
         chr(byte) if byte in _PLAIN and not (index == 0 and byte in b".-") else f"%{byte:02x}"

@@ -60,6 +60,7 @@ MESSAGES: Mapping[str, tuple[Field, ...]] = {
         Field(3, "config_body", "ConfigBody", "bytes"),
     ),
 }
+_NUMBERS = {message: {field.name: field.number for field in fields} for message, fields in MESSAGES.items()}
 _UINT32_MAX = 2**32 - 1
 _EXPECTED: Mapping[Kind, str] = {
     "bool": "true or false",
@@ -156,8 +157,8 @@ def encode_options(options: Options) -> bytes:
     Fields are sorted by number and those with their default value are omitted (proto3), so equal options have equal
     bytes. Follows protobuf.dev/programming-guides/encoding without the library, which would slow down each start.
     """
-    values = dict(options.fields)
-    return b"".join(_encoded(f.number, values[f.name]) for f in MESSAGES[options.type_url] if values.get(f.name))
+    numbers = _NUMBERS[options.type_url]
+    return b"".join([_encoded(numbers[name], value) for name, value in options.fields if value])
 
 
 def _encoded(number: int, value: Value) -> bytes:
@@ -170,6 +171,8 @@ def _encoded(number: int, value: Value) -> bytes:
 
 def _varint(value: int) -> bytes:
     """Return ``value`` in groups of seven bits, the lowest first; the highest bit of a byte means that more follow."""
+    if value <= 0x7F:  # noqa: PLR2004 - most values, without the loop
+        return bytes((value,))
     groups = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits
         groups.append(value & 0x7F | 0x80)
