@@ -7,7 +7,7 @@ effect and the remedy. Where another program sets a rule, a comment names the so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from runtimed.core.containerd.names import RUNC_SHIM, shim_binary_name
@@ -51,19 +51,22 @@ class LintFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A runtime and the facts that the rules check."""
+    """A runtime and the facts that the rules check; a mapping of the fields of their messages."""
 
     runtime: Runtime
     generation: Generation
     facts: LintFacts
     options: dict[str, Value]
     # The OCI runtime as configured, a path or a name, and the key of the entry that holds it.
-    path: str = ""
-    key: str = ""
-    # The entry's runtimeType where it is a name and not a path.
-    runtime_type: str = ""
+    path: str
+    key: str
+    # The entry's runtimeType: a shim's name, or the path of its binary.
+    shim_type: str
     # The item of runtimeArgs that the rules for arguments check.
     argument: str = ""
+
+    def __getitem__(self, field: str) -> str:
+        return _VALUES[field](self)
 
     @property
     def file(self) -> str:
@@ -93,7 +96,7 @@ class _Subject:
 class _Rule:
     code: str
     applies: Callable[[_Subject], object]
-    # A format string with the keys of _message_values().
+    # A format string with the fields in _VALUES.
     message: str
 
 
@@ -101,14 +104,13 @@ def lint_runtime(generation: Generation, runtime: Runtime, facts: LintFacts) -> 
     """Return the lints on ``runtime`` in ``generation``."""
     options = dict(runtime.options.fields) if runtime.options is not None else {}
     definition = runtime.definition
-    arguments = definition.args if definition is not None else ()
-    subject = _Subject(runtime, generation, facts, options)
+    path = key = shim_type = ""
     if definition is not None and definition.path is not None:
-        subject = replace(subject, path=definition.path, key="path")
+        path, key = definition.path, "path"
     elif definition is not None:
-        shim = definition.runtime_type
-        named = "" if shim is None or shim.startswith("/") else shim
-        subject = replace(subject, path=str(options.get("binary_name", "")), key="BinaryName", runtime_type=named)
+        path, key, shim_type = str(options.get("binary_name", "")), "BinaryName", definition.runtime_type or ""
+    subject = _Subject(runtime, generation, facts, options, path, key, shim_type)
+    arguments = definition.args if definition is not None else ()
     return (
         *_apply(_ENTRY_RULES, subject),
         *(lint for each in arguments for lint in _apply(_ARGUMENT_RULES, replace(subject, argument=each))),
@@ -117,29 +119,7 @@ def lint_runtime(generation: Generation, runtime: Runtime, facts: LintFacts) -> 
 
 
 def _apply(rules: tuple[_Rule, ...], subject: _Subject) -> Iterator[Lint]:
-    applying = (rule for rule in rules if rule.applies(subject))
-    return (Lint(rule.code, rule.message.format_map(_message_values(subject))) for rule in applying)
-
-
-def _message_values(subject: _Subject) -> dict[str, str]:
-    own_shim = _OWN_SHIMS.get(subject.file, "")
-    return {
-        "name": called(subject.runtime.name),
-        "runtime_type": shown(subject.runtime_type),
-        "key": subject.key,
-        "path": shown(subject.path),
-        "instead": _split_command_line(subject),
-        "file": subject.file,
-        "own_shim": shown(own_shim),
-        "own_shim_binary": shim_binary_name(own_shim),
-        "argument": shown(subject.argument),
-        "relative_option": subject.relative_option,
-        "driver": str(subject.generation.config.cgroup_driver),
-        "systemd_cgroup": "true" if subject.generation.config.cgroup_driver == "systemd" else "false",
-        "refusal": str(subject.facts.refusal),
-        "replaceable": str(subject.facts.replaceable),
-        "pivot_cause": "NoPivotRoot is true" if subject.key == "BinaryName" else "DOCKER_RAMDISK is set",
-    }
+    return (Lint(rule.code, rule.message.format_map(subject)) for rule in rules if rule.applies(subject))
 
 
 def _split_command_line(subject: _Subject) -> str:
@@ -148,6 +128,26 @@ def _split_command_line(subject: _Subject) -> str:
     if subject.key == "path":
         return f"path {shown(file)} and runtimeArgs [{', '.join(shown(word) for word in ' '.join(rest).split())}]"
     return f"{subject.key} {shown(file)}; arguments need a runtime with path and runtimeArgs"
+
+
+# The fields of the messages. A call each, because a message needs only one or two of them.
+_VALUES: Mapping[str, Callable[[_Subject], str]] = {
+    "name": lambda s: called(s.runtime.name),
+    "shim_type": lambda s: shown(s.shim_type),
+    "key": lambda s: s.key,
+    "path": lambda s: shown(s.path),
+    "instead": _split_command_line,
+    "file": lambda s: s.file,
+    "own_shim": lambda s: shown(_OWN_SHIMS[s.file]),
+    "own_shim_binary": lambda s: shim_binary_name(_OWN_SHIMS[s.file]),
+    "argument": lambda s: shown(s.argument),
+    "relative_option": lambda s: s.relative_option,
+    "driver": lambda s: str(s.generation.config.cgroup_driver),
+    "systemd_cgroup": lambda s: "true" if s.generation.config.cgroup_driver == "systemd" else "false",
+    "refusal": lambda s: str(s.facts.refusal),
+    "replaceable": lambda s: str(s.facts.replaceable),
+    "pivot_cause": lambda s: "NoPivotRoot is true" if s.key == "BinaryName" else "DOCKER_RAMDISK is set",
+}
 
 
 def _is_command_line(argument: str) -> bool:
@@ -172,18 +172,18 @@ _ENTRY_RULES = (
     ),
     _Rule(
         "shim-name-refused",
-        lambda s: s.runtime_type and ("/" in s.runtime_type or not shim_binary_name(s.runtime_type)),
-        "containerd refuses runtimeType {runtime_type}; give a name of at least two parts, or an absolute path",
+        lambda s: s.shim_type[:1] not in ("", "/") and ("/" in s.shim_type or not shim_binary_name(s.shim_type)),
+        "containerd refuses runtimeType {shim_type}; give a name of at least two parts, or an absolute path",
     ),
     _Rule(
         "shim-name-refused",
-        lambda s: s.runtime_type.startswith(".") and "/" not in s.runtime_type and shim_binary_name(s.runtime_type),
-        "containerd refuses runtimeType {runtime_type} from 1.7 on, because it begins with a dot; remove the dot",
+        lambda s: s.shim_type.startswith(".") and "/" not in s.shim_type and shim_binary_name(s.shim_type),
+        "containerd refuses runtimeType {shim_type} from 1.7 on, because it begins with a dot; remove the dot",
     ),
     _Rule(
         "shim-removed",
-        lambda s: s.runtime_type in _REMOVED_SHIMS,
-        f"containerd 2 has no {{runtime_type}}; give runtimeType {shown(RUNC_SHIM)}",
+        lambda s: s.shim_type in _REMOVED_SHIMS,
+        f"containerd 2 has no {{shim_type}}; give runtimeType {shown(RUNC_SHIM)}",
     ),
     _Rule(
         "path-is-a-command-line",
