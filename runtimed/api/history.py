@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from runtimed.api.functions import DaemonFunctions
 from runtimed.api.large import large_json_response
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, bad_query, json_response, unavailable, unreadable
-from runtimed.api.resolutions import Lookup
 from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
     DamagedManifest,
@@ -22,8 +22,6 @@ from runtimed.core.errors import (
     UnknownRuntime,
 )
 from runtimed.core.history.retained import (
-    RetainedGeneration,
-    Summary,
     compare_retained,
     describe_retained,
     resolve_retained,
@@ -36,27 +34,11 @@ T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
-class Archive(Protocol):
-    """What these routes need of the daemon."""
-
-    def retained(self) -> tuple[Summary, ...]:
-        """Return a line for each retained generation, the oldest first."""
-
-    def read_generation(self, number: int) -> RetainedGeneration:
-        """Return a retained generation; reads the disk."""
-
-    def lookup(self, files: tuple[str, ...]) -> Lookup:
-        """Return the lookup of the files that an answer names."""
-
-    def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that reads the data root for ``peer``, and nothing else."""
-
-
 class History:
     """Answers from generations other than the current one. All of it may take a thread."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, daemon: DaemonFunctions) -> None:
+        self._daemon = daemon
 
     def resolve(self, request: Request) -> Response | Awaitable[Response]:
         """Answer from the generation that the request is pinned to."""
@@ -68,7 +50,7 @@ class History:
 
     def list(self, _request: Request) -> Response:
         """Answer with a line for each retained generation, the newest first."""
-        found: shapes.Generations = {"generations": [each.as_dict() for each in reversed(self._archive.retained())]}
+        found: shapes.Generations = {"generations": [each.as_dict() for each in reversed(self._daemon.retained())]}
         return json_response(200, found)
 
     def show(self, request: Request) -> Response | Awaitable[Response]:
@@ -90,7 +72,7 @@ class History:
     async def _read(self, peer: Peer, function: Callable[..., T], *args: object) -> T | Response:
         """Return what ``function`` returns, which reads generations, or the answer that tells why they cannot be."""
         try:
-            found: T = await self._archive.reading(peer, function, *args)
+            found: T = await self._daemon.in_data_root(peer, function, *args)
         except NoSuchGeneration as error:
             return problem(404, error.code, "No such generation", f"{error}; /v1/generations lists those there are")
         except GenerationGone as error:
@@ -103,7 +85,7 @@ class History:
         return found
 
     async def _resolve(self, peer: Peer, number: int, name: str, digest: str | None) -> Response:
-        retained = await self._read(peer, self._archive.read_generation, number)
+        retained = await self._read(peer, self._daemon.read_generation, number)
         if isinstance(retained, Response):
             return retained
         try:
@@ -114,16 +96,16 @@ class History:
             detail = f"{error}; ask without a digest, or start anew from the current answer"
             more: shapes.MismatchMembers = {"digest": error.found}
             return problem(409, error.code, "Another answer", detail, **more)
-        if (obstacle := await self._archive.lookup(files).wait()) is not None:
+        if (obstacle := await self._daemon.lookup(files).wait()) is not None:
             return unavailable(answer["runtime"], obstacle)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def _show(self, number: int) -> Response:
-        return large_json_response(200, describe_retained(self._archive.read_generation(number)))
+        return large_json_response(200, describe_retained(self._daemon.read_generation(number)))
 
     def _compare(self, old: int, new: int) -> Response:
         return large_json_response(
-            200, compare_retained(self._archive.read_generation(old), self._archive.read_generation(new))
+            200, compare_retained(self._daemon.read_generation(old), self._daemon.read_generation(new))
         )
 
 

@@ -6,55 +6,29 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runtimed.api import docker
 from runtimed.api.counters import Counters
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
 from runtimed.api.description import Description
 from runtimed.api.events import Events
-from runtimed.api.history import NUMBER, Archive, History
+from runtimed.api.functions import DaemonFunctions
+from runtimed.api.history import NUMBER, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
-from runtimed.api.metrics import Figures, render_metrics
+from runtimed.api.metrics import render_metrics
 from runtimed.api.problems import bad_name, bad_query, json_response, unreadable
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
-from runtimed.core.collection.collect import Collection
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
-from runtimed.core.report import Report
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.resolve import resolve
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
-
-
-class Service(Archive, docker.Daemon, Protocol):
-    """What the routes need of the daemon."""
-
-    def current(self) -> Generation:
-        """Return the current generation."""
-
-    def status(self) -> shapes.Status:
-        """Return what /v1/status says."""
-
-    def process_faults(self) -> Mapping[str, str]:
-        """Return why the process itself is unwell, by subject: what /healthz says."""
-
-    def may_change(self, peer: Peer) -> bool:
-        """Return whether ``peer`` may make the daemon work."""
-
-    def reload(self, peer: Peer, *, dry_run: bool) -> Awaitable[Report]:
-        """Reload for ``peer``."""
-
-    def collect(self, peer: Peer, *, dry_run: bool) -> Awaitable[Collection]:
-        """Judge wrappers for ``peer``, and collect those that may go."""
-
-    def figures(self) -> Figures:
-        """Return what /metrics says besides what was counted; reads the data root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +47,15 @@ _NO_ROUTE = Route({})
 class Routes:
     """Answers requests, and counts them in ``counters``: the handler that connections call."""
 
-    def __init__(self, service: Service, events: Events, counters: Counters) -> None:
-        self._service = service
+    def __init__(self, daemon: DaemonFunctions, events: Events, counters: Counters) -> None:
+        self._daemon = daemon
         self._events = events
         self._counters = counters
-        self._history = History(service)
-        self._resolutions = Resolutions(service.current, service.lookup, self._history.resolve, counters)
+        self._history = History(daemon)
+        self._resolutions = Resolutions(daemon.current, daemon.lookup, self._history.resolve, counters)
         # A GET that was answered before, answered again: see Resolutions.
         self.again = self._resolutions.again
-        self.docker = docker.Docker(service, events.subscribers)
+        self.docker = docker.Docker(daemon, events.subscribers)
         routes = {
             ("v1", "resolve"): Route({"GET": self._resolutions.answer}, frozenset({"runtime", "generation", "digest"})),
             ("v1", "runtimes"): Route({"GET": self._runtimes}),
@@ -150,12 +124,12 @@ class Routes:
         self._counters.requests_of(route.label, status).observe(perf_counter() - begun_s)
 
     async def _runtimes(self, request: Request) -> Response:
-        generation = self._service.current()
-        table: Response = await self._service.looking(request.peer, _render_table, generation, self._service)
+        generation = self._daemon.current()
+        table: Response = await self._daemon.in_binaries(request.peer, _render_table, generation, self._daemon)
         return table
 
     def _runtime(self, request: Request) -> Answer:
-        generation = self._service.current()
+        generation = self._daemon.current()
         name = request.segments[-1]
         runtime = generation.runtimes.get(name)
         if runtime is None:
@@ -167,11 +141,11 @@ class Routes:
         return self._described(request.peer, generation, runtime)
 
     async def _described(self, peer: Peer, generation: Generation, runtime: Runtime) -> Response:
-        found: Response = await self._service.looking(peer, _render_runtime, generation, runtime, self._service)
+        found: Response = await self._daemon.in_binaries(peer, _render_runtime, generation, runtime, self._daemon)
         return found
 
     def _status(self, _request: Request) -> Response:
-        return json_response(200, self._service.status())
+        return json_response(200, self._daemon.status())
 
     def _subscribe(self, request: Request) -> Answer:
         since = request.query.get("since")
@@ -183,14 +157,14 @@ class Routes:
         return self._events.stream(None if since is None else int(since), request.peer.uid)
 
     async def _metrics(self, request: Request) -> Response:
-        body: bytes = await self._service.reading(request.peer, self._rendered_metrics)
+        body: bytes = await self._daemon.in_data_root(request.peer, self._rendered_metrics)
         return Response(200, body, METRICS_TYPE)
 
     def _rendered_metrics(self) -> bytes:
-        return render_metrics(self._service.figures(), self._counters)
+        return render_metrics(self._daemon.figures(), self._counters)
 
     def _healthz(self, _request: Request) -> Response:
-        process_faults = self._service.process_faults()
+        process_faults = self._daemon.process_faults()
         if not process_faults:
             well: shapes.Health = {"status": "ok"}
             return json_response(200, well)
@@ -202,7 +176,7 @@ class Routes:
         return self._refusal(request) or self._reloaded(request.peer, dry_run=_is_dry_run(request))
 
     async def _reloaded(self, peer: Peer, *, dry_run: bool) -> Response:
-        report = await self._service.reload(peer, dry_run=dry_run)
+        report = await self._daemon.reload(peer, dry_run=dry_run)
         return json_response(422 if report.outcome == "rejected" else 200, report.as_dict())
 
     def _collect(self, request: Request) -> Answer:
@@ -210,7 +184,7 @@ class Routes:
 
     async def _collected(self, peer: Peer, *, dry_run: bool) -> Response:
         try:
-            collection = await self._service.collect(peer, dry_run=dry_run)
+            collection = await self._daemon.collect(peer, dry_run=dry_run)
         except StoreFailed as error:
             return unreadable(error)
         return json_response(200, collection.as_dict())
@@ -220,7 +194,7 @@ class Routes:
         given = request.query.get("dry_run", "false")
         if given not in ("true", "false"):
             return bad_query(f"dry_run is {given!r}; expected true or false")
-        if not self._service.may_change(request.peer):
+        if not self._daemon.may_change(request.peer):
             detail = f"user {request.peer.uid} may ask and change nothing; ask root, or the user the daemon runs as"
             return problem(403, "forbidden", "Not yours to change", detail)
         return None

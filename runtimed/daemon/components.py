@@ -24,7 +24,7 @@ from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.announcer import Announcer
-from runtimed.daemon.service import Service, WorkerThreads
+from runtimed.daemon.functions import WorkerThreads, build_functions
 from runtimed.daemon.status import Status, Traffic
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import scan_references
@@ -87,10 +87,10 @@ class Components:
         self._published = PublishedWatch(self._seems_damaged, self._repair)
         traffic = Traffic(lambda: len(self._connections), self._exhausted)
         self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot, self._published_faults)
-        service = Service(
+        functions = build_functions(
             reloader, store, self._collector, inspector, lookups, self._drift, self._status, self._threads
         )
-        self._routes = Routes(service, announcer.events, announcer.counters)
+        self._routes = Routes(functions, announcer.events, announcer.counters)
         self._connections = Connections(
             self._routes,
             again=self._routes.again,

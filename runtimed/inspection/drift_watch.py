@@ -80,6 +80,10 @@ class DriftWatch:
         """What was found at the last look, by binary."""
         return self._now
 
+    def drift_of(self, binary: str) -> Drift | None:
+        """Return how ``binary``, a path or a name as configured, differs from the one at the last load."""
+        return self._drifts.get(binary)
+
     def runtimes(self, binary: str) -> tuple[str, ...]:
         """Return the names of the runtimes that execute ``binary``."""
         return self._wanted.get(binary, ())
