@@ -32,8 +32,9 @@ from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
+from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host
+from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Store
 from runtimed.reload.reloader import Reloader
 
@@ -247,6 +248,10 @@ async def in_place(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
     return function(*args, **kwargs)
 
 
+async def all_available(_generation: Generation) -> tuple[Unavailable, ...]:
+    return ()
+
+
 class Everything:
     """A host on which every binary is there, nobody can replace it, and it says nothing of itself."""
 
@@ -277,8 +282,10 @@ class WiredReloader:
             read=self.read,
             disk=self.store,
             threads=in_place,
-            begun=lambda: None,
-            told=lambda _report, _generation: None,
+            on_begin=lambda: None,
+            on_report=lambda _report, _generation: None,
+            on_repair=lambda _report, _generation: None,
+            find_unavailable=all_available,
         )
 
     def write(self, texts: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Checks before a start that need the host: directories, the group, and sockets that systemd hands over."""
+"""Checks the settings of a start against the host: directories, the group, and sockets from systemd."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from runtimed.host.systemd import take_sockets
 from runtimed.host.trust import Trust, secure_directory
 from runtimed.host.units import socket_names
 
-# FileDescriptorName= of the socket unit that comes with the program.
+# FileDescriptorName= of the shipped socket unit.
 _SHIPPED_NAME = "runtimed"
 
 
 def runtime_directories(settings: Settings) -> tuple[str, ...]:
-    """Return the exec root and the directories of the sockets that a daemon with ``settings`` makes."""
+    """Return the exec root and the directories of the sockets that a daemon with ``settings`` binds."""
     paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
     return (settings.exec_root, *map(os.path.dirname, paths))
 
 
 def refusals(settings: Settings, trust: Trust, environ: Mapping[str, str]) -> Iterator[RuntimedError]:
-    """Yield why a start with ``settings`` is refused. Changes nothing; a directory that is missing can be made."""
+    """Yield why a start with ``settings`` would fail. The host is not changed; a start creates missing directories."""
     try:
         if settings.group is not None:
             group_id(settings.group)
@@ -52,22 +52,22 @@ def _directory_refusal(directory: str, trust: Trust, *, data_root: bool) -> Runt
     except (PathRefused, DataRootRefused) as error:
         return error
     except OSError as exc:
-        # A user who checks the configuration of root may not read what is in the data root of root.
+        # A user who checks root's configuration may not read root's data root.
         if exc.errno != errno.EACCES:
             return StoreFailed("reading", printable(directory), (exc.strerror or str(exc)).lower())
     return None
 
 
 def _unknown_sockets(settings: Settings, environ: Mapping[str, str]) -> Iterator[RuntimedError]:
-    """Yield a refusal for each ``fd://NAME`` of a socket that systemd does not hand over.
+    """Yield a refusal for each ``fd://NAME`` of a socket that systemd does not pass.
 
     Raises:
-        SocketRefused: this process was handed something else than sockets.
+        SocketRefused: systemd passed a descriptor to this process that is no socket.
     """
     named = [(host, name) for host in settings.hosts if (name := inherited_name(host))]
     if not named:
         return
-    # Outside of the unit no socket is handed over; the units say which names there can be.
+    # Outside of the unit no socket is passed; the installed units define the possible names.
     known = [one.name for one in take_sockets(dict(environ))] or sorted({_SHIPPED_NAME, *socket_names()})
     for host, name in named:
         if name not in known:

@@ -16,7 +16,7 @@ from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.report import Report
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host, build_generation
-from runtimed.daemon.status import Status, Traffic
+from runtimed.daemon.status import Status
 from runtimed.inspection.drift_watch import DriftWatch
 
 SETTINGS = Settings("/data", "/exec", ("unix:///s",))
@@ -54,15 +54,17 @@ class StatusParts:
             SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
             self.drift,
             SimpleNamespace(events=Events()),  # type: ignore[arg-type]
-            Traffic(lambda: 1, lambda: None),
             SETTINGS,
+            connections=lambda: 1,
+            exhausted=lambda: None,
+            published_faults=dict,
         )
 
     async def _look(self, _: object) -> Mapping[str, BinaryState]:
         raise TimeoutError
 
     def look(self, state: str) -> None:
-        self.drift._take(states(self.reloader.current, state))
+        self.drift._compare(states(self.reloader.current, state))
 
 
 class Events:

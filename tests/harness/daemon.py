@@ -23,9 +23,8 @@ PATIENCE_S = 30.0
 _WITH_INTERVAL = """
 import functools, sys
 from runtimed import __main__
-from runtimed.inspection import drift_watch as drift
-from runtimed.daemon.main import components as serving
-serving.DriftWatch = functools.partial(drift.DriftWatch, every_s={every_s})
+from runtimed.daemon import components
+components.DriftWatch = functools.partial(components.DriftWatch, every_s={every_s})
 sys.exit(__main__.main())
 """
 

@@ -1,4 +1,4 @@
-"""The collector on a real data root: survey, judgement, removal."""
+"""The collector on a real data root: scan, judgement, removal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WrapperStore:
             scan=self._scan_references,
             disk=self.worker.run,
             grace_s=lambda: self.grace_s,
-            removed=lambda file, asked_by: self.removed.append((file, asked_by)),
+            on_removed=lambda file, asked_by: self.removed.append((file, asked_by)),
             clock_s=lambda: self.now_s,
         )
 
@@ -100,7 +100,7 @@ async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_
     assert [asked_by for _, asked_by in node.removed] == ["uid 0"]
 
 
-async def test_a_collected_wrapper_does_not_come_back_as_a_link_to_nowhere(node: WrapperStore) -> None:
+async def test_the_next_publish_makes_no_link_to_a_collected_wrapper(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish("a")
@@ -187,7 +187,7 @@ async def test_a_generation_that_names_it_again_between_the_look_and_the_removal
     assert (node.root / "runtimes/old").exists()
 
 
-async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: WrapperStore) -> None:
+async def test_a_removal_that_fails_is_in_the_verdict_and_has_no_other_effect(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -200,14 +200,14 @@ async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: Wrapp
     assert node.removed == []
 
 
-async def test_nobody_is_scanned_where_every_wrapper_is_held(node: WrapperStore) -> None:
+async def test_no_scan_is_made_when_retained_generations_hold_every_wrapper(node: WrapperStore) -> None:
     node.publish("a")
     await node.collector.collect("uid 0", dry_run=False)
     assert node.scans == 0
 
 
 @pytest.mark.parametrize("automatic", [True, False])
-async def test_looking_goes_on_by_itself_and_collects_only_where_it_is_told_to(
+async def test_the_watch_scans_again_and_collects_only_where_that_is_configured(
     node: WrapperStore, automatic: bool
 ) -> None:
     node.publish("old")
