@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import structlog
 
 from runtimed.api.connections import Connections
+from runtimed.api.functions import DaemonFunctions
 from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server, serve
 from runtimed.api.sockets import Peer
+from runtimed.core.collection import collect
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
 from runtimed.core.drift import BinaryState, Drift
@@ -24,12 +26,13 @@ from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.announcer import Announcer
-from runtimed.daemon.functions import WorkerThreads, build_functions
 from runtimed.daemon.status import Status
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import scan_references
+from runtimed.host.facts import read_machine, read_system
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
+from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.lookups import Lookups
@@ -39,6 +42,8 @@ from runtimed.reload.reloader import Reloader
 
 log = structlog.get_logger()
 
+# Time after which a request that waits for a file system gets an error.
+CALL_TIMEOUT_S = 10.0
 # Time after which a reference scan counts as failed, so that every wrapper is kept.
 SCAN_TIMEOUT_S = 60.0
 # Time after which a look at all binaries counts as failed.
@@ -50,7 +55,7 @@ DRAIN_S = 5.0
 class Components:
     """The parts that respond to clients from the current generation of ``reloader``; ``stack`` ends them.
 
-    ``boot`` are the settings that the daemon was started with. ``disk`` calls a function in the thread that publishes;
+    ``boot`` are the settings of the start. ``disk`` calls a function in the thread that publishes;
     ``secure`` creates the directory of a socket, or refuses it.
     """
 
@@ -71,8 +76,12 @@ class Components:
         self._store = store
         self._inspector = inspector
         self._announcer = announcer
-        self._threads = WorkerThreads.open()
-        stack.callback(self._threads.close)
+        # One thread for each kind of blocking call, so that a hanging file system delays only its own kind: clients'
+        # calls that read the data root or look at binaries, the daemon's looks at binaries, and its reference scans.
+        self._data_root_thread, self._binaries_thread = Worker("data-root"), Worker("binaries")
+        self._probing_thread, self._scanning_thread = Worker("probing"), Worker("scanning")
+        for thread in (self._data_root_thread, self._binaries_thread, self._probing_thread, self._scanning_thread):
+            stack.callback(thread.close)
         lookups = Lookups(inspector.look_up, inspector.pool)
         stack.callback(lookups.close)
         self._collector = Collector(
@@ -82,7 +91,7 @@ class Components:
             grace_s=lambda: reloader.current.config.own.grace_s,
             on_removed=announcer.collected,
         )
-        self._drift = DriftWatch(self._find_states, self._on_look)
+        self.drift = DriftWatch(self._find_states, self._on_look)
         self._servers: list[Server] = []
         self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
         self._published = PublishedWatch(self._seems_damaged, self._repair)
@@ -90,38 +99,53 @@ class Components:
             reloader,
             store,
             watcher,
-            self._drift,
+            self.drift,
             announcer,
             boot,
-            connections=lambda: len(self._connections),
+            connections=lambda: len(self.connections),
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
         )
-        functions = build_functions(
-            reloader, store, self._collector, inspector, lookups, self._drift, self._status, self._threads
-        )
-        self._routes = Routes(functions, announcer.events, announcer.counters)
-        self._connections = Connections(
-            self._routes,
-            again=self._routes.again,
-            on_error=_log_request_error,
-            on_reset=_log_reset,
-            owners=frozenset({0, os.geteuid()}),
+        owners = frozenset({0, os.geteuid()})
+        self._routes = Routes(self._functions(lookups, owners), announcer.events, announcer.counters)
+        self.connections = Connections(
+            self._routes, again=self._routes.again, on_error=_log_request_error, on_reset=_log_reset, owners=owners
         )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self._unavailable: tuple[Unavailable, ...] = ()
         self._apply(reloader.current, accept=False)
 
-    @property
-    def connection_count(self) -> int:
-        """The number of open connections."""
-        return len(self._connections)
+    def _functions(self, lookups: Lookups, owners: Collection[int]) -> DaemonFunctions:
+        """Return the functions that the routes may call; users in ``owners`` may reload and collect."""
+        reloader, store, inspector, status = self._reloader, self._store, self._inspector, self._status
+        system = read_system()
+        return DaemonFunctions(
+            current=lambda: reloader.current,
+            status=status.as_dict,
+            process_faults=status.process_faults,
+            faults=status.faults,
+            identity=lambda: store.identity,
+            machine=lambda: read_machine(system),
+            retained=lambda: store.retained,
+            lookup=lookups.of,
+            read_generation=store.read,
+            figures=status.figures,
+            look_up_all=inspector.look_up_all,
+            replaceable=inspector.replaceable,
+            features=inspector.features,
+            drift=self.drift.drift_of,
+            in_data_root=partial(_call_for, self._data_root_thread),
+            in_binaries=partial(_call_for, self._binaries_thread),
+            may_change=lambda peer: peer.uid in owners,
+            reload=self._reload,
+            collect=self._collect,
+        )
 
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
         """Accept connections from ``sockets``, which listen and do not block."""
         for listening in sockets:
-            server = serve(listening.sock, self._connections, on_exhausted=_log_exhausted)
+            server = serve(listening.sock, self.connections, on_exhausted=_log_exhausted)
             self._servers.append(server)
             self._listeners.add(listening, server)
             stack.callback(server.close)
@@ -130,7 +154,7 @@ class Components:
         """Return the coroutines that watch the node until they are cancelled, by name."""
         return {
             "gc": self._collector.watch(lambda: self._reloader.current.config.own.gc),
-            "drift": self._drift.watch(),
+            "drift": self.drift.watch(),
             "published": self._published.watch(),
         }
 
@@ -140,32 +164,36 @@ class Components:
         self._apply(generation, accept="api" in report.reason or "signal" in report.reason)
         self._routes.docker.reloaded(generation, report.outcome)
 
-    def look_soon(self) -> None:
-        """Look for drift now."""
-        self._drift.look_soon()
-
     def check_health(self) -> None:
         """Announce the daemon's health if it has changed."""
         self._announcer.health(self._status.faults())
 
+    async def _reload(self, peer: Peer, *, dry_run: bool) -> Report:
+        log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
+        return await self._reloader.reload("api", dry_run=dry_run)
+
+    async def _collect(self, peer: Peer, *, dry_run: bool) -> collect.Collection:
+        log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
+        return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
+
     def _apply(self, generation: Generation, *, accept: bool) -> None:
-        self._connections.admission = generation.config.own.limits
-        self._drift.apply(generation, accept=accept)
+        self.connections.admission = generation.config.own.limits
+        self.drift.apply(generation, accept=accept)
         self._collector.published(generation)
         self._probe(generation)
 
     def _probe(self, generation: Generation) -> None:
         # In a thread, so that no reload waits for it.
-        task = asyncio.create_task(self._threads.probing.run(self._inspector.probe, generation))
+        task = asyncio.create_task(self._probing_thread.run(self._inspector.probe, generation))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
 
     async def _find_states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         async with asyncio.timeout(STATES_TIMEOUT_S):
-            return await self._threads.probing.run(self._inspector.states, tuple(binaries))
+            return await self._probing_thread.run(self._inspector.states, tuple(binaries))
 
     def _on_look(self, begun: Mapping[str, Drift], ended: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
-        self._announcer.drifted(begun, ended, self._drift.runtimes, loaded=loaded)
+        self._announcer.drifted(begun, ended, self.drift.runtimes, loaded=loaded)
         # The kernel may refuse the new file.
         if any(drift.kind in ("replaced", "installed") for drift in begun.values()):
             self._probe(self._reloader.current)
@@ -193,7 +221,7 @@ class Components:
         scan = partial(scan_references, engines, below=self._store.root, list_containers=list_within)
         try:
             async with asyncio.timeout(SCAN_TIMEOUT_S):
-                return await self._threads.scanning.run(scan)
+                return await self._scanning_thread.run(scan)
         except TimeoutError:
             return ReferenceScan((), (f"the reference scan took longer than {SCAN_TIMEOUT_S:g} s",))
         except Exception as error:  # noqa: BLE001 - after an incomplete scan every wrapper is kept
@@ -201,8 +229,13 @@ class Components:
 
     async def _drain(self) -> None:
         self._announcer.events.close()
-        if cut_off := await self._connections.drain(DRAIN_S):
+        if cut_off := await self.connections.drain(DRAIN_S):
             log.warning("stop.connections_cut_off", connections=cut_off)
+
+
+async def _call_for(worker: Worker, peer: Peer, function: Callable[..., Any], *args: object) -> Any:
+    async with asyncio.timeout(CALL_TIMEOUT_S):
+        return await worker.run_for(peer.uid, function, *args)
 
 
 def _log_exhausted(error: OSError) -> None:

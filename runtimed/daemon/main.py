@@ -29,7 +29,6 @@ from runtimed.daemon.configuration_reader import ConfigurationReader
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.startup import (
     bind_sockets,
-    find_data_root,
     find_settings,
     main_required,
     open_store,
@@ -110,7 +109,7 @@ class Daemon:
         self._reader = ConfigurationReader(arguments, self._trust, self._watcher, self._announcer, self._hints.set)
         self._inspector = NodeInspector(environ.get("PATH", ""), self._on_features, log_replaceable)
         self._components: Components | None = None
-        self._gc_freeze = GcFreeze(lambda: 0 if self._components is None else self._components.connection_count)
+        self._gc_freeze = GcFreeze(lambda: 0 if self._components is None else len(self._components.connections))
 
     async def run(self) -> int:
         """Start, serve until stopped, and undo everything in reverse order; return the exit status.
@@ -153,7 +152,7 @@ class Daemon:
         """Start everything until the sockets are served; ``stack`` undoes the steps that were done."""
         self._watcher.start()
         documents = await self._reader.read()
-        data_root = find_data_root(documents, self._arguments)
+        data_root = find_settings(documents, self._arguments, None, b"").data_root
         store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
         settings = find_settings(documents, self._arguments, recovered.last, recovered.config_text)
         self._log_format = settings.log_format
@@ -260,7 +259,7 @@ class Daemon:
         log_features(binary, features)
         if features.refusal is not None and self._components is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._components.look_soon)
+                self._loop.call_soon_threadsafe(self._components.drift.look_soon)
 
     def _on_report(self, report: Report, current: Generation) -> None:
         """Announce a reload, and apply the settings that need no restart."""

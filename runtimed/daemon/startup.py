@@ -56,20 +56,11 @@ def _read_named(path: str, walk: Walker, *, dropin: bool) -> Documents:
     return read_documents(path, None, walk, dropin=dropin).documents
 
 
-def find_data_root(documents: Documents, arguments: Arguments) -> str:
-    """Return the data root of ``documents``; of flags and defaults where the documents are invalid.
-
-    Raises:
-        ConfigurationRejected: the flags themselves are wrong.
-    """
-    return _settings(documents, arguments).data_root
-
-
 def find_settings(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Settings:
     """Return the settings to run with: those of ``documents``, or of the last good generation where they are invalid.
 
-    Flags override both. ``last`` and ``config_text`` are the generation on disk; it counts only if it came from the
-    same main file.
+    Flags override both; without any valid configuration they and the defaults remain. ``last`` and ``config_text``
+    are the generation on disk, if any; it counts only if it came from the same main file.
 
     Raises:
         ConfigurationRejected: the flags themselves are wrong.
@@ -78,7 +69,9 @@ def find_settings(documents: Documents, arguments: Arguments, last: Manifest | N
         lost = documents.main is None and documents.main_path in last.sources
         if lost or not _is_valid(documents, arguments):
             documents = Documents(documents.main_path, Source(documents.main_path, config_text))
-    return _settings(documents, arguments)
+    if not _is_valid(documents, arguments):
+        documents = Documents(documents.main_path)
+    return parse_configuration(documents, arguments.flags, arguments.defaults).settings
 
 
 def _is_valid(documents: Documents, arguments: Arguments) -> bool:
@@ -87,12 +80,6 @@ def _is_valid(documents: Documents, arguments: Arguments) -> bool:
     except ConfigurationRejected:
         return False
     return True
-
-
-def _settings(documents: Documents, arguments: Arguments) -> Settings:
-    if not _is_valid(documents, arguments):
-        documents = Documents(documents.main_path)
-    return parse_configuration(documents, arguments.flags, arguments.defaults).settings
 
 
 async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitStack) -> tuple[Store, Recovered]:

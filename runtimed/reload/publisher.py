@@ -31,24 +31,15 @@ class Mended(Protocol):
 
 
 class Disk(Protocol):
-    """The part of `runtimed.host.store.Store` that is needed here. Its methods block."""
+    """The methods of `runtimed.host.store.Store` that are needed here. They block."""
 
     @property
-    def root(self) -> str:
-        """The path of the data root."""
-
+    def root(self) -> str: ...  # noqa: D102
     @property
-    def next_number(self) -> int:
-        """The number of the next generation."""
-
-    def mend(self, generation: Generation) -> Mended:
-        """Check the published files of the current ``generation``, and repair the damaged ones."""
-
-    def publish(self, generation: Generation, *, retain: int) -> str | None:
-        """Publish ``generation``, or raise StoreFailed; return the failure of a step after the swap, or None."""
-
-    def settle(self, retain: int) -> str | None:
-        """Repeat the steps that failed after the last swap; return the failure, or None."""
+    def next_number(self) -> int: ...  # noqa: D102
+    def mend(self, generation: Generation) -> Mended: ...  # noqa: D102
+    def publish(self, generation: Generation, *, retain: int) -> str | None: ...  # noqa: D102
+    def settle(self, retain: int) -> str | None: ...  # noqa: D102
 
 
 class Publisher:
