@@ -1,4 +1,4 @@
-"""The status of a daemon whose table, reports and binaries are in a bad state: bounded, and cheap to request again."""
+"""The status of a daemon with large, broken tables: bounded in size, and cheap to request again."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_status_is_bounded_whatever_is_wrong() -> None:
     node.look("missing")
     found = node.status.as_dict()
     assert (len(found["unavailable"]), found["unavailable_count"]) == (1000, 3000)
-    assert (len(found["drift"]), found["drift_count"]) == (1000, 3001), "the stock runtime's as well"
+    assert (len(found["drift"]), found["drift_count"]) == (1000, 3001), "with the stock runtime's"
     last = found["last_reload"]
     assert last is not None
     assert (len(last["problems"]), last["problems_total"], last["problem_count"]) == (100, 1000, 2000)

@@ -86,7 +86,7 @@ async def collect_after(node: WrapperStore, seconds: float, **more: Any) -> list
     return sorted(file.partition("-")[0] for file in collection.collected)
 
 
-async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_grace_is_over(
+async def test_an_unreferenced_wrapper_is_removed_with_its_link_after_the_grace_time(
     node: WrapperStore,
 ) -> None:
     node.publish("old", "stays")
@@ -141,7 +141,7 @@ async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: WrapperStore) -> Non
     assert node.wrappers() == ["old"]
 
 
-async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_create_a_container(
+async def test_without_a_grace_time_a_wrapper_stays_for_the_least_grace_time(
     node: WrapperStore,
 ) -> None:
     node.grace_s = 0.0
@@ -154,7 +154,7 @@ async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_cr
     assert await collect_after(node, 1) == ["old"]
 
 
-async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace_time_anew(node: WrapperStore) -> None:
+async def test_a_wrapper_that_was_named_between_two_scans_starts_a_new_grace_time(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -167,7 +167,7 @@ async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace
     assert [verdict.reason for verdict in collection.verdicts] == ["nothing refers to it, but only for 0 of 100 s"]
 
 
-async def test_a_generation_that_names_it_again_between_the_look_and_the_removal_keeps_it(node: WrapperStore) -> None:
+async def test_a_generation_that_names_the_wrapper_before_the_removal_keeps_it(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()

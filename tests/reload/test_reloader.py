@@ -1,4 +1,4 @@
-"""The reloader: one lock, one reference, one report, whatever the trigger."""
+"""The reloader: each trigger, dry runs, starts, full disks, half-written files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAIN = "/etc/runtimed/daemon.json"
 
 
 class ReloaderOnDocuments:
-    """A node without files: documents in memory, a real store, a reloader."""
+    """A reloader on documents in memory and a real store."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -117,7 +117,7 @@ async def test_a_start_publishes_the_first_generation(node: ReloaderOnDocuments)
     assert reloader.faults == {}
 
 
-async def test_a_reload_says_what_changed_and_moves_the_number_on(node: ReloaderOnDocuments) -> None:
+async def test_a_reload_reports_the_changes_under_the_next_number(node: ReloaderOnDocuments) -> None:
     node.write("a", "b")
     reloader = await node.start()
     node.write("b", "c")
@@ -173,7 +173,7 @@ async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: ReloaderOn
     assert names(reloader.current) == {"b"}
 
 
-async def test_a_failure_after_the_swap_stands_and_degrades(node: ReloaderOnDocuments) -> None:
+async def test_a_failure_after_the_swap_degrades_and_the_generation_stays(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.write("b")
     node.fail_at("sync-root")
@@ -182,7 +182,7 @@ async def test_a_failure_after_the_swap_stands_and_degrades(node: ReloaderOnDocu
     assert "may not survive a power loss" in reloader.faults["store"]
 
 
-async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_changes_nothing(
+async def test_a_reload_without_changes_repeats_the_steps_after_the_swap(
     node: ReloaderOnDocuments,
 ) -> None:
     node.write("a")
@@ -197,7 +197,7 @@ async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_change
     assert reloader.faults == {}
 
 
-async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: ReloaderOnDocuments) -> None:
+async def test_a_dry_run_reports_the_changes_and_does_not_make_them(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     reported = len(node.reports)
@@ -213,7 +213,7 @@ async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Reloa
     assert len(node.reports) == reported
 
 
-async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: ReloaderOnDocuments) -> None:
+async def test_only_a_dry_run_reports_the_definitions_of_changes(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     node.write("b")
@@ -240,7 +240,7 @@ async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocum
     first = asyncio.create_task(reloader.reload("api"))
     while node.reads == reads:
         await asyncio.sleep(0)
-    # The first has read already; these must not be told of a reload that did not see their change.
+    # The first has read already, so these requests need another reload.
     node.write("b")
     others = [asyncio.create_task(reloader.reload(reason)) for reason in ("api", "signal") for _ in range(50)]
     dry = [asyncio.create_task(reloader.reload("api", dry_run=True)) for _ in range(50)]
@@ -254,7 +254,7 @@ async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocum
     assert node.reads == reads + 3
 
 
-async def test_a_client_that_goes_away_takes_no_answer_from_the_others(node: ReloaderOnDocuments) -> None:
+async def test_a_cancelled_client_does_not_cancel_the_reload_of_others(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.gate.clear()
     node.write("a")
@@ -307,7 +307,7 @@ async def test_a_broken_start_without_a_last_good_generation_fails_with_every_pr
     assert len(caught.value.problems) == 2
 
 
-async def test_the_last_good_generation_of_another_configuration_is_not_taken_up(node: ReloaderOnDocuments) -> None:
+async def test_the_last_good_generation_of_another_configuration_is_not_used(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     node.store.close()
@@ -332,7 +332,7 @@ async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: Re
     assert names(reloader.current) == set()
 
 
-async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation_that_came_from_it(
+async def test_a_table_moved_from_a_dropin_to_the_main_file_requires_that_file(
     node: ReloaderOnDocuments,
 ) -> None:
     node.write("a")
@@ -349,7 +349,7 @@ async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation
     assert names(reloader.current) == {"a"}
 
 
-async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_new(node: ReloaderOnDocuments) -> None:
+async def test_a_start_that_finds_its_generation_published_is_unchanged(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     reloader = await node.restart()
@@ -357,7 +357,7 @@ async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_
     assert (reloader.last.outcome, reloader.last.added) == ("unchanged", ())
 
 
-async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_the_last_run(
+async def test_a_start_after_a_change_reports_the_difference_to_the_last_run(
     node: ReloaderOnDocuments,
 ) -> None:
     node.write("a", "b")
@@ -369,7 +369,7 @@ async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_
     assert (reloader.last.added, reloader.last.changed, reloader.last.removed) == (("c",), (), ("a",))
 
 
-async def test_a_new_version_of_the_program_publishes_anew_and_changes_nothing_for_clients(
+async def test_a_new_version_of_the_program_publishes_again_without_changes(
     node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.write("a")
@@ -447,7 +447,7 @@ async def hinted(node: ReloaderOnDocuments) -> Any:
     await hints.end()
 
 
-async def test_a_hint_reloads_what_changed_and_says_nothing_where_nothing_did(
+async def test_a_hint_reloads_changed_documents_and_reports_nothing_else(
     node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
     hints, reloader = hinted
@@ -507,7 +507,7 @@ async def test_hints_without_a_change_do_not_delay_the_report_of_a_half_written_
     assert "configuration" in reloader.faults
 
 
-async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_when_that_is_news(
+async def test_a_hint_retries_a_failed_publish_and_reports_only_a_change(
     node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
     hints, reloader = hinted
@@ -527,7 +527,7 @@ async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_whe
     assert (names(reloader.current), reloader.faults) == ({"b"}, {})
 
 
-async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
+async def test_a_hint_repeats_the_steps_that_failed_after_the_swap(
     node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
     hints, reloader = hinted
@@ -541,7 +541,7 @@ async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
     assert reloader.faults == {}
 
 
-async def test_what_failed_after_the_swap_is_mended_beside_a_configuration_that_is_bad(
+async def test_steps_after_the_swap_are_repeated_while_the_configuration_is_bad(
     node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
     hints, reloader = hinted
@@ -559,7 +559,7 @@ async def test_what_failed_after_the_swap_is_mended_beside_a_configuration_that_
     assert len(node.reports) == reported
 
 
-async def test_a_bad_edit_after_a_full_disk_is_not_planned_again_and_again(
+async def test_a_bad_edit_after_a_full_disk_is_planned_once(
     node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hints, reloader = hinted
@@ -587,7 +587,7 @@ async def test_a_half_written_file_that_never_settles_is_reported_after_the_limi
     assert node.reports[-1][0].outcome == "rejected"
 
 
-async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
+async def test_a_requested_reload_does_not_wait_for_a_file_to_settle(
     node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
     hints, reloader = hinted
@@ -597,7 +597,7 @@ async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
 
 
 @pytest.mark.parametrize("place", ["_planner", "publish"])
-async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
+async def test_an_internal_error_is_a_rejection_and_the_daemon_goes_on(
     node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     node.write("a")
