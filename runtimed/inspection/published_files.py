@@ -74,13 +74,13 @@ class PublishedWatch:
         while not self._stopped.wait(pause_s):
             begun_s = self._looking_since_s = self._clock_s()
             try:
-                suspicious = self._seems_damaged()
-            except Exception:
-                # The repair looks again, and reports the error.
-                log.exception("published.look_failed")
-                suspicious = True
+                suspicious, failure = self._seems_damaged(), None
+            except Exception as error:  # noqa: BLE001 - the repair looks again, and reports it
+                suspicious, failure = True, error
             took_s = self._clock_s() - begun_s
             self._looking_since_s = None
+            if failure is not None:
+                log.error("published.look_failed", exc_info=failure)
             if suspicious or self._remains:
                 # RuntimeError: the loop is closed, the daemon has stopped.
                 with contextlib.suppress(RuntimeError):
