@@ -96,12 +96,12 @@ class Components:
         self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
         self._published = PublishedWatch(self._seems_damaged, self._repair)
         self._status = Status(
-            reloader,
-            store,
-            watcher,
-            self.drift,
-            announcer,
-            boot,
+            reloader=reloader,
+            store=store,
+            watcher=watcher,
+            drift=self.drift,
+            announcer=announcer,
+            boot=boot,
             connections=lambda: len(self.connections),
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},

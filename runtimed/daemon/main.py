@@ -214,7 +214,7 @@ class Daemon:
             on_report=self._on_report,
             on_repair=self._announcer.reloaded,
             find_unavailable=self._inspector.find_unavailable,
-            planner=self._gc_freeze.freezing(plan),
+            planner=partial(self._gc_freeze.call, plan),
         )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)

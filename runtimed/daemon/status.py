@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -34,46 +35,33 @@ _SHOWN_OF_DRIFT = 50
 _NOT_OF_THE_PROCESS = frozenset({"configuration", "default-runtime", "store"})
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Status:
-    """The status of the daemon, from its parts. Only ``figures`` blocks: it reads the data root.
+    """The status of the daemon, from its parts. Only `figures` blocks: it reads the data root."""
 
-    ``connections`` returns the number of open connections, ``exhausted`` why no connection can be accepted, or None,
-    and ``published_faults`` the faults of the published files and sockets, by subject.
-    """
-
-    def __init__(
-        self,
-        reloader: Reloader,
-        store: Store,
-        watcher: Watcher,
-        drift: DriftWatch,
-        announcer: Announcer,
-        boot: Settings,
-        *,
-        connections: Callable[[], int],
-        exhausted: Callable[[], str | None],
-        published_faults: Callable[[], Mapping[str, str]],
-    ) -> None:
-        self._reloader = reloader
-        self._store = store
-        self._watcher = watcher
-        self._drift = drift
-        self._announcer = announcer
-        self._boot = boot
-        self._connections = connections
-        self._exhausted = exhausted
-        self._published_faults = published_faults
-        self._started_s = time.monotonic()
-        # The last results, with their inputs.
-        self._unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
-        self._last: tuple[Report, shapes.ShortReport] | None = None
+    reloader: Reloader
+    store: Store
+    watcher: Watcher
+    drift: DriftWatch
+    announcer: Announcer
+    # The settings that the daemon was started with.
+    boot: Settings
+    # Return the number of open connections; why no connection can be accepted, or None; and the faults of the
+    # published files and of sockets, by subject.
+    connections: Callable[[], int]
+    exhausted: Callable[[], str | None]
+    published_faults: Callable[[], Mapping[str, str]]
+    _started_s: float = field(default_factory=time.monotonic, init=False)
+    # The last results, with their inputs.
+    _unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
+    _last: tuple[Report, shapes.ShortReport] | None = None
 
     def faults(self) -> dict[str, str]:
         """Return why the daemon is degraded, by subject; empty when it is not."""
-        faults = {**self._published_faults(), **self._reloader.faults}
-        if not self._watcher.alive:
+        faults = {**self.published_faults(), **self.reloader.faults}
+        if not self.watcher.alive:
             faults["watcher"] = "a watcher thread died; restarting it"
-        if (reason := self._exhausted()) is not None:
+        if (reason := self.exhausted()) is not None:
             faults["connections"] = f"no connection can be accepted: {reason}"
         if (reason := self._default_fault()) is not None:
             faults["default-runtime"] = reason
@@ -85,7 +73,7 @@ class Status:
 
     def unavailable(self) -> tuple[Unavailable, ...]:
         """Return the unusable runtimes, according to the last look at their binaries."""
-        generation, states = self._reloader.current, self._drift.states
+        generation, states = self.reloader.current, self.drift.states
         if self._unavailable is not None and self._unavailable[0] is generation and self._unavailable[1] is states:
             return self._unavailable[2]
         obstacles = {binary: seen.reason or seen.state for binary, seen in states.items() if seen.state != "available"}
@@ -95,10 +83,10 @@ class Status:
 
     def as_dict(self) -> shapes.Status:
         """Return the JSON shape of the status."""
-        generation = self._reloader.current
+        generation = self.reloader.current
         faults = self.faults()
         unavailable = self.unavailable()
-        events = self._announcer.events
+        events = self.announcer.events
         return {
             "health": {"status": "degraded" if faults else "ok", "reasons": faults},
             "generation": generation.number,
@@ -110,19 +98,19 @@ class Status:
             "last_reload": self._last_reload(),
             "configuration": generation.config.path,
             "sources": list(generation.config.sources),
-            "data_root": self._boot.data_root,
-            "exec_root": self._boot.exec_root,
-            "hosts": list(self._boot.hosts),
+            "data_root": self.boot.data_root,
+            "exec_root": self.boot.exec_root,
+            "hosts": list(self.boot.hosts),
             "watcher": {
-                "mode": self._watcher.mode,
-                "alive": self._watcher.alive,
-                "faults": dict(self._watcher.faults),
+                "mode": self.watcher.mode,
+                "alive": self.watcher.alive,
+                "faults": dict(self.watcher.faults),
             },
             "drift": [
-                drift_document(drift, self._drift.runtimes(binary), _SHOWN_OF_DRIFT)
-                for binary, drift in islice(self._drift.drifts.items(), _SHOWN)
+                drift_document(drift, self.drift.runtimes(binary), _SHOWN_OF_DRIFT)
+                for binary, drift in islice(self.drift.drifts.items(), _SHOWN)
             ],
-            "drift_count": len(self._drift.drifts),
+            "drift_count": len(self.drift.drifts),
             "events": {"seq": events.last, "subscribers": len(events)},
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "pid": os.getpid(),
@@ -131,35 +119,35 @@ class Status:
 
     def figures(self) -> Figures:
         """Return the values for /metrics, except counters. Blocks."""
-        generation = self._reloader.current
-        states = self._drift.states
+        generation = self.reloader.current
+        states = self.drift.states
         default = generation.runtimes.get(generation.config.default_runtime)
         runtimes = {"available": 0, "missing": 0, "unusable": 0, "unknown": 0}
         for runtime in generation.runtimes.values():
             runtimes[_state(runtime, states)] += 1
         drift = {"replaced": 0, "removed": 0, "unusable": 0, "installed": 0}
-        for binary, found in self._drift.drifts.items():
-            drift[found.kind] += len(self._drift.runtimes(binary))
+        for binary, found in self.drift.drifts.items():
+            drift[found.kind] += len(self.drift.runtimes(binary))
         wrappers = None
         # A disk that cannot be read must not hide the other values.
         with contextlib.suppress(StoreFailed):
-            wrappers = len(self._store.wrapper_files())
+            wrappers = len(self.store.wrapper_files())
         return Figures(
             generation=generation.number,
-            generations=len(self._store.retained),
+            generations=len(self.store.retained),
             runtimes=runtimes,
             default_available=default is not None and _state(default, states) == "available",
             faults=self.faults(),
-            watcher_mode=self._watcher.mode,
-            watcher_alive=self._watcher.alive,
+            watcher_mode=self.watcher.mode,
+            watcher_alive=self.watcher.alive,
             drift=drift,
-            connections=self._connections(),
-            subscribers=len(self._announcer.events),
+            connections=self.connections(),
+            subscribers=len(self.announcer.events),
             wrappers=wrappers,
         )
 
     def _last_reload(self) -> shapes.ShortReport | None:
-        report = self._reloader.last
+        report = self.reloader.last
         if report is None:
             return None
         if self._last is None or self._last[0] is not report:
@@ -167,13 +155,13 @@ class Status:
         return self._last[1]
 
     def _default_fault(self) -> str | None:
-        name = self._reloader.current.config.default_runtime
-        default = self._reloader.current.runtimes.get(name)
+        name = self.reloader.current.config.default_runtime
+        default = self.reloader.current.runtimes.get(name)
         if default is None:
             return None  # it is the name of a shim that is not configured
         for binary in watched_binaries(default):
-            was_available = self._drift.was_available(binary)
-            obstacle = self._drift.obstacle(binary)
+            was_available = self.drift.was_available(binary)
+            obstacle = self.drift.obstacle(binary)
             # containerd looks up the stock runc on its own PATH, where it may be available all the same.
             if obstacle is not None and (was_available or binary in binaries_of(default)):
                 return f"{name} {'became' if was_available else 'is'} unavailable: {binary}: {obstacle.reason}"

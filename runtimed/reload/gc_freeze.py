@@ -11,10 +11,8 @@ import contextlib
 import ctypes
 import gc
 from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 # Number of frozen connections and tables, each of which leaves 3 KB of garbage, after which the whole heap is scanned.
@@ -39,25 +37,20 @@ class GcFreeze:
         self._connections = connections
         self._frozen = 0
 
-    def freezing(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Return ``function`` wrapped so that the objects that it leaves are exempt, unless it raises.
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function``, and exempt the objects that it leaves, unless it raises.
 
-        It must be short, and called by one thread at a time.
+        ``function`` must be short, and one thread at a time may call this.
         """
-
-        @wraps(function)
-        def frozen(*args: P.args, **kwargs: P.kwargs) -> T:
-            # Frees present garbage before it is frozen. This is fast, because frozen objects are not scanned.
-            gc.collect()
-            gc.disable()
-            try:
-                result = function(*args, **kwargs)
-                self._freeze()
-            finally:
-                gc.enable()
-            return result
-
-        return frozen
+        # Frees present garbage before it is frozen. This is fast, because frozen objects are not scanned.
+        gc.collect()
+        gc.disable()
+        try:
+            result = function(*args)
+            self._freeze()
+        finally:
+            gc.enable()
+        return result
 
     def _freeze(self) -> None:
         self._frozen += self._connections() + 1

@@ -253,7 +253,7 @@ class Reloader:
         try:
             generation = restore_generation(manifest, config_text, self._frame, self._disk.next_number)
         except ConfigurationRejected:
-            # This version of the program refuses it. The administrator can only fix the documents of today.
+            # Other flags or another version of the program refuse it. The administrator can fix the documents.
             raise StartFailed(report.problems) from None
         try:
             await self._make_current(generation)

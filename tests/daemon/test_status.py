@@ -49,12 +49,12 @@ class StatusParts:
         self.drift = DriftWatch(self._look, lambda *_: None)
         self.drift.apply(current)
         self.status = Status(
-            self.reloader,  # type: ignore[arg-type]
-            SimpleNamespace(),  # type: ignore[arg-type]
-            SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
-            self.drift,
-            SimpleNamespace(events=Events()),  # type: ignore[arg-type]
-            SETTINGS,
+            reloader=self.reloader,  # type: ignore[arg-type]
+            store=SimpleNamespace(),  # type: ignore[arg-type]
+            watcher=SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
+            drift=self.drift,
+            announcer=SimpleNamespace(events=Events()),  # type: ignore[arg-type]
+            boot=SETTINGS,
             connections=lambda: 1,
             exhausted=lambda: None,
             published_faults=dict,

@@ -36,20 +36,20 @@ def test_built_objects_are_exempt_from_collections() -> None:
         return [[number] for number in range(1000)]
 
     before = gc.get_freeze_count()
-    built = freeze().freezing(build)()
+    built = freeze().call(build)
     assert gc.get_freeze_count() >= before + len(built)
 
 
 def test_earlier_garbage_is_collected_and_not_frozen() -> None:
     garbage = weakref.ref(Loop())
-    freeze().freezing(int)()
+    freeze().call(int)
     assert garbage() is None
 
 
 def test_an_error_exempts_nothing_and_leaves_the_collector_on() -> None:
     before = gc.get_freeze_count()
     with pytest.raises(ValueError, match="invalid literal"):
-        freeze().freezing(int)("x")
+        freeze().call(int, "x")
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
 
@@ -57,22 +57,26 @@ def test_an_error_exempts_nothing_and_leaves_the_collector_on() -> None:
 def test_a_frozen_connection_is_collected_later() -> None:
     frozen = freeze(connections=400)
     connection: Loop | None = Loop()
-    frozen.freezing(int)()
+    frozen.call(int)
     ended = weakref.ref(connection)
     connection = None
     gc.collect()
     assert ended() is not None  # still exempt
-    frozen.freezing(int)()
+    frozen.call(int)
     assert ended() is not None
-    frozen.freezing(int)()
+    frozen.call(int)
     assert ended() is None
 
 
 def test_garbage_that_tables_leave_is_collected_without_connections() -> None:
     garbage: list[weakref.ref[Loop]] = []
-    frozen = freeze().freezing(lambda: garbage.append(weakref.ref(Loop())))
+    frozen = freeze()
+
+    def leave_garbage() -> None:
+        garbage.append(weakref.ref(Loop()))
+
     for _ in range(1000):
-        frozen()
+        frozen.call(leave_garbage)
     assert all(each() is not None for each in garbage)
-    frozen()
+    frozen.call(leave_garbage)
     assert all(each() is None for each in garbage)
