@@ -76,14 +76,7 @@ class Components:
         self._store = store
         self._inspector = inspector
         self._announcer = announcer
-        # One thread for each kind of blocking call, so that a hanging file system delays only its own kind: clients'
-        # calls that read the data root or look at binaries, the daemon's looks at binaries, and its reference scans.
-        self._data_root_thread, self._binaries_thread = Worker("data-root"), Worker("binaries")
-        self._probing_thread, self._scanning_thread = Worker("probing"), Worker("scanning")
-        for thread in (self._data_root_thread, self._binaries_thread, self._probing_thread, self._scanning_thread):
-            stack.callback(thread.close)
-        lookups = Lookups(inspector.look_up, inspector.pool)
-        stack.callback(lookups.close)
+        self._probing_thread, self._scanning_thread = _open_worker("probing", stack), _open_worker("scanning", stack)
         self._collector = Collector(
             store,
             scan=self._scan_references,
@@ -107,7 +100,7 @@ class Components:
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
         )
         owners = frozenset({0, os.geteuid()})
-        self._routes = Routes(self._functions(lookups, owners), announcer.events, announcer.counters)
+        self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
         self.connections = Connections(
             self._routes, again=self._routes.again, on_error=_log_request_error, on_reset=_log_reset, owners=owners
         )
@@ -116,10 +109,13 @@ class Components:
         self._unavailable: tuple[Unavailable, ...] = ()
         self._apply(reloader.current, accept=False)
 
-    def _functions(self, lookups: Lookups, owners: Collection[int]) -> DaemonFunctions:
+    def _build_functions(self, owners: Collection[int], stack: AsyncExitStack) -> DaemonFunctions:
         """Return the functions that the routes may call; users in ``owners`` may reload and collect."""
         reloader, store, inspector, status = self._reloader, self._store, self._inspector, self._status
         system = read_system()
+        data_root_thread, binaries_thread = _open_worker("data-root", stack), _open_worker("binaries", stack)
+        lookups = Lookups(inspector.look_up, inspector.pool)
+        stack.callback(lookups.close)
         return DaemonFunctions(
             current=lambda: reloader.current,
             status=status.as_dict,
@@ -135,8 +131,8 @@ class Components:
             replaceable=inspector.replaceable,
             features=inspector.features,
             drift=self.drift.drift_of,
-            in_data_root=partial(_call_for, self._data_root_thread),
-            in_binaries=partial(_call_for, self._binaries_thread),
+            in_data_root=partial(_call_for, data_root_thread),
+            in_binaries=partial(_call_for, binaries_thread),
             may_change=lambda peer: peer.uid in owners,
             reload=self._reload,
             collect=self._collect,
@@ -231,6 +227,13 @@ class Components:
         self._announcer.events.close()
         if cut_off := await self.connections.drain(DRAIN_S):
             log.warning("stop.connections_cut_off", connections=cut_off)
+
+
+def _open_worker(name: str, stack: AsyncExitStack) -> Worker:
+    """Return a new thread. There is one for each kind of blocking call: a hanging file system delays only its kind."""
+    worker = Worker(name)
+    stack.callback(worker.close)
+    return worker
 
 
 async def _call_for(worker: Worker, peer: Peer, function: Callable[..., Any], *args: object) -> Any:
