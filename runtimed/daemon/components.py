@@ -154,14 +154,15 @@ class Components:
             "published": self._published.watch(),
         }
 
-    def reloaded(self, report: Report, generation: Generation) -> None:
-        """Apply ``generation``, which a reload that was not rejected left current."""
-        # The report names the unusable runtimes to the user who requests a reload, so they are no fault afterwards.
-        self._apply(generation, accept="api" in report.reason or "signal" in report.reason)
-        self._routes.docker.reloaded(generation, report.outcome)
+    def on_report(self, report: Report, generation: Generation) -> None:
+        """Apply ``generation``, which is current after the reload of ``report``, and check the daemon's health."""
+        if report.outcome != "rejected":
+            # The report names unusable runtimes to the user who requests a reload, so they are no fault afterwards.
+            self._apply(generation, accept="api" in report.reason or "signal" in report.reason)
+            self._routes.docker.reloaded(generation, report.outcome)
+        self._check_health()
 
-    def check_health(self) -> None:
-        """Announce the daemon's health if it has changed."""
+    def _check_health(self) -> None:
         self._announcer.health(self._status.faults())
 
     async def _reload(self, peer: Peer, *, dry_run: bool) -> Report:
@@ -197,7 +198,7 @@ class Components:
         if self._unavailable and self._unavailable != before:
             total = len(self._reloader.current.runtimes)
             log.warning("runtimes.unavailable", reason=summarise_unavailable(self._unavailable, total))
-        self.check_health()
+        self._check_health()
 
     def _seems_damaged(self) -> bool:
         return self._listeners.seems_damaged() or self._store.seems_damaged()
@@ -205,10 +206,10 @@ class Components:
     async def _repair(self) -> bool:
         await self._listeners.note()
         # The loss of a socket is announced before it is repaired, because clients could not connect for some seconds.
-        self.check_health()
+        self._check_health()
         await self._listeners.renew()
         await self._reloader.repair()
-        self.check_health()
+        self._check_health()
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
     async def _scan_references(self) -> ReferenceScan:

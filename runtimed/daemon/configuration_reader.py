@@ -1,22 +1,25 @@
-"""Reads the configuration files in a worker thread, within bounded time."""
+"""Reads the configuration files that the command line names; the daemon in a thread and within bounded time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from runtimed.core.config import Documents
 from runtimed.core.errors import Problem
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.arguments import Arguments
-from runtimed.daemon.startup import read_snapshot
+from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
+from runtimed.host.named import is_stream, read_stream
 from runtimed.host.trust import Trust, walk
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 
 # A read that takes longer is a rejection: the file system of the files, NFS for example, hangs.
 READ_TIMEOUT_S = 5.0
+_NAMED = "it was named on the command line; correct the name, or write {} to it for an empty table"
 
 
 class ConfigurationReader:
@@ -64,3 +67,28 @@ class ConfigurationReader:
             self._timed_out = False
             self._loop.call_soon_threadsafe(self._hint)
         return snapshot.documents
+
+
+def main_required(arguments: Arguments) -> str | None:
+    """Return why a missing main file is an error for this process; None where it means an empty table."""
+    return _NAMED if arguments.config_explicit else None
+
+
+def read_snapshot(arguments: Arguments, walk: Walker) -> Snapshot:
+    """Return the documents that the command line names, at one instant. Blocks."""
+    if not arguments.files:
+        return read_documents(arguments.config_path, arguments.config_dir, walk)
+    main, *others = (_read_named(file, walk, dropin=index > 0) for index, file in enumerate(arguments.files))
+    problems = list(main.problems)
+    for document in others:
+        problems += document.problems
+        if document.main is None and not document.problems:
+            problems.append(Problem(f"the file is not there: {_NAMED}", document.main_path))
+    dropins = tuple(document.main for document in others if document.main is not None)
+    return Snapshot(replace(main, dropins=dropins, problems=tuple(problems)), frozenset())
+
+
+def _read_named(path: str, walk: Walker, *, dropin: bool) -> Documents:
+    if is_stream(path):
+        return read_stream(path, MAX_BYTES)
+    return read_documents(path, None, walk, dropin=dropin).documents

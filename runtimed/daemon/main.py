@@ -25,12 +25,11 @@ from runtimed.core.table.generation import Generation, Host
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.arguments import Arguments, parse_arguments
 from runtimed.daemon.components import Components
-from runtimed.daemon.configuration_reader import ConfigurationReader
+from runtimed.daemon.configuration_reader import ConfigurationReader, main_required
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.startup import (
     bind_sockets,
     find_settings,
-    main_required,
     open_store,
     secure_runtime_directories,
     secure_runtime_directory,
@@ -266,10 +265,8 @@ class Daemon:
         self._announcer.reloaded(report, current)
         if report.outcome != "rejected":
             self._configure_log(current.config.settings)
-            if self._components is not None:
-                self._components.reloaded(report, current)
         if self._components is not None:
-            self._components.check_health()
+            self._components.on_report(report, current)
 
     def _configure_log(self, settings: Settings) -> None:
         level = "debug" if settings.debug else settings.log_level

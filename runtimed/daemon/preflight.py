@@ -72,4 +72,4 @@ def _unknown_sockets(settings: Settings, environ: Mapping[str, str]) -> Iterator
     for host, name in named:
         if name not in known:
             reason = f"systemd hands over no socket of this name, only {', '.join(known)}; correct the name"
-            yield SocketRefused(host, f"{reason}, or write fd:// for all that there are")
+            yield SocketRefused(host, f"{reason}, or write fd:// for all of them")

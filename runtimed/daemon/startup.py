@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 import structlog
 
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
 from runtimed.core.config import Documents, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.errors import ConfigurationRejected, PathRefused, Problem, SocketRefused
+from runtimed.core.errors import ConfigurationRejected, PathRefused, SocketRefused
 from runtimed.core.history.manifest import Manifest, rebuild_wrappers
 from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
 from runtimed.daemon.preflight import runtime_directories
 from runtimed.host.containers import container_states
-from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
-from runtimed.host.named import is_stream, read_stream
 from runtimed.host.store import Recovered, Store, believed
 from runtimed.host.systemd import Inherited, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory
@@ -28,32 +25,6 @@ from runtimed.host.worker import Worker
 log = structlog.get_logger()
 
 SOCKET_MODE = 0o660
-_NAMED = "it was named on the command line; correct the name, or write {} to it for an empty table"
-
-
-def main_required(arguments: Arguments) -> str | None:
-    """Return why a missing main file is an error for this process; None where it means an empty table."""
-    return _NAMED if arguments.config_explicit else None
-
-
-def read_snapshot(arguments: Arguments, walk: Walker) -> Snapshot:
-    """Return the documents that the command line names, at one instant. Blocks."""
-    if not arguments.files:
-        return read_documents(arguments.config_path, arguments.config_dir, walk)
-    main, *others = (_read_named(file, walk, dropin=index > 0) for index, file in enumerate(arguments.files))
-    problems = list(main.problems)
-    for document in others:
-        problems += document.problems
-        if document.main is None and not document.problems:
-            problems.append(Problem(f"the file is not there: {_NAMED}", document.main_path))
-    dropins = tuple(document.main for document in others if document.main is not None)
-    return Snapshot(replace(main, dropins=dropins, problems=tuple(problems)), frozenset())
-
-
-def _read_named(path: str, walk: Walker, *, dropin: bool) -> Documents:
-    if is_stream(path):
-        return read_stream(path, MAX_BYTES)
-    return read_documents(path, None, walk, dropin=dropin).documents
 
 
 def find_settings(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Settings:
