@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 import structlog
 from harness.description import check_event
+from harness.generation import generation_of
 
-from runtimed.core.config import Config, Settings
 from runtimed.core.drift import Drift
 from runtimed.core.errors import Problem
 from runtimed.core.report import Report
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.log import configure_log
 from runtimed.host.systemd import Notifier
@@ -67,15 +65,10 @@ def announced() -> Iterator[Announced]:
     logging.root.handlers = handlers
 
 
-def generation(number: int) -> Generation:
-    config = Config("/d.json", Settings("/data", "/exec", ()), {})
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), number)
-
-
 def test_a_reload_is_an_event_and_a_new_generation_is_another(announced: Announced) -> None:
-    announced.announcer.reloaded(Report("applied", 1, "start", duration_ms=5.0, time_s=7.0), generation(1))
-    announced.announcer.reloaded(Report("unchanged", 1, "api", time_s=8.0), generation(1))
-    announced.announcer.reloaded(Report("rejected", 1, "api", problems=(Problem("no"),), time_s=9.0), generation(1))
+    announced.announcer.reloaded(Report("applied", 1, "start", duration_ms=5.0, time_s=7.0), generation_of({}))
+    announced.announcer.reloaded(Report("unchanged", 1, "api", time_s=8.0), generation_of({}))
+    announced.announcer.reloaded(Report("rejected", 1, "api", problems=(Problem("no"),), time_s=9.0), generation_of({}))
     assert [event["type"] for event in announced.events()] == ["reload", "generation", "reload", "reload"]
     assert [event["event"] for event in announced.log()] == ["reload.applied", "reload.unchanged", "reload.rejected"]
     assert announced.events()[3]["problems"][0]["message"] == "no"
@@ -87,11 +80,11 @@ def test_a_reload_is_an_event_and_a_new_generation_is_another(announced: Announc
 def test_the_service_manager_gets_every_reload_after_the_first_ready(announced: Announced) -> None:
     announcer = announced.announcer
     announcer.reloading()
-    announcer.reloaded(Report("applied", 1, "start"), generation(1))
+    announcer.reloaded(Report("applied", 1, "start"), generation_of({}))
     assert announced.notifier.messages == []
     announcer.ready()
     announcer.reloading()
-    announcer.reloaded(Report("rejected", 1, "api", problems=(Problem("no"),)), generation(1))
+    announcer.reloaded(Report("rejected", 1, "api", problems=(Problem("no"),)), generation_of({}))
     announcer.health({"configuration": "d.json:4: no"})
     announcer.health({})
     assert announced.notifier.messages == [
@@ -105,7 +98,7 @@ def test_the_service_manager_gets_every_reload_after_the_first_ready(announced: 
 
 def test_an_event_stays_small_whatever_the_size_of_the_table(announced: Announced) -> None:
     names = tuple(f"runtime{number}" for number in range(10_000))
-    announced.announcer.reloaded(Report("applied", 1, "api", added=names), generation(1))
+    announced.announcer.reloaded(Report("applied", 1, "api", added=names), generation_of({}))
     reload = announced.events()[0]
     assert len(reload["added"]) == 50
     assert reload["added_total"] == 10_000
@@ -153,5 +146,5 @@ def test_a_removed_wrapper_is_announced_and_counted(announced: Announced) -> Non
 
 def test_a_reload_with_several_triggers_is_counted_under_the_first(announced: Announced) -> None:
     for reason in ("api", "api, signal", "signal, api, file-change"):
-        announced.announcer.reloaded(Report("unchanged", 1, reason), generation(1))
+        announced.announcer.reloaded(Report("unchanged", 1, reason), generation_of({}))
     assert announced.announcer.counters.reloads == {("unchanged", "api"): 2, ("unchanged", "signal"): 1}

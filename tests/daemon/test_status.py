@@ -8,27 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from harness.generation import SETTINGS, generation_of
 
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.report import Report
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation
 from runtimed.daemon.status import Status
 from runtimed.inspection.drift_watch import DriftWatch
 
-SETTINGS = Settings("/data", "/exec", ("unix:///s",))
-
 
 def generation(count: int) -> Generation:
-    config = parse(json.dumps({"runtimes": {f"runtime-{n}": {"path": f"/usr/bin/runtime-{n}"} for n in range(count)}}))
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
-
-
-def parse(text: str) -> Any:
-    return parse_configuration(Documents("/d.json", Source("/d.json", text.encode())), Flags(), SETTINGS)
+    return generation_of({"runtimes": {f"runtime-{n}": {"path": f"/usr/bin/runtime-{n}"} for n in range(count)}})
 
 
 def states(current: Generation, state: Any) -> Mapping[str, BinaryState]:
@@ -77,7 +68,7 @@ class Events:
 def rejection() -> Report:
     """Return the report on 2,000 problems, each at a pointer of many kilobytes."""
     with pytest.raises(ConfigurationRejected) as caught:
-        parse(json.dumps({"runtimes": {f"{'k' * 4000}{n}": {"path": 1} for n in range(2000)}}))
+        generation_of({"runtimes": {f"{'k' * 4000}{n}": {"path": 1} for n in range(2000)}})
     return Report("rejected", 1, "api", problems=caught.value.problems, untold=caught.value.untold)
 
 
@@ -98,9 +89,7 @@ def test_a_status_is_bounded_whatever_is_wrong() -> None:
 
 def test_a_status_names_fifty_of_the_runtimes_that_execute_a_binary_and_counts_them() -> None:
     runtimes = {f"runtime-{n}": {"path": "/usr/bin/crun", "runtimeArgs": [f"--{n}"]} for n in range(200)}
-    config = parse(json.dumps({"runtimes": runtimes}))
-    host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec")
-    node = StatusParts(build_generation(config, host, 1))
+    node = StatusParts(generation_of({"runtimes": runtimes}))
     node.look("available")
     node.look("missing")
     (drift,) = (each for each in node.status.as_dict()["drift"] if each["binary"] == "/usr/bin/crun")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness.daemon import wait_until
+from harness.generation import generation_of
 
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation
 from runtimed.inspection.binaries import NodeInspector
 
 
@@ -25,11 +22,7 @@ def inspector() -> Iterator[NodeInspector]:
 
 
 def generation(binary: Path, probe: dict[str, object]) -> Generation:
-    text = json.dumps({"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": probe}})
-    config = parse_configuration(
-        Documents("/d.json", Source("/d.json", text.encode())), Flags(), Settings("/data", "/exec", ("unix:///s",))
-    )
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+    return generation_of({"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": probe}})
 
 
 def test_a_generation_turns_probing_on_and_off_without_a_restart(inspector: NodeInspector, tmp_path: Path) -> None:

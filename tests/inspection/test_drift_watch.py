@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from harness.generation import generation_of
 
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import BinaryState, Drift
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 
 
 def generation(runtimes: Mapping[str, object]) -> Generation:
-    source = Source("/d.json", json.dumps({"runtimes": runtimes}).encode())
-    config = parse_configuration(Documents("/d.json", source), Flags(), Settings("/data", "/exec", ("unix:///s",)))
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+    return generation_of({"runtimes": runtimes})
 
 
 class Watching:
