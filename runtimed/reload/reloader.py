@@ -80,7 +80,6 @@ class Reloader:
         self._retry_at_s = 0.0
         # The files that the current generation came from.
         self._sources: tuple[str, ...] = ()
-        self._configuration_fault: str | None = None
 
     @property
     def _previous(self) -> Generation | None:
@@ -89,7 +88,9 @@ class Reloader:
     @property
     def faults(self) -> Mapping[str, str]:
         """Why the daemon is degraded, by subject; empty when it is not."""
-        faults = {"configuration": self._configuration_fault, "store": self._publisher.fault}
+        # A failure of the disk is no fault of the configuration.
+        configuration = self.last.fault if self.last is not None and self.last.cause == "configuration" else None
+        faults = {"configuration": configuration, "store": self._publisher.fault}
         return {subject: text for subject, text in faults.items() if text is not None}
 
     async def start(
@@ -132,12 +133,12 @@ class Reloader:
         """
         return await self._coalescer.run_shared(self._run_dry if dry_run else self._run, reason)
 
-    async def reload_changed(self, believe: Callable[[Documents], bool]) -> bool:
+    async def reload_changed(self, is_settled: Callable[[Documents], bool]) -> bool:
         """Reload if the documents differ from those of the last attempt; return whether the hint is dealt with.
 
-        False: the documents look half-written, and ``believe`` returned false for them.
+        False: the documents look half-written, and ``is_settled`` returns false for them.
         """
-        return await self._coalescer.run(partial(self._run_changed, believe))
+        return await self._coalescer.run(partial(self._run_changed, is_settled))
 
     async def repair(self) -> None:
         """Repair damaged published files, and report the repair."""
@@ -181,7 +182,7 @@ class Reloader:
             # The disk accepts writes again.
             await self._run("retry")
 
-    async def _run_changed(self, believe: Callable[[Documents], bool]) -> bool:
+    async def _run_changed(self, is_settled: Callable[[Documents], bool]) -> bool:
         started_s = self._clock_s()
         documents = await self._read()
         is_retry = documents == self._seen
@@ -193,7 +194,7 @@ class Reloader:
             if not self._unpublished:
                 return True
         examined = await self._examine(documents)
-        if isinstance(examined, ConfigurationRejected) and examined.incomplete and not believe(documents):
+        if isinstance(examined, ConfigurationRejected) and examined.incomplete and not is_settled(documents):
             return False
         self._seen = documents
         before = self.last.problems if self.last is not None else None, self.faults
@@ -288,8 +289,6 @@ class Reloader:
 
     def _conclude(self, report: Report) -> None:
         self.last = report
-        # A failure of the disk is no fault of the configuration.
-        self._configuration_fault = report.fault if report.cause == "configuration" else None
         self._on_report(report, self.current)
 
 

@@ -32,7 +32,7 @@ async def reload_on_hints(
         await hints.wait()
         settling = _Settling(settle_s, settle_limit_s, clock_s)
         hints.clear()
-        while not await reload_changed(settling.is_over):
+        while not await reload_changed(settling.is_settled):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settling.left_s()):
                     await hints.wait()
@@ -49,7 +49,7 @@ class _Settling:
         self._documents: Documents | None = None
         self._settled_at_s = 0.0
 
-    def is_over(self, documents: Documents) -> bool:
+    def is_settled(self, documents: Documents) -> bool:
         """Return whether ``documents``, read just now, count as finished."""
         now_s = self._clock_s()
         if documents != self._documents:
