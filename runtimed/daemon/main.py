@@ -151,6 +151,7 @@ class Daemon:
         """Start everything until the sockets are served; ``stack`` undoes the steps that were done."""
         self._watcher.start()
         documents = await self._reader.read()
+        # The store has the last good settings, but its path must be known to open it.
         data_root = find_settings(documents, self._arguments, None, b"").data_root
         store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
         settings = find_settings(documents, self._arguments, recovered.last, recovered.config_text)
