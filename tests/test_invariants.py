@@ -281,7 +281,7 @@ class WiredReloader:
             Frame(PATH, Flags(), DEFAULTS, HOST, DEFAULTS),
             read=self.read,
             disk=self.store,
-            threads=in_place,
+            run_blocking=in_place,
             on_begin=lambda: None,
             on_report=lambda _report, _generation: None,
             on_repair=lambda _report, _generation: None,

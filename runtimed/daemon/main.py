@@ -209,7 +209,7 @@ class Daemon:
             Frame(arguments.config_path, arguments.flags, arguments.defaults, host, settings, required),
             read=self._reader.read,
             disk=store,
-            threads=self._disk_worker.run,
+            run_blocking=self._disk_worker.run,
             on_begin=self._announcer.reloading,
             on_report=self._on_report,
             on_repair=self._announcer.reloaded,

@@ -1,9 +1,10 @@
-"""Does the steps of a start that come before the first generation: settings, directories, store, sockets."""
+"""Does the steps of a start before the first generation, or only checks them: settings, directories, store, sockets."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 
 import structlog
@@ -11,20 +12,31 @@ import structlog
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
 from runtimed.core.config import Documents, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.errors import ConfigurationRejected, PathRefused, SocketRefused
+from runtimed.core.errors import (
+    ConfigurationRejected,
+    DataRootRefused,
+    PathMissing,
+    PathRefused,
+    RuntimedError,
+    SocketRefused,
+    StoreFailed,
+)
 from runtimed.core.history.manifest import Manifest, rebuild_wrappers
 from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
-from runtimed.daemon.preflight import runtime_directories
 from runtimed.host.containers import container_states
 from runtimed.host.store import Recovered, Store, believed
+from runtimed.host.store.lock import check_version
 from runtimed.host.systemd import Inherited, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory
+from runtimed.host.units import socket_names
 from runtimed.host.worker import Worker
 
 log = structlog.get_logger()
 
 SOCKET_MODE = 0o660
+# FileDescriptorName= of the shipped socket unit.
+_SHIPPED_NAME = "runtimed"
 
 
 def find_settings(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Settings:
@@ -70,6 +82,12 @@ async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitSt
     for fault in recovered.faults:
         log.warning("store.recovered", fault=fault)
     return store, recovered
+
+
+def runtime_directories(settings: Settings) -> tuple[str, ...]:
+    """Return the exec root and the directories of the sockets that a daemon with ``settings`` binds."""
+    paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
+    return (settings.exec_root, *map(os.path.dirname, paths))
 
 
 def secure_runtime_directory(trust: Trust, directory: str) -> str:
@@ -120,3 +138,53 @@ def bind_sockets(
             raise SocketRefused(host, "systemd has handed over no such socket; start runtimed.socket first")
         sockets += found
     return sockets
+
+
+def refusals(settings: Settings, trust: Trust, environ: Mapping[str, str]) -> Iterator[RuntimedError]:
+    """Yield why a start with ``settings`` would fail. The host is not changed; a start creates missing directories."""
+    try:
+        if settings.group is not None:
+            group_id(settings.group)
+        yield from _unknown_sockets(settings, environ)
+    except RuntimedError as error:
+        yield error
+    directories = [settings.data_root, *runtime_directories(settings)]
+    if settings.pidfile:
+        directories.append(os.path.dirname(settings.pidfile))
+    for directory in dict.fromkeys(directories):
+        refusal = _directory_refusal(directory, trust, data_root=directory == settings.data_root)
+        if refusal is not None:
+            yield refusal
+
+
+def _directory_refusal(directory: str, trust: Trust, *, data_root: bool) -> RuntimedError | None:
+    try:
+        real = secure_directory(directory, trust, create=False)
+        if data_root:
+            check_version(real)
+    except PathMissing as error:
+        return None if error.link is None else error
+    except (PathRefused, DataRootRefused) as error:
+        return error
+    except OSError as exc:
+        # A user who checks root's configuration may not read root's data root.
+        if exc.errno != errno.EACCES:
+            return StoreFailed("reading", printable(directory), (exc.strerror or str(exc)).lower())
+    return None
+
+
+def _unknown_sockets(settings: Settings, environ: Mapping[str, str]) -> Iterator[RuntimedError]:
+    """Yield a refusal for each ``fd://NAME`` of a socket that systemd does not pass.
+
+    Raises:
+        SocketRefused: systemd passed a descriptor to this process that is no socket.
+    """
+    named = [(host, name) for host in settings.hosts if (name := inherited_name(host))]
+    if not named:
+        return
+    # Outside of the unit no socket is passed; the installed units define the possible names.
+    known = [one.name for one in take_sockets(dict(environ))] or sorted({_SHIPPED_NAME, *socket_names()})
+    for host, name in named:
+        if name not in known:
+            reason = f"systemd hands over no socket of this name, only {', '.join(known)}; correct the name"
+            yield SocketRefused(host, f"{reason}, or write fd:// for all of them")

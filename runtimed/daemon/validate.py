@@ -19,7 +19,7 @@ from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation, Host
 from runtimed.daemon.arguments import Arguments
 from runtimed.daemon.configuration_reader import main_required, read_snapshot
-from runtimed.daemon.preflight import refusals
+from runtimed.daemon.startup import refusals
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
 from runtimed.inspection.binaries import NodeInspector

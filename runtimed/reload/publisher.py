@@ -43,11 +43,11 @@ class Disk(Protocol):
 
 
 class Publisher:
-    """Publishes generations on ``disk``, whose methods ``run`` calls in a worker thread."""
+    """Publishes generations on ``disk``, whose methods ``run_blocking`` calls in a worker thread."""
 
-    def __init__(self, disk: Disk, run: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, disk: Disk, run_blocking: Callable[..., Awaitable[Any]]) -> None:
         self._disk = disk
-        self._run = run
+        self._run_blocking = run_blocking
         # Those of the generation that the link `runtimes` leads to.
         self.number = 0
         self.digest: str | None = None
@@ -82,7 +82,7 @@ class Publisher:
     async def settle(self, current: Generation) -> None:
         """Repeat the steps that failed after the last swap, if any did."""
         if SETTLE in self.errors:
-            self._set_error(SETTLE, await self._run(self._disk.settle, current.config.own.retain))
+            self._set_error(SETTLE, await self._run_blocking(self._disk.settle, current.config.own.retain))
 
     async def repair(self, generation: Generation) -> tuple[Generation, tuple[str, ...]]:
         """Return ``generation``, which is published, and descriptions of the repairs of its files.
@@ -93,7 +93,7 @@ class Publisher:
             StoreFailed: some damage could not be repaired.
         """
         try:
-            mended: Mended = await self._run(self._disk.mend, generation)
+            mended: Mended = await self._run_blocking(self._disk.mend, generation)
             if mended.fault is not None:
                 raise StoreFailed("repairing", self._disk.root, mended.fault)  # noqa: TRY301 - as of the calls
             self._set_error(DAMAGE, mended.remark)
@@ -108,7 +108,7 @@ class Publisher:
         return again, (*mended.repaired, text)
 
     async def _publish(self, generation: Generation) -> None:
-        fault = await self._run(self._disk.publish, generation, retain=generation.config.own.retain)
+        fault = await self._run_blocking(self._disk.publish, generation, retain=generation.config.own.retain)
         self.number, self.digest = generation.number, generation.digest
         self._set_error(SETTLE, fault)
 

@@ -36,7 +36,7 @@ LOOK_TIMEOUT_S = 2.0
 class Reloader:
     """Holds the current generation and replaces it.
 
-    ``read`` returns the documents at one instant, within bounded time. ``threads`` calls a blocking function in a
+    ``read`` returns the documents at one instant, within bounded time. ``run_blocking`` calls a function in a
     worker thread. ``on_begin`` is called when a reload starts, ``on_report`` with its report and the current
     generation; not for dry runs, nor for a retry that fails as before. ``on_repair`` is called with the report of a
     repair outside of a reload. ``find_unavailable`` returns the unusable runtimes of a generation. ``planner`` is
@@ -52,7 +52,7 @@ class Reloader:
         *,
         read: Callable[[], Awaitable[Documents]],
         disk: Disk,
-        threads: Callable[..., Awaitable[Any]],
+        run_blocking: Callable[..., Awaitable[Any]],
         on_begin: Callable[[], None],
         on_report: Callable[[Report, Generation], None],
         on_repair: Callable[[Report, Generation], None],
@@ -63,14 +63,14 @@ class Reloader:
         self._frame = frame
         self._read = read
         self._disk = disk
-        self._threads = threads
+        self._run_blocking = run_blocking
         self._on_begin = on_begin
         self._on_report = on_report
         self._on_repair = on_repair
         self._find_unavailable = find_unavailable
         self._planner = planner
         self._clock_s = clock_s
-        self._publisher = Publisher(disk, threads)
+        self._publisher = Publisher(disk, run_blocking)
         self._coalescer: Coalescer[Report] = Coalescer()
         # The report of the last reload that was not a dry run, and the documents of the last attempt.
         self.last: Report | None = None
@@ -163,7 +163,7 @@ class Reloader:
         report = replace(report_on(examined, self._frame, reason, self._publisher.digest), dry_run=True)
         if isinstance(examined, Plan):
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
-            report = replace(report, changes=await self._threads(describe_plan, examined, self.current, number))
+            report = replace(report, changes=await self._run_blocking(describe_plan, examined, self.current, number))
             report = await self._add_unavailable(report, examined.generation)
         return self._finish(report, started_s)
 
@@ -213,7 +213,9 @@ class Reloader:
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
         number, required = self._disk.next_number, self._frame.requires_main(self._sources)
         try:
-            planned: Plan = await self._threads(self._planner, documents, self._frame, number, self._previous, required)
+            planned: Plan = await self._run_blocking(
+                self._planner, documents, self._frame, number, self._previous, required
+            )
         except ConfigurationRejected as rejection:
             return rejection
         except Exception as error:  # noqa: BLE001 - a file that breaks the planner must not end the daemon

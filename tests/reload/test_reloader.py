@@ -64,7 +64,7 @@ class ReloaderOnDocuments:
             frame,
             read=self.read,
             disk=self.store,
-            threads=self.worker.run,
+            run_blocking=self.worker.run,
             on_begin=lambda: None,
             on_report=lambda report, current: self.reports.append((report, current.number)),
             on_repair=lambda _report, _current: None,
