@@ -14,7 +14,8 @@ from typing import cast
 import pytest
 from harness.server import HOST, QUICK, hang_up, read_reply, replies, running, until
 
-from runtimed.api.connections import Connections, HttpLimits, Member
+from runtimed.api.connections import Connections, HttpLimits
+from runtimed.api.http import Connection
 from runtimed.api.sockets import Peer
 from runtimed.core.config import Limits
 
@@ -151,27 +152,27 @@ class Busy:
         self._seen = seen
         self._turns = turns
 
-    def go_on(self) -> None:
+    def process_queued(self) -> None:
         self._seen.append(self.peer.uid)
         self._turns -= 1
         if self._turns:
-            self._connections.stand_in_line(cast("Member", self))
+            self._connections.enqueue(cast("Connection", self))
 
 
 async def test_users_take_turns_in_line_and_the_loop_looks_around_between() -> None:
     async with running() as run:
         seen: list[int] = []
         for _ in range(20):
-            run.connections.stand_in_line(cast("Member", Busy(run.connections, seen, uid=1)))
-        run.connections.stand_in_line(cast("Member", Busy(run.connections, seen, uid=2, turns=3)))
-        assert run.connections.crowded
+            run.connections.enqueue(cast("Connection", Busy(run.connections, seen, uid=1)))
+        run.connections.enqueue(cast("Connection", Busy(run.connections, seen, uid=2, turns=3)))
+        assert run.connections.has_queued
         await asyncio.sleep(0)
         assert seen == [1, 2, 1, 2, 1, 2, 1, 1]
         await asyncio.sleep(0)
         assert len(seen) == 16
         await asyncio.sleep(0)
         assert seen[8:] == [1] * 15
-        assert not run.connections.crowded
+        assert not run.connections.has_queued
 
 
 async def test_a_thousand_requests_on_each_of_many_connections_are_answered_and_little_is_held_meanwhile() -> None:
@@ -185,7 +186,7 @@ async def test_a_thousand_requests_on_each_of_many_connections_are_answered_and_
         async def watch() -> None:
             nonlocal most
             while True:
-                held = [len(member._reader.backlog) for member in run.connections._members]  # type: ignore[attr-defined]
+                held = [len(member._reader.backlog) for member in run.connections._members]
                 most = max(most, *held)
                 await asyncio.sleep(0)
 

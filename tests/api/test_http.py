@@ -74,9 +74,9 @@ async def test_requests_behind_a_slow_one_wait_for_it() -> None:
         await asyncio.sleep(0.05)
         assert len(run.asked) == 1
         (connection,) = run.connections._members
-        held = connection._reader  # type: ignore[attr-defined]
+        held = connection._reader
         # One slice's requests are read, and of the others no more than has been received: reading has stopped.
-        assert 0 < len(held.asked) < 4096 // len(HOST)
+        assert 0 < len(held.requests) < 4096 // len(HOST)
         assert len(held.backlog) < 600_000
         run.gate.set()
         assert (await read_reply(reader)).body == b"/slow"

@@ -92,8 +92,8 @@ def read(pieces: Sequence[bytes] | Iterator[bytes]) -> tuple[list[tuple[str, byt
         reader.add(piece)
         while reader.backlog:
             reader.read_slice()
-            found += [(request.method, request.target, connection) for request, connection in reader.asked]
-            reader.asked.clear()
+            found += [(request.method, request.target, connection) for request, connection in reader.requests]
+            reader.requests.clear()
     refused, ended = reader.refusal is not None, reader.ended
     reader.close()
     return found, refused, ended
@@ -186,5 +186,5 @@ def test_a_request_without_end_is_refused_before_it_costs_much(head: bytes, unit
         while reader.backlog:
             reader.read_slice()
         assert fed < 64 * 1024
-        reader.asked.clear()
+        reader.requests.clear()
     reader.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from harness.server import HOST, hang_up, read_reply, running, until
@@ -22,7 +22,7 @@ MIB = 1 << 20
 BIG = b"GET /big?bytes=1000000 HTTP/1.1\r\n%b\r\n" % HOST
 
 
-class Holder:
+class FakeConnection:
     def __init__(self, uid: int) -> None:
         self.peer = Peer(1, uid, 1)
         self.aborted = False
@@ -31,13 +31,17 @@ class Holder:
         self.aborted = True
 
 
+def new_connection(uid: int) -> Any:
+    return FakeConnection(uid)
+
+
 def test_the_connection_that_waited_longest_pays_of_the_user_who_holds_most() -> None:
     unread = Unread(lambda *_: None, 10 * MIB)
-    first, second, third = (Holder(uid) for uid in (1, 2, 2))
+    first, second, third = (new_connection(uid) for uid in (1, 2, 2))
     for holder, held in ((first, 3 * MIB), (second, 2 * MIB), (third, 4 * MIB)):
         unread.hold(holder, held)
     assert unread.total_bytes < 10 * MIB
-    late = Holder(3)
+    late = new_connection(3)
     unread.hold(late, 2 * MIB)
     assert [holder.aborted for holder in (first, second, third, late)] == [False, True, False, False]
     assert unread.total_bytes < 10 * MIB
@@ -45,14 +49,14 @@ def test_the_connection_that_waited_longest_pays_of_the_user_who_holds_most() ->
 
 def test_a_connection_that_waits_alone_is_never_reset() -> None:
     unread = Unread(lambda *_: None, 10)
-    alone = Holder(1)
+    alone = new_connection(1)
     unread.hold(alone, 100 * MIB)
     assert not alone.aborted
 
 
 def test_what_is_read_counts_no_longer() -> None:
     unread = Unread(lambda *_: None, MIB)
-    holders = [Holder(uid) for uid in (1, 1, 2)]
+    holders = [new_connection(uid) for uid in (1, 1, 2)]
     for holder in holders:
         unread.hold(holder, MIB // 2)
         unread.release(holder)
@@ -64,7 +68,7 @@ def test_what_is_read_counts_no_longer() -> None:
 
 def test_a_connection_that_is_counted_anew_keeps_its_place_in_the_order() -> None:
     unread = Unread(lambda *_: None, 4 * MIB)
-    first, second, late = (Holder(1) for _ in range(3))
+    first, second, late = (new_connection(1) for _ in range(3))
     unread.hold(first, MIB)
     unread.hold(second, MIB)
     unread.hold(first, 2 * MIB)
@@ -77,7 +81,7 @@ def test_a_thousand_resets_are_reported_once() -> None:
     reports: list[tuple[Peer, int]] = []
     unread = Unread(lambda *report: reports.append(report), 2 * MIB)
     for _ in range(1000):
-        unread.hold(Holder(7), MIB)
+        unread.hold(new_connection(7), MIB)
     assert reports == [(Peer(1, 7, 1), MIB)]
 
 
@@ -184,7 +188,7 @@ async def test_a_large_body_is_held_once_for_all_connections_that_are_sent_it() 
             writer.write(BIG)
             writers.append((reader, writer))
         await until(lambda: len(run.connections.unread._held) == 6)
-        transports = [member._transport for member in run.connections._members]  # type: ignore[attr-defined]
+        transports = [member._transport for member in run.connections._members]
         assert max(transport.get_write_buffer_size() for transport in transports if transport) <= 80 * 1024
         reader, writer = await run.connect()
         writer.write(BIG)

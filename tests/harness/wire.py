@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from runtimed.api.connections import Connections
-from runtimed.api.http import Connection
+from runtimed.api.http import Connection, State
 from runtimed.api.messages import Request, Response, Target
 from runtimed.api.sockets import Peer
 
@@ -98,9 +98,9 @@ async def converse(connections: Connections, pieces: Iterable[bytes]) -> Said:
             break
         connection.data_received(piece)
         held = max(held, len(connection._reader.backlog) + len(connection._reader._url))
-        asked = max(asked, len(connection._reader.asked))
+        asked = max(asked, len(connection._reader.requests))
         while not (wire.reading or wire.closing) or connection._task:
             await asyncio.sleep(0)
-    ended = wire.closing or connection._linger_bytes >= 0
+    ended = wire.closing or connection.state is State.LINGERING
     connection.connection_lost(None)
     return Said(wire.written, ended, held, asked)
