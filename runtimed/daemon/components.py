@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from runtimed.api.connections import Connections
+from runtimed.api.docker import refuse_body
 from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
@@ -94,6 +95,7 @@ class Components:
         self._connections = Connections(
             self._routes,
             again=self._routes.again,
+            refuse_body=refuse_body,
             on_error=_log_request_error,
             on_reset=_log_reset,
             owners=frozenset({0, os.geteuid()}),

@@ -193,7 +193,7 @@ async def test_one_that_reads_nothing_for_too_long_is_told_why_and_counted_as_dr
         silent.writer.transport.pause_reading()  # type: ignore[attr-defined]
         (connection,) = run.connections._members
         # More than the kernel takes, less than may be left unread.
-        while not connection._write_paused:  # type: ignore[attr-defined]
+        while not connection._write_paused:
             here.publish("x" * 10_000)
         assert here.dropped == []
         await until(lambda: here.dropped != [])
