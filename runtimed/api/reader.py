@@ -9,7 +9,7 @@ from typing import NoReturn
 import httptools
 
 from runtimed.api.connections import Connections
-from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, Target, parse_target, problem
+from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, problem
 from runtimed.api.sockets import Peer
 
 # About 150 of the smallest requests: the most that one connection parses before the others have their turn.
@@ -40,7 +40,7 @@ class RequestReader:
 
     __slots__ = (
         "_bad_url", "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head",
-        "_limits", "_parser", "_peer", "_target", "_url", "backlog", "begun", "ended", "refusal", "requests",
+        "_limits", "_parser", "_peer", "_url", "backlog", "begun", "ended", "refusal", "requests",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer) -> None:
@@ -53,7 +53,6 @@ class RequestReader:
         self._peer = peer
         self._parser = httptools.HttpRequestParser(self)
         self._in_head = self._bad_url = False
-        self._target: Target | None = None
         self._clear_head()
 
     def close(self) -> None:
@@ -152,7 +151,7 @@ class RequestReader:
             detail = f"expected exactly one Host header (with any value), found {self._hosts}"
             self._refuse(400, "malformed-request", "Malformed request", detail)
         try:
-            self._target = parse_target(self._url)
+            target = self._connections.target(self._url)
         except BadTarget as exc:
             self._refuse(400, "malformed-target", "Malformed target", str(exc))
         if not keep_alive:
@@ -160,7 +159,7 @@ class RequestReader:
             connection = CLOSE
         else:
             connection = b"" if version == "1.1" else KEEP_ALIVE
-        self.requests.append((Request(self._parser.get_method().decode(), self._target, self._peer), connection))
+        self.requests.append((Request(self._parser.get_method().decode(), target, self._peer), connection))
         self._in_head = False
         self._clear_head()
 
@@ -211,6 +210,5 @@ class RequestReader:
     def _remember(self, data: bytes) -> None:
         """Remember ``data``, which begins with the last request, if it contains nothing else."""
         request, connection = self.requests[-1]
-        is_whole = data.find(_END_OF_HEAD) == len(data) - len(_END_OF_HEAD)
-        if request.method == "GET" and not connection and is_whole and self._target is not None:
-            self._connections.remember(data, self._target)
+        if request.method == "GET" and not connection and data.find(_END_OF_HEAD) == len(data) - len(_END_OF_HEAD):
+            self._connections.remember(data, self._connections.target(request.target))
