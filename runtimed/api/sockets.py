@@ -166,7 +166,7 @@ def file_identity(path: str) -> tuple[int, int] | None:
 def _bind(
     path: str, held_fd: int | None, parameters: tuple[int, int | None, int]
 ) -> tuple[socket.socket, tuple[int, int], int]:
-    """Return a listening socket, its file's identity and the lock, which is ``held_fd`` if that still locks ``path``."""
+    """Return a listening socket, its file's identity and the lock: ``held_fd`` if that still locks the path."""
     try:
         lock_fd = held_fd if held_fd is not None and _locks(held_fd, path) else _take_lock(path)
         try:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from runtimed.api.connections import Connections, HttpLimits
+from runtimed.api.docker import refuse_body
 from runtimed.api.messages import Request, Response
 from runtimed.api.server import Server, serve
 from runtimed.api.sockets import bind_socket
@@ -123,6 +124,7 @@ async def running(limits: HttpLimits | None = None, admission: Limits | None = N
     connections = Connections(
         lambda request: run.answer(request),  # noqa: PLW0108 - made below
         on_error=lambda _, error: errors.append(error),
+        refuse_body=refuse_body,
         limits=limits,
         admission=admission,
     )
