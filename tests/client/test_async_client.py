@@ -265,7 +265,7 @@ async def test_an_iterator_is_one_tasks(own_daemon: RunningDaemon) -> None:
         await anext(events)
         waiting = asyncio.create_task(anext(events))
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="one task waits"):
+        with pytest.raises(RuntimeError, match="another task waits"):
             await anext(events)
         with pytest.raises(RuntimeError, match="cancel that first"):
             await events.aclose()

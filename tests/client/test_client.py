@@ -207,7 +207,7 @@ def test_half_an_answer_counts_as_none(fake: Fake) -> None:
 
 def test_a_connection_that_dies_twice_is_an_error(fake: Fake) -> None:
     with fake(dies, dies, dies) as (server, client):
-        with pytest.raises(DaemonUnreachable, match="before the answer, twice"):
+        with pytest.raises(DaemonUnreachable, match="before the response, twice"):
             client.status()
         assert len(server.requests) == 2
 
@@ -215,7 +215,7 @@ def test_a_connection_that_dies_twice_is_an_error(fake: Fake) -> None:
 @pytest.mark.parametrize("work", ["reload", "gc"])
 def test_work_is_never_asked_for_twice(fake: Fake, work: str) -> None:
     with fake(dies, dies) as (server, client):
-        with pytest.raises(DaemonUnreachable, match="whether it was done is not known"):
+        with pytest.raises(DaemonUnreachable, match="whether the work was done is not known"):
             getattr(client, work)()
         assert len(server.requests) == 1
 
@@ -308,11 +308,11 @@ def test_a_problem_becomes_the_error_of_its_code(fake: Fake, status: int, code: 
         (b"HTTP/2 200\r\nContent-Length: 2\r\n\r\n{}", "not HTTP/1"),
         (b"HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", "no status"),
         (b"HTTP/1.1 ok\r\nContent-Length: 2\r\n\r\n{}", "no status"),
-        (b"HTTP/1.1 200 OK\r\n\r\n{}", "how long"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "how long"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "how long"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", "how long"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n{}" % (b"9" * 5000), "how long"),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n{}" % (b"9" * 5000), "no valid Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{}" % (64 * 2**20 + 1), "larger than 64 MiB"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2**20, "head is larger"),
         (answer(b"hello"), "not JSON"),
@@ -366,7 +366,7 @@ def test_a_socket_that_is_not_there_is_named_with_what_to_do(new_client: NewClie
 def test_a_socket_that_nobody_listens_on_is_told_from_one_that_is_missing(new_client: NewClient, place: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as dead:
         dead.bind(str(place / "s"))
-    with pytest.raises(DaemonUnreachable, match="nobody listens there"):
+    with pytest.raises(DaemonUnreachable, match="no process listens"):
         new_client(str(place / "s")).status()
 
 
@@ -480,7 +480,7 @@ def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
         sock.bind(str(dead))
     with fake(sends(answer({"generation": 7})), sends(answer({"generation": 8}))) as (server, _):
         sockets = [str(dead), server.path]
-        monkeypatch.setattr("runtimed.client.conversation.default_sockets", lambda environ, uid: sockets)
+        monkeypatch.setattr("runtimed.client.transport.default_sockets", lambda environ, uid: sockets)
         client = new_client()
         assert client.status()["generation"] == 7
         assert getattr(client, "client", client).socket == server.path
@@ -489,7 +489,7 @@ def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
     sockets[1] = str(nowhere)
     with pytest.raises(DaemonUnreachable) as caught:
         new_client().status()
-    reason = f"nobody listens there; nor can one be reached on {nowhere}"
+    reason = f"no process listens; nor can one be reached on {nowhere}"
     assert (caught.value.socket, caught.value.reason) == (str(dead), reason)
 
 
