@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from runtimed.client.errors import BadAnswer, DaemonUnreachable, refuse
-from runtimed.client.wire import read_document, render_target
+from runtimed.client.wire import read_document, render_target, take_head
 
 TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # The daemon sends a heartbeat every 15 s. After three times as long without one the connection is taken for dead.
 SILENCE_S = 45.0
-_HEAD_MAX_BYTES = 64 * 1024
 _LINE_MAX_BYTES = 4 * 1024 * 1024
 _PAUSE_S = 0.2
 
@@ -112,7 +111,7 @@ class EventParser:
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
-        self._bytes = b""
+        self._bytes = bytearray()
         # 0 until the head is complete.
         self._status = 0
 
@@ -124,25 +123,19 @@ class EventParser:
             ClientError: the daemon refused, or the response is invalid.
         """
         self._bytes += data
-        if not self._status:
-            self._parse_head()
+        if not self._status and (head := take_head(self._bytes, self._socket)) is not None:
+            self._status = self._parse_status(head)
         if self._status not in (0, 200) and (not data or len(self._bytes) > _LINE_MAX_BYTES):
             refuse(self._status, read_document(self._bytes, self._socket))
         if not data:
             raise ConnectionResetError
         return self._parse_lines() if self._status == 200 else []  # noqa: PLR2004 - HTTP's own number
 
-    def _parse_head(self) -> None:
-        end = self._bytes.find(b"\r\n\r\n")
-        status = self._bytes[9:12]
-        if not self._bytes.startswith(b"HTTP/1."[: len(self._bytes)]) or (end >= 0 and not status.isdigit()):
+    def _parse_status(self, head: str) -> int:
+        status = head[9:12]
+        if not (status.isascii() and status.isdigit()):
             raise BadAnswer(self._socket, "it is not HTTP/1")
-        if end < 0:
-            if len(self._bytes) >= _HEAD_MAX_BYTES:
-                raise BadAnswer(self._socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
-            return
-        self._status = int(status)
-        self._bytes = self._bytes[end + 4 :]
+        return int(status)
 
     def _parse_lines(self) -> list[Event]:
         *lines, self._bytes = self._bytes.split(b"\n")
@@ -150,7 +143,7 @@ class EventParser:
             raise BadAnswer(self._socket, "an event is too long")
         return [self._parse_event(line) for line in lines]
 
-    def _parse_event(self, line: bytes) -> Event:
+    def _parse_event(self, line: bytearray) -> Event:
         event: Any = read_document(line, self._socket)
         if not isinstance(event.get("seq"), int):
             raise BadAnswer(self._socket, "an event has no number")

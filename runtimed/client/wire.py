@@ -33,15 +33,9 @@ class ResponseReader:
         """
         self._bytes += data
         if self._head is None:
-            if not self._bytes.startswith(b"HTTP/1."[: len(self._bytes)]):
-                raise BadAnswer(self._socket, "it is not HTTP/1")
-            end = self._bytes.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
-            if end < 0:
-                if len(self._bytes) >= _HEAD_MAX_BYTES:
-                    raise BadAnswer(self._socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
+            if (head := take_head(self._bytes, self._socket)) is None:
                 return None
-            self._head = self._parse_head(self._bytes[:end].decode("latin-1"))
-            del self._bytes[: end + 4]
+            self._head = self._parse_head(head)
         status, length = self._head
         return (status, bytes(self._bytes[:length])) if len(self._bytes) >= length else None
 
@@ -57,6 +51,23 @@ class ResponseReader:
         if int(length) > _BODY_MAX_BYTES:
             raise BadAnswer(self._socket, f"it is larger than {_BODY_MAX_BYTES // 2**20} MiB")
         return int(status[0]), int(length)
+
+
+def take_head(data: bytearray, socket: str) -> str | None:
+    """Remove the head of a response from ``data`` and return it, None while it is incomplete.
+
+    Raises: BadAnswer.
+    """
+    if not data.startswith(b"HTTP/1."[: len(data)]):
+        raise BadAnswer(socket, "it is not HTTP/1")
+    end = data.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
+    if end < 0:
+        if len(data) >= _HEAD_MAX_BYTES:
+            raise BadAnswer(socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
+        return None
+    head = data[:end].decode("latin-1")
+    del data[: end + 4]
+    return head
 
 
 def _is_number(text: str) -> bool:
@@ -83,7 +94,7 @@ def quote(text: str) -> str:
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in encoded)
 
 
-def read_document(body: bytes, socket: str) -> Document:
+def read_document(body: bytes | bytearray, socket: str) -> Document:
     """Return the JSON object in ``body``.
 
     Raises: BadAnswer.
