@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from enum import Enum, auto
 from math import inf
 from time import monotonic
 from typing import cast
@@ -19,30 +18,12 @@ from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, Answer, Request, Response, render
 from runtimed.api.reader import Pending, RequestReader
 from runtimed.api.sockets import Peer, has_hung_up
+from runtimed.api.state import WITHOUT_INPUT, State
 from runtimed.api.stream import UNREAD_BYTES, Channel, Stream, render_head
 from runtimed.api.writer import PIECE_BYTES, ResponseWriter
 
-
-class State(Enum):
-    """What a connection does. `Connection._settle` chooses the next state; a stream or an end sets its own."""
-
-    # Waits for a request. The bytes of a known one are answered without the parser.
-    IDLE = auto()
-    # Waits for the rest of a request.
-    READING = auto()
-    # Answers requests. It may wait for a slow response, or for the client to read.
-    RESPONDING = auto()
-    # Sends an endless response. Input is discarded.
-    STREAMING = auto()
-    # Has sent a refusal. Input is discarded for a while, because a reset could overtake the refusal.
-    LINGERING = auto()
-    # Closes once everything is sent, or is lost.
-    CLOSING = auto()
-
-
 # A global is quicker to look up than a member of an enum.
 _IDLE = State.IDLE
-_WITHOUT_INPUT = frozenset({State.STREAMING, State.LINGERING, State.CLOSING})
 
 
 class Connection(asyncio.Protocol):
@@ -52,8 +33,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_again", "_channel", "_connections", "_eof", "_handler", "_idle_s", "_known", "_linger_bytes", "_queued",
-        "_reader", "_refusal", "_task", "_transport", "_write_paused", "_writer", "deadline", "peer", "state",
+        "_again", "_channel", "_connections", "_eof", "_idle_s", "_known", "_linger_bytes", "_queued", "_reader",
+        "_refusal", "_task", "_transport", "_write_paused", "_writer", "deadline", "peer", "state",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
@@ -62,8 +43,7 @@ class Connection(asyncio.Protocol):
         # The reading of time.monotonic() at which `expire` is called.
         self.deadline = monotonic() + connections.limits.idle_s
         self._connections = connections
-        # Copies of attributes that every request needs.
-        self._handler = connections.handler
+        # Copies of attributes that every known request needs.
         self._again = connections.again
         self._known = connections.known
         self._idle_s = connections.limits.idle_s
@@ -121,13 +101,11 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer the requests that have arrived, then close; return whether some of that is left to do."""
         self._eof = True
-        transport = cast("asyncio.Transport", self._transport)
-        if self.state is State.STREAMING:
-            unfinished = not has_hung_up(transport.get_extra_info("socket"))
-        elif self.state is State.LINGERING:
-            unfinished = False
+        if self._transport is not None and self.state is State.STREAMING:
+            unfinished = not has_hung_up(self._transport.get_extra_info("socket"))
         else:
-            unfinished = bool(self._task) or self._writer.has_pieces or self._reader.has_unanswered()
+            busy = self._task or self._writer.has_pieces or self._reader.has_unanswered()
+            unfinished = bool(busy) and self.state is not State.LINGERING
         if not unfinished:
             self._close()
         return unfinished
@@ -135,7 +113,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop calling the handler: the client does not read."""
         self._write_paused = True
-        if self.state not in _WITHOUT_INPUT:
+        if self.state not in WITHOUT_INPUT:
             self.state = State.RESPONDING
         self._note_unread()
 
@@ -208,7 +186,7 @@ class Connection(asyncio.Protocol):
     def _advance(self) -> None:
         """Parse and answer a slice of input, as far as the handler and the client allow."""
         transport = self._transport
-        if transport is None or transport.is_closing() or self.state in _WITHOUT_INPUT:
+        if transport is None or transport.is_closing() or self.state in WITHOUT_INPUT:
             return
         self._writer.write_pieces()
         reader = self._reader
@@ -218,7 +196,7 @@ class Connection(asyncio.Protocol):
             pending = reader.requests.popleft()
             self._answer(pending, self._call_handler(pending[0]))
         self._writer.flush()
-        if self.state not in _WITHOUT_INPUT:
+        if self.state not in WITHOUT_INPUT:
             self._settle(transport)
 
     def _settle(self, transport: asyncio.Transport) -> None:
@@ -267,7 +245,7 @@ class Connection(asyncio.Protocol):
             self._await_client()
 
     def _enqueue(self) -> None:
-        if self._transport is not None and not self._queued and self.state not in _WITHOUT_INPUT:
+        if self._transport is not None and not self._queued and self.state not in WITHOUT_INPUT:
             self._queued = True
             self._transport.pause_reading()
             self._connections.enqueue(self)
@@ -280,7 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _call_handler(self, request: Request) -> Answer:
         try:
-            return self._handler(request)
+            return self._connections.handler(request)
         except Exception as exc:  # noqa: BLE001 - the handler's error concerns one request, not the connection
             return self._writer.failure(request, exc)
 

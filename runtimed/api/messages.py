@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -65,6 +66,7 @@ class Request:
         self.peer = peer
 
 
+@dataclass(slots=True, eq=False)
 class Response:
     """One response: a status, a body and headers.
 
@@ -73,20 +75,11 @@ class Response:
     Content-Length and Connection, which are added when it is rendered.
     """
 
-    __slots__ = ("body", "content_type", "headers", "status", "wire")
-
-    def __init__(
-        self,
-        status: int,
-        body: bytes = b"",
-        content_type: str = "application/json",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = headers
-        self.wire: bytes | None = None
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    wire: bytes | None = field(default=None, init=False)
 
 
 Answer = Response | Stream | Awaitable[Response]
@@ -161,10 +154,8 @@ def parse_target(raw: bytes) -> Target:
 
 def _parse_query(raw: bytes) -> dict[str, str]:
     query: dict[str, str] = {}
-    for field in raw.replace(b"+", b" ").split(b"&"):
-        if not field:
-            continue
-        name, _, value = field.partition(b"=")
+    for part in filter(None, raw.replace(b"+", b" ").split(b"&")):
+        name, _, value = part.partition(b"=")
         key = _decode(name)
         if key in query:
             raise BadTarget(f"the query names {key!r} more than once")

@@ -33,7 +33,10 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Server:
-    """Accepts connections from one listening socket; made by `serve`.
+    """Accepts connections from one listening, non-blocking Unix socket, from its construction in the running loop on.
+
+    ``on_exhausted`` is called when descriptors run out, at most once a minute. To stop, call `close` and
+    `Connections.drain`, then close the socket.
 
     asyncio's server is not used: when descriptors run out, it reports and retries once for every connection of its
     backlog; from Python 3.13 on it deletes the path of a socket that it was given; and it makes a transport before the
@@ -162,14 +165,3 @@ def _room() -> int:
     # Linux has a maximum (setrlimit(2), nr_open). Were it infinite, the limits on connections would remain.
     descriptors = sys.maxsize if soft == resource.RLIM_INFINITY else soft
     return max(descriptors - len(os.listdir("/proc/self/fd")) - _RESERVED, 1)
-
-
-def serve(
-    sock: socket.socket, connections: Connections, *, on_exhausted: Callable[[OSError], None] = lambda _: None
-) -> Server:
-    """Accept connections from a listening, non-blocking Unix socket, and return the server.
-
-    Call it in the running loop. ``on_exhausted`` is called when descriptors run out, at most once a minute. To stop,
-    call `Server.close` and `Connections.drain`, then close the socket.
-    """
-    return Server(sock, connections, on_exhausted)

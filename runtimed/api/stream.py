@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 # The most that a client may leave unread before its stream is ended.
 UNREAD_BYTES = 512 * 1024
@@ -58,6 +59,7 @@ class Channel:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
 
+@dataclass(frozen=True, slots=True)
 class Stream:
     """An endless response, which ``begin`` starts to send on the channel that it receives.
 
@@ -65,17 +67,9 @@ class Stream:
     nothing for too long. It must end the channel, and may send the reason before.
     """
 
-    __slots__ = ("begin", "content_type", "overdue")
-
-    def __init__(
-        self,
-        content_type: str,
-        begin: Callable[[Channel], Callable[[], None]],
-        overdue: Callable[[Channel], None] = Channel.end,
-    ) -> None:
-        self.content_type = content_type
-        self.begin = begin
-        self.overdue = overdue
+    content_type: str
+    begin: Callable[[Channel], Callable[[], None]]
+    overdue: Callable[[Channel], None] = Channel.end
 
 
 def render_head(content_type: str, *, keep_alive: bool) -> bytes:

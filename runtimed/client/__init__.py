@@ -43,7 +43,7 @@ from runtimed.client.errors import (
 from runtimed.client.socket_path import SYSTEM_SOCKET, default_socket
 from runtimed.client.sync import Client
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from runtimed.client.asynchronous import AsyncClient
 

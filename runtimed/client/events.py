@@ -7,7 +7,7 @@ import time
 from runtimed.client.errors import BadAnswer, DaemonUnreachable, refuse
 from runtimed.client.wire import read_document, render_target, take_head
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from socket import socket as socket_type

@@ -8,7 +8,7 @@ from runtimed.client.errors import refuse
 from runtimed.client.transport import Transport
 from runtimed.client.wire import quote, render_target
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from socket import socket as socket_type

@@ -6,7 +6,7 @@ import os
 
 from runtimed.client.errors import DaemonUnreachable
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

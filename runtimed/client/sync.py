@@ -6,7 +6,7 @@ import time
 
 from runtimed.client.requests import Requests
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from socket import socket as socket_type

@@ -14,7 +14,7 @@ from runtimed.client.errors import DaemonUnreachable, TimedOut, UntrustedServer
 from runtimed.client.socket_path import default_sockets, explain_failure
 from runtimed.client.wire import ResponseReader, read_document, render_request
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from socket import socket as socket_type
     from typing import Any, Protocol

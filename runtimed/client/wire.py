@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtimed.client.errors import BadAnswer
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any

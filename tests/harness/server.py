@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from runtimed.api.connections import Connections, HttpLimits
 from runtimed.api.docker import refuse_body
 from runtimed.api.messages import Request, Response
-from runtimed.api.server import Server, serve
+from runtimed.api.server import Server
 from runtimed.api.sockets import bind_socket
 from runtimed.core.config import Limits
 
@@ -128,7 +128,7 @@ async def running(limits: HttpLimits | None = None, admission: Limits | None = N
         limits=limits,
         admission=admission,
     )
-    run = Running(bound.path, connections, serve(bound.sock, connections, on_exhausted=exhausted.append))
+    run = Running(bound.path, connections, Server(bound.sock, connections, on_exhausted=exhausted.append))
     run.errors, run.exhausted = errors, exhausted
     try:
         yield run

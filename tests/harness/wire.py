@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from runtimed.api.connections import Connections
-from runtimed.api.http import Connection, State
+from runtimed.api.http import Connection
 from runtimed.api.messages import Request, Response, Target
 from runtimed.api.sockets import Peer
+from runtimed.api.state import State
 
 PEER = Peer(1, 2, 3)
 
