@@ -16,7 +16,7 @@ from runtimed.api.docker import refuse_body
 from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
-from runtimed.api.server import Server, serve
+from runtimed.api.server import Server
 from runtimed.api.sockets import Peer
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
@@ -113,7 +113,7 @@ class Components:
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
         """Begin to take connections from ``sockets``, which listen and do not block."""
         for listening in sockets:
-            server = serve(listening.sock, self._connections, on_exhausted=_log_exhausted)
+            server = Server(listening.sock, self._connections, on_exhausted=_log_exhausted)
             self._servers.append(server)
             self._listeners.add(listening, server)
             stack.callback(server.close)
