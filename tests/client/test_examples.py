@@ -1,4 +1,4 @@
-"""What the documentation of the client shows is what happens, and what its types promise is what mypy finds."""
+"""Tests the examples in the client's documentation, and its types with mypy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLES = [
     for example in doctest.DocTestFinder(exclude_empty=True).find(module, extraglobs=NAMES)
     if example.examples
 ]
-# Behind the comment stands the code of the error that mypy must find in that line.
+# A comment is the code of the error that mypy must report in that line.
 SNIPPET = """
 from typing import assert_type
 from runtimed.client import AsyncClient, Client, UnknownRuntime
@@ -75,14 +75,14 @@ def sample() -> Iterator[RunningDaemon]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_an_example_gives_what_it_shows(
+def test_an_example_in_a_docstring_has_the_documented_result(
     sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch, example: doctest.DocTest
 ) -> None:
     monkeypatch.setenv("RUNTIMED_SOCKET", str(sample.socket))
     assert ran(example) == ""
 
 
-def test_every_question_has_an_example() -> None:
+def test_every_request_has_an_example() -> None:
     asked = {example.name for example in EXAMPLES}
     client = "runtimed.client.sync.Client"
     questions = {f"{client}.{name}" for name, value in vars(runtimed.client.Client).items() if callable(value)}
@@ -90,7 +90,9 @@ def test_every_question_has_an_example() -> None:
     assert {"runtimed.client", client, "runtimed.client.asynchronous.AsyncClient"} <= asked
 
 
-def test_the_readmes_examples_give_what_they_show(sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_examples_have_the_documented_results(
+    sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RUNTIMED_SOCKET", str(sample.socket))
     blocks = re.findall(r"^```pycon\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     assert bool(blocks) == ("\n## From Python\n" in README)
@@ -105,7 +107,7 @@ def ran(example: doctest.DocTest) -> str:
     return "".join(said)
 
 
-def test_a_users_program_is_checked_against_the_shapes_of_the_answers(tmp_path: Path) -> None:
+def test_mypy_checks_a_users_program_against_the_response_types(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(SNIPPET)
     command = [

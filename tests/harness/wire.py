@@ -1,4 +1,4 @@
-"""A connection without a socket: what it is given in which pieces, and all that it says."""
+"""A connection without a socket, for tests of its input and output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PEER = Peer(1, 2, 3)
 
 
 class Wire:
-    """A transport that takes everything, and remembers it."""
+    """A transport that records all that is written."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -29,10 +29,10 @@ class Wire:
         self.written += data
 
     def set_write_buffer_limits(self, high: int) -> None:
-        """Nothing is left unread here."""
+        """Do nothing: the peer reads everything."""
 
     def write_eof(self) -> None:
-        """Nothing more is written: the peer is heard out."""
+        """Do nothing: the connection lingers."""
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -52,25 +52,25 @@ class Wire:
         return 0
 
 
-class Forgetful(Connections):
-    """Connections that remember nothing of requests seen before."""
+class WithoutMemory(Connections):
+    """Connections that remember no request."""
 
     def remember(self, data: bytes, target: Target) -> None:
-        """Do not."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a connection answered, whether it ended, and the most it held of what it had not answered yet."""
+class Output:
+    """A connection's output, whether it ended, and the most input and requests that it held."""
 
-    answers: bytes
+    responses: bytes
     ended: bool
     held_bytes: int
     asked: int
 
 
 def answer(request: Request) -> Response | Awaitable[Response]:
-    """Say all there is in a request; at once, later, or never."""
+    """Return the contents of a request as JSON, at once or later."""
     text = json.dumps([request.method, request.segments, dict(request.query), request.target.decode("latin-1")])
     response = Response(200, text.encode())
     if request.segments == ("fail",):
@@ -88,8 +88,8 @@ def new_connections(kind: type[Connections] = Connections) -> Connections:
     return kind(answer, on_error=lambda _request, _error: None)
 
 
-async def converse(connections: Connections, pieces: Iterable[bytes]) -> Said:
-    """Return what a new connection says to ``pieces``, each of which it is given once it is ready for it."""
+async def exchange(connections: Connections, pieces: Iterable[bytes]) -> Output:
+    """Return the output of a new connection for ``pieces``; it receives each when it reads again."""
     wire, connection = Wire(), Connection(connections, PEER)
     connections.add(connection)
     connection.connection_made(cast("asyncio.BaseTransport", wire))
@@ -104,4 +104,4 @@ async def converse(connections: Connections, pieces: Iterable[bytes]) -> Said:
             await asyncio.sleep(0)
     ended = wire.closing or connection.state is State.LINGERING
     connection.connection_lost(None)
-    return Said(wire.written, ended, held, asked)
+    return Output(wire.written, ended, held, asked)
