@@ -175,10 +175,10 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; drop all that is not sent."""
-        self.state = State.CLOSING
         # Release memory now: connection_lost is called later, and one iteration of the loop may abort many connections.
         self._writer.close()
         if self._transport is not None:
+            self.state = State.CLOSING
             self._transport.abort()
 
     # From input to responses
