@@ -21,4 +21,4 @@ What moves, and what follows from it:
 This module is imported by all of them, so it imports nothing.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -264,4 +264,4 @@ def no_descriptors() -> Response:
 
 
 def _too_many(detail: str) -> Response:
-    return problem(503, "too-many-connections", "Too many connections", detail)
+    return problem("too-many-connections", detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 REQUEST_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0)
+TRIGGERS = frozenset({"start", "file-change", "retry", "repair", "signal", "api"})
 RELOAD_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -53,9 +54,13 @@ class Counters:
             histogram = self.requests[key] = Histogram(REQUEST_BOUNDS_S)
         return histogram
 
-    def count_reload(self, outcome: str, trigger: str, duration_s: float, time_s: float) -> None:
-        """Count a reload that ended at ``time_s``, seconds since the epoch."""
-        key = outcome, trigger
+    def count_reload(self, outcome: str, reason: str, duration_s: float, time_s: float) -> None:
+        """Count a reload, other than a dry run, that ended at ``time_s`` (since the epoch).
+
+        ``reason`` joins the reload's triggers, of which the first is the label: labels take values of a fixed set.
+        """
+        first = reason.partition(", ")[0]
+        key = outcome, first if first in TRIGGERS else "other"
         self.reloads[key] = self.reloads.get(key, 0) + 1
         self.reload_s.observe(duration_s)
         if outcome != "rejected":

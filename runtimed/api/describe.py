@@ -1,4 +1,4 @@
-"""What a name really is: its definition, where that stands, what it means, whether it can be used."""
+"""Describes runtimes: definition, origin, resolution, and the state of the binary on this node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from runtimed.core.config import Origin, definition_document
+from runtimed.core.config import definition_document
 from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
@@ -14,6 +14,7 @@ from runtimed.core.features import Features
 from runtimed.core.table.availability import files_of
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.lint import LintFacts, lint_runtime
+from runtimed.core.table.wrapper import Wrapper
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -36,19 +37,18 @@ class Inspector(Protocol):
 
 
 def describe_table(generation: Generation, inspector: Inspector) -> Iterator[shapes.RuntimeDescription]:
-    """Yield the whole table of ``generation``, one description for each runtime, sorted by name."""
+    """Yield a description of each runtime of ``generation``, sorted by name."""
     runtimes = generation.runtimes.values()
     found = inspector.look_up_all(dict.fromkeys(file for runtime in runtimes for file in _files(runtime)))
     return (_describe(generation, runtime, inspector, found) for runtime in runtimes)
 
 
 def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> shapes.RuntimeDescription:
-    """Return what is known of ``runtime`` in ``generation``.
+    """Return the description of ``runtime`` in ``generation``.
 
-    ``binary`` is what is executed in the end: the configured path's, or that of the shim where the runtime is
-    one; ``available`` says whether every file that the answer names can be executed, ``reason`` why not,
-    ``replaceable`` why other users could replace the binary, ``drift`` what has become of it since the configuration
-    was loaded. ``features`` are those of an OCI runtime's binary, null for a shim of its own.
+    ``binary`` is the executed file: that of the configured path, or the shim where the runtime is one. ``available``
+    says whether every file that the resolution names can be executed, ``reason`` why not. ``features`` are null for a
+    runtime that is a shim.
     """
     return _describe(generation, runtime, inspector, inspector.look_up_all(_files(runtime)))
 
@@ -60,33 +60,27 @@ def _files(runtime: Runtime) -> tuple[str, ...]:
 def _describe(
     generation: Generation, runtime: Runtime, inspector: Inspector, looked_up: Mapping[str, str | BinaryUnavailable]
 ) -> shapes.RuntimeDescription:
-    wrapper = runtime.wrapper
-    root = generation.host.data_root
-    oci_binary = runtime.binary
-    shim = _look(shim_binary_name(runtime.shim), looked_up)
-    binary = shim if oci_binary is None else _look(oci_binary, looked_up)
-    needed = (binary, *(_look(file, looked_up) for file in files_of(runtime)))
+    shim = _binary(shim_binary_name(runtime.shim), looked_up)
+    binary = shim if runtime.binary is None else _binary(runtime.binary, looked_up)
+    needed = (binary, *(_binary(file, looked_up) for file in files_of(runtime)))
     reason = next((each["reason"] for each in needed if each["path"] is None), None)
-    drift = inspector.drift(binary["wanted"] or "")
-    found = binary["path"]
-    features = inspector.features(found) if oci_binary is not None and found is not None else None
-    replaceable = inspector.replaceable(found) if found is not None else None
-    facts = LintFacts(found, replaceable, features, _refused(binary["wanted"], looked_up))
+    wanted, found = binary["wanted"] or "", binary["path"]
+    drift = inspector.drift(wanted)
+    features = None if runtime.binary is None or found is None else inspector.features(found)
+    replaceable = None if found is None else inspector.replaceable(found)
+    outcome = looked_up.get(wanted)
+    refused = outcome.reason if isinstance(outcome, BinaryUnavailable) and outcome.refused else None
+    remarks = lint_runtime(generation, runtime, LintFacts(found, replaceable, features, refused))
+    origin = generation.config.origins.get(runtime.name)
     return {
         "name": runtime.name,
         "source": runtime.source,
         "default": runtime.name == generation.config.default_runtime,
         "definition": None if runtime.definition is None else definition_document(runtime.definition),
-        "origin": _origin(generation.config.origins.get(runtime.name)),
+        "origin": None if origin is None else {"file": origin.file, "line": origin.line, "fields": dict(origin.fields)},
         "shim": runtime.shim,
         "options": None if runtime.options is None else runtime.options.readable(),
-        "wrapper": None
-        if wrapper is None
-        else {
-            "path": f"{root}/wrappers/{wrapper.file}",
-            "stable_path": f"{root}/runtimes/{wrapper.link}",
-            "text": wrapper.text.decode(),
-        },
+        "wrapper": None if runtime.wrapper is None else _wrapper(runtime.wrapper, generation.host.data_root),
         "available": reason is None,
         "binary": found,
         "binary_why": binary["why"],
@@ -95,31 +89,27 @@ def _describe(
         "drift": None if drift is None else drift.as_dict(),
         "shim_binary": shim,
         "features": None if features is None else features.as_dict(),
-        "lint": [{"code": lint.code, "message": lint.message} for lint in lint_runtime(generation, runtime, facts)],
+        "lint": [{"code": remark.code, "message": remark.message} for remark in remarks],
         "generation": generation.number,
         "digest": runtime.answer.digest,
     }
 
 
-def _origin(origin: Origin | None) -> shapes.Origin | None:
-    if origin is None:
-        return None
-    return {"file": origin.file, "line": origin.line, "fields": dict(origin.fields)}
+def _wrapper(wrapper: Wrapper, root: str) -> shapes.Wrapper:
+    return {
+        "path": f"{root}/wrappers/{wrapper.file}",
+        "stable_path": f"{root}/runtimes/{wrapper.link}",
+        "text": wrapper.text.decode(),
+    }
 
 
-def _look(wanted: str, looked_up: Mapping[str, str | BinaryUnavailable]) -> shapes.Binary:
-    """Return what ``wanted`` leads to, and why there, or the reason why to nothing."""
+def _binary(wanted: str, looked_up: Mapping[str, str | BinaryUnavailable]) -> shapes.Binary:
+    """Return the path that ``wanted`` leads to, or the reason why it leads to none."""
     if not wanted:
         reason = "the shim's name has fewer than two parts, so containerd derives no binary from it"
         return {"wanted": None, "path": None, "why": None, "reason": reason}
     path = looked_up[wanted]
     if isinstance(path, BinaryUnavailable):
         return {"wanted": wanted, "path": None, "why": None, "reason": f"{path.path}: {path.reason}"}
-    why = "the path is taken as it stands" if "/" in wanted else f"the first on PATH, in {posixpath.dirname(path)}"
+    why = "the configured path" if "/" in wanted else f"the first on PATH, in {posixpath.dirname(path)}"
     return {"wanted": wanted, "path": path, "why": why, "reason": None}
-
-
-def _refused(wanted: str | None, looked_up: Mapping[str, str | BinaryUnavailable]) -> str | None:
-    """Return why the kernel refuses to execute what ``wanted`` leads to, None where it does not or nothing is there."""
-    found = looked_up.get(wanted or "")
-    return found.reason if isinstance(found, BinaryUnavailable) and found.refused else None

@@ -1,4 +1,4 @@
-"""The route that describes the API."""
+"""Responds with the description of the API, composed at the first request for it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from runtimed.api.messages import Answer, Request, Response
 
 
 class Description:
-    """Answers with the API's description, which is made when it is first asked for, and then kept."""
+    """The route of `/openapi.json`."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._made: Response | None = None
+        self._response: Response | None = None
 
     def answer(self, _request: Request) -> Answer:
-        """Answer with the description."""
-        return self._made or self._make()
+        """Respond with the description."""
+        return self._response or self._make()
 
     async def _make(self) -> Response:
-        # Whoever asks meanwhile waits for the same one.
         async with self._lock:
-            if self._made is None:
-                # In a thread: what it is made from is imported there, and takes longer than others should wait.
-                self._made = Response(200, await asyncio.to_thread(_render))
-        return self._made
+            if self._response is None:
+                # In a thread: the imports take longer than other requests should wait.
+                self._response = Response(200, await asyncio.to_thread(_render))
+        return self._response
 
 
 def _render() -> bytes:

@@ -1,4 +1,4 @@
-"""What happens, as a stream of lines for whoever listens: a bounded past, and a bound on each who does not read."""
+"""Sends numbered events to subscribers, and keeps the newest for those that reconnect."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import LEFT_UNREAD, NOTHING_READ, Subscribers
 
-if TYPE_CHECKING:
-    from runtimed.core import shapes
-
-# What is kept of the past, for who comes back after an interruption.
+# Events kept for subscribers that reconnect.
 _KEPT = 1000
 _KEPT_BYTES = 256 * 1024
 HEARTBEAT_S = 15.0
@@ -24,12 +21,11 @@ _CONTENT_TYPE = "application/x-ndjson"
 
 
 class Events:
-    """Numbered events, told to every subscriber in the same order.
+    """Numbered events, sent to every subscriber in the same order.
 
-    Numbers begin with the time of the start in milliseconds since the epoch, or where `continue_from` says, so that
-    those of a later process are higher and ``since`` never means something else there. ``dropped`` hears of every
-    subscriber that was given up.
-    Whoever sends events in another form takes places among the same ``subscribers``.
+    Numbers begin with the time of the start in milliseconds since the epoch, or where `continue_from` says, so that a
+    later process has higher ones and ``since`` stays unambiguous. ``dropped`` is called with the reason for each
+    subscriber that is dropped. The limits of ``subscribers`` also hold for streams of another form.
     """
 
     def __init__(self, dropped: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -38,20 +34,16 @@ class Events:
         self._heartbeat_s = heartbeat_s
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_bytes = 0
-        # Those that are told of these events, in the order in which they came.
+        # The subscribers to these events, in the order in which they subscribed.
         self._channels: dict[Channel, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Return how many subscribers there are, of any kind."""
+        """Return the number of subscribers to streams of any form."""
         return len(self.subscribers)
 
-    def is_full(self, uid: int) -> bool:
-        """Return whether there may be no more subscribers, or no more of the user ``uid``."""
-        return self.subscribers.is_full(uid)
-
     def continue_from(self, number: int) -> None:
-        """Give numbers above ``number`` from now on, to the events so far as well; no subscriber has seen them yet."""
+        """Number the events from ``number`` + 1 on, also those so far, which no subscriber has received."""
         early = [json.loads(line) for _, line in self._kept]
         self._kept.clear()
         self._kept_bytes = 0
@@ -60,7 +52,7 @@ class Events:
             self.publish(event["type"], {key: event[key] for key in event if key not in ("seq", "time", "type")})
 
     def publish(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Tell every subscriber that something of a ``kind`` has happened; ``fields`` say what."""
+        """Send an event of type ``kind`` with ``fields`` to every subscriber, and keep it."""
         self.last += 1
         line = self._line(kind, fields)
         self._kept.append((self.last, line))
@@ -70,23 +62,21 @@ class Events:
         self._send(line)
 
     def stream(self, since: int | None, uid: int) -> Stream:
-        """Return a stream of what happens from now on, or after the event number ``since``, for the user ``uid``."""
+        """Return a stream of the events from now on, or after the event number ``since``, for the user ``uid``."""
 
         def begin(channel: Channel) -> Callable[[], None]:
             self.subscribers.add(channel, uid)
             self._channels[channel] = None
             self._deliver(channel, b"".join((*self._past(since), self._line("heartbeat"))))
-            if self._channels and self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
+            self._schedule_heartbeat()
             return lambda: self._discard(channel)
 
         return Stream(_CONTENT_TYPE, begin, lambda channel: self._drop(channel, NOTHING_READ))
 
     def close(self) -> None:
-        """Say good-bye to every subscriber; the daemon stops."""
-        last: shapes.ReasonNews = {"reason": "the daemon stops"}
+        """Send every subscriber a last event and end its stream: the daemon stops."""
         for channel in tuple(self._channels):
-            channel.end(self._line("end", last))
+            channel.end(self._line("end", {"reason": "the daemon stops"}))
             self._discard(channel)
 
     def _past(self, since: int | None) -> Iterable[bytes]:
@@ -94,15 +84,15 @@ class Events:
             return
         oldest = self._kept[0][0] if self._kept else self.last + 1
         if not oldest - 1 <= since <= self.last:
-            reason = f"events before number {oldest} are not known any more; runtimectl status shows how things are now"
+            reason = f"events before number {oldest} are not known any more; runtimectl status shows the current state"
             yield self._line("gap", {"seq": oldest - 1, "reason": reason})
         for number, line in self._kept:
-            # A number that is still to come here is another process's: all of this one's are new then.
+            # A ``since`` above all numbers is from another process: all events of this one are new to the subscriber.
             if number > since or since > self.last:
                 yield line
 
-    def _line(self, kind: str, fields: Mapping[str, object] | None = None) -> bytes:
-        event = {"seq": self.last, "time": round(time.time(), 3), "type": kind, **(fields or {})}
+    def _line(self, kind: str, fields: Mapping[str, object] = MappingProxyType({})) -> bytes:
+        event = {"seq": self.last, "time": round(time.time(), 3), "type": kind, **fields}
         return json.dumps(event).encode() + b"\n"
 
     def _send(self, line: bytes) -> None:
@@ -114,15 +104,17 @@ class Events:
             self._drop(channel, LEFT_UNREAD)
 
     def _drop(self, channel: Channel, reason: str) -> None:
-        last: shapes.ReasonNews = {"reason": reason}
-        self.subscribers.drop(channel, self._line("dropped", last), reason)
+        self.subscribers.drop(channel, self._line("dropped", {"reason": reason}), reason)
         self._discard(channel)
+
+    def _schedule_heartbeat(self) -> None:
+        if self._channels and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
 
     def _beat(self) -> None:
         self._timer = None
         self._send(self._line("heartbeat"))
-        if self._channels:
-            self._timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._beat)
+        self._schedule_heartbeat()
 
     def _discard(self, channel: Channel) -> None:
         self.subscribers.discard(channel)

@@ -1,4 +1,4 @@
-"""Examples of answers, made by the functions that answer, from a small table on an imaginary node."""
+"""Makes examples of responses, with the functions that respond, from a small table on an imaginary node."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ runtimed_generation 2.0
 
 
 class _Node:
-    """What is to be known of the imaginary node: every binary is there."""
+    """The imaginary node, on which every binary can be executed."""
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
         return {file: file if "/" in file else f"/usr/bin/{file}" for file in files}
@@ -72,34 +72,33 @@ class _Node:
 
 
 def make_examples() -> Mapping[tuple[str, int], object]:
-    """Return an example of every answer in JSON or text, by the operation's name and the status."""
+    """Return an example of every response in JSON or text, by the operation's name and the status."""
     old, new = _build(_BEFORE, 1), _build(_AFTER, 2)
-    past, now = _published(old), _published(new)
+    before, after = _retain(old), _retain(new)
     described = describe_runtime(new, new.runtimes["gvisor"], _Node())
-    table: shapes.RuntimeTable = {
-        "generation": new.number,
-        "default_runtime": new.config.default_runtime,
-        "runtimes": [described],
-    }
-    generations: shapes.Generations = {
-        "generations": [summarise_retained(each.manifest).as_dict() for each in (now, past)]
-    }
-    report = _report(old, new)
-    well: shapes.Health = {"status": "ok"}
+    changes = compare_generations(old, new)
+    names = changes.added, changes.changed, changes.removed
+    report = Report("applied", new.number, "file-change", *names, duration_ms=3.1, time_s=_NOON_S).as_dict()
     return {
-        ("resolve", 200): now.manifest.answers["gvisor"],
-        ("listRuntimes", 200): table,
+        ("resolve", 200): after.manifest.answers["gvisor"],
+        ("listRuntimes", 200): {
+            "generation": new.number,
+            "default_runtime": new.config.default_runtime,
+            "runtimes": [described],
+        },
         ("describeRuntime", 200): described,
-        ("listGenerations", 200): generations,
-        ("describeGeneration", 200): describe_retained(past),
-        ("compareGenerations", 200): compare_retained(past, now),
+        ("listGenerations", 200): {
+            "generations": [summarise_retained(each.manifest).as_dict() for each in (after, before)]
+        },
+        ("describeGeneration", 200): describe_retained(before),
+        ("compareGenerations", 200): compare_retained(before, after),
         ("status", 200): _status(new, report),
         ("reload", 200): report,
         ("reload", 422): _rejection(),
         ("collectWrappers", 200): _collection(new),
         ("listen", 200): _events(new),
         ("metrics", 200): _METRICS,
-        ("health", 200): well,
+        ("health", 200): {"status": "ok"},
     }
 
 
@@ -108,15 +107,9 @@ def _build(text: str, number: int) -> Generation:
     return build_generation(parse_configuration(documents, Flags(), _SETTINGS), _HOST, number)
 
 
-def _published(generation: Generation) -> RetainedGeneration:
+def _retain(generation: Generation) -> RetainedGeneration:
     manifest = read_manifest(render_manifest(generation, {}, _NOON_S), generation.number)
     return read_retained(manifest, generation.config_text)
-
-
-def _report(old: Generation, new: Generation) -> shapes.Report:
-    found = compare_generations(old, new)
-    changes = found.added, found.changed, found.removed
-    return Report("applied", new.number, "file-change", *changes, duration_ms=3.1, time_s=_NOON_S).as_dict()
 
 
 def _rejection() -> shapes.Report:
@@ -124,7 +117,7 @@ def _rejection() -> shapes.Report:
         _build(_WRONG, 3)
     except ConfigurationRejected as error:
         return Report("rejected", 2, "api", problems=error.problems, duration_ms=1.2, time_s=_NOON_S).as_dict()
-    raise AssertionError("the example of what is wrong is not wrong")
+    raise AssertionError("the example of a rejected configuration is valid")
 
 
 def _collection(generation: Generation) -> shapes.Collection:
@@ -159,10 +152,10 @@ def _status(generation: Generation, report: shapes.Report) -> shapes.Status:
 
 
 def _events(generation: Generation) -> str:
-    """Return the lines that a new subscriber reads, and those of the next removal of a binary."""
+    """Return the events for a new subscriber, and those of the removal of a binary and of a reload."""
     seq = int(_NOON_S * 1000)
-    calm: shapes.HeartbeatEvent = {"seq": seq, "time": _NOON_S, "type": "heartbeat"}
-    drift: shapes.DriftEvent = {
+    heartbeat = {"seq": seq, "time": _NOON_S, "type": "heartbeat"}
+    drift = {
         "seq": seq + 1,
         "time": _NOON_S + 7.25,
         "type": "drift",
@@ -170,7 +163,7 @@ def _events(generation: Generation) -> str:
         "runtimes": ["gvisor"],
         "runtime_count": 1,
     }
-    moved: shapes.GenerationEvent = {
+    published = {
         "seq": seq + 2,
         "time": _NOON_S + 60.5,
         "type": "generation",
@@ -179,4 +172,4 @@ def _events(generation: Generation) -> str:
         "default_runtime": generation.config.default_runtime,
         "runtime_count": len(generation.runtimes),
     }
-    return "".join(json.dumps(event) + "\n" for event in (calm, drift, moved))
+    return "".join(json.dumps(event) + "\n" for event in (heartbeat, drift, published))

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
+from runtimed.core.problem_codes import PROBLEM_CODES
 
 KEEP_ALIVE = b"Connection: keep-alive\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -86,22 +87,25 @@ Answer = Response | Stream | Awaitable[Response]
 Handler = Callable[[Request], Answer]
 
 
-def problem(status: int, code: str, title: str, detail: str, **more: object) -> Response:
-    """Return an ``application/problem+json`` response (RFC 9457).
+def problem(code: str, detail: str = "", *, status: int | None = None, **members: object) -> Response:
+    """Return an ``application/problem+json`` response (RFC 9457) for a ``code`` of `PROBLEM_CODES`.
 
-    ``code`` is stable and for programs, ``title`` is the same for every problem with that code, ``detail`` describes
-    this occurrence and what to do next; ``more`` are further members.
+    ``detail`` says what is wrong; the code's remedy is appended. ``detail`` and ``status`` default to those of the
+    code. ``members`` are further members. To add a header such as Allow, set ``headers`` before the response is sent.
     """
+    known = PROBLEM_CODES[code]
+    text = "; ".join(filter(None, (detail or known.detail, known.remedy)))
     body = {
         "type": f"urn:runtimed:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
+        "title": known.title,
+        "status": status or known.status,
+        "detail": text,
         "code": code,
-        # Docker's clients show this member. They cannot be recognised by the path if the request is malformed.
-        "message": detail,
+        # Docker's clients show this member. All responses have it, as a malformed request has no path to tell them by.
+        "message": text,
+        **members,
     }
-    return Response(status, json.dumps(body | more).encode() + b"\n", "application/problem+json")
+    return Response(status or known.status, json.dumps(body).encode() + b"\n", "application/problem+json")
 
 
 def render(response: Response, connection: bytes = b"", *, body: bool = True) -> bytes:

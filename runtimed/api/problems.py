@@ -1,52 +1,32 @@
-"""Answers that several routes give: JSON, and the errors that say what to do next."""
+"""Builds the JSON responses that several routes share."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from runtimed.api.messages import Response, problem
-from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, StoreFailed, UnknownRuntime
+from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
 
-if TYPE_CHECKING:
-    from runtimed.core import shapes
-
-# How many known names an error lists: enough to see what there is, whatever the size of the table.
-_LISTED = 50
+_KNOWN_MOST = 50
 
 
 def json_response(status: int, body: object) -> Response:
-    """Return ``body`` as JSON, with a line break at the end for whoever reads it on a terminal."""
+    """Return ``body`` as JSON that ends with a line feed, for terminals."""
     return Response(status, json.dumps(body).encode() + b"\n")
 
 
 def bad_name(error: UnknownRuntime | InvalidRuntimeName, names: Collection[str], status: int) -> Response:
-    """Return what is wrong with a name, and which ``names`` there are."""
-    known = list(itertools.islice(names, _LISTED))
-    more: shapes.NameMembers = {"runtime": error.name, "known": known, "known_total": len(names)}
+    """Return the problem of a runtime's name; ``names`` are the known ones, of which it lists the first fifty."""
+    known = list(itertools.islice(names, _KNOWN_MOST))
+    members = {"runtime": error.name, "known": known, "known_total": len(names)}
     if isinstance(error, InvalidRuntimeName):
-        detail = f"{error}; a name that is not configured must be a shim name such as io.containerd.kata.v2"
-        return problem(status, error.code, "Invalid runtime name", detail, **more)
+        return problem(error.code, str(error), status=status, **members)
     hint = f"did you mean {error.nearest}?" if error.nearest else f"known are {', '.join(known)}"
-    unknown: shapes.UnknownNameMembers = {"nearest": error.nearest, **more}
-    return problem(status, error.code, "Unknown runtime", f"{error}; {hint}", **unknown)
+    return problem(error.code, f"{error}; {hint}", status=status, nearest=error.nearest, **members)
 
 
 def unavailable(name: str, error: BinaryUnavailable) -> Response:
-    """Return that a file which the answer for the runtime ``name`` names cannot be executed."""
-    advice = "install it, or correct the entry in the configuration (a damaged wrapper is written again within seconds)"
-    detail = f"{error}; {advice}; runtimectl explain shows each file"
-    more: shapes.UnavailableMembers = {"runtime": name, "path": error.path}
-    return problem(503, error.code, "The runtime cannot be executed", detail, **more)
-
-
-def unreadable(error: StoreFailed) -> Response:
-    """Return that the data root cannot be read."""
-    return problem(500, error.code, "The data root cannot be read", str(error))
-
-
-def bad_query(detail: str) -> Response:
-    """Return that a query is wrong, and how."""
-    return problem(400, "bad-query", "Bad query", detail)
+    """Return the problem of the runtime ``name`` whose resolution names a file that cannot be executed."""
+    return problem(error.code, str(error), runtime=name, path=error.path)

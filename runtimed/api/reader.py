@@ -95,7 +95,7 @@ class RequestReader:
             self._bad_url = isinstance(exc, httptools.HttpParserInvalidURLError)
             # llhttp also fails on input after a request that closes the connection. That input is ignored.
             if not self.ended:
-                self._note_refusal(400, "malformed-request", "Malformed request", f"this is not HTTP/1.1: {exc}")
+                self._note_refusal("malformed-request", f"this is not HTTP/1.1: {exc}")
         if self.ended:
             self.begun = False
             return b""
@@ -110,7 +110,7 @@ class RequestReader:
     def time_out(self) -> None:
         """Refuse the request that is incomplete."""
         detail = f"the headers did not end within {self._limits.head_s:g} seconds"
-        self._note_refusal(408, "request-timeout", "Request time-out", detail)
+        self._note_refusal("request-timeout", detail)
 
     def answers_head(self) -> bool:
         """Return whether the refused request is a HEAD, whose response has no body."""
@@ -128,7 +128,7 @@ class RequestReader:
         self._url += part
         if len(self._url) > self._limits.target_bytes:
             detail = f"a path with its query may have {self._limits.target_bytes} bytes"
-            self._refuse(414, "target-too-long", "Target too long", detail)
+            self._refuse("target-too-long", detail)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header, and check those that have an effect."""
@@ -146,14 +146,14 @@ class RequestReader:
         # Without a Connection header llhttp keeps only HTTP/1.1 alive. That saves making a string of the version.
         version = "1.1" if keep_alive and not self._has_connection else self._parser.get_http_version()
         if version not in _VERSIONS:
-            self._refuse(505, "version-not-supported", "HTTP version not supported", "use HTTP/1.1 or HTTP/1.0")
+            self._refuse("version-not-supported")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             detail = f"expected exactly one Host header (with any value), found {self._hosts}"
-            self._refuse(400, "malformed-request", "Malformed request", detail)
+            self._refuse("malformed-request", detail)
         try:
             target = self._connections.target(self._url)
         except BadTarget as exc:
-            self._refuse(400, "malformed-target", "Malformed target", str(exc))
+            self._refuse("malformed-target", str(exc))
         if not keep_alive:
             self.ended = True
             connection = CLOSE
@@ -175,26 +175,24 @@ class RequestReader:
             self._has_connection = True
         elif name == b"expect":
             if value.lower() != b"100-continue":
-                detail = "the only expectation that is supported is 100-continue"
-                self._refuse(417, "expectation-failed", "Expectation failed", detail)
+                self._refuse("expectation-failed")
         elif name == b"transfer-encoding" or value.strip(b"0 \t"):
             if (refusal := self._connections.refuse_body(self._url)) is not None:
                 self.refusal, self.ended = refusal, True
                 raise _StopParsing
-            detail = "no request takes a body here; use the path and the query instead"
-            self._refuse(413, "body-not-accepted", "No body accepted", detail)
+            self._refuse("body-not-accepted")
 
-    def _note_refusal(self, status: int, code: str, title: str, detail: str) -> None:
-        self.refusal = problem(status, code, title, detail)
+    def _note_refusal(self, code: str, detail: str) -> None:
+        self.refusal = problem(code, detail)
         self.ended = True
 
-    def _refuse(self, status: int, code: str, title: str, detail: str) -> NoReturn:
-        self._note_refusal(status, code, title, detail)
+    def _refuse(self, code: str, detail: str = "") -> NoReturn:
+        self._note_refusal(code, detail)
         raise _StopParsing
 
     def _refuse_headers(self) -> NoReturn:
         detail = f"a request may have {self._limits.headers} headers with {self._limits.header_bytes} bytes in all"
-        self._refuse(431, "headers-too-large", "Headers too large", detail)
+        self._refuse("headers-too-large", detail)
 
     def _count_unfinished(self, data: bytes, complete: int) -> None:
         """Bound the size of an incomplete head: llhttp reports a header only when it has ended."""

@@ -1,4 +1,4 @@
-"""Answers GET /v1/resolve: each answer is rendered once for a generation, and given while its files are executable."""
+"""Responds to GET /v1/resolve: renders each resolution once, and sends it while its files can be executed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownR
 from runtimed.core.table.generation import Generation
 from runtimed.core.table.resolve import resolve
 
-LABEL = "/v1/resolve"
-# How many targets are remembered; a name may be spelt in many ways, percent-encoded ones.
-_REMEMBERED = 1024
+# Targets kept; percent-encoding gives a name many spellings.
+_TARGETS_MOST = 1024
 
 
 class Lookup(Protocol):
@@ -40,15 +39,15 @@ class Lookup(Protocol):
         """Return, after a look, why the files cannot be executed, None where they can."""
 
 
-# A finished answer, and the lookup that says whether it may be given.
-Finished = tuple[Response, Lookup]
+# A rendered response, and the lookup that says whether it may be sent.
+Rendered = tuple[Response, Lookup]
 
 
 class Resolutions:
-    """Answers what names mean.
+    """Resolves names.
 
-    ``current`` returns the current generation, ``lookup`` the lookup of the files that an answer names; ``pinned``
-    answers for a retained generation; ``counters`` counts what `again` answers.
+    ``current`` returns the current generation, ``lookup`` the lookup of the files that a resolution names; ``pinned``
+    responds from a retained generation; ``counters`` count the responses of `again`.
     """
 
     def __init__(
@@ -61,38 +60,37 @@ class Resolutions:
         self._current = current
         self._lookup = lookup
         self._pinned = pinned
-        self._answered = counters.requests_of(LABEL, 200)
-        # What was finished in one generation: by runtime, and by the target that asked for it.
-        self._of: Generation | None = None
-        self._by_name: dict[str, Finished] = {}
-        self._by_target: dict[bytes, Finished] = {}
+        self._counted = counters.requests_of("/v1/resolve", 200)
+        # The rendered responses of one generation, by runtime and by target.
+        self._generation: Generation | None = None
+        self._by_name: dict[str, Rendered] = {}
+        self._by_target: dict[bytes, Rendered] = {}
 
     def again(self, target: Target, begun_s: float) -> Response | None:
-        """Return what a GET of ``target`` was answered before, if it would be answered the same now; else None.
+        """Return the earlier response to a GET of ``target`` if it is still valid, else None.
 
-        ``begun_s`` is the reading of time.monotonic() when it came. The answer is a function of the target and the
-        generation alone, once its files can be executed; None has the request take the whole way, which also says
-        what is wrong.
+        ``begun_s`` is the reading of time.monotonic() when the request was received. The response depends only on the
+        target and the generation, as long as its files can be executed. After None the caller dispatches the request.
         """
-        finished = self._by_target.get(target.raw)
-        if finished is None or self._current() is not self._of:
+        rendered = self._by_target.get(target.raw)
+        if rendered is None or self._current() is not self._generation:
             return None
-        response, lookup = finished
+        response, lookup = rendered
         if begun_s >= lookup.renew_s:
             if begun_s >= lookup.usable_s:
                 return None
             lookup.renew()
-        self._answered.observe(monotonic() - begun_s)
+        self._counted.observe(monotonic() - begun_s)
         return response
 
     def answer(self, request: Request) -> Answer:
-        """Return the resolution that ``request`` asks for, of the current generation or of a retained one."""
+        """Respond with the resolution in the current generation, or in the retained one that ``request`` names."""
         if "generation" in request.query or "digest" in request.query:
             return self._pinned(request)
         generation = self._current()
         name = request.query.get("runtime", "")
         try:
-            response, lookup = self._finished(generation, name, request.target)
+            response, lookup = self._rendered(generation, name, request.target)
         except (UnknownRuntime, InvalidRuntimeName) as error:
             return bad_name(error, generation.runtimes, 400)
         now_s = monotonic()
@@ -103,21 +101,21 @@ class Resolutions:
             return unavailable(name, known)
         return _after_look(lookup, name, response)
 
-    def _finished(self, generation: Generation, name: str, target: bytes) -> Finished:
-        if generation is not self._of:
-            self._of, self._by_name, self._by_target = generation, {}, {}
-        finished = self._by_name.get(name)
-        if finished is None:
+    def _rendered(self, generation: Generation, name: str, target: bytes) -> Rendered:
+        if generation is not self._generation:
+            self._generation, self._by_name, self._by_target = generation, {}, {}
+        rendered = self._by_name.get(name)
+        if rendered is None:
             found = resolve(generation, name)
-            finished = Response(200, found.answer.at(found.generation) + b"\n"), self._lookup(found.files)
-            # Implicit names are without number, so they are not kept.
+            rendered = Response(200, found.answer.at(found.generation) + b"\n"), self._lookup(found.files)
+            # There is no limit to the number of implicit names, so they are not kept.
             if name and name not in generation.runtimes:
-                return finished
-            self._by_name[name] = finished
-        if len(self._by_target) >= _REMEMBERED:
+                return rendered
+            self._by_name[name] = rendered
+        if len(self._by_target) >= _TARGETS_MOST:
             self._by_target.clear()
-        self._by_target[target] = finished
-        return finished
+        self._by_target[target] = rendered
+        return rendered
 
 
 async def _after_look(lookup: Lookup, name: str, response: Response) -> Response:

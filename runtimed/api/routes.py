@@ -1,10 +1,10 @@
-"""The v1 API: which path and method is answered by which function, and with what."""
+"""Dispatches requests by path and method, and responds with the state of the daemon."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +17,7 @@ from runtimed.api.history import NUMBER, Archive, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import Figures, render_metrics
-from runtimed.api.problems import bad_name, bad_query, json_response, unreadable
+from runtimed.api.problems import bad_name, json_response
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
@@ -59,100 +59,99 @@ class Service(Archive, docker.Daemon, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A function for each method of one path, and the query keys it takes."""
+    """The method of one path, the function that responds to it, and the keys that its query may have.
 
-    methods: Mapping[str, Callable[[Request], Answer]]
+    ``path`` is also the label under which requests are counted.
+    """
+
+    path: str
+    method: str
+    function: Callable[[Request], Answer]
     query: frozenset[str] = frozenset()
-    # What it is called where requests are counted.
-    label: str = "none"
-
-
-_NO_ROUTE = Route({})
 
 
 class Routes:
-    """Answers requests, and counts them in ``counters``: the handler that connections call."""
+    """Responds to requests, and counts them in ``counters``: the handler that connections call."""
 
     def __init__(self, service: Service, events: Events, counters: Counters) -> None:
         self._service = service
         self._events = events
         self._counters = counters
-        self._history = History(service)
-        self._resolutions = Resolutions(service.current, service.lookup, self._history.resolve, counters)
-        # A GET that was answered before, answered again: see Resolutions.
-        self.again = self._resolutions.again
+        history = History(service)
+        resolutions = Resolutions(service.current, service.lookup, history.resolve, counters)
+        self.again = resolutions.again
         self.docker = docker.Docker(service, events.subscribers)
-        routes = {
-            ("v1", "resolve"): Route({"GET": self._resolutions.answer}, frozenset({"runtime", "generation", "digest"})),
-            ("v1", "runtimes"): Route({"GET": self._runtimes}),
-            ("v1", "runtimes", "*"): Route({"GET": self._runtime}),
-            ("v1", "status"): Route({"GET": self._status}),
-            ("v1", "reload"): Route({"POST": self._reload}, frozenset({"dry_run"})),
-            ("v1", "gc"): Route({"POST": self._collect}, frozenset({"dry_run"})),
-            ("v1", "generations"): Route({"GET": self._history.list}),
-            ("v1", "generations", "*"): Route({"GET": self._history.show}),
-            ("v1", "diff"): Route({"GET": self._history.compare}, frozenset({"from", "to"})),
-            ("v1", "events"): Route({"GET": self._subscribe}, frozenset({"since"})),
-            ("metrics",): Route({"GET": self._metrics}),
-            ("healthz",): Route({"GET": self._healthz}),
-            ("openapi.json",): Route({"GET": Description().answer}),
-        }
-        self._routes = {path: replace(route, label=_label(path)) for path, route in routes.items()}
-        # By label, and without methods: which there are for a path of Docker's, and what the others get, is its own.
-        self._docker_routes = {label: Route({}, label=label) for label in docker.LABELS}
+        routes = (
+            Route("/v1/resolve", "GET", resolutions.answer, frozenset({"runtime", "generation", "digest"})),
+            Route("/v1/runtimes", "GET", self._runtimes),
+            Route("/v1/runtimes/{name}", "GET", self._runtime),
+            Route("/v1/status", "GET", self._status),
+            Route("/v1/reload", "POST", self._reload, frozenset({"dry_run"})),
+            Route("/v1/gc", "POST", self._collect, frozenset({"dry_run"})),
+            Route("/v1/generations", "GET", history.list),
+            Route("/v1/generations/{name}", "GET", history.show),
+            Route("/v1/diff", "GET", history.compare, frozenset({"from", "to"})),
+            Route("/v1/events", "GET", self._subscribe, frozenset({"since"})),
+            Route("/metrics", "GET", self._metrics),
+            Route("/healthz", "GET", self._healthz),
+            Route("/openapi.json", "GET", Description().answer),
+        )
+        self._routes = {tuple(route.path[1:].split("/")): route for route in routes}
 
     def __call__(self, request: Request) -> Answer:
-        """Return the answer to ``request``."""
+        """Return the response to ``request``."""
         begun_s = perf_counter()
         segments = request.segments
         route = self._routes.get(segments)
-        if route is None:
-            route = self._routes.get((*segments[:-1], "*"), _NO_ROUTE) if segments and segments[-1] else _NO_ROUTE
-            if route is _NO_ROUTE:
-                route = self._docker_routes.get(docker.docker_label(segments) or "", _NO_ROUTE)
+        if route is None and segments and segments[-1]:
+            route = self._routes.get((*segments[:-1], "{name}"))
+        label = (docker.docker_label(segments) or "none") if route is None else route.path
         try:
-            answer = self._answer(request, route)
+            answer = self._dispatch(request, route, label)
         except Exception:
-            self._count(route, 500, begun_s)
+            self._count(label, 500, begun_s)
             raise
         if isinstance(answer, Response):
-            self._count(route, answer.status, begun_s)
+            self._count(label, answer.status, begun_s)
         elif isinstance(answer, Stream):
-            self._count(route, 200, begun_s)
+            self._count(label, 200, begun_s)
         else:
-            return self._counted(route, begun_s, answer)
+            return self._finish(label, begun_s, answer)
         return answer
 
-    def _answer(self, request: Request, route: Route) -> Answer:
-        """Return the answer: the only function here that chooses by path and method."""
-        if route is _NO_ROUTE:
-            served = ", ".join((*map(_label, self._routes), *docker.PATHS))
-            detail = f"{request.path} is not served here; there are {served}"
-            return problem(404, "no-such-path", "No such path", detail)
-        function = route.methods.get("GET" if request.method == "HEAD" else request.method)
-        if function is None:
-            return _method_not_allowed(request, route) if route.methods else self.docker(request)
+    def _dispatch(self, request: Request, route: Route | None, label: str) -> Answer:
+        if route is None:
+            return self.docker(request) if label in docker.LABELS else self._no_such_path(request)
+        if request.method != route.method and (request.method, route.method) != ("HEAD", "GET"):
+            return _method_not_allowed(request, route)
         if not route.query.issuperset(request.query):
-            return _unknown_query(request, route)
-        return function(request)
+            unknown = ", ".join(sorted(set(request.query) - route.query))
+            takes = ", ".join(sorted(route.query)) or "none"
+            return problem("bad-query", f"unknown query keys: {unknown}; {request.path} takes: {takes}")
+        return route.function(request)
 
-    async def _counted(self, route: Route, begun_s: float, answer: Awaitable[Response]) -> Response:
-        """Return the answer that is still being made, and count it then."""
-        status = 500
+    async def _finish(self, label: str, begun_s: float, answer: Awaitable[Response]) -> Response:
+        """Return the awaited response, or the problem of a disk that hangs; count it."""
+        response: Response | None = None
         try:
-            response = await _in_time(answer)
-            status = response.status
+            response = await answer
+        except TimeoutError:
+            response = problem("disk-timeout")
+        except TooManyWaiting as error:
+            response = problem(error.code, str(error))
         finally:
-            self._count(route, status, begun_s)
+            self._count(label, 500 if response is None else response.status, begun_s)
         return response
 
-    def _count(self, route: Route, status: int, begun_s: float) -> None:
-        self._counters.requests_of(route.label, status).observe(perf_counter() - begun_s)
+    def _count(self, label: str, status: int, begun_s: float) -> None:
+        self._counters.requests_of(label, status).observe(perf_counter() - begun_s)
 
-    async def _runtimes(self, request: Request) -> Response:
-        generation = self._service.current()
-        table: Response = await self._service.looking(request.peer, _render_table, generation, self._service)
-        return table
+    def _no_such_path(self, request: Request) -> Response:
+        paths = ", ".join((*(route.path for route in self._routes.values()), *docker.PATHS))
+        return problem("no-such-path", f"{request.path} is not served here; there are {paths}")
+
+    def _runtimes(self, request: Request) -> Answer:
+        return self._service.looking(request.peer, _render_table, self._service.current(), self._service)
 
     def _runtime(self, request: Request) -> Answer:
         generation = self._service.current()
@@ -164,11 +163,7 @@ class Routes:
             except (UnknownRuntime, InvalidRuntimeName) as error:
                 return bad_name(error, generation.runtimes, 404)
             runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
-        return self._described(request.peer, generation, runtime)
-
-    async def _described(self, peer: Peer, generation: Generation, runtime: Runtime) -> Response:
-        found: Response = await self._service.looking(peer, _render_runtime, generation, runtime, self._service)
-        return found
+        return self._service.looking(request.peer, _render_runtime, generation, runtime, self._service)
 
     def _status(self, _request: Request) -> Response:
         return json_response(200, self._service.status())
@@ -176,81 +171,49 @@ class Routes:
     def _subscribe(self, request: Request) -> Answer:
         since = request.query.get("since")
         if since is not None and not NUMBER.fullmatch(since):
-            return bad_query(f"since is {since!r}; expected the seq of an event")
-        if self._events.is_full(request.peer.uid):
-            detail = f"{len(self._events)} clients listen to events, and one user may be only so many; end some of them"
-            return problem(503, "too-many-subscribers", "Too many subscribers", detail)
+            return problem("bad-query", f"since is {since!r}; expected the seq of an event")
+        subscribers = self._events.subscribers
+        if subscribers.is_full(request.peer.uid):
+            detail = f"{len(subscribers)} clients listen to events, and the limit, in all or for one user, is reached"
+            return problem("too-many-subscribers", detail)
         return self._events.stream(None if since is None else int(since), request.peer.uid)
 
-    async def _metrics(self, request: Request) -> Response:
-        body: bytes = await self._service.reading(request.peer, self._rendered_metrics)
-        return Response(200, body, METRICS_TYPE)
+    def _metrics(self, request: Request) -> Answer:
+        return self._service.reading(request.peer, self._render_metrics)
 
-    def _rendered_metrics(self) -> bytes:
-        return render_metrics(self._service.figures(), self._counters)
+    def _render_metrics(self) -> Response:
+        return Response(200, render_metrics(self._service.figures(), self._counters), METRICS_TYPE)
 
     def _healthz(self, _request: Request) -> Response:
-        process_faults = self._service.process_faults()
-        if not process_faults:
-            well: shapes.Health = {"status": "ok"}
-            return json_response(200, well)
-        detail = "; ".join(f"{subject}: {reason}" for subject, reason in process_faults.items())
-        more: shapes.UnhealthyMembers = {"ailments": dict(process_faults)}
-        return problem(503, "unhealthy", "The daemon is unwell", detail, **more)
+        faults = self._service.process_faults()
+        if not faults:
+            return json_response(200, {"status": "ok"})
+        detail = "; ".join(f"{subject}: {reason}" for subject, reason in faults.items())
+        return problem("unhealthy", detail, ailments=dict(faults))
 
-    def _reload(self, request: Request) -> Answer:
-        return self._refusal(request) or self._reloaded(request.peer, dry_run=_is_dry_run(request))
-
-    async def _reloaded(self, peer: Peer, *, dry_run: bool) -> Response:
-        report = await self._service.reload(peer, dry_run=dry_run)
+    async def _reload(self, request: Request) -> Response:
+        if (refusal := self._refuse_change(request)) is not None:
+            return refusal
+        report = await self._service.reload(request.peer, dry_run=_is_dry_run(request))
         return json_response(422 if report.outcome == "rejected" else 200, report.as_dict())
 
-    def _collect(self, request: Request) -> Answer:
-        return self._refusal(request) or self._collected(request.peer, dry_run=_is_dry_run(request))
-
-    async def _collected(self, peer: Peer, *, dry_run: bool) -> Response:
+    async def _collect(self, request: Request) -> Response:
+        if (refusal := self._refuse_change(request)) is not None:
+            return refusal
         try:
-            collection = await self._service.collect(peer, dry_run=dry_run)
+            collection = await self._service.collect(request.peer, dry_run=_is_dry_run(request))
         except StoreFailed as error:
-            return unreadable(error)
+            return problem(error.code, str(error))
         return json_response(200, collection.as_dict())
 
-    def _refusal(self, request: Request) -> Response | None:
-        """Return why this request, which would make the daemon work, is refused; None if it is not."""
+    def _refuse_change(self, request: Request) -> Response | None:
+        """Return the problem of a request to change something, None if the daemon may obey it."""
         given = request.query.get("dry_run", "false")
         if given not in ("true", "false"):
-            return bad_query(f"dry_run is {given!r}; expected true or false")
+            return problem("bad-query", f"dry_run is {given!r}; expected true or false")
         if not self._service.may_change(request.peer):
-            detail = f"user {request.peer.uid} may ask and change nothing; ask root, or the user the daemon runs as"
-            return problem(403, "forbidden", "Not yours to change", detail)
+            return problem("forbidden", f"user {request.peer.uid} may read, but not change anything")
         return None
-
-
-async def _in_time(answer: Awaitable[Response]) -> Response:
-    try:
-        return await answer
-    except TimeoutError:
-        detail = "a file system that had to be looked at does not answer; see whether all of them are there, and retry"
-        return problem(503, "disk-timeout", "The disk does not answer", detail)
-    except TooManyWaiting as error:
-        return problem(503, error.code, "Too many requests wait", f"{error}; wait for some of them, then try again")
-
-
-def _label(path: tuple[str, ...]) -> str:
-    return "/" + "/".join(path).replace("*", "{name}")
-
-
-def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> Response:
-    # In a thread: options and arguments may be megabytes.
-    return json_response(200, describe_runtime(generation, runtime, inspector))
-
-
-def _render_table(generation: Generation, inspector: Inspector) -> Response:
-    # Entry by entry, in a thread: one json.dumps of a large table would hold up the event loop all the same.
-    entries = b",\n".join(json.dumps(entry).encode() for entry in describe_table(generation, inspector))
-    default = json.dumps(generation.config.default_runtime).encode()
-    head = b'{"generation": %d, "default_runtime": %b, "runtimes": [\n' % (generation.number, default)
-    return Response(200, head + entries + b"\n]}\n")
 
 
 def _is_dry_run(request: Request) -> bool:
@@ -258,14 +221,20 @@ def _is_dry_run(request: Request) -> bool:
 
 
 def _method_not_allowed(request: Request, route: Route) -> Response:
-    allowed = sorted({*route.methods, *(("HEAD",) if "GET" in route.methods else ())})
-    detail = f"{request.path} takes {' and '.join(allowed)}, not {request.method}"
-    answer = problem(405, "method-not-allowed", "Method not allowed", detail)
-    answer.headers = (("Allow", ", ".join(allowed)),)
-    return answer
+    allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+    response = problem("method-not-allowed", f"{request.path} takes {' and '.join(allowed)}, not {request.method}")
+    response.headers = (("Allow", ", ".join(allowed)),)
+    return response
 
 
-def _unknown_query(request: Request, route: Route) -> Response:
-    unknown = ", ".join(sorted(set(request.query) - route.query))
-    takes = ", ".join(sorted(route.query)) or "none"
-    return bad_query(f"unknown query keys: {unknown}; {request.path} takes: {takes}")
+def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> Response:
+    # In a thread: options and arguments may have megabytes.
+    return json_response(200, describe_runtime(generation, runtime, inspector))
+
+
+def _render_table(generation: Generation, inspector: Inspector) -> Response:
+    # Entry by entry, in a thread: one json.dumps of a large table would hold the interpreter's lock throughout.
+    entries = b",\n".join(json.dumps(entry).encode() for entry in describe_table(generation, inspector))
+    default = json.dumps(generation.config.default_runtime).encode()
+    head = b'{"generation": %d, "default_runtime": %b, "runtimes": [\n' % (generation.number, default)
+    return Response(200, head + entries + b"\n]}\n")

@@ -116,8 +116,7 @@ class ResponseWriter:
         # An exception in the callback must not affect the response.
         with contextlib.suppress(Exception):
             self._connections.on_error(request, exc)
-        detail = "this is an error in runtimed, its log says more; the same request may succeed later"
-        return problem(500, "internal-error", "Internal error", detail)
+        return problem("internal-error")
 
     def begin_watch(self) -> None:
         """Note how much is unread now, for `has_progress`."""

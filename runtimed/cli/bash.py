@@ -1,7 +1,7 @@
-"""A command line as bash has it while it is being typed, and words as they are to be put there.
+"""Parses an incomplete bash command line, and quotes words for its completion.
 
-Bash hands a completion the line as it was typed, quotes and all, and has readline replace what *it* takes for the
-last word: from an open quotation mark on, or from the last of the characters in COMP_WORDBREAKS (bash(1), readline(3)).
+bash passes the line as typed, with quotation marks, to a completion. readline then replaces *its* last word: from an
+open quotation mark on, or from the last of the characters in COMP_WORDBREAKS (bash(1), readline(3)).
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ _PIECE = re.compile(
     | \\(?P<escaped>.?) | (?P<plain>.)""",
     re.DOTALL | re.VERBOSE,
 )
-# What a backslash takes its meaning from within double quotation marks; a ! cannot be helped there.
+# Characters that a backslash escapes within double quotation marks; a "!" cannot be escaped there.
 _QUOTED_ESCAPE = re.compile(r'\\([\\"$`])')
 _QUOTED_SPECIAL = re.compile(r'[\\"$`]')
-# Whatever may mean something to the shell, somewhere; letters of no alphabet do.
+# Characters that a shell may interpret outside of quotation marks.
 _SPECIAL = re.compile(r"[^\w@%+=:,./-]")
 
 
 class Line:
-    """What was typed: ``words`` that are whole, and the ``current`` one, both without their quotation marks."""
+    """The complete ``words`` of a command line and the ``current`` one, without quotation marks."""
 
     __slots__ = ("_quote", "_start", "current", "redirected", "words")
 
     def __init__(self) -> None:
         self.words: list[str] = []
         self.current = ""
-        # Whether the current word is where output goes, or where input comes from.
+        # Whether the current word is the file of a redirection.
         self.redirected = False
-        # How much of the current word stays as it is, and the mark that is open behind that.
+        # The length of the part of the current word that readline keeps, and the quotation mark that is open after it.
         self._start = 0
         self._quote = ""
 
     def replacement(self, word: str) -> str:
-        """Return what readline is to put in place of what it takes for the current word, so that it is ``word``."""
+        """Return the text that readline must insert so that the current word becomes ``word``."""
         rest = word[self._start :]
         if self._quote == "'":
             return rest.replace("'", r"'\''")
         special = _QUOTED_SPECIAL if self._quote else _SPECIAL
         return special.sub(lambda match: f"\\{match[0]}", rest)
 
-    def take(self, piece: re.Match[str], breaks: str) -> None:
-        """Go on with the next piece of the line."""
+    def add(self, piece: re.Match[str], breaks: str) -> None:
+        """Append a piece to the current word."""
         kind = piece.lastgroup
         if kind in ("single_end", "double_end"):
             quote, text = ("'", piece["single"]) if kind == "single_end" else ('"', piece["double"])
@@ -59,19 +59,19 @@ class Line:
                 self._start = len(self.current)
 
     def end_word(self) -> None:
-        """Begin a new word; what output is redirected to is none of the command's."""
+        """Begin a new word, and forget the current one if it belongs to a redirection."""
         if not self.redirected:
             self.words.append(self.current)
         self.current, self.redirected, self._start = "", False, 0
 
 
 def read_line(line: str, breaks: str) -> Line:
-    """Return what ``line``, a single command up to the cursor, is made of; ``breaks`` is COMP_WORDBREAKS."""
+    """Return the words of ``line``, a single command up to the cursor; ``breaks`` is COMP_WORDBREAKS."""
     found = Line()
     begun = False
     for piece in _PIECE.finditer(line):
         if piece.lastgroup not in ("blank", "redirection"):
-            found.take(piece, breaks)
+            found.add(piece, breaks)
             begun = True
             continue
         if begun:

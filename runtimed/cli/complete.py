@@ -1,10 +1,13 @@
-"""What may stand next on a command line of runtimectl: what the shells' completions ask (etc/completions).
+"""Lists the words that can come next on a command line of runtimectl, for the completions of shells (etc/completions).
 
-Verbs and options are read off the parser, so they are never out of date. Names and numbers come from the daemon,
-and where there is none there are none: nobody is told at a keypress.
+Verbs and options come from the parser, names and numbers from the daemon. Errors are silent, because a message would
+disturb the command line that is being typed.
 """
 
 from __future__ import annotations
+
+from argparse import Action
+from collections.abc import Iterator, Sequence
 
 from runtimed.cli import verbs
 from runtimed.cli.bash import read_line
@@ -12,128 +15,109 @@ from runtimed.cli.parser import Parser
 from runtimed.cli.render import what_runs
 from runtimed.client import Client, ClientError
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Action
-    from collections.abc import Iterable, Iterator, Sequence
+# A word and its description, for shells that show one.
+Candidate = tuple[str, str]
 
-    # A word, and what it is, for shells that show that.
-    Candidate = tuple[str, str]
-
-# Exit status: it is the name of a file that may stand there, and a shell knows those better.
+# Exit status: the word is a file name, which the shell completes better.
 FILES = 3
-# Somebody waits for it.
+# A person waits for the completion.
 _TIMEOUT_S = 1.0
 
 
-class _FileWanted(Exception):
-    """Raised where the name of a file may stand."""
-
-
 class _Position:
-    """Where a command line has got to: ``waiting`` is the option whose value comes next, ``socket`` what was given."""
+    """The state of the parser after the complete words.
 
-    __slots__ = ("_bare", "parser", "places", "socket", "waiting")
+    ``waiting`` is the option whose value comes next, ``socket`` the value of --socket.
+    """
+
+    __slots__ = ("_after_dashes", "parser", "positionals", "socket", "waiting")
 
     def __init__(self, parser: Parser) -> None:
         self.parser = parser
-        self.places = parser.places
+        self.positionals = parser.positionals
         self.waiting: Action | None = None
         self.socket: str | None = None
-        # Behind --, where nothing is an option.
-        self._bare = False
+        # After "--" no word is an option.
+        self._after_dashes = False
 
-    def take(self, word: str) -> None:
-        """Go on behind ``word``."""
+    def advance(self, word: str) -> None:
+        """Go on after ``word``."""
         if self.waiting is not None:
-            self._value(self.waiting, word)
+            self._set_value(self.waiting, word)
             self.waiting = None
         elif self.may_be_option(word):
             option, equals, value = word.partition("=")
             action = self.parser.options.get(option)
-            self._bare = word == "--"
-            if action is not None and takes_value(action):
-                self._value(action, value)
+            self._after_dashes = word == "--"
+            if action is not None and action.nargs != 0:
+                self._set_value(action, value)
                 self.waiting = None if equals else action
-        elif self.places and isinstance(self.places[0].choices, dict):
-            # Behind what is no verb nothing is known.
-            self.parser = self.places[0].choices.get(word) or Parser(add_help=False)
-            self.places = self.parser.places
-        elif self.places and self.places[0].nargs != "*":
-            self.places = self.places[1:]
+        elif self.positionals and isinstance(self.positionals[0].choices, dict):
+            # Nothing can be suggested after an unknown verb.
+            self.parser = self.positionals[0].choices.get(word) or Parser(add_help=False)
+            self.positionals = self.parser.positionals
+        elif self.positionals and self.positionals[0].nargs != "*":
+            self.positionals = self.positionals[1:]
 
     def may_be_option(self, word: str) -> bool:
-        """Return whether ``word`` is one, or the beginning of one."""
-        return word.startswith("-") and not self._bare
+        """Return whether ``word`` is an option, or the beginning of one."""
+        return word.startswith("-") and not self._after_dashes
 
-    def _value(self, action: Action, word: str) -> None:
+    def _set_value(self, action: Action, word: str) -> None:
         if action.dest == "socket":
             self.socket = word or None
 
+    def expected(self, current: str) -> tuple[Action | None, str]:
+        """Return the argument that ``current`` gives a value to, None if it is an option, and the text before it."""
+        if self.waiting is not None:
+            return self.waiting, ""
+        if self.may_be_option(current):
+            option, equals, _ = current.partition("=")
+            action = self.parser.options.get(option)
+            return (action, f"{option}=") if equals and action is not None and action.nargs != 0 else (None, "")
+        return self.positionals[0] if self.positionals else None, ""
+
+    def values(self, action: Action | None) -> Iterator[Candidate]:
+        """Yield the values of ``action``, whose metavar says of which kind they are; all options for None."""
+        client = Client(self.socket, timeout_s=_TIMEOUT_S)
+        if action is None:
+            yield from ((name, each.help or "") for name, each in self.parser.options.items() if name.startswith("--"))
+        elif isinstance(action.choices, dict):
+            yield from ((name, parser.description or "") for name, parser in action.choices.items())
+        elif action.choices is not None:
+            yield from ((str(choice), "") for choice in action.choices)
+        elif action.metavar == "NAME":
+            for runtime in client.runtimes()["runtimes"]:
+                if not self.may_be_option(runtime["name"]):
+                    yield runtime["name"], what_runs(runtime) + (", the default runtime" if runtime["default"] else "")
+        elif action.metavar in ("N", "G1", "G2"):
+            for generation in client.generations()["generations"]:
+                yield str(generation["generation"]), f"default {generation['default_runtime']}"
+
 
 def complete(parser: Parser, argv: Sequence[str]) -> int:
-    """Print what may stand in place of the last word, a candidate a line.
+    """Print the words that can stand in place of the last word, a candidate a line.
 
-    ``argv`` is ``words WORD...``, all that stands behind the program's name: then a tab and what it is stand behind
-    each candidate. Or it is ``bash LINE BREAKS``, the line up to the cursor and COMP_WORDBREAKS: then the candidates
-    are what readline is to put there.
+    ``argv`` is ``words WORD...``, the words after the program's name: then each line is a candidate, a tab and its
+    description. Or it is ``bash LINE BREAKS``, the line up to the cursor and COMP_WORDBREAKS: then each line is the
+    text for readline to insert.
     """
     shell, *words = argv or ("words",)
     line = read_line(*words) if shell == "bash" else None
     if line is not None:
         words = [*line.words[1:], line.current]
-        if line.redirected:
-            return FILES
     position = _Position(parser)
     for word in words[:-1]:
-        position.take(word)
+        position.advance(word)
     current = words[-1] if words else ""
-    try:
-        found = [each for each in _candidates(position, current) if each[0].startswith(current)]
-    except _FileWanted:
+    action, prefix = position.expected(current)
+    if (line is not None and line.redirected) or (action is not None and action.metavar in ("FILE", "PATH")):
         return FILES
+    try:
+        found = [(prefix + value, text) for value, text in position.values(action)]
     except ClientError:
         return verbs.OK
-    # What cannot be typed is not offered.
-    typeable = [each for each in found if each[0].isprintable()]
-    verbs.say(line.replacement(word) if line is not None else f"{word}\t{what}" for word, what in typeable)
+    # A name that is not printable cannot be typed.
+    found = [(word, text) for word, text in found if word.startswith(current) and word.isprintable()]
+    verbs.print_lines(line.replacement(word) if line is not None else f"{word}\t{text}" for word, text in found)
     return verbs.OK
-
-
-def takes_value(action: Action) -> bool:
-    """Return whether a value stands behind the option."""
-    return action.nargs != 0
-
-
-def _candidates(position: _Position, current: str) -> Iterable[Candidate]:
-    if position.waiting is not None:
-        return _values(position.waiting, position)
-    if position.may_be_option(current):
-        option, equals, _ = current.partition("=")
-        action = position.parser.options.get(option)
-        if equals and action is not None and takes_value(action):
-            return ((f"{option}={value}", what) for value, what in _values(action, position))
-    elif position.places:
-        return _values(position.places[0], position)
-    return ((name, action.help or "") for name, action in position.parser.options.items() if name.startswith("--"))
-
-
-def _values(action: Action, position: _Position) -> Iterator[Candidate]:
-    """Yield what may stand in the place of ``action``, which its name in the help texts tells."""
-    if isinstance(action.choices, dict):
-        yield from ((name, parser.description or "") for name, parser in action.choices.items())
-    elif action.choices is not None:
-        yield from ((str(choice), "") for choice in action.choices)
-    elif action.metavar in ("FILE", "PATH"):
-        raise _FileWanted
-    elif action.metavar == "NAME":
-        for runtime in _client(position).runtimes()["runtimes"]:
-            if not position.may_be_option(runtime["name"]):
-                yield runtime["name"], what_runs(runtime) + (", the default runtime" if runtime["default"] else "")
-    elif action.metavar in ("N", "G1", "G2"):
-        for generation in _client(position).generations()["generations"]:
-            yield str(generation["generation"]), f"default {generation.get('default_runtime', 'unknown')}"
-
-
-def _client(position: _Position) -> Client:
-    return Client(position.socket, timeout_s=_TIMEOUT_S)

@@ -1,46 +1,30 @@
-"""runtimectl: asks the daemon from a shell. ``parser`` is its command line, ``verbs`` what it does; here they meet."""
+"""Runs runtimectl: parses the command line, calls the function of the verb and reports its errors."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 
 from runtimed.cli import verbs
 from runtimed.cli.parser import make_parser
-from runtimed.cli.tables import printable
-from runtimed.cli.terminal import look_at
+from runtimed.cli.terminal import inspect_terminal
 from runtimed.client import Client, ClientError, Refused
 from runtimed.streams import open_standard_streams
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Sequence
-
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-# What the shells' completions call (etc/completions); no verb, because it is nobody's but theirs.
+# Called by the completions of the shells (etc/completions).
 _COMPLETE = "__complete"
-# What to do about an error that the daemon answered with, by its code.
-_HINTS = {
-    "unknown-runtime": "runtimectl list shows what is known",
-    "invalid-runtime-name": "runtimectl list shows what is known",
-    "runtime-unavailable": "runtimectl list shows which runtimes can be used",
-    "no-such-generation": "runtimectl generations lists those there are",
-    "generation-gone": "runtimectl generations lists those there are",
-    "digest-mismatch": "without --digest, runtimectl resolve shows the answer that was given",
-    "disk-timeout": "findmnt lists the file systems; see whether one of them, on a network say, is gone",
-    "forbidden": "run it as root (sudo)",
-}
-_HINT = "runtimectl status shows how the daemon is"
-_SOCKET_HINT = "the daemon's socket is what --socket or RUNTIMED_SOCKET names, /run/runtimed/runtimed.sock without them"
+_SOCKET_HINT = "--socket or RUNTIMED_SOCKET names the daemon's socket; the default is /run/runtimed/runtimed.sock"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run runtimectl with ``argv`` (by default the process's own) and return its exit status."""
+    """Run runtimectl with ``argv`` (default: the arguments of the process) and return its exit status."""
     open_standard_streams()
-    # Characters that the locale cannot write are written as escapes.
+    # Characters that the locale cannot encode are written as escapes.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
@@ -51,67 +35,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return _BROKEN_PIPE
     except OSError as exc:
-        # The client's own errors are none of these: a full disk behind stdout, say.
+        # The client raises its own errors, so this one is about stdout: a full disk, for example.
         _discard_output()
         verbs.complain(f"runtimectl: the answer cannot be written: {exc.strerror}")
         return verbs.REFUSED
     if argv is None:
-        # The process is about to end, and looking through all it has for garbage would be a tenth of its time.
+        # Skips the garbage collection at exit, which takes a tenth of the run time.
         gc.freeze()
     return status
 
 
 def _run(argv: Sequence[str]) -> int:
     if argv[:1] == [_COMPLETE]:
-        from runtimed.cli.complete import complete  # noqa: PLC0415 - nobody waits for it but a shell
+        from runtimed.cli.complete import complete  # noqa: PLC0415 - only completions need it
 
         return complete(make_parser(()), argv[1:])
     try:
         args, unknown = make_parser(argv).parse_known_args(argv)
         if unknown:
             args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-        if contradiction := _settle_format(args):
-            args.parser.error(contradiction)
+        _settle_format(args)
     except SystemExit as exc:
-        # --help, --version, a usage error; caught, so that what they print is flushed like all else.
+        # --help, --version, a usage error; caught so that main() flushes the output.
         return int(exc.code or 0)
-    args.terminal = look_at(sys.stdout, os.environ)
+    args.terminal = inspect_terminal(sys.stdout, os.environ)
     verb: verbs.Verb = args.function
     client = Client(args.socket)
     try:
         return verb(client, args)
     except Refused as exc:
         if args.json:
-            verbs.say_json(exc.problem)
-        _complain(f"{exc} (socket {client.socket})", _HINTS.get(exc.code, _HINT))
+            verbs.print_json(exc.problem)
+        verbs.fail(f"{exc} (socket {client.socket})", exc.hint)
         return verbs.REFUSED
     except ClientError as exc:
         hint = exc.hint or _SOCKET_HINT
         if args.json:
-            verbs.say_json({"code": exc.code, "detail": str(exc), "hint": hint})
-        _complain(exc, hint)
+            verbs.print_json({"code": exc.code, "detail": str(exc), "hint": hint})
+        verbs.fail(exc, hint)
         return verbs.NO_DAEMON
 
 
-def _settle_format(args: Namespace) -> str | None:
-    """Have --json and --format say the same; return what contradicts itself, None where nothing does."""
+def _settle_format(args: Namespace) -> None:
+    """Set --json for ``--format json``, and refuse options that contradict each other."""
     if getattr(args, "digest", None) is not None and args.generation is None:
-        return "--digest needs --generation: a digest alone does not say where to look"
+        args.parser.error("--digest needs --generation: a digest alone does not say where to look")
     form = getattr(args, "format", None)
     if args.json and form not in (None, "json"):
-        return f"--json and --format {form} contradict each other"
+        args.parser.error(f"--json and --format {form} contradict each other")
     if form == "json":
         args.json, args.format = True, None
-    return None
-
-
-def _complain(error: ClientError | str, hint: str) -> None:
-    verbs.complain(f"runtimectl: {printable(error)}")
-    verbs.complain(f"hint: {printable(hint)}")
 
 
 def _discard_output() -> None:
-    """Have what is still buffered go nowhere, so that the interpreter's end does not stumble over it."""
+    """Redirect stdout to /dev/null, so that the interpreter can flush its buffer at exit."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, 1)
     os.close(descriptor)

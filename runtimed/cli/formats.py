@@ -1,20 +1,16 @@
-"""A resolution as other programs take it: the words of ``ctr run``, an Any in two words, a path.
+"""Renders a resolution for other programs: arguments of ``ctr run``, an Any in two words, a path.
 
-What ``ctr`` does with its flags was tried with containerd 1.6.20 and agrees with its ``cmd/ctr/commands/run``.
+How ``ctr`` treats its flags was tried with containerd 1.6.20 and agrees with its ``cmd/ctr/commands/run``.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
+from runtimed.cli.tables import Document
 
-    Document = Mapping[str, Any]
-
-_OTHER_FORMS = "--format any and --format json have all of it, for containerd's API"
+_OTHER_FORMATS = "--format any and --format json contain all of it, for containerd's API"
 _RUNC_SHIM = "io.containerd.runc.v2"
 _RUNC = "containerd.runc.v1.Options"
 _GENERIC = "runtimeoptions.v1.Options"
@@ -23,13 +19,13 @@ _FLAGS = {
     _RUNC: {"binary_name": "--runc-binary", "root": "--runc-root", "systemd_cgroup": "--runc-systemd-cgroup"},
     _GENERIC: {"config_path": "--runtime-config-path"},
 }
-_NO_PIVOT = "; its --no-pivot is an options message of its own, for which containerd drops the container's"
-# What stands for itself in a word wherever a shell reads it; "~" does not at the start.
+_NO_PIVOT = "; its --no-pivot makes another options message, for which containerd drops the one of the container"
+# Characters that a shell never interprets, "~" only at the start of a word.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-~")
 
 
-class NoSuchForm(Exception):
-    """An answer has no such form; ``hint`` says which it has."""
+class FormatUnavailable(Exception):
+    """A resolution cannot be written in a format; ``hint`` names another way."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
@@ -37,56 +33,56 @@ class NoSuchForm(Exception):
 
 
 def render_ctr(resolution: Document) -> str:
-    """Return the words for one ``ctr run``, fit for an unquoted ``$(…)``: a shell would neither split nor expand them.
+    """Return arguments for ``ctr run`` that are safe in an unquoted ``$(…)``: a shell neither splits nor expands them.
 
     Raises:
-        NoSuchForm: a word would not stay as it is, or a field that is set has no flag.
+        FormatUnavailable: an argument is not safe, or an option has no flag.
     """
     return " ".join(_ctr_words(resolution))
 
 
 def render_any(resolution: Document) -> str:
-    """Return type_url and value (base64) of the options, a blank between them.
+    """Return type_url and value (base64) of the options, separated by a blank.
 
     Raises:
-        NoSuchForm: there are none.
+        FormatUnavailable: the runtime has no options.
     """
     options = resolution["options"]
     if options is None:
-        raise NoSuchForm(
-            f"{resolution['runtime']} has no options: its shim is given none",
+        raise FormatUnavailable(
+            f"{resolution['runtime']} has no options: containerd passes none to its shim",
             "create the container with the shim alone, and without options",
         )
-    # All its fields may have their default values, which protobuf encodes as nothing.
+    # protobuf encodes a message whose fields all have their default values as zero bytes.
     return f"{options['type_url']} {options['value']}".rstrip()
 
 
 def render_path(resolution: Document) -> str:
-    """Return the binary that the answer names: that of its options, or a shim that is a path.
+    """Return the binary that the resolution names: that of its options, or a shim that is a path.
 
     Raises:
-        NoSuchForm: it names none, or one that is no line of text.
+        FormatUnavailable: the resolution names no binary, or its path is not printable.
     """
     shim = str(resolution["shim"])
     path = str(_fields(resolution).get("binary_name") or (shim if shim.startswith("/") else ""))
     if not path:
-        raise NoSuchForm(
+        raise FormatUnavailable(
             f"{resolution['runtime']} names no binary, only the shim {shim}",
-            f"runtimectl explain {resolution['runtime']} shows what runs in the end",
+            f"runtimectl explain {resolution['runtime']} shows which binary is executed",
         )
     if not path.isprintable():
-        raise NoSuchForm(f"the path {path!r} holds what is no printable character", "--format json has it exactly")
+        raise FormatUnavailable(f"the path {path!r} holds a character that is not printable", "use --format json")
     return path
 
 
 def _ctr_words(resolution: Document) -> Iterator[str]:
     shim = str(resolution["shim"])
-    # What has its default value is the same when it is left out.
+    # A field that has its default value can be left out.
     fields = {field: value for field, value in _fields(resolution).items() if value}
     flags = _flags(shim, resolution["options"]["type_url"]) if fields else {}
     if without := [field for field in fields if field not in flags]:
         why = _NO_PIVOT if "no_pivot_root" in without else ""
-        raise NoSuchForm(f"ctr has no flag for {', '.join(without)} with the shim {shim!r}{why}", _OTHER_FORMS)
+        raise FormatUnavailable(f"ctr has no flag for {', '.join(without)} with the shim {shim!r}{why}", _OTHER_FORMATS)
     yield "--runtime"
     yield _word("shim", shim)
     for field, value in fields.items():
@@ -94,29 +90,29 @@ def _ctr_words(resolution: Document) -> Iterator[str]:
         if value is not True:
             yield _word(field, str(value))
         if field == "systemd_cgroup":
-            # ctr 1.6 and 2 require a control group with this flag, and take its name as SLICE:PREFIX:NAME. The answer
-            # does not know the container, and two containers cannot share one: the name is another one every time.
+            # ctr 1.6 and 2 require a control group with this flag, as SLICE:PREFIX:NAME. Two containers cannot share
+            # one, and the resolution does not know the container, so the name is random.
             yield from ("--cgroup", f"machine.slice:runtimed:{os.urandom(8).hex()}")
 
 
 def _flags(shim: str, type_url: str) -> dict[str, str]:
     """Return the flag for each field that ctr can put into the options of ``shim``.
 
-    It chooses the message by the shim, and knows runc's fields for runc's second shim only: given to another,
-    --runc-binary is an error, and --runc-root is dropped without a word.
+    ctr chooses the message by the shim, and knows runc's fields for runc's second shim only: for another shim it
+    refuses --runc-binary, and silently drops --runc-root.
     """
     return _FLAGS.get(type_url, {}) if (type_url == _RUNC) == (shim == _RUNC_SHIM) else {}
 
 
 def _word(field: str, text: str) -> str:
-    """Return ``text``, which a shell will pass on as it is, and ctr take for a value."""
+    """Return ``text`` if a shell passes it on unchanged, and ctr takes it for a value."""
     for character in text:
         if character not in _PLAIN and (character.isascii() or not character.isprintable()):
             reason = f"the {field} {text!r} holds {character!r}, which a shell may split or expand in $(...)"
-            raise NoSuchForm(reason, _OTHER_FORMS)
+            raise FormatUnavailable(reason, _OTHER_FORMATS)
     if text[:1] in ("-", "~", ""):
-        what = f"begins with {text[0]!r}, which reads like an option or a home directory" if text else "is empty"
-        raise NoSuchForm(f"the {field} {text!r} {what}", _OTHER_FORMS)
+        fault = f"begins with {text[0]!r}, which reads like an option or a home directory" if text else "is empty"
+        raise FormatUnavailable(f"the {field} {text!r} {fault}", _OTHER_FORMATS)
     return text
 
 

@@ -1,29 +1,38 @@
-"""How values, figures and times are said to people."""
+"""Formats values, counts, times and places for people."""
 
 from __future__ import annotations
 
+import json
+import time
+
 
 def shown(value: object) -> str:
-    """Return a value as it is where it is text, and as JSON where it is not."""
+    """Return text as it is, and any other value as JSON."""
     return value if isinstance(value, str) else quoted(value)
 
 
 def quoted(value: object) -> str:
-    """Return a value as JSON, text in quotation marks: where it ends is seen."""
-    import json  # noqa: PLC0415 - loaded by the client by now
-
+    """Return ``value`` as JSON, so that text has quotation marks."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return ``3 things`` or ``1 thing``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def with_detail(text: str, detail: str | None) -> str:
+    """Return ``text: detail``, or ``text`` alone where there is no detail."""
+    return f"{text}: {detail}" if detail else text
+
+
+def place(*parts: object) -> str:
+    """Return the parts of a place that are known, joined: ``file:line:column``."""
+    return ":".join(str(part) for part in parts if part is not None)
 
 
 def moment(epoch_s: float, now_s: float) -> str:
-    """Return a time in seconds since the epoch as local time, and how long ago that was at ``now_s``."""
-    import time  # noqa: PLC0415 - the only function that needs it
-
+    """Return a time in seconds since the epoch as local time, and its age at ``now_s``."""
     local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
     return f"{local} ({duration(max(0.0, now_s - epoch_s))} ago)"
 

@@ -1,218 +1,186 @@
-"""The command line of runtimectl: its verbs, their arguments and help texts."""
+"""Defines the command line of runtimectl: its verbs, their arguments and help texts."""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from runtimed import __version__
-from runtimed.cli import verbs
-from runtimed.cli.tables import printable
+from runtimed.cli import translate, verbs
+from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, NoReturn
 
-    Add = Callable[..., "Parser"]
+    # The function of a verb, its help text, an example, and what adds its arguments.
+    VerbRow = tuple[verbs.Verb, str, str, Callable[["Parser"], object] | None]
 
 _PROGRAM = "runtimectl"
 _NUMBER_MAX_DIGITS = 15
 _EXIT_STATUS = """\
 exit status:
-  0  done, and all is well
-  1  the daemon said no: an unknown name, a rejected configuration, not yours
-     to change; for status: it is degraded; for check and plan: it would be
-     rejected; for resolve --format: the answer has no such form
-  2  no daemon answers, or it must not be trusted; or a usage error
-  3  with --exit-code, for plan and diff: something changes
-  130, 141  interrupted; nobody reads the output any more
+  0  success
+  1  the daemon refused the request: an unknown name, a rejected configuration,
+     no permission; for status: the daemon is degraded; for check and plan: the
+     configuration would be rejected; for resolve --format: the answer cannot
+     be written in this format; for import: the file cannot be translated
+  2  the daemon does not answer or is not trusted; for import: the file cannot
+     be read; or a usage error
+  3  with --exit-code, for plan and diff: there are changes
+  130, 141  interrupted; the reader of the output closed the pipe
 """
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Of a fixed width: argparse asks for the terminal's even where it shows no help, and imports shutil to do so."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=78)
+# Without a width argparse imports shutil for every parser, to ask for that of the terminal.
+_HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
+_NOTES = "Notes on stderr list everything that is left out or changed"
+# The shell creates the file empty, and the daemon skips names with a leading dot.
+_IMPORT_EXAMPLE = """\
+cd /etc/runtimed/daemon.json.d &&
+  runtimectl import docker /etc/docker/daemon.json > .new && mv .new 50-docker.json"""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line and where to look in another, and what may stand where: see ``complete``."""
+    """A parser whose usage errors are a line and a hint, and whose arguments ``complete`` can list."""
 
     def __init__(self, **more: Any) -> None:
-        # Options by what is typed for them; and the rest, in order.
-        self.options: dict[str, argparse.Action] = {}
-        self.places: list[argparse.Action] = []
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **more)
 
-    def add_argument(self, *names: Any, **more: Any) -> argparse.Action:
-        """Return the argument that was added."""
-        action = super().add_argument(*names, **more)
-        self.options.update(dict.fromkeys(action.option_strings, action))
-        if not action.option_strings:
-            self.places.append(action)
-        return action
+    @property
+    def options(self) -> Mapping[str, argparse.Action]:
+        """The options by the words that select them."""
+        return self._option_string_actions
+
+    @property
+    def positionals(self) -> list[argparse.Action]:
+        """The other arguments, in order."""
+        return self._get_positional_actions()
 
     def error(self, message: str) -> NoReturn:
-        """End with what is wrong."""
-        verbs.complain(f"{_PROGRAM}: {printable(message)}")
-        verbs.complain(f"hint: {self.prog} --help shows how it is used")
+        """Print a usage error and exit."""
+        verbs.fail(message, f"{self.prog} --help shows the usage")
         raise SystemExit(verbs.USAGE)
 
 
 def make_parser(argv: Sequence[str]) -> Parser:
-    """Return what reads ``argv``: of the verbs only the one that it begins with, if it does; each costs time."""
+    """Return the parser for ``argv``, with only the verb that ``argv`` begins with, if any: each verb costs time."""
     parser = Parser(
         prog=_PROGRAM,
-        description="Ask the runtimed of this node what its container runtimes are, and have it reload them.",
+        description="Query and reload the table of container runtimes that runtimed serves on this node.",
         epilog=_EXIT_STATUS,
     )
     _add_common(parser, None, json=False)
     parser.add_argument("--version", "-v", action="version", version=f"runtimectl {__version__}")
     subparsers = parser.add_subparsers(metavar="VERB", required=True, prog=_PROGRAM)
-    parser.places.append(subparsers)
-
-    def add(name: str, function: verbs.Verb, text: str, example: str) -> Parser:
+    first = argv[0] if argv else ""
+    if first and first not in _VERBS and not first.startswith("-"):
+        parser.error(f"there is no verb {first!r}{_suggest(first, _VERBS)}")
+    for name in (first,) if first in _VERBS else _VERBS:
+        function, text, example, add_arguments = _VERBS[name]
         made = subparsers.add_parser(
             name,
             help=text,
             description=f"{text[:1].upper()}{text[1:]}.",
             epilog=f"example:\n  {example}\n\n{_EXIT_STATUS}",
         )
-        # Given before the verb or after it; what is not given after it must not undo what was given before.
+        # SUPPRESS: an option that is not given after the verb must not undo one that was given before it.
         _add_common(made, argparse.SUPPRESS, json=argparse.SUPPRESS)
         made.set_defaults(function=function, parser=made)
-        return made
-
-    known = _verbs()
-    first = argv[0] if argv else ""
-    if first and first not in known and not first.startswith("-"):
-        parser.error(f"there is no verb {first!r}{_meant(first, known)}")
-    for name in (first,) if first in known else known:
-        known[name](add, name)
+        if add_arguments is not None:
+            add_arguments(made)
     return parser
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - for this one error only
+def _suggest(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only this error needs it
 
     nearest = get_close_matches(word, known, 1)
     return f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
 
 
-def _verbs() -> dict[str, Callable[[Add, str], None]]:
-    """Return what adds each verb to a parser, in the order of the help."""
-    return {
-        "resolve": _add_resolve,
-        "list": _add_list,
-        "explain": _add_explain,
-        "status": _add_status,
-        "watch": _add_watch,
-        "check": _add_check,
-        "plan": _add_plan,
-        "reload": _add_reload,
-        "generations": _add_generations,
-        "diff": _add_diff,
-        "gc": _add_gc,
-        "import": _add_import,
-        "export": _add_export,
-        "version": _add_version,
-    }
-
-
-def _add_resolve(add: Add, name: str) -> None:
-    example = "ctr run --rm $(runtimectl resolve gvisor --format ctr) IMAGE ID"
-    made = add(name, verbs.resolve, "show the shim and the options for a runtime", example)
-    made.add_argument("name", nargs="?", default="", metavar="NAME", help="the runtime (default: the default runtime)")
-    text = "as generation N had it, also if it is gone since"
-    made.add_argument("--generation", type=_number, metavar="N", help=text)
-    made.add_argument("--digest", metavar="DIGEST", help="with --generation: only the answer that has this digest")
+def _add_resolve(parser: Parser) -> None:
+    text = "the runtime (default: the default runtime)"
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help=text)
+    text = "resolve in generation N, also a name that newer generations do not have"
+    parser.add_argument("--generation", type=_number, metavar="N", help=text)
+    parser.add_argument("--digest", metavar="DIGEST", help="with --generation: only the answer that has this digest")
     text = (
         "ctr: the words for `ctr run`; any: type_url and base64 of the options; path: the binary; json: as --json. "
-        "Exit status 1 if the answer has no such form"
+        "Exit status 1 if the answer cannot be written in this format"
     )
-    made.add_argument("--format", choices=("ctr", "json", "any", "path"), help=text)
+    parser.add_argument("--format", choices=("ctr", "json", "any", "path"), help=text)
 
 
-def _add_list(add: Add, name: str) -> None:
-    add(name, verbs.list_runtimes, "list the runtimes and whether each can be used", "runtimectl list")
+def _add_explain(parser: Parser) -> None:
+    parser.add_argument("name", type=_name, metavar="NAME", help="the runtime")
 
 
-def _add_explain(add: Add, name: str) -> None:
-    made = add(name, verbs.explain, "show what a name really is, and why", "runtimectl explain gvisor")
-    made.add_argument("name", type=_name, metavar="NAME", help="the runtime")
-
-
-def _add_status(add: Add, name: str) -> None:
-    add(name, verbs.status, "show how the daemon is, and why", "runtimectl status --json | jq .health")
-
-
-def _add_watch(add: Add, name: str) -> None:
-    text = "show reloads, changes of health and of binaries as they happen"
-    made = add(name, verbs.watch, text, "runtimectl watch --json | jq -r .type")
+def _add_watch(parser: Parser) -> None:
     text = "begin with the events after number SEQ; 0: with all that the daemon has kept since its start"
-    made.add_argument("--since", type=_number, metavar="SEQ", help=text)
+    parser.add_argument("--since", type=_number, metavar="SEQ", help=text)
 
 
-def _add_check(add: Add, name: str) -> None:
-    example = "runtimectl check /tmp/daemon.json && mv /tmp/daemon.json /etc/runtimed/"
-    made = add(name, verbs.check, "check a configuration without a daemon", example)
-    made.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help="main file, then drop-ins; - is standard input (default: those in place)",
+def _add_check(parser: Parser) -> None:
+    text = "main file, then drop-ins; - is standard input (default: those in place)"
+    parser.add_argument("files", nargs="*", metavar="FILE", help=text)
+    _add_verbose(parser)
+
+
+def _add_plan(parser: Parser) -> None:
+    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if it would change something")
+    _add_verbose(parser)
+
+
+def _add_reload(parser: Parser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print a short plan (runtimectl plan prints all changes)"
     )
-    _add_verbose(made)
+    _add_verbose(parser)
 
 
-def _add_plan(add: Add, name: str) -> None:
-    made = add(name, verbs.plan, "show what a reload would change, and do not do it", "sudo runtimectl plan")
-    made.add_argument("--exit-code", action="store_true", help="exit with 3 if it would change something")
-    _add_verbose(made)
+def _add_diff(parser: Parser) -> None:
+    parser.add_argument("old", type=_number, metavar="G1", help="the number of a generation")
+    parser.add_argument("new", type=_number, metavar="G2", help="the number of another")
+    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if something differs")
 
 
-def _add_reload(add: Add, name: str) -> None:
-    made = add(name, verbs.reload, "have the daemon read its configuration now", "sudo runtimectl reload")
-    made.add_argument("--dry-run", action="store_true", help="say in short what it would do (plan: in full)")
-    _add_verbose(made)
+def _add_gc(parser: Parser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only show which wrappers would be removed")
 
 
-def _add_generations(add: Add, name: str) -> None:
-    add(name, verbs.generations, "list the generations that can be asked", "runtimectl generations")
+def _add_import(parser: Parser) -> None:
+    text = (
+        "docker: a daemon.json; containerd: a config.toml of version 2 or 3, of which the runtimes of the CRI plugin "
+        f"are taken. {_NOTES}"
+    )
+    parser.add_argument("engine", choices=translate.ENGINES, help=text)
+    parser.add_argument("file", metavar="FILE", help="its configuration; - is standard input")
+    text = "give a runtime another name, for example one that is reserved; may be repeated"
+    parser.add_argument("--rename", metavar="OLD=NEW", action="append", type=_rename, default=[], help=text)
 
 
-def _add_diff(add: Add, name: str) -> None:
-    made = add(name, verbs.diff, "show what differs between two generations", "runtimectl diff 6 7")
-    made.add_argument("old", type=_number, metavar="G1", help="the number of a generation")
-    made.add_argument("new", type=_number, metavar="G2", help="the number of another")
-    made.add_argument("--exit-code", action="store_true", help="exit with 3 if something differs")
+def _add_export(parser: Parser) -> None:
+    text = (
+        "docker: the runtimes of a daemon.json, for dockerd 24.0 and later; containerd: a file for the imports of "
+        f"config.toml. {_NOTES}"
+    )
+    parser.add_argument("engine", choices=translate.ENGINES, help=text)
+    text = "for containerd: the layout (default: 2, which containerd 1.x and 2.x take; 3 is for 2.x alone)"
+    parser.add_argument("--config-version", choices=("2", "3"), help=text)
 
 
-def _add_import(add: Add, name: str) -> None:
-    from runtimed.cli.moving import add_import  # noqa: PLC0415 - of use to this verb alone
-
-    add_import(add, name)
+def _add_verbose(parser: Parser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="name every key that is ignored")
 
 
-def _add_export(add: Add, name: str) -> None:
-    from runtimed.cli.moving import add_export  # noqa: PLC0415 - of use to this verb alone
-
-    add_export(add, name)
-
-
-def _add_gc(add: Add, name: str) -> None:
-    example = "sudo runtimectl gc --dry-run"
-    made = add(name, verbs.gc, "remove wrappers that nothing refers to any more", example)
-    made.add_argument("--dry-run", action="store_true", help="say what could be removed, and do not do it")
-
-
-def _add_version(add: Add, name: str) -> None:
-    add(name, verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version")
+def _add_common(parser: Parser, socket: str | None, *, json: bool | str) -> None:
+    text = "the daemon's socket (default: RUNTIMED_SOCKET, your own daemon's, /run/runtimed/runtimed.sock)"
+    parser.add_argument("--socket", metavar="PATH", default=socket, help=text)
+    parser.add_argument("--json", action="store_true", default=json, help="print the daemon's JSON, on one line")
 
 
 def _number(text: str) -> int:
-    # As the daemon reads it: what int() takes besides (blanks, signs, underscores) is no number of a generation.
+    # As strict as the daemon: int() also takes blanks, signs and underscores.
     if text.isascii() and text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS:
         return int(text)
     raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not a whole number")
@@ -221,18 +189,60 @@ def _number(text: str) -> int:
 def _name(text: str) -> str:
     if text:
         return text
-    raise argparse.ArgumentTypeError("it is empty")
+    raise argparse.ArgumentTypeError("the name is empty")
 
 
-def _add_verbose(parser: Parser) -> None:
-    parser.add_argument("--verbose", action="store_true", help="name every key that is ignored")
+def _rename(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if old and new:
+        return old, new
+    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not of the form OLD=NEW")
 
 
-def _add_common(parser: Parser, socket: str | None, *, json: bool | str) -> None:
-    parser.add_argument(
-        "--socket",
-        metavar="PATH",
-        default=socket,
-        help="the daemon's socket (default: RUNTIMED_SOCKET, your own daemon's, /run/runtimed/runtimed.sock)",
-    )
-    parser.add_argument("--json", action="store_true", default=json, help="print the daemon's JSON, on one line")
+# In the order of the help.
+_VERBS: dict[str, VerbRow] = {
+    "resolve": (
+        verbs.resolve,
+        "show the shim and the options for a runtime",
+        "ctr run --rm $(runtimectl resolve gvisor --format ctr) IMAGE ID",
+        _add_resolve,
+    ),
+    "list": (verbs.list_runtimes, "list the runtimes and whether each can be used", "runtimectl list", None),
+    "explain": (verbs.explain, "show how a name resolves, and why", "runtimectl explain gvisor", _add_explain),
+    "status": (
+        verbs.status,
+        "show the health and the state of the daemon",
+        "runtimectl status --json | jq .health",
+        None,
+    ),
+    "watch": (
+        verbs.watch,
+        "show reloads, changes of health and of binaries as they happen",
+        "runtimectl watch --json | jq -r .type",
+        _add_watch,
+    ),
+    "check": (
+        verbs.check,
+        "check a configuration without a daemon",
+        "runtimectl check /tmp/daemon.json && mv /tmp/daemon.json /etc/runtimed/",
+        _add_check,
+    ),
+    "plan": (verbs.plan, "show the changes that a reload would make", "sudo runtimectl plan", _add_plan),
+    "reload": (verbs.reload, "make the daemon read its configuration now", "sudo runtimectl reload", _add_reload),
+    "generations": (verbs.generations, "list the retained generations", "runtimectl generations", None),
+    "diff": (verbs.diff, "show the differences between two generations", "runtimectl diff 6 7", _add_diff),
+    "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", _add_gc),
+    "import": (
+        translate.import_configuration,
+        "translate another engine's configuration into a drop-in",
+        _IMPORT_EXAMPLE,
+        _add_import,
+    ),
+    "export": (
+        translate.export_configuration,
+        "translate the table into another engine's configuration",
+        "runtimectl export containerd > /etc/containerd/conf.d/runtimed.toml",
+        _add_export,
+    ),
+    "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
+}

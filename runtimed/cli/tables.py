@@ -1,21 +1,26 @@
-"""Text for terminals: columns that stand below each other, and nothing that a terminal would obey but our colours."""
+"""Aligns values in columns for a terminal, and escapes everything in them that a terminal would obey."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 
 from runtimed.cli.terminal import PLAIN, Terminal, Tinted
 from runtimed.core.message_text import printable
 
-__all__ = ["fits", "printable", "render_fields", "render_line", "render_table"]
-
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from typing import Any
 
-    Cell = tuple[str, int | None]
+# A JSON object of the daemon, as ``runtimed.core.shapes`` describes them.
+Document = Mapping[str, "Any"]
+# A name, which blanks may indent, and a value, perhaps Tinted.
+Field = tuple[str, object]
+# A printable text and its colour.
+_Cell = tuple[str, int | None]
 
 _GAP = "  "
 _CUT = "..."
-# What is narrower than this once it is cut tells nobody anything.
+# A column that is cut to less than this is useless.
 _NARROWEST = 12
 
 
@@ -24,18 +29,25 @@ def render_table(
     rows: Iterable[Sequence[object]],
     terminal: Terminal = PLAIN,
     *,
-    places: frozenset[int] = frozenset(),
+    cut_at_start: int | None = None,
 ) -> list[str]:
-    """Return the lines of a table, its columns aligned to the left, and cut where the terminal has no room for all.
+    """Return the lines of a table, its columns aligned to the left and cut to the width of ``terminal``.
 
-    The first column, which says what a line is about, is never cut. The columns in ``places``, counted from 0, hold a
-    file and a line: they are cut at their beginning.
+    The first column, which names the subject of a row, is never cut. Values are cut in the middle; those of the column
+    ``cut_at_start``, counted from 0, lose their beginning.
     """
     cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(_width(text) for text, _ in column) for column in zip(*cells, strict=True)]
     if terminal.columns is not None:
         widths = _fit(widths, terminal.columns)
-    return [_row(row, widths, terminal, places) for row in cells]
+    lines = []
+    for row in cells:
+        shown = []
+        for column, ((text, colour), width) in enumerate(zip(row, widths, strict=True)):
+            cut = text if _width(text) <= width else _cut(text, width, at_start=column == cut_at_start)
+            shown.append(terminal.paint(cut, colour) + " " * (width - _width(cut)))
+        lines.append(_GAP.join(shown).rstrip())
+    return lines
 
 
 def fits(lines: Iterable[str], terminal: Terminal) -> bool:
@@ -43,49 +55,43 @@ def fits(lines: Iterable[str], terminal: Terminal) -> bool:
     return terminal.columns is None or all(_width(line) <= terminal.columns for line in lines)
 
 
-def render_fields(fields: Iterable[tuple[str, object]], terminal: Terminal = PLAIN) -> list[str]:
-    """Return a line for each field: its name, which blanks may indent, and its value, the values aligned."""
+def render_fields(fields: Iterable[Field], terminal: Terminal = PLAIN) -> list[str]:
+    """Return a line for each field: its name, then its value, the values aligned."""
     shown = [(printable(name), _cell(value)) for name, value in fields]
     width = max((_width(name) for name, _ in shown), default=0)
-    return [f"{_pad(name, width)}{_GAP}{terminal.paint(*value)}".rstrip() for name, value in shown]
+    return [f"{name}{' ' * (width - _width(name))}{_GAP}{terminal.paint(*value)}".rstrip() for name, value in shown]
 
 
-def render_line(value: object, terminal: Terminal = PLAIN) -> str:
-    """Return ``value``, tinted perhaps, as a line."""
-    return terminal.paint(*_cell(value))
+def list_fields(name: str, values: Iterable[object]) -> list[Field]:
+    """Return a field for each value, the first with ``name``, the others without."""
+    return [("" if index else name, value) for index, value in enumerate(values)]
 
 
-def _cell(value: object) -> Cell:
-    if isinstance(value, Tinted):
-        return printable(value.value), value.colour
-    return printable(value), None
+def render_line(value: object, colour: int | None = None, terminal: Terminal = PLAIN) -> str:
+    """Return ``value`` as a printable line in ``colour``."""
+    return terminal.paint(printable(value), colour)
 
 
-def _row(row: Sequence[Cell], widths: Sequence[int], terminal: Terminal, places: frozenset[int]) -> str:
-    shown = []
-    for column, ((text, colour), width) in enumerate(zip(row, widths, strict=True)):
-        cut = text if _width(text) <= width else _cut(text, width, 0 if column in places else None)
-        shown.append(terminal.paint(cut, colour) + " " * (width - _width(cut)))
-    return _GAP.join(shown).rstrip()
+def _cell(value: object) -> _Cell:
+    return (printable(value.value), value.colour) if isinstance(value, Tinted) else (printable(value), None)
 
 
 def _fit(widths: Sequence[int], columns: int) -> list[int]:
-    """Return ``widths`` that fit into ``columns`` as far as that makes sense: the widest ones give way."""
+    """Return ``widths``, the widest of them reduced until all fit into ``columns``."""
     fitting = list(widths)
     for _ in range(sum(fitting) + len(_GAP) * (len(fitting) - 1) - columns):
         widest = max(range(1, len(fitting)), key=fitting.__getitem__)
         if fitting[widest] <= _NARROWEST:
-            # Too narrow by far: whole values that wrap are better than rows of dots.
+            # Whole values that wrap are easier to read than columns that are mostly dots.
             return list(widths)
         fitting[widest] -= 1
     return fitting
 
 
-def _cut(text: str, width: int, head_width: int | None = None) -> str:
-    """Return the beginning and the end of ``text``, half of it each unless ``head_width`` says otherwise."""
+def _cut(text: str, width: int, *, at_start: bool) -> str:
+    """Return the beginning and the end of ``text``, or only its end if it is cut ``at_start``."""
     room = width - len(_CUT)
-    if head_width is None:
-        head_width = room // 2
+    head_width = 0 if at_start else room // 2
     head, tail = _first(text, head_width), _first(text[::-1], room - head_width)
     return f"{head}{_CUT}{tail[::-1]}"
 
@@ -96,10 +102,6 @@ def _first(text: str, width: int) -> str:
     while _width(text[:length]) > width:
         length -= 1
     return text[:length]
-
-
-def _pad(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
 
 
 def _width(text: str) -> int:

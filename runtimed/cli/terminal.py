@@ -1,4 +1,4 @@
-"""What stdout can show: how wide it is, and colours where a person looks at it who did not say no to them."""
+"""Finds out how wide stdout is, and whether it shows colours."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-# As SGR (ECMA-48) numbers them: colours that every terminal has, in the tone that its owner chose for them.
+# SGR codes (ECMA-48) of colours that every terminal has.
 RED = 31
 GREEN = 32
 YELLOW = 33
 
 
 class Tinted:
-    """A value to be shown in a colour."""
+    """A value and the colour in which to show it; None is the terminal's default colour."""
 
     __slots__ = ("colour", "value")
 
-    def __init__(self, value: object, colour: int) -> None:
+    def __init__(self, value: object, colour: int | None) -> None:
         self.value = value
         self.colour = colour
 
 
 class Terminal:
-    """Where output goes: ``columns`` is how many it has, None where lines may be as long as they are."""
+    """The width of the output in ``columns``, None where lines may have any length, and its colours."""
 
     __slots__ = ("_colours", "columns")
 
@@ -35,22 +35,22 @@ class Terminal:
         self._colours = colours
 
     def paint(self, text: str, colour: int | None) -> str:
-        """Return ``text``, which has nothing in it that a terminal obeys, in ``colour`` where there are colours."""
+        """Return ``text``, which must be printable, in ``colour`` if the terminal shows colours."""
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour is not None and text else text
 
 
 PLAIN = Terminal()
 
 
-def look_at(stream: TextIO | None, environ: Mapping[str, str]) -> Terminal:
-    """Return what ``stream`` can show.
+def inspect_terminal(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
+    """Return the width and the colours of ``stream``.
 
-    NO_COLOR (no-color.org) means no colours if it is there and not empty; so does a TERM that has none.
+    A NO_COLOR that is not empty (no-color.org), or a TERM without colours, turns colours off.
     """
-    if stream is None or not stream.isatty():
+    if not stream.isatty():
         return PLAIN
     try:
-        # 0 is what a terminal says that was never told how wide it is.
+        # A terminal whose width was never set reports 0.
         columns = os.get_terminal_size(stream.fileno()).columns or None
     except OSError:
         columns = None

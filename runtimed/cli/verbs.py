@@ -1,10 +1,13 @@
-"""What runtimectl can do: a function for each verb, which asks, prints and returns the exit status."""
+"""Implements the verbs of runtimectl: each sends a request, prints the response and returns the exit status."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from runtimed import __version__
@@ -16,100 +19,83 @@ from runtimed.cli.render import (
     render_runtimes,
     render_status,
 )
-from runtimed.cli.tables import printable, render_fields
+from runtimed.cli.tables import Document, render_fields
+from runtimed.cli.terminal import Terminal
+from runtimed.client import Client
+from runtimed.core.message_text import printable
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Any
-
-    from runtimed.cli.terminal import Terminal
-    from runtimed.client import Client
-
-    Verb = Callable[[Client, Namespace], int]
-    Render = Callable[[Mapping[str, Any], Terminal], Iterable[str]]
+Verb = Callable[[Client, Namespace], int]
+Render = Callable[[Document, Terminal], Iterable[str]]
 
 OK = 0
 REFUSED = 1
 NO_DAEMON = USAGE = 2
 CHANGES = 3
 
-# What makes the daemon work may wait for its turn, for a slow disk and for a network file system.
+# Reloads and collections wait for running ones, for slow disks and for network file systems.
 _WORK_S = 60.0
-_CONFIGURATION_HINT = "hint: correct it; until then everybody gets the answers they got before"
 _STORE_HINT = (
-    "hint: the configuration is good; the daemon tries again every 25 s, and serves the old generation until then"
+    "the configuration is valid; the daemon retries every 25 s, generation {generation} stays in use until then"
 )
+_CONFIGURATION_HINT = "fix the file; generation {generation} stays in use"
 
 
 def resolve(client: Client, args: Namespace) -> int:
-    """Show what a name resolves to, for people or as another program takes it."""
+    """Show the resolution of a name, for people or in the format of another program."""
     resolution = client.resolve(args.name, args.generation, args.digest)
     if args.format is not None:
-        return _say_as(args.format, resolution, client.socket)
-    _show(render_resolution, resolution, args)
-    return OK
+        return _print_as(args.format, resolution, client.socket)
+    return _show(render_resolution, resolution, args)
 
 
 def explain(client: Client, args: Namespace) -> int:
-    """Show what a name really is."""
-    from runtimed.cli.explain import render_description  # noqa: PLC0415 - of use to one verb
+    """Show how a name resolves, and why."""
+    from runtimed.cli.explain import render_description  # noqa: PLC0415 - only one verb needs it
 
-    _show(render_description, client.explain(args.name), args)
-    return OK
+    return _show(render_description, client.explain(args.name), args)
 
 
 def list_runtimes(client: Client, args: Namespace) -> int:
     """Show the table."""
-    _show(render_runtimes, client.runtimes(), args)
-    return OK
+    return _show(render_runtimes, client.runtimes(), args)
 
 
 def status(client: Client, args: Namespace) -> int:
-    """Show how the daemon is."""
+    """Show the status of the daemon."""
     found = client.status()
-    _show(lambda document, terminal: render_status(document, time.time(), terminal), found, args)
+    _show(partial(render_status, now_s=time.time()), found, args)
     return OK if found["health"]["status"] == "ok" else REFUSED
 
 
 def reload(client: Client, args: Namespace) -> int:
-    """Reload, or plan it, and show the report."""
-    client.timeout_s = max(client.timeout_s, _WORK_S)
-    report = client.reload(dry_run=args.dry_run)
-    if report["outcome"] == "rejected":
-        return _say_rejection(report, args, client.socket)
-    _show(partial(render_report, verbose=args.verbose), report, args)
-    return OK
+    """Reload, or plan a reload, and show the report."""
+    report = _reload(client, args, partial(render_report, verbose=args.verbose), dry_run=args.dry_run)
+    return REFUSED if report["outcome"] == "rejected" else OK
 
 
 def plan(client: Client, args: Namespace) -> int:
-    """Show what a reload would change."""
-    from runtimed.cli.changes import render_last_change, render_plan  # noqa: PLC0415 - of use to two verbs
+    """Show the changes that a reload would make."""
+    from runtimed.cli.generations import render_last_change, render_plan  # noqa: PLC0415 - only a few verbs need it
 
-    client.timeout_s = max(client.timeout_s, _WORK_S)
-    report = client.reload(dry_run=True)
-    if report["outcome"] == "rejected":
-        return _say_rejection(report, args, client.socket)
-    _show(partial(render_plan, verbose=args.verbose), report, args)
-    if report["outcome"] == "unchanged" and not args.json:
-        # Whoever has just edited a file wonders: the watcher is faster than a person.
-        say(render_last_change(client.status()["last_reload"], time.time()))
-    return CHANGES if args.exit_code and report["outcome"] == "applied" else OK
+    outcome = _reload(client, args, partial(render_plan, verbose=args.verbose), dry_run=True)["outcome"]
+    if outcome == "unchanged" and not args.json:
+        # The watcher has usually applied an edit before a person gets to ask for a plan.
+        print_lines(render_last_change(client.status()["last_reload"], time.time()))
+    if outcome == "applied" and args.exit_code:
+        return CHANGES
+    return REFUSED if outcome == "rejected" else OK
 
 
 def generations(client: Client, args: Namespace) -> int:
-    """Show which generations are retained."""
-    from runtimed.cli.history import render_generations  # noqa: PLC0415 - of use to one verb
+    """Show the retained generations."""
+    from runtimed.cli.generations import render_generations  # noqa: PLC0415 - as above
 
-    found = client.generations()
-    _show(lambda document, terminal: render_generations(document, time.time(), terminal), found, args)
-    return OK
+    return _show(partial(render_generations, now_s=time.time()), client.generations(), args)
 
 
 def diff(client: Client, args: Namespace) -> int:
-    """Show what differs between two generations."""
-    from runtimed.cli.changes import has_changes, render_diff  # noqa: PLC0415 - of use to two verbs
+    """Show the differences between two generations."""
+    from runtimed.cli.generations import has_changes, render_diff  # noqa: PLC0415 - as above
 
     found = client.diff(args.old, args.new)
     _show(render_diff, found, args)
@@ -122,13 +108,13 @@ def gc(client: Client, args: Namespace) -> int:
     collection = client.gc(dry_run=args.dry_run)
     _show(render_collection, collection, args)
     for source in () if args.json else collection["unknown"]:
-        complain(f"warning: it cannot be known who refers to wrappers: {printable(source)}")
+        complain(f"warning: references to wrappers are not known completely: {source}")
     return OK
 
 
 def check(_client: Client, args: Namespace) -> int:
-    """Become the daemon's own offline check, so that both always agree."""
-    # -P: what lies in the current directory is not to be imported, least of all by root.
+    """Replace this process with the daemon's offline check, so that both always give the same result."""
+    # -P: never import what lies in the current directory, least of all as root.
     command = [sys.executable, "-P", "-m", "runtimed", "--validate"]
     if args.json:
         command += ["--log-format", "json"]
@@ -143,78 +129,88 @@ def check(_client: Client, args: Namespace) -> int:
 
 
 def watch(client: Client, args: Namespace) -> int:
-    """Show what happens, line by line, until interrupted."""
-    from runtimed.cli.watch import render_event  # noqa: PLC0415 - of use to one verb
+    """Show events, a line each, until interrupted."""
+    from runtimed.cli.watch import render_event  # noqa: PLC0415 - only one verb needs it
 
     for event in client.watch(args.since):
         if args.json:
-            say_json(event)
+            print_json(event)
         elif (line := render_event(event, args.terminal)) is not None:
-            say([line])
+            print_lines([line])
         sys.stdout.flush()
     return OK
 
 
 def version(client: Client, args: Namespace) -> int:
-    """Show the versions at both ends."""
+    """Show the versions of runtimectl and of the daemon."""
     if not args.json:
-        say([f"runtimectl  {__version__}"])
+        print_lines([f"runtimectl  {__version__}"])
     daemon = client.status()
     if args.json:
-        say_json({"runtimectl": __version__, "runtimed": daemon["version"], "pid": daemon["pid"]})
+        print_json({"runtimectl": __version__, "runtimed": daemon["version"], "pid": daemon["pid"]})
     else:
-        say(render_fields([("runtimed  ", f"{daemon['version']}, process {daemon['pid']} on {client.socket}")]))
+        print_lines(render_fields([("runtimed  ", f"{daemon['version']}, process {daemon['pid']} on {client.socket}")]))
     return OK
 
 
-def _say_as(form: str, resolution: Mapping[str, Any], socket: str) -> int:
-    """Print a resolution as another program takes it, the bytes of it in UTF-8, whatever the locale is."""
-    from runtimed.cli import formats  # noqa: PLC0415 - of use to one verb
-
-    render = {"ctr": formats.render_ctr, "any": formats.render_any, "path": formats.render_path}[form]
-    try:
-        line = render(resolution)
-    except formats.NoSuchForm as exc:
-        complain(f"runtimectl: {printable(exc)} (socket {printable(socket)})")
-        complain(f"hint: {printable(exc.hint)}")
-        return REFUSED
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
-    say([line])
-    return OK
-
-
-def say(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Print ``lines`` with one call."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def say_json(document: Mapping[str, object]) -> None:
-    """Print ``document`` as it is, on one line."""
-    import json  # noqa: PLC0415 - the client has loaded it by now
-
-    say([json.dumps(document, separators=(",", ":"))])
-
-
-def complain(line: str) -> None:
-    """Print ``line`` on stderr."""
-    sys.stderr.write(f"{line}\n")
+def print_utf8(text: str) -> None:
+    """Print ``text``, which is for another program, in UTF-8 whatever the locale is."""
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
+    print_lines([text])
 
 
-def _show(render: Render, document: Mapping[str, Any], args: Namespace) -> None:
+def print_json(document: Mapping[str, object]) -> None:
+    """Print ``document`` on one line."""
+    print_lines([json.dumps(document, separators=(",", ":"))])
+
+
+def complain(line: object) -> None:
+    """Print ``line`` on stderr, with everything escaped that a terminal would obey."""
+    sys.stderr.write(f"{printable(line)}\n")
+
+
+def fail(error: object, hint: str) -> None:
+    """Print an error and its remedy on stderr."""
+    complain(f"runtimectl: {error}")
+    complain(f"hint: {hint}")
+
+
+def _show(render: Render, document: Document, args: Namespace) -> int:
     if args.json:
-        say_json(document)
+        print_json(document)
     else:
-        say(render(document, args.terminal))
+        print_lines(render(document, args.terminal))
+    return OK
 
 
-def _say_rejection(report: Mapping[str, Any], args: Namespace, socket: str) -> int:
-    if args.json:
-        say_json(report)
+def _print_as(form: str, resolution: Document, socket: str) -> int:
+    from runtimed.cli import formats  # noqa: PLC0415 - only one verb needs it
+
+    render = {"ctr": formats.render_ctr, "any": formats.render_any, "path": formats.render_path}[form]
+    try:
+        print_utf8(render(resolution))
+    except formats.FormatUnavailable as exc:
+        fail(f"{exc} (socket {socket})", exc.hint)
         return REFUSED
-    for line in map(render_problem, report["problems"]):
-        complain(line)
-    if (untold := report["problem_count"] - len(report["problems"])) > 0:
-        complain(f"and {untold} more problems")
-    complain(f"runtimectl: {render_report(report)[0]} (socket {printable(socket)})")
-    complain(_STORE_HINT if report.get("cause") == "store" else _CONFIGURATION_HINT)
-    return REFUSED
+    return OK
+
+
+def _reload(client: Client, args: Namespace, render: Render, *, dry_run: bool) -> Document:
+    """Return the report of a reload, after it was shown."""
+    client.timeout_s = max(client.timeout_s, _WORK_S)
+    report = client.reload(dry_run=dry_run)
+    if report["outcome"] != "rejected" or args.json:
+        _show(render, report, args)
+        return report
+    for problem in report["problems"]:
+        complain(render_problem(problem))
+    if (more := report["problem_count"] - len(report["problems"])) > 0:
+        complain(f"and {more} more problems")
+    hint = _STORE_HINT if report["cause"] == "store" else _CONFIGURATION_HINT
+    fail(f"{render_report(report)[0]} (socket {client.socket})", hint.format(generation=report["generation"]))
+    return report

@@ -1,64 +1,58 @@
-"""Events as lines for people."""
+"""Renders events as lines for people."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
-from runtimed.cli.humanize import counted
-from runtimed.cli.render import health_colour
-from runtimed.cli.tables import render_line
-from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    Document = Mapping[str, Any]
+from runtimed.cli.humanize import counted, place, with_detail
+from runtimed.cli.render import MARKS, health_colour
+from runtimed.cli.tables import Document, render_line
+from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal
 
 
 def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
-    """Return one event as one line; None for a heartbeat, which is nobody's news."""
+    """Return one event as one line, None for a heartbeat."""
     kind = event["type"]
     if kind == "heartbeat":
         return None
-    render = {
+    renderers: dict[str, Callable[[Document], str]] = {
         "reload": _reload,
         "generation": _generation,
-        "health": _health,
+        "health": lambda event: with_detail(event["status"], _reasons(event["reasons"])),
         "drift": _drift,
-        "watcher": _watcher,
-        "gc": _gc,
-    }.get(kind)
-    text = render(event) if render is not None else str(event.get("reason", ""))
-    line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(event['time']))}  {kind:<10}  {text}".rstrip()
-    colour = _colour(event)
-    return render_line(line if colour is None else Tinted(line, colour), terminal)
+        "watcher": lambda event: with_detail(event["mode"], _reasons(event["faults"])),
+        "gc": lambda event: f"{event['wrapper']} removed, requested by {event['asked_by']}",
+    }
+    text = renderers.get(kind, _reason)(event)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
+    return render_line(f"{when}  {kind:<10}  {text}".rstrip(), _colour(event), terminal)
+
+
+def _reason(event: Document) -> str:
+    return str(event.get("reason", ""))
 
 
 def _colour(event: Document) -> int | None:
-    """Return the colour of good news and of bad; of most there is none."""
+    """Return green for a success, red or yellow for a fault, and None for most events."""
     if event["type"] == "reload":
         return {"applied": GREEN, "rejected": RED}.get(event["outcome"])
     if event["type"] == "health":
         return health_colour(event["status"])
-    bad = (event["type"], event.get("kind")) in (("drift", "removed"), ("drift", "unusable"))
-    return YELLOW if bad or (event["type"], event.get("mode")) == ("watcher", "polling") else None
+    bad = event["type"] == "drift" and event["kind"] in ("removed", "unusable")
+    return YELLOW if bad or (event["type"] == "watcher" and event["mode"] == "polling") else None
 
 
 def _reload(event: Document) -> str:
-    changes = [f"{mark}{len(event[key])}" for mark, key in (("+", "added"), ("~", "changed"), ("-", "removed"))]
     text = f"{event['outcome']}, generation {event['generation']}, by {event['reason']}"
     if event["outcome"] == "rejected":
         first = event["problems"][0]
-        place = ":".join(str(first[key]) for key in ("file", "line", "column") if first.get(key) is not None)
+        where = place(first["file"], first["line"], first["column"])
         more = event["problem_count"] - 1
-        return f"{text}: {place}: {first['message']}" + (f" (and {more} more)" if more else "")
+        return f"{text}: {where}: {first['message']}" + (f" (and {more} more)" if more else "")
     if event["outcome"] == "applied":
-        text = f"{text} ({' '.join(changes)})"
-    # A daemon of an earlier version says nothing of it.
-    repaired = event.get("repaired")
-    return f"{text}: {'; '.join(repaired)}" if repaired else text
+        text = f"{text} ({' '.join(f'{mark}{len(event[key])}' for key, (mark, _) in MARKS.items())})"
+    return with_detail(text, "; ".join(event["repaired"]))
 
 
 def _generation(event: Document) -> str:
@@ -66,27 +60,17 @@ def _generation(event: Document) -> str:
     return f"{event['generation']} is current: {runtimes}, default {event['default_runtime']}"
 
 
-def _health(event: Document) -> str:
-    reasons = "; ".join(f"{subject}: {reason}" for subject, reason in event["reasons"].items())
-    return f"{event['status']}: {reasons}" if reasons else str(event["status"])
+def _reasons(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{subject}: {reason}" for subject, reason in reasons.items())
 
 
 def _drift(event: Document) -> str:
     if event["kind"] == "back":
-        return f"{event['binary']} is again what it was when the configuration was loaded"
+        return f"{event['binary']} is the same again as when the configuration was loaded"
     if event["kind"] == "loaded":
-        return f"{event['binary']}: the configuration was loaded with what it is now"
+        return f"{event['binary']}: the configuration was loaded with the binary as it is now"
     if event["kind"] == "more":
         return f"and {event['count']} other binaries; runtimectl list shows all"
-    reason = f": {event['reason']}" if event.get("reason") else ""
     kind = "made unusable" if event["kind"] == "unusable" else event["kind"]
-    return f"{event['binary']} was {kind}{reason}; runs {', '.join(event['runtimes'])}"
-
-
-def _watcher(event: Document) -> str:
-    faults = "; ".join(f"{directory}: {reason}" for directory, reason in event["faults"].items())
-    return f"{event['mode']}: {faults}" if faults else str(event["mode"])
-
-
-def _gc(event: Document) -> str:
-    return f"{event['wrapper']} removed, asked by {event['asked_by']}"
+    text = with_detail(f"{event['binary']} was {kind}", event["reason"])
+    return f"{text}; runs {', '.join(event['runtimes'])}"

@@ -1,10 +1,10 @@
-"""What a request to the daemon can fail with: no daemon, no answer, or its no."""
+"""Defines the exceptions of a request: the daemon cannot be reached, its response is unusable, or it refuses."""
 
 from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # typing's constant, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """Base of all that a request can fail with; ``code`` is stable, ``hint`` says what to do next where it is known."""
+    """Base of the exceptions of a request; ``code`` is stable, ``hint`` says what to do next where it is known."""
 
     code = "client-error"
     hint = ""
 
 
 class DaemonUnreachable(ClientError):
-    """Nobody answers on ``socket``; ``reason`` says why not."""
+    """No daemon responds on ``socket``, for ``reason``."""
 
     code = "daemon-unreachable"
 
@@ -32,13 +32,13 @@ class DaemonUnreachable(ClientError):
 
 
 class TimedOut(DaemonUnreachable):
-    """The whole answer was not there in time. What was asked may have been done all the same."""
+    """The response was not complete in time. The daemon may have done what was requested nevertheless."""
 
     code = "timed-out"
 
 
 class UntrustedServer(ClientError):
-    """The process on ``socket`` belongs to user ``uid``, whom this one must not believe. It was sent nothing."""
+    """The process on ``socket`` belongs to user ``uid``, whom this process does not trust; it was sent no request."""
 
     code = "untrusted-server"
 
@@ -52,7 +52,7 @@ class UntrustedServer(ClientError):
 
 
 class BadAnswer(ClientError):
-    """What came from ``socket`` is no answer of a runtimed; ``reason`` says in which way."""
+    """The data from ``socket`` is not a response of runtimed, for ``reason``."""
 
     code = "bad-answer"
 
@@ -64,7 +64,7 @@ class BadAnswer(ClientError):
 
 
 class Refused(ClientError):
-    """The daemon said no: ``status``, ``code`` and ``detail`` of ``problem`` (RFC 9457), which may hold more."""
+    """The daemon refused the request: ``status``, ``code`` and ``detail`` of ``problem`` (RFC 9457)."""
 
     def __init__(self, status: int, problem: Document) -> None:
         self.status = status
@@ -75,47 +75,47 @@ class Refused(ClientError):
 
 
 class UnknownRuntime(Refused):
-    """Nobody configured that name."""
+    """The name is not configured, and is not the name of a shim."""
 
     @property
     def known(self) -> list[str]:
-        """Names that are configured, or the first of very many."""
+        """Known names; the first of them if there are very many."""
         return list(self.problem.get("known", ()))
 
     @property
     def nearest(self) -> str | None:
-        """The configured name that is most like it, None when none is."""
+        """The known name that is most like it, if there is one."""
         nearest = self.problem.get("nearest")
         return None if nearest is None else str(nearest)
 
 
 class InvalidRuntimeName(Refused):
-    """That name is not configured, and no name that containerd may be given."""
+    """The name is not configured, and must not be passed to containerd."""
 
 
 class RuntimeUnavailable(Refused):
-    """The runtime is configured, but its binary is not there."""
+    """The runtime is configured, but its binary cannot be executed."""
 
 
 class NoSuchGeneration(Refused):
-    """No generation has ever had that number."""
+    """The generation was never published."""
 
 
 class GenerationGone(Refused):
-    """There was that generation, and it is no longer retained."""
+    """The generation is no longer retained."""
 
 
 class DigestMismatch(Refused):
-    """That generation gave another answer than the one the digest is of."""
+    """The resolution in that generation has another digest than the given one."""
 
     @property
     def digest(self) -> str:
-        """The digest of the answer that it gave."""
+        """The digest that the resolution has."""
         return str(self.problem.get("digest", ""))
 
 
 class DiskTimeout(Refused):
-    """A file system that the daemon had to look at does not answer; the same question may be answered later."""
+    """A file system of the daemon's node does not respond; the same request may succeed later."""
 
 
 class StoreFailed(Refused):
@@ -123,62 +123,40 @@ class StoreFailed(Refused):
 
 
 class DamagedManifest(Refused):
-    """That generation is retained, and what is on the disk of it is not what was written."""
+    """The generation is retained, but its files on disk are damaged."""
 
 
 class Forbidden(Refused):
-    """This user may ask, but not make the daemon work."""
+    """This user may read, but not change anything."""
 
 
 class Unhealthy(Refused):
-    """The daemon's process is unwell."""
+    """The daemon's process is unhealthy."""
 
     @property
     def ailments(self) -> Mapping[str, str]:
-        """What is wrong, by subject."""
+        """The reasons, by subject."""
         return dict(self.problem.get("ailments", {}))
 
 
 class TooManyClients(Refused):
-    """The daemon has as many connections, listeners or waiting questions as it takes; ask again in a while."""
+    """The limit of connections, subscribers or waiting requests is reached; try again later."""
 
 
 class BadRequest(Refused):
-    """The daemon can make nothing of the question: an argument that nothing can have, or another version's daemon."""
+    """The daemon does not understand the request: an argument has no valid value, or the versions differ."""
 
 
 class InternalError(Refused):
-    """The daemon was not up to the question; its log says why."""
+    """An error in the daemon; its log has the details."""
 
 
 def refuse(status: int, problem: Document) -> NoReturn:
-    """Raise the error that stands for ``problem``."""
-    by_code: dict[object, type[Refused]] = {
-        "unknown-runtime": UnknownRuntime,
-        "invalid-runtime-name": InvalidRuntimeName,
-        "runtime-unavailable": RuntimeUnavailable,
-        "no-such-generation": NoSuchGeneration,
-        "generation-gone": GenerationGone,
-        "digest-mismatch": DigestMismatch,
-        "disk-timeout": DiskTimeout,
-        "store-failed": StoreFailed,
-        "damaged-manifest": DamagedManifest,
-        "forbidden": Forbidden,
-        "unhealthy": Unhealthy,
-        "too-many-connections": TooManyClients,
-        "too-many-subscribers": TooManyClients,
-        "too-many-waiting": TooManyClients,
-        "bad-query": BadRequest,
-        "no-such-path": BadRequest,
-        "method-not-allowed": BadRequest,
-        "malformed-request": BadRequest,
-        "malformed-target": BadRequest,
-        "target-too-long": BadRequest,
-        "headers-too-large": BadRequest,
-        "body-not-accepted": BadRequest,
-        "expectation-failed": BadRequest,
-        "version-not-supported": BadRequest,
-        "request-timeout": BadRequest,
-        "internal-error": InternalError,
-    }
-    raise by_code.get(problem.get("code"), Refused)(status, problem)
+    """Raise the exception that the table of problem codes names for ``problem``; `Refused` for an unknown code."""
+    from runtimed.core.problem_codes import DEFAULT_HINT, PROBLEM_CODES  # noqa: PLC0415 - only errors need it
+
+    known = PROBLEM_CODES.get(str(problem.get("code")))
+    kind: type[Refused] = Refused if known is None else globals()[known.exception]
+    error = kind(status, problem)
+    error.hint = DEFAULT_HINT if known is None else known.hint
+    raise error

@@ -1,4 +1,4 @@
-"""One error tree, raised with data; each class has a stable ``code`` that clients may rely on."""
+"""Defines the errors that this program raises on purpose, each with a stable ``code`` for clients and the log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a configuration: where it stands, what was found, what was expected.
+    """One fault of a configuration: its place, the value found there, and the expected one.
 
     ``line`` and ``column`` count from 1, columns in characters; ``pointer`` is an RFC 6901 JSON
-    pointer. They are None where the problem is with the file itself and not with a place in it.
+    pointer. They are None for a problem of the whole file.
     """
 
     message: str
@@ -26,8 +26,7 @@ class Problem:
     pointer: str | None = None
     found: str | None = None
     expected: str | None = None
-    # The text ends too early: a writer may be in the middle of its work. Decides whether a watched
-    # file is read again before it is reported; of no interest to clients.
+    # The text ends too early, as in a half-written file: a watched file is then read again before it is reported.
     incomplete: bool = False
 
     def __str__(self) -> str:
@@ -36,7 +35,7 @@ class Problem:
         return printable(": ".join(part for part in (place, self.pointer, self.message) if part))
 
     def as_dict(self) -> shapes.ConfigurationProblem:
-        """Return the shape that reports carry (design: ``problems`` of a report)."""
+        """Return the problem as an entry of a report's ``problems``."""
         return {
             "file": self.file,
             "line": self.line,
@@ -49,15 +48,15 @@ class Problem:
 
 
 class RuntimedError(Exception):
-    """Base of every error this program raises on purpose."""
+    """Base of every error that this program raises on purpose."""
 
     code: ClassVar[str] = "error"
 
 
 class ConfigurationRejected(RuntimedError):
-    """The configuration cannot be used; ``problems`` holds the first 1,000 problems, ``untold`` counts the others.
+    """The configuration cannot be used; ``problems`` are the first 1,000 problems, ``untold`` counts the others.
 
-    ``remarks`` holds what has no effect in it.
+    ``remarks`` are the settings in it that have no effect.
     """
 
     code = "configuration-rejected"
@@ -70,12 +69,12 @@ class ConfigurationRejected(RuntimedError):
 
     @property
     def incomplete(self) -> bool:
-        """True when every problem is a text that ends too early, as while it is being written."""
+        """Whether every problem is a text that ends too early, as in a half-written file."""
         return all(problem.incomplete for problem in self.problems)
 
 
 class UnknownRuntime(RuntimedError):
-    """Nobody configured ``name``, and it is no shim name that containerd could be given."""
+    """The name is not configured and is not the name of a shim; ``nearest`` is the known name most like it."""
 
     code = "unknown-runtime"
 
@@ -87,7 +86,7 @@ class UnknownRuntime(RuntimedError):
 
 
 class InvalidRuntimeName(RuntimedError):
-    """``name`` is not configured and must not be passed to containerd as a shim name."""
+    """The name is not configured and must not be passed to containerd as a shim name."""
 
     code = "invalid-runtime-name"
 
@@ -97,42 +96,34 @@ class InvalidRuntimeName(RuntimedError):
 
 
 class StoreFailed(RuntimedError):
-    """An operation on the data root failed; nothing that was published is affected."""
+    """An operation on the data root failed; the published generations are not affected."""
 
     code = "store-failed"
 
     def __init__(self, doing: str, path: str, reason: str) -> None:
         super().__init__(f"{doing} {path}: {reason}")
-        self.doing = doing
-        self.path = path
-        self.reason = reason
 
 
 class DataRootRefused(RuntimedError):
-    """The data root cannot be used: it belongs to something else, or its layout is not ours."""
+    """The data root cannot be used: another program owns it, or its layout is unknown."""
 
     code = "data-root-refused"
 
     def __init__(self, path: str, reason: str, advice: str) -> None:
         super().__init__(f"data root {path}: {reason}; {advice}")
-        self.path = path
-        self.reason = reason
-        self.advice = advice
 
 
 class DamagedManifest(RuntimedError):
-    """The manifest of generation ``number`` is not what was written."""
+    """The manifest of a generation differs from the one that was written."""
 
     code = "damaged-manifest"
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"manifest of generation {number}: {reason}")
-        self.number = number
-        self.reason = reason
 
 
 class PathRefused(RuntimedError):
-    """``path`` must not be used: others could change it, it cannot be reached, or it is the wrong kind of thing.
+    """``path`` must not be used: other users could change it, it cannot be reached, or it has the wrong type.
 
     ``owner`` (a uid) and ``mode`` (permission bits) are those of ``path`` where they are the reason.
     """
@@ -149,24 +140,21 @@ class PathRefused(RuntimedError):
 
 
 class PathMissing(RuntimedError):
-    """``path`` does not exist; ``link`` is the symbolic link that leads there, None where none does."""
+    """``path`` does not exist; ``link`` is the symbolic link that leads to it, None if there is no link."""
 
     code = "path-missing"
 
     def __init__(self, path: str, link: str | None = None) -> None:
-        super().__init__(
-            f"{path} does not exist"
-            if link is None
-            else f"the symbolic link {link} leads to {path}, which does not exist"
-        )
+        missing = path if link is None else f"the symbolic link {link} leads to {path}, which"
+        super().__init__(f"{missing} does not exist")
         self.path = path
         self.link = link
 
 
 class BinaryUnavailable(RuntimedError):
-    """A file that a runtime's answer names cannot be executed; ``reason`` says why.
+    """A file that a resolution names cannot be executed.
 
-    ``missing``: there is no such file; ``refused``: it is there, and the kernel refused to execute it.
+    ``missing``: the file does not exist; ``refused``: it exists, and the kernel refused to execute it.
     """
 
     code = "runtime-unavailable"
@@ -180,29 +168,26 @@ class BinaryUnavailable(RuntimedError):
 
 
 class TooManyWaiting(RuntimedError):
-    """So many calls of ``user`` wait for a thread that one more may not: it is answered at once, with this."""
+    """A call for a user is refused because the most calls allowed for that user already wait for a thread."""
 
     code = "too-many-waiting"
 
     def __init__(self, user: int | None, most: int) -> None:
         super().__init__(f"{most} requests of user {user} wait for the disk, which is the limit")
-        self.user = user
-        self.most = most
 
 
 class SocketRefused(RuntimedError):
-    """The socket cannot be at ``path`` (a path, or what was given for one); ``reason`` says why."""
+    """The daemon cannot listen on ``path``."""
 
     code = "socket-refused"
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"socket {path}: {reason}")
         self.path = path
-        self.reason = reason
 
 
 class AlreadyRunning(RuntimedError):
-    """Another process has ``path``, a data root or a socket; ``pid`` is its id, None where that is not known."""
+    """Another process uses ``path``, a data root or a socket; ``pid`` is its id if known."""
 
     code = "already-running"
 
@@ -220,11 +205,10 @@ class UnknownGroup(RuntimedError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"group {name!r} does not exist; create it (groupadd), or name another one (--group)")
-        self.name = name
 
 
 class StartFailed(RuntimedError):
-    """The configuration is broken, and there is no last good generation to go on with."""
+    """The configuration is rejected at the start, and there is no earlier generation to use."""
 
     code = "start-failed"
 
@@ -234,34 +218,28 @@ class StartFailed(RuntimedError):
 
 
 class NoSuchGeneration(RuntimedError):
-    """Generation ``number`` was never published here."""
+    """The generation was never published on this node."""
 
     code = "no-such-generation"
 
     def __init__(self, number: int, newest: int) -> None:
         super().__init__(f"generation {number} was never published here; the newest is {newest}")
-        self.number = number
 
 
 class GenerationGone(RuntimedError):
-    """Generation ``number`` was published and cannot be asked any more; ``reason`` says why."""
+    """The generation was published and can no longer be read."""
 
     code = "generation-gone"
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"generation {number} {reason}")
-        self.number = number
-        self.reason = reason
 
 
 class DigestMismatch(RuntimedError):
-    """The answer for ``name`` in generation ``number`` has not the digest that was asked for."""
+    """The resolution of a name in a generation has the digest ``found`` and not the requested one."""
 
     code = "digest-mismatch"
 
     def __init__(self, name: str, number: int, wanted: str, found: str) -> None:
         super().__init__(f"{name} in generation {number} has the digest {found}, not {wanted}")
-        self.name = name
-        self.number = number
-        self.wanted = wanted
         self.found = found

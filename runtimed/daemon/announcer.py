@@ -63,9 +63,7 @@ class Announcer:
     def reloaded(self, report: Report, current: Generation) -> None:
         """Tell how a reload ended, and what is current after it."""
         log_report(report)
-        # One run may have several triggers. A label of a metric takes one value of a fixed set: the first one's.
-        trigger = report.reason.partition(", ")[0]
-        self.counters.count_reload(report.outcome, trigger, report.duration_ms / 1000, report.time_s)
+        self.counters.count_reload(report.outcome, report.reason, report.duration_ms / 1000, report.time_s)
         short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
         del short["time"]  # the event has its own
         self.events.publish("reload", cast("shapes.ReloadNews", short))

@@ -31,11 +31,10 @@ from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.preflight import runtime_directories
 from runtimed.daemon.startup import check_owner, find_data_root, find_settings, main_required, read_snapshot
 from runtimed.host.containers import container_states
-from runtimed.host.descriptors import raise_descriptor_limit
-from runtimed.host.event_numbers import reserve_event_numbers
 from runtimed.host.facts import read_facts
-from runtimed.host.pidfile import write_pidfile
+from runtimed.host.process import raise_descriptor_limit, write_pidfile
 from runtimed.host.store import Recovered, Store, believed
+from runtimed.host.store.numbers import reserve_event_numbers
 from runtimed.host.systemd import Inherited, Notifier, speaks_to_journal, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory, walk
 from runtimed.host.watch import Watcher

@@ -11,8 +11,7 @@ from runtimed.core.errors import ConfigurationRejected, PathRefused, Problem
 from runtimed.core.history.manifest import Manifest
 from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
-from runtimed.host.files import MAX_BYTES, Snapshot, Walker, read_documents
-from runtimed.host.named import is_stream, read_stream
+from runtimed.host.files import MAX_BYTES, Snapshot, Walker, is_stream, read_documents, read_stream
 
 _NAMED = "it was named on the command line; correct the name, or write {} to it for an empty table"
 

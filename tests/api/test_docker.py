@@ -1,4 +1,4 @@
-"""The Docker Engine API, asked as Docker's clients ask: what it says of the table, of reloads, and of all else."""
+"""Tests the Docker Engine API with the requests of Docker's clients."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build(table: Mapping[str, Any], *, cgroup2: bool = True) -> Generation:
 
 
 class DockerApi:
-    """A daemon made of values, and the Docker Engine API in front of it."""
+    """A daemon whose state a test sets, behind the Docker Engine API."""
 
     def __init__(self) -> None:
         self.generation = build(TABLE)
@@ -128,20 +128,20 @@ def node() -> DockerApi:
     ("target", "label"),
     [
         *((f"{version}{path}", path) for version in ("", "/v1.41", "/v99.9999") for path in SERVED.split(", ")),
-        # everything behind a version is Docker's, and so are dockerd's own words
+        # every path with a version is Docker's, and so are those of dockerd
         *((path, "docker") for path in ("/v1.41/nix", "/v1.41", "/v1.41/", "/v1.41/v1.41/info", "/v1.41/resolve")),
         *((path, "docker") for path in ("/containers/json", "/images/x/y", "/grpc", "/info/", "/events/x")),
-        # our own, and nobody's
+        # runtimed's own paths, and unknown ones
         *((path, None) for path in ("/", "/v1", "/v1/events", "/v1/info", "/v2/x", "/metrics", "/containerss", "*")),
         *((path, None) for path in ("/v1.x/info", "/v1./info", "/v.1/info", "/xv1.4/info", "/v1.4.4/info")),
     ],
 )
-def test_docker_s_paths_are_told_from_ours_and_counted_by_what_is_asked(target: str, label: str | None) -> None:
+def test_docker_s_paths_have_labels_of_their_own(target: str, label: str | None) -> None:
     assert docker_label(parse_target(target.encode()).segments) == label
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_ping_carries_what_clients_negotiate_with(node: DockerApi, method: str) -> None:
+async def test_a_ping_has_the_headers_for_version_negotiation(node: DockerApi, method: str) -> None:
     answer = await node.response("/_ping", method)
     assert (answer.status, answer.body, answer.content_type) == (200, b"OK", "text/plain; charset=utf-8")
     headers = dict(answer.headers)
@@ -167,7 +167,7 @@ async def test_the_table_is_shown_as_daemon_json_has_it(node: DockerApi) -> None
     assert node.looks == 0, "what an old client cannot read is not looked for"
 
 
-async def test_the_node_is_shown_as_it_is(node: DockerApi) -> None:
+async def test_info_describes_the_node(node: DockerApi) -> None:
     info = await node.get("/info")
     expected = {
         "ID": ID,
@@ -196,22 +196,20 @@ async def test_features_are_shown_from_version_1_44_on_where_they_are_known(node
     status = runtimes["runc"].pop("status")
     assert json.loads(status["org.opencontainers.runtime-spec.features"]) == {"ociVersionMin": "1.0.0"}
     assert runtimes["io.containerd.runc.v2"].pop("status") == status
-    # crun has not said yet, runsc is not there, kata is not asked
+    # the features of crun are not known yet, runsc is missing, kata has none
     assert runtimes == {**TABLE["runtimes"], **STOCK}
     assert node.looks == 2, "a binary is asked about once, however many runtimes execute it"
 
 
 @pytest.mark.parametrize("fault", [TimeoutError(), TooManyWaiting(0, 256)])
-async def test_features_are_left_out_where_the_disk_hangs_or_too_much_waits_for_it(
+async def test_features_are_left_out_if_the_disk_hangs_or_too_many_requests_wait(
     node: DockerApi, fault: Exception
 ) -> None:
     node.disk_fault = fault
     assert (await node.get("/info"))["Runtimes"] == {**TABLE["runtimes"], **STOCK}
 
 
-async def test_features_of_a_large_table_are_shown_up_to_a_bound(
-    node: DockerApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_features_in_one_response_are_bounded(node: DockerApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "_FEATURES_BYTES", 1000)
     node.generation = build({"runtimes": {f"r{number}": {"path": "runc"} for number in range(100)}})
     runtimes = (await node.get("/info"))["Runtimes"]
@@ -219,7 +217,7 @@ async def test_features_of_a_large_table_are_shown_up_to_a_bound(
     assert 5 < sum("status" in entry for entry in runtimes.values()) < 20
 
 
-async def test_why_the_daemon_is_degraded_is_a_warning_for_who_looks(node: DockerApi) -> None:
+async def test_reasons_why_the_daemon_is_degraded_are_warnings(node: DockerApi) -> None:
     node.unwell = {"configuration": "d.json:3: no"}
     assert (await node.get("/info"))["Warnings"] == ["WARNING: runtimed is degraded: configuration: d.json:3: no"]
 
@@ -239,7 +237,7 @@ async def test_why_the_daemon_is_degraded_is_a_warning_for_who_looks(node: Docke
         ("DELETE", "/_ping", 405, "/_ping takes GET and HEAD, not DELETE"),
     ],
 )
-async def test_what_is_not_served_is_answered_with_what_this_socket_is(
+async def test_a_response_to_other_paths_explains_that_this_is_runtimed(
     node: DockerApi, method: str, target: str, status: int, words: str
 ) -> None:
     found, message = await node.failure(target, method)
@@ -250,7 +248,7 @@ async def test_what_is_not_served_is_answered_with_what_this_socket_is(
 
 
 @pytest.mark.parametrize("target", [b"/v1.50/containers/create", b"/images/load?quiet=1", b"/session", b"/v1.41/build"])
-def test_a_body_for_dockerd_is_refused_with_where_dockerd_is_to_be_found(target: bytes) -> None:
+def test_a_body_for_dockerd_is_refused_with_a_pointer_to_dockerd(target: bytes) -> None:
     refusal = refuse_body(target)
     assert refusal is not None
     assert refusal.status == 501
@@ -258,11 +256,11 @@ def test_a_body_for_dockerd_is_refused_with_where_dockerd_is_to_be_found(target:
 
 
 @pytest.mark.parametrize("target", [b"/v1/reload", b"/info", b"/v1.41/nix", b"/", b"*", b"/containersx", b"/v1.4", b""])
-def test_a_body_for_nobody_is_not_dockerd_s(target: bytes) -> None:
+def test_a_body_for_another_path_is_not_refused_here(target: bytes) -> None:
     assert refuse_body(target) is None
 
 
-async def test_a_client_that_sends_a_container_to_run_reads_what_this_socket_is(node: DockerApi) -> None:
+async def test_a_client_that_creates_a_container_learns_that_this_is_runtimed(node: DockerApi) -> None:
     async with running() as run:
         body = b'{"Image": "x"}'
         head = b"POST /v1.50/containers/create HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body)
@@ -275,7 +273,7 @@ async def test_a_client_that_sends_a_container_to_run_reads_what_this_socket_is(
         await hang_up(writer)
 
 
-# Events, and how they are asked for
+# Queries for events
 
 NOON_NS = 1795521600 * 10**9
 
@@ -287,7 +285,7 @@ NOON_NS = 1795521600 * 10**9
         ("1795521600", NOON_NS),
         ("1795521600.5", NOON_NS + 5 * 10**8),
         ("1795521600.000000001", NOON_NS + 1),
-        # what is finer is cut off
+        # smaller fractions are cut off
         ("1795521600.0000000019999", NOON_NS + 1),
         ("0", 0),
         ("-1", -(10**9)),
@@ -296,7 +294,7 @@ NOON_NS = 1795521600 * 10**9
         ("2026-11-24t12:00:00.000000001z", NOON_NS + 1),
     ],
 )
-def test_times_are_read_as_seconds_or_as_rfc_3339_to_the_nanosecond(text: str, since_ns: int | None) -> None:
+def test_times_are_seconds_or_rfc_3339_to_the_nanosecond(text: str, since_ns: int | None) -> None:
     assert parse_event_query({"since": text}).since_ns == since_ns
     assert parse_event_query({"until": text}).until_ns == since_ns
 
@@ -313,7 +311,7 @@ def test_times_are_read_as_seconds_or_as_rfc_3339_to_the_nanosecond(text: str, s
         ({"filters": '{"type": {"daemon": 1}}'}, 'such as {"type": ["daemon"]}'),
     ],
 )
-async def test_a_query_for_events_that_cannot_be_read_says_what_was_expected(
+async def test_a_bad_query_for_events_names_the_expected_form(
     node: DockerApi, query: dict[str, str], words: str
 ) -> None:
     with pytest.raises(BadEventQuery) as caught:
@@ -329,7 +327,7 @@ async def test_a_bad_query_is_a_400(node: DockerApi) -> None:
 @pytest.mark.parametrize(
     ("filters", "wanted"),
     [
-        # verdicts of dockerd 20.10, asked for a reload of its own
+        # verdicts of dockerd 20.10 for a reload event
         ("", True),
         ("null", True),
         ("{}", True),
@@ -355,15 +353,15 @@ async def test_a_bad_query_is_a_400(node: DockerApi) -> None:
         ('{"image": ["x"], "type": ["daemon"]}', False),
     ],
 )
-def test_filters_mean_what_they_mean_to_dockerd(node: DockerApi, filters: str, wanted: bool) -> None:
+def test_filters_follow_dockerd_s_rules(node: DockerApi, filters: str, wanted: bool) -> None:
     event = make_event(node.generation, "applied", ID, "node1", 1)
     assert is_wanted(event, parse_event_query({"filters": filters})) == wanted
 
 
-# Events, and how they are told
+# Events
 
 
-def test_a_reload_is_told_as_dockerd_tells_it(node: DockerApi) -> None:
+def test_a_reload_is_an_event_in_dockerd_s_form(node: DockerApi) -> None:
     node.docker.reloaded(node.generation, "applied")
     (event,) = told(node.docker._reloads.earlier(EventQuery(0)))
     assert (event["Type"], event["Action"], event["scope"]) == ("daemon", "reload", "local")
@@ -381,7 +379,7 @@ def test_a_reload_is_told_as_dockerd_tells_it(node: DockerApi) -> None:
     }
 
 
-def test_a_list_of_runtimes_that_would_fill_a_client_is_left_out_and_said_to_be() -> None:
+def test_a_very_long_list_of_runtimes_is_omitted_with_a_remark() -> None:
     table = {"runtimes": {f"runtime-{number}": {"path": "/usr/bin/runtime"} for number in range(5000)}}
     event = make_event(build(table), "applied", ID, "node1", 1)
     assert "runtimes" not in event.attributes
@@ -389,7 +387,7 @@ def test_a_list_of_runtimes_that_would_fill_a_client_is_left_out_and_said_to_be(
     assert len(event.line) < 1000
 
 
-def test_the_past_is_bounded_in_number_and_size(node: DockerApi) -> None:
+def test_kept_events_are_bounded_in_number_and_size(node: DockerApi) -> None:
     for number in range(300):
         node.docker._reloads.publish(make_event(node.generation, "applied", ID, "node1", number))
     assert [event["timeNano"] for event in told(node.docker._reloads.earlier(EventQuery(0)))] == [*range(44, 300)]
@@ -412,7 +410,7 @@ def test_the_past_is_bounded_in_number_and_size(node: DockerApi) -> None:
         ("until=2&since=&filters=&unknown=x", [10**9 - 1, 10**9, 10**9 + 1, 2 * 10**9]),
     ],
 )
-async def test_an_until_that_is_over_is_answered_at_once_with_what_was_until_then(
+async def test_a_query_until_an_earlier_time_gets_the_kept_events_at_once(
     node: DockerApi, query: str, times: list[int]
 ) -> None:
     for time_ns in (10**9 - 1, 10**9, 10**9 + 1, 2 * 10**9):
@@ -423,12 +421,12 @@ async def test_an_until_that_is_over_is_answered_at_once_with_what_was_until_the
 
 
 class Listener:
-    """A client that listens."""
+    """A client that reads events."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
         self.writer = writer
         self._reader = reader
-        # A slow test may ask when its `until` is over: then all of the answer is there at once.
+        # In a slow test `until` may be over before the request: then the response is complete at once.
         self._is_stream = b"Transfer-Encoding: chunked" in head
 
     async def event(self) -> Any:
@@ -475,7 +473,7 @@ def told(lines: bytes) -> list[Any]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-async def test_a_listener_is_told_of_each_reload_it_asked_for_and_of_nothing_else(node: DockerApi) -> None:
+async def test_a_client_gets_the_events_that_match_its_query_only(node: DockerApi) -> None:
     async with served(node) as here:
         all_of_them = await here.listen()
         none = await here.listen("?filters=%7B%22type%22%3A%7B%22image%22%3Atrue%7D%7D&until=9999999999")
@@ -493,7 +491,7 @@ async def test_a_listener_is_told_of_each_reload_it_asked_for_and_of_nothing_els
         await until(lambda: len(node.subscribers) == 0)
 
 
-async def test_a_listener_is_told_of_the_past_first_when_it_names_a_time(node: DockerApi) -> None:
+async def test_a_query_since_a_time_gets_kept_events_first(node: DockerApi) -> None:
     async with served(node) as here:
         here.reload()
         since = await here.listen("?since=0")
@@ -518,7 +516,7 @@ async def test_a_stream_ends_at_until(node: DockerApi) -> None:
         await hang_up(listener.writer)
 
 
-async def test_what_comes_after_until_is_not_told_even_if_the_end_is_late(node: DockerApi) -> None:
+async def test_an_event_after_until_is_not_sent_even_if_the_end_is_late(node: DockerApi) -> None:
     async with served(node) as here:
         soon = time.time_ns() + 10**8
         listener = await here.listen(f"?until={soon / 10**9:.9f}")
@@ -527,7 +525,7 @@ async def test_what_comes_after_until_is_not_told_even_if_the_end_is_late(node: 
         await hang_up(listener.writer)
 
 
-async def test_a_listener_that_goes_away_is_forgotten_with_its_timer(node: DockerApi) -> None:
+async def test_a_disconnected_client_is_discarded_with_its_timer(node: DockerApi) -> None:
     async with served(node) as here:
         listener = await here.listen("?until=9999999999")
         ((_, timer),) = node.docker._reloads._channels.values()
@@ -545,7 +543,7 @@ async def test_a_stop_ends_the_streams(node: DockerApi) -> None:
         await hang_up(listener.writer)
 
 
-async def test_one_that_does_not_read_is_dropped_and_the_others_go_on(node: DockerApi) -> None:
+async def test_a_client_that_does_not_read_is_dropped_and_others_are_not(node: DockerApi) -> None:
     node.generation = build({"runtimes": {f"runtime-{n}": {"path": "/usr/bin/runtime"} for n in range(1000)}})
     async with served(node) as here:
         silent, good = await here.listen(), await here.listen()
@@ -559,7 +557,7 @@ async def test_one_that_does_not_read_is_dropped_and_the_others_go_on(node: Dock
         await hang_up(good.writer)
 
 
-async def test_one_that_reads_nothing_for_too_long_is_counted_as_dropped_and_told_by_the_end(node: DockerApi) -> None:
+async def test_a_client_that_reads_nothing_for_too_long_is_dropped(node: DockerApi) -> None:
     async with served(node) as here:
         listener = await here.listen()
         (connection,) = here.run.connections._members
@@ -570,7 +568,7 @@ async def test_one_that_reads_nothing_for_too_long_is_counted_as_dropped_and_tol
         await until(lambda: not node.docker._reloads._channels)
 
 
-async def test_listeners_take_the_same_places_as_all_others(node: DockerApi) -> None:
+async def test_docker_s_clients_count_as_subscribers(node: DockerApi) -> None:
     others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(256)]
     for other in others:
         node.subscribers.add(other, 0)
@@ -581,7 +579,7 @@ async def test_listeners_take_the_same_places_as_all_others(node: DockerApi) -> 
     assert isinstance(node.answer("/events"), Stream)
 
 
-async def test_the_head_of_events_is_a_whole_answer(node: DockerApi) -> None:
+async def test_head_of_events_is_a_complete_response(node: DockerApi) -> None:
     async with served(node) as here:
         reader, writer = await here.run.connect()
         writer.write(b"HEAD /events HTTP/1.1\r\n" + HOST + b"\r\nHEAD /_ping HTTP/1.1\r\n" + HOST + b"\r\n")

@@ -1,4 +1,4 @@
-"""Events on real connections: in order, from a number on, and never at the cost of others."""
+"""Tests events on real connections: their order, numbers, and limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from runtimed.api.stream import Channel, Stream
 
 
 class Hub:
-    """Events behind a server that answers everything else as `Running` does."""
+    """Events behind a server that responds to other paths as `Running` does."""
 
     def __init__(self, run: Running, heartbeat_s: float) -> None:
         self.run = run
@@ -114,7 +114,7 @@ async def test_events_come_in_order_to_every_subscriber(version: str) -> None:
         await until(lambda: len(here.events) == 0)
 
 
-async def test_who_comes_back_with_a_number_is_told_what_it_missed() -> None:
+async def test_a_subscriber_that_reconnects_with_a_number_gets_the_missed_events() -> None:
     async with hub() as here:
         here.publish(*range(10))
         subscriber = await here.subscribe(f"?since={here.events.last - 3}")
@@ -124,7 +124,7 @@ async def test_who_comes_back_with_a_number_is_told_what_it_missed() -> None:
 
 
 @pytest.mark.parametrize("since", ["0", str(10**14)])
-async def test_who_comes_back_too_late_or_from_another_process_is_told_that_there_is_a_gap(since: str) -> None:
+async def test_a_number_that_is_too_old_or_of_another_process_causes_a_gap_event(since: str) -> None:
     async with hub() as here:
         here.publish(*range(3000))
         subscriber = await here.subscribe(f"?since={since}")
@@ -138,7 +138,7 @@ async def test_who_comes_back_too_late_or_from_another_process_is_told_that_ther
         await hang_up(subscriber.writer)
 
 
-async def test_the_past_is_bounded_in_number_and_size() -> None:
+async def test_kept_events_are_bounded_in_number_and_size() -> None:
     async with hub() as here:
         here.publish(*range(5000))
         assert len(here.events._kept) == 1000
@@ -147,7 +147,7 @@ async def test_the_past_is_bounded_in_number_and_size() -> None:
         assert here.events._kept_bytes == sum(len(line) for _, line in here.events._kept)
 
 
-async def test_a_heartbeat_tells_that_nothing_happened() -> None:
+async def test_heartbeats_are_sent_without_events() -> None:
     async with hub(heartbeat_s=0.01) as here:
         subscriber = await here.subscribe()
         for _ in range(3):
@@ -157,7 +157,7 @@ async def test_a_heartbeat_tells_that_nothing_happened() -> None:
         await hang_up(subscriber.writer)
 
 
-async def test_one_that_does_not_read_is_dropped_with_a_reason_and_the_others_go_on() -> None:
+async def test_a_subscriber_that_does_not_read_is_dropped_with_a_reason_others_are_not() -> None:
     async with hub() as here:
         silent, good = await here.subscribe(), await here.subscribe()
         big = "x" * 10_000
@@ -175,7 +175,7 @@ async def test_one_that_does_not_read_is_dropped_with_a_reason_and_the_others_go
         await hang_up(good.writer)
 
 
-async def test_one_that_never_reads_is_cut_off_in_the_end() -> None:
+async def test_a_subscriber_that_never_reads_is_disconnected() -> None:
     async with running(QUICK) as run:
         here = Hub(run, 100.0)
         silent = await here.subscribe()
@@ -186,13 +186,13 @@ async def test_one_that_never_reads_is_cut_off_in_the_end() -> None:
         await hang_up(silent.writer)
 
 
-async def test_one_that_reads_nothing_for_too_long_is_told_why_and_counted_as_dropped() -> None:
+async def test_a_subscriber_that_reads_nothing_for_too_long_is_dropped_with_a_reason() -> None:
     async with running(HttpLimits(write_s=1.5, sweep_s=0.02)) as run:
         here = Hub(run, 100.0)
         silent = await here.subscribe()
         silent.writer.transport.pause_reading()  # type: ignore[attr-defined]
         (connection,) = run.connections._members
-        # More than the kernel takes, less than may be left unread.
+        # More than the kernel buffers, less than a subscriber may leave unread.
         while not connection._write_paused:
             here.publish("x" * 10_000)
         assert here.dropped == []
@@ -205,7 +205,7 @@ async def test_one_that_reads_nothing_for_too_long_is_told_why_and_counted_as_dr
         await hang_up(silent.writer)
 
 
-async def test_one_that_goes_away_is_forgotten() -> None:
+async def test_a_disconnected_subscriber_is_discarded() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
         subscriber.writer.transport.abort()
@@ -213,7 +213,7 @@ async def test_one_that_goes_away_is_forgotten() -> None:
         await until(lambda: len(here.run.connections) == 0)
 
 
-async def test_what_a_subscriber_sends_besides_is_not_heard() -> None:
+async def test_data_that_a_subscriber_sends_is_ignored() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
         subscriber.writer.write(b"GET /other HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -225,7 +225,7 @@ async def test_what_a_subscriber_sends_besides_is_not_heard() -> None:
         await hang_up(subscriber.writer)
 
 
-async def test_requests_in_front_of_a_subscription_are_answered_first() -> None:
+async def test_requests_before_a_subscription_are_answered_first() -> None:
     async with hub() as here:
         reader, writer = await here.run.connect()
         writer.write(b"GET /one HTTP/1.1\r\n" + HOST + b"\r\nGET /events HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -235,8 +235,8 @@ async def test_requests_in_front_of_a_subscription_are_answered_first() -> None:
         await until(lambda: len(here.run.connections) == 0)
 
 
-async def test_the_same_subscription_again_is_one_again() -> None:
-    # Bytes that were seen before are not parsed again.
+async def test_a_repeated_subscription_is_a_new_stream() -> None:
+    # The connection does not parse known bytes again.
     async with hub() as here:
         for _ in range(3):
             subscriber = await here.subscribe()
@@ -245,7 +245,7 @@ async def test_the_same_subscription_again_is_one_again() -> None:
             await hang_up(subscriber.writer)
 
 
-async def test_events_before_numbers_are_known_are_numbered_anew() -> None:
+async def test_events_before_continue_from_are_renumbered() -> None:
     events = Events(lambda _: None)
     events.publish("watcher", {"mode": "polling"})
     events.continue_from(10**14)
@@ -293,7 +293,7 @@ async def test_head_of_a_stream_while_the_daemon_stops_ends_the_connection() -> 
         await hang_up(writer)
 
 
-async def test_a_stop_says_good_bye_and_waits_for_nobody() -> None:
+async def test_a_stop_sends_a_last_event_and_does_not_wait() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
         here.events.close()
@@ -302,7 +302,7 @@ async def test_a_stop_says_good_bye_and_waits_for_nobody() -> None:
         await hang_up(subscriber.writer)
 
 
-async def test_a_stop_ends_a_stream_that_its_maker_forgot() -> None:
+async def test_a_stop_ends_a_stream_that_was_not_closed() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
         assert await here.run.connections.drain(5) == 0
@@ -310,21 +310,21 @@ async def test_a_stop_ends_a_stream_that_its_maker_forgot() -> None:
         await hang_up(subscriber.writer)
 
 
-async def test_one_user_cannot_take_all_places() -> None:
+async def test_one_user_cannot_reach_the_limit_of_all_subscribers() -> None:
     async with hub() as here:
         me = os.getuid()
         subscriber = await here.subscribe()
         others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(255)]
         for other in others:
             here.events.subscribers.add(other, me)
-        assert here.events.is_full(me)
-        assert not here.events.is_full(me + 1)
+        assert here.events.subscribers.is_full(me)
+        assert not here.events.subscribers.is_full(me + 1)
         for other in others:
             here.events._discard(other)
         await hang_up(subscriber.writer)
 
 
-async def test_a_subscriber_that_has_left_much_unread_already_is_told_that_there_is_a_gap(
+async def test_a_subscriber_that_already_left_much_unread_gets_a_gap_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stream_module, "UNREAD_BYTES", 100)
@@ -336,7 +336,7 @@ async def test_a_subscriber_that_has_left_much_unread_already_is_told_that_there
         await hang_up(subscriber.writer)
 
 
-async def test_one_that_asks_for_much_and_reads_nothing_before_it_listens_is_cut_off() -> None:
+async def test_a_client_that_leaves_much_unread_before_it_subscribes_is_disconnected() -> None:
     async with running(QUICK) as run:
         here = Hub(run, 100.0)
         silent = socket.socket(socket.AF_UNIX)
@@ -349,5 +349,5 @@ async def test_one_that_asks_for_much_and_reads_nothing_before_it_listens_is_cut
         silent.close()
 
 
-def test_what_may_be_left_unread_is_more_than_the_past() -> None:
+def test_a_subscriber_may_leave_more_unread_than_all_kept_events() -> None:
     assert stream_module.UNREAD_BYTES >= 2 * 256 * 1024

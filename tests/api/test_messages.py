@@ -11,6 +11,7 @@ from hypothesis import example, given, target
 from hypothesis import strategies as st
 
 from runtimed.api.messages import BadTarget, Response, parse_target, problem, render
+from runtimed.core.problem_codes import PROBLEM_CODES
 
 
 @pytest.mark.parametrize(
@@ -127,8 +128,8 @@ def test_a_response_has_only_the_necessary_headers() -> None:
     )
 
 
-def test_a_problem_has_its_code_and_its_detail() -> None:
-    answer = problem(404, "unknown-runtime", "Unknown runtime", "there is no 'runk'", nearest="runc")
+def test_a_problem_has_its_code_its_detail_and_the_remedy() -> None:
+    answer = problem("unknown-runtime", "there is no 'runk'", status=404, nearest="runc")
     assert answer.content_type == "application/problem+json"
     assert json.loads(answer.body) == {
         "type": "urn:runtimed:problem:unknown-runtime",
@@ -139,6 +140,11 @@ def test_a_problem_has_its_code_and_its_detail() -> None:
         "message": "there is no 'runk'",
         "nearest": "runc",
     }
+    forbidden = json.loads(problem("forbidden", "user 7 may only read").body)
+    row = PROBLEM_CODES["forbidden"]
+    assert (forbidden["title"], forbidden["status"]) == (row.title, row.status)
+    assert forbidden["detail"] == f"user 7 may only read; {row.remedy}"
+    assert json.loads(problem("disk-timeout").body)["detail"] == PROBLEM_CODES["disk-timeout"].detail
 
 
 @pytest.mark.parametrize("header", [("A", "b\r\nc"), ("A\n", "b"), ("", "b"), ("A b", "c"), ("A", "\0"), ("A", "€")])

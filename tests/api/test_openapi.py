@@ -1,4 +1,4 @@
-"""The API's description: that it is valid, true, and complete, and what it costs."""
+"""Tests that the description of the API is valid, true, complete, and imported late."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from harness.server import QUICK, read_reply, running
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from runtimed.api import openapi
-from runtimed.api.codes import CODES
 from runtimed.api.messages import Request, Response, parse_target
-from runtimed.api.operations import ALWAYS, OPERATIONS, Operation
+from runtimed.api.openapi import codes_by_status
+from runtimed.api.operations import OPERATIONS, Operation
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import SUBSCRIBERS_OF_ONE
@@ -30,6 +30,7 @@ from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
 from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
 from runtimed.core.history.retained import RetainedGeneration
+from runtimed.core.problem_codes import EVERY, PROBLEM_CODES
 from runtimed.core.report import Report
 
 API = Path(openapi.__file__).parent
@@ -91,7 +92,7 @@ def fill_events(node: FaultyFakeService) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question, and what it is answered with once the node is as ``prepare`` makes it."""
+    """A request, and the expected response once ``prepare`` has changed the node."""
 
     target: str
     status: int = 200
@@ -106,13 +107,13 @@ def post(target: str, status: int, code: str | None = None, **more: Any) -> Case
 
 
 def disk(target: str) -> Iterator[Case]:
-    """Yield what comes of asking for what has to be looked for on a disk."""
+    """Yield the cases of a request that needs a disk."""
     yield Case(target, 503, "disk-timeout", hang_disk)
     yield Case(target, 503, "too-many-waiting", crowd_disk)
 
 
 def readings(target: str) -> Iterator[Case]:
-    """Yield what comes of asking for a generation, whose number ``target`` has braces for."""
+    """Yield the cases of a request for a generation; ``target`` has braces for its number."""
     yield Case(target.format(6), 404, "no-such-generation")
     yield Case(target.format(4), 410, "generation-gone")
     yield Case(target.format(3), 500, "damaged-manifest", damage)
@@ -120,7 +121,7 @@ def readings(target: str) -> Iterator[Case]:
     yield from disk(target.format(3))
 
 
-# Each answer that is described, once.
+# Each described response, once.
 CASES = [
     Case("/v1/resolve"),
     Case("/v1/resolve?runtime=nix", 400, "unknown-runtime"),
@@ -154,7 +155,7 @@ CASES = [
     Case("/healthz", 503, "unhealthy", fall_ill),
     Case("/openapi.json"),
 ]
-# What a connection answers itself, whatever is asked, by what brings it about.
+# Problems with which the connection itself responds, and the bytes that cause them.
 REFUSED = {
     "malformed-request": b"nonsense\r\n\r\n",
     "malformed-target": b"GET /%% HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -169,14 +170,15 @@ REFUSED = {
 
 
 def described() -> Iterator[tuple[str, str, int, str | None]]:
-    """Yield every answer that is described, but for those that may come whatever is asked."""
+    """Yield every described response other than the problems of every request."""
     for (method, path), operation in OPERATIONS.items():
-        yield from ((method, path, status, None) for status in operation.answers)
-        yield from ((method, path, status, code) for status, codes in operation.problems.items() for code in codes)
+        yield from ((method, path, status, None) for status in operation.responses)
+        problems = codes_by_status(operation.name)
+        yield from ((method, path, status, code) for status, codes in problems.items() for code in codes)
 
 
 async def answer(node: FakeService, case: Case) -> tuple[str, str, int, str | None]:
-    """Return which described answer ``case`` is answered with."""
+    """Return the described response to ``case``."""
     found = node.routes(Request(case.method, parse_target(case.target.encode()), Peer(1, case.uid, case.uid)))
     path = case.target.partition("?")[0]
     if isinstance(found, Stream):
@@ -187,14 +189,14 @@ async def answer(node: FakeService, case: Case) -> tuple[str, str, int, str | No
 
 
 def title(code: str | None) -> str | None:
-    return None if code is None else CODES[code].title
+    return None if code is None else PROBLEM_CODES[code].title
 
 
-def test_an_independent_validator_finds_nothing_wrong() -> None:
+def test_an_independent_validator_accepts_the_description() -> None:
     assert list(OpenAPIV31SpecValidator(openapi.describe_api()).iter_errors()) == []
 
 
-async def test_what_is_served_is_this_description_made_once(node: FakeService) -> None:
+async def test_the_served_description_is_made_once(node: FakeService) -> None:
     both = await asyncio.gather(node.response("/openapi.json"), node.response("/openapi.json"))
     assert both[0] is both[1] is await node.response("/openapi.json")
     assert json.loads(both[0].body) == openapi.describe_api()
@@ -202,9 +204,9 @@ async def test_what_is_served_is_this_description_made_once(node: FakeService) -
 
 def test_paths_methods_and_query_keys_are_those_that_are_served(node: FakeService) -> None:
     served = {
-        (method, *path): set(route.query) | ({"*"} if "*" in path else set())
+        (route.method, *("*" if part[0] == "{" else part for part in path)): set(route.query)
+        | ({"*"} if "{name}" in path else set())
         for path, route in node.routes._routes.items()
-        for method in route.methods
     }
     found = {
         (method, *("*" if part[0] == "{" else part for part in path[1:].split("/"))): {
@@ -218,20 +220,20 @@ def test_paths_methods_and_query_keys_are_those_that_are_served(node: FakeServic
         assert in_path == {part for part in path.split("/") if part.startswith("{")}
 
 
-def test_there_is_a_case_for_each_answer_that_is_described_and_for_no_other() -> None:
+def test_there_is_a_case_for_each_described_response_and_for_no_other() -> None:
     tried = [(c.method, find_path(description(), c.target.partition("?")[0]), c.status, c.code) for c in CASES]
     assert sorted(tried, key=str) == sorted(described(), key=str)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method} {case.target} {case.code or case.status}")
-async def test_an_answer_that_is_described_is_given_as_it_is_described(case: Case) -> None:
+async def test_each_described_response_is_as_described(case: Case) -> None:
     node = FaultyFakeService()
     case.prepare(node)
     assert (await answer(node, case))[2:] == (case.status, case.code)
 
 
 @pytest.mark.parametrize("code", REFUSED)
-async def test_what_a_connection_refuses_is_described_whatever_is_asked(code: str) -> None:
+async def test_a_refusal_by_the_connection_is_described_for_every_path(code: str) -> None:
     async with running(QUICK) as run:
         reader, writer = await run.connect()
         writer.write(REFUSED[code])
@@ -243,7 +245,7 @@ async def test_what_a_connection_refuses_is_described_whatever_is_asked(code: st
     assert json.loads(reply.body)["title"] == title(code)
 
 
-async def test_one_connection_too_many_is_described_as_well() -> None:
+async def test_a_refused_connection_is_described() -> None:
     async with running(QUICK, Limits(1, 1)) as run:
         _, first = await run.connect()
         reader, second = await run.connect()
@@ -266,25 +268,29 @@ async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_describ
     assert {found[2:] for found in node.seen} == {(400, "bad-query"), (405, "method-not-allowed")}
 
 
-def test_what_may_come_whatever_is_asked_is_tested_here() -> None:
+def test_each_problem_of_every_request_is_tested_here() -> None:
     tested = {*REFUSED, "too-many-connections", "bad-query", "method-not-allowed"}
-    assert {code for codes in ALWAYS.values() for code in codes} == tested
+    assert {code for code, row in PROBLEM_CODES.items() if EVERY in row.operations} == tested
 
 
-def test_codes_are_those_that_the_source_names() -> None:
+def test_the_codes_are_those_that_the_source_uses() -> None:
     calls = [node for path in API.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     literal = {
-        call.args[1].value
+        call.args[0].value
         for call in calls
         if isinstance(call, ast.Call)
         and ast.unparse(call.func).rpartition(".")[2] in ("problem", "_refuse", "_note_refusal")
-        and isinstance(call.args[1], ast.Constant)
+        and isinstance(call.args[0], ast.Constant)
     }
     raised = {error.code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "code")}
-    assert literal <= set(CODES)
-    assert set(CODES) - literal <= raised
-    used = {code for operation in OPERATIONS.values() for codes in operation.problems.values() for code in codes}
-    assert set(CODES) == {*used, *(code for codes in ALWAYS.values() for code in codes), "no-such-path"}
+    assert literal <= set(PROBLEM_CODES)
+    assert set(PROBLEM_CODES) - literal <= raised
+
+
+def test_each_operation_that_a_code_names_exists() -> None:
+    named = {name for row in PROBLEM_CODES.values() for name in (*row.operations, *row.statuses)}
+    assert named <= {EVERY, *(operation.name for operation in OPERATIONS.values())}
+    assert [code for code, row in PROBLEM_CODES.items() if row.operations == ()] == ["no-such-path"]
 
 
 async def test_a_title_is_the_same_wherever_its_code_comes() -> None:
@@ -296,7 +302,7 @@ async def test_a_title_is_the_same_wherever_its_code_comes() -> None:
     assert (await FakeService().ask("/nowhere"))[1]["title"] == title("no-such-path")
 
 
-def test_each_problem_has_an_example_that_is_one() -> None:
+def test_each_problem_has_a_valid_example() -> None:
     document = description()
     answers = [
         answer
@@ -313,11 +319,11 @@ def test_each_problem_has_an_example_that_is_one() -> None:
                 assert value["code"] == name
                 check_body(content["schema"], value, document)
                 checked += 1
-    assert checked > len(CODES)
+    assert checked > len(PROBLEM_CODES)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda operation: operation.name)
-def test_each_answer_has_an_example_that_is_one(operation: Operation) -> None:
+def test_each_success_has_a_valid_example(operation: Operation) -> None:
     document = description()
     (described,) = (
         found
@@ -325,8 +331,8 @@ def test_each_answer_has_an_example_that_is_one(operation: Operation) -> None:
         for found in operations.values()
         if found["operationId"] == operation.name
     )
-    for status, answered in operation.answers.items():
-        content = described["responses"][str(status)]["content"][answered.media_type]
+    for status, success in operation.responses.items():
+        content = described["responses"][str(status)]["content"][success.media_type]
         if operation.name == "describeApi":
             assert "example" not in content, "it is one itself"
         else:
@@ -348,17 +354,17 @@ def test_each_parameter_has_a_schema_that_takes_its_examples() -> None:
                 check_body(parameter.schema, example, description())
 
 
-def test_each_shape_says_what_it_is() -> None:
+def test_each_shape_has_a_description() -> None:
     schemas = description()["components"]["schemas"]
     assert [name for name, schema in schemas.items() if not schema["description"]] == []
     assert {kind.__name__ for kind in shapes.Event.__args__} < set(schemas)
 
 
-def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
+def test_the_description_is_not_imported_at_the_start() -> None:
     program = "import runtimed.daemon.main, sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert "runtimed.api.description" in loaded
-    assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "codes", "examples", "schemas")}
-    # The shapes are for whoever checks types.
+    assert not loaded & {f"runtimed.api.{name}" for name in ("openapi", "operations", "examples", "schemas")}
+    # The shapes are for type checkers.
     assert not loaded & {"runtimed.core.shapes", "runtimed.core.shapes.daemon"}

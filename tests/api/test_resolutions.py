@@ -1,4 +1,4 @@
-"""Answers that are given again: only what the whole way would give as well, and never for longer."""
+"""Tests repeated resolutions: each must be the one that a new look-up would give."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PINNED = Response(200, b"pinned")
 
 
 def build(number: int) -> Generation:
-    """Return a generation with one runtime that differs from all others, one wrapped, one that every second has."""
+    """Return a generation; ``restless`` differs in each, and only odd ones have ``odd``."""
     runtimes = {
         "steady": {"path": "/bin/steady"},
         "wrapped": {"path": "/bin/wrapped", "runtimeArgs": ["x"]},
@@ -39,7 +39,7 @@ def build(number: int) -> Generation:
 
 
 class Verdict:
-    """A lookup whose files are there or not, as the test says, and that knows so without a look."""
+    """A lookup whose verdict the test sets."""
 
     def __init__(self, node: TableAnswers, files: tuple[str, ...]) -> None:
         self._node = node
@@ -71,12 +71,12 @@ class Verdict:
 
 
 class TableAnswers:
-    """What resolutions need of the daemon."""
+    """Resolutions, and the parts of the daemon that they use."""
 
     def __init__(self) -> None:
         self.generation = build(1)
         self.missing: set[str] = set()
-        # Whether every verdict is young enough to be used without a look.
+        # Whether every verdict is recent enough to be used without a look-up.
         self.recent = True
         self.counters = Counters()
         self.verdicts: list[Verdict] = []
@@ -102,32 +102,32 @@ def node() -> TableAnswers:
     return TableAnswers()
 
 
-def test_nothing_is_given_again_that_was_not_asked_for(node: TableAnswers) -> None:
+def test_another_target_gets_no_earlier_response(node: TableAnswers) -> None:
     node.ask("?runtime=steady")
     assert node.again("?runtime=wrapped") is None
     assert node.again("?runtime=stead%79") is None
 
 
 @pytest.mark.parametrize("raw", ["", "?runtime=", "?runtime=steady", "?runtime=stead%79", "?runtime=wrapped"])
-def test_the_very_same_answer_is_given_again(node: TableAnswers, raw: str) -> None:
+def test_the_same_target_gets_the_same_response_again(node: TableAnswers, raw: str) -> None:
     answer = node.ask(raw)
     assert node.again(raw) is answer
     assert node.again(raw) is answer
 
 
 @pytest.mark.parametrize("raw", ["?runtime=nix", "?runtime=../x", "?runtime=io.containerd.kata.v2"])
-def test_what_is_not_in_the_table_takes_the_whole_way_each_time(node: TableAnswers, raw: str) -> None:
+def test_a_name_outside_the_table_is_resolved_each_time(node: TableAnswers, raw: str) -> None:
     node.ask(raw)
     assert node.again(raw) is None
 
 
 @pytest.mark.parametrize("raw", ["?generation=1", "?runtime=steady&generation=1", "?digest=x"])
-def test_pinned_answers_are_the_archives(node: TableAnswers, raw: str) -> None:
+def test_pinned_resolutions_come_from_the_archive(node: TableAnswers, raw: str) -> None:
     assert node.ask(raw) is PINNED
     assert node.again(raw) is None
 
 
-def test_a_new_generation_makes_all_of_it_void(node: TableAnswers) -> None:
+def test_a_new_generation_makes_earlier_responses_invalid(node: TableAnswers) -> None:
     node.ask("?runtime=steady")
     node.generation = build(2)
     assert node.again("?runtime=steady") is None
@@ -166,7 +166,7 @@ def test_stock_and_implicit_runtimes_need_no_file_of_this_node(node: TableAnswer
     assert node.verdicts[-1].files == ()
 
 
-async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: TableAnswers) -> None:
+async def test_a_response_without_a_recent_verdict_waits_for_a_look_up(node: TableAnswers) -> None:
     node.recent = False
     for missing, status in ((set(), 200), ({"/bin/steady"}, 503)):
         node.missing = missing
@@ -177,7 +177,7 @@ async def test_an_answer_without_a_recent_verdict_waits_for_a_look(node: TableAn
     assert node.verdicts[-1].looks == 2
 
 
-def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: TableAnswers) -> None:
+def test_a_response_with_an_ageing_verdict_is_sent_and_renews_it(node: TableAnswers) -> None:
     answer = node.ask("?runtime=steady")
     node.verdicts[-1].aged_s = 5.0
     assert node.resolutions.again(target("?runtime=steady"), 4.9) is answer
@@ -186,7 +186,7 @@ def test_an_answer_whose_verdict_ages_is_given_and_renews_it(node: TableAnswers)
     assert node.verdicts[-1].renewals == 1
 
 
-def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: TableAnswers) -> None:
+def test_kept_responses_are_bounded_for_all_spellings_of_a_name(node: TableAnswers) -> None:
     letters = "abcdefghijklm"
     spellings = [
         "".join(f"%{ord(c):02X}" if number >> place & 1 else c for place, c in enumerate(letters))
@@ -201,7 +201,7 @@ def test_what_is_remembered_is_bounded_however_a_name_is_spelt(node: TableAnswer
     assert 0 < sum(node.again(f"?runtime={spelling}") is not None for spelling in spellings) <= 1024
 
 
-def test_what_is_given_again_is_counted(node: TableAnswers) -> None:
+def test_a_repeated_response_is_counted(node: TableAnswers) -> None:
     node.ask("")
     node.again("")
     node.again("")
@@ -218,7 +218,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=40))
-def test_whatever_happened_before_it_is_what_the_whole_way_gives(steps: list[tuple[str, object]]) -> None:
+def test_a_repeated_response_is_the_one_that_a_new_look_up_gives(steps: list[tuple[str, object]]) -> None:
     node = TableAnswers()
     for step, value in steps:
         match step:

@@ -1,4 +1,4 @@
-"""The v1 API, asked without a socket: which path answers what, with which status."""
+"""Tests the routes without a socket: the status and body of each path."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def build(table: object, number: int = 5) -> Generation:
 
 
 class FakeService:
-    """A service made of values."""
+    """A service whose state a test sets."""
 
     def __init__(self) -> None:
         self.generation = build(TABLE)
         self.generations = {3: build(OLD_TABLE, number=3), 5: self.generation}
         self.binaries = {"runsc": "/usr/bin/runsc", "/usr/bin/crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
         self.disk_hangs = False
-        # Who has too much waiting already.
+        # The user with too many waiting requests.
         self.crowded: int | None = None
         self.unwell: dict[str, str] = {}
         self.report = Report("applied", 5, "api")
@@ -71,7 +71,7 @@ class FakeService:
         self.counters = Counters()
         self.events = Events(lambda _reason: None)
         self.routes = Routes(self, self.events, self.counters)
-        # Which of the answers that /openapi.json describes were given.
+        # The responses so far, as /openapi.json describes them.
         self.seen: set[tuple[str, str, int, str | None]] = set()
 
     def current(self) -> Generation:
@@ -222,12 +222,12 @@ async def test_no_name_or_an_empty_one_means_the_default(node: FakeService, targ
     assert (await node.ask(target))[1]["runtime"] == "crun"
 
 
-async def test_a_name_may_hold_anything_when_it_is_percent_encoded(node: FakeService) -> None:
+async def test_a_percent_encoded_name_may_contain_any_character(node: FakeService) -> None:
     assert (await node.ask(f"/v1/resolve?runtime={quote('a/b ü', safe='')}"))[1]["runtime"] == "a/b ü"
     assert (await node.ask(f"/v1/runtimes/{quote('a/b ü', safe='')}"))[1]["name"] == "a/b ü"
 
 
-async def test_a_new_generation_is_answered_from_at_once(node: FakeService) -> None:
+async def test_responses_come_from_a_new_generation_at_once(node: FakeService) -> None:
     first = (await node.ask("/v1/resolve?runtime=crun"))[1]
     node.generation = build(TABLE, number=6)
     second = (await node.ask("/v1/resolve?runtime=crun"))[1]
@@ -259,7 +259,7 @@ async def test_a_bad_name_is_a_400_of_resolve_and_a_404_of_runtimes(
         assert "gvisor" in body["known"]
 
 
-async def test_an_error_lists_only_so_many_names_of_a_large_table(node: FakeService) -> None:
+async def test_an_error_lists_at_most_fifty_names(node: FakeService) -> None:
     node.generation = build({"runtimes": {f"r{number}": {"path": "/x"} for number in range(1000)}})
     _, body = await node.ask("/v1/resolve?runtime=q")
     assert (len(body["known"]), body["known_total"]) == (50, 1002)
@@ -275,7 +275,7 @@ async def test_a_wrapped_runtime_whose_binary_is_gone_is_a_503_until_it_is_back(
     assert (await node.ask("/v1/resolve?runtime=gvisor"))[0] == 200
 
 
-async def test_a_runtime_is_described_with_where_it_stands_and_what_it_is(node: FakeService) -> None:
+async def test_a_runtime_is_described_with_origin_definition_and_wrapper(node: FakeService) -> None:
     status, body = await node.ask("/v1/runtimes/gvisor")
     assert status == 200
     assert body["definition"] == {"path": "runsc", "runtimeArgs": ["--x"]}
@@ -286,13 +286,13 @@ async def test_a_runtime_is_described_with_where_it_stands_and_what_it_is(node: 
     assert (body["available"], body["binary"], body["reason"]) == (True, "/usr/bin/runsc", None)
 
 
-async def test_a_runtime_that_cannot_be_used_says_why(node: FakeService) -> None:
+async def test_an_unavailable_runtime_is_described_with_the_reason(node: FakeService) -> None:
     _, body = await node.ask("/v1/runtimes/kata")
     assert body["available"] is False
     assert "containerd-shim-kata-v2: executable file not found" in body["reason"]
 
 
-async def test_an_implicit_name_is_described_as_what_it_is(node: FakeService) -> None:
+async def test_an_implicit_name_is_described_as_implicit(node: FakeService) -> None:
     _, body = await node.ask("/v1/runtimes/io.containerd.wasm.v1")
     assert (body["source"], body["definition"], body["origin"]) == ("implicit", None, None)
     assert "containerd-shim-wasm-v1" in body["reason"]
@@ -308,19 +308,19 @@ async def test_the_table_lists_every_runtime_and_marks_the_default(node: FakeSer
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("applied", 200), ("unchanged", 200), ("rejected", 422)])
-async def test_a_reload_answers_with_its_report(node: FakeService, outcome: Any, status: int) -> None:
+async def test_a_reload_responds_with_its_report(node: FakeService, outcome: Any, status: int) -> None:
     node.report = Report(outcome, 5, "api", problems=(Problem("bad", "/f", 3),) if outcome == "rejected" else ())
     assert await node.ask("/v1/reload", "POST") == (status, node.report.as_dict())
     assert node.asked == [(0, False)]
 
 
-async def test_a_dry_run_is_asked_for_by_query(node: FakeService) -> None:
+async def test_a_dry_run_is_requested_in_the_query(node: FakeService) -> None:
     await node.ask("/v1/reload?dry_run=true", "POST")
     assert node.asked == [(0, True)]
     assert (await node.ask("/v1/reload?dry_run=yes", "POST"))[0] == 400
 
 
-async def test_collecting_answers_with_what_became_of_each_wrapper(node: FakeService) -> None:
+async def test_collection_responds_with_a_verdict_on_each_wrapper(node: FakeService) -> None:
     status, body = await node.ask("/v1/gc?dry_run=true", "POST")
     assert status == 200
     assert body == {"dry_run": True, "collected": 0, "kept": 0, "unknown": ["a doubt"], "wrappers": []}
@@ -328,13 +328,13 @@ async def test_collecting_answers_with_what_became_of_each_wrapper(node: FakeSer
 
 
 @pytest.mark.parametrize("target", ["/v1/reload", "/v1/reload?dry_run=true", "/v1/gc", "/v1/gc?dry_run=true"])
-async def test_a_peer_who_may_ask_may_not_make_the_daemon_work(node: FakeService, target: str) -> None:
+async def test_a_client_without_privileges_may_not_change_anything(node: FakeService, target: str) -> None:
     status, body = await node.ask(target, "POST", uid=1000)
     assert (status, body["code"]) == (403, "forbidden")
     assert node.asked == []
 
 
-async def test_health_tells_what_is_wrong(node: FakeService) -> None:
+async def test_healthz_lists_the_faults_of_the_process(node: FakeService) -> None:
     assert await node.ask("/healthz") == (200, {"status": "ok"})
     node.unwell = {"watcher": "dead"}
     status, body = await node.ask("/healthz")
@@ -344,9 +344,7 @@ async def test_health_tells_what_is_wrong(node: FakeService) -> None:
 @pytest.mark.parametrize(
     "target", ["/", "/v1", "/v1/", "/v2/resolve", "/v1/resolve/", "/v1/runtimes/", "/v1/runtimes/a/b", "*"]
 )
-async def test_a_path_that_is_not_served_is_a_404_that_lists_the_paths_there_are(
-    node: FakeService, target: str
-) -> None:
+async def test_an_unknown_path_is_a_404_that_lists_the_known_paths(node: FakeService, target: str) -> None:
     status, body = await node.ask(target)
     assert (status, body["code"]) == (404, "no-such-path")
     assert "/v1/runtimes/{name}" in body["detail"]
@@ -364,17 +362,17 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones(
     assert (answer.status, dict(answer.headers)["Allow"]) == (405, allowed)
 
 
-async def test_head_is_answered_as_get(node: FakeService) -> None:
+async def test_head_has_the_status_of_get(node: FakeService) -> None:
     assert (await node.response("/v1/status", "HEAD")).status == 200
 
 
-async def test_a_misspelt_query_key_is_refused_rather_than_taken_for_the_default(node: FakeService) -> None:
+async def test_an_unknown_query_key_is_refused(node: FakeService) -> None:
     status, body = await node.ask("/v1/resolve?runtme=kata")
     assert (status, body["code"]) == (400, "bad-query")
     assert "runtme; /v1/resolve takes: digest, generation, runtime" in body["detail"]
 
 
-async def test_what_was_answered_is_counted_by_route_and_status(node: FakeService) -> None:
+async def test_responses_are_counted_by_route_and_status(node: FakeService) -> None:
     for target in ("/v1/resolve", "/v1/resolve?runtime=nix", "/v1/runtimes/crun", "/v1/runtimes/kata", "/nowhere"):
         await node.ask(target)
     node.disk_hangs = True
@@ -388,7 +386,7 @@ async def test_what_was_answered_is_counted_by_route_and_status(node: FakeServic
     }
 
 
-async def test_docker_s_paths_are_served_beside_ours_and_counted_by_themselves(node: FakeService) -> None:
+async def test_docker_s_paths_are_served_and_have_labels_of_their_own(node: FakeService) -> None:
     for path in ("/version", "/v1.41/version", "/v1.44/info?any=key", "/info", "/v1.44/events?until=1"):
         assert (await node.response(path)).status == 200
     assert (await node.response("/_ping", "HEAD")).body == b"OK"
@@ -404,14 +402,14 @@ async def test_docker_s_paths_are_served_beside_ours_and_counted_by_themselves(n
     }
 
 
-async def test_an_error_of_a_route_is_counted_as_well(node: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_exception_in_a_route_is_counted(node: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "status", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         await node.ask("/v1/status")
     assert node.counted() == {("/v1/status", 500): 1}
 
 
-async def test_the_figures_are_in_prometheus_own_format(node: FakeService) -> None:
+async def test_metrics_are_in_the_format_of_prometheus(node: FakeService) -> None:
     await node.ask("/v1/resolve")
     node.counters.count_reload("applied", "api", 0.004, 1700000000.0)
     node.unwell = {"watcher": "dead"}
@@ -432,7 +430,22 @@ async def test_the_figures_are_in_prometheus_own_format(node: FakeService) -> No
     assert found["process_open_fds",] > 0
 
 
-async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_none(
+async def test_a_label_of_the_metrics_takes_one_value_of_a_fixed_set(node: FakeService) -> None:
+    for reason in ("api, signal", "signal, api, file-change", "of-the-future", "api"):
+        node.counters.count_reload("unchanged", reason, 0.004, 1700000000.0)
+    for target in ("/nowhere", "/v1/runtimes/crun", "/v1/runtimes/gvisor", "/v1.44/nix"):
+        await node.response(target)
+    response = await node.response("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(response.body.decode())}
+
+    def values(family: str, label: str) -> list[str]:
+        return sorted({sample.labels[label] for sample in families[family].samples})
+
+    assert values("runtimed_reloads", "trigger") == ["api", "other", "signal"]
+    assert values("runtimed_requests", "route") == ["/v1/resolve", "/v1/runtimes/{name}", "docker", "none"]
+
+
+async def test_a_subscription_is_a_stream_unless_its_number_is_bad_or_the_limit_reached(
     node: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(target: str) -> object:
@@ -442,7 +455,7 @@ async def test_a_subscription_is_a_stream_and_a_wrong_number_or_one_too_many_is_
     assert isinstance(asked("/v1/events?since=0"), Stream)
     status, body = await node.ask("/v1/events?since=x")
     assert (status, body["code"]) == (400, "bad-query")
-    monkeypatch.setattr(type(node.events), "is_full", lambda _events, _uid: True)
+    monkeypatch.setattr(type(node.events.subscribers), "is_full", lambda _subscribers, _uid: True)
     status, body = await node.ask("/v1/events")
     assert (status, body["code"]) == (503, "too-many-subscribers")
 
@@ -453,7 +466,7 @@ async def test_drift_is_shown_with_the_runtime_whose_binary_it_is(node: FakeServ
     assert (await node.ask("/v1/runtimes/kata"))[1]["drift"] is None
 
 
-async def test_a_disk_that_does_not_answer_is_a_503(node: FakeService) -> None:
+async def test_a_file_system_that_does_not_respond_is_a_503(node: FakeService) -> None:
     node.disk_hangs = True
     for target in ("/v1/runtimes", "/v1/runtimes/crun", "/v1/generations/3", "/v1/resolve?generation=3"):
         status, body = await node.ask(target)
@@ -461,7 +474,7 @@ async def test_a_disk_that_does_not_answer_is_a_503(node: FakeService) -> None:
     assert (await node.ask("/v1/resolve?runtime=crun"))[0] == 200
 
 
-async def test_a_user_with_too_much_waiting_for_the_disk_is_told_so_and_the_others_are_answered(
+async def test_a_user_with_too_many_waiting_requests_gets_a_503_and_others_do_not(
     node: FakeService,
 ) -> None:
     node.crowded = 1000
@@ -471,7 +484,7 @@ async def test_a_user_with_too_much_waiting_for_the_disk_is_told_so_and_the_othe
         assert (await node.ask(target))[0] == 200
 
 
-async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(node: FakeService) -> None:
+async def test_a_runtime_is_described_with_the_features_of_its_binary_and_lint(node: FakeService) -> None:
     _, crun = await node.ask("/v1/runtimes/crun")
     assert crun["features"] == {
         "status": "known",
@@ -485,17 +498,17 @@ async def test_a_runtime_is_explained_down_to_its_binaries_features_and_lint(nod
     assert crun["shim_binary"]["wanted"] == "containerd-shim-runc-v2"
     _, gvisor = await node.ask("/v1/runtimes/gvisor")
     assert gvisor["binary_why"] == "the first on PATH, in /usr/bin"
-    assert crun["binary_why"] == "the path is taken as it stands"
+    assert crun["binary_why"] == "the configured path"
     _, kata = await node.ask("/v1/runtimes/kata")
     assert kata["features"] is None, "a shim is never run to ask for features"
 
 
-async def test_an_answer_is_rendered_once_for_a_generation(node: FakeService) -> None:
+async def test_a_resolution_is_rendered_once_for_a_generation(node: FakeService) -> None:
     first = await node.response("/v1/resolve?runtime=crun")
     assert await node.response("/v1/resolve?runtime=crun") is first
 
 
-async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node: FakeService) -> None:
+async def test_a_pinned_resolution_is_the_same_byte_for_byte(node: FakeService) -> None:
     node.binaries["/gone"] = "/gone"
     for name in ("gvisor", "gone", "runc"):
         then = node.generations[3].runtimes[name].answer.at(3) + b"\n"
@@ -503,7 +516,7 @@ async def test_a_pinned_answer_is_the_one_that_was_given_then_byte_for_byte(node
     assert (await node.ask("/v1/resolve?runtime=gone"))[0] == 400
 
 
-async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: FakeService) -> None:
+async def test_a_pinned_resolution_may_be_of_the_default_or_an_implicit_name(node: FakeService) -> None:
     assert (await node.ask("/v1/resolve?generation=3"))[1]["runtime"] == "runc"
     implicit = (await node.ask("/v1/resolve?runtime=a.b&generation=3"))[1]
     assert (implicit["source"], implicit["generation"]) == ("implicit", 3)
@@ -512,7 +525,7 @@ async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: 
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
-        # what that generation did not know, whatever the current one does
+        # unknown in that generation, though known in the current one
         ("runtime=kata&generation=3", 400, "unknown-runtime"),
         ("runtime=a/b.c&generation=3", 400, "invalid-runtime-name"),
         ("runtime=runc&generation=4", 410, "generation-gone"),
@@ -525,12 +538,12 @@ async def test_a_pinned_answer_may_be_for_the_default_or_an_implicit_name(node: 
         ("runtime=gvisor&generation=3&digest=sha256:00", 409, "digest-mismatch"),
     ],
 )
-async def test_a_pin_that_cannot_be_answered_says_why(node: FakeService, query: str, status: int, code: str) -> None:
+async def test_a_bad_pin_is_a_problem_with_the_reason(node: FakeService, query: str, status: int, code: str) -> None:
     found, body = await node.ask(f"/v1/resolve?{query}")
     assert (found, body["code"]) == (status, code)
 
 
-async def test_a_pin_with_the_right_digest_is_answered(node: FakeService) -> None:
+async def test_a_pin_with_the_right_digest_is_resolved(node: FakeService) -> None:
     digest = node.generations[3].runtimes["gvisor"].answer.digest
     assert (await node.ask(f"/v1/resolve?runtime=gvisor&generation=3&digest={digest}"))[0] == 200
 
@@ -552,7 +565,7 @@ async def test_the_retained_generations_are_listed_the_newest_first(node: FakeSe
     }
 
 
-async def test_one_generation_is_shown_with_its_configuration_and_its_answers(node: FakeService) -> None:
+async def test_a_generation_is_shown_with_its_configuration_and_resolutions(node: FakeService) -> None:
     _, body = await node.ask("/v1/generations/3")
     assert body["config"]["runtimes"] == OLD_TABLE["runtimes"]
     assert body["runtimes"]["gone"] == json.loads(node.generations[3].runtimes["gone"].answer.at(3))
@@ -560,7 +573,7 @@ async def test_one_generation_is_shown_with_its_configuration_and_its_answers(no
         assert (await node.ask(f"/v1/generations/{number}"))[0] == status
 
 
-async def test_the_difference_of_two_generations_names_what_was_and_what_is(node: FakeService) -> None:
+async def test_the_difference_of_two_generations_has_both_definitions(node: FakeService) -> None:
     _, body = await node.ask("/v1/diff?from=3&to=5")
     assert [change["name"] for change in body["added"]] == ["a/b ü", "crun", "kata"]
     assert [change["name"] for change in body["removed"]] == ["gone"]

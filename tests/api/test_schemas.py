@@ -1,4 +1,4 @@
-"""JSON Schema of types: what each becomes, and what becomes nothing."""
+"""Tests the JSON Schemas of types."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class _Inner(TypedDict):
         (_Inner, {"$ref": "#/components/schemas/_Inner"}),
     ],
 )
-def test_a_type_has_the_schema_of_what_json_makes_of_it(kind: object, schema: object) -> None:
+def test_a_type_has_the_schema_of_its_json(kind: object, schema: object) -> None:
     assert Schemas().of(kind) == schema
 
 
 @pytest.mark.parametrize("kind", [bytes, dict[int, str], tuple[int, int], set])
-def test_a_type_that_json_has_not_is_refused(kind: object) -> None:
+def test_a_type_unknown_to_json_is_refused(kind: object) -> None:
     with pytest.raises(TypeError, match="no JSON schema for"):
         Schemas().of(kind)
 
 
-def test_a_shape_is_an_object_with_its_keys_and_may_hold_itself() -> None:
+def test_a_shape_is_an_object_with_its_keys_and_may_contain_itself() -> None:
     schemas = Schemas()
     schemas.of(_Inner)
     assert schemas.found == {

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dockerd import Dockerd, new_dockerd
 from harness.daemon import new_daemon, short_directory
 from table import Row, compared
-from tables import Seen, table, watch_reload
+from tables import ReloadRound, table, watch_reload
 
 SIZES = (10, 100, 1000, 10_000)
 ROUNDS = 5
@@ -37,7 +37,7 @@ def measure() -> Iterator[Row]:
         yield Row(measure, growth, "x", goal=larger / smaller * _GROWTH_SLACK)
 
 
-def _alternate(size: int, dockerd: Dockerd | None, *, all_new: bool) -> tuple[list[Seen], list[float]]:
+def _alternate(size: int, dockerd: Dockerd | None, *, all_new: bool) -> tuple[list[ReloadRound], list[float]]:
     """Return what was seen of ROUNDS reloads of ours, and how long dockerd's in between took; each warmed up by one."""
     seen, theirs = [], []
     with new_daemon() as daemon:
@@ -51,7 +51,9 @@ def _alternate(size: int, dockerd: Dockerd | None, *, all_new: bool) -> tuple[li
     return seen[1:], theirs[1:]
 
 
-def _rows(size: int, seen: list[Seen], theirs: list[float], dockerd: Dockerd | None, *, all_new: bool) -> Iterator[Row]:
+def _rows(
+    size: int, seen: list[ReloadRound], theirs: list[float], dockerd: Dockerd | None, *, all_new: bool
+) -> Iterator[Row]:
     what = f"{size} runtimes, {_what(all_new=all_new)}"
     ours = [each.reload_ms for each in seen]
     if dockerd is None:

@@ -34,7 +34,7 @@ LATENCY_GOAL = 1.25
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BenchServer:
     """A server and what it is asked."""
 
     name: str
@@ -54,7 +54,7 @@ def measure() -> Iterator[Row]:
         daemon.write(CONFIGURATION)
         daemon.start()
         plain, wrapped = (
-            Place(name, daemon.pid, str(daemon.socket), f"http://x/v1/resolve?runtime={name}")
+            BenchServer(name, daemon.pid, str(daemon.socket), f"http://x/v1/resolve?runtime={name}")
             for name in ("crun", "gvisor")
         )
         echo = _start(daemon, stack, "echo", plain)
@@ -67,13 +67,13 @@ def measure() -> Iterator[Row]:
         if dockerd is not None:
             paths = ("/_ping", "/info")
             pid, at = dockerd.process.pid, str(dockerd.socket)
-            pairs += ((plain, Place(f"dockerd {path}", pid, at, f"http://x{path}")) for path in paths)
+            pairs += ((plain, BenchServer(f"dockerd {path}", pid, at, f"http://x{path}")) for path in paths)
         for connections in CONNECTIONS:
             for ours, theirs in pairs:
                 yield from _compare(ours, theirs, connections)
 
 
-def _start(daemon: RunningDaemon, stack: ExitStack, kind: str, ours: Place) -> Place:
+def _start(daemon: RunningDaemon, stack: ExitStack, kind: str, ours: BenchServer) -> BenchServer:
     """Start a peer that answers as the daemon does where it is asked what ``ours`` is asked."""
     path = daemon.root / f"{kind}-{ours.name}"
     answer = daemon.root / f"answer-{ours.name}"
@@ -83,17 +83,17 @@ def _start(daemon: RunningDaemon, stack: ExitStack, kind: str, ours: Place) -> P
     stack.callback(process.wait)
     stack.callback(process.kill)
     wait_until(path.exists, f"{kind} listens")
-    return Place(kind, process.pid, str(path), ours.target)
+    return BenchServer(kind, process.pid, str(path), ours.target)
 
 
-def _whole_answer(place: Place) -> bytes:
+def _whole_answer(place: BenchServer) -> bytes:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(place.socket)
         sock.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % place.target.removeprefix("http://x").encode())
         return sock.recv(1 << 16)
 
 
-def _compare(ours: Place, theirs: Place, connections: int) -> Iterator[Row]:
+def _compare(ours: BenchServer, theirs: BenchServer, connections: int) -> Iterator[Row]:
     kind = "of a wrapped runtime, " if ours.name == "gvisor" else ""
     what = f"resolve {kind}{connections} connection{'s' if connections > 1 else ''}"
     # Of a server that takes milliseconds for an answer nobody wants to wait for thousands.
@@ -114,7 +114,7 @@ def _compare(ours: Place, theirs: Place, connections: int) -> Iterator[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RequestRound:
     """One round: requests a second, processor time for each in microseconds, and how long each took, ascending."""
 
     rate: float
@@ -122,12 +122,14 @@ class Seen:
     waits_us: list[int]
 
 
-def _alternate(places: tuple[Place, Place], connections: int, requests: int) -> tuple[list[Seen], list[Seen]]:
-    found: tuple[list[Seen], list[Seen]] = ([], [])
+def _alternate(
+    places: tuple[BenchServer, BenchServer], connections: int, requests: int
+) -> tuple[list[RequestRound], list[RequestRound]]:
+    found: tuple[list[RequestRound], list[RequestRound]] = ([], [])
     for _ in range(ROUNDS):
         for place, seen in zip(places, found, strict=True):
             rate = requests_per_s(place.socket, place.target, connections, ROUND_S)
             before = place.processor_ns()
             waits_us = latencies_us(place.socket, place.target, connections, requests)
-            seen.append(Seen(rate, (place.processor_ns() - before) / requests / 1000, waits_us))
+            seen.append(RequestRound(rate, (place.processor_ns() - before) / requests / 1000, waits_us))
     return found

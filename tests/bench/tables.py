@@ -18,7 +18,7 @@ _AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReloadRound:
     """One reload as a client sees it: all in milliseconds."""
 
     until_new_ms: float
@@ -35,7 +35,7 @@ def table(size: int, mark: int, *, all_new: bool) -> dict[str, object]:
     return {"runtimes": runtimes, "runtimed": {"probe": {"enabled": False}}}
 
 
-def watch_reload(daemon: RunningDaemon, document: dict[str, object], pause_s: float) -> Seen:
+def watch_reload(daemon: RunningDaemon, document: dict[str, object], pause_s: float) -> ReloadRound:
     """Return what a client sees that asks again and again, ``pause_s`` apart, while its table is replaced."""
     text = json.dumps(document)
     with socket.socket(socket.AF_UNIX) as sock:
@@ -57,7 +57,7 @@ def watch_reload(daemon: RunningDaemon, document: dict[str, object], pause_s: fl
             if pause_s:
                 time.sleep(pause_s)
     reload_ms = float(daemon.status()["last_reload"]["duration_ms"])
-    return Seen((new_s - begun_s) * 1000, longest_s * 1000, reload_ms)
+    return ReloadRound((new_s - begun_s) * 1000, longest_s * 1000, reload_ms)
 
 
 def longest_wait_ms(daemon: RunningDaemon, duration_s: float) -> float:

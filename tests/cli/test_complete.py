@@ -1,4 +1,4 @@
-"""What is completed on a command line, and how it is put there: the part of it that is the same in every shell."""
+"""Tests of the completion of command lines, as far as it is the same in every shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERBS = ["resolve", "list", "explain", "status", "watch", "check", "plan", "relo
 
 
 def words(*typed: str, on: RunningDaemon | None = None) -> Run:
-    """Return what stands for the last of the words that were typed."""
+    """Return the run that completes the last of the words."""
     run = runtimectl("__complete", "words", *typed, on=on)
     assert run.stderr == ""
     return run
@@ -39,7 +39,7 @@ def candidates(*typed: str, on: RunningDaemon | None = None) -> list[str]:
     return [line.split("\t")[0] for line in run.stdout.splitlines()]
 
 
-# What may stand where
+# Candidates
 
 
 def test_verbs_and_options_need_no_daemon() -> None:
@@ -47,7 +47,7 @@ def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("re") == ["resolve", "reload"]
     assert candidates("plan", "--") == ["--help", "--socket", "--json", "--exit-code", "--verbose"]
     assert candidates("--") == ["--help", "--socket", "--json", "--version"]
-    # Where nothing but an option can stand.
+    # Only an option can come next.
     assert candidates("reload", "") == ["--help", "--socket", "--json", "--dry-run", "--verbose"]
     assert candidates("resolve", "--format", "") == ["ctr", "json", "any", "path"]
     assert candidates("resolve", "--format=p") == ["--format=path"]
@@ -55,7 +55,7 @@ def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("lsit", "") == []
 
 
-def test_names_and_numbers_are_the_daemons(daemon: RunningDaemon, twice: RunningDaemon) -> None:
+def test_names_and_numbers_come_from_the_daemon(daemon: RunningDaemon, twice: RunningDaemon) -> None:
     assert candidates("resolve", "wr", on=daemon) == ["wrapped"]
     assert candidates("explain", "--json", "ka", on=daemon) == ["kata"]
     assert words("resolve", "pl", on=daemon).stdout == "plain\t/bin/sh, the default runtime\n"
@@ -63,17 +63,17 @@ def test_names_and_numbers_are_the_daemons(daemon: RunningDaemon, twice: Running
     assert candidates("resolve", "x", "--generation", "", on=twice) == ["2", "1"]
     # The name is there; only options are left.
     assert candidates("resolve", "x", "w", on=daemon) == []
-    # What was typed says which daemon is meant.
+    # The command line says which daemon is meant.
     for typed in (["--socket", str(daemon.socket), "resolve"], ["resolve", f"--socket={daemon.socket}"]):
         assert candidates(*typed, "wr", on=twice) == ["wrapped"]
 
 
-def test_what_cannot_be_typed_is_not_offered(daemon: RunningDaemon) -> None:
+def test_a_name_that_cannot_be_typed_is_not_suggested(daemon: RunningDaemon) -> None:
     assert candidates("resolve", "red", on=daemon) == []
     assert candidates("resolve", "", on=daemon)[0] == "a/b?c=d&e%41+\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
-def test_a_name_that_looks_like_an_option_is_offered_where_it_is_none(own_daemon: RunningDaemon) -> None:
+def test_a_name_that_looks_like_an_option_is_suggested_only_after_two_dashes(own_daemon: RunningDaemon) -> None:
     own_daemon.write({"runtimes": {"-dash": {"path": "/bin/sh"}}})
     own_daemon.reload()
     assert "-dash" not in candidates("resolve", "", on=own_daemon)
@@ -81,12 +81,12 @@ def test_a_name_that_looks_like_an_option_is_offered_where_it_is_none(own_daemon
 
 
 @pytest.mark.parametrize("typed", [("resolve", ""), ("explain", "x"), ("diff", ""), ("resolve", "--generation", "")])
-def test_without_a_daemon_there_are_no_names_and_no_complaints(typed: tuple[str, ...]) -> None:
+def test_without_a_daemon_there_are_no_names_and_no_errors(typed: tuple[str, ...]) -> None:
     run = words(*typed)
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_a_daemon_that_hangs_is_not_waited_for_and_not_complained_of() -> None:
+def test_a_daemon_that_hangs_delays_no_completion() -> None:
     with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(place / "s"))
         listener.listen()
@@ -95,12 +95,12 @@ def test_a_daemon_that_hangs_is_not_waited_for_and_not_complained_of() -> None:
 
 
 @pytest.mark.parametrize("typed", [("check", ""), ("check", "a", "b"), ("list", "--socket", ""), ("--socket=/x",)])
-def test_where_the_name_of_a_file_stands_the_shell_is_left_to_it(typed: tuple[str, ...]) -> None:
+def test_file_names_are_left_to_the_shell(typed: tuple[str, ...]) -> None:
     run = words(*typed)
     assert (run.returncode, run.stdout) == (FILES, "")
 
 
-def test_what_is_asked_without_a_word_is_answered_like_an_empty_one() -> None:
+def test_no_word_is_completed_like_an_empty_word() -> None:
     assert runtimectl("__complete").stdout == words("").stdout
 
 
@@ -119,7 +119,7 @@ def test_what_is_asked_without_a_word_is_answered_like_an_empty_one() -> None:
         ("runtimectl resolve '' x", ["runtimectl", "resolve", ""], "x"),
         ("runtimectl resolve a'b c'd", ["runtimectl", "resolve"], "ab cd"),
         ("runtimectl --socket=/a  list\t", ["runtimectl", "--socket=/a", "list"], ""),
-        # What output is redirected to is no argument.
+        # The file of a redirection is no argument.
         ("runtimectl list 2> err resolve ", ["runtimectl", "list", "resolve"], ""),
         ("runtimectl list >", ["runtimectl", "list"], ""),
         ("runtimectl list\\", ["runtimectl"], "list"),
@@ -130,7 +130,7 @@ def test_a_line_is_read_as_bash_reads_it(typed: str, whole: list[str], current: 
     assert (line.words, line.current) == (whole, current)
 
 
-def test_the_file_that_output_goes_to_is_the_shells() -> None:
+def test_the_file_of_a_redirection_is_left_to_the_shell() -> None:
     run = runtimectl("__complete", "bash", "runtimectl list > fi", BREAKS)
     assert (run.returncode, run.stdout) == (FILES, "")
 
@@ -143,7 +143,7 @@ WORD = st.text(
 
 
 @given(WORD, st.integers(0, 12), st.sampled_from(["", "'", '"']))
-def test_a_word_that_is_begun_in_any_way_of_quoting_is_completed_to_itself(word: str, length: int, quote: str) -> None:
+def test_a_word_is_completed_to_itself_in_any_quotation(word: str, length: int, quote: str) -> None:
     begun = word[:length]
     typed = {
         "": "".join(c if c.isalnum() else f"\\{c}" for c in begun),
@@ -152,7 +152,7 @@ def test_a_word_that_is_begun_in_any_way_of_quoting_is_completed_to_itself(word:
     }[quote]
     line = read_line(f"runtimectl resolve {typed}", BREAKS)
     assert line.current == begun
-    # What stands before an open quotation mark, and the mark, readline keeps; and it closes the mark.
+    # readline keeps the text up to an open quotation mark, and closes the mark.
     kept = {"": "", "'": typed[: typed.rfind("'") + 1], '"': '"'}[quote]
     assert shlex.split(f"{kept}{line.replacement(word)}{quote}") == [word]
 
@@ -166,13 +166,13 @@ def test_a_word_that_is_begun_in_any_way_of_quoting_is_completed_to_itself(word:
         ("'a:", "a:b", "a:b"),
         ("a:'b", "a:b c", "b c"),
         ("", "~x", r"\~x"),
-        # What the standard library's shlex does not read as a shell does.
+        # Text that the standard library's shlex reads differently than a shell.
         ('"', "$x`\\", r"\$x\`\\"),
         ("'", "$x`\\", "$x`\\"),
         ("", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n"),
     ],
 )
-def test_what_readline_keeps_is_not_put_there_again(typed: str, word: str, put: str) -> None:
+def test_the_part_that_readline_keeps_is_not_inserted_again(typed: str, word: str, put: str) -> None:
     assert read_line(f"runtimectl resolve {typed}", BREAKS).replacement(word) == put
 
 
@@ -206,10 +206,10 @@ def in_bash(typed: str, on: Path) -> list[str]:
     return run.stdout.splitlines()
 
 
-def test_bash_puts_every_name_so_that_it_is_that_name(odd: RunningDaemon) -> None:
+def test_bash_inserts_every_name_with_correct_quotation(odd: RunningDaemon) -> None:
     assert in_bash("", odd.socket) == sorted([*ODD, "runc", "io.containerd.runc.v2"])
     assert in_bash("two", odd.socket) == ["two words"]
 
 
-def test_bash_without_a_daemon_says_nothing(tmp_path: Path) -> None:
+def test_bash_without_a_daemon_prints_nothing(tmp_path: Path) -> None:
     assert in_bash("", tmp_path / "none") == []

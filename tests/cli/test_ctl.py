@@ -21,9 +21,10 @@ from runtimed import __version__
 from runtimed.cli import ctl, verbs
 from runtimed.cli.parser import make_parser
 from runtimed.cli.render import render_report, render_status
-from runtimed.cli.tables import printable, render_table
+from runtimed.cli.tables import render_table
 from runtimed.cli.terminal import PLAIN
 from runtimed.client import Client
+from runtimed.core.message_text import printable
 
 # Each verb with the arguments that it cannot do without.
 VERBS: dict[str, tuple[str, ...]] = {
@@ -34,11 +35,11 @@ VERBS: dict[str, tuple[str, ...]] = {
     "export": ("docker",),
     "import": ("docker", "/dev/null"),
 }
-# What these do is done without a daemon.
+# Verbs that need no daemon.
 OFFLINE = ("check", "import")
 
 
-# What people see
+# Output for people
 
 
 def test_resolve_shows_a_line_for_each_part_of_the_answer(daemon: RunningDaemon) -> None:
@@ -63,7 +64,7 @@ def test_resolve_without_a_name_shows_the_default(daemon: RunningDaemon) -> None
     assert "False" not in run.stdout
 
 
-def test_list_shows_what_each_name_runs_whether_it_can_and_where_it_stands(daemon: RunningDaemon) -> None:
+def test_list_shows_the_path_or_shim_the_availability_and_the_origin_of_each_name(daemon: RunningDaemon) -> None:
     run = runtimectl("list", on=daemon)
     assert (run.returncode, run.stderr) == (0, "")
     header, *rows = run.stdout.splitlines()
@@ -84,14 +85,14 @@ def by_name(daemon: RunningDaemon) -> dict[str, Any]:
     return {each["name"]: each for each in daemon.get("/v1/runtimes")[1]["runtimes"] if each["origin"] is not None}
 
 
-def test_nothing_that_a_terminal_would_obey_is_printed(daemon: RunningDaemon) -> None:
+def test_control_characters_are_escaped(daemon: RunningDaemon) -> None:
     for args in (("list",), ("resolve", "red\x1b[31m\nline"), ("resolve", "re\x1b[31m"), ("status",)):
         run = runtimectl(*args, on=daemon)
         assert "\x1b" not in run.stdout + run.stderr
     assert r"red\x1b[31m\nline" in runtimectl("list", on=daemon).stdout
 
 
-def test_status_of_a_daemon_that_is_well(daemon: RunningDaemon) -> None:
+def test_status_of_a_healthy_daemon(daemon: RunningDaemon) -> None:
     run = runtimectl("status", on=daemon)
     assert (run.returncode, run.stderr) == (0, "")
     fields = {cells[0]: cells[1:] for cells in map(columns, run.stdout.splitlines())}
@@ -105,7 +106,7 @@ def test_status_of_a_daemon_that_is_well(daemon: RunningDaemon) -> None:
     assert fields["version"] == [f"{__version__}, process {daemon.status()['pid']}"]
 
 
-def test_a_rejected_edit_is_seen_in_reload_and_in_status_while_answers_go_on(own_daemon: RunningDaemon) -> None:
+def test_a_rejected_edit_is_shown_by_reload_and_status_and_resolutions_stay(own_daemon: RunningDaemon) -> None:
     before = runtimectl("resolve", "plain", on=own_daemon).stdout
     own_daemon.write('{"runtimes": {\n  "plain": {"pth": "/bin/sh"},\n  "b": 1}}')
     for flags in ((), ("--dry-run",)):
@@ -129,7 +130,7 @@ def test_a_rejected_edit_is_seen_in_reload_and_in_status_while_answers_go_on(own
     assert runtimectl("resolve", "plain", on=own_daemon).stdout == before
 
 
-def test_after_a_reload_the_edit_is_live(own_daemon: RunningDaemon) -> None:
+def test_a_reload_applies_an_edit(own_daemon: RunningDaemon) -> None:
     assert runtimectl("reload", on=own_daemon).stdout.startswith("unchanged: generation 1 (in ")
     own_daemon.write({"runtimes": {"comes": {"path": "/bin/sh"}}, "live-restore": True})
     run = runtimectl("reload", on=own_daemon)
@@ -150,6 +151,12 @@ REPORT = {
     "removed": ["goes"],
     "default_runtime": {"from": "runc", "to": "comes"},
     "problems": [],
+    "problem_count": 0,
+    "remarks": [],
+    "repaired": [],
+    "unavailable": [],
+    "unavailable_count": 0,
+    "runtime_count": 0,
     "restart_required": ["data-root", "hosts"],
     "ignored": [],
     "overridden": ["debug"],
@@ -159,7 +166,7 @@ REPORT = {
 }
 
 
-def test_a_report_says_what_was_added_changed_and_removed_and_what_to_do() -> None:
+def test_a_report_lists_added_changed_and_removed_runtimes_and_notes() -> None:
     assert render_report(REPORT) == [
         "applied: generation 2 (in 1 ms)",
         "  + comes",
@@ -175,7 +182,7 @@ def test_a_report_says_what_was_added_changed_and_removed_and_what_to_do() -> No
     ("outcome", "text"),
     [("applied", "would be applied"), ("unchanged", "would change nothing"), ("rejected", "would be rejected")],
 )
-def test_the_report_of_a_dry_run_says_that_nothing_was_done(outcome: str, text: str) -> None:
+def test_the_report_of_a_dry_run_says_that_the_generation_stays(outcome: str, text: str) -> None:
     first = render_report({**REPORT, "outcome": outcome, "dry_run": True})[0]
     assert first == f"dry run: {text}; generation 2 stays (in 1 ms)"
 
@@ -198,12 +205,12 @@ def test_a_report_lists_a_bounded_number_of_names() -> None:
         (86401, "1 d"),
     ],
 )
-def test_a_time_span_is_told_in_its_two_largest_units(daemon: RunningDaemon, uptime_s: float, text: str) -> None:
-    lines = render_status({**daemon.status(), "uptime_s": uptime_s}, time.time())
+def test_a_time_span_has_its_two_largest_units(daemon: RunningDaemon, uptime_s: float, text: str) -> None:
+    lines = render_status({**daemon.status(), "uptime_s": uptime_s}, now_s=time.time())
     assert [columns(line)[1] for line in lines if line.startswith("uptime")] == [text]
 
 
-def test_status_tells_all_that_is_wrong_on_a_line_each(daemon: RunningDaemon) -> None:
+def test_status_shows_each_fault_on_its_own_line(daemon: RunningDaemon) -> None:
     status = {
         **daemon.status(),
         "health": {"status": "degraded", "reasons": {"store": "disk\nfull", "watcher": "dead"}},
@@ -211,7 +218,7 @@ def test_status_tells_all_that_is_wrong_on_a_line_each(daemon: RunningDaemon) ->
         "last_reload": None,
         "sources": [],
     }
-    lines = [columns(line) for line in render_status(status, time.time())]
+    lines = [columns(line) for line in render_status(status, now_s=time.time())]
     assert lines[1:3] == [["store", r"disk\nfull"], ["watcher", "dead"]]
     assert ["last reload", "none"] in lines
     assert ["sources", "none"] in lines
@@ -219,7 +226,7 @@ def test_status_tells_all_that_is_wrong_on_a_line_each(daemon: RunningDaemon) ->
     assert [r"/etc/run\ntimed", "no inotify instances left"] in lines
 
 
-def test_status_counts_what_it_does_not_name(daemon: RunningDaemon) -> None:
+def test_status_counts_problems_and_drift_that_it_does_not_list(daemon: RunningDaemon) -> None:
     status = daemon.status()
     problem = {
         "file": "/d.json",
@@ -232,7 +239,7 @@ def test_status_counts_what_it_does_not_name(daemon: RunningDaemon) -> None:
     }
     drift = {"binary": "/b", "kind": "removed", "path": None, "reason": None, "runtimes": ["r"], "runtime_count": 51}
     report = {**status["last_reload"], "problems": [problem], "problem_count": 101}
-    lines = render_status({**status, "last_reload": report, "drift": [drift], "drift_count": 1001}, time.time())
+    lines = render_status({**status, "last_reload": report, "drift": [drift], "drift_count": 1001}, now_s=time.time())
     assert [line.split() for line in lines if " more" in line] == [
         ["and", "100", "more", "problems"],
         ["drift", "/b", "removed", "since", "the", "load;", "runs", "r", "and", "50", "more"],
@@ -260,16 +267,18 @@ def test_columns_are_aligned_for_wide_and_combining_characters() -> None:
         ("\udcff", r"\xff"),
     ],
 )
-def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
+def test_characters_that_are_not_printable_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-# What programs see
+# Output for programs
 
 
 @pytest.mark.parametrize("args", [("resolve", "wrapped"), ("list",), ("status",), ("reload", "--dry-run")])
 @pytest.mark.parametrize("before", [True, False])
-def test_json_is_what_the_daemon_said_on_one_line(daemon: RunningDaemon, args: Sequence[str], *, before: bool) -> None:
+def test_json_is_the_response_of_the_daemon_on_one_line(
+    daemon: RunningDaemon, args: Sequence[str], *, before: bool
+) -> None:
     flags = ("--socket", str(daemon.socket), "--json")
     run = runtimectl(*flags, *args) if before else runtimectl(*args, *flags)
     assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
@@ -297,7 +306,7 @@ def test_json_of_a_rejected_reload_and_of_an_unknown_name_is_on_stdout_too(own_d
     assert (run.returncode, json.loads(run.stdout)["health"]["status"]) == (1, "degraded")
 
 
-def test_version_tells_both_ends(daemon: RunningDaemon) -> None:
+def test_version_shows_runtimectl_and_the_daemon(daemon: RunningDaemon) -> None:
     run = runtimectl("version", on=daemon)
     assert run.stdout.splitlines()[0] == f"runtimectl  {__version__}"
     assert run.stdout.splitlines()[1].startswith(f"runtimed    {__version__}, process ")
@@ -320,7 +329,7 @@ def test_version_tells_both_ends(daemon: RunningDaemon) -> None:
         ("two\nlines", r"two\nlines", "runtimectl list"),
     ],
 )
-def test_a_no_of_the_daemon_is_one_line_and_a_hint(daemon: RunningDaemon, name: str, text: str, hint: str) -> None:
+def test_a_refusal_of_the_daemon_is_one_line_and_a_hint(daemon: RunningDaemon, name: str, text: str, hint: str) -> None:
     run = runtimectl("resolve", name, on=daemon)
     assert (run.returncode, run.stdout) == (1, "")
     error, second = run.stderr.splitlines()
@@ -354,7 +363,7 @@ def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb:
         (("resolve", "--json", "--format", "any"), "contradict each other", "runtimectl resolve"),
         (("--sock", "x", "list"), "VERB: invalid choice: 'x'", "runtimectl"),
         (("resolve", "--format", "yaml"), "invalid choice: 'yaml'", "runtimectl resolve"),
-        (("explain", ""), "argument NAME: it is empty", "runtimectl explain"),
+        (("explain", ""), "argument NAME: the name is empty", "runtimectl explain"),
     ],
 )
 def test_a_usage_error_is_status_2_one_line_and_a_hint(args: Sequence[str], error: str, help_of: str) -> None:
@@ -363,17 +372,17 @@ def test_a_usage_error_is_status_2_one_line_and_a_hint(args: Sequence[str], erro
     first, hint = run.stderr.splitlines()
     assert first.startswith("runtimectl: ")
     assert error in first
-    assert hint == f"hint: {help_of} --help shows how it is used"
+    assert hint == f"hint: {help_of} --help shows the usage"
 
 
-def test_of_the_verbs_only_the_one_that_is_asked_for_is_made() -> None:
+def test_only_the_parser_of_the_given_verb_is_made() -> None:
     def made(*argv: str) -> list[str]:
-        choices = make_parser(argv).places[0].choices
+        choices = make_parser(argv).positionals[0].choices
         assert isinstance(choices, dict)
         return list(choices)
 
     assert made("resolve", "list") == ["resolve"]
-    # What stands behind an option may be its value.
+    # The word after an option may be its value.
     assert set(made("--socket", "resolve", "list")) == set(made()) == set(VERBS)
 
 
@@ -389,7 +398,7 @@ def test_the_help_of_every_verb_has_an_example_and_the_exit_status(verb: str) ->
 # Terminals, pipes, locales
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(daemon: RunningDaemon) -> None:
+def test_a_reader_that_closes_the_pipe_is_no_error(daemon: RunningDaemon) -> None:
     for unbuffered in ("", "1"):
         for args in (["list"], ["--help"]):
             reading, writing = os.pipe()
@@ -420,7 +429,7 @@ def test_an_answer_that_cannot_be_written_is_an_error(daemon: RunningDaemon) -> 
     assert (run.returncode, run.stderr) == (1, "runtimectl: the answer cannot be written: No space left on device\n")
 
 
-def test_a_locale_without_the_characters_still_gets_the_answer(daemon: RunningDaemon) -> None:
+def test_characters_that_the_locale_lacks_are_escaped(daemon: RunningDaemon) -> None:
     environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     run = runtimectl("list", on=daemon, environ=environ)
     assert (run.returncode, run.stderr) == (0, "")
@@ -434,13 +443,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_an_interrupt_ends_it_quietly() -> None:
+def test_an_interrupt_ends_runtimectl_without_output() -> None:
     with short_directory() as place, closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(place / "s"))
         listener.listen()
         listener.settimeout(PATIENCE_S)
         command = [*COMMAND, "--socket", str(place / "s"), "status"]
-        # Whoever starts the tests in the background has SIGINT ignored, and children inherit that.
+        # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
         command = [sys.executable, "-c", UNIGNORE_SIGINT, *command]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             connection, _ = listener.accept()
@@ -454,7 +463,7 @@ def test_an_interrupt_ends_it_quietly() -> None:
 # check
 
 
-def test_check_needs_no_daemon_and_says_what_the_daemon_would_say(tmp_path: Path) -> None:
+def test_check_needs_no_daemon_and_reports_like_a_reload(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text('{"runtimes": {"a": {"path": "/bin/sh"}}}')
     bad.write_text('{"runtimes": {"a": {"pth": "/bin/sh"}}}')
@@ -475,7 +484,7 @@ def test_check_takes_a_file_whose_name_looks_like_a_flag(tmp_path: Path) -> None
     assert (run.returncode, run.stdout) == (0, "configuration OK\n")
 
 
-def test_check_runs_nothing_that_lies_in_the_current_directory(tmp_path: Path) -> None:
+def test_check_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
     package = tmp_path / "runtimed"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -488,7 +497,7 @@ def test_check_runs_nothing_that_lies_in_the_current_directory(tmp_path: Path) -
     assert run.stdout == "configuration OK\n"
 
 
-# In this process: what the console script calls
+# The function of the console script
 
 
 def test_main_returns_the_exit_status(daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -499,7 +508,7 @@ def test_main_returns_the_exit_status(daemon: RunningDaemon, capsys: pytest.Capt
     assert capsys.readouterr().out == f"runtimectl {__version__}\n"
 
 
-def test_a_reload_is_given_more_time_than_a_question() -> None:
+def test_a_reload_has_a_longer_timeout() -> None:
     class Asked(Client):
         def reload(self, *, dry_run: bool = False) -> Any:
             assert not dry_run

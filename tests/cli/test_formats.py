@@ -1,4 +1,4 @@
-"""``runtimectl resolve --format``: what other programs are given, and what they are refused."""
+"""Tests of ``runtimectl resolve --format``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.daemon import RunningDaemon, new_daemon, put_executable
 from harness.runtimectl import COMMAND, runtimectl
 from harness.shell_names import KATA_SHIM
 
-from runtimed.cli.formats import NoSuchForm, render_any, render_ctr, render_path
+from runtimed.cli.formats import FormatUnavailable, render_any, render_ctr, render_path
 from runtimed.core.containerd.options import decode_options
 
 RUNC_SHIM = "io.containerd.runc.v2"
@@ -85,8 +85,8 @@ def test_ctr_gets_another_control_group_every_time_with_systemds_driver(formats:
     assert len(lines) == 2
 
 
-def test_a_shell_splits_the_words_as_they_were_meant_and_expands_none(formats: RunningDaemon, tmp_path: Path) -> None:
-    # Names that would match, were there a pattern: all of one letter, and what the words themselves look like.
+def test_a_shell_splits_the_words_of_ctr_correctly_and_expands_none(formats: RunningDaemon, tmp_path: Path) -> None:
+    # Names that a pattern would match: all of one letter, and some like the words themselves.
     for name in ("a", "b", "--runtime", "opt", "sh"):
         (tmp_path / name).touch()
     fields = formats.resolve(LONG)["options"]["fields"]
@@ -107,7 +107,7 @@ def test_a_shell_splits_the_words_as_they_were_meant_and_expands_none(formats: R
         ("body", "no flag for config_body"),
     ],
 )
-def test_ctr_is_not_given_what_it_would_not_get_as_it_is(formats: RunningDaemon, name: str, text: str) -> None:
+def test_a_word_that_a_shell_would_change_is_refused(formats: RunningDaemon, name: str, text: str) -> None:
     run = runtimectl("resolve", name, "--format", "ctr", on=formats)
     assert (run.returncode, run.stdout) == (1, "")
     error, hint = run.stderr.splitlines()
@@ -117,7 +117,7 @@ def test_ctr_is_not_given_what_it_would_not_get_as_it_is(formats: RunningDaemon,
     assert "--format any" in hint
 
 
-def test_a_hostile_name_comes_as_the_plain_name_of_its_wrapper(formats: RunningDaemon) -> None:
+def test_a_hostile_name_appears_as_the_plain_name_of_its_wrapper(formats: RunningDaemon) -> None:
     run = runtimectl("resolve", "a b*$(x)\n", "--format", "ctr", on=formats)
     assert (run.returncode, len(run.stdout.split())) == (0, 6)
     assert "/wrappers/a%20b%2a%24%28x%29%0a-" in run.stdout
@@ -131,7 +131,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_word_that_a_shell_or_ctr_would_read_otherwise_is_given(text: str) -> None:
+def test_words_that_a_shell_or_ctr_would_interpret_are_refused(text: str) -> None:
     hostile = [
         resolution(text),
         resolution(RUNC_SHIM, RUNC, binary_name=text),
@@ -139,12 +139,12 @@ def test_no_word_that_a_shell_or_ctr_would_read_otherwise_is_given(text: str) ->
         resolution("io.containerd.kata.v2", GENERIC, config_path=text),
     ]
     for answer in hostile:
-        with pytest.raises(NoSuchForm):
+        with pytest.raises(FormatUnavailable):
             render_ctr(answer)
 
 
 def test_an_empty_shim_is_no_word() -> None:
-    with pytest.raises(NoSuchForm, match="empty"):
+    with pytest.raises(FormatUnavailable, match="empty"):
         render_ctr(resolution(""))
 
 
@@ -165,7 +165,7 @@ def test_an_empty_shim_is_no_word() -> None:
 def test_a_field_that_ctr_has_no_flag_for_is_named(
     shim: str, type_url: str, fields: dict[str, object], named: str
 ) -> None:
-    with pytest.raises(NoSuchForm, match=f"no flag for {named} with"):
+    with pytest.raises(FormatUnavailable, match=f"no flag for {named} with"):
         render_ctr(resolution(shim, type_url, **fields))
 
 
@@ -188,7 +188,7 @@ def test_letters_of_any_script_are_written_in_utf8_whatever_the_locale_is(own_da
 # any and path
 
 
-def test_any_is_the_type_and_the_bytes_as_the_daemon_gave_them(formats: RunningDaemon) -> None:
+def test_any_is_the_type_and_the_bytes_of_the_response(formats: RunningDaemon) -> None:
     for name in ("plain", LONG, "kata", "body", "blank"):
         run = runtimectl("resolve", name, "--format", "any", on=formats)
         assert (run.returncode, run.stderr) == (0, "")
@@ -199,12 +199,12 @@ def test_any_is_the_type_and_the_bytes_as_the_daemon_gave_them(formats: RunningD
         assert decoded == {field: value for field, value in options["fields"].items() if value}
 
 
-def test_any_of_defaults_is_the_type_alone_and_of_no_options_nothing(formats: RunningDaemon) -> None:
+def test_any_of_defaults_is_the_type_alone_and_no_options_are_refused(formats: RunningDaemon) -> None:
     assert runtimectl("resolve", "defaults", "--format", "any", on=formats).stdout == f"{RUNC}\n"
     run = runtimectl("resolve", "absolute", "--format", "any", on=formats)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith("runtimectl: absolute has no options")
-    with pytest.raises(NoSuchForm):
+    with pytest.raises(FormatUnavailable):
         render_any(resolution(RUNC_SHIM))
 
 
@@ -217,23 +217,23 @@ def test_any_of_defaults_is_the_type_alone_and_of_no_options_nothing(formats: Ru
         ("absolute", "{root}/containerd-shim-x-v2"),
     ],
 )
-def test_path_is_the_binary_that_the_answer_names(formats: RunningDaemon, name: str, path: str) -> None:
+def test_path_is_the_binary_in_the_resolution(formats: RunningDaemon, name: str, path: str) -> None:
     run = runtimectl("resolve", name, "--format", "path", on=formats)
     assert (run.returncode, run.stderr, run.stdout) == (0, "", path.replace("{root}", str(formats.root)) + "\n")
 
 
 @pytest.mark.parametrize("name", ["kata", "defaults", "io.containerd.implicit.v2"])
-def test_path_of_an_answer_that_names_none_is_refused(formats: RunningDaemon, name: str) -> None:
+def test_path_is_refused_without_a_binary(formats: RunningDaemon, name: str) -> None:
     run = runtimectl("resolve", name, "--format", "path", on=formats)
     assert (run.returncode, run.stdout) == (1, "")
     error, hint = run.stderr.splitlines()
     assert error.startswith(f"runtimectl: {name} names no binary")
-    assert hint == f"hint: runtimectl explain {name} shows what runs in the end"
+    assert hint == f"hint: runtimectl explain {name} shows which binary is executed"
 
 
 @pytest.mark.parametrize("path", ["/a\nb", "/a\x1b[31m", "/a\udcff"])
-def test_a_path_that_is_no_line_of_text_is_refused(path: str) -> None:
-    with pytest.raises(NoSuchForm):
+def test_a_path_that_is_not_printable_is_refused(path: str) -> None:
+    with pytest.raises(FormatUnavailable):
         render_path(resolution(RUNC_SHIM, RUNC, binary_name=path))
 
 
@@ -249,7 +249,7 @@ def test_json_is_one_of_the_formats_and_contradicts_the_others(formats: RunningD
 
 
 @pytest.mark.parametrize("form", ["ctr", "any", "path", "json"])
-def test_an_unknown_name_has_no_form(formats: RunningDaemon, form: str) -> None:
+def test_an_unknown_name_is_refused_in_every_format(formats: RunningDaemon, form: str) -> None:
     run = runtimectl("resolve", "plian", "--format", form, on=formats)
     assert run.returncode == 1
     assert run.stdout == "" or form == "json"

@@ -1,4 +1,4 @@
-"""Text of files and requests on its way to a terminal: nothing in it is obeyed, and --json has it exactly."""
+"""Tests that text from files and requests is escaped for terminals, and exact with --json."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def said(run: Run) -> str:
     return run.stdout + run.stderr
 
 
-def test_no_verb_prints_a_character_that_a_terminal_obeys(own_daemon: RunningDaemon) -> None:
+def test_every_verb_escapes_control_characters(own_daemon: RunningDaemon) -> None:
     own_daemon.write(GOOD)
     own_daemon.reload()
     for words in (
@@ -65,7 +65,7 @@ def test_json_has_every_character(own_daemon: RunningDaemon) -> None:
 
 
 @pytest.mark.parametrize("engine", ["docker", "containerd"])
-def test_an_import_prints_none_either(tmp_path: Path, engine: str) -> None:
+def test_an_import_escapes_control_characters(tmp_path: Path, engine: str) -> None:
     key = json.dumps(HOSTILE)
     (tmp_path / "docker").write_text(json.dumps({**BAD, "hostz": HOSTILE}))
     (tmp_path / "containerd").write_text(
@@ -82,7 +82,7 @@ def test_an_import_prints_none_either(tmp_path: Path, engine: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_log_of_the_daemon_prints_none(own_daemon: RunningDaemon, form: str) -> None:
+def test_the_log_of_the_daemon_escapes_control_characters(own_daemon: RunningDaemon, form: str) -> None:
     own_daemon.write(BAD)
     root = own_daemon.root
     places = ["--config", str(own_daemon.config), "--data-root", str(root / "2"), "--exec-root", str(root / "run")]

@@ -1,4 +1,4 @@
-"""A file in the drop-in directory that is not read is named by everything that shows a reload."""
+"""Tests that a file in the drop-in directory that is not read is reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.daemon import new_daemon
 from harness.runtimectl import runtimectl
 
 
-def test_a_dropin_that_does_not_end_in_json_is_told_by_reload_check_and_status() -> None:
+def test_reload_check_and_status_report_a_dropin_that_does_not_end_in_json() -> None:
     with new_daemon() as daemon:
         daemon.write({})
         daemon.dropins.mkdir()

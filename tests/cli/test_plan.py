@@ -1,4 +1,4 @@
-"""plan: what a reload would change, as a person reviews it and as a program asks for it."""
+"""Tests of ``runtimectl plan``, for people and for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.runtimectl import runtimectl
 from harness.two_generations import AFTER, BEFORE
 
 from runtimed.cli import ctl
-from runtimed.cli.changes import render_plan
+from runtimed.cli.generations import render_plan
 from runtimed.cli.parser import make_parser
 from runtimed.client import Client
 from runtimed.core import shapes
@@ -21,7 +21,7 @@ from runtimed.core import shapes
 def plan_before_the_watcher(
     daemon: RunningDaemon, capsys: pytest.CaptureFixture[str], *args: str
 ) -> tuple[int, str, str]:
-    """Return what a plan for the change from BEFORE to AFTER says: asked anew where the watcher had made it already."""
+    """Return status, stdout and stderr of a plan from BEFORE to AFTER, repeated until the watcher was slower."""
 
     def planned() -> tuple[int, str, str] | None:
         daemon.write(BEFORE)
@@ -37,7 +37,7 @@ def plan_before_the_watcher(
     return found
 
 
-def test_a_plan_is_told_like_a_diff_and_does_nothing(
+def test_a_plan_is_shown_like_a_diff_and_changes_nothing(
     own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, out, err = plan_before_the_watcher(own_daemon, capsys)
@@ -61,18 +61,16 @@ def test_a_plan_is_told_like_a_diff_and_does_nothing(
         '    options.config_body: was not set -> "x"',
         "default runtime: stays -> comes",
     ]
-    assert last == "1 added, 2 changed, 1 removed; nothing was done, runtimectl reload does it"
+    assert last == "1 added, 2 changed, 1 removed; this is a plan, runtimectl reload carries it out"
 
 
-def test_a_plan_that_was_carried_out_is_what_the_diff_says(
-    own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_equals_the_diff_after_its_reload(own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     changes = json.loads(plan_before_the_watcher(own_daemon, capsys, "--json")[1])["changes"]
     own_daemon.reload()
     assert Client(str(own_daemon.socket)).diff(changes["from"], changes["to"]) == changes
 
 
-def test_whoever_asks_for_it_is_told_by_the_exit_status_that_something_would_change(
+def test_with_exit_code_the_status_tells_whether_there_are_changes(
     own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert plan_before_the_watcher(own_daemon, capsys, "--exit-code")[0] == 3
@@ -85,7 +83,7 @@ def test_whoever_asks_for_it_is_told_by_the_exit_status_that_something_would_cha
     assert runtimectl("diff", "--exit-code", "1", "1", on=own_daemon).returncode == 0
 
 
-def test_a_plan_that_would_be_rejected_tells_every_problem_with_its_place(own_daemon: RunningDaemon) -> None:
+def test_a_plan_that_would_be_rejected_lists_every_problem_with_its_place(own_daemon: RunningDaemon) -> None:
     own_daemon.write('{"runtimes": {\n  "plain": {"pth": "/bin/sh"},\n  "b": 1}}')
     run = runtimectl("plan", "--exit-code", on=own_daemon)
     assert (run.returncode, run.stdout) == (1, "")
@@ -93,12 +91,12 @@ def test_a_plan_that_would_be_rejected_tells_every_problem_with_its_place(own_da
     assert first.startswith(f"{own_daemon.config}:2:")
     assert second.startswith(f"{own_daemon.config}:3:")
     assert error.startswith("runtimectl: dry run: would be rejected; generation 1 stays")
-    assert hint.startswith("hint: correct it")
+    assert hint == "hint: fix the file; generation 1 stays in use"
     report = json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)
     assert (report["outcome"], "changes" in report) == ("rejected", False)
 
 
-def test_a_plan_names_what_is_ignored_and_what_wants_a_restart(own_daemon: RunningDaemon) -> None:
+def test_a_plan_lists_ignored_keys_and_settings_that_need_a_restart(own_daemon: RunningDaemon) -> None:
     own_daemon.write({"runtimes": {"plain": {"path": "/bin/sh"}}, "live-restore": True, "pidfile": "/x"})
     own_daemon.reload()
     assert runtimectl("plan", on=own_daemon).stdout.splitlines()[1:3] == [
@@ -113,6 +111,12 @@ REPORT: dict[str, Any] = {
     "dry_run": True,
     "duration_ms": 1.0,
     "problems": [],
+    "problem_count": 0,
+    "remarks": [],
+    "repaired": [],
+    "unavailable": [],
+    "unavailable_count": 0,
+    "runtime_count": 0,
     "added": [],
     "changed": [],
     "removed": [],
@@ -124,14 +128,14 @@ REPORT: dict[str, Any] = {
 NOTHING = {"from": 1, "to": 2, "added": [], "changed": [], "removed": [], "default_runtime": None}
 
 
-def test_more_than_anybody_reads_is_counted() -> None:
+def test_changes_that_are_not_listed_are_counted() -> None:
     runtimes = [{"name": f"r{number}", "from": {"path": "/x"}, "to": None} for number in range(2)]
     lines = render_plan({**REPORT, "removed": ["r0", "r1", "r2"], "changes": {**NOTHING, "removed": runtimes}})
     assert "- and 1 more removed, which --json names" in lines
     assert lines[-1].startswith("0 added, 0 changed, 3 removed; ")
 
 
-def test_whoever_edited_a_file_and_was_slower_than_the_watcher_is_told_where_to_look(
+def test_a_plan_after_the_watchers_reload_names_the_diff(
     own_daemon: RunningDaemon,
 ) -> None:
     assert runtimectl("plan", on=own_daemon).stdout == "a reload would change nothing: generation 1 stays\n"
@@ -139,26 +143,19 @@ def test_whoever_edited_a_file_and_was_slower_than_the_watcher_is_told_where_to_
     wait_until(lambda: own_daemon.status()["generation"] == 2, "the watcher")
     first, note = runtimectl("plan", on=own_daemon).stdout.splitlines()
     assert first == "a reload would change nothing: generation 2 stays"
-    assert note.startswith("generation 2: it came of file-change at 2")
-    assert note.endswith(" ago): runtimectl diff 1 2 shows what that changed")
+    assert note.startswith("generation 2: created by file-change at 2")
+    assert note.endswith(" ago): runtimectl diff 1 2 shows the changes")
     assert json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)["outcome"] == "unchanged"
 
 
-def test_a_change_of_settings_alone_is_told_as_one() -> None:
+def test_a_change_of_settings_alone_is_shown_as_such() -> None:
     assert render_plan({**REPORT, "changes": NOTHING})[1:3] == [
-        "every runtime is answered as before; what changes is a setting of the daemon",
+        "every runtime resolves as before; only a setting of the daemon changes",
         "overridden by flags: debug",
     ]
 
 
-def test_a_daemon_of_an_earlier_version_tells_names() -> None:
-    assert render_plan({**REPORT, "added": ["new"]})[:2] == [
-        "dry run: would be applied; generation 1 stays (in 1 ms)",
-        "  + new",
-    ]
-
-
-def test_a_plan_is_given_more_time_than_a_question(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_has_a_longer_timeout(capsys: pytest.CaptureFixture[str]) -> None:
     class Asked(Client):
         def reload(self, *, dry_run: bool = False) -> shapes.Report:
             assert dry_run

@@ -1,4 +1,4 @@
-"""runtimectl as a person sees it: every verb in a terminal, once when all is well and once when it is not."""
+"""Tests of runtimectl in a terminal: every verb, with success and with failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.screen import Screen
 
 from runtimed.cli.render import render_runtimes
 from runtimed.cli.tables import render_fields, render_table
-from runtimed.cli.terminal import RED, Terminal, Tinted, look_at
+from runtimed.cli.terminal import RED, Terminal, Tinted, inspect_terminal
 
 RED_TEXT, GREEN_TEXT, YELLOW_TEXT = "\x1b[31m", "\x1b[32m", "\x1b[33m"
 COLOUR = re.compile(r"\x1b\[[\d;]+m")
@@ -27,7 +27,7 @@ def environment(daemon: RunningDaemon | str, **more: str) -> dict[str, str]:
 
 
 def look(*args: str, on: RunningDaemon | str = "/nowhere/s", columns: int = 200, **environ: str) -> tuple[int, str]:
-    """Return the exit status of runtimectl in a terminal, and what is seen there."""
+    """Return the exit status of runtimectl in a terminal, and its output."""
     with Screen([*COMMAND, *args], environment(on, **environ), columns) as screen:
         return screen.end()
 
@@ -84,7 +84,7 @@ def test_a_bad_case_is_a_line_and_a_hint_in_a_terminal(
     assert hint in second
 
 
-def test_check_says_where_it_is_wrong_in_a_terminal(daemon: RunningDaemon, own_daemon: RunningDaemon) -> None:
+def test_check_shows_places_in_a_terminal(daemon: RunningDaemon, own_daemon: RunningDaemon) -> None:
     status, shown = look("check", str(daemon.config), PATH=daemon.environ["PATH"])
     assert (status, shown) == (
         0,
@@ -99,11 +99,11 @@ def test_check_says_where_it_is_wrong_in_a_terminal(daemon: RunningDaemon, own_d
 # Colours
 
 
-def test_what_is_wrong_is_red_for_whoever_looks_and_colourless_for_all_others(daemon: RunningDaemon) -> None:
+def test_faults_are_red_in_a_terminal_and_colourless_elsewhere(daemon: RunningDaemon) -> None:
     assert f"{RED_TEXT}no: no such file\x1b[0m" in look("list", on=daemon)[1]
     assert f"{GREEN_TEXT}ok\x1b[0m" in look("status", on=daemon)[1]
     assert f"{RED_TEXT}no: " in look("explain", "gone", on=daemon, NO_COLOR="")[1]
-    # Nobody's colours.
+    # Without colours.
     assert "\x1b" not in look("list", on=daemon, NO_COLOR="1")[1]
     assert "\x1b" not in look("list", on=daemon, TERM="dumb")[1]
     assert "\x1b" not in look("list", "--json", on=daemon)[1]
@@ -120,7 +120,7 @@ def test_a_diff_is_green_red_and_yellow(twice: RunningDaemon) -> None:
     assert plain(shown) == runtimectl("diff", "1", "2", on=twice).stdout
 
 
-def test_a_rejection_is_red_in_status_and_in_what_is_watched(own_daemon: RunningDaemon) -> None:
+def test_a_rejection_is_red_in_status_and_watch(own_daemon: RunningDaemon) -> None:
     own_daemon.write("[]")
     own_daemon.reload()
     shown = look("status", on=own_daemon)[1]
@@ -130,9 +130,10 @@ def test_a_rejection_is_red_in_status_and_in_what_is_watched(own_daemon: Running
         assert re.search(r"\x1b\[31m[\d: -]+  health      degraded: ", screen.until("health      degraded"))
 
 
-def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> None:
-    assert look_at(None, {}).columns is None
-    assert look_at(None, {}).paint("x", RED) == "x"
+def test_a_file_and_a_terminal_of_unknown_width_are_plain_and_not_cut() -> None:
+    with open("/dev/null") as stream:
+        assert inspect_terminal(stream, {"TERM": "xterm"}).columns is None
+        assert inspect_terminal(stream, {"TERM": "xterm"}).paint("x", RED) == "x"
     status, shown = look("--version", columns=0)
     assert (status, shown.startswith("runtimectl ")) == (0, True)
 
@@ -140,7 +141,7 @@ def test_no_stream_and_a_terminal_of_no_known_width_are_plain_and_not_cut() -> N
 # Widths
 
 
-def test_a_table_is_cut_to_the_terminal_and_names_are_not(daemon: RunningDaemon) -> None:
+def test_a_table_is_cut_to_the_terminal_except_for_names(daemon: RunningDaemon) -> None:
     whole = plain(look("list", on=daemon, columns=300)[1]).splitlines()
     narrow = plain(look("list", on=daemon, columns=80)[1]).splitlines()
     rows = [line for line in narrow if not line.startswith(" ")]
@@ -156,6 +157,7 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
         return {
             "name": name, "default": name == "crun", "shim": "io.containerd.runc.v2", "definition": {"path": path},
             "available": reason is None, "reason": reason, "drift": None, "origin": origin, "source": "configured",
+            "replaceable": None, "binary": None, "shim_binary": {"path": "/usr/bin/shim"},
         }  # fmt: skip
 
     reason = "containerd-shim-kata-v2: executable file not found in PATH"
@@ -182,11 +184,11 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
         # Wide enough for all, just so.
         (34, ["A           B", "name  /etc/runtimed/daemon.json:14"]),
         (30, ["A     B", "name  /etc/runti...mon.json:14"]),
-        # What is cut further says nothing: then rather all of it, and wrapped.
+        # A column that would be too narrow is not cut, and the line wraps.
         (17, ["A     B", "name  /etc/runtimed/daemon.json:14"]),
     ],
 )
-def test_the_widest_column_gives_way_in_its_middle(columns: int, lines: list[str]) -> None:
+def test_the_widest_column_is_cut_in_its_middle(columns: int, lines: list[str]) -> None:
     shown = render_table(("A", "B"), [("name", "/etc/runtimed/daemon.json:14")], Terminal(columns))
     assert [line.split() for line in shown] == [line.split() for line in lines]
 
@@ -214,7 +216,7 @@ def test_ctrl_c_ends_watching_quietly(daemon: RunningDaemon) -> None:
     assert (status, plain(shown)) == (130, "^C")
 
 
-def test_a_pager_that_is_left_early_is_no_error(daemon: RunningDaemon) -> None:
+def test_a_pager_that_ends_early_is_no_error(daemon: RunningDaemon) -> None:
     command = f"{' '.join(COMMAND)} list | head -1"
     with Screen(["bash", "-c", f"set -o pipefail; {command}; true"], environment(daemon)) as screen:
         status, shown = screen.end()

@@ -1,4 +1,4 @@
-"""explain and gc, what programs see of the verbs that look closer, and what terminals see."""
+"""Tests of ``runtimectl explain`` and ``gc``, and of the JSON of these and other verbs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness.daemon import RunningDaemon
 from harness.runtimectl import columns, fields_of, runtimectl
-from harness.two_generations import forget_the_past
+from harness.two_generations import drop_older_generations
 
 from runtimed.cli.explain import render_description
 from runtimed.cli.render import render_collection, render_runtimes
@@ -36,7 +36,7 @@ def test_explain_shows_a_wrapped_runtime_from_its_definition_to_its_binary(daemo
     assert fields["digest"] == [known["digest"]]
 
 
-def test_explain_says_why_a_runtime_cannot_be_used_and_where_was_looked(daemon: RunningDaemon) -> None:
+def test_explain_says_why_a_runtime_is_unavailable_and_which_path_was_searched(daemon: RunningDaemon) -> None:
     fields = fields_of(runtimectl("explain", "gone", on=daemon).stdout)
     assert fields["available"] == ["no: /nowhere/gone: no such file"]
     assert fields["binary"][-1] == "none"
@@ -50,7 +50,7 @@ def test_explain_says_why_a_runtime_cannot_be_used_and_where_was_looked(daemon: 
     assert fields["available"] == ["no: containerd-shim-nowhere-v2: executable file not found in PATH"]
 
 
-def test_explain_and_list_name_a_binary_that_others_could_replace(daemon: RunningDaemon) -> None:
+def test_explain_and_list_mark_a_binary_that_others_could_replace(daemon: RunningDaemon) -> None:
     client: Any = Client(str(daemon.socket))
     why = "/opt/bin: can be changed by everybody"
     known = {**client.explain("wrapped"), "replaceable": why}
@@ -61,7 +61,7 @@ def test_explain_and_list_name_a_binary_that_others_could_replace(daemon: Runnin
 
 
 @pytest.mark.parametrize(("name", "status"), [("wraped", 1), ("io.x y.v2", 1), ("\udcff", 1), ("", 2)])
-def test_explain_refuses_what_is_no_runtime(daemon: RunningDaemon, name: str, status: int) -> None:
+def test_explain_refuses_unknown_names(daemon: RunningDaemon, name: str, status: int) -> None:
     run = runtimectl("explain", name, on=daemon)
     assert (run.returncode, run.stdout) == (status, "")
     assert len(run.stderr.splitlines()) == 2
@@ -80,14 +80,14 @@ KNOWN = {
     [
         ({"status": "known", "features": KNOWN}, "OCI 1.0.0 to 1.1.0; hooks 2, capabilities 1; cgroup v1, v2"),
         ({"status": "known", "features": {"linux": {"selinux": {"enabled": True}}}}, "selinux"),
-        # What a binary says of itself may be anything.
+        # A binary may report anything.
         ({"status": "known", "features": {"hooks": 1, "linux": [], "ociVersionMax": {"\n": 1}}}, r"OCI {'\n': 1}"),
-        ({"status": "known", "features": {"linux": {"cgroup": [1], "seccomp": "yes"}}}, "none are told"),
+        ({"status": "known", "features": {"linux": {"cgroup": [1], "seccomp": "yes"}}}, "none reported"),
         ({"status": "unknown", "version": "crun 1.8", "reason": "it failed"}, "crun 1.8; unknown: it failed"),
         ({"status": "pending", "version": None, "reason": "ask again"}, "pending: ask again"),
     ],
 )
-def test_explain_tells_features_in_short(daemon: RunningDaemon, features: dict[str, Any], text: str) -> None:
+def test_explain_summarizes_features(daemon: RunningDaemon, features: dict[str, Any], text: str) -> None:
     runtime = {**Client(str(daemon.socket)).explain("plain"), "features": features}
     assert [columns(line)[1] for line in render_description(runtime) if line.startswith("features")] == [text]
 
@@ -104,7 +104,7 @@ def test_explain_has_a_line_for_each_lint(daemon: RunningDaemon) -> None:
 
 
 def test_gc_gives_a_verdict_and_a_reason_for_every_wrapper(twice: RunningDaemon) -> None:
-    for flags, total in (("--dry-run", "dry run: 0 of 3 wrappers could be collected; nothing was"), ("", "0 of 3 ")):
+    for flags, total in (("--dry-run", "dry run: 0 of 3 wrappers could be collected"), ("", "0 of 3 ")):
         run = runtimectl("gc", *filter(None, [flags]), on=twice)
         assert run.returncode == 0
         header, *rows, last = run.stdout.splitlines()
@@ -120,12 +120,12 @@ def wrapping(daemon: RunningDaemon, state: str) -> dict[str, Any]:
     return {"runtimed": {"containerd": engines, "grace": 0}}
 
 
-def test_gc_removes_what_nothing_refers_to_once_it_is_told_to(own_daemon: RunningDaemon) -> None:
+def test_gc_removes_unreferenced_wrappers_unless_it_is_a_dry_run(own_daemon: RunningDaemon) -> None:
     settings = wrapping(own_daemon, "nowhere")
     own_daemon.write({"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}, **settings})
     own_daemon.reload()
     wrapper = own_daemon.resolve("w")["options"]["fields"]["binary_name"].rpartition("/")[2]
-    forget_the_past(own_daemon, {"runtimes": {}, **settings})
+    drop_older_generations(own_daemon, {"runtimes": {}, **settings})
     verdicts = []
     for flags in (["--dry-run"], [], []):
         run = runtimectl("gc", *flags, on=own_daemon)
@@ -135,21 +135,21 @@ def test_gc_removes_what_nothing_refers_to_once_it_is_told_to(own_daemon: Runnin
     assert run.stdout == "there are no wrappers\n"
 
 
-def test_gc_names_the_sources_it_could_not_ask_and_keeps(own_daemon: RunningDaemon) -> None:
+def test_gc_lists_unreadable_sources_of_references_and_keeps_wrappers(own_daemon: RunningDaemon) -> None:
     settings = wrapping(own_daemon, "state")
     # An engine whose tasks are no directory: nothing can be known about its containers.
     (own_daemon.root / "state").mkdir()
     (own_daemon.root / "state/io.containerd.runtime.v2.task").touch()
     own_daemon.write({"runtimes": {"w": {"path": "/bin/sh", "runtimeArgs": ["-e"]}}, **settings})
     own_daemon.reload()
-    forget_the_past(own_daemon, {"runtimes": {}, **settings})
+    drop_older_generations(own_daemon, {"runtimes": {}, **settings})
     run = runtimectl("gc", on=own_daemon)
     assert run.returncode == 0
     assert "it cannot be known whether something refers to it" in run.stdout
     assert run.stdout.splitlines()[-1] == "0 of 1 wrapper collected, 1 kept"
     warnings = run.stderr.splitlines()
     assert warnings
-    assert all(line.startswith("warning: it cannot be known who refers to wrappers: ") for line in warnings)
+    assert all(line.startswith("warning: references to wrappers are not known completely: ") for line in warnings)
     assert f"{own_daemon.root}/state" in run.stderr
     found = runtimectl("gc", "--json", "--dry-run", on=own_daemon)
     assert (found.stderr, json.loads(found.stdout)["dry_run"]) == ("", True)
@@ -160,13 +160,13 @@ def test_gc_names_the_sources_it_could_not_ask_and_keeps(own_daemon: RunningDaem
     ("verdicts", "dry_run", "last"),
     [
         ([], True, "there are no wrappers"),
-        (["collect", "keep"], True, "dry run: 1 of 2 wrappers could be collected; nothing was"),
+        (["collect", "keep"], True, "dry run: 1 of 2 wrappers could be collected"),
         (["collected"], False, "1 of 1 wrapper collected, 0 kept"),
         # It may go and is still there: removing it failed.
         (["collected", "collect"], False, "1 of 2 wrappers collected, 1 kept; 1 could not be removed"),
     ],
 )
-def test_gc_counts_what_went_and_what_could_go(verdicts: list[str], *, dry_run: bool, last: str) -> None:
+def test_gc_counts_collected_and_collectable_wrappers(verdicts: list[str], *, dry_run: bool, last: str) -> None:
     wrappers = [{"file": f"w{n}", "verdict": verdict, "reason": "be\ncause"} for n, verdict in enumerate(verdicts)]
     gone = verdicts.count("collected")
     counts = {"collected": gone, "kept": len(verdicts) - gone, "unknown": []}
@@ -175,7 +175,7 @@ def test_gc_counts_what_went_and_what_could_go(verdicts: list[str], *, dry_run: 
     assert all(r"be\ncause" in line for line in lines[1:-1])
 
 
-# What programs see
+# Output for programs
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_gc_counts_what_went_and_what_could_go(verdicts: list[str], *, dry_run: 
         (("resolve", "stays", "--format", "json"), "/v1/resolve?runtime=stays"),
     ],
 )
-def test_json_is_what_the_daemon_said(twice: RunningDaemon, args: tuple[str, ...], path: str) -> None:
+def test_json_is_the_response_of_the_daemon(twice: RunningDaemon, args: tuple[str, ...], path: str) -> None:
     flags = () if "--format" in args else ("--json",)
     run = runtimectl(*args, *flags, on=twice)
     assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
@@ -201,7 +201,7 @@ def test_json_of_gc_and_of_a_refusal_is_on_stdout_too(twice: RunningDaemon) -> N
     assert (run.returncode, json.loads(run.stdout)["code"]) == (1, "no-such-generation")
 
 
-def test_nothing_that_a_terminal_would_obey_is_printed_by_any_verb(twice: RunningDaemon) -> None:
+def test_no_verb_prints_control_characters(twice: RunningDaemon) -> None:
     broken = "bro\x1b[31mken\n"
     verbs = (("explain", broken), ("generations",), ("diff", "1", "2"), ("gc", "--dry-run"), ("explain", "x\x1b"))
     for args in verbs:

@@ -1,4 +1,4 @@
-"""Events for programs and for people: a real daemon that is reloaded, restarted and taken away."""
+"""Tests of events for programs and for people, with a daemon that is reloaded, restarted and stopped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def daemon() -> Iterator[RunningDaemon]:
 
 
 class Watching:
-    """What a client that watches has been told, in a thread of its own."""
+    """The events of a client that watches in a thread."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self.events: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ Watch = Callable[[Iterator[Any]], Watching]
 
 @pytest.fixture
 def watch(daemon: RunningDaemon) -> Iterator[Watch]:
-    """Return what has a thread watch; it ends with the test, so as not to look for the daemon during others."""
+    """Return a function that starts watching; the thread ends with the test."""
     watching: list[Watching] = []
 
     def begin(events: Iterator[Any]) -> Watching:
@@ -90,7 +90,7 @@ def watch(daemon: RunningDaemon) -> Iterator[Watch]:
         each.join()
 
 
-def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_restart(
+def test_events_arrive_once_and_in_order_across_a_restart(
     watch: Watch, new_client: NewClient, daemon: RunningDaemon
 ) -> None:
     watching = watch(new_client(str(daemon.socket)).watch())
@@ -108,13 +108,13 @@ def test_a_client_is_told_of_every_reload_in_order_and_of_none_twice_across_a_re
     daemon.start()
     watching.until("gap")
     watching.until("generation", generation=5)
-    told = [event["seq"] for event in watching.events if event["type"] in ("reload", "generation", "health")]
-    assert told == sorted(set(told))
+    numbers = [event["seq"] for event in watching.events if event["type"] in ("reload", "generation", "health")]
+    assert numbers == sorted(set(numbers))
     generations = [event["generation"] for event in watching.events if event["type"] == "generation"]
     assert generations == [2, 3, 4, 5]
 
 
-def test_who_watches_from_a_number_on_is_told_what_came_after_it(
+def test_watching_since_a_number_begins_with_the_next_event(
     watch: Watch, new_client: NewClient, daemon: RunningDaemon
 ) -> None:
     seq = daemon.status()["events"]["seq"]
@@ -124,7 +124,7 @@ def test_who_watches_from_a_number_on_is_told_what_came_after_it(
     assert watching.until("reload")["seq"] == seq + 1
 
 
-def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_after_a_while(
+def test_a_missing_daemon_fails_at_once_and_a_stopped_one_after_the_patience(
     watch: Watch, new_client: NewClient, daemon: RunningDaemon, tmp_path: Path
 ) -> None:
     with pytest.raises(DaemonUnreachable):
@@ -137,7 +137,7 @@ def test_a_daemon_that_was_never_there_is_told_at_once_and_one_that_stays_away_a
     assert "away for 0.3 s" in str(watching.error)
 
 
-def test_who_is_done_watching_has_no_connection(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_the_end_of_watching_closes_the_connection(new_client: NewClient, daemon: RunningDaemon) -> None:
     events = new_client(str(daemon.socket)).watch()
     assert next(events)["type"] == "heartbeat"
     wait_until(lambda: daemon.status()["events"]["subscribers"] == 1, "the client to be a listener")
@@ -145,7 +145,7 @@ def test_who_is_done_watching_has_no_connection(new_client: NewClient, daemon: R
     wait_until(lambda: daemon.status()["events"]["subscribers"] == 0, "the client to be none")
 
 
-def test_what_refuses_or_is_no_daemon_is_told(new_client: NewClient) -> None:
+def test_a_refusal_and_a_malformed_response_raise(new_client: NewClient) -> None:
     problem = json.dumps({"code": "too-many-subscribers", "detail": "the limit", "status": 503}).encode()
     answers = {b"HTTP/1.1 503 X\r\nA: b\r\n\r\n" + problem: Refused, b"SSH-2.0-x\r\n\r\n": BadAnswer}
     answers[b"HTTP/1.1 200 OK\r\n\r\n[]\n"] = BadAnswer
@@ -159,7 +159,7 @@ def test_what_refuses_or_is_no_daemon_is_told(new_client: NewClient) -> None:
                 next(new_client(server.path).watch())
 
 
-def test_half_of_something_is_a_daemon_that_died_and_what_follows_the_last_event_is_asked_for(
+def test_after_a_partial_response_watching_continues_after_the_last_event(
     new_client: NewClient,
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"
@@ -173,7 +173,7 @@ def test_half_of_something_is_a_daemon_that_died_and_what_follows_the_last_event
     assert targets == ["/v1/events"] * 3 + ["/v1/events?since=1"] * 2
 
 
-def test_runtimectl_watch_shows_what_happens_until_it_is_interrupted(daemon: RunningDaemon) -> None:
+def test_runtimectl_watch_shows_events_until_it_is_interrupted(daemon: RunningDaemon) -> None:
     # A shell that runs the tests in the background has SIGINT ignored, which processes inherit.
     command = ["env", "--default-signal=INT", *COMMAND, "--socket", str(daemon.socket), "watch"]
     with (
@@ -222,7 +222,7 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ({"type": "heartbeat"}, None),
         (
             {"type": "reload", "outcome": "unchanged", "generation": 3, "reason": "signal", "added": [], "changed": [],
-             "removed": []},
+             "removed": [], "repaired": []},
             "unchanged, generation 3, by signal",
         ),
         (
@@ -243,11 +243,11 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ),
         (
             {"type": "drift", "binary": "/bin/x", "kind": "back"},
-            "/bin/x is again what it was when the configuration was loaded",
+            "/bin/x is the same again as when the configuration was loaded",
         ),
         (
             {"type": "drift", "binary": "/bin/x", "kind": "loaded"},
-            "/bin/x: the configuration was loaded with what it is now",
+            "/bin/x: the configuration was loaded with the binary as it is now",
         ),
         (
             {"type": "drift", "binary": None, "kind": "more", "count": 7},
@@ -255,7 +255,7 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ),
         ({"type": "watcher", "mode": "polling", "faults": {"/etc": "on nfs"}}, "polling: /etc: on nfs"),
         ({"type": "watcher", "mode": "inotify", "faults": {}}, "inotify"),
-        ({"type": "gc", "wrapper": "x-1", "asked_by": "uid 0"}, "x-1 removed, asked by uid 0"),
+        ({"type": "gc", "wrapper": "x-1", "asked_by": "uid 0"}, "x-1 removed, requested by uid 0"),
         ({"type": "gap", "reason": "lost"}, "lost"),
         ({"type": "of the future"}, ""),
     ],
@@ -271,7 +271,7 @@ def test_an_event_is_a_line(event: dict[str, Any], text: str | None) -> None:
         assert line[21:].strip().removeprefix(event["type"]).strip() == text
 
 
-def test_drift_of_a_binary_is_seen_by_every_way_of_asking(watch: Watch, daemon: RunningDaemon) -> None:
+def test_every_request_reports_the_drift_of_a_binary(watch: Watch, daemon: RunningDaemon) -> None:
     binary = put_executable(daemon.root / "runtime")
     daemon.write({"runtimes": {"mine": {"path": str(binary)}}, "default-runtime": "mine"})
     daemon.reload()
@@ -294,7 +294,7 @@ def test_drift_of_a_binary_is_seen_by_every_way_of_asking(watch: Watch, daemon: 
     assert "runtimed_default_runtime_available 0.0" in metrics(daemon)
     assert daemon.reload()["outcome"] == "unchanged"
     watching.until("drift", kind="loaded")
-    # The reload was requested, so health accepts that the binary is missing; all other answers still tell it.
+    # The reload was requested, so health accepts that the binary is missing; all other responses still report it.
     watching.until("health", status="ok")
     reason = f"{binary}: no such file"
     assert daemon.status()["health"] == {"status": "ok", "reasons": {}}

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import RunningDaemon, new_daemon
+from harness.documents import BLOCKS
 
 import runtimed.client
 import runtimed.client.asynchronous
 import runtimed.client.sync
 
 CHECKOUT = Path(runtimed.__file__).parents[1]
-README = (CHECKOUT / "README.md").read_text()
+SESSIONS = [block for block in BLOCKS if block.language == "pycon"]
 MODULES = (runtimed.client, runtimed.client.sync, runtimed.client.asynchronous)
 NAMES = {**{name: getattr(runtimed.client, name) for name in runtimed.client.__all__}, "asyncio": asyncio}
 EXAMPLES = [
@@ -90,14 +91,14 @@ def test_every_request_has_an_example() -> None:
     assert {"runtimed.client", client, "runtimed.client.asynchronous.AsyncClient"} <= asked
 
 
-def test_the_readmes_examples_have_the_documented_results(
-    sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", sorted({block.file for block in SESSIONS}), ids=lambda file: file.name)
+def test_the_examples_of_a_document_have_the_documented_results(
+    sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setenv("RUNTIMED_SOCKET", str(sample.socket))
-    blocks = re.findall(r"^```pycon\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert bool(blocks) == ("\n## From Python\n" in README)
-    # One session, as somebody would type it.
-    assert ran(doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "README", "README.md", 0)) == ""
+    # One session for a document, as a reader would type it.
+    text = "\n".join(block.text for block in SESSIONS if block.file == file)
+    assert ran(doctest.DocTestParser().get_doctest(text, {}, file.name, str(file), 0)) == ""
 
 
 def ran(example: doctest.DocTest) -> str:

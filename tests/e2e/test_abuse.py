@@ -43,7 +43,7 @@ class State:
     resident_mib: float
 
 
-class Scene:
+class AttackedDaemon:
     """A daemon, and good clients that ask it all the time."""
 
     def __init__(self, daemon: RunningDaemon, clients: Clients) -> None:
@@ -110,7 +110,7 @@ def attacking(name: str, daemon: RunningDaemon) -> Iterator[Attack]:
 
 
 @contextlib.contextmanager
-def scene(descriptors: int = 4096, fresh: int = 2) -> Iterator[Scene]:
+def scene(descriptors: int = 4096, fresh: int = 2) -> Iterator[AttackedDaemon]:
     """Yield a daemon that everybody may ask, with good clients at it."""
     assert os.geteuid() == 0, "these tests need root"
     with new_daemon(["prlimit", f"--nofile={descriptors}:{descriptors}"]) as daemon:
@@ -125,12 +125,12 @@ def scene(descriptors: int = 4096, fresh: int = 2) -> Iterator[Scene]:
             wanted = attacks.rest(sock)
         assert json.loads(wanted.partition(b"\r\n\r\n")[2])["runtime"] == "w"
         with good_clients(str(daemon.socket), wanted, fresh) as clients:
-            yield Scene(daemon, clients)
+            yield AttackedDaemon(daemon, clients)
         assert daemon.stop() == 0
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Scene]:
+def shared() -> Iterator[AttackedDaemon]:
     with scene() as it:
         time.sleep(0.2)
         it.connections()  # what is imported at the first scrape is no leak
@@ -138,7 +138,7 @@ def shared() -> Iterator[Scene]:
 
 
 @contextlib.contextmanager
-def watched(it: Scene, what: str, *, first: bool = False) -> Iterator[None]:
+def watched(it: AttackedDaemon, what: str, *, first: bool = False) -> Iterator[None]:
     """See the good clients served meanwhile, and everything as it was afterwards.
 
     ``first``: this needs more memory than anything before it.
@@ -166,14 +166,14 @@ def watched(it: Scene, what: str, *, first: bool = False) -> Iterator[None]:
     assert it.daemon.status()["health"] == {"status": "ok", "reasons": {}}
 
 
-def test_a_thousand_that_send_a_byte_a_second_are_cut_off_in_time(shared: Scene) -> None:
+def test_a_thousand_that_send_a_byte_a_second_are_cut_off_in_time(shared: AttackedDaemon) -> None:
     with watched(shared, "1,000 connections, a byte a second"), attacking("trickle", shared.daemon) as attack:
         told = attack.line()
     print(told)  # noqa: T201
     assert told["answers"] == {"408": 1000}
 
 
-def test_a_thousand_that_never_read_are_asked_for_no_more(shared: Scene) -> None:
+def test_a_thousand_that_never_read_are_asked_for_no_more(shared: AttackedDaemon) -> None:
     for first in (True, False):
         what = "1,000 connections that never read"
         with watched(shared, what, first=first), attacking("never_read", shared.daemon) as attack:
@@ -183,13 +183,13 @@ def test_a_thousand_that_never_read_are_asked_for_no_more(shared: Scene) -> None
             print(attack.line())  # noqa: T201
 
 
-def test_ten_thousand_that_connect_and_close_leave_nothing(shared: Scene) -> None:
+def test_ten_thousand_that_connect_and_close_leave_nothing(shared: AttackedDaemon) -> None:
     with watched(shared, "10,000 connections that close at once"), attacking("come_and_go", shared.daemon) as attack:
         attack.line()
 
 
 @pytest.mark.parametrize(("name", "status"), [("headers", "431"), ("body", "413")])
-def test_a_gigabyte_is_refused_long_before_its_end(shared: Scene, name: str, status: str) -> None:
+def test_a_gigabyte_is_refused_long_before_its_end(shared: AttackedDaemon, name: str, status: str) -> None:
     with watched(shared, f"1 GB of {name}"), attacking(name, shared.daemon) as attack:
         told = attack.line()
     print(told)  # noqa: T201
@@ -199,12 +199,12 @@ def test_a_gigabyte_is_refused_long_before_its_end(shared: Scene, name: str, sta
     assert told["most_on_one"] < 4 << 20
 
 
-def test_a_hundred_thousand_pipelined_requests_are_answered(shared: Scene) -> None:
+def test_a_hundred_thousand_pipelined_requests_are_answered(shared: AttackedDaemon) -> None:
     with watched(shared, "100,000 pipelined requests"), attacking("pipeline", shared.daemon) as attack:
         assert attack.line() == {"answers": 100_000}
 
 
-def test_a_client_that_is_stopped_in_the_middle_goes_on_where_it_was(shared: Scene) -> None:
+def test_a_client_that_is_stopped_in_the_middle_goes_on_where_it_was(shared: AttackedDaemon) -> None:
     with watched(shared, "a client that is stopped"), attacking("be_stopped", shared.daemon) as attack:
         assert attack.line() == "in the middle"
         attack.process.send_signal(signal.SIGSTOP)
@@ -213,7 +213,7 @@ def test_a_client_that_is_stopped_in_the_middle_goes_on_where_it_was(shared: Sce
         assert attack.line() == {"answers": 30_000}
 
 
-def test_one_user_waits_for_the_disk_behind_himself(shared: Scene) -> None:
+def test_one_user_waits_for_the_disk_behind_himself(shared: AttackedDaemon) -> None:
     mine_ms = []
     with (
         watched(shared, "1,000 connections that ask for old generations"),
@@ -230,7 +230,7 @@ def test_one_user_waits_for_the_disk_behind_himself(shared: Scene) -> None:
     assert max(mine_ms) < LONGEST_MS
 
 
-def test_one_user_takes_only_his_own_share_of_connections(shared: Scene) -> None:
+def test_one_user_takes_only_his_own_share_of_connections(shared: AttackedDaemon) -> None:
     with watched(shared, "1,100 connections of one user"), attacking("hold_1100", shared.daemon) as attack:
         assert attack.line() == "connected"
         wait_until(lambda: shared.connections() >= 1024, "the connections")

@@ -149,7 +149,7 @@ def test_the_arguments_of_a_wrapper_reach_the_processes_of_the_container(node: C
     node.containerd.remove(identifier)
 
 
-def test_an_implicit_name_without_a_shim_fails_in_containerd_with_the_binary_that_we_name(node: ContainerdNode) -> None:
+def test_an_implicit_name_without_a_shim_fails_in_containerd_with_its_binary(node: ContainerdNode) -> None:
     name = "io.containerd.missing.v7"
     shim = node.daemon.get(f"/v1/runtimes/{name}")[1]
     identifier = node.create(asked(node, name))
@@ -161,7 +161,7 @@ def test_an_implicit_name_without_a_shim_fails_in_containerd_with_the_binary_tha
     node.containerd.delete(identifier)
 
 
-def test_the_options_of_a_runtime_that_containerd_does_not_find_are_kept_as_they_were_answered(
+def test_options_of_a_runtime_that_containerd_cannot_find_are_kept(
     node: ContainerdNode,
 ) -> None:
     answer = asked(node, "kata")
@@ -244,7 +244,7 @@ def as_text(value: object) -> object:
 
 @settings(max_examples=40, deadline=None)
 @given(runc=st.fixed_dictionaries({}, optional=RUNC_FIELDS), generic=st.fixed_dictionaries({}, optional=GENERIC_FIELDS))
-def test_every_options_message_goes_through_containerd_unchanged_and_is_read_alike_by_protoc(
+def test_every_options_message_passes_containerd_and_protoc_unchanged(
     node: ContainerdNode, runc: dict[str, Any], generic: dict[str, Any]
 ) -> None:
     if runc.get("BinaryName"):
@@ -283,7 +283,7 @@ SHIM_READS = {key: RUNC_FIELDS[key] for key in RUNC_FIELDS if key not in ("ShimC
     name=NAMES,
     args=st.lists(TEXT, max_size=2),
 )
-def test_containerds_shim_reads_in_every_message_what_the_answer_shows_and_runs_the_binary_that_it_names(
+def test_containerds_shim_reads_the_options_and_runs_the_binary_they_name(
     node: ContainerdNode, fields: dict[str, Any], name: str, args: list[str]
 ) -> None:
     # The binary keeps what the shim has decoded, and says that it cannot make a container.

@@ -13,7 +13,7 @@ from e2e.harness import edits, floods, mounting, unwatched
 from e2e.harness.changing import (
     AT_ONCE_S,
     ONE,
-    Case,
+    ChangeCase,
     Step,
     Trial,
     dropin,
@@ -36,14 +36,16 @@ WRITE_TWO = Step(edits.write_in_place("etc/daemon.json", "two"), APPLIED, TWO)
 WRITE_THREE = Step(edits.write_in_place("etc/daemon.json", "three"), APPLIED, THREE)
 
 CASES = {
-    "a write in place": Case([WRITE_TWO]),
-    "a truncation, and the content a second later": Case([Step(edits.truncate_then_write, APPLIED, TWO, within_s=1.8)]),
-    "white space at the end": Case([Step(edits.append_white_space, UNCHANGED, ONE)]),
-    "vim": Case([Step(edits.save_with_vim, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
-    "sed -i": Case([Step(edits.run_sed, APPLIED, TWO)]),
-    "a rename from beside": Case([Step(edits.replace_from_beside, APPLIED, TWO), WRITE_THREE]),
-    "a rename from elsewhere": Case([Step(edits.replace_from_elsewhere, APPLIED, TWO), WRITE_THREE]),
-    "a linked file, and its target": Case(
+    "a write in place": ChangeCase([WRITE_TWO]),
+    "a truncation, and the content a second later": ChangeCase(
+        [Step(edits.truncate_then_write, APPLIED, TWO, within_s=1.8)]
+    ),
+    "white space at the end": ChangeCase([Step(edits.append_white_space, UNCHANGED, ONE)]),
+    "vim": ChangeCase([Step(edits.save_with_vim, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "sed -i": ChangeCase([Step(edits.run_sed, APPLIED, TWO)]),
+    "a rename from beside": ChangeCase([Step(edits.replace_from_beside, APPLIED, TWO), WRITE_THREE]),
+    "a rename from elsewhere": ChangeCase([Step(edits.replace_from_elsewhere, APPLIED, TWO), WRITE_THREE]),
+    "a linked file, and its target": ChangeCase(
         [
             Step(edits.write_in_place("shelf/one.json", "three"), APPLIED, THREE),
             Step(edits.switch_link("etc/daemon.json", "../shelf/two.json"), APPLIED, TWO),
@@ -51,7 +53,7 @@ CASES = {
         ],
         fill=edits.fill_with_linked_file,
     ),
-    "a linked directory": Case(
+    "a linked directory": ChangeCase(
         [
             Step(edits.switch_link("etc", "etc-2"), APPLIED, TWO),
             Step(edits.write_in_place("etc-1/daemon.json", "three"), (), TWO),
@@ -59,17 +61,17 @@ CASES = {
         ],
         fill=edits.fill_with_linked_directory,
     ),
-    "a file deleted and created": Case([Step(edits.delete_and_create, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
-    "a directory deleted and created": Case(
+    "a file deleted and created": ChangeCase([Step(edits.delete_and_create, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "a directory deleted and created": ChangeCase(
         [Step(edits.delete_directory_and_create, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]
     ),
-    "a directory moved away for another": Case(
+    "a directory moved away for another": ChangeCase(
         [Step(edits.put_another_directory_in_place, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]
     ),
-    "an end of the mount, and its return": Case(
+    "an end of the mount, and its return": ChangeCase(
         [Step(mounting.unmount, REJECTED, ONE), Step(mounting.mount_again, UNCHANGED, ONE), WRITE_TWO]
     ),
-    "a file system over the directory": Case(
+    "a file system over the directory": ChangeCase(
         [
             Step(mounting.mount_over_directory, APPLIED, TWO),
             WRITE_THREE,
@@ -77,7 +79,7 @@ CASES = {
             WRITE_TWO,
         ]
     ),
-    "a file bound over the file": Case(
+    "a file bound over the file": ChangeCase(
         [
             Step(mounting.bind_file, APPLIED, TWO),
             WRITE_THREE,
@@ -85,7 +87,7 @@ CASES = {
             WRITE_TWO,
         ]
     ),
-    "a directory bound over the directory": Case(
+    "a directory bound over the directory": ChangeCase(
         [
             Step(mounting.bind_directory, APPLIED, TWO),
             WRITE_THREE,
@@ -93,16 +95,16 @@ CASES = {
             WRITE_TWO,
         ]
     ),
-    "a drop-in more": Case([Step(edits.add_dropin, APPLIED, ONE | {"new": "/opt/c"})]),
-    "a drop-in less": Case([Step(edits.remove_dropin, APPLIED, WINNER_A)]),
-    "a drop-in with another place in the order": Case([Step(edits.rename_dropin, APPLIED, WINNER_A)]),
-    "a drop-in disabled and enabled": Case(
+    "a drop-in more": ChangeCase([Step(edits.add_dropin, APPLIED, ONE | {"new": "/opt/c"})]),
+    "a drop-in less": ChangeCase([Step(edits.remove_dropin, APPLIED, WINNER_A)]),
+    "a drop-in with another place in the order": ChangeCase([Step(edits.rename_dropin, APPLIED, WINNER_A)]),
+    "a drop-in disabled and enabled": ChangeCase(
         [Step(edits.disable_dropin, APPLIED, WINNER_A), Step(edits.enable_dropin, APPLIED, ONE)]
     ),
-    "a touch": Case([Step(edits.touch, (), ONE)]),
-    "the same content in a new file": Case([Step(edits.write_same_content, (), ONE)]),
-    "other files beside it": Case([Step(edits.write_beside, (), ONE)]),
-    "a file that becomes unreadable, and readable": Case(
+    "a touch": ChangeCase([Step(edits.touch, (), ONE)]),
+    "the same content in a new file": ChangeCase([Step(edits.write_same_content, (), ONE)]),
+    "other files beside it": ChangeCase([Step(edits.write_beside, (), ONE)]),
+    "a file that becomes unreadable, and readable": ChangeCase(
         [
             Step(edits.set_mode("etc/daemon.json", 0), REJECTED, ONE),
             Step(edits.set_mode("etc/daemon.json", 0o644), UNCHANGED, ONE),
@@ -110,7 +112,7 @@ CASES = {
         ],
         command=WITHOUT_DAC,
     ),
-    "a directory that becomes unreadable, and readable": Case(
+    "a directory that becomes unreadable, and readable": ChangeCase(
         [
             Step(edits.set_mode("etc", 0), REJECTED, ONE),
             Step(edits.set_mode("etc", 0o755), UNCHANGED, ONE),
@@ -122,19 +124,19 @@ CASES = {
 
 # A moment at which the configuration is not whole, ways round it, and what lies above or below it.
 CASES |= {
-    "a write in pieces": Case([Step(edits.write_in_pieces, APPLIED, TWO, within_s=4.0)]),
-    "two files in a moment": Case([Step(edits.write_two_files, APPLIED, TWO | {"d": "/opt/a"}, AT_ONCE_S)]),
-    "vim itself": Case([Step(edits.run_vi, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
-    "mv from another file system": Case([Step(edits.run_mv, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
-    "two files that change places": Case([Step(edits.exchange, APPLIED, TWO), WRITE_THREE]),
-    "a link in the middle": Case(
+    "a write in pieces": ChangeCase([Step(edits.write_in_pieces, APPLIED, TWO, within_s=4.0)]),
+    "two files in a moment": ChangeCase([Step(edits.write_two_files, APPLIED, TWO | {"d": "/opt/a"}, AT_ONCE_S)]),
+    "vim itself": ChangeCase([Step(edits.run_vi, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "mv from another file system": ChangeCase([Step(edits.run_mv, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]),
+    "two files that change places": ChangeCase([Step(edits.exchange, APPLIED, TWO), WRITE_THREE]),
+    "a link in the middle": ChangeCase(
         [
             Step(edits.switch_link("middle", "shelf/two.json"), APPLIED, TWO),
             Step(edits.replace("shelf/two.json", "three"), APPLIED, THREE),
         ],
         fill=edits.fill_with_links_in_line,
     ),
-    "a file that becomes a link, and a file": Case(
+    "a file that becomes a link, and a file": ChangeCase(
         [
             Step(edits.switch_link("etc/daemon.json", "../shelf.json"), APPLIED, TWO),
             Step(edits.replace("etc/daemon.json", "one"), APPLIED, ONE),
@@ -143,35 +145,35 @@ CASES |= {
         ],
         fill=edits.fill_with_shelf,
     ),
-    "a file deleted, and created later": Case([Step(edits.delete("etc/daemon.json"), REJECTED, ONE), WRITE_TWO]),
-    "a directory deleted, and created later": Case(
+    "a file deleted, and created later": ChangeCase([Step(edits.delete("etc/daemon.json"), REJECTED, ONE), WRITE_TWO]),
+    "a directory deleted, and created later": ChangeCase(
         [
             Step(edits.delete_directory("etc"), REJECTED, ONE),
             Step(edits.fill_again, APPLIED, TWO, AT_ONCE_S),
             WRITE_THREE,
         ]
     ),
-    "all drop-ins for others, and for none": Case(
+    "all drop-ins for others, and for none": ChangeCase(
         [
             Step(edits.put_other_dropins_in_place, APPLIED, WINNER_A, AT_ONCE_S),
             Step(edits.add_dropin, APPLIED, WINNER_A | {"new": "/opt/c"}),
             Step(edits.delete_directory("etc/daemon.json.d"), APPLIED, {"w": "/opt/one"}, AT_ONCE_S),
         ]
     ),
-    "an end of the mount, and its return with a change": Case(
+    "an end of the mount, and its return with a change": ChangeCase(
         [Step(mounting.unmount, REJECTED, ONE), Step(mounting.mount_again_changed, APPLIED, TWO), WRITE_THREE]
     ),
-    "a file system over the file system": Case(
+    "a file system over the file system": ChangeCase(
         [Step(mounting.mount_over_all, APPLIED, TWO), WRITE_THREE, Step(mounting.unmount, APPLIED, ONE), WRITE_TWO]
     ),
-    "a file bound over a drop-in": Case(
+    "a file bound over a drop-in": ChangeCase(
         [
             Step(mounting.bind_dropin, APPLIED, ONE | {"d": "/opt/c"}),
             Step(mounting.write_bound_dropin, APPLIED, {"w": "/opt/three", "d": "/opt/a"}),
             Step(mounting.unmount_from("etc/daemon.json.d/20-b.json"), APPLIED, ONE),
         ]
     ),
-    "no drop-ins bound over the drop-ins": Case(
+    "no drop-ins bound over the drop-ins": ChangeCase(
         [
             Step(mounting.bind_no_dropins, APPLIED, {"w": "/opt/one"}),
             Step(mounting.unmount_from("etc/daemon.json.d"), APPLIED, ONE),
@@ -193,21 +195,21 @@ REFUSED = {
     "unreadable drop-ins": (edits.set_mode("etc/daemon.json.d", 0), edits.set_mode("etc/daemon.json.d", 0o755)),
 }
 CASES_IN_MEMORY = {
-    name: Case([Step(spoil, REJECTED, ONE), Step(mend, UNCHANGED, ONE), WRITE_TWO], command=WITHOUT_DAC)
+    name: ChangeCase([Step(spoil, REJECTED, ONE), Step(mend, UNCHANGED, ONE), WRITE_TWO], command=WITHOUT_DAC)
     for name, (spoil, mend) in REFUSED.items()
 } | {
-    "modes that leave it readable": Case(
+    "modes that leave it readable": ChangeCase(
         [Step(edits.set_mode("etc/daemon.json", 0o600), (), ONE), Step(edits.set_mode("etc", 0o700), (), ONE)],
         command=WITHOUT_DAC,
     ),
-    "a remount": Case([Step(mounting.remount("ro"), (), ONE), Step(mounting.remount("rw"), (), ONE), WRITE_TWO]),
-    "mounts elsewhere": Case([Step(mounting.mount_elsewhere, (), ONE), WRITE_TWO]),
+    "a remount": ChangeCase([Step(mounting.remount("ro"), (), ONE), Step(mounting.remount("rw"), (), ONE), WRITE_TWO]),
+    "mounts elsewhere": ChangeCase([Step(mounting.mount_elsewhere, (), ONE), WRITE_TWO]),
 }
 
 MAIN_IN_CONFIGMAP = {"daemon.json": main_file("one")}
 DROPINS_IN_CONFIGMAP = {"10-a.json": dropin("one", "w"), "20-b.json": dropin("b")}
 CONFIGMAPS = {
-    "a main file in a ConfigMap": Case(
+    "a main file in a ConfigMap": ChangeCase(
         [
             Step(edits.update_configmap(2, {"daemon.json": main_file("two")}), APPLIED, {"w": "/opt/two"}, AT_ONCE_S),
             Step(edits.update_configmap(3, {"daemon.json": main_file("two")}), (), {"w": "/opt/two"}, AT_ONCE_S),
@@ -217,7 +219,7 @@ CONFIGMAPS = {
         main="config/daemon.json",
         begins={"w": "/opt/one"},
     ),
-    "drop-ins in a ConfigMap": Case(
+    "drop-ins in a ConfigMap": ChangeCase(
         [
             Step(
                 edits.update_configmap(2, DROPINS_IN_CONFIGMAP | {"10-a.json": dropin("two", "w")}),

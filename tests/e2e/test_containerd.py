@@ -100,7 +100,7 @@ def test_containers_of_two_namespaces_with_the_same_id_are_two(containerd: Runni
         containerd.remove(identifier, namespace=namespace)
 
 
-def test_a_container_refers_to_its_wrapper_until_it_is_gone_and_not_only_while_it_runs(
+def test_a_stopped_container_still_refers_to_its_wrapper(
     containerd: RunningContainerd,
 ) -> None:
     binary = wrapper(containerd, "kept", "/usr/bin/crun", "--debug")
@@ -138,7 +138,7 @@ def test_a_container_without_options_refers_to_its_shim_alone(containerd: Runnin
     containerd.remove(identifier)
 
 
-def test_a_containerd_that_is_down_makes_the_stopped_ones_unknown_while_the_running_ones_run_on(
+def test_while_containerd_is_down_stopped_containers_are_unknown(
     containerd: RunningContainerd,
 ) -> None:
     binary = wrapper(containerd, "down", "/usr/bin/crun", "--debug")

@@ -68,7 +68,7 @@ HARMLESS = {
 
 
 @dataclasses.dataclass(slots=True)
-class Counters:
+class CrashCounters:
     """What was tried, for the summary."""
 
     points: int = 0
@@ -89,8 +89,8 @@ class Counters:
 
 
 @pytest.fixture(scope="module")
-def counters() -> Iterator[Counters]:
-    found = Counters()
+def counters() -> Iterator[CrashCounters]:
+    found = CrashCounters()
     yield found
     print(f"\n{found}")  # noqa: T201
 
@@ -106,7 +106,7 @@ def sites() -> Iterator[list[Site]]:
 
 
 @pytest.fixture(scope="module")
-def publish(sites: list[Site], counters: Counters) -> Recording:
+def publish(sites: list[Site], counters: CrashCounters) -> Recording:
     """What a publish of NEW does, in every place the same."""
     with ThreadPoolExecutor(WORKERS) as pool:
         found, *others = pool.map(record, sites)
@@ -200,7 +200,7 @@ def test_all_that_a_generation_consists_of_is_on_the_disk_before_the_link_moves(
 
 
 def test_a_kill_at_any_call_leaves_the_old_generation_or_the_new_one_whole(
-    sites: list[Site], publish: Recording, counters: Counters
+    sites: list[Site], publish: Recording, counters: CrashCounters
 ) -> None:
     def attempt(site: Site, call: Call | None) -> str:
         with site.old_daemon() as daemon:
@@ -249,7 +249,7 @@ def disorder(site: Site) -> None:
 
 @pytest.mark.parametrize("beginning", [nothing, disorder])
 def test_a_kill_at_any_call_of_a_start_is_made_good_by_the_next(
-    sites: list[Site], counters: Counters, beginning: Callable[[Site], None]
+    sites: list[Site], counters: CrashCounters, beginning: Callable[[Site], None]
 ) -> None:
     def attempt(site: Site, call: Call) -> str:
         beginning(site)
@@ -303,7 +303,7 @@ def killed_at(site: Site, call: Call) -> Iterator[Path]:
 
 
 def test_an_error_of_any_call_is_told_and_the_old_answers_go_on(
-    sites: list[Site], publish: Recording, counters: Counters
+    sites: list[Site], publish: Recording, counters: CrashCounters
 ) -> None:
     def attempt(site: Site, point: tuple[Call, str]) -> str:
         call, error = point
@@ -319,8 +319,8 @@ def test_an_error_of_any_call_is_told_and_the_old_answers_go_on(
     assert not broken(outcomes)
 
 
-def test_a_disk_that_takes_nothing_more_from_any_call_on_is_told_and_the_old_answers_go_on(
-    sites: list[Site], publish: Recording, counters: Counters
+def test_a_disk_that_fails_from_any_call_on_is_reported_and_answers_continue(
+    sites: list[Site], publish: Recording, counters: CrashCounters
 ) -> None:
     def attempt(site: Site, point: tuple[Call, str]) -> str:
         result = meet_error(site, publish, counters, point, fail_from(publish, *point))
@@ -344,7 +344,7 @@ def expected(publish: Recording, call: Call) -> Literal["rejected", "degraded"]:
 
 
 def meet_error(
-    site: Site, publish: Recording, counters: Counters, point: tuple[Call, str], options: Sequence[str]
+    site: Site, publish: Recording, counters: CrashCounters, point: tuple[Call, str], options: Sequence[str]
 ) -> Literal["rejected", "degraded", "stands"]:
     """Reload while ``options`` make calls fail, and again when they do not; return what became of the first."""
     call, error = point

@@ -50,7 +50,7 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
-def forbid(path: Path) -> None:
+def make_unexecutable(path: Path) -> None:
     path.chmod(0o600)
 
 
@@ -107,9 +107,7 @@ def test_of_an_older_generation_that_is_damaged_only_that_is_lost(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "config.json"])
-def test_with_a_damaged_current_generation_and_a_broken_configuration_the_one_before_goes_on(
-    site: Site, file: str
-) -> None:
+def test_a_damaged_generation_and_a_broken_configuration_leave_the_previous_one(site: Site, file: str) -> None:
     flip(site.data / CURRENT / file)
     with site.running(BROKEN) as daemon:
         assert daemon.status()["health"]["status"] == "degraded"
@@ -124,7 +122,7 @@ def test_with_a_damaged_current_generation_and_a_broken_configuration_the_one_be
         assert site.answers() == site.fresh[key(OLD)]
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, forbid])
+@pytest.mark.parametrize("damage", [*DAMAGES, make_unexecutable])
 def test_damaged_wrappers_are_written_again(site: Site, damage: Callable[[Path], None]) -> None:
     for link in STABLE:
         damage((site.data / "runtimes" / link).resolve())

@@ -54,7 +54,7 @@ def line(name: str, ours: str, theirs: str) -> str:
     return f"{name:40} we: {ours:6} nginx: {theirs:6}"
 
 
-async def test_malformed_requests_are_taken_as_nginx_takes_them_but_for_differences_that_have_a_reason() -> None:
+async def test_malformed_requests_are_handled_as_nginx_does_but_for_listed_differences() -> None:
     differences: dict[str, str] = {}
     unexpected: list[str] = []
     with running_nginx() as nginx:

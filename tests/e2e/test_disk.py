@@ -28,7 +28,7 @@ def table(argument: str) -> dict[str, Any]:
 
 
 @dataclass
-class Disk:
+class SmallDisk:
     """A small file system of its own."""
 
     directory: Path
@@ -87,10 +87,10 @@ class Disk:
 
 
 @contextlib.contextmanager
-def mounted(directory: Path, *how: str) -> Iterator[Disk]:
+def mounted(directory: Path, *how: str) -> Iterator[SmallDisk]:
     directory.mkdir()
     subprocess.run(["mount", *how, str(directory)], check=True)
-    disk = Disk(directory)
+    disk = SmallDisk(directory)
     try:
         yield disk
     finally:
@@ -98,12 +98,12 @@ def mounted(directory: Path, *how: str) -> Iterator[Disk]:
         subprocess.run(["umount", str(directory)], check=True)
 
 
-def in_memory(directory: Path) -> contextlib.AbstractContextManager[Disk]:
+def small_tmpfs(directory: Path) -> contextlib.AbstractContextManager[SmallDisk]:
     return mounted(directory, "-t", "tmpfs", "-o", "mode=0700,size=2m,nr_inodes=200", "none")
 
 
 @contextlib.contextmanager
-def on_a_block_device(directory: Path) -> Iterator[Disk]:
+def on_a_block_device(directory: Path) -> Iterator[SmallDisk]:
     image = directory.with_name("image")
     image.touch()
     os.truncate(image, 4 << 20)
@@ -114,7 +114,7 @@ def on_a_block_device(directory: Path) -> Iterator[Disk]:
         yield disk
 
 
-DISKS = {"tmpfs": in_memory, "ext4": on_a_block_device}
+DISKS = {"tmpfs": small_tmpfs, "ext4": on_a_block_device}
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Host:
     """A daemon whose data root lies on a small disk, beside what takes the disk's room."""
 
     daemon: RunningDaemon
-    disk: Disk
+    disk: SmallDisk
 
 
 @pytest.fixture(params=DISKS)
@@ -140,15 +140,15 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 class Fault:
     """What can be the matter with a disk, what undoes it, and how the system says it."""
 
-    strike: Callable[[Disk], None]
-    mend: Callable[[Disk], None]
+    strike: Callable[[SmallDisk], None]
+    mend: Callable[[SmallDisk], None]
     words: str
 
 
 FAULTS = {
-    "full": Fault(Disk.fill, Disk.free, NO_SPACE),
-    "no inodes": Fault(Disk.take_inodes, Disk.free, NO_SPACE),
-    "read-only": Fault(Disk.make_read_only, Disk.make_writable, READ_ONLY),
+    "full": Fault(SmallDisk.fill, SmallDisk.free, NO_SPACE),
+    "no inodes": Fault(SmallDisk.take_inodes, SmallDisk.free, NO_SPACE),
+    "read-only": Fault(SmallDisk.make_read_only, SmallDisk.make_writable, READ_ONLY),
 }
 
 
@@ -272,9 +272,7 @@ def test_a_start_with_the_same_configuration_writes_nothing_and_is_well(host: Ho
     assert changes(disk, listing(daemon.data)) <= {"lock"}
 
 
-def test_a_start_with_a_change_that_the_disk_does_not_take_serves_the_last_good_generation(
-    host: Host, fault: Fault
-) -> None:
+def test_a_start_that_cannot_write_its_change_serves_the_last_good_generation(host: Host, fault: Fault) -> None:
     daemon = host.daemon.start()
     before = daemon.resolve("w")
     assert daemon.stop() == 0

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from e2e.harness.installed import SERVICE, Installed, new_installation
+from e2e.harness.installed import ROOTFS, SERVICE, Installed, build_rootfs, new_installation
 from harness.daemon import put, wait_until
 
 from runtimed.core.table.wrapper import make_wrapper
 
 pytestmark = pytest.mark.timeout(300)
-ROOTFS = "/srv/rootfs"
 DOCKER_CONFIG = "etc/docker/daemon.json"
 # What dockerd and podman would do to the network and the disk has no place here.
 DOCKER: Mapping[str, Any] = {"storage-driver": "vfs", "iptables": False, "bridge": "none", "ip-forward": False}
@@ -26,7 +25,7 @@ GRACE_S = 2
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Installed]:
+def installation() -> Iterator[Installed]:
     with new_installation() as node:
         node.machine.let_containers_run()
         node.systemctl("unmask", "containerd.service")
@@ -39,25 +38,17 @@ def whole() -> Iterator[Installed]:
 
 
 @pytest.fixture
-def node(whole: Installed) -> Iterator[Installed]:
+def node(installation: Installed) -> Iterator[Installed]:
     """Yield a node whose service collects after a short grace time."""
-    whole.systemctl("start", SERVICE)
-    configure(whole)
-    yield whole
-    (whole.machine.root / DOCKER_CONFIG).unlink(missing_ok=True)
+    installation.systemctl("start", SERVICE)
+    configure(installation)
+    yield installation
+    (installation.machine.root / DOCKER_CONFIG).unlink(missing_ok=True)
 
 
 def configure(node: Installed, **more: object) -> None:
     node.write({"runtimed": {"grace": GRACE_S}, **more})
     node.systemctl("reload", SERVICE)
-
-
-def build_rootfs(node: Installed) -> None:
-    """Make a root file system of busybox alone."""
-    node.run("mkdir", "-p", *(f"{ROOTFS}/{name}" for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp")))
-    node.run("cp", "/bin/busybox", f"{ROOTFS}/bin/busybox")
-    for name in ("sh", "sleep"):
-        node.run("ln", "-s", "busybox", f"{ROOTFS}/bin/{name}")
 
 
 @pytest.mark.parametrize("driver", ["systemd", "cgroupfs"])

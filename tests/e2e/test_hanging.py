@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from e2e.harness.asking import asking
-from e2e.harness.hanging import Served, hanging_directory, served_directory
+from e2e.harness.hanging import FuseDirectory, hanging_directory, served_directory
 from harness.daemon import RunningDaemon, new_daemon, wait_until
 
 from runtimed.daemon.main import READ_TIMEOUT_S
@@ -33,30 +33,30 @@ def table(argument: str) -> dict[str, Any]:
 
 
 @dataclass
-class Place:
+class HangingConfiguration:
     """A daemon part of whose configuration lies on a file system that can be told to hang."""
 
     daemon: RunningDaemon
     name: str
-    files: Served
+    files: FuseDirectory
 
     def write(self, argument: str) -> None:
         self.files.write(self.name, json.dumps(table(argument)).encode())
 
 
 @contextlib.contextmanager
-def main_file() -> Iterator[Place]:
+def main_file() -> Iterator[HangingConfiguration]:
     with new_daemon() as daemon, served_directory(daemon.root / "etc", {}) as files:
         daemon.config = daemon.root / "etc" / "daemon.json"
-        yield Place(daemon, "daemon.json", files)
+        yield HangingConfiguration(daemon, "daemon.json", files)
         daemon.kill()
 
 
 @contextlib.contextmanager
-def dropin_directory() -> Iterator[Place]:
+def dropin_directory() -> Iterator[HangingConfiguration]:
     with new_daemon() as daemon, served_directory(daemon.dropins, {}) as files:
         daemon.write({})
-        yield Place(daemon, "w.json", files)
+        yield HangingConfiguration(daemon, "w.json", files)
         daemon.kill()
 
 
@@ -64,7 +64,7 @@ PLACES = {"main file": main_file, "drop-in directory": dropin_directory}
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest) -> Iterator[HangingConfiguration]:
     with PLACES[getattr(request, "param", "main file")]() as place:
         place.write("one")
         yield place
@@ -107,7 +107,7 @@ def stopped_in_s(daemon: RunningDaemon) -> float:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("place", PLACES, indirect=True)
-def test_a_reload_while_the_configuration_hangs_is_rejected_in_time_and_holds_up_no_answer(place: Place) -> None:
+def test_a_reload_of_a_hanging_file_is_rejected_in_time_and_delays_no_answer(place: HangingConfiguration) -> None:
     daemon = place.daemon.start()
     before = daemon.resolve("w")
     place.files.hang()
@@ -141,7 +141,7 @@ def test_a_reload_while_the_configuration_hangs_is_rejected_in_time_and_holds_up
 
 
 @pytest.mark.timeout(180)
-def test_a_daemon_whose_configuration_hangs_stops_all_the_same(place: Place) -> None:
+def test_a_daemon_whose_configuration_hangs_stops_all_the_same(place: HangingConfiguration) -> None:
     daemon = place.daemon.start()
     place.files.hang()
     with ThreadPoolExecutor(1) as pool:
@@ -153,7 +153,7 @@ def test_a_daemon_whose_configuration_hangs_stops_all_the_same(place: Place) -> 
 
 
 @pytest.mark.timeout(180)
-def test_a_start_whose_configuration_hangs_serves_the_last_good_generation_and_recovers(place: Place) -> None:
+def test_a_start_with_a_hanging_configuration_serves_the_last_good_generation(place: HangingConfiguration) -> None:
     daemon = place.daemon.start()
     before = daemon.resolve("w")
     assert daemon.stop() == 0
@@ -171,7 +171,7 @@ def test_a_start_whose_configuration_hangs_serves_the_last_good_generation_and_r
 
 
 @pytest.mark.timeout(180)
-def test_a_first_start_whose_configuration_hangs_fails_with_the_reason(place: Place) -> None:
+def test_a_first_start_whose_configuration_hangs_fails_with_the_reason(place: HangingConfiguration) -> None:
     place.files.hang()
     text = place.daemon.start_in_vain()
     assert TOO_LONG in text
@@ -179,7 +179,7 @@ def test_a_first_start_whose_configuration_hangs_fails_with_the_reason(place: Pl
 
 
 @pytest.mark.timeout(180)
-def test_a_start_that_waits_for_its_configuration_can_be_stopped(place: Place) -> None:
+def test_a_start_that_waits_for_its_configuration_can_be_stopped(place: HangingConfiguration) -> None:
     place.files.hang()
     launch_until_it_hangs(place.daemon)
     print(f"\nstopped in {stopped_in_s(place.daemon):.1f} s while the first reading hung")  # noqa: T201

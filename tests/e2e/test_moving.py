@@ -231,7 +231,7 @@ def test_containerds_default_configuration_comes_in_and_goes_out_again(daemon: R
     assert imported("containerd", main.read_text())[0] == dropin
 
 
-def test_the_configuration_of_debians_containerd_comes_in_and_says_nothing_of_runtimes() -> None:
+def test_debians_containerd_configuration_imports_without_runtimes() -> None:
     dropin, remarks = imported("containerd", DEBIAN)
     assert dropin == {}
     assert len(remarks) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from e2e.harness.booted import CHECKOUT, Booted, new_machine
 from harness.daemon import short_directory
+from harness.documents import PAGES
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -180,6 +182,11 @@ def test_a_package_holds_no_path_of_its_build_and_lintian_finds_no_error(package
     for shell, path in COMPLETIONS.items():
         ours = CHECKOUT / f"etc/completions/runtimectl.{shell}"
         assert (packages.unpacked / "usr/share" / path).read_bytes() == ours.read_bytes()
+    for page in PAGES:
+        made = subprocess.run(["scdoc"], input=page.read_bytes(), capture_output=True, check=True).stdout
+        packed = packages.unpacked / f"usr/share/man/man{page.stem[-1]}" / f"{page.stem}.gz"
+        # The day on which it was made is in its heading.
+        assert gzip.decompress(packed.read_bytes()).splitlines()[10:] == made.splitlines()[10:]
     installed = sum(path.stat().st_size for path in files)
     remarks = len(lint.stdout.splitlines())
     print(  # noqa: T201 - for pytest to show
@@ -208,9 +215,7 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
     print(f"installed, started and answering in {took_s:.1f} s")  # noqa: T201 - for pytest to show
 
 
-def test_an_upgrade_under_load_loses_no_request_and_nothing_that_is_the_administrators(
-    packages: Packages, machine: Booted
-) -> None:
+def test_an_upgrade_under_load_loses_no_request_and_no_administrators_file(packages: Packages, machine: Booted) -> None:
     install(machine, packages.first)
     text = configure(machine)
     before = state_of(machine)

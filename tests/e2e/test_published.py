@@ -133,7 +133,7 @@ OWN_MOUNTS = ["unshare", "--mount", "--propagation", "private"]
 
 
 @needs_root
-def test_a_daemon_with_mounts_of_its_own_sees_what_the_host_mounts_over_its_data_root() -> None:
+def test_a_daemon_with_private_mounts_sees_a_host_mount_over_its_data_root() -> None:
     with new_daemon([*HOST, *OWN_MOUNTS]) as daemon:
         daemon.write(table("two"))
         with daemon.running():
@@ -202,7 +202,7 @@ def test_a_socket_path_that_another_process_serves_is_left_to_it_and_told(daemon
         assert connection.getresponse().status == 200
 
 
-def test_a_data_root_that_was_rolled_back_between_runs_gives_no_number_a_second_meaning(daemon: RunningDaemon) -> None:
+def test_a_rolled_back_data_root_gives_no_number_a_second_meaning(daemon: RunningDaemon) -> None:
     assert daemon.stop() == 0
     shutil.copytree(daemon.data, daemon.root / "snapshot", symlinks=True)
     daemon.start()

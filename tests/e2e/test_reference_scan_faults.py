@@ -293,9 +293,7 @@ def repeated(action: Callable[[], object]) -> Iterator[list[int]]:
             repeating.result()
 
 
-def test_a_containerd_that_is_killed_and_comes_back_at_any_moment_of_a_look_loses_no_wrapper(
-    node: ContainerdNode, used: Used
-) -> None:
+def test_a_containerd_restart_at_any_moment_of_a_scan_loses_no_wrapper(node: ContainerdNode, used: Used) -> None:
     def kill_and_start() -> None:
         node.containerd.stop(signal.SIGKILL)
         node.containerd.start()
@@ -392,7 +390,7 @@ def test_a_containerd_that_hangs_holds_up_no_answer_and_no_reload(node: Containe
 
 
 @pytest.mark.timeout(300)
-def test_a_state_directory_on_a_file_system_that_hangs_holds_up_nothing_and_ends_in_keeping_all() -> None:
+def test_a_hanging_state_directory_delays_no_answer_and_keeps_every_wrapper() -> None:
     with new_node(grace="0s") as node:
         hanging = node.daemon.root / "hanging"
         engine = {**node.own["containerd"][0], "state": str(hanging / "state")}

@@ -22,6 +22,7 @@ from e2e.harness.installed import (
     newest_python,
 )
 from harness.daemon import wait_until
+from harness.documents import PAGES
 
 pytestmark = pytest.mark.timeout(300)
 RESTARTS = 10
@@ -36,16 +37,16 @@ KEPT = "/run/runtimed/runtime-runc/default/c1"
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Installed]:
+def installation() -> Iterator[Installed]:
     with new_installation() as node:
         yield node
 
 
 @pytest.fixture
-def node(whole: Installed) -> Installed:
+def node(installation: Installed) -> Installed:
     """The service as every test finds it: running, well, with the table of these tests."""
-    whole.mend()
-    return whole
+    installation.mend()
+    return installation
 
 
 def test_start_waits_until_the_socket_answers_and_status_says_which_table_it_serves(node: Installed) -> None:
@@ -165,7 +166,7 @@ def test_a_service_that_is_stuck_is_restarted_by_the_watchdog(node: Installed) -
     assert node.answers() == before
 
 
-def test_a_crash_loop_keeps_the_socket_whose_clients_get_their_answer_when_it_is_mended(node: Installed) -> None:
+def test_a_crash_loop_keeps_the_socket_and_its_clients_until_it_is_mended(node: Installed) -> None:
     before = node.answers()
     with node.dropin("ExecStart=\nExecStart=/bin/false\nRestartSec=100ms"):
         node.systemctl("restart", SERVICE, status=1)
@@ -289,7 +290,7 @@ def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Instal
     assert "Traceback" not in done.stderr
 
 
-def test_an_upgrade_under_load_loses_no_request_and_keeps_the_socket_also_with_the_newest_python(
+def test_an_upgrade_to_the_newest_python_under_load_loses_no_request(
     node: Installed,
 ) -> None:
     before, pid = node.answers(), node.pid()
@@ -332,6 +333,13 @@ def test_an_installation_that_fails_leaves_what_runs_as_it_was(node: Installed) 
     assert node.run("readlink", "/opt/runtimed/current").stdout == current
 
 
+@pytest.mark.parametrize("page", [page.stem for page in PAGES])
+def test_an_installation_has_the_manual(node: Installed, page: str) -> None:
+    name, _, section = page.rpartition(".")
+    assert node.run("man", "-w", section, name).stdout.endswith(f"/man/man{section}/{page}\n")
+    assert node.run("man", "--warnings", section, name).stderr == ""
+
+
 # The last, because nothing is there afterwards.
 def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> None:
     state = node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout
@@ -345,6 +353,7 @@ def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> 
         "/usr/local/lib/systemd/user/runtimed.service",
         ADDRESS,
     )
-    for path in (*gone, *(f"/usr/local/share/{file}" for file in COMPLETIONS.values())):
+    manual = (f"man/man{page.stem[-1]}/{page.stem}" for page in PAGES)
+    for path in (*gone, *(f"/usr/local/share/{file}" for file in (*COMPLETIONS.values(), *manual))):
         assert not node.machine.inside(path).exists(), path
     assert node.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "runtimed*").stdout == ""

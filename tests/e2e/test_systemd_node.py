@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e.harness.installed import ADDRESS, BROKEN, BROKEN_AT, SERVICE, SOCKET, TABLE, Installed, new_installation
+from e2e.harness.installed import (
+    ADDRESS,
+    BROKEN,
+    BROKEN_AT,
+    ROOTFS,
+    SERVICE,
+    SOCKET,
+    TABLE,
+    Installed,
+    build_rootfs,
+    new_installation,
+)
 from harness.daemon import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -17,12 +28,11 @@ MEMBER, STRANGER = "member", "stranger"
 UNITS = "/usr/local/lib/systemd"
 # Where systemd says that a service is well boxed in.
 EXPOSURE_MOST = 1.5
-ROOTFS = "/srv/rootfs"
 ORPHAN = "orphan-" + "0" * 32
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Installed]:
+def installation() -> Iterator[Installed]:
     with new_installation() as node:
         for user in (MEMBER, STRANGER):
             node.run("useradd", "--create-home", "--user-group", user)
@@ -35,18 +45,10 @@ def whole() -> Iterator[Installed]:
 
 
 @pytest.fixture
-def node(whole: Installed) -> Installed:
+def node(installation: Installed) -> Installed:
     """The service as every test finds it: running, well, with the table of these tests."""
-    whole.mend()
-    return whole
-
-
-def build_rootfs(node: Installed) -> None:
-    """Make a root file system of busybox alone."""
-    node.run("mkdir", "-p", *(f"{ROOTFS}/{name}" for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp")))
-    node.run("cp", "/bin/busybox", f"{ROOTFS}/bin/busybox")
-    for name in ("sleep", "echo"):
-        node.run("ln", "-s", "busybox", f"{ROOTFS}/bin/{name}")
+    installation.mend()
+    return installation
 
 
 def features(node: Installed, name: str) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def verdict(node: Installed, path: str) -> str:
     return str(next(one["reason"] for one in document["wrappers"] if path.endswith(one["file"])))
 
 
-def test_a_container_that_was_started_through_an_answer_stays_manageable_whatever_becomes_of_the_service(
+def test_a_container_started_through_a_resolution_outlives_the_service(
     node: Installed,
 ) -> None:
     answer = node.ctl("resolve", "wrapped", "--format", "ctr").split()

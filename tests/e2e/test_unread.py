@@ -82,7 +82,7 @@ class Good:
                 time.sleep(0.005)
 
 
-class Scene:
+class DaemonWithGoodClients:
     def __init__(self, daemon: RunningDaemon, good: Good) -> None:
         self.daemon = daemon
         self.good = good
@@ -126,21 +126,21 @@ def have_begun(socks: Sequence[socket.socket]) -> bool:
 
 
 @contextlib.contextmanager
-def scene(runtimes: int) -> Iterator[Scene]:
+def scene(runtimes: int) -> Iterator[DaemonWithGoodClients]:
     with new_daemon() as daemon:
         daemon.write(configuration(runtimes))
         daemon.install("containerd-shim-runsc-v1")
         with daemon.running():
             good = Good(daemon)
             try:
-                yield Scene(daemon, good)
+                yield DaemonWithGoodClients(daemon, good)
             finally:
                 good.stop()
             assert daemon.stop() == 0
 
 
 @pytest.fixture(scope="module")
-def thousand() -> Iterator[Scene]:
+def thousand() -> Iterator[DaemonWithGoodClients]:
     with scene(1000) as it:
         for target in ("/metrics", "/openapi.json"):
             with asking(it.daemon, target) as sock:  # what is imported for the first answer is not unread
@@ -150,7 +150,9 @@ def thousand() -> Iterator[Scene]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_hundreds_of_connections_leave_unread_takes_less_than_128_mib(thousand: Scene, target: str) -> None:
+def test_what_hundreds_of_connections_leave_unread_takes_less_than_128_mib(
+    thousand: DaemonWithGoodClients, target: str
+) -> None:
     time.sleep(0.5)
     quiet_ms = thousand.good.longest_ms()
     number = EXPENSIVE_CONNECTIONS if target in EXPENSIVE else CONNECTIONS

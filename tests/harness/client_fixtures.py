@@ -1,4 +1,4 @@
-"""A real daemon for the client and runtimectl to talk to."""
+"""Provides daemons for tests of the client and of runtimectl."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TABLE = {
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[RunningDaemon]:
-    """Yield a daemon with TABLE, for tests that only ask."""
+    """Yield a daemon with TABLE, for tests that only read."""
     with new_daemon() as made:
         made.install(KATA_SHIM, "containerd-shim-runc-v2")
         made.write(TABLE)
@@ -50,7 +50,7 @@ def twice() -> Iterator[RunningDaemon]:
 
 @pytest.fixture(params=[Client, new_in_loops], ids=["Client", "AsyncClient"])
 def new_client(request: pytest.FixtureRequest) -> NewClient:
-    """Return what makes a client of either kind: what asks for this holds for both."""
+    """Return a class or function that makes a client; tests with it run for both clients."""
     made: NewClient = request.param
     return made
 

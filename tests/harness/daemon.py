@@ -24,7 +24,7 @@ _WITH_INTERVAL = """
 import functools, sys
 from runtimed import __main__
 from runtimed.inspection import drift_watch as drift
-from runtimed.daemon.main import components as serving
+from runtimed.daemon import components as serving
 serving.DriftWatch = functools.partial(drift.DriftWatch, every_s={every_s})
 sys.exit(__main__.main())
 """

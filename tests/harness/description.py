@@ -1,4 +1,4 @@
-"""What the API's description says, for tests that hold answers against it."""
+"""Compares responses with the description of the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def close(document: Document) -> Document:
-    """Return ``document`` with shapes that have no keys but those described: what else is answered is a mistake."""
+    """Return ``document`` with shapes that allow described keys only."""
     closed = copy.deepcopy(document)
     for shape in closed["components"]["schemas"].values():
         if "properties" in shape:
@@ -26,12 +26,12 @@ def close(document: Document) -> Document:
 
 @cache
 def description() -> Document:
-    """Return the description of the API, closed; not to be changed."""
+    """Return the closed description of the API; callers must not change it."""
     return close(describe_api())
 
 
 def find_path(document: Document, path: str) -> str | None:
-    """Return the described path that ``path``, as it stands in a request, is an instance of."""
+    """Return the described path that matches ``path``, a request's."""
     asked = path.split("/")
     for template in document["paths"]:
         parts = template.split("/")
@@ -42,21 +42,21 @@ def find_path(document: Document, path: str) -> str | None:
 
 
 def check_body(schema: Mapping[str, Any], body: object, document: Document) -> None:
-    """Fail unless ``body`` is what ``schema``, found in ``document``, says."""
+    """Fail unless ``body`` conforms to ``schema``, which is part of ``document``."""
     Draft202012Validator({**schema, "components": document["components"]}).validate(body)
 
 
 def check_event(event: object) -> None:
-    """Fail unless ``event`` is one of those that are described."""
+    """Fail unless ``event`` is a described event."""
     check_body({"$ref": "#/components/schemas/Event"}, event, description())
 
 
 def check_answer(
     method: str, path: str, status: int, content_type: str, headers: Collection[str], body: bytes
 ) -> tuple[str, str, int, str | None]:
-    """Return which described answer this is: method, path, status, and the code of a problem.
+    """Return the described response that this is: method, path, status, and the code of a problem.
 
-    Fails where nothing describes it, or what describes it says otherwise.
+    Fail if the description has no such response, or differs from it.
     """
     document = description()
     template = find_path(document, path)
@@ -67,7 +67,7 @@ def check_answer(
     else:
         operations = document["paths"][template]
         wanted = "get" if method == "HEAD" else method.lower()
-        # A method that is not described is answered with what each of the others may be answered with.
+        # The response to another method is described with those of each known method.
         answer = operations.get(wanted, next(iter(operations.values())))["responses"][str(status)]
         assert wanted in operations or status == 405
     if "$ref" in answer:

@@ -1,4 +1,4 @@
-"""runtimectl as a process of its own, for tests that read what it prints."""
+"""Runs runtimectl as a process, for tests that read its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Run = subprocess.CompletedProcess[str]
 
 
 def runtimectl(*args: str, on: RunningDaemon | str | None = None, **more: Any) -> Run:
-    """Run runtimectl as a process of its own; ``on`` is the socket that the environment names."""
+    """Run runtimectl as a process; ``on`` is the daemon, or the socket, that RUNTIMED_SOCKET names."""
     path = str(on.socket) if isinstance(on, RunningDaemon) else on or "/nowhere/s"
     environ = {**os.environ, "RUNTIMED_SOCKET": path, **more.pop("environ", {})}
     return subprocess.run(
@@ -28,7 +28,7 @@ def columns(line: str) -> list[str]:
 
 
 def fields_of(text: str) -> dict[str, list[str]]:
-    """Return what stands behind each name at the start of a line; behind a name that stands there twice, all."""
+    """Return the values after each name at the start of a line; a name on several lines has the values of all."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, *values = columns(line)

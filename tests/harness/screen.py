@@ -1,4 +1,4 @@
-"""A program in a terminal of its own, for tests that look at what a person would see and type what one would."""
+"""Runs a program in a terminal, for tests that type keys and look at the screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 
 from harness.daemon import PATIENCE_S
 
-# Makes the terminal the one that Ctrl-C works in. Whoever starts the tests in the background has SIGINT ignored.
+# Makes the terminal the one that Ctrl-C works in. A shell that runs the tests in the background has SIGINT ignored.
 _TAKE_OVER = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -24,7 +24,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Screen:
-    """What ``command`` shows on a terminal that is ``columns`` wide; ended with the block, whatever it does."""
+    """A terminal of ``columns`` columns that runs ``command``, which is killed at the end of the block."""
 
     def __init__(self, command: Sequence[str], environ: dict[str, str], columns: int = 80) -> None:
         self._master, slave = os.openpty()
@@ -54,7 +54,7 @@ class Screen:
         os.write(self._master, text.encode())
 
     def until(self, text: str) -> str:
-        """Return all that was shown once ``text`` is among it."""
+        """Return the whole output once ``text`` is in it."""
         deadline = time.monotonic() + PATIENCE_S
         while text not in self.shown:
             assert time.monotonic() < deadline, f"waited in vain for {text!r} in {self.shown!r}"
@@ -62,20 +62,20 @@ class Screen:
         return self.shown
 
     def end(self) -> tuple[int, str]:
-        """Return the exit status and all that was shown, with the line ends of a file."""
+        """Return the exit status and the whole output, with the line ends of a file."""
         deadline = time.monotonic() + PATIENCE_S
         while self._read():
             assert time.monotonic() < deadline, f"it does not end: {self.shown!r}"
         return self._process.wait(PATIENCE_S), self.shown.replace("\r\n", "\n")
 
     def _read(self) -> bool:
-        """Read what is there, or wait for a moment; return whether there may be more."""
+        """Read available output, or wait for a moment; return whether there may be more."""
         if not select.select([self._master], [], [], 0.1)[0]:
             return True
         try:
             data = os.read(self._master, 65536)
         except OSError:
-            # Linux's way of saying that nobody has the terminal open any more.
+            # Linux raises this when no process has the terminal open any more.
             return False
         self._seen += data
         self.shown = self._seen.decode(errors="replace")

@@ -1,11 +1,11 @@
-"""Names that several tests use: a shim, and runtimes whose names a shell would change."""
+"""Defines names that several tests use: a shim, and runtimes whose names a shell would change."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 KATA_SHIM = "containerd-shim-kata-v2"
-# No two begin alike.
+# Each begins with another character.
 ODD = (
     "two words",
     "don't",

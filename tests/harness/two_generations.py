@@ -1,4 +1,4 @@
-"""Two generations to look back at, and a way to have them forgotten."""
+"""Defines two generations, and a way to drop older ones."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ AFTER: dict[str, Any] = {
 }
 
 
-def forget_the_past(daemon: RunningDaemon, document: dict[str, Any]) -> None:
-    """Have ``document`` be the only generation that is retained: what is older than an hour may be dropped."""
+def drop_older_generations(daemon: RunningDaemon, document: dict[str, Any]) -> None:
+    """Make ``document`` the only retained generation: the daemon may drop those that are older than an hour."""
     daemon.stop()
     for manifest in (daemon.data / "generations").glob("*/manifest.json"):
         put(manifest, {**json.loads(manifest.read_text()), "created": time.time() - 7200})

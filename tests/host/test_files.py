@@ -1,3 +1,5 @@
+"""Tests of reading the configuration files at one instant."""
+
 from __future__ import annotations
 
 import contextlib
@@ -67,7 +69,7 @@ def test_the_main_file_and_the_dropins_are_read_as_they_are(tmp_path: Path) -> N
     assert documents.problems == ()
 
 
-def test_dropins_come_in_the_order_of_their_bytes_without_dot_names_and_other_suffixes(tmp_path: Path) -> None:
+def test_dropins_are_ordered_by_bytes_without_dot_names_and_other_suffixes(tmp_path: Path) -> None:
     # Of these two, the order by code points is the other way round.
     high, undecodable = "\uffee.json", os.fsdecode(b"\xf0.json")
     for name in ("b.json", "B.json", "10.json", "9.json", high, undecodable, "ä.json", "a.json~", ".hidden.json", "x"):
@@ -76,7 +78,7 @@ def test_dropins_come_in_the_order_of_their_bytes_without_dot_names_and_other_su
     assert found == ["10.json", "9.json", "B.json", "b.json", "ä.json", high, "\\xf0.json"]
 
 
-def test_a_file_whose_name_is_no_dropins_is_told_and_an_editors_or_a_directory_is_not(tmp_path: Path) -> None:
+def test_a_file_with_another_name_is_a_remark_unless_it_is_an_editors_file(tmp_path: Path) -> None:
     without = read(tmp_path).documents
     for name in ("10-gpu.conf", "a.json~", ".b.json.swp", "JSON", "c.json"):
         dropin(tmp_path, name)
@@ -88,18 +90,18 @@ def test_a_file_whose_name_is_no_dropins_is_told_and_an_editors_or_a_directory_i
     assert read(tmp_path).documents == without, "no file that is not read causes a reload"
 
 
-def test_where_nothing_is_nothing_is_found_and_nothing_is_wrong(tmp_path: Path) -> None:
+def test_missing_files_are_no_problem(tmp_path: Path) -> None:
     snapshot = read(tmp_path / "not" / "yet")
     assert (snapshot.documents.main, snapshot.documents.dropins, snapshot.documents.problems) == (None, (), ())
     assert WatchedName(str(tmp_path), "not") in snapshot.watched_names
 
 
-def test_the_places_are_all_names_that_can_change_what_is_read(tmp_path: Path) -> None:
+def test_watched_names_are_all_names_that_can_change_the_documents(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").symlink_to("real.json")
     (tmp_path / "real.json").write_text("{}")
     dropin(tmp_path, "..data")
     watched_names = read(tmp_path).watched_names
-    assert {place.name for place in watched_names if place.directory == str(tmp_path)} == {
+    assert {watched.name for watched in watched_names if watched.directory == str(tmp_path)} == {
         "daemon.json",
         "real.json",
         "daemon.json.d",
@@ -119,7 +121,7 @@ def test_a_dropin_directory_as_a_configmap_is_read_through_its_links(tmp_path: P
     assert WatchedName(str(directory), "..data") in snapshot.watched_names
 
 
-def test_without_a_dropin_directory_none_is_looked_for(tmp_path: Path) -> None:
+def test_no_dropin_is_read_without_a_dropin_directory(tmp_path: Path) -> None:
     dropin(tmp_path, "a.json")
     snapshot = read_documents(f"{tmp_path}/daemon.json", None, walk_ours)
     assert snapshot.documents.dropins == ()
@@ -153,7 +155,7 @@ def a_device(path: Path) -> None:
         pytest.param(a_device, "a character device", marks=needs_root),
     ],
 )
-def test_what_is_no_regular_file_is_named_and_never_waited_for(
+def test_a_special_file_is_a_problem_and_does_not_block(
     tmp_path: Path, where: str, make: Callable[[Path], None], kind: str
 ) -> None:
     (tmp_path / "daemon.json.d").mkdir()
@@ -189,7 +191,7 @@ def test_a_fifo_that_takes_the_place_of_a_checked_file_does_not_block(tmp_path: 
     assert "kept changing" in found.problems[0].message
 
 
-def test_what_is_read_is_the_very_file_that_was_checked(tmp_path: Path) -> None:
+def test_the_checked_file_is_the_one_that_is_read(tmp_path: Path) -> None:
     base = tmp_path / "etc"
     for directory in (base, tmp_path / "other"):
         directory.mkdir()
@@ -242,7 +244,7 @@ def test_a_file_of_exactly_16_mib_is_read(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_file_that_another_user_could_change_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_file_that_another_user_could_change_is_refused_with_the_remedy(tmp_path: Path) -> None:
     bad = dropin(tmp_path, "a.json")
     bad.chmod(0o664)
     dropin(tmp_path, "b.json")
@@ -283,23 +285,23 @@ def run_without_capabilities(base: Path, *user: str) -> list[str]:
 
 
 @needs_root
-def test_root_without_the_right_to_override_modes_is_told_what_cannot_be_read(tmp_path: Path) -> None:
+def test_root_without_the_right_to_override_modes_sees_unreadable_files(tmp_path: Path) -> None:
     main = tmp_path / "daemon.json"
     main.write_text("{}")
     main.chmod(0o000)
     directory = dropin(tmp_path, "a.json").parent
     directory.chmod(0o300)
     caps = "-dac_override,-dac_read_search"
-    said = run_without_capabilities(tmp_path, "--bounding-set", caps, "--inh-caps", caps)
+    printed = run_without_capabilities(tmp_path, "--bounding-set", caps, "--inh-caps", caps)
     reason = "cannot be read: permission denied: user id 0, mode {}, and runtimed runs as user id 0"
-    assert said == [
+    assert printed == [
         f"{main}: {reason.format('0000')}; run: chmod u+r {main}",
         f"{directory}: {reason.format('0300')}; run: chmod u+rx {directory}",
     ]
 
 
 @needs_root
-def test_a_user_is_told_what_they_cannot_read() -> None:
+def test_a_user_sees_which_files_are_unreadable() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         base = Path(name)
         base.chmod(0o755)
@@ -320,7 +322,7 @@ def test_names_that_are_no_utf_8_are_shown_escaped(tmp_path: Path) -> None:
     str(found).encode()
 
 
-def test_files_that_change_in_between_are_read_again_until_they_are_of_one_instant(tmp_path: Path) -> None:
+def test_files_that_change_during_a_reading_are_read_again(tmp_path: Path) -> None:
     """A swap of both files after the main one was read must not give the old one beside the new one."""
     main, other = tmp_path / "daemon.json", dropin(tmp_path, "a.json", "old")
     main.write_text("old")
@@ -341,7 +343,7 @@ def test_files_that_change_in_between_are_read_again_until_they_are_of_one_insta
     assert [documents.main.data, *(dropin.data for dropin in documents.dropins)] == [b"new", b"new"]
 
 
-def test_a_dropin_that_appears_or_goes_while_the_others_are_read_is_noticed(tmp_path: Path) -> None:
+def test_a_dropin_that_appears_or_disappears_during_a_reading_is_noticed(tmp_path: Path) -> None:
     dropin(tmp_path, "a.json")
     going = dropin(tmp_path, "b.json")
     steps: list[Callable[[], object]] = [lambda: dropin(tmp_path, "c.json"), going.unlink]
@@ -358,7 +360,7 @@ def test_a_dropin_that_appears_or_goes_while_the_others_are_read_is_noticed(tmp_
     assert documents.problems == ()
 
 
-def test_a_file_that_never_rests_ends_in_a_problem_and_not_in_a_loop(tmp_path: Path) -> None:
+def test_a_file_that_keeps_changing_is_a_problem(tmp_path: Path) -> None:
     main = tmp_path / "daemon.json"
     main.write_text("")
     dropin(tmp_path, "a.json")

@@ -1,4 +1,4 @@
-"""Read-only mounts, tried with real ones: whose view of them counts when others have write permission."""
+"""Tests of trust on real read-only mounts, which excuse write permission of other users or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTAINER = (*SERVICE, "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def shown(tmp_path: Path, namespaces: tuple[str, ...], script: str) -> list[str]:
-    """Return what the walk says of the paths that ``script`` shows, in namespaces of its own."""
+    """Return the outcomes of walks to the paths that ``script`` shows, in new namespaces."""
     words = [*namespaces, "sh", "-c", PREPARE + script, "sh", str(tmp_path), sys.executable, SHOW]
     return subprocess.run(words, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout.splitlines()
 

@@ -1,4 +1,4 @@
-"""The advice that comes with a refusal: no command on what is not the program's, and none that cannot work."""
+"""Tests of the advice in refusals: no command on files of other programs, and none that cannot work."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_null_device_is_no_danger_although_all_users_can_write_it(tmp_path: 
         assert found.error is None
 
 
-def test_a_directory_on_the_way_is_not_taken_from_its_user(tmp_path: Path) -> None:
+def test_no_plain_chown_is_advised_on_a_directory_on_the_way(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "daemon.json").touch()
@@ -65,7 +65,7 @@ def test_a_directory_on_the_way_is_not_taken_from_its_user(tmp_path: Path) -> No
     assert advice(home / "daemon.json").startswith(f"if the directory is for root alone, run: chmod go-w {home}; ")
 
 
-def test_a_file_of_another_user_is_looked_at_before_root_takes_it(tmp_path: Path) -> None:
+def test_the_advice_on_a_file_of_another_user_is_to_look_at_it_first(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").touch()
     os.chown(tmp_path / "daemon.json", 1000, 1000)
     assert advice(tmp_path / "daemon.json") == f"look at its content, then run: chown root: {tmp_path}/daemon.json"

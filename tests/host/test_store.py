@@ -1,4 +1,4 @@
-"""The data root on a real disk: staged, swapped, recovered, and never half of anything."""
+"""Tests of Store on a real disk: staging, swapping, recovery, and failures at every step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import runtimed.host.store
+import runtimed.host.store.retained
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
@@ -61,7 +61,7 @@ class Root:
         return generation
 
     def current(self) -> dict[str, bytes]:
-        """Return what lies behind the stable paths."""
+        """Return the texts at the stable paths by name."""
         directory = self.path / "runtimes"
         return {name: (directory / name).read_bytes() for name in sorted(os.listdir(directory))}
 
@@ -87,13 +87,13 @@ def wrappers(generation: Generation) -> dict[str, bytes]:
     return {wrapper.link: wrapper.text for wrapper in generation.wrappers}
 
 
-def test_a_published_generation_lies_behind_the_stable_paths(root: Root) -> None:
+def test_stable_paths_lead_to_the_published_generation(root: Root) -> None:
     generation = root.publish(a=["x"], b=["y z"])
     assert root.current() == wrappers(generation)
     assert os.readlink(root.path / "runtimes") == "generations/00000001/runtimes"
 
 
-def test_a_wrapper_can_be_executed_by_its_owner_and_read_by_nobody_else(root: Root) -> None:
+def test_a_wrapper_is_executable_for_its_owner_only(root: Root) -> None:
     generation = root.publish(a=["x"])
     (wrapper,) = generation.wrappers
     assert (root.path / "wrappers" / wrapper.file).stat().st_mode & 0o7777 == 0o700
@@ -127,13 +127,13 @@ def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root
     assert root.current() == {**wrappers(second), **wrappers(third)}
 
 
-def test_a_damaged_carried_wrapper_that_no_generation_tells_of_is_reported(root: Root) -> None:
+def test_a_damaged_carried_wrapper_without_a_known_text_is_reported(root: Root) -> None:
     (wrapper,) = root.publish(a=["1"]).wrappers
     root.publish(b=["2"])
     shutil.rmtree(root.path / "generations/00000001")
     _flip(root.path / "wrappers" / wrapper.file)
     recovered = root.open()
-    assert any("no configuration tells its text" in fault for fault in recovered.faults)
+    assert any("no generation has its text" in fault for fault in recovered.faults)
     assert wrapper.file not in recovered.intact_wrappers
 
 
@@ -145,12 +145,12 @@ def test_an_unchanged_wrapper_is_not_written_again(root: Root) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_an_open_of_a_root_in_order_writes_nothing_and_finds_the_generation(root: Root) -> None:
+def test_opening_an_intact_root_writes_no_file_and_finds_the_generation(root: Root) -> None:
     generation = root.publish(a=["1"])
     before = root.listing()
     recovered = root.open()
     after = root.listing()
-    # The lock is the same file; it says whose it is now.
+    # The lock is the same file with another process id.
     assert before.pop("lock")[0] == after.pop("lock")[0]
     assert before == after
     assert recovered.published
@@ -175,7 +175,7 @@ def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: 
     assert root.current() == wrappers(new)
 
 
-def test_a_failure_of_the_last_sync_is_told_and_the_swap_stands(root: Root) -> None:
+def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -> None:
     root.publish(a=["1"])
     root.fail_at = "sync-root"
     generation = root.build(a=["2"])
@@ -236,9 +236,8 @@ def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(ro
     assert root.current() == wrappers(after)
 
 
-def test_the_claim_keeps_nobody_from_making_the_disk_read_only(root: Root) -> None:
-    assert root.store._lock is not None
-    assert fcntl.fcntl(root.store._lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+def test_the_lock_does_not_prevent_a_read_only_remount(root: Root) -> None:
+    assert fcntl.fcntl(root.store._lock._fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
     assert (root.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
@@ -254,31 +253,31 @@ def test_a_wrapper_outlives_its_generation(root: Root) -> None:
 def test_at_most_a_thousand_generations_are_kept_whatever_their_age(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert runtimed.host.store._KEEP_MOST == 1000
+    assert runtimed.host.store.retained._KEEP_MOST == 1000
     # A thousand publishes take 20 s.
-    monkeypatch.setattr("runtimed.host.store._KEEP_MOST", 20)
+    monkeypatch.setattr("runtimed.host.store.retained._KEEP_MOST", 20)
     for number in range(23):
         root.publish(retain=16, **{"a": [str(number)]} if number % 10 == 0 else {})
     assert len(root.store.retained) == 20
     assert retained(root)[0] == 4
 
 
-def test_a_generation_that_is_read_while_it_is_dropped_is_gone_and_not_damaged(root: Root) -> None:
+def test_a_generation_read_while_it_is_dropped_is_gone_and_not_damaged(root: Root) -> None:
     root.publish(a=["1"])
     root.publish(a=["1"], b=["1"])
     root.now += 3601
-    said: list[BaseException] = []
+    found: list[BaseException] = []
 
     def read(step: str) -> None:
         if step == "prune":
             try:
                 root.store.read(1)
             except GenerationGone as error:
-                said.append(error)
+                found.append(error)
 
     root.store._at_step = read
     root.publish(a=["2"], retain=1)
-    assert len(said) == 1
+    assert len(found) == 1
 
 
 def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
@@ -292,7 +291,7 @@ def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
     assert root.store.read(1).manifest.number == 1
 
 
-def test_a_generation_that_somebody_removed_keeps_no_other_from_being_dropped(root: Root) -> None:
+def test_a_generation_removed_by_hand_does_not_prevent_dropping_others(root: Root) -> None:
     for number in range(3):
         root.publish(a=[str(number)])
     shutil.rmtree(root.path / "generations/00000001")
@@ -301,7 +300,7 @@ def test_a_generation_that_somebody_removed_keeps_no_other_from_being_dropped(ro
     assert retained(root) == [3, 4]
 
 
-def test_a_wrapper_that_went_missing_and_is_written_again_stays_when_the_publish_fails(root: Root) -> None:
+def test_a_missing_wrapper_that_is_written_again_stays_when_the_publish_fails(root: Root) -> None:
     generation = root.publish(a=["1"])
     (wrapper,) = generation.wrappers
     (root.path / "wrappers" / wrapper.file).unlink()
@@ -311,7 +310,7 @@ def test_a_wrapper_that_went_missing_and_is_written_again_stays_when_the_publish
     assert root.current() == wrappers(generation)
 
 
-def test_answers_that_name_paths_of_another_data_root_are_not_given(root: Root) -> None:
+def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: Root) -> None:
     root.publish(a=["1"])
     root.store.close()
     moved = root.path.with_name("moved")
@@ -324,7 +323,7 @@ def test_answers_that_name_paths_of_another_data_root_are_not_given(root: Root) 
     moved.rename(root.path)
 
 
-def test_an_older_generation_that_cannot_be_read_keeps_no_start_from_being_made_and_is_left_alone(root: Root) -> None:
+def test_an_older_unreadable_generation_does_not_prevent_a_start_and_stays(root: Root) -> None:
     root.publish(a=["1"])
     second = root.publish(a=["2"])
     manifest = root.path / "generations/00000001/manifest.json"
@@ -337,7 +336,7 @@ def test_an_older_generation_that_cannot_be_read_keeps_no_start_from_being_made_
     assert root.current() == wrappers(second)
 
 
-def test_a_wrapper_that_cannot_be_mended_has_the_generation_published_anew(root: Root) -> None:
+def test_a_wrapper_that_cannot_be_repaired_makes_the_generation_unpublished(root: Root) -> None:
     (wrapper,) = root.publish(a=["1"]).wrappers
     path = root.path / "wrappers" / wrapper.file
     path.unlink()
@@ -347,7 +346,7 @@ def test_a_wrapper_that_cannot_be_mended_has_the_generation_published_anew(root:
     assert str(path) in recovered.faults[0]
 
 
-def test_a_data_root_that_has_lost_its_version_is_told_how_to_get_it_back(root: Root) -> None:
+def test_a_data_root_without_its_version_is_refused_with_the_remedy(root: Root) -> None:
     root.publish(a=["1"])
     (root.path / "VERSION").unlink()
     with pytest.raises(DataRootRefused, match=r"write the line layout=1 to .*/VERSION"):
@@ -357,7 +356,7 @@ def test_a_data_root_that_has_lost_its_version_is_told_how_to_get_it_back(root: 
     assert root.store.identity == ""
 
 
-def test_a_data_root_has_an_identity_of_its_own_that_stays(tmp_path: Path) -> None:
+def test_a_data_root_has_a_unique_and_stable_identity(tmp_path: Path) -> None:
     found = []
     for path in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
         path.mkdir(exist_ok=True)
@@ -369,7 +368,7 @@ def test_a_data_root_has_an_identity_of_its_own_that_stays(tmp_path: Path) -> No
     assert all(len(bytes.fromhex(identity)) == 16 for identity in found)
 
 
-def test_names_that_are_not_ours_stay_where_generations_are(root: Root) -> None:
+def test_foreign_names_among_the_generations_stay(root: Root) -> None:
     root.publish(a=["1"])
     (root.path / "generations/0000000000001").mkdir()
     (root.path / "generations/notes.txt").write_text("x")
@@ -380,7 +379,7 @@ def test_names_that_are_not_ours_stay_where_generations_are(root: Root) -> None:
     assert len(os.listdir(root.path / "generations")) == 4
 
 
-def test_a_second_store_on_the_same_root_is_refused_and_told_who_has_it(root: Root) -> None:
+def test_a_second_store_on_the_same_root_is_refused_with_the_process_id(root: Root) -> None:
     root.publish(a=["1"])
     before = root.listing()
     with pytest.raises(AlreadyRunning) as caught:
@@ -412,7 +411,7 @@ def test_a_new_file_system_with_its_lost_and_found_is_taken(tmp_path: Path) -> N
         ("\xff\x00", "VERSION file is damaged"),
     ],
 )
-def test_a_layout_that_is_not_known_is_refused_with_the_way_out(tmp_path: Path, text: str, words: str) -> None:
+def test_an_unknown_layout_is_refused_with_the_remedy(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "VERSION").write_text(text, encoding="latin-1")
     with pytest.raises(DataRootRefused, match=words):
         Store(str(tmp_path)).open(rebuild_wrappers)
@@ -447,7 +446,7 @@ def test_a_damaged_current_generation_is_not_trusted_and_stays_until_the_next_on
     assert recovered.last.digest == first.digest
     assert recovered.next_number == 3
     assert recovered.faults
-    # Readers of the stable path still find what they were promised.
+    # The stable paths still lead to the old wrappers.
     assert root.current() == wrappers(second)
     third = root.publish(a=["1"])
     assert root.current() == wrappers(third)
@@ -521,26 +520,26 @@ def test_a_directory_in_place_of_the_current_link_is_refused_and_left_alone(root
         root.open()
 
 
-def test_a_lost_link_of_a_runtime_makes_the_generation_be_published_anew(root: Root) -> None:
+def test_a_lost_link_of_a_runtime_makes_the_generation_unpublished(root: Root) -> None:
     root.publish(a=["1"])
     (root.path / "generations/00000001/runtimes/a").unlink()
     assert not root.open().published
 
 
-def test_what_an_interrupted_attempt_left_is_removed(root: Root) -> None:
+def test_files_of_an_interrupted_publish_are_removed(root: Root) -> None:
     root.publish(a=["1"])
     shutil.copytree(root.path / "generations/00000001", root.path / "generations/00000002", symlinks=True)
     (root.path / "generations/00000002/manifest.json").unlink()
     (root.path / "wrappers/.tmp-x").write_text("x")
     (root.path / ".tmp-runtimes").symlink_to("x")
-    (root.path / "generations/README").write_text("somebody's own")
+    (root.path / "generations/README").write_text("a foreign file")
     recovered = root.open()
     assert recovered.published
     assert sorted(os.listdir(root.path / "generations")) == ["00000001", "README"]
     assert not [name for name in root.listing() if ".tmp-" in name]
 
 
-def test_a_wrapper_that_was_deleted_while_we_run_comes_back_with_the_next_generation(root: Root) -> None:
+def test_the_next_generation_writes_a_deleted_wrapper_again(root: Root) -> None:
     (wrapper,) = root.publish(a=["1"]).wrappers
     (root.path / "wrappers" / wrapper.file).unlink()
     generation = root.publish(a=["1"], b=["2"])

@@ -1,3 +1,5 @@
+"""Tests of following paths and of checking who can change them."""
+
 from __future__ import annotations
 
 import os
@@ -49,12 +51,12 @@ def missing(path: Path | str) -> tuple[PathMissing, Walk]:
         return found.error, found
 
 
-def places_below(base: Path, found: Walk) -> set[tuple[str, str | None]]:
+def watched_below(base: Path, found: Walk) -> set[tuple[str, str | None]]:
     """Return the watched names in or below ``base``, relative to it."""
     return {
-        (os.path.relpath(place.directory, base), place.name)
-        for place in found.watched_names
-        if Path(place.directory).is_relative_to(base)
+        (os.path.relpath(watched.directory, base), watched.name)
+        for watched in found.watched_names
+        if Path(watched.directory).is_relative_to(base)
     }
 
 
@@ -68,14 +70,14 @@ def test_a_path_that_root_alone_can_change_is_followed_to_its_end(tmp_path: Path
 
 
 @needs_root
-def test_every_name_on_the_way_is_a_place(tmp_path: Path) -> None:
+def test_every_name_on_the_way_is_watched(tmp_path: Path) -> None:
     with walk(f"{tmp_path}//a/./x", ROOT) as found:
         parts = [*tmp_path.parts[1:], "a"]
         assert found.watched_names == {WatchedName("/" + "/".join(parts[:i]), parts[i]) for i in range(len(parts))}
 
 
 @needs_root
-def test_a_configmap_is_followed_and_its_swapped_link_is_a_place(tmp_path: Path) -> None:
+def test_a_configmap_is_followed_and_its_swapped_link_is_watched(tmp_path: Path) -> None:
     data = tmp_path / "..2024"
     data.mkdir()
     (data / "daemon.json").write_text("{}")
@@ -83,7 +85,7 @@ def test_a_configmap_is_followed_and_its_swapped_link_is_a_place(tmp_path: Path)
     (tmp_path / "daemon.json").symlink_to("..data/daemon.json")
     with walk(f"{tmp_path}/daemon.json", ROOT) as found:
         assert found.real_path == f"{data}/daemon.json"
-        assert places_below(tmp_path, found) == {
+        assert watched_below(tmp_path, found) == {
             (".", "daemon.json"),
             (".", "..data"),
             (".", "..2024"),
@@ -92,7 +94,7 @@ def test_a_configmap_is_followed_and_its_swapped_link_is_a_place(tmp_path: Path)
 
 
 @needs_root
-def test_links_and_parent_directories_mean_what_the_kernel_says(tmp_path: Path) -> None:
+def test_links_and_parent_directories_are_followed_as_by_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "file").touch()
     (tmp_path / "to-b").symlink_to("a/b")
@@ -112,7 +114,7 @@ def test_a_relative_path_starts_at_the_current_directory(tmp_path: Path, monkeyp
 
 @needs_root
 @pytest.mark.parametrize("which", ["parent", "file"])
-def test_what_belongs_to_another_user_is_refused(tmp_path: Path, which: str) -> None:
+def test_a_file_or_parent_of_another_user_is_refused(tmp_path: Path, which: str) -> None:
     parent = tmp_path / "parent"
     parent.mkdir()
     file = parent / "file"
@@ -151,7 +153,7 @@ def test_a_link_of_another_user_is_refused_whatever_it_leads_to(tmp_path: Path) 
 @needs_root
 @pytest.mark.parametrize(("mode", "who"), [(0o775, "its group"), (0o757, "everybody"), (0o777, "and everybody else")])
 @pytest.mark.parametrize("which", ["parent", "file"])
-def test_what_group_or_others_can_write_is_refused(tmp_path: Path, which: str, mode: int, who: str) -> None:
+def test_a_path_that_group_or_others_can_write_is_refused(tmp_path: Path, which: str, mode: int, who: str) -> None:
     parent = tmp_path / "a parent"
     parent.mkdir()
     file = parent / "file"
@@ -181,20 +183,20 @@ def test_a_sticky_directory_is_fine_on_the_way_but_not_at_the_end(tmp_path: Path
 
 
 @needs_root
-def test_a_missing_name_is_told_with_the_places_up_to_it(tmp_path: Path) -> None:
+def test_a_missing_name_is_reported_with_the_names_up_to_it(tmp_path: Path) -> None:
     error, found = missing(tmp_path / "a" / "b" / "c")
     assert (error.path, error.link) == (f"{tmp_path}/a", None)
-    assert places_below(tmp_path, found) == {(".", "a")}
+    assert watched_below(tmp_path, found) == {(".", "a")}
 
 
 @needs_root
-def test_a_dangling_link_is_told_from_a_missing_file(tmp_path: Path) -> None:
+def test_a_dangling_link_differs_from_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "dir").symlink_to("real")
     (tmp_path / "link").symlink_to("real/gone")
     error, found = missing(tmp_path / "link")
     assert (error.path, error.link) == (f"{tmp_path}/real/gone", f"{tmp_path}/link")
-    assert places_below(tmp_path, found) == {(".", "link"), (".", "real"), ("real", "gone")}
+    assert watched_below(tmp_path, found) == {(".", "link"), (".", "real"), ("real", "gone")}
     # The link to the directory leads somewhere; it is the file in it that is missing.
     assert missing(tmp_path / "dir" / "gone")[0].link is None
 
@@ -245,7 +247,7 @@ def test_bytes_that_are_no_utf_8_are_followed_and_shown_escaped(tmp_path: Path) 
     assert str(error).isprintable()
 
 
-def test_root_trusts_root_and_a_user_whatever_they_can_read(tmp_path: Path) -> None:
+def test_root_trusts_root_and_a_user_trusts_every_readable_file(tmp_path: Path) -> None:
     assert Trust.of_process().owners == (frozenset({0}) if os.geteuid() == 0 else None)
     tmp_path.chmod(0o777)
     (tmp_path / "file").touch(0o666)
@@ -253,7 +255,7 @@ def test_root_trusts_root_and_a_user_whatever_they_can_read(tmp_path: Path) -> N
 
 
 @needs_root
-def test_a_user_who_may_not_search_a_directory_is_told_which() -> None:
+def test_a_directory_that_a_user_may_not_search_is_named() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         Path(base).chmod(0o755)
         shut = Path(base, "shut")
@@ -283,7 +285,7 @@ def test_a_directory_that_exists_keeps_its_mode(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_what_lies_below_a_directory_is_checked_and_damage_is_left_alone(tmp_path: Path) -> None:
+def test_files_below_a_directory_are_checked_and_damage_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "out").symlink_to("theirs")
@@ -305,14 +307,14 @@ def test_what_lies_below_a_directory_is_checked_and_damage_is_left_alone(tmp_pat
 
 
 @needs_root
-def test_nothing_is_made_where_that_is_not_asked_for(tmp_path: Path) -> None:
+def test_no_directory_is_made_without_create(tmp_path: Path) -> None:
     with pytest.raises(PathMissing):
         secure_directory(f"{tmp_path}/a", ROOT, create=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @needs_root
-def test_nothing_is_made_below_what_is_not_trusted(tmp_path: Path) -> None:
+def test_no_directory_is_made_below_an_untrusted_one(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(PathRefused, match="chmod go-w"):
@@ -321,7 +323,7 @@ def test_nothing_is_made_below_what_is_not_trusted(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_nothing_is_made_through_a_dangling_link(tmp_path: Path) -> None:
+def test_no_directory_is_made_through_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("disk/that/is/not/mounted")
     with pytest.raises(PathMissing, match="symbolic link"):
         secure_directory(f"{tmp_path}/link", ROOT)
@@ -340,6 +342,6 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_directory_that_cannot_be_made_is_told_why() -> None:
+def test_a_directory_that_cannot_be_made_is_refused_with_the_reason() -> None:
     with pytest.raises(PathRefused, match="/proc/runtimed: cannot be created: no such file or directory"):
         secure_directory("/proc/runtimed/x", ROOT)

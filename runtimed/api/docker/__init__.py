@@ -1,7 +1,6 @@
-"""The Docker Engine API, read only: as much of it as shows Docker's clients the table and its reloads.
+"""Serves the read-only part of the Docker Engine API that shows Docker's clients the table and its reloads.
 
-Paths are Docker's own, with or without a version in front (``/v1.44/info``), which only says what the client would
-understand: every one is served. All other paths of Docker's are answered with what this socket is.
+A path may begin with any version (``/v1.44/info``). Responses to Docker's other paths explain that this is runtimed.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ __all__ = ["LABELS", "PATHS", "Daemon", "Docker", "docker_label", "refuse_body"]
 
 _VERSIONED = re.compile(r"v([0-9]{1,4})\.([0-9]{1,6})", re.ASCII)
 _TARGET = re.compile(rb"/(?:v[0-9]+\.[0-9]+/)?([a-z_]+)(?:[/?]|$)")
-# From this version on /info has features.
+# /info has features from this version on.
 _WITH_FEATURES = (1, 44)
 
-_OURS = ("_ping", "version", "info", "events")
-# What dockerd has besides. Where none of them stands behind a version, dockerd would not know the path either.
+_SERVED = ("_ping", "version", "info", "events")
+# The first segments of dockerd's other paths; dockerd knows no others, with or without a version.
 _DOCKERDS = frozenset(
     {
         *("auth", "build", "commit", "configs", "containers", "distribution", "exec", "grpc", "images", "networks"),
         *("nodes", "plugins", "secrets", "services", "session", "swarm", "system", "tasks", "volumes"),
     }
 )
-PATHS = tuple(f"/{name}" for name in _OURS)
-_ELSE = "docker"
-# What requests are counted under.
-LABELS = (*PATHS, _ELSE)
+PATHS = tuple(f"/{name}" for name in _SERVED)
+_OTHER = "docker"
+# The labels under which requests are counted.
+LABELS = (*PATHS, _OTHER)
 
 _HEADERS = (
     ("Api-Version", API_VERSION),
@@ -55,8 +54,8 @@ _PING_HEADERS = (
     ("Swarm", "inactive"),
 )
 _JSON = "application/json"
-_WHAT = (
-    "this is runtimed, which tells what container runtimes this node has and runs no containers; "
+_ABOUT = (
+    "this is runtimed, which describes the container runtimes of this node and runs no containers; "
     f"of the Docker Engine API it serves GET {', '.join(PATHS)}"
 )
 
@@ -81,35 +80,35 @@ class Daemon(Inspector, Protocol):
 
 
 class Docker:
-    """Answers requests for Docker's paths; its listeners are counted among all ``subscribers``."""
+    """Responds to requests for Docker's paths; the limits of ``subscribers`` hold for its streams as well."""
 
     def __init__(self, daemon: Daemon, subscribers: Subscribers) -> None:
         self._daemon = daemon
         self._subscribers = subscribers
         self._reloads = Reloads(subscribers)
         self._rendered: tuple[Generation, bytes] | None = None
-        self._pong = Response(200, b"OK", "text/plain; charset=utf-8", _HEADERS + _PING_HEADERS)
+        pong = Response(200, b"OK", "text/plain; charset=utf-8", _HEADERS + _PING_HEADERS)
         self._functions: Mapping[str, Callable[[Request], Answer]] = {
-            "_ping": lambda _: self._pong,
+            "_ping": lambda _: pong,
             "version": self._version,
             "info": self._info,
             "events": self._events,
         }
 
     def __call__(self, request: Request) -> Answer:
-        """Return the answer to a request that has a `docker_label`."""
+        """Return the response to a request that has a `docker_label`."""
         path = _unversioned(request.segments)
         function = self._functions.get(path[0]) if len(path) == 1 else None
         if function is None:
             return _not_served(path)
         if request.method not in ("GET", "HEAD"):
-            answer = _failure(405, f"/{path[0]} takes GET and HEAD, not {request.method}: {_WHAT}")
-            answer.headers += (("Allow", "GET, HEAD"),)
-            return answer
+            response = _failure(405, f"/{path[0]} takes GET and HEAD, not {request.method}: {_ABOUT}")
+            response.headers += (("Allow", "GET, HEAD"),)
+            return response
         return function(request)
 
     def reloaded(self, generation: Generation, outcome: str) -> None:
-        """Tell of a reload that left ``generation`` current; one that was rejected is none to dockerd."""
+        """Send the event of a reload that left ``generation`` current; dockerd has none for a rejected reload."""
         name = self._daemon.machine().name
         self._reloads.publish(make_event(generation, outcome, self._daemon.identity(), name, time.time_ns()))
 
@@ -120,24 +119,24 @@ class Docker:
         generation = self._daemon.current()
         versioned = _VERSIONED.fullmatch(request.segments[0])
         if versioned is not None and (int(versioned[1]), int(versioned[2])) < _WITH_FEATURES:
-            return self._described(generation, self._without_features(generation))
+            return self._node(generation, self._without_features(generation))
         return self._with_features(request.peer, generation)
 
     async def _with_features(self, peer: Peer, generation: Generation) -> Response:
         try:
             runtimes = await self._daemon.looking(peer, render_runtimes, generation, self._daemon)
         except (TimeoutError, TooManyWaiting):
-            # All but the features is known without the disk.
+            # Only the features need the disk.
             runtimes = self._without_features(generation)
-        return self._described(generation, runtimes)
+        return self._node(generation, runtimes)
 
     def _without_features(self, generation: Generation) -> bytes:
-        # Kept: of a large table it takes milliseconds, on the event loop.
+        # Kept: rendering a large table takes milliseconds, on the event loop.
         if self._rendered is None or self._rendered[0] is not generation:
             self._rendered = generation, render_runtimes(generation, None)
         return self._rendered[1]
 
-    def _described(self, generation: Generation, runtimes: bytes) -> Response:
+    def _node(self, generation: Generation, runtimes: bytes) -> Response:
         daemon = self._daemon
         node = describe_node(
             generation, daemon.machine(), daemon.identity(), daemon.faults(), listeners=len(self._subscribers)
@@ -153,23 +152,24 @@ class Docker:
             return Response(200, self._reloads.earlier(query), _JSON, _HEADERS)
         if self._subscribers.is_full(request.peer.uid):
             number = len(self._subscribers)
-            return _failure(503, f"{number} clients listen to events, and one user may be only so many; end some")
+            limit = f"{number} clients listen to events, and the limit, in all or for one user, is reached"
+            return _failure(503, f"{limit}; end some of them")
         return self._reloads.stream(query, request.peer.uid, _JSON)
 
 
 def docker_label(segments: tuple[str, ...]) -> str | None:
-    """Return what a request for the path ``segments`` is counted under, None if the path is not one of Docker's."""
+    """Return the label under which requests for a path are counted, None if the path is not one of Docker's."""
     path = _unversioned(segments)
     name = path[0] if path else ""
-    if len(path) == 1 and name in _OURS:
+    if len(path) == 1 and name in _SERVED:
         return f"/{name}"
-    return _ELSE if path is not segments or name in _DOCKERDS or name in _OURS else None
+    return _OTHER if path is not segments or name in _DOCKERDS or name in _SERVED else None
 
 
 def refuse_body(target: bytes) -> Response | None:
-    """Return the answer to a request that has a body, which no route here takes; None if its path is not dockerd's.
+    """Return the response to a request with a body, which no path takes; None if the path is not dockerd's.
 
-    Not the same for all: who runs a container here is to be told where it is, not what requests look like.
+    A client that tries to run a container learns where dockerd is, rather than how to form a request.
     """
     found = _TARGET.match(target)
     name = found[1].decode() if found is not None else ""
@@ -182,8 +182,8 @@ def _unversioned(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 def _not_served(path: tuple[str, ...]) -> Response:
     if path and path[0] in _DOCKERDS:
-        return _failure(501, f"{_WHAT}; ask dockerd for /{path[0]}")
-    return _failure(404, f"page not found: {_WHAT}")
+        return _failure(501, f"{_ABOUT}; ask dockerd for /{path[0]}")
+    return _failure(404, f"page not found: {_ABOUT}")
 
 
 def _failure(status: int, message: str) -> Response:

@@ -1,13 +1,14 @@
-"""Reloads as dockerd's clients know them: the daemon events of the Docker Engine API."""
+"""Sends reloads as the daemon events of the Docker Engine API, and parses queries for them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,36 +17,38 @@ from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import NOTHING_READ, Subscribers
 from runtimed.core.table.generation import Generation
 
-# What is kept of the past, for who asks with `since`; dockerd keeps as many.
+# Events kept for clients that query with `since`; dockerd keeps as many.
 _KEPT = 256
 _KEPT_BYTES = 256 * 1024
-# Longer than this, the list of runtimes is left out of an event: a few of them would fill what a client may leave
+# An event omits a longer list of runtimes: a few such lists would reach the limit of bytes that a client may leave
 # unread.
 _RUNTIMES_BYTES = 64 * 1024
 
 _SECONDS = re.compile(r"(-?[0-9]{1,12})(?:\.([0-9]{1,30}))?", re.ASCII)
 _RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,30}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-# Filters that name an object of another type: no event here is about one.
+# Filters for objects of another type; no event here is about one.
 _OTHERS = frozenset({"config", "container", "image", "network", "node", "plugin", "secret", "service", "volume"})
 
 
 class BadEventQuery(ValueError):
-    """A query for events that cannot be read; its text says what was expected."""
+    """A query for events that cannot be parsed; its text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """Which events are wanted: from ``since_ns`` to ``until_ns`` (since the epoch), and of them what filters let by."""
+    """The wanted events: from ``since_ns`` to ``until_ns`` (since the epoch), and of them those that pass ``filters``.
+
+    ``filters`` has only filters with values, because one without values passes all events.
+    """
 
     since_ns: int | None = None
     until_ns: int | None = None
-    # Only those with values: a filter without any lets everything by.
     filters: Mapping[str, frozenset[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadEvent:
-    """One reload as dockerd would tell of it; ``line`` is all of it as JSON."""
+    """One reload as dockerd reports it; ``line`` is the whole event as JSON."""
 
     time_ns: int
     actor: str
@@ -54,7 +57,7 @@ class ReloadEvent:
 
 
 def parse_event_query(query: Mapping[str, str]) -> EventQuery:
-    """Return what the query of a request for events means; what is empty counts as absent, as in dockerd.
+    """Return the parsed query of a request for events; an empty value counts as absent, as in dockerd.
 
     Raises: BadEventQuery.
     """
@@ -65,10 +68,10 @@ def parse_event_query(query: Mapping[str, str]) -> EventQuery:
 
 
 def make_event(generation: Generation, outcome: str, actor: str, name: str, time_ns: int) -> ReloadEvent:
-    """Return the event that tells of a reload which left ``generation`` current.
+    """Return the event of a reload that left ``generation`` current.
 
-    ``actor`` is the daemon's id and ``name`` the node's. All attributes are text, as in dockerd; ``outcome`` and
-    ``generation`` are ours.
+    ``actor`` is the daemon's id and ``name`` the node's. All attributes are strings, as in dockerd; ``outcome`` and
+    ``generation`` are additions of runtimed.
     """
     attributes = {
         "default-runtime": generation.config.default_runtime,
@@ -92,22 +95,22 @@ def make_event(generation: Generation, outcome: str, actor: str, name: str, time
 
 
 def is_wanted(event: ReloadEvent, query: EventQuery) -> bool:
-    """Return whether ``query`` lets ``event`` by, whenever it was; filters mean what they mean to dockerd."""
-    return all(_lets_by(event, key, values) for key, values in (query.filters or {}).items())
+    """Return whether ``event`` passes all filters of ``query``, by dockerd's rules."""
+    return all(_passes(event, key, values) for key, values in (query.filters or {}).items())
 
 
 class Reloads:
-    """Tells everybody who listens of reloads; listeners are counted among all ``subscribers``."""
+    """Sends reload events to its clients, which count as ``subscribers``, and keeps the newest."""
 
     def __init__(self, subscribers: Subscribers) -> None:
         self._subscribers = subscribers
         self._kept: deque[ReloadEvent] = deque()
         self._kept_bytes = 0
-        # Each with what ends its stream at `until`.
+        # Each with the timer that ends its stream at `until`.
         self._channels: dict[Channel, tuple[EventQuery, asyncio.TimerHandle | None]] = {}
 
     def publish(self, event: ReloadEvent) -> None:
-        """Tell of ``event`` everybody who wants to know."""
+        """Send ``event`` to every client whose query matches it, and keep it."""
         self._kept.append(event)
         self._kept_bytes += len(event.line)
         while len(self._kept) > _KEPT or self._kept_bytes > _KEPT_BYTES:
@@ -117,11 +120,14 @@ class Reloads:
                 self._deliver(channel, event.line)
 
     def earlier(self, query: EventQuery) -> bytes:
-        """Return what has happened that ``query`` asks for: nothing unless it names a time."""
-        return b"".join(event.line for event in self._past(query))
+        """Return the kept events that ``query`` matches, none of them if it names no time."""
+        if query.since_ns is None and query.until_ns is None:
+            return b""
+        since = [event for event in self._kept if query.since_ns is None or event.time_ns >= query.since_ns]
+        return b"".join(event.line for event in since if not _is_after(event, query) and is_wanted(event, query))
 
     def stream(self, query: EventQuery, uid: int, content_type: str) -> Stream:
-        """Return a stream of what ``query`` asks for, for the user ``uid``."""
+        """Return a stream of the events that ``query`` matches, for the user ``uid``."""
 
         def begin(channel: Channel) -> Callable[[], None]:
             self._subscribers.add(channel, uid)
@@ -134,20 +140,11 @@ class Reloads:
                 self._deliver(channel, earlier)
             return lambda: self._discard(channel)
 
-        # Docker's events have no last words: it is told by the end.
+        # dockerd's clients know no event that says why a stream ends, so it ends without one.
         return Stream(content_type, begin, lambda channel: self._subscribers.drop(channel, reason=NOTHING_READ))
-
-    def _past(self, query: EventQuery) -> Iterator[ReloadEvent]:
-        if query.since_ns is None and query.until_ns is None:
-            return
-        for event in self._kept:
-            since = query.since_ns is None or event.time_ns >= query.since_ns
-            if since and not _is_after(event, query) and is_wanted(event, query):
-                yield event
 
     def _deliver(self, channel: Channel, data: bytes) -> None:
         if not channel.send(data) and not channel.is_closing:
-            # Without a word: dockerd's clients know none for it.
             self._subscribers.drop(channel)
             self._discard(channel)
 
@@ -166,7 +163,7 @@ def _is_after(event: ReloadEvent, query: EventQuery) -> bool:
     return query.until_ns is not None and event.time_ns > query.until_ns
 
 
-def _lets_by(event: ReloadEvent, key: str, values: frozenset[str]) -> bool:
+def _passes(event: ReloadEvent, key: str, values: frozenset[str]) -> bool:
     match key:
         case "type":
             return "daemon" in values
@@ -175,12 +172,11 @@ def _lets_by(event: ReloadEvent, key: str, values: frozenset[str]) -> bool:
         case "scope":
             return "local" in values
         case "daemon":
-            name = event.attributes["name"]
-            return any(event.actor.startswith(value) or name.startswith(value) for value in values)
+            return any(event.actor.startswith(value) or event.attributes["name"].startswith(value) for value in values)
         case "label":
             return all(_has(event.attributes, value) for value in values)
         case _:
-            # Keys that dockerd does not know it does not look at.
+            # dockerd ignores keys that it does not know.
             return key not in _OTHERS
 
 
@@ -190,17 +186,14 @@ def _has(attributes: Mapping[str, str], label: str) -> bool:
 
 
 def _parse_time(key: str, text: str) -> int | None:
-    """Return nanoseconds since the epoch, None for no text; what is finer than that is cut off, as in dockerd."""
+    """Return nanoseconds since the epoch, None for an empty text; smaller fractions are cut off, as in dockerd."""
     if not text:
         return None
     if found := _SECONDS.fullmatch(text):
         return int(found[1]) * 10**9 + _nanoseconds(found[2])
     if found := _RFC_3339.fullmatch(text):
-        try:
+        with contextlib.suppress(ValueError):
             moment = datetime.fromisoformat(found[1] + found[3].upper())
-        except ValueError:
-            pass
-        else:
             return int(moment.timestamp()) * 10**9 + _nanoseconds(found[2])
     raise BadEventQuery(f"{key} is {text!r}; expected seconds since the epoch or RFC 3339: 2026-01-31T12:00:00Z")
 
@@ -211,31 +204,23 @@ def _nanoseconds(fraction: str | None) -> int:
 
 def _parse_filters(text: str) -> Mapping[str, frozenset[str]]:
     """Return the values of each filter, from either form: {"type": {"daemon": true}} or {"type": ["daemon"]}."""
+    bad = BadEventQuery(f'filters is {text!r}; expected JSON such as {{"type": ["daemon"]}}')
     try:
         document = json.loads(text) if text else None
     except (ValueError, RecursionError):
-        document = text
+        raise bad from None
+    if not isinstance(document, dict | None):
+        raise bad
     found: dict[str, frozenset[str]] = {}
-    for key, values in _pairs(document, text):
+    for key, values in (document or {}).items():
         match values:
             case list() if all(isinstance(value, str) for value in values):
                 found[key] = frozenset(values)
             case dict() if all(isinstance(value, bool) for value in values.values()):
-                # One that is false is there and matches nothing.
+                # A filter all of whose values are false matches no event.
                 found[key] = frozenset(value for value, wanted in values.items() if wanted)
             case _:
-                raise _bad_filters(text)
+                raise bad
         if not values:
             del found[key]
     return found
-
-
-def _pairs(document: object, text: str) -> Iterator[tuple[str, object]]:
-    if isinstance(document, dict):
-        yield from document.items()
-    elif document is not None:
-        raise _bad_filters(text)
-
-
-def _bad_filters(text: str) -> BadEventQuery:
-    return BadEventQuery(f'filters is {text!r}; expected JSON such as {{"type": ["daemon"]}}')

@@ -1,10 +1,10 @@
-"""The node and its table in the words of the Docker Engine API: /version and /info."""
+"""Renders the node and its table for /version and /info of the Docker Engine API."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from runtimed import __version__
 from runtimed.api.describe import Inspector
@@ -14,19 +14,18 @@ from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.table.facts import Machine
 from runtimed.core.table.generation import Generation, Runtime, uses_systemd_cgroup
 
-# The newest whose four routes are those that are served here: a client that knows it asks for no less.
+# The newest version in which the four paths are as they are served here, so that no client asks for less.
 API_VERSION = "1.55"
 MIN_API_VERSION = "1.24"
 
 _FEATURES = "org.opencontainers.runtime-spec.features"
-# How many bytes of features one answer may hold; beyond them a runtime has none.
+# The limit of features in one response; further runtimes have none.
 _FEATURES_BYTES = 8 * 1024 * 1024
-# What dockerd itself says of what it cannot find out.
+# dockerd's own word for a value that it cannot find out.
 _UNKNOWN = "N/A"
-# The names that Go, and with it Docker, has for what uname(2) calls otherwise.
+# Go's, and so Docker's, names of machines that uname(2) names otherwise.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm", "loongarch64": "loong64"}
-# What a kernel may lack for containers. Nothing of it is used here, so nothing is missing: older clients warn of each
-# of these that is not there.
+# Abilities of the kernel that containers use. runtimed needs none, and older clients warn of each that is false.
 _SUPPORTED = (
     *("MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit"),
     *("OomKillDisable", "IPv4Forwarding", "BridgeNfIptables", "BridgeNfIp6tables"),
@@ -34,7 +33,7 @@ _SUPPORTED = (
 
 
 def describe_version(machine: Machine) -> dict[str, object]:
-    """Return what /version says."""
+    """Return the body of /version."""
     architecture = _ARCHITECTURES.get(machine.architecture, machine.architecture)
     common = {
         "ApiVersion": API_VERSION,
@@ -43,7 +42,7 @@ def describe_version(machine: Machine) -> dict[str, object]:
         "Arch": architecture,
         "KernelVersion": machine.kernel,
     }
-    # What `docker version` prints as it is; it leaves no line out.
+    # `docker version` prints these as they are, and omits no line.
     shown = {
         "GoVersion": f"none (Python {platform.python_version()})",
         "GitCommit": _UNKNOWN,
@@ -57,10 +56,9 @@ def describe_version(machine: Machine) -> dict[str, object]:
 def describe_node(
     generation: Generation, machine: Machine, identity: str, faults: Mapping[str, str], listeners: int
 ) -> dict[str, object]:
-    """Return what /info says of all but the runtimes.
+    """Return the body of /info without the runtimes. There are no containers, images or plugins.
 
-    What is said of containers, images and plugins is true: there are none here. ``faults`` are why the daemon is
-    degraded, which clients print as warnings.
+    Clients print ``faults``, the reasons why the daemon is degraded, as warnings.
     """
     config, facts = generation.config, generation.host.facts
     unknown = {"ID": _UNKNOWN, "Expected": _UNKNOWN}
@@ -88,7 +86,7 @@ def describe_node(
         "ContainerdCommit": unknown,
         "RuncCommit": unknown,
         "InitCommit": unknown,
-        # It has clients print figures of a Go program's insides.
+        # True makes clients print figures of a Go process.
         "Debug": False,
         "ExperimentalBuild": False,
         "LiveRestoreEnabled": False,
@@ -96,63 +94,51 @@ def describe_node(
 
 
 def runtime_paths(generation: Generation) -> Iterator[tuple[str, str]]:
-    """Yield the name and the configured path of each runtime, "" where a shim of its own has none."""
+    """Yield the name and the configured path of each runtime; a runtime that is a shim has the path ""."""
     for name, runtime in generation.runtimes.items():
         definition = runtime.definition
         yield name, RUNC_NAME if definition is None else definition.path or ""
 
 
 def render_runtimes(generation: Generation, inspector: Inspector | None) -> bytes:
-    """Return the table as /info has it, as JSON; with features if there is an ``inspector``: it looks at the disk."""
-    status = _Status(inspector, generation) if inspector is not None else None
-    # Put together from pieces: one json.dumps of a large table would hold up the event loop.
+    """Return the table of /info as JSON; with an ``inspector``, which reads the disk, it includes features."""
+    runtimes = generation.runtimes.values()
+    binaries = dict.fromkeys(runtime.binary for runtime in runtimes if runtime.binary is not None)
+    statuses = _statuses(binaries, inspector) if inspector is not None else {}
+    bytes_left = _FEATURES_BYTES
+    # Rendered piece by piece: one json.dumps of a large table would hold up the event loop.
     entries = []
-    for runtime in generation.runtimes.values():
+    for runtime in runtimes:
         entry = _entry(runtime)
-        found = status.of(runtime.binary) if status is not None else b""
-        entries.append(entry[:-1] + b', "status": ' + found + b"}" if found else entry)
+        status = statuses.get(runtime.binary or "", b"")
+        if status and len(status) <= bytes_left:
+            bytes_left -= len(status)
+            entry = entry[:-1] + b', "status": ' + status + b"}"
+        entries.append(entry)
     return b"{" + b", ".join(entries) + b"}"
 
 
 def _entry(runtime: Runtime) -> bytes:
-    """Return a runtime as daemon.json has it: its quoted name, a colon, an object."""
+    """Return a runtime as in daemon.json: its quoted name, a colon, an object."""
     definition = runtime.definition
     if definition is None:
         entry: dict[str, object] = {"path": RUNC_NAME}
     elif definition.options is None:
         return runtime.text
     else:
-        # As dockerd spells them; what answers say is spelt as in protobuf.
+        # With dockerd's spelling of the keys; resolutions have that of protobuf.
         spelling = {field.name: field.go_name for field in MESSAGES[definition.options.type_url]}
         options = {spelling[name]: value for name, value in definition.options.readable().items()}
         entry = {"runtimeType": definition.runtime_type, "options": options}
     return f"{json.dumps(runtime.name)}: {json.dumps(entry)}".encode()
 
 
-class _Status:
-    """What binaries say of themselves, each asked about once, and all of it bounded."""
-
-    def __init__(self, inspector: Inspector, generation: Generation) -> None:
-        self._inspector = inspector
-        binaries = (runtime.binary for runtime in generation.runtimes.values())
-        self._looked_up = inspector.look_up_all(dict.fromkeys(binary for binary in binaries if binary is not None))
-        self._known: dict[str, bytes] = {}
-        self._bytes_left = _FEATURES_BYTES
-
-    def of(self, binary: str | None) -> bytes:
-        """Return a runtime's ``status`` as JSON, empty where there is none."""
-        if binary is None:
-            return b""
-        if binary not in self._known:
-            self._known[binary] = self._ask(binary)
-        found = self._known[binary]
-        if len(found) > self._bytes_left:
-            return b""
-        self._bytes_left -= len(found)
-        return found
-
-    def _ask(self, binary: str) -> bytes:
-        found = self._looked_up[binary]
-        features = None if isinstance(found, BinaryUnavailable) else self._inspector.features(found).features
-        # A string that holds JSON: that is how dockerd has it.
-        return b"" if features is None else json.dumps({_FEATURES: json.dumps(dict(features))}).encode()
+def _statuses(binaries: Iterable[str], inspector: Inspector) -> Mapping[str, bytes]:
+    """Return the ``status``, as JSON, of each of ``binaries`` whose features are known."""
+    found: dict[str, bytes] = {}
+    for binary, path in inspector.look_up_all(binaries).items():
+        features = None if isinstance(path, BinaryUnavailable) else inspector.features(path).features
+        if features is not None:
+            # As in dockerd, the value is a string that contains JSON.
+            found[binary] = json.dumps({_FEATURES: json.dumps(dict(features))}).encode()
+    return found

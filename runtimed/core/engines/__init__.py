@@ -1,4 +1,1 @@
-"""The table in other engines' words: their configuration -> a drop-in of ours, our table -> their configuration.
-
-Values in, values out: what a file holds has been decoded before it comes here, and is encoded after it leaves.
-"""
+"""Translates between runtimed's configuration and that of dockerd and containerd, from values to values."""

@@ -1,6 +1,6 @@
-"""The table -> dockerd's daemon.json, of version 24.0 or later: that is where ``runtimeType`` is known (moby #45032).
+"""Translates the table of ``GET /v1/runtimes`` into a daemon.json for dockerd.
 
-The table is that of ``GET /v1/runtimes``.
+dockerd takes ``runtimeType`` from version 24.0 on (moby #45032).
 """
 
 from __future__ import annotations
@@ -8,47 +8,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtimed.core.configuration.position import Spot, render_pointer
+from runtimed.core.configuration.position import render_pointer
 from runtimed.core.containerd.names import RUNC_SHIM
 from runtimed.core.containerd.options import MESSAGES, message_of
-from runtimed.core.engines.translation import Remark, Translation
+from runtimed.core.engines.translation import Translation
+from runtimed.core.errors import Problem
 
-_SINCE = "dockerd knows runtimeType since 24.0; an older one takes the entry and has nothing to run for it"
+_SINCE = "dockerd supports runtimeType since 24.0; an older one accepts the entry and cannot run it"
 
 
 class _Inexpressible(Exception):
-    """dockerd cannot be told of a runtime; the text says why."""
+    """daemon.json cannot express a runtime; the text says why."""
 
 
 def write_docker(table: Mapping[str, Any]) -> Translation:
-    """Return what a daemon.json says of ``table``: runtimes but the stock ones, and the default.
+    """Return a daemon.json with the configured runtimes of ``table`` and its default runtime.
 
-    A runtime with arguments is named by its stable path, so that dockerd makes no wrapper of its own.
+    A runtime with arguments is named by its stable path, so that dockerd makes no wrapper for it.
     """
-    remarks: list[Remark] = []
+    remarks: list[Problem] = []
     runtimes: dict[str, object] = {}
     for runtime in table["runtimes"]:
-        name = runtime["name"]
-        try:
-            if runtime["definition"] is not None:
-                runtimes[name] = _entry(runtime)
-        except _Inexpressible as exc:
-            remarks.append(_remark(name, f"left out: {exc}"))
+        name, definition = runtime["name"], runtime["definition"]
+        if definition is None:
             continue
-        if name == RUNC_SHIM and runtime["definition"] is not None:
-            remarks.append(_remark(name, "an old dockerd (20.10, say) keeps its own runtime of this name"))
-        if "runtimeType" in (runtime["definition"] or {}):
-            remarks.append(_remark(name, _SINCE))
+        where = render_pointer(("runtimes", name))
+        try:
+            runtimes[name] = _entry(runtime)
+        except _Inexpressible as exc:
+            remarks.append(Problem(f"left out: {exc}", pointer=where))
+            continue
+        if name == RUNC_SHIM:
+            remarks.append(Problem("an old dockerd, such as 20.10, keeps its own runtime of this name", pointer=where))
+        if "runtimeType" in definition:
+            remarks.append(Problem(_SINCE, pointer=where))
     document: dict[str, object] = {"runtimes": runtimes}
     default = table["default_runtime"]
+    where = "/default-runtime"
     definitions = {runtime["name"]: runtime["definition"] for runtime in table["runtimes"]}
-    where = Spot(pointer="/default-runtime")
     if definitions.get(default) is not None and default not in runtimes:
         text = f"left out with the runtime that it names, {default}: dockerd would not start"
-        return Translation(document, (*remarks, Remark(where, text)))
+        remarks.append(Problem(text, pointer=where))
+    else:
+        document["default-runtime"] = default
     if default not in definitions:
-        remarks.append(Remark(where, f"{default} is the name of a shim, which dockerd takes for a runtime since 23.0"))
-    document["default-runtime"] = default
+        remarks.append(Problem(f"{default} is the name of a shim; dockerd accepts shims since 23.0", pointer=where))
     return Translation(document, tuple(remarks))
 
 
@@ -62,19 +66,14 @@ def _entry(runtime: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _options(runtime_type: str, given: Mapping[str, object]) -> dict[str, object]:
-    """Return ``given`` in dockerd's spelling, without what has its default value and means the same left out."""
+    """Return ``given`` under dockerd's names, without default values."""
     options: dict[str, object] = {}
     for field in MESSAGES[message_of(runtime_type)]:
-        value = given.get(field.name)
-        if not value:
+        if not (value := given.get(field.name)):
             continue
         if field.kind == "uint32":
             raise _Inexpressible(f"dockerd refuses every number in options, and {field.go_name} is one")
         if field.kind == "bytes":
-            raise _Inexpressible(f"dockerd has no way to write the bytes that {field.go_name} takes")
+            raise _Inexpressible(f"dockerd has no notation for bytes, the value of {field.go_name}")
         options[field.go_name] = value
     return options
-
-
-def _remark(name: str, message: str) -> Remark:
-    return Remark(Spot(pointer=render_pointer(("runtimes", name))), message)

@@ -1,44 +1,122 @@
-"""What a translation results in: a document, and a remark for everything in the original that it does not say."""
+"""Defines the result of a translation, and checks a translated drop-in as the daemon would."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from runtimed.core.configuration.position import Spot
-from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.message_text import printable
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.configuration.position import Pointer, Spot
+from runtimed.core.containerd.options import MESSAGES
+from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.message_text import called, shown
 
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """One thing that the translation does not say, or says otherwise; ``where`` is where it stands."""
-
-    where: Spot
-    message: str
-
-    def __str__(self) -> str:
-        """Return the remark as one printable line: ``file:line: place: message``."""
-        place = ":".join(str(part) for part in (self.where.file, self.where.line) if part is not None)
-        return printable(": ".join(part for part in (place, self.where.pointer, self.message) if part))
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the shape that ``runtimectl --json`` prints."""
-        where = self.where
-        return {"file": where.file, "line": where.line, "place": where.pointer, "message": self.message}
-
-
-class TranslationRejected(ConfigurationRejected):
-    """A configuration cannot be translated; ``told`` are the remarks on the part that was read."""
-
-    def __init__(self, rejection: ConfigurationRejected, told: tuple[Remark, ...]) -> None:
-        super().__init__(rejection.problems, rejection.untold)
-        self.told = told
+# Maps a pointer into the drop-in to the place in the original.
+SpotOf = Callable[[Pointer], Spot]
+# A drop-in sets none of these, so any value will do.
+_SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ())
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A configuration in the words of another engine, or a drop-in for runtimed."""
+    """A configuration for another engine, or a drop-in for runtimed; ``remarks`` say what it leaves out or changes."""
 
     document: Mapping[str, object]
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[Problem, ...] = ()
+
+
+class Reader:
+    """Reads the configuration of another engine, and collects remarks and problems on the way.
+
+    ``renames`` maps old names of runtimes to new ones.
+    """
+
+    def __init__(self, renames: Mapping[str, str]) -> None:
+        self.renames = renames
+        self.remarks: list[Problem] = []
+        self.problems: list[Problem] = []
+
+    def remark(self, where: Spot, message: str) -> None:
+        """Add a remark on a place in the original."""
+        self.remarks.append(Problem(message, where.file, where.line, pointer=where.pointer))
+
+    def finish(self, dropin: Mapping[str, object], spot_of: SpotOf) -> Translation:
+        """Return the translation, once runtimed would accept ``dropin``; raise ConfigurationRejected otherwise."""
+        try:
+            return Translation(accept(dropin, self.renames, spot_of, self.problems), tuple(self.remarks))
+        except ConfigurationRejected as rejection:
+            rejection.remarks = tuple(self.remarks)
+            raise
+
+
+def is_option(key: str, message: str) -> bool:
+    """Return whether dockerd and containerd know ``key`` as a field of the options message ``message``."""
+    return any(key.casefold() == field.go_name.casefold() for field in MESSAGES[message])
+
+
+def accept(
+    document: Mapping[str, object], renames: Mapping[str, str], spot_of: SpotOf, found: Iterable[Problem] = ()
+) -> dict[str, object]:
+    """Return ``document``, a drop-in, with its runtimes renamed (old name -> new name), once runtimed would accept it.
+
+    ``spot_of`` is called with the names of the original. ``found`` are the problems that were found before.
+
+    Raises:
+        ConfigurationRejected: with every problem at its place in the original.
+    """
+    result, faults = _rename(document, renames, spot_of)
+    problems = [*found, *faults]
+    untold = 0
+    if not faults:
+        # Checked as bytes, because the daemon will read bytes. Values that JSON cannot write are problems already.
+        source = Source("", json.dumps(result, default=str).encode())
+        try:
+            parse_configuration(Documents("", source), Flags(), _SETTINGS)
+        except ConfigurationRejected as exc:
+            old_names = {new: old for old, new in renames.items()}
+            untold = exc.untold
+            problems += [_moved(problem, result, old_names, spot_of) for problem in exc.problems]
+    if problems:
+        raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))), untold)
+    return result
+
+
+def _rename(
+    document: Mapping[str, object], renames: Mapping[str, str], spot_of: SpotOf
+) -> tuple[dict[str, object], list[Problem]]:
+    result, problems = dict(document), []
+    table = document.get("runtimes")
+    runtimes: Mapping[str, object] = table if isinstance(table, dict) else {}
+    where = spot_of(("runtimes",))
+    for old in renames:
+        if old not in runtimes:
+            message = f"no runtime is named {called(old)}, so it cannot be renamed"
+            problems.append(where.problem(message, "no such runtime", "the name of a runtime in it"))
+    names = [renames.get(name, name) for name in runtimes]
+    for new in dict.fromkeys(name for name in names if names.count(name) > 1):
+        message = f"two runtimes would be named {called(new)}; choose another name"
+        problems.append(where.problem(message, shown(new), "a name for one runtime"))
+    if runtimes:
+        result["runtimes"] = dict(zip(names, runtimes.values(), strict=True))
+    default = document.get("default-runtime")
+    if isinstance(default, str):
+        result["default-runtime"] = renames.get(default, default)
+    return result, problems
+
+
+def _moved(problem: Problem, document: object, old_names: Mapping[str, str], spot_of: SpotOf) -> Problem:
+    """Return ``problem`` of the drop-in ``document`` at its place in the original."""
+    pointer: list[str | int] = []
+    value = document
+    for part in (problem.pointer or "").split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and not key.isdecimal():
+            break  # the pointer is cut within an index
+        pointer.append(int(key) if isinstance(value, list) else key)
+        value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
+    if pointer[:1] == ["runtimes"]:
+        pointer[1:2] = [old_names.get(str(name), name) for name in pointer[1:2]]
+    spot = spot_of(tuple(pointer))
+    return replace(problem, file=spot.file, line=spot.line, column=spot.column, pointer=spot.pointer)

@@ -1,6 +1,9 @@
-"""The JSON shapes of the API, once, as types.
+"""Defines the JSON shapes of the API as types: the table (``runtimes``), the daemon (``daemon``), ``problems``.
 
-Three subjects: the table (``runtimes``), the daemon itself (``daemon``), problems (``problems``).
+The functions that make these values are typed with them, and `/openapi.json` is generated from them: it shows the
+docstring of each shape and the text of each ``Annotated``. A shape may get more keys; no key is renamed or removed.
+
+The modules import ``typing`` only, so that a client can use these types.
 """
 
 from runtimed.core.shapes.daemon import *  # noqa: F403 - the three modules are one namespace

@@ -1,17 +1,10 @@
-"""The shapes of what the daemon says of itself: reports, its status, what happens. See ``core.shapes``."""
+"""Defines the shapes of the daemon: reports of reloads, its status, its events."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from runtimed.core.shapes.runtimes import (
-    DefaultChange,
-    Digest,
-    GenerationsDiff,
-    Number,
-    RuntimesDrift,
-    UnavailableRuntime,
-)
+from runtimed.core.shapes.runtimes import DefaultChange, Digest, Drift, GenerationsDiff, Number, UnavailableRuntime
 
 Outcome = Literal["applied", "unchanged", "rejected"]
 Cause = Literal["configuration", "store"]
@@ -19,62 +12,59 @@ WatcherMode = Literal["inotify", "polling", "off"]
 
 
 class ConfigurationProblem(TypedDict):
-    """One thing that is wrong with a configuration. Columns are in characters, and like lines counted from 1."""
+    """One error in a configuration. Lines and columns count from 1, columns in characters."""
 
-    file: Annotated[str | None, "null where the problem is none of a file's"]
+    file: Annotated[str | None, "null for a problem that is not in a file"]
     line: int | None
     column: int | None
-    pointer: Annotated[
-        str | None,
-        "JSON pointer (RFC 6901) of the place; one of more than 200 characters is cut and ends in an ellipsis",
-    ]
+    pointer: Annotated[str | None, "JSON pointer (RFC 6901) of the place, cut after 200 characters with an ellipsis"]
     found: str | None
     expected: str | None
     message: str
 
 
 class ReportBody(TypedDict):
-    """What became of a reload, but for the time at which it ended."""
+    """The report of a reload without the time."""
 
     outcome: Outcome
-    generation: Annotated[int, "number of the generation that is current after it"]
+    generation: Annotated[int, "number of the generation that is current after the reload"]
     reason: Annotated[
-        str, "what for: `start`, `file-change`, `retry`, `repair`, `signal`, `api`; several are joined by commas"
+        str, "the trigger: `start`, `file-change`, `retry`, `repair`, `signal`, `api`; several are joined by commas"
     ]
     added: Annotated[list[str], "names of runtimes"]
     changed: Annotated[list[str], "names of runtimes"]
     removed: Annotated[list[str], "names of runtimes"]
-    default_runtime: Annotated[DefaultChange | None, "null where it is as it was"]
-    problems: Annotated[list[ConfigurationProblem], "all that is wrong, the first thousand; empty unless rejected"]
+    default_runtime: Annotated[DefaultChange | None, "null where it did not change"]
+    problems: Annotated[list[ConfigurationProblem], "the first thousand errors; empty unless rejected"]
     problem_count: int
     remarks: Annotated[
-        list[ConfigurationProblem], "unknown keys, which are ignored, and files that are not read; the first thousand"
+        list[ConfigurationProblem], "the first thousand unknown keys, which are ignored, and files that are not read"
     ]
-    cause: Annotated[Cause | None, "of a rejection: the configuration is wrong, or the data root cannot be written"]
+    cause: Annotated[Cause | None, "of a rejection: an invalid configuration, or a data root that cannot be written"]
     repaired: Annotated[list[str], "published files that were damaged or missing, each with the repair"]
-    restart_required: Annotated[list[str], "settings that differ from those the daemon was started with"]
-    ignored: Annotated[list[str], "keys of dockerd's that mean nothing here"]
-    overridden: Annotated[list[str], "keys that a flag wins over"]
+    restart_required: Annotated[list[str], "changed settings that take effect after a restart"]
+    ignored: Annotated[list[str], "keys of dockerd that runtimed does not use"]
+    overridden: Annotated[list[str], "keys that a flag overrides"]
     unavailable: Annotated[
         list[UnavailableRuntime], "the first thousand configured runtimes that cannot be used; empty after a rejection"
     ]
     unavailable_count: int
-    runtime_count: Annotated[int, "how many runtimes the table has; 0 after a rejection and after a start"]
+    runtime_count: Annotated[int, "number of runtimes in the table; 0 after a rejection and after a start"]
     duration_ms: float
-    dry_run: Annotated[bool, "whether it was only planned"]
+    dry_run: Annotated[bool, "whether it was only a plan"]
 
 
 class Report(ReportBody):
-    """What became of a reload."""
+    """The report of a reload."""
 
-    time: Annotated[float, "when it ended, in seconds since the epoch"]
+    time: Annotated[float, "the end of the reload, in seconds since the epoch"]
     changes: NotRequired[
-        Annotated[GenerationsDiff, "of a dry run that was not rejected: what it would change, with definitions"]
+        Annotated[GenerationsDiff, "the planned changes with definitions, only of a dry run that was not rejected"]
     ]
 
 
 class ReloadNews(ReportBody):
-    """How a reload ended. Lists end after fifty entries, and then have their whole length in `…_total`."""
+    """The report of a reload, its lists cut after fifty entries; `…_total` is the length of a list that was cut."""
 
     added_total: NotRequired[int]
     changed_total: NotRequired[int]
@@ -89,59 +79,65 @@ class ReloadNews(ReportBody):
 
 
 class ShortReport(ReloadNews):
-    """How a reload ended. Lists end after a hundred entries, and then have their whole length in `…_total`."""
+    """The report of a reload, its lists cut after a hundred entries; `…_total` is the length of a list that was cut."""
 
-    time: Annotated[float, "when it ended, in seconds since the epoch"]
+    time: Annotated[float, "the end of the reload, in seconds since the epoch"]
 
 
 class Condition(TypedDict):
-    """Whether the daemon serves what is configured."""
+    """The health of the daemon: whether it can serve the configuration."""
 
     status: Literal["ok", "degraded"]
-    reasons: Annotated[dict[str, str], "why it is degraded, by subject"]
+    reasons: Annotated[dict[str, str], "the reasons for degraded, by subject"]
 
 
-class WatcherStatus(TypedDict):
-    """How changes of the configuration's files are noticed."""
+class WatcherNews(TypedDict):
+    """How the daemon notices changes of the configuration's files."""
 
     mode: WatcherMode
+    faults: Annotated[dict[str, str], "directories that are polled, and why"]
+
+
+class WatcherStatus(WatcherNews):
+    """How the daemon notices changes of the configuration's files, and whether the watcher runs."""
+
     alive: bool
-    faults: Annotated[dict[str, str], "directories that are read by the clock, and why"]
 
 
 class EventsStatus(TypedDict):
-    """How far the stream of events has come."""
+    """The stream of events."""
 
-    seq: Annotated[int, "number of the last event: `since` this one, nothing is missed"]
+    seq: Annotated[int, "number of the last event; a subscription with `since` this number misses none"]
     subscribers: int
 
 
-class DriftNews(RuntimesDrift):
-    """What has become of a binary; ``runtimes`` are the first fifty that execute it."""
+class DriftNews(Drift):
+    """The change of a binary since the configuration was loaded, and the runtimes that execute the binary."""
 
+    runtimes: Annotated[list[str], "the first fifty"]
     runtime_count: int
 
 
 class Status(TypedDict):
-    """How the daemon is."""
+    """The status of the daemon."""
 
     health: Condition
     generation: Number
     digest: Digest
     default_runtime: str
-    runtimes: Annotated[int, "how many there are, the stock ones included"]
+    runtimes: Annotated[int, "number of runtimes, with the stock ones"]
     unavailable: Annotated[
-        list[UnavailableRuntime], "the first thousand configured runtimes that cannot be used, by the last look"
+        list[UnavailableRuntime], "the first thousand configured runtimes that cannot be used, as of the last check"
     ]
     unavailable_count: int
     last_reload: ShortReport | None
-    configuration: Annotated[str, "path of the main file, whether it is there or not"]
-    sources: Annotated[list[str], "the files that the current generation came from"]
+    configuration: Annotated[str, "path of the main file, which may be missing"]
+    sources: Annotated[list[str], "the files that the current generation was built from"]
     data_root: str
     exec_root: str
     hosts: list[str]
     watcher: WatcherStatus
-    drift: Annotated[list[DriftNews], "the first thousand binaries that are not what they were at the load"]
+    drift: Annotated[list[DriftNews], "the first thousand binaries that changed since the configuration was loaded"]
     drift_count: int
     events: EventsStatus
     uptime_s: float
@@ -150,44 +146,46 @@ class Status(TypedDict):
 
 
 class WrapperVerdict(TypedDict):
-    """What became of a wrapper."""
+    """The verdict on a wrapper."""
 
     file: str
-    verdict: Annotated[Literal["keep", "collect", "collected"], "collect: it may go, and is still there"]
+    verdict: Annotated[Literal["keep", "collect", "collected"], "collect: unreferenced, but not removed"]
     reason: str
 
 
 class Collection(TypedDict):
-    """What became of every wrapper."""
+    """The result of a collection: the verdict on every wrapper."""
 
     dry_run: bool
-    collected: Annotated[int, "how many are gone now"]
-    kept: Annotated[int, "how many are still there"]
-    unknown: Annotated[list[str], "what could not be looked at; whatever may refer to a wrapper keeps it"]
+    collected: Annotated[int, "number of wrappers that were removed"]
+    kept: Annotated[int, "number of wrappers that are left"]
+    unknown: Annotated[
+        list[str], "sources of references that could not be read; a wrapper that they may refer to is kept"
+    ]
     wrappers: list[WrapperVerdict]
 
 
 class Health(TypedDict):
-    """The process is well."""
+    """The process is healthy."""
 
     status: Literal["ok"]
 
 
 class EventHead(TypedDict):
-    """What every event says besides what happened."""
+    """The keys that every event has."""
 
-    seq: Annotated[int, "number of the event; that of the last one for those that are no news"]
+    seq: Annotated[int, "number of the event; heartbeat, dropped and end repeat the number of the last one"]
     time: Annotated[float, "seconds since the epoch"]
 
 
 class ReloadEvent(EventHead, ReloadNews):
-    """A reload ended. Lists end after fifty entries, and then have their whole length in `…_total`."""
+    """A reload ended. Lists are cut after fifty entries; `…_total` is the length of a list that was cut."""
 
     type: Literal["reload"]
 
 
 class GenerationNews(TypedDict):
-    """What a new generation is."""
+    """A new current generation."""
 
     generation: Number
     digest: Digest
@@ -196,38 +194,41 @@ class GenerationNews(TypedDict):
 
 
 class GenerationEvent(EventHead, GenerationNews):
-    """Another generation has become current."""
+    """Another generation became current."""
 
     type: Literal["generation"]
 
 
 class HealthEvent(EventHead, Condition):
-    """The daemon has become degraded or well, or degraded for another reason."""
+    """The health of the daemon, or the reasons for it, changed."""
 
     type: Literal["health"]
 
 
 class DriftEvent(EventHead, DriftNews):
-    """A runtime's binary is not what it was when the configuration was loaded."""
+    """A runtime's binary changed since the configuration was loaded."""
 
     type: Literal["drift"]
 
 
 class DriftOverNews(TypedDict):
-    """What there is nothing more to say about."""
+    """The end of the drift of a binary."""
 
     binary: Annotated[str, "a path or a name, as configured"]
-    kind: Annotated[Literal["loaded", "back"], "loaded: the configuration was, with the binary as it is now"]
+    kind: Annotated[
+        Literal["loaded", "back"],
+        "loaded: the configuration was loaded again; back: the binary is the same as at the load",
+    ]
 
 
 class DriftOverEvent(EventHead, DriftOverNews):
-    """A runtime's binary is as it was when the configuration was loaded, or that has been loaded again."""
+    """A runtime's binary is the same as when the configuration was loaded, or the configuration was loaded again."""
 
     type: Literal["drift"]
 
 
 class DriftMoreNews(TypedDict):
-    """How many binaries are not named."""
+    """The number of binaries without their own events."""
 
     binary: None
     kind: Literal["more"]
@@ -235,26 +236,19 @@ class DriftMoreNews(TypedDict):
 
 
 class DriftMoreEvent(EventHead, DriftMoreNews):
-    """More drift than is told one by one: fifty binaries come and fifty gone at a time."""
+    """The number of further binaries where more than fifty begin, or end, to drift at once."""
 
     type: Literal["drift"]
 
 
-class WatcherNews(TypedDict):
-    """How changes of files are noticed from now on."""
-
-    mode: WatcherMode
-    faults: Annotated[dict[str, str], "directories that are read by the clock, and why"]
-
-
 class WatcherEvent(EventHead, WatcherNews):
-    """Changes of files are noticed in another way."""
+    """The daemon notices changes of files in another way from now on."""
 
     type: Literal["watcher"]
 
 
 class GcNews(TypedDict):
-    """Which wrapper was removed, and who asked for it."""
+    """A removed wrapper, and who requested the collection."""
 
     wrapper: str
     asked_by: str
@@ -267,19 +261,19 @@ class GcEvent(EventHead, GcNews):
 
 
 class ReasonNews(TypedDict):
-    """Why."""
+    """The reason for an event."""
 
     reason: str
 
 
 class GapEvent(EventHead, ReasonNews):
-    """What happened up to `seq` is not known here: ask for the status as it is now."""
+    """Events up to `seq` are not known any more: request the status."""
 
     type: Literal["gap"]
 
 
 class DroppedEvent(EventHead, ReasonNews):
-    """The last event of a client that left too much unread."""
+    """The last event for a client that has not read for too long."""
 
     type: Literal["dropped"]
 
@@ -291,7 +285,7 @@ class EndEvent(EventHead, ReasonNews):
 
 
 class HeartbeatEvent(EventHead):
-    """Nothing happened. The first line of every stream that begins, and then one every 15 s."""
+    """No event. The first line of every stream, and then one every 15 s, which shows that the connection works."""
 
     type: Literal["heartbeat"]
 

@@ -1,4 +1,4 @@
-"""The shapes of problems (RFC 9457), and of what some say besides. See ``core.shapes``."""
+"""Defines the shapes of problems (RFC 9457) and of their extension members."""
 
 from __future__ import annotations
 
@@ -6,79 +6,79 @@ from typing import Annotated, Literal, TypedDict
 
 
 class ProblemHead(TypedDict):
-    """What every problem says besides its code."""
+    """The members that every problem has beside its code."""
 
     type: Annotated[str, "`urn:runtimed:problem:` and the code"]
     title: Annotated[str, "the same for every problem with this code"]
-    status: Annotated[int, "that of the answer"]
-    detail: Annotated[str, "what happened, and what to do next"]
+    status: Annotated[int, "the status of the response"]
+    detail: Annotated[str, "the cause, and what to do next"]
     message: Annotated[str, "the detail again, under the name that Docker's clients show"]
 
 
 class Problem(ProblemHead):
-    """What went wrong (RFC 9457). Some codes come with more members, and have shapes of their own."""
+    """An error (RFC 9457). Problems with some of the codes have more members, and their own shapes."""
 
     code: Annotated[str, "stable, for programs"]
 
 
 class NameMembers(TypedDict):
-    """What a problem with a runtime's name says besides."""
+    """The extension members of a problem with a runtime's name."""
 
-    runtime: Annotated[str, "the name that was asked for"]
-    known: Annotated[list[str], "the first fifty names that are known"]
+    runtime: Annotated[str, "the requested name"]
+    known: Annotated[list[str], "the first fifty known names"]
     known_total: int
 
 
 class UnknownNameMembers(NameMembers):
-    """What the problem of an unknown name says besides."""
+    """The extension members of the problem of an unknown name."""
 
-    nearest: Annotated[str | None, "the known name that is spelt most like it"]
+    nearest: Annotated[str | None, "the known name with the most similar spelling"]
 
 
 class InvalidRuntimeName(ProblemHead, NameMembers):
-    """The name is not configured, and must not be passed to containerd as that of a shim."""
+    """The name is not configured, and must not be passed to containerd as the name of a shim."""
 
     code: Literal["invalid-runtime-name"]
 
 
 class UnknownRuntime(ProblemHead, UnknownNameMembers):
-    """The name is not configured, and is not that of a shim."""
+    """The name is neither configured nor the name of a shim."""
 
     code: Literal["unknown-runtime"]
 
 
 class UnavailableMembers(TypedDict):
-    """What the problem of a runtime that cannot be executed says besides."""
+    """The extension members of the problem of a runtime that cannot be executed."""
 
     runtime: str
-    path: Annotated[str, "the file that cannot be executed: a path, or a name that PATH leads to"]
+    path: Annotated[str, "the file that cannot be executed: a path, or a name to look up on PATH"]
 
 
 class RuntimeUnavailable(ProblemHead, UnavailableMembers):
-    """A file that the answer for a configured runtime names cannot be executed."""
+    """A file in the resolution of a configured runtime cannot be executed."""
 
     code: Literal["runtime-unavailable"]
 
 
 class MismatchMembers(TypedDict):
-    """What the problem of another digest says besides."""
+    """The extension members of the problem of another digest."""
 
-    digest: Annotated[str, "that of the answer which there is"]
+    digest: Annotated[str, "the digest of the resolution in that generation"]
 
 
 class DigestMismatch(ProblemHead, MismatchMembers):
-    """The answer in that generation is not the one whose digest was given."""
+    """The resolution in that generation has another digest than the request."""
 
     code: Literal["digest-mismatch"]
 
 
 class UnhealthyMembers(TypedDict):
-    """What the problem of a daemon that is unwell says besides."""
+    """The extension members of the problem of an unhealthy daemon."""
 
-    ailments: Annotated[dict[str, str], "why, by subject"]
+    ailments: Annotated[dict[str, str], "the reasons, by subject"]
 
 
 class Unhealthy(ProblemHead, UnhealthyMembers):
-    """The process is unwell."""
+    """The process is unhealthy."""
 
     code: Literal["unhealthy"]

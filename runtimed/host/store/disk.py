@@ -1,4 +1,4 @@
-"""The few ways in which this program writes to a disk."""
+"""Writes and reads files so that a crash leaves the old content or the new one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from runtimed.core.history.layout import TEMPORARY
 
 WRAPPER_MODE = 0o700
 FILE_MODE = 0o600
-DIRECTORY_MODE = 0o700
-_CHUNK = 1 << 20
-# Up to so many new files are synced one by one: each costs about a millisecond, and a start repairs the others.
+# Up to this number of new files are synced one by one: each costs about a millisecond. A start repairs any others.
 SYNC_MOST = 32
+_CHUNK = 1 << 20
 _ADVICE = {
     errno.ENOSPC: "free space or inodes on its file system (df, df -i)",
     errno.EDQUOT: "raise the quota or free space",
@@ -28,7 +27,7 @@ _ADVICE = {
 
 @contextmanager
 def failing_as(doing: str, path: str) -> Iterator[None]:
-    """Turn an ``OSError`` of the block into ``StoreFailed``, which says what was being done to which path."""
+    """Turn an ``OSError`` of the block into ``StoreFailed`` with the operation ``doing`` and its path."""
     try:
         yield
     except OSError as error:
@@ -40,7 +39,7 @@ def failing_as(doing: str, path: str) -> Iterator[None]:
 def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
     """Write ``data`` to the new file ``path`` with exactly ``mode``; the path must not exist.
 
-    What cannot be written whole is removed again: a full disk is not to be left with the halves of every attempt.
+    After an error the file is removed, so that a full disk does not fill with the halves of every attempt.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -59,28 +58,40 @@ def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
         os.close(fd)
 
 
-def replace_file(directory: str, name: str, data: bytes, mode: int, *, sync: bool = False) -> None:
-    """Put ``data`` at ``directory/name`` by rename: whoever looks sees the old file or the new one, whole."""
-    temporary = f"{directory}/{TEMPORARY}{name}"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
+def replace_file(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
+    """Replace the file ``path`` by rename: a reader sees the old file or the new one, whole."""
+    temporary = _unused_name(path)
     write_new(temporary, data, mode, sync=sync)
-    os.rename(temporary, f"{directory}/{name}")
+    os.rename(temporary, path)
 
 
-def replace_link(directory: str, name: str, target: str) -> None:
-    """Make ``directory/name`` a symbolic link to ``target`` by rename, atomic on every Linux file system."""
+def replace_link(path: str, target: str) -> None:
+    """Make ``path`` a symbolic link to ``target`` by rename, atomic on every Linux file system."""
+    temporary = _unused_name(path)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def _unused_name(path: str) -> str:
+    directory, name = os.path.split(path)
     temporary = f"{directory}/{TEMPORARY}{name}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.rename(temporary, f"{directory}/{name}")
+    return temporary
+
+
+def leads_to(link: str, target: str) -> bool:
+    """Return whether ``link`` is a symbolic link with exactly this ``target``."""
+    try:
+        return os.readlink(link) == target
+    except OSError:
+        return False
 
 
 def make_directory(path: str) -> None:
-    """Make the directory ``path`` unless it is there."""
+    """Make the directory ``path`` unless it exists."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path, DIRECTORY_MODE)
+        os.mkdir(path, 0o700)
 
 
 def sync_directory(path: str) -> None:
@@ -93,27 +104,22 @@ def sync_directory(path: str) -> None:
 
 
 def require_regular(fd: int, path: str) -> None:
-    """Raise an ``OSError`` unless the descriptor ``fd`` of ``path`` is that of a regular file."""
+    """Raise an ``OSError`` unless ``fd``, opened at ``path``, is a regular file."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", path)
 
 
-def read_file(path: str, most: int = -1) -> bytes:
-    """Return the content of the regular file ``path``, at most ``most`` bytes of it.
+def read_file(path: str, most: int | None = None) -> bytes:
+    """Return the content of the regular file ``path``, or its first ``most`` bytes.
 
-    Raises: OSError, also for a FIFO or a device, which could make the caller wait for ever.
+    Raises: OSError, also for a FIFO or a device, on which the read could wait forever.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         require_regular(fd, path)
-        chunks: list[bytes] = []
-        size = 0
-        while most < 0 or size < most:
-            chunk = os.read(fd, _CHUNK if most < 0 else most - size)
-            if not chunk:
-                break
-            chunks.append(chunk)
-            size += len(chunk)
-        return b"".join(chunks)
+        data = bytearray()
+        while chunk := os.read(fd, _CHUNK if most is None else most - len(data)):
+            data += chunk
+        return bytes(data)
     finally:
         os.close(fd)

@@ -1,29 +1,26 @@
-"""What a start finds in the data root: generations that are whole, wrappers that are intact, no litter."""
+"""Puts a data root in order at a start: reads whole generations, repairs wrappers, removes temporary files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from runtimed.core.errors import ConfigurationRejected, DamagedManifest, DataRootRefused
 from runtimed.core.history.layout import (
-    CONFIG,
     CURRENT,
     GENERATIONS,
-    LINKS,
-    MANIFEST,
     TEMPORARY,
-    WRAPPERS,
     current_number,
     generation_directory,
     generation_number,
     link_target,
 )
 from runtimed.core.history.manifest import Manifest, checksum, read_manifest
-from runtimed.host.store.disk import WRAPPER_MODE, failing_as, make_directory, read_file, replace_file
+from runtimed.host.store.disk import WRAPPER_MODE, failing_as, leads_to, make_directory, read_file, replace_file
+from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import is_intact_file
 
 # From a generation's config.json to its wrappers: file name -> text.
@@ -32,12 +29,12 @@ Rebuild = Callable[[bytes], Mapping[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What is left of earlier runs.
+    """The state that earlier processes left in a data root.
 
-    ``last`` is the generation to go on from, with its ``config_text``; it is ``published`` when
-    ``runtimes`` leads to it and all its links are in place. ``links`` are those the next generation
-    takes over: of ``last``, and carried ones whose wrapper was not collected. ``faults`` are things
-    found damaged, in words, each with what was done about it.
+    ``last`` is the generation to continue from, with its ``config_text``; it is ``published`` when
+    ``runtimes`` leads to it and all its links and wrappers are intact. ``links`` are those that the next generation
+    takes over: of ``last``, and carried ones whose wrapper was not collected. ``faults`` are descriptions of the
+    damage, each with its treatment.
     """
 
     manifests: Mapping[int, Manifest]
@@ -51,147 +48,164 @@ class Recovered:
 
 
 def recover(root: str, rebuild: Rebuild) -> Recovered:
-    """Return what the claimed data root ``root`` holds, after putting it in order.
+    """Put the locked data root ``root`` in order and return its state. Writes only where there is damage.
 
-    Generations without a valid manifest are removed, but for the one that is current: a published
-    path must not go missing before the next publish replaces it. Damaged wrappers of every retained
-    generation are written again from its configuration. A data root that is in order is only read.
+    Generations without a valid manifest are removed, except the current one: a published path must not go missing
+    before the next publish replaces it. Damaged wrappers of every retained generation are written again from its
+    configuration.
 
     Raises:
         DataRootRefused: ``runtimes`` is no symbolic link, or ``wrappers`` or ``generations`` is no directory.
         StoreFailed: the operating system refused.
     """
-    faults: list[str] = []
     with failing_as("recovering", root):
-        _refuse_strays(root)
-        linked = _linked_number(root)
-        numbers = _generation_numbers(root)
-        manifests = dict(_read_all(root, numbers, linked, faults))
-        _remove_litter(root)
-        intact = _mend_wrappers(root, manifests, rebuild, faults)
-        last = manifests.get(linked) if linked in manifests else manifests.get(max(manifests, default=0))
-        published = last is not None and last.number == linked and _links_in_place(root, last)
-        published = published and last is not None and intact.issuperset(last.links.values())
+        return _Recovery(Paths(root), rebuild).run()
+
+
+class _Recovery:
+    def __init__(self, paths: Paths, rebuild: Rebuild) -> None:
+        self._paths = paths
+        self._rebuild = rebuild
+        self._manifests: dict[int, Manifest] = {}
+        self._faults: list[str] = []
+
+    def run(self) -> Recovered:
+        self._check_kinds()
+        linked = self._linked_number()
+        numbers = self._generation_numbers()
+        for number in numbers:
+            self._read_generation(number, is_current=number == linked)
+        self._remove_temporary_files()
+        intact = self._repair_wrappers()
+        last = self._manifests.get(linked or 0) or self._manifests.get(max(self._manifests, default=0))
+        published = last is not None and last.number == linked and self._is_whole(last, intact)
         if linked is not None and not published:
-            faults.append(f"{root}/{CURRENT} does not lead to a whole generation: the next one is published at once")
-        config_text = read_file(f"{root}/{generation_directory(last.number)}/{CONFIG}") if last is not None else b""
-        links = _links_to_take_over(root, last, linked, faults) if last is not None else {}
-    next_number = max([*numbers, linked or 0], default=0) + 1
-    return Recovered(manifests, last, config_text, published, next_number, links, intact, tuple(faults))
+            self._faults.append(
+                f"{self._paths.current} does not lead to a whole generation: the next one is published at once"
+            )
+        config_text, links = b"", {}
+        if last is not None:
+            config_text = read_file(self._paths.config(last.number))
+            links = {**self._carried_links(last, is_current=last.number == linked), **last.links}
+        next_number = max([*numbers, linked or 0]) + 1
+        faults = tuple(self._faults)
+        return Recovered(self._manifests, last, config_text, published, next_number, links, intact, faults)
 
+    def _check_kinds(self) -> None:
+        for path in (self._paths.wrappers, self._paths.generations):
+            if os.path.lexists(path) and not os.path.isdir(path):
+                raise DataRootRefused(self._paths.root, f"{path} is not a directory", "move it away")
 
-def _linked_number(root: str) -> int | None:
-    try:
-        return current_number(os.readlink(f"{root}/{CURRENT}"))
-    except FileNotFoundError:
-        return None
-    except OSError:
-        reason = f"{CURRENT} in it is no symbolic link"
-        raise DataRootRefused(root, reason, f"move {root}/{CURRENT} away") from None
-
-
-def _generation_numbers(root: str) -> list[int]:
-    try:
-        names = os.listdir(f"{root}/{GENERATIONS}")
-    except FileNotFoundError:
-        return []
-    # What is no name of ours ("000000042" is none) stays, and so does what is no directory.
-    found = ((name, generation_number(name)) for name in names)
-    return sorted(n for name, n in found if n is not None and generation_directory(n) == f"{GENERATIONS}/{name}")
-
-
-def _read_all(
-    root: str, numbers: Iterable[int], linked: int | None, faults: list[str]
-) -> Iterable[tuple[int, Manifest]]:
-    for number in numbers:
-        directory = f"{root}/{generation_directory(number)}"
+    def _linked_number(self) -> int | None:
+        """Return the number of the generation that ``runtimes`` leads to."""
+        path = self._paths.current
         try:
-            yield number, _read_generation(directory, number)
-        except (DamagedManifest, OSError) as error:
-            if number == linked:
-                faults.append(f"generation {number}, the current one, is damaged ({error})")
-                continue
-            if not isinstance(error, (DamagedManifest, FileNotFoundError, NotADirectoryError)):
-                # A disk that cannot be read may be read again one day.
-                faults.append(f"generation {number} cannot be read ({error}): left alone")
-                continue
-            if not isinstance(error, FileNotFoundError):
-                faults.append(f"generation {number} is damaged ({error}): removed where that is possible")
-            # On a read-only disk it stays; so does what is no directory, and so nothing of ours.
-            with contextlib.suppress(OSError):
-                shutil.rmtree(directory)
-
-
-def _read_generation(directory: str, number: int) -> Manifest:
-    manifest = read_manifest(read_file(f"{directory}/{MANIFEST}"), number)
-    if checksum(read_file(f"{directory}/{CONFIG}")) != manifest.config_checksum:
-        raise DamagedManifest(number, f"{CONFIG} beside it is damaged")
-    return manifest
-
-
-def _refuse_strays(root: str) -> None:
-    for path in (f"{root}/{WRAPPERS}", f"{root}/{GENERATIONS}"):
-        if os.path.lexists(path) and not os.path.isdir(path):
-            raise DataRootRefused(root, f"{path} is not a directory", "move it away")
-
-
-def _remove_litter(root: str) -> None:
-    for directory in (root, f"{root}/{WRAPPERS}"):
-        try:
-            names = os.listdir(directory)
+            return current_number(os.readlink(path))
         except FileNotFoundError:
-            continue
-        for name in names:
-            if name.startswith(TEMPORARY):
-                # On a read-only disk it stays, and does no harm.
-                with contextlib.suppress(OSError):
-                    os.unlink(f"{directory}/{name}")
+            return None
+        except OSError:
+            reason = f"{CURRENT} in it is no symbolic link"
+            raise DataRootRefused(self._paths.root, reason, f"move {path} away") from None
 
-
-def _mend_wrappers(root: str, manifests: Mapping[int, Manifest], rebuild: Rebuild, faults: list[str]) -> frozenset[str]:
-    """Return the wrapper files of ``manifests`` that are intact, after writing again those that can be."""
-    own = {file for manifest in manifests.values() for file in manifest.links.values()}
-    carried = {file for manifest in manifests.values() for file in manifest.carried.values()}
-    # What is carried and gone was collected.
-    wanted = own | {file for file in carried if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
-    unmended: set[str] = set()
-    damaged = {file for file in wanted if not is_intact_file(f"{root}/{WRAPPERS}/{file}", file)}
-    for number in sorted(manifests, reverse=True):
-        if not damaged.intersection(manifests[number].links.values()):
-            continue
+    def _generation_numbers(self) -> list[int]:
         try:
-            texts = rebuild(read_file(f"{root}/{generation_directory(number)}/{CONFIG}"))
-        except ConfigurationRejected:
-            # Written by another version of the program; another generation may still tell.
-            continue
-        for file in sorted(damaged.intersection(texts)):
-            try:
-                # With all wrappers their directory may have gone.
-                make_directory(f"{root}/{WRAPPERS}")
-                replace_file(f"{root}/{WRAPPERS}", file, texts[file], WRAPPER_MODE)
-            except OSError as error:
-                faults.append(f"wrapper {root}/{WRAPPERS}/{file} is damaged and cannot be written again: {error}")
-                unmended.add(file)
-            else:
-                faults.append(f"wrapper {file} was damaged or missing: written again")
-            damaged.discard(file)
-    faults.extend(f"wrapper {file} is damaged, and no configuration tells its text" for file in sorted(damaged))
-    return frozenset(wanted - damaged - unmended)
+            names = os.listdir(self._paths.generations)
+        except FileNotFoundError:
+            return []
+        # Other names stay; so does a name such as "000000042", which is not the one that the store gives.
+        found = ((name, generation_number(name)) for name in names)
+        return sorted(n for name, n in found if n is not None and generation_directory(n) == f"{GENERATIONS}/{name}")
+
+    def _read_generation(self, number: int, *, is_current: bool) -> None:
+        """Read a generation; remove it if it is damaged and not the current one."""
+        try:
+            self._manifests[number] = self._read_manifest(number)
+        except (DamagedManifest, OSError) as error:
+            if is_current:
+                self._faults.append(f"generation {number}, the current one, is damaged ({error})")
+                return
+            if not isinstance(error, (DamagedManifest, FileNotFoundError, NotADirectoryError)):
+                # The disk may become readable again.
+                self._faults.append(f"generation {number} cannot be read ({error}): left alone")
+                return
+            if not isinstance(error, FileNotFoundError):
+                self._faults.append(f"generation {number} is damaged ({error}): removed where that is possible")
+            # On a read-only disk it stays, and so does a file of this name, which the store did not make.
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self._paths.generation(number))
+
+    def _read_manifest(self, number: int) -> Manifest:
+        manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+        if checksum(read_file(self._paths.config(number))) != manifest.config_checksum:
+            raise DamagedManifest(number, "config.json beside it is damaged")
+        return manifest
+
+    def _remove_temporary_files(self) -> None:
+        for directory in (self._paths.root, self._paths.wrappers):
+            # On a read-only disk it stays.
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(directory):
+                    if name.startswith(TEMPORARY):
+                        with contextlib.suppress(OSError):
+                            os.unlink(f"{directory}/{name}")
+
+    def _repair_wrappers(self) -> frozenset[str]:
+        """Write damaged wrappers again, and return the intact ones."""
+        manifests = self._manifests.values()
+        wanted = {file for manifest in manifests for file in manifest.links.values()}
+        # A missing carried wrapper was collected.
+        carried = {file for manifest in manifests for file in manifest.carried.values()}
+        wanted |= {file for file in carried if os.path.lexists(self._paths.wrapper(file))}
+        damaged = {file for file in wanted if not is_intact_file(self._paths.wrapper(file), file)}
+        named = ((number, self._manifests[number].links.values()) for number in sorted(self._manifests, reverse=True))
+        texts = rebuild_texts(self._paths, self._rebuild, damaged, named)
+        repaired = {file for file in sorted(texts) if self._repair_wrapper(file, texts[file])}
+        unknown = sorted(damaged - texts.keys())
+        self._faults += (f"wrapper {file} is damaged, and no generation has its text" for file in unknown)
+        return frozenset(wanted - damaged | repaired)
+
+    def _repair_wrapper(self, file: str, text: bytes) -> bool:
+        path = self._paths.wrapper(file)
+        try:
+            # The directory may be missing too.
+            make_directory(self._paths.wrappers)
+            replace_file(path, text, WRAPPER_MODE)
+        except OSError as error:
+            self._faults.append(f"wrapper {path} is damaged and cannot be written again: {error}")
+            return False
+        self._faults.append(f"wrapper {file} was damaged or missing: written again")
+        return True
+
+    def _carried_links(self, last: Manifest, *, is_current: bool) -> dict[str, str]:
+        """Return the carried links whose wrapper exists; remove the others of the current generation."""
+        found = {}
+        for link, file in last.carried.items():
+            if os.path.lexists(self._paths.wrapper(file)):
+                found[link] = file
+            elif is_current:
+                # The link of a collected wrapper is missing already. On a read-only disk the link stays.
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{self._paths.links(last.number)}/{link}")
+                    self._faults.append(f"wrapper {file} is missing, and its text is not known: link {link} removed")
+        return found
+
+    def _is_whole(self, manifest: Manifest, intact: frozenset[str]) -> bool:
+        directory = self._paths.links(manifest.number)
+        links = manifest.links.items()
+        return all(file in intact and leads_to(f"{directory}/{link}", link_target(file)) for link, file in links)
 
 
-def _links_to_take_over(root: str, last: Manifest, linked: int | None, faults: list[str]) -> Mapping[str, str]:
-    carried = {link: file for link, file in last.carried.items() if os.path.lexists(f"{root}/{WRAPPERS}/{file}")}
-    for link in last.carried.keys() - carried.keys() if last.number == linked else ():
-        # Where the wrapper was collected there is no link either. On a read-only disk it stays.
-        with contextlib.suppress(OSError):
-            os.unlink(f"{root}/{generation_directory(last.number)}/{LINKS}/{link}")
-            faults.append(f"wrapper {last.carried[link]} is missing, and its text is not known: link {link} removed")
-    return {**carried, **last.links}
+def rebuild_texts(
+    paths: Paths, rebuild: Rebuild, files: set[str], named: Iterable[tuple[int, Collection[str]]]
+) -> dict[str, bytes]:
+    """Return the texts of those wrapper ``files`` that a generation can rebuild from its configuration.
 
-
-def _links_in_place(root: str, manifest: Manifest) -> bool:
-    directory = f"{root}/{generation_directory(manifest.number)}/{LINKS}"
-    try:
-        return all(os.readlink(f"{directory}/{link}") == link_target(file) for link, file in manifest.links.items())
-    except OSError:
-        return False
+    ``named`` are the numbers of generations and the wrapper files that each names.
+    """
+    texts: dict[str, bytes] = {}
+    for number, wrappers in named:
+        if any(file in files and file not in texts for file in wrappers):
+            # A configuration of another version of the program may be rejected; another generation may have the text.
+            with contextlib.suppress(OSError, ConfigurationRejected):
+                texts |= rebuild(read_file(paths.config(number)))
+    return {file: text for file, text in texts.items() if file in files}

@@ -1,4 +1,4 @@
-"""The directory of wrapper scripts: files named by their content, written once and never changed."""
+"""Writes and removes wrapper scripts: files named by their content, written once and never changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.history.layout import TEMPORARY, WRAPPERS
+from runtimed.core.history.layout import TEMPORARY
 from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file
 from runtimed.host.store.disk import (
     SYNC_MOST,
@@ -19,77 +19,74 @@ from runtimed.host.store.disk import (
     replace_file,
     write_new,
 )
+from runtimed.host.store.paths import Paths
+
+# More than any wrapper has: arguments of about 2 MB, each byte of which may need four for the shell.
+_WRAPPER_BYTES = 16 << 20
 
 
 class WrapperDirectory:
-    """The wrappers below a data root; ``intact`` are files known to hold what their names say."""
+    """The wrappers of a data root; ``intact`` are files known to have the content their names promise."""
 
-    def __init__(self, root: str, intact: Iterable[str] = ()) -> None:
-        self._root = root
-        self.path = f"{root}/{WRAPPERS}"
+    def __init__(self, paths: Paths, intact: Iterable[str]) -> None:
+        self._paths = paths
         self.intact = set(intact)
 
-    def write(self, wrappers: Iterable[Wrapper]) -> tuple[str, ...]:
-        """Write those of ``wrappers`` that are not there, and return the files that are new: all or none of them.
+    def write(self, wrappers: tuple[Wrapper, ...]) -> tuple[str, ...]:
+        """Write those of ``wrappers`` that do not exist, all or none, and return the new files.
 
-        They are intact once their generation is published.
+        The caller adds them to ``intact`` once their generation is published.
 
         Raises:
             StoreFailed: the file system would not execute them.
-            OSError: it failed.
+            OSError: a write failed.
         """
-        wanted = tuple(wrappers)
-        if wanted and (reason := noexec_reason(self._root, self._root)):
-            raise StoreFailed("writing wrappers below", self._root, reason)
-        make_directory(self.path)
-        new = [w for w in wanted if w.file not in self.intact or not os.path.lexists(f"{self.path}/{w.file}")]
-        # Otherwise a power cut leaves them empty until the next start writes them again.
+        if wrappers and (reason := noexec_reason(self._paths.root, self._paths.root)):
+            raise StoreFailed("writing wrappers below", self._paths.root, reason)
+        make_directory(self._paths.wrappers)
+        new = [w for w in wrappers if w.file not in self.intact or not os.path.lexists(self._paths.wrapper(w.file))]
+        # Without a sync a power cut leaves them empty until the next start writes them again.
         sync = len(new) <= SYNC_MOST
         made: list[str] = []
         try:
             for wrapper in new:
-                path = f"{self.path}/{wrapper.file}"
+                path = self._paths.wrapper(wrapper.file)
                 try:
                     write_new(path, wrapper.text, WRAPPER_MODE, sync=sync)
-                    # One that is named already and had gone missing is not this attempt's to take back.
+                    # A file in `intact` had gone missing and has a link: it stays if the publish fails.
                     if wrapper.file not in self.intact:
                         made.append(wrapper.file)
                 except FileExistsError:
-                    # Left by a run that did not get as far as publishing it, or damaged since.
-                    replace_file(self.path, wrapper.file, wrapper.text, WRAPPER_MODE, sync=sync)
+                    # Left by an interrupted publish, or damaged since.
+                    replace_file(path, wrapper.text, WRAPPER_MODE, sync=sync)
         except OSError:
             self.take_back(made)
             raise
         return tuple(made)
 
     def take_back(self, made: Iterable[str]) -> None:
-        """Remove what ``write`` has made, after all: its generation is not published, and nobody was given them."""
+        """Remove the files that ``write`` has returned, because their generation is not published."""
         for file in made:
-            # What cannot be removed is a wrapper that nothing refers to.
+            # A file that stays is a wrapper without a reference, which is collected later.
             with contextlib.suppress(OSError):
-                os.unlink(f"{self.path}/{file}")
+                os.unlink(self._paths.wrapper(file))
 
     def files(self) -> tuple[str, ...]:
-        """Return the names of all wrapper files, whether something needs them or not.
+        """Return the names of all wrapper files.
 
         Raises:
             StoreFailed: the directory cannot be read.
         """
-        with failing_as("listing", self.path):
+        with failing_as("listing", self._paths.wrappers):
             try:
-                names = os.listdir(self.path)
+                names = os.listdir(self._paths.wrappers)
             except FileNotFoundError:
                 return ()
         return tuple(name for name in sorted(names) if is_wrapper_file(name) and not name.startswith(TEMPORARY))
 
-    def remove(self, file: str) -> None:
-        """Remove a wrapper file."""
-        os.unlink(f"{self.path}/{file}")
-        self.intact.discard(file)
-
 
 def noexec_reason(view: str, root: str) -> str | None:
-    """Return in words why no wrapper below ``root``, seen as ``view``, can be executed; None if it can."""
+    """Return why no wrapper below ``root``, seen at the path ``view``, can be executed; None if wrappers can be."""
     if not os.statvfs(view).f_flag & os.ST_NOEXEC:
         return None
     mount = os.path.realpath(root)
@@ -99,11 +96,16 @@ def noexec_reason(view: str, root: str) -> str | None:
     return f"{reason}; remount it with `mount -o remount,exec {mount}`, or name another --data-root"
 
 
+def read_wrapper(path: str) -> bytes:
+    """Return the text of the wrapper at ``path``. Raises: OSError."""
+    return read_file(path, _WRAPPER_BYTES)
+
+
 def is_intact_file(path: str, file: str) -> bool:
-    """Return whether ``path`` is the wrapper ``file`` with its mode, owner and content."""
+    """Return whether ``path`` is the wrapper ``file`` with the right mode, owner and content."""
     try:
         state = os.lstat(path)
         plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
-        return plain and state.st_uid == os.geteuid() and is_intact(file, read_file(path))
-    except OSError:  # missing, or on a part of the disk that cannot be read: it is written again
+        return plain and state.st_uid == os.geteuid() and is_intact(file, read_wrapper(path))
+    except OSError:  # missing, or on an unreadable part of the disk: it is written again
         return False

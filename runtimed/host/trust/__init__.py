@@ -1,8 +1,8 @@
-"""Walking a path so that nobody but its owners can have had a say in where it leads (design, section 8).
+"""Follows a path and checks that only trusted users can change where it leads.
 
-Every name is looked up by hand, relative to the directory before it and without following links, and what
-it leads to is judged before the next step is taken. Whoever could change one of the directories or
-links on the way could put something else there; as root that would make them root.
+Every name is looked up relative to the directory before it and without following links, and its target is checked
+before the next name is looked up. A user who can change a directory or link on the way could substitute another file;
+for a process of root that would mean root rights.
 """
 
 from __future__ import annotations
@@ -22,24 +22,22 @@ from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.message_text import printable
 from runtimed.host.trust.refusals import Trust
 
-__all__ = ["MAX_LINKS", "Trust", "Walk", "secure_below", "secure_directory", "walk"]
+__all__ = ["Trust", "Walk", "secure_below", "secure_directory", "walk"]
 
-# As many as Linux itself follows (path_resolution(7)).
-MAX_LINKS = 40
-
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+# The limit of Linux (path_resolution(7)).
+_MAX_LINKS = 40
+_OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
 class Walk:
-    """Where a path led, to be closed after use (it is a context manager).
+    """The end of a path. Close it after use, or use it as a context manager.
 
-    Without an ``error`` there are ``fd``, an O_PATH descriptor of what was reached (never a link), its
-    ``status`` and its ``real_path``. ``watched_names`` are all names that were looked up on the way, with
-    an error too: when one of them changes, the path may lead elsewhere.
+    Without an ``error`` there are ``fd``, an O_PATH descriptor of the file (never a link), its ``status`` and its
+    ``real_path``. ``watched_names`` are all names that were looked up, with an error too: when one of them
+    changes, the path may lead elsewhere.
     """
 
-    path: str
     watched_names: frozenset[WatchedName]
     error: PathRefused | PathMissing | None = None
     fd: int = -1
@@ -60,22 +58,22 @@ class Walk:
 
 
 def walk(path: str, trust: Trust) -> Walk:
-    """Return where ``path`` leads, or in its ``error`` why it may not or cannot be followed.
+    """Return the end of ``path``, or in its ``error`` why it may not or cannot be followed.
 
-    A relative path starts at the current directory, which is walked to as well. Never raises OSError.
+    A relative path starts at the current directory, whose path is checked as well. Never raises OSError.
     """
     return _Walker(path, trust).run()
 
 
 def secure_directory(path: str, trust: Trust, mode: int = 0o755, *, create: bool = True) -> str:
-    """Return the real path of the directory ``path``, on whose every component only trusted users have a say.
+    """Return the real path of the directory ``path``, after a check that only trusted users can change it.
 
     Missing components are made if ``create``: the last one with ``mode``, its parents with 0755, whatever the
-    umask. The mode of a directory that exists is left as it is. A dangling link is not created through.
+    umask. The mode of an existing directory is not changed. No directory is made through a dangling link.
 
     Raises:
-        PathRefused: a component is not trusted, cannot be reached or made, or is no directory.
-        PathMissing: it does not exist and is not to be made, or a link leads to nowhere.
+        PathRefused: a component is not trusted, cannot be reached or made, or is not a directory.
+        PathMissing: it does not exist and must not be made, or a link leads nowhere.
     """
     with _Walker(path, trust, mode if create else None).run() as found:
         if found.error is not None:
@@ -86,13 +84,12 @@ def secure_directory(path: str, trust: Trust, mode: int = 0o755, *, create: bool
 
 
 def secure_below(directory: str, names: Iterable[str], trust: Trust) -> None:
-    """Check that only trusted users have a say in what lies at ``names``, relative paths below ``directory``.
+    """Check that only trusted users can change the files ``names``, relative paths below ``directory``.
 
-    A name that does not exist or cannot be followed is damage, not danger, and left to the caller. A name is checked
-    before the next one is taken, so ``names`` may list a directory that it has yielded.
+    A name that does not exist or cannot be followed is left to the caller. A name is checked before the next one is
+    taken, so ``names`` may list a directory that it has yielded.
 
-    Raises:
-        PathRefused: a component of a path is not trusted.
+    Raises: PathRefused: a component of a path is not trusted.
     """
     for name in names:
         with walk(f"{directory}/{name}", trust) as found:
@@ -101,7 +98,7 @@ def secure_below(directory: str, names: Iterable[str], trust: Trust) -> None:
 
 
 class _Walker:
-    """One walk: the directory reached so far, and the names still to come."""
+    """One walk: the file reached so far (``fd``, ``real``), and the names that remain."""
 
     def __init__(self, path: str, trust: Trust, make_mode: int | None = None) -> None:
         self.path = path
@@ -111,30 +108,28 @@ class _Walker:
         self.links = 0
         self.fd = -1
         self.real = "/"
-        # Each name with the link whose target it stands in.
+        # Each name with the link whose target contains it.
         self.names: deque[tuple[str, str | None]] = deque()
 
     def run(self) -> Walk:
         try:
-            status = self._arrive()
+            status = self._follow_all()
         except (PathRefused, PathMissing) as error:
-            self._stand_at(-1, self.real)
-            return Walk(self.path, frozenset(self.watched_names), error)
-        return Walk(self.path, frozenset(self.watched_names), None, self.fd, status, self.real)
+            self._move_to(-1, self.real)
+            return Walk(frozenset(self.watched_names), error)
+        return Walk(frozenset(self.watched_names), None, self.fd, status, self.real)
 
-    def _arrive(self) -> os.stat_result:
-        """Go all the way and return the status of what is there."""
+    def _follow_all(self) -> os.stat_result:
+        """Follow all names and return the status of the last file."""
         try:
-            absolute = self.path if self.path.startswith("/") else f"{os.getcwd()}/{self.path}"
-            self._queue(absolute, None)
-            status = self._restart()
+            self._queue(self.path if self.path.startswith("/") else f"{os.getcwd()}/{self.path}", None)
+            status = self._move_to_root()
             while self.names:
                 if not stat.S_ISDIR(status.st_mode):
-                    raise PathRefused(
-                        printable(self.real), "is not a directory, though the path goes on below it", "correct the path"
-                    )
-                status = self._step(*self.names.popleft())
-            self._judge(self.real, self.fd, status, last=True)
+                    reason = "is not a directory, though the path goes on below it"
+                    raise PathRefused(printable(self.real), reason, "correct the path")
+                status = self._follow_name(*self.names.popleft())
+            self._check(self.real, self.fd, status, last=True)
         except OSError as exc:
             raise _unreachable(exc, self.real) from exc
         except ValueError as exc:  # a NUL byte, or text that no file name can hold
@@ -142,88 +137,90 @@ class _Walker:
         else:
             return status
 
-    def _step(self, name: str, link: str | None) -> os.stat_result:
+    def _follow_name(self, name: str, link: str | None) -> os.stat_result:
         if name == ".":
             return os.fstat(self.fd)
-        there = os.path.dirname(self.real) if name == ".." else os.path.join(self.real, name)
-        if name != "..":
+        if name == "..":
+            path = os.path.dirname(self.real)
+        else:
+            path = os.path.join(self.real, name)
             self.watched_names.add(WatchedName(self.real, name))
-        fd = self._open(name, there, link)
+        fd = self._open(name, path, link)
         try:
             status = os.fstat(fd)
-            self._judge(there, fd, status, last=False)
+            self._check(path, fd, status, last=False)
             if stat.S_ISLNK(status.st_mode):
-                return self._follow(there, os.readlink("", dir_fd=fd))
-            self._stand_at(fd, there)
+                return self._follow_link(path, os.readlink("", dir_fd=fd))
+            self._move_to(fd, path)
             fd = -1
             return status
         finally:
             if fd >= 0:
                 os.close(fd)
 
-    def _open(self, name: str, there: str, link: str | None) -> int:
+    def _open(self, name: str, path: str, link: str | None) -> int:
         try:
-            return _look(name, self.fd)
+            return _open_path(name, self.fd)
         except FileNotFoundError:
             if link is not None:
-                # The whole of where the link leads tells more than the first directory that is missing on the way.
-                there = "/".join((there, *(rest for rest, of in self.names if of == link)))
-                raise PathMissing(printable(there), printable(link)) from None
+                # The whole target of the link says more than the first missing directory in it.
+                path = "/".join((path, *(rest for rest, of in self.names if of == link)))
+                raise PathMissing(printable(path), printable(link)) from None
             if self.make_mode is None:
-                raise PathMissing(printable(there)) from None
+                raise PathMissing(printable(path)) from None
         last = all(rest == "." for rest, _ in self.names)
-        _make_directory(name, self.make_mode if last else 0o755, self.fd, there)
-        return _look(name, self.fd)
+        _make_directory(name, self.make_mode if last else 0o755, self.fd, path)
+        return _open_path(name, self.fd)
 
-    def _follow(self, link: str, target: str) -> os.stat_result:
+    def _follow_link(self, link: str, target: str) -> os.stat_result:
         self.links += 1
-        if self.links > MAX_LINKS:
+        if self.links > _MAX_LINKS:
             raise PathRefused(
                 printable(self.path),
-                f"leads through more than {MAX_LINKS} symbolic links, perhaps in a circle",
+                f"leads through more than {_MAX_LINKS} symbolic links, perhaps in a circle",
                 f"see where with: namei -l {shlex.quote(printable(self.path))}",
             )
         self._queue(target, link)
-        return self._restart() if target.startswith("/") else os.fstat(self.fd)
+        return self._move_to_root() if target.startswith("/") else os.fstat(self.fd)
 
     def _queue(self, path: str, link: str | None) -> None:
-        # A slash at the end asks for a directory, as "/." does.
+        # A slash at the end requires a directory, as "/." does.
         names = [name for name in path.split("/") if name] + (["."] if path.endswith("/") else [])
         self.names.extendleft((name, link) for name in reversed(names))
 
-    def _restart(self) -> os.stat_result:
-        self._stand_at(os.open("/", _LOOK), "/")
+    def _move_to_root(self) -> os.stat_result:
+        self._move_to(os.open("/", _OPEN_PATH), "/")
         status = os.fstat(self.fd)
-        self._judge("/", self.fd, status, last=False)
+        self._check("/", self.fd, status, last=False)
         return status
 
-    def _stand_at(self, fd: int, real: str) -> None:
+    def _move_to(self, fd: int, real: str) -> None:
         if self.fd >= 0:
             os.close(self.fd)
         self.fd, self.real = fd, real
 
-    def _judge(self, path: str, fd: int, status: os.stat_result, *, last: bool) -> None:
+    def _check(self, path: str, fd: int, status: os.stat_result, *, last: bool) -> None:
         refusal = self.trust.refusal(path, fd, status, last=last)
         if refusal is not None:
             raise refusal
 
 
-def _look(name: str, directory_fd: int) -> int:
-    """Return an O_PATH descriptor of ``name`` itself, link or not."""
+def _open_path(name: str, directory_fd: int) -> int:
+    """Return an O_PATH descriptor of ``name``, also of a link."""
     try:
-        # O_PATH alone would stop in front of an automount, whose directory looks empty (open(2)).
-        return os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=directory_fd)
+        # O_PATH alone would not trigger an automount, whose directory looks empty (open(2)).
+        return os.open(name, _OPEN_PATH | os.O_DIRECTORY, dir_fd=directory_fd)
     except NotADirectoryError:
-        return os.open(name, _LOOK, dir_fd=directory_fd)
+        return os.open(name, _OPEN_PATH, dir_fd=directory_fd)
 
 
 def _make_directory(name: str, mode: int, parent_fd: int, path: str) -> None:
-    """Make a directory of exactly this mode; one that has appeared meanwhile is judged like any other."""
+    """Make a directory with exactly this mode. The caller checks a directory that has appeared since."""
     try:
         os.mkdir(name, mode, dir_fd=parent_fd)
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
-            os.fchmod(fd, mode)  # what the umask took away
+            os.fchmod(fd, mode)  # the umask may have cleared bits
         finally:
             os.close(fd)
     except FileExistsError:
@@ -237,10 +234,7 @@ def _unreachable(exc: OSError, reached: str) -> PathRefused:
     """Translate an error of a look-up below the directory ``reached``."""
     shown = printable(reached)
     if exc.errno == errno.EACCES:
-        return PathRefused(
-            shown,
-            f"may not be searched by user id {os.geteuid()} (permission denied)",
-            f"see who may with: ls -ld {shlex.quote(shown)}",
-        )
+        reason = f"may not be searched by user id {os.geteuid()} (permission denied)"
+        return PathRefused(shown, reason, f"see who may with: ls -ld {shlex.quote(shown)}")
     reason = f"a name below it cannot be looked up: {(exc.strerror or str(exc)).lower()}"
     return PathRefused(shown, reason, "correct the path, or look for a broken file system in the kernel's log")

@@ -1,4 +1,4 @@
-"""Decides whether only trusted users can change a file, and says what to do where that is not so."""
+"""Decides whether only trusted users can change a file, and gives the remedy if others can."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runtimed.core.message_text import printable
 from runtimed.core.mounts import is_read_only_for_all
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# Writing to this device changes nothing that a reader of it gets (null(4)). Its owner can only change its mode, so any
-# user may own it.
+# Writes to this device do not change what a reader gets (null(4)), and its owner can only change its mode, so any user
+# may own it.
 _NULL = os.makedev(1, 3)
 # The kernel shows this user where the owner has no number in the user namespace (user_namespaces(7)).
 _OVERFLOW_UID = 65534
@@ -23,22 +23,22 @@ _ALL_IDS = ["0", "0", "4294967295"]
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose files are trusted: those of ``owners`` (uids) that no other user can write; any if ``owners`` is None."""
+    """The rule which files are trusted: those of ``owners`` (uids) that no other user can write; all if None."""
 
     owners: frozenset[int] | None
 
     @classmethod
     def of_process(cls) -> Trust:
-        """Return the trust of the effective user: root trusts root alone, a user whatever they can read.
+        """Return the trust of the effective user: root trusts only root, another user trusts every readable file.
 
-        A user harms only themselves, and homes of mode 0775 are common where each has a group of their own.
+        A user harms only themselves, and homes of mode 0775 are common where each user has a private group.
         """
         return cls(frozenset({0}) if os.geteuid() == 0 else None)
 
     def refusal(self, path: str, fd: int, status: os.stat_result, *, last: bool) -> PathRefused | None:
         """Return why ``path``, a real path open at ``fd``, is not trusted, or None; ``last``: the walk ends here.
 
-        POSIX ACLs need no look of their own: where there is one, the group bits show its mask (acl(5)).
+        POSIX ACLs need no separate check: with an ACL the group bits show its mask (acl(5)).
         """
         if self.owners is None or (stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL):
             return None
@@ -46,10 +46,9 @@ class Trust:
         if status.st_uid not in self.owners:
             return _wrong_owner(path, status, _read_only(path, fd, status))
         if stat.S_ISLNK(status.st_mode) or not mode & _OTHERS_WRITE:
-            return None  # a link's own mode means nothing
-        # In a directory such as /tmp others cannot rename or remove what is not theirs.
-        sticky = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX
-        if sticky and not last:
+            return None  # the mode of a link has no effect
+        # In a directory such as /tmp other users cannot rename or remove files that they do not own.
+        if not last and stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX:
             return None
         read_only = _read_only(path, fd, status)
         if read_only == "for all":
@@ -67,15 +66,15 @@ def _read_only(path: str, fd: int, status: os.stat_result) -> str:
         with open("/proc/self/mountinfo", "rb") as file:
             own = file.read()
         first = b""
-        # Without it a read-only file system still counts; a read-only mount does not.
+        # Without it only a read-only file system counts, and a read-only mount does not.
         with suppress(OSError), open("/proc/1/mountinfo", "rb") as file:
             first = file.read()
         several_names = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
         mount = int(info[b"mnt_id"])
-        all_of_them = is_read_only_for_all(own, first, mount, os.fsencode(path), several_names=several_names)
+        for_all = is_read_only_for_all(own, first, mount, os.fsencode(path), several_names=several_names)
     except (OSError, KeyError, ValueError):
         return "here"
-    return "for all" if all_of_them else "here"
+    return "for all" if for_all else "here"
 
 
 def _wrong_owner(path: str, status: os.stat_result, read_only: str) -> PathRefused:
@@ -88,53 +87,41 @@ def _wrong_owner(path: str, status: os.stat_result, read_only: str) -> PathRefus
     elif stat.S_ISLNK(status.st_mode):
         kind, advice = "is a symbolic link that belongs", f"run: chown -h root: {shown}"
     elif stat.S_ISDIR(status.st_mode):
-        advice = _for_directory(path, f"chown root: {shown}")
+        advice = _directory_advice(path, f"chown root: {shown}")
     elif stat.S_ISREG(status.st_mode):
         advice = f"look at its content, then run: chown root: {shown}"
     else:
         advice = "choose another path"
-    return PathRefused(
-        path=printable(path),
-        reason=f"{kind} to user id {uid}, who could become root through it",
-        advice=advice,
-        owner=uid,
-        mode=stat.S_IMODE(status.st_mode),
-    )
+    reason = f"{kind} to user id {uid}, who could become root through it"
+    return PathRefused(printable(path), reason, advice, uid, stat.S_IMODE(status.st_mode))
 
 
 def _writable(path: str, status: os.stat_result, read_only: str, *, last: bool) -> PathRefused:
     mode = stat.S_IMODE(status.st_mode)
-    who = {
-        stat.S_IWGRP: f"by its group (group id {status.st_gid})",
-        stat.S_IWOTH: "by everybody",
-    }.get(mode & _OTHERS_WRITE, f"by its group (group id {status.st_gid}) and everybody else")
-    here = "; it is read-only for this process, but perhaps not for others" if read_only else ""
+    group = f"by its group (group id {status.st_gid})"
+    who = {stat.S_IWGRP: group, stat.S_IWOTH: "by everybody"}.get(mode & _OTHERS_WRITE, f"{group} and everybody else")
     command = f"chmod go-w {shlex.quote(printable(path))}"
     if stat.S_ISDIR(status.st_mode):
-        shared = mode & stat.S_ISVTX
-        advice = "choose another directory" if shared else f"run: {command}" if last else _for_directory(path, command)
-        if _is_top(path):
+        # A sticky directory is for all users; a top one such as /, /tmp or /srv may be in use by other programs.
+        if mode & stat.S_ISVTX or _is_top(path):
             advice = "choose another directory"
+        else:
+            advice = f"run: {command}" if last else _directory_advice(path, command)
     else:
         advice = f"run: {command}" if stat.S_ISREG(status.st_mode) else "choose another path"
-    return PathRefused(
-        path=printable(path),
-        reason=f"can be changed {who} (mode {mode:04o}), who could become root through it{here}",
-        advice=advice,
-        owner=status.st_uid,
-        mode=mode,
-    )
+    here = "; it is read-only for this process, but perhaps not for others" if read_only else ""
+    reason = f"can be changed {who} (mode {mode:04o}), who could become root through it{here}"
+    return PathRefused(printable(path), reason, advice, status.st_uid, mode)
 
 
-def _for_directory(path: str, command: str) -> str:
-    """Return the advice for a directory that may be another program's or user's: a home, say, or /usr/local."""
+def _directory_advice(path: str, command: str) -> str:
+    """Return the advice for a directory that may belong to another program or user, such as a home or /usr/local."""
     if _is_top(path):
         return "choose another directory"
     return f"if the directory is for root alone, run: {command}; otherwise choose another directory"
 
 
 def _is_top(path: str) -> bool:
-    """Return whether ``path`` is a directory that every system has, such as /, /tmp or /srv."""
     return os.path.dirname(path) == "/"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runtimed.core.configuration.position import Lines, Spot, render_pointer
 from runtimed.core.configuration.problems import MAX_PROBLEMS, Problems
-from runtimed.core.engines.acceptance import accept
+from runtimed.core.engines.translation import accept
 from runtimed.core.errors import ConfigurationRejected, Problem
 
 

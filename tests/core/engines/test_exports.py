@@ -1,4 +1,4 @@
-"""The table in dockerd's and containerd's words, and back again: it means the same."""
+"""Tests of exports to dockerd and containerd, and of their import."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def generation_of(document: object, *, ramdisk: bool = False, unified: bool = Fa
 
 
 def table_of(generation: Generation) -> dict[str, Any]:
-    """Return what ``GET /v1/runtimes`` answers."""
+    """Return the response to ``GET /v1/runtimes``."""
     runtimes = list(describe_table(generation, Nothing()))
     table = {"generation": 1, "default_runtime": generation.config.default_runtime, "runtimes": runtimes}
     return dict(json.loads(json.dumps(table)))
 
 
 def meaning(generation: Generation, name: str) -> tuple[str, dict[str, object]]:
-    """Return the shim and the options that matter; the wrapper by its stable path, as engines are told it."""
+    """Return the shim and the options that are set, with the stable path of the wrapper as in exports."""
     runtime = generation.runtimes[name]
     options: dict[str, object] = {k: v for k, v in (runtime.options.fields if runtime.options else ()) if v}
     if runtime.wrapper is not None:
@@ -118,7 +118,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(deadline=None)
 @given(documents(), st.booleans(), st.booleans(), st.sampled_from(sorted(PLUGINS)))
-def test_a_table_that_went_to_containerd_and_back_means_the_same(
+def test_a_table_exported_to_containerd_and_imported_resolves_the_same(
     document: dict[str, Any], ramdisk: bool, unified: bool, version: int
 ) -> None:
     generation = generation_of(document, ramdisk=ramdisk, unified=unified)
@@ -140,7 +140,7 @@ def test_a_table_that_went_to_containerd_and_back_means_the_same(
 
 @settings(deadline=None)
 @given(documents())
-def test_a_table_that_went_to_dockerd_and_back_means_the_same(document: dict[str, Any]) -> None:
+def test_a_table_exported_to_dockerd_and_imported_resolves_the_same(document: dict[str, Any]) -> None:
     generation = generation_of(document)
     exported = write_docker(table_of(generation))
     translation = read_docker(Source("f", json.dumps(exported.document).encode()))
@@ -167,7 +167,7 @@ TABLE = {
 }
 
 
-def test_dockerd_is_told_of_configured_runtimes_and_given_the_stable_path_of_wrapped_ones() -> None:
+def test_dockerd_gets_configured_runtimes_and_stable_paths_of_wrappers() -> None:
     exported = write_docker(table_of(generation_of(TABLE)))
     assert exported.document == {
         "runtimes": {
@@ -181,16 +181,16 @@ def test_dockerd_is_told_of_configured_runtimes_and_given_the_stable_path_of_wra
     assert [str(remark).split(": ")[:2] for remark in exported.remarks] == [
         ["/runtimes/Odd name", "left out"],
         ["/runtimes/body", "left out"],
-        ["/runtimes/io.containerd.runc.v2", "an old dockerd (20.10, say) keeps its own runtime of this name"],
+        ["/runtimes/io.containerd.runc.v2", "an old dockerd, such as 20.10, keeps its own runtime of this name"],
         [
             "/runtimes/kata",
-            "dockerd knows runtimeType since 24.0; an older one takes the entry and has nothing to run for it",
+            "dockerd supports runtimeType since 24.0; an older one accepts the entry and cannot run it",
         ],
     ]
 
 
 @pytest.mark.parametrize("version", PLUGINS)
-def test_containerd_is_told_of_all_there_is_and_given_the_stable_path_of_wrapped_ones(version: int) -> None:
+def test_containerd_gets_all_runtimes_and_stable_paths_of_wrappers(version: int) -> None:
     exported = write_containerd(table_of(generation_of(TABLE)), version)
     plugin: Any = through_toml(exported.document)["plugins"][PLUGINS[version]]
     common = {"Root": "/run/runtimed/runtime-runc", "SystemdCgroup": False}
@@ -218,7 +218,7 @@ def test_containerd_is_told_of_all_there_is_and_given_the_stable_path_of_wrapped
     ]
 
 
-def test_a_default_that_nobody_configured_is_told_as_each_engine_has_it() -> None:
+def test_an_implicit_default_is_exported_in_the_form_of_each_engine() -> None:
     table = table_of(generation_of({"default-runtime": KATA}))
     docker = write_docker(table)
     assert docker.document == {"runtimes": {}, "default-runtime": KATA}
@@ -229,7 +229,7 @@ def test_a_default_that_nobody_configured_is_told_as_each_engine_has_it() -> Non
     assert plugin["containerd"]["default_runtime_name"] == KATA
 
 
-def test_a_default_goes_with_its_runtime() -> None:
+def test_a_default_is_left_out_with_its_runtime() -> None:
     table = table_of(generation_of({**TABLE, "default-runtime": "body"}))
     for exported in (write_docker(table), write_containerd(table, 2)):
         assert "default" not in tomli_w.dumps(exported.document)

@@ -1,4 +1,4 @@
-"""containerd's config.toml as a drop-in: the runtimes of the CRI plugin, in every layout that has them."""
+"""Tests of the translation of containerd's config.toml into a drop-in, in each layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from runtimed.core.engines.from_containerd import read_containerd
 from runtimed.core.engines.layout import PLUGINS
-from runtimed.core.engines.translation import TranslationRejected
 from runtimed.core.errors import ConfigurationRejected
 
 RUNC = "io.containerd.runc.v2"
@@ -28,7 +27,7 @@ def file_of(version: int = 2, **containerd: Any) -> dict[str, Any]:
 
 
 def translated(document: dict[str, Any], **renames: str) -> tuple[Any, list[str]]:
-    # Through the format itself, so that no test relies on what no file can hold.
+    # Through the format itself, so that no test relies on values that a file cannot hold.
     value = tomllib.loads(tomli_w.dumps(document))
     translation = read_containerd(value, "c.toml", tomli_w.dumps, renames)
     return translation.document, [str(remark) for remark in translation.remarks]
@@ -60,14 +59,14 @@ def test_runtimes_of_each_known_layout_keep_their_shims_and_options(version: int
     ("version", "found"),
     [(None, "no version, which means 1"), (1, "version 1"), (4, "version 4"), ("2", 'version "2"')],
 )
-def test_any_other_layout_is_refused_with_what_was_found_and_what_is_known(version: object, found: str) -> None:
+def test_an_unknown_layout_is_refused_with_the_found_and_the_known_versions(version: object, found: str) -> None:
     document = {"plugins": {"cri": {"containerd": {"runtimes": {"x": {"runtime_type": RUNC}}}}}}
     problems = refused(document if version is None else {**document, "version": version})
     assert len(problems) == 1
     assert problems[0].startswith(f"c.toml: version: found {found}, and the versions whose layout is known are 2 and 3")
 
 
-def test_what_says_nothing_is_not_told() -> None:
+def test_default_values_cause_no_remarks() -> None:
     written_out = {
         "runtime_type": RUNC,
         "pod_annotations": [],
@@ -81,7 +80,7 @@ def test_what_says_nothing_is_not_told() -> None:
     assert (dropin, remarks) == ({"runtimes": {"x": {"runtimeType": RUNC}}}, [])
 
 
-def test_what_containerd_2_writes_out_by_default_is_the_stock_runc() -> None:
+def test_the_default_configuration_of_containerd_2_is_the_stock_runc() -> None:
     # The keys that its `containerd config default` has here, layout 3; no containerd 2 is at hand to ask.
     nothing = dict.fromkeys(("runtime_path", "base_runtime_spec", "cni_conf_dir", "snapshotter", "io_type"), "")
     off = ("privileged_without_host_devices", "privileged_without_host_devices_all_devices_allowed", "cgroup_writable")
@@ -111,14 +110,14 @@ def test_what_containerd_2_writes_out_by_default_is_the_stock_runc() -> None:
         ("cni_conf_dir", "/c"),
     ],
 )
-def test_what_has_no_equivalent_in_a_runtime_is_told_with_its_place(key: str, value: object) -> None:
+def test_a_key_of_a_runtime_without_equivalent_causes_a_remark_with_its_place(key: str, value: object) -> None:
     dropin, remarks = translated(file_of(runtimes={"a.b": {"runtime_type": RUNC, key: value}}))
     assert dropin == {"runtimes": {"a.b": {"runtimeType": RUNC}}}
     assert len(remarks) == 1
     assert remarks[0].startswith(f'c.toml: {WAY}.runtimes."a.b".{key}: ')
 
 
-def test_what_has_no_equivalent_around_the_runtimes_is_told_with_its_place() -> None:
+def test_keys_around_the_runtimes_without_equivalent_cause_remarks() -> None:
     document = file_of(
         runtimes={"x": {"runtime_type": RUNC}}, snapshotter="zfs", default_runtime={"runtime_type": RUNC}
     )
@@ -130,7 +129,7 @@ def test_what_has_no_equivalent_around_the_runtimes_is_told_with_its_place() -> 
     assert sorted(places) == sorted(["imports", other, f"{WAY}.snapshotter", f"{WAY}.default_runtime"])
 
 
-def test_an_import_is_told_as_not_read_and_a_dump_names_its_own_file() -> None:
+def test_an_import_causes_a_remark_unless_the_file_is_a_dump() -> None:
     document = file_of(runtimes={"x": {"runtime_type": RUNC}})
     document["imports"] = ["/etc/containerd/conf.d/*.toml"]
     (remark,) = translated(document)[1]
@@ -143,33 +142,33 @@ def test_an_import_is_told_as_not_read_and_a_dump_names_its_own_file() -> None:
 
 @pytest.mark.parametrize("wrong", [{"version": 1}, {}, file_of(runtimes={"x": {"runtime_type": 5}})])
 def test_a_refused_file_keeps_its_remarks(wrong: dict[str, Any]) -> None:
-    with pytest.raises(TranslationRejected) as caught:
+    with pytest.raises(ConfigurationRejected) as caught:
         translated({**wrong, "imports": ["/etc/more.toml"]})
-    assert [str(remark).split(": ")[1] for remark in caught.value.told] == ["imports"]
+    assert [str(remark).split(": ")[1] for remark in caught.value.remarks] == ["imports"]
 
 
 @pytest.mark.parametrize("version", sorted(PLUGINS))
-def test_a_dropin_that_holds_only_a_default_is_told_as_such(version: int) -> None:
+def test_a_dropin_with_only_a_default_is_refused(version: int) -> None:
     (problem,) = refused(file_of(version, default_runtime_name="crun"))
     assert problem.startswith(f'c.toml: plugins."{PLUGINS[version]}".containerd.default_runtime_name: ')
-    assert "it is a drop-in, and the runtime is in another file" in problem
+    assert "it is a drop-in, and another file has the runtime" in problem
     assert translated(file_of(version, default_runtime_name="runc"))[0] == {"default-runtime": "runc"}
 
 
-def test_a_file_of_version_1_is_told_what_each_containerd_can_do() -> None:
+def test_the_refusal_of_version_1_names_the_remedy_for_each_containerd() -> None:
     (problem,) = refused({"version": 1})
-    assert "containerd 2 writes the file anew" in problem
+    assert "containerd 2 rewrites the file" in problem
     assert "containerd 1 has no such command" in problem
 
 
-def test_a_shims_path_is_its_name_where_the_options_are_the_same_message() -> None:
+def test_a_shims_path_replaces_its_name_for_the_same_options_message() -> None:
     runtimes = {"x": {"runtime_type": KATA, "runtime_path": "/opt/shim", "options": {"ConfigPath": "/c"}}}
     dropin, remarks = translated(file_of(runtimes=runtimes))
     assert dropin["runtimes"]["x"] == {"runtimeType": "/opt/shim", "options": {"ConfigPath": "/c"}}
     assert remarks == []
 
 
-def test_options_that_containerd_drops_are_dropped_and_told() -> None:
+def test_options_that_containerd_drops_are_dropped_with_a_remark() -> None:
     runtimes = {
         "a": {"runtime_type": RUNC, "options": {"binary_name": "/x", "Root": "/r"}},
         "b": {"runtime_type": KATA, "options": {"ConfigPath": "/x", "Other": 1}},
@@ -206,7 +205,7 @@ def test_the_plain_runc_is_the_stock_one_with_its_cgroup_driver(options: dict[st
     assert remarks[0].startswith(f"c.toml: {WAY}.runtimes.runc: is the stock runc")
 
 
-def test_a_root_of_the_plain_runc_is_told() -> None:
+def test_a_root_of_the_plain_runc_causes_a_remark() -> None:
     _, remarks = translated(file_of(runtimes={"runc": {"runtime_type": RUNC, "options": {"Root": "/r"}}}))
     assert [remark.split(": ")[1] for remark in remarks] == [
         f"{WAY}.runtimes.runc.options.Root",
@@ -223,7 +222,7 @@ def test_a_root_of_the_plain_runc_is_told() -> None:
         {"runtime_type": KATA},
     ],
 )
-def test_another_runc_is_refused_and_taken_under_another_name(entry: dict[str, Any]) -> None:
+def test_another_runc_is_refused_and_accepted_under_another_name(entry: dict[str, Any]) -> None:
     document = file_of(runtimes={"runc": entry}, default_runtime_name="runc")
     problems = refused(document)
     assert len(problems) == 1
@@ -236,7 +235,7 @@ def test_another_runc_is_refused_and_taken_under_another_name(entry: dict[str, A
     assert remarks == []
 
 
-def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
+def test_every_problem_has_its_place_in_the_file() -> None:
     runtimes = {
         "a": {"runtime_type": RUNC, "options": {"SystemdCgroup": "yes"}},
         "b": {"runtime_type": "io.containerd.runtime.v1.linux"},
@@ -262,27 +261,27 @@ def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
         {"version": 2, "plugins": {PLUGINS[2]: {"containerd": {"runtimes": True}}}},
     ],
 )
-def test_what_is_no_table_where_one_belongs_is_refused(document: dict[str, Any]) -> None:
+def test_a_value_that_should_be_a_table_is_refused(document: dict[str, Any]) -> None:
     problems = refused(document)
     assert len(problems) == 1
     assert "expected a table" in problems[0]
 
 
 @pytest.mark.parametrize("document", [{"version": 2}, file_of(3), {"version": 2, "plugins": {"x": {}}}])
-def test_a_file_without_runtimes_is_an_empty_dropin_and_that_is_told(document: dict[str, Any]) -> None:
+def test_a_file_without_runtimes_is_an_empty_dropin_with_a_remark(document: dict[str, Any]) -> None:
     dropin, remarks = translated(document)
     assert dropin == {}
     assert len(remarks) == 1
     assert "there are no runtimes here" in remarks[0]
 
 
-def test_dates_are_refused_where_they_would_be_taken_over_and_told_elsewhere() -> None:
+def test_dates_are_refused_in_runtimes_and_cause_remarks_elsewhere() -> None:
     day = dt.date(2026, 1, 2)
     entry = {"runtime_type": RUNC, "pod_annotations": [day], "io_type": day, "options": {"BinaryName": day}}
     problems = refused(file_of(runtimes={"x": entry, "y": {"runtime_type": day}}, default_runtime_name=day))
     keys = ["runtimes.x.options.BinaryName", "runtimes.y.runtime_type", "default_runtime_name"]
     found = {
-        problem.split(": ")[1] for problem in problems if "2026-01-02, and nothing of a runtime is a date" in problem
+        problem.split(": ")[1] for problem in problems if "2026-01-02, and no field of a runtime is a date" in problem
     }
     assert found == {f"{WAY}.{key}" for key in keys}
     entry["options"] = {}
@@ -307,15 +306,15 @@ RUNTIMES = st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=4) | VAL
 
 @settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=3), RUNTIMES, st.dictionaries(KEYS, st.text(min_size=1), max_size=1))
-def test_whatever_a_file_holds_is_translated_or_refused_with_a_place(
+def test_any_content_is_translated_or_refused_with_a_place(
     containerd: dict[str, Any], runtimes: dict[str, Any], renames: dict[str, str]
 ) -> None:
     document = file_of(**{**containerd, "runtimes": runtimes})
-    told: Sequence[object] = ()
+    found: Sequence[object] = ()
     try:
         translation = read_containerd(document, "c.toml", tomli_w.dumps, renames)
         json.dumps(translation.document, allow_nan=False)
-        told = translation.remarks
+        found = translation.remarks
     except ConfigurationRejected as rejection:
-        told = rejection.problems
-    assert all(str(one).startswith("c.toml: plugins.") for one in told)
+        found = rejection.problems
+    assert all(str(one).startswith("c.toml: plugins.") for one in found)

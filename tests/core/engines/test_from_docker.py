@@ -1,4 +1,4 @@
-"""dockerd's daemon.json as a drop-in: what the engine makes of the file, said plainly, or the reason why not."""
+"""Tests of the translation of dockerd's daemon.json into a drop-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
-from runtimed.core.engines.from_docker import NotWords, read_docker, split_by_shell
+from runtimed.core.engines.from_docker import ShellSyntax, read_docker, split_by_shell
 from runtimed.core.errors import ConfigurationRejected
 
 
@@ -29,7 +29,7 @@ def refused(document: object, **renames: str) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_what_means_the_same_in_both_stays_as_it_is_written() -> None:
+def test_settings_with_the_same_effect_stay_as_written() -> None:
     document = {
         "runtimes": {
             "crun": {"path": "/usr/bin/crun"},
@@ -42,7 +42,7 @@ def test_what_means_the_same_in_both_stays_as_it_is_written() -> None:
     assert translated(document) == (document, [])
 
 
-def test_what_nvidias_installer_writes_comes_in() -> None:
+def test_the_output_of_nvidias_installer_can_be_imported() -> None:
     document = {"runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}, "default-runtime": "nvidia"}
     dropin, remarks = translated(document)
     assert dropin == {"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}, "default-runtime": "nvidia"}
@@ -50,7 +50,7 @@ def test_what_nvidias_installer_writes_comes_in() -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "null", '{"runtimes": null}', '{"default-runtime": null, "exec-opts": null}'])
-def test_a_file_that_says_nothing_is_an_empty_dropin(text: str) -> None:
+def test_a_file_without_settings_is_an_empty_dropin(text: str) -> None:
     assert translated(text) == ({}, [])
 
 
@@ -59,10 +59,10 @@ def test_a_file_that_says_nothing_is_an_empty_dropin(text: str) -> None:
     [
         ("data-root", "/srv/docker", "runtimed has its own setting of that name"),
         ("hosts", ["unix:///x"], "runtimed has its own setting of that name"),
-        ("log-driver", "journald", "dockerd's own business"),
+        ("log-driver", "journald", "configures dockerd only"),
     ],
 )
-def test_settings_of_dockerd_itself_are_left_out_and_told_with_their_line(key: str, value: object, text: str) -> None:
+def test_settings_of_dockerd_itself_are_left_out_with_a_remark(key: str, value: object, text: str) -> None:
     dropin, remarks = translated(json.dumps({"default-runtime": "runc", key: value}, indent=1))
     assert dropin == {"default-runtime": "runc"}
     assert len(remarks) == 1
@@ -70,7 +70,7 @@ def test_settings_of_dockerd_itself_are_left_out_and_told_with_their_line(key: s
     assert text in remarks[0]
 
 
-def test_what_dockerd_ignores_is_left_out_and_told() -> None:
+def test_keys_that_dockerd_ignores_are_left_out_with_a_remark() -> None:
     runtime = {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "a", "binary_name": "b"}, "note": 1}
     dropin, remarks = translated({"runtimes": {"x": runtime}})
     assert dropin["runtimes"] == {"x": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "a"}}}
@@ -89,7 +89,7 @@ def test_what_dockerd_ignores_is_left_out_and_told() -> None:
         ([" --a\t"], ["--a"]),
     ],
 )
-def test_arguments_that_dockerds_shell_splits_are_written_as_what_arrives(args: list[str], words: list[str]) -> None:
+def test_arguments_that_dockerds_shell_splits_are_replaced_by_the_result(args: list[str], words: list[str]) -> None:
     dropin, remarks = translated({"runtimes": {"x": {"path": "/x", "runtimeArgs": args}}})
     assert dropin["runtimes"]["x"]["runtimeArgs"] == words
     assert len(remarks) == 1
@@ -100,7 +100,7 @@ def test_arguments_that_dockerds_shell_splits_are_written_as_what_arrives(args: 
     "arg",
     ["$HOME", "`id`", "a;b", "a&", "a|b", "<f", ">f", "(", "*", "a?", "[a]", "~", "a #b", "{a,b}", "a\nb", "'", "\\"],
 )
-def test_arguments_that_dockerds_shell_would_act_on_are_refused_with_the_reason(arg: str) -> None:
+def test_arguments_that_dockerds_shell_would_interpret_are_refused(arg: str) -> None:
     problems = refused({"runtimes": {"x": {"path": "/x", "runtimeArgs": [arg]}}})
     assert len(problems) == 1
     assert "f.json:1:" in problems[0]
@@ -109,10 +109,10 @@ def test_arguments_that_dockerds_shell_would_act_on_are_refused_with_the_reason(
 
 @settings(max_examples=50, deadline=None)  # a shell for each
 @given(st.lists(st.text("ab \t'\"\\=#~-.:%+,@!]}\N{LATIN SMALL LETTER E WITH ACUTE}", max_size=8), max_size=4))
-def test_words_are_those_that_a_real_shell_makes(args: list[str]) -> None:
+def test_arguments_are_split_like_a_real_shell_splits_them(args: list[str]) -> None:
     try:
         words = split_by_shell(args)
-    except NotWords:
+    except ShellSyntax:
         return
     shell = shutil.which("sh")
     assert shell is not None
@@ -121,7 +121,7 @@ def test_words_are_those_that_a_real_shell_makes(args: list[str]) -> None:
     assert done.stdout.split("\0")[1:-1] == words
 
 
-def test_a_path_that_dockerds_shell_would_split_is_told() -> None:
+def test_a_path_that_dockerds_shell_would_split_causes_a_remark() -> None:
     wrapped = {name: {"path": f"/{name}", "runtimeArgs": ["-c"]} for name in ("a b", "a$b", "ab")}
     document = {"runtimes": {**wrapped, "y": {"path": "/a b"}}}
     dropin, remarks = translated(document)
@@ -129,7 +129,7 @@ def test_a_path_that_dockerds_shell_would_split_is_told() -> None:
     assert [remark.split(": ")[1] for remark in remarks] == ["/runtimes/a b/path", "/runtimes/a$b/path"]
 
 
-def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
+def test_every_problem_has_its_place_in_the_file() -> None:
     text = """{
   "runtimes": {
     "runc": {"path": "/x"},
@@ -159,18 +159,18 @@ def test_every_problem_is_told_where_it_stands_in_the_file() -> None:
     ]
 
 
-def test_a_key_that_nobody_knows_is_left_out_and_told() -> None:
+def test_an_unknown_key_is_left_out_with_a_remark() -> None:
     dropin, remarks = translated({"storage-drivr": "vfs", "default-runtime": "runc"})
     assert dropin == {"default-runtime": "runc"}
     assert [remark.split(": ", 1)[1] for remark in remarks] == ["/storage-drivr: dockerd refuses this key; left out"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1, "a": 2}', '{"runtimes": []}', '{"runtimes": {"x": 5}}'])
-def test_what_is_no_daemon_json_is_refused(text: str) -> None:
+def test_a_file_that_is_no_daemon_json_is_refused(text: str) -> None:
     assert refused(text)
 
 
-def test_a_reserved_name_is_refused_and_taken_under_another_one() -> None:
+def test_a_reserved_name_is_refused_and_accepted_under_another_one() -> None:
     document = {"runtimes": {"runc": {"path": "/x"}, "y": {"path": "/y"}}, "default-runtime": "runc"}
     assert "runtime name 'runc' is reserved" in refused(document)[0]
     dropin, remarks = translated(document, runc="mine")
@@ -178,13 +178,13 @@ def test_a_reserved_name_is_refused_and_taken_under_another_one() -> None:
     assert remarks == []
 
 
-def test_problems_of_a_renamed_runtime_are_where_its_old_name_stands() -> None:
+def test_problems_of_a_renamed_runtime_have_the_place_of_its_old_name() -> None:
     text = '{"runtimes": {\n"a": {"path": "/x", "options": {"b": 1}}}}'
     assert [p.split(": ")[:2] for p in refused(text, a="z")] == [["f.json:2:21", "/runtimes/a/options"]]
 
 
 @pytest.mark.parametrize("renames", [{"nosuch": "x"}, {"a": "b"}])
-def test_a_name_that_is_not_there_or_is_taken_cannot_be_renamed_to(renames: dict[str, str]) -> None:
+def test_an_unknown_name_and_a_name_in_use_cannot_be_renamed(renames: dict[str, str]) -> None:
     problems = refused({"runtimes": {"a": {"path": "/x"}, "b": {"path": "/x"}}}, **renames)
     assert len(problems) == 1
     assert "f.json:1:2: /runtimes: " in problems[0]
@@ -200,14 +200,12 @@ TOPS = st.sampled_from(["runtimes", "default-runtime", "exec-opts", "data-root",
 
 @settings(deadline=None)
 @given(st.dictionaries(TOPS, VALUES, max_size=3), st.dictionaries(KEYS, st.text(min_size=1), max_size=1))
-def test_whatever_a_file_holds_is_translated_or_refused_with_a_place(
-    document: dict[str, Any], renames: dict[str, str]
-) -> None:
-    told: Sequence[object] = ()
+def test_any_content_is_translated_or_refused_with_a_place(document: dict[str, Any], renames: dict[str, str]) -> None:
+    found: Sequence[object] = ()
     try:
         translation = read_docker(Source("f.json", json.dumps(document).encode()), renames)
         assert translation.document.keys() <= document.keys()
-        told = translation.remarks
+        found = translation.remarks
     except ConfigurationRejected as rejection:
-        told = rejection.problems
-    assert all(str(one).startswith("f.json:1:") for one in told)
+        found = rejection.problems
+    assert all(str(one).startswith("f.json:1:") for one in found)

@@ -51,7 +51,7 @@ def fill(base: Path, word: str = "one") -> None:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ConfigurationOnVolume:
     """A running daemon, and the file system on which its configuration lies."""
 
     daemon: RunningDaemon
@@ -105,7 +105,7 @@ class Scene:
 class Step:
     """What is done to the configuration, how the reloads that follow end, and what the table is then."""
 
-    do: Callable[[Scene], object]
+    do: Callable[[ConfigurationOnVolume], object]
     reports: tuple[str, ...]
     table: Table
     # A configuration that is not whole for longer than this is another case, because the daemon may then read it.
@@ -113,7 +113,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Case:
+class ChangeCase:
     """A way in which a configuration changes: how it begins, and the steps."""
 
     steps: Sequence[Step]
@@ -130,7 +130,7 @@ class TooSlow(Exception):
     """The machine was too busy to do at once what is to be done at once."""
 
 
-def follow_case(file_system: Callable[[Path, Callable[[Path], object]], Volume], case: Case) -> str:
+def follow_case(file_system: Callable[[Path, Callable[[Path], object]], Volume], case: ChangeCase) -> str:
     """Go through all steps, each seen and reported as often as it should be; return how long that took."""
     for _ in range(ATTEMPTS):
         try:
@@ -142,11 +142,13 @@ def follow_case(file_system: Callable[[Path, Callable[[Path], object]], Volume],
 
 
 @contextmanager
-def scene(file_system: Callable[[Path, Callable[[Path], object]], Volume], case: Case) -> Iterator[Scene]:
+def scene(
+    file_system: Callable[[Path, Callable[[Path], object]], Volume], case: ChangeCase
+) -> Iterator[ConfigurationOnVolume]:
     """Yield a daemon that is running, with the table with which ``case`` begins."""
     with directory_for_mounts() as root:
         daemon = RunningDaemon(root, case.command)
-        found = Scene(daemon, file_system(root / "fs", case.fill))
+        found = ConfigurationOnVolume(daemon, file_system(root / "fs", case.fill))
         daemon.config = found.base / case.main
         try:
             daemon.start(*(one.format(base=found.base) for one in case.more))
@@ -167,7 +169,7 @@ def scene(file_system: Callable[[Path, Callable[[Path], object]], Volume], case:
             daemon.kill()
 
 
-def follow_step(it: Scene, step: Step) -> float:
+def follow_step(it: ConfigurationOnVolume, step: Step) -> float:
     """Do one thing and see what comes of it, and that no more comes of it; return how many seconds it took."""
     before = len(it.reports())
     begun_s = time.monotonic()
@@ -190,14 +192,14 @@ class Trial:
     function: Callable[[], str]
 
 
-def trials_of(cases: Mapping[str, Case]) -> Iterator[Trial]:
+def trials_of(cases: Mapping[str, ChangeCase]) -> Iterator[Trial]:
     """Yield every case on every file system."""
     for kind, file_system in FILE_SYSTEMS.items():
         for name, case in cases.items():
             yield Trial(f"{kind}: {name}", partial(follow_case, file_system, case))
 
 
-def trials_in_memory(cases: Mapping[str, Case]) -> Iterator[Trial]:
+def trials_in_memory(cases: Mapping[str, ChangeCase]) -> Iterator[Trial]:
     """Yield every case on tmpfs alone."""
     for name, case in cases.items():
         yield Trial(name, partial(follow_case, new_tmpfs, case))

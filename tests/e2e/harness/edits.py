@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from e2e.harness.changing import Scene, dropin, fill, main_file
+from e2e.harness.changing import ConfigurationOnVolume, dropin, fill, main_file
 from e2e.harness.volumes import run
 from harness.daemon import put
 
 # In the middle of what is done at once: shorter than the quiet that the daemon waits for, and long enough to be seen.
 MOMENT_S = 0.05
 
-Edit = Callable[[Scene], object]
+Edit = Callable[[ConfigurationOnVolume], object]
 
 
 def text(word: str) -> str:
@@ -29,13 +29,13 @@ def write_in_place(path: str, word: str) -> Edit:
     return lambda it: (it.base / path).write_text(text(word))
 
 
-def truncate_then_write(it: Scene) -> None:
+def truncate_then_write(it: ConfigurationOnVolume) -> None:
     with it.main.open("w") as file:
         time.sleep(1)
         file.write(text("two"))
 
 
-def write_in_pieces(it: Scene) -> None:
+def write_in_pieces(it: ConfigurationOnVolume) -> None:
     """Write with pauses that are longer than the quiet after which the daemon reads."""
     whole = text("two")
     with it.main.open("w") as file:
@@ -45,18 +45,18 @@ def write_in_pieces(it: Scene) -> None:
             time.sleep(0.4)
 
 
-def write_two_files(it: Scene) -> None:
+def write_two_files(it: ConfigurationOnVolume) -> None:
     it.main.write_text(text("two"))
     time.sleep(MOMENT_S)
     (it.dropins / "20-b.json").unlink()
 
 
-def append_white_space(it: Scene) -> None:
+def append_white_space(it: ConfigurationOnVolume) -> None:
     with it.main.open("a") as file:
         file.write("\n\n")
 
 
-def save_with_vim(it: Scene) -> None:
+def save_with_vim(it: ConfigurationOnVolume) -> None:
     """Do as vim does with ``backupcopy=no``: the new file is another one."""
     etc = it.etc
     (etc / ".daemon.json.swp").write_text("b0VIM")
@@ -69,7 +69,7 @@ def save_with_vim(it: Scene) -> None:
     (etc / ".daemon.json.swp").unlink()
 
 
-def run_vi(it: Scene) -> None:
+def run_vi(it: ConfigurationOnVolume) -> None:
     """Save with vim itself. It makes no backup below /tmp unless told to."""
     before = it.main.stat().st_ino
     vim = ("vi", "-u", "NONE", "-es", "-c", "set backup backupcopy=no backupskip=")
@@ -77,13 +77,13 @@ def run_vi(it: Scene) -> None:
     assert it.main.stat().st_ino != before
 
 
-def run_mv(it: Scene) -> None:
+def run_mv(it: ConfigurationOnVolume) -> None:
     """Move a file from another file system, which makes a copy and is not atomic."""
     (it.root / "source").write_text(text("two"))
     run("mv", it.root / "source", it.main)
 
 
-def exchange(it: Scene) -> None:
+def exchange(it: ConfigurationOnVolume) -> None:
     """Let two files change places, as renameat2(2) can."""
     other = it.etc / "other"
     other.write_text(text("two"))
@@ -95,11 +95,11 @@ def replace(path: str, word: str) -> Edit:
     return lambda it: put(it.base / path, text(word))
 
 
-def run_sed(it: Scene) -> None:
+def run_sed(it: ConfigurationOnVolume) -> None:
     run("sed", "-i", "s/one/two/", it.main)
 
 
-def replace_from_beside(it: Scene) -> None:
+def replace_from_beside(it: ConfigurationOnVolume) -> None:
     """Do as Ansible's atomic_move does for a file from another file system: a copy beside it, and a rename."""
     temporary = it.etc / ".ansible_tmpx8f2daemon.json"
     temporary.write_text(text("two"))
@@ -108,7 +108,7 @@ def replace_from_beside(it: Scene) -> None:
     temporary.rename(it.main)
 
 
-def replace_from_elsewhere(it: Scene) -> None:
+def replace_from_elsewhere(it: ConfigurationOnVolume) -> None:
     """Do as Ansible's atomic_move does at first: a rename from its own temporary directory."""
     (it.base / "tmp").mkdir()
     (it.base / "tmp" / "source").write_text(text("two"))
@@ -145,14 +145,14 @@ def fill_with_linked_directory(base: Path) -> None:
 
 
 def switch_link(path: str, target: str) -> Edit:
-    def do(it: Scene) -> None:
+    def do(it: ConfigurationOnVolume) -> None:
         (it.base / "new-link").symlink_to(target)
         (it.base / "new-link").rename(it.base / path)
 
     return do
 
 
-def delete_and_create(it: Scene) -> None:
+def delete_and_create(it: ConfigurationOnVolume) -> None:
     it.main.unlink()
     time.sleep(MOMENT_S)
     it.main.write_text(text("two"))
@@ -166,11 +166,11 @@ def delete_directory(path: str) -> Edit:
     return lambda it: shutil.rmtree(it.base / path)
 
 
-def fill_again(it: Scene) -> None:
+def fill_again(it: ConfigurationOnVolume) -> None:
     fill(it.base, "two")
 
 
-def put_other_dropins_in_place(it: Scene) -> None:
+def put_other_dropins_in_place(it: ConfigurationOnVolume) -> None:
     (it.etc / "new").mkdir()
     put(it.etc / "new" / "10-a.json", dropin("a"))
     it.dropins.rename(it.etc / "old")
@@ -178,48 +178,48 @@ def put_other_dropins_in_place(it: Scene) -> None:
     (it.etc / "new").rename(it.dropins)
 
 
-def delete_directory_and_create(it: Scene) -> None:
+def delete_directory_and_create(it: ConfigurationOnVolume) -> None:
     shutil.rmtree(it.etc)
     time.sleep(MOMENT_S)
     fill(it.base, "two")
 
 
-def put_another_directory_in_place(it: Scene) -> None:
+def put_another_directory_in_place(it: ConfigurationOnVolume) -> None:
     fill(it.base / "new", "two")
     it.etc.rename(it.base / "old")
     time.sleep(MOMENT_S)
     (it.base / "new" / "etc").rename(it.etc)
 
 
-def add_dropin(it: Scene) -> None:
+def add_dropin(it: ConfigurationOnVolume) -> None:
     (it.dropins / "30-c.json").write_text(json.dumps(dropin("c", "new")))
 
 
-def remove_dropin(it: Scene) -> None:
+def remove_dropin(it: ConfigurationOnVolume) -> None:
     (it.dropins / "20-b.json").unlink()
 
 
-def rename_dropin(it: Scene) -> None:
+def rename_dropin(it: ConfigurationOnVolume) -> None:
     (it.dropins / "10-a.json").rename(it.dropins / "30-a.json")
 
 
-def disable_dropin(it: Scene) -> None:
+def disable_dropin(it: ConfigurationOnVolume) -> None:
     (it.dropins / "20-b.json").rename(it.dropins / "20-b.json.disabled")
 
 
-def enable_dropin(it: Scene) -> None:
+def enable_dropin(it: ConfigurationOnVolume) -> None:
     (it.dropins / "20-b.json.disabled").rename(it.dropins / "20-b.json")
 
 
-def touch(it: Scene) -> None:
+def touch(it: ConfigurationOnVolume) -> None:
     run("touch", it.main, it.dropins / "10-a.json", it.dropins, it.etc)
 
 
-def write_same_content(it: Scene) -> None:
+def write_same_content(it: ConfigurationOnVolume) -> None:
     put(it.main, it.main.read_bytes())
 
 
-def write_beside(it: Scene) -> None:
+def write_beside(it: ConfigurationOnVolume) -> None:
     """Leave what is no part of the configuration, next to it."""
     for name in ("other.json", "daemon.json~", "daemon.json.d/.hidden.json", "daemon.json.d/a.json~"):
         (it.etc / name).write_text("{")

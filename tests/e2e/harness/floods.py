@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from e2e.harness.changing import AFTERWARDS_S, ONE, Case, Scene, dropin, main_file, scene
+from e2e.harness.changing import AFTERWARDS_S, ONE, ChangeCase, ConfigurationOnVolume, dropin, main_file, scene
 from e2e.harness.volumes import new_ext4, new_tmpfs
 from harness.daemon import put
 
@@ -19,9 +19,9 @@ DROPINS = 1000
 READINGS = 2000
 # The longest that hints are held back while there is no quiet.
 MAX_WAIT_S = 2
-PLAIN = Case([])
+PLAIN = ChangeCase([])
 # What the other tests mount would wake it.
-SECLUDED = Case([], command=["unshare", "--mount", "--propagation", "private"])
+SECLUDED = ChangeCase([], command=["unshare", "--mount", "--propagation", "private"])
 
 
 def write_a_thousand_dropins() -> str:
@@ -67,7 +67,7 @@ rewrite_without_pause = partial(rewrite, 0)
 rewrite_evenly = partial(rewrite, 0.05)
 
 
-def switches(it: Scene) -> int:
+def switches(it: ConfigurationOnVolume) -> int:
     """Return how often a thread of the daemon went to sleep of its own accord, and so was woken."""
     assert it.daemon.process is not None
     tasks = Path(f"/proc/{it.daemon.process.pid}/task").glob("*/status")

@@ -84,10 +84,10 @@ def hanging_directory(path: Path) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def served_directory(path: Path, files: Mapping[str, bytes]) -> Iterator[Served]:
+def served_directory(path: Path, files: Mapping[str, bytes]) -> Iterator[FuseDirectory]:
     """Mount a directory of ``files`` at ``path``, which answers until it is told to hang."""
     with mounted(path) as (server, end):
-        served = Served(server)
+        served = FuseDirectory(server)
         for name, data in files.items():
             served.write(name, data)
         thread = threading.Thread(target=served.run, name="fuse", daemon=True)
@@ -118,7 +118,7 @@ class FuseNode:
         return struct.pack("=6Q3I7I", *numbers, self.mode, links, uid, gid, device, block, flags)
 
 
-class Served:
+class FuseDirectory:
     """A read-only directory of files, all root's, and the server of it. The kernel keeps nothing of what it says."""
 
     def __init__(self, server: int) -> None:

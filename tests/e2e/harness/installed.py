@@ -21,6 +21,7 @@ from harness.daemon import put, wait_until
 
 from runtimed.client import Client, ClientError
 
+ROOTFS = "/srv/rootfs"
 SERVICE, SOCKET = "runtimed.service", "runtimed.socket"
 ADDRESS = "/run/runtimed/runtimed.sock"
 CONFIG = "/etc/runtimed/daemon.json"
@@ -258,3 +259,11 @@ def newest_python() -> str:
     new = [path for path in found if int(path.rpartition(".")[2]) >= 13]
     assert new, "install Python 3.13 or newer (pyenv install 3.13)"
     return new[-1]
+
+
+def build_rootfs(node: Installed) -> None:
+    """Make a root file system of busybox alone at ROOTFS."""
+    node.run("mkdir", "-p", *(f"{ROOTFS}/{name}" for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp")))
+    node.run("cp", "/bin/busybox", f"{ROOTFS}/bin/busybox")
+    for name in ("echo", "sh", "sleep"):
+        node.run("ln", "-s", "busybox", f"{ROOTFS}/bin/{name}")

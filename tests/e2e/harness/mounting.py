@@ -5,23 +5,23 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from e2e.harness.changing import Scene, dropin, fill, main_file
+from e2e.harness.changing import ConfigurationOnVolume, dropin, fill, main_file
 from e2e.harness.edits import Edit, text
 from e2e.harness.volumes import new_ext4, run
 from harness.daemon import put
 
 
-def unmount(it: Scene) -> None:
+def unmount(it: ConfigurationOnVolume) -> None:
     it.volume.unmount()
 
 
-def mount_again(it: Scene) -> None:
+def mount_again(it: ConfigurationOnVolume) -> None:
     it.volume.mount()
     if not it.etc.exists():
         fill(it.base)
 
 
-def mount_over_directory(it: Scene) -> None:
+def mount_over_directory(it: ConfigurationOnVolume) -> None:
     def content(base: Path) -> None:
         fill(base, "two")
         for path in (base / "etc").iterdir():
@@ -31,12 +31,12 @@ def mount_over_directory(it: Scene) -> None:
     new_ext4(it.etc, content)
 
 
-def bind_file(it: Scene) -> None:
+def bind_file(it: ConfigurationOnVolume) -> None:
     put(it.root / "other.json", main_file("two"))
     run("mount", "--bind", it.root / "other.json", it.main)
 
 
-def bind_directory(it: Scene) -> None:
+def bind_directory(it: ConfigurationOnVolume) -> None:
     fill(it.root / "other", "two")
     run("mount", "--bind", it.root / "other" / "etc", it.etc)
 
@@ -45,7 +45,7 @@ def unmount_from(path: str) -> Edit:
     return lambda it: run("umount", it.base / path)
 
 
-def mount_again_changed(it: Scene) -> None:
+def mount_again_changed(it: ConfigurationOnVolume) -> None:
     """Mount the file system with another content in it from the first moment on."""
     aside = it.root / "aside"
     aside.mkdir()
@@ -57,21 +57,21 @@ def mount_again_changed(it: Scene) -> None:
     run("umount", aside)
 
 
-def mount_over_all(it: Scene) -> None:
+def mount_over_all(it: ConfigurationOnVolume) -> None:
     over = new_ext4(it.root / "over", lambda base: fill(base, "two"))
     run("mount", "--bind", over.point, it.base)
 
 
-def bind_dropin(it: Scene) -> None:
+def bind_dropin(it: ConfigurationOnVolume) -> None:
     put(it.root / "other.json", dropin("c"))
     run("mount", "--bind", it.root / "other.json", it.dropins / "20-b.json")
 
 
-def write_bound_dropin(it: Scene) -> None:
+def write_bound_dropin(it: ConfigurationOnVolume) -> None:
     (it.root / "other.json").write_text(text("three"))
 
 
-def bind_no_dropins(it: Scene) -> None:
+def bind_no_dropins(it: ConfigurationOnVolume) -> None:
     (it.root / "empty").mkdir()
     run("mount", "--bind", it.root / "empty", it.dropins)
 
@@ -80,7 +80,7 @@ def remount(how: str) -> Edit:
     return lambda it: run("mount", "-o", f"remount,bind,{how}", it.base)
 
 
-def mount_elsewhere(it: Scene) -> None:
+def mount_elsewhere(it: ConfigurationOnVolume) -> None:
     """Mount what does not concern the configuration and end it again, as containers do that start and stop."""
     point = it.base / "elsewhere"
     point.mkdir()

@@ -14,8 +14,8 @@ from e2e.harness import edits
 from e2e.harness.changing import (
     AFTERWARDS_S,
     ONE,
-    Case,
-    Scene,
+    ChangeCase,
+    ConfigurationOnVolume,
     Step,
     dropin,
     fill,
@@ -53,7 +53,7 @@ def write_behind(path: str, content: dict[str, object]) -> edits.Edit:
 see_what_others_change_on_fuse = partial(
     follow_case,
     new_bindfs,
-    Case(
+    ChangeCase(
         [
             Step(write_behind("etc/daemon.json", main_file("two")), ("applied",), TWO),
             Step(
@@ -81,7 +81,7 @@ def see_dropins_on_fuse() -> str:
         (base / "etc" / "daemon.json.d").symlink_to("../fuse")
         new_bindfs(base / "fuse", lambda behind: put(behind / "20-b.json", dropin("b")))
 
-    with scene(new_tmpfs, Case([], fill=fill_with_link)) as it:
+    with scene(new_tmpfs, ChangeCase([], fill=fill_with_link)) as it:
         assert it.watcher()["mode"] == "polling"
         assert list(it.watcher()["faults"]) == [str(it.base / "fuse")]
         (it.base / "fuse.behind" / "30-c.json").write_text(json.dumps(dropin("c", "new")))
@@ -97,7 +97,7 @@ def see_dropins_on_fuse() -> str:
 
 def see_what_is_written_to_memory() -> str:
     """Write through a mapping of the file, which makes no event as long as the file is open."""
-    with scene(new_tmpfs, Case([])) as it:
+    with scene(new_tmpfs, ChangeCase([])) as it:
         with it.main.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             memory[:] = memory[:].replace(b"one", b"two")
             seen_s = it.see(lambda: it.table() == TWO, "the clock", COMES_BACK_S)
@@ -114,7 +114,7 @@ def see_what_is_written_to_another_name() -> str:
         (base / "elsewhere").mkdir()
         os.link(base / "etc" / "daemon.json", base / "elsewhere" / "name")
 
-    with scene(new_tmpfs, Case([], fill=fill_with_hard_link)) as it:
+    with scene(new_tmpfs, ChangeCase([], fill=fill_with_hard_link)) as it:
         edits.write_in_place("elsewhere/name", "two")(it)
         seen_s = it.see(lambda: it.table() == TWO, "the clock", COMES_BACK_S)
         time.sleep(AFTERWARDS_S)
@@ -122,7 +122,7 @@ def see_what_is_written_to_another_name() -> str:
     return f"{seen_s:.0f} s"
 
 
-def lose_events(it: Scene) -> None:
+def lose_events(it: ConfigurationOnVolume) -> None:
     """Make more events than the kernel keeps while nobody takes any, and the one that matters last."""
     kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     (it.etc / "a").touch()
@@ -139,7 +139,7 @@ def lose_events(it: Scene) -> None:
 see_a_change_whose_event_is_lost = partial(
     follow_case,
     new_tmpfs,
-    Case(
+    ChangeCase(
         [
             Step(lose_events, ("applied",), TWO),
             Step(edits.write_in_place("etc/daemon.json", "three"), ("applied",), THREE),
@@ -150,7 +150,7 @@ see_a_change_whose_event_is_lost = partial(
 
 def do_without(what: str, left: int) -> str:
     """Go through changes while inotify has reached a limit, until there is more of it, and after that."""
-    case = Case([], command=[*LIMITED, LIMIT.format(what), str(left)], mode="inotify")
+    case = ChangeCase([], command=[*LIMITED, LIMIT.format(what), str(left)], mode="inotify")
     with scene(new_tmpfs, case) as it:
         watcher = it.watcher()
         assert (watcher["mode"], watcher["alive"]) == ("polling", True)
@@ -168,7 +168,7 @@ def do_without(what: str, left: int) -> str:
     return f"{polled_s:.1f} s, {added_s:.1f} s; inotify came back after {back_s:.0f} s; {seen_s:.1f} s"
 
 
-def limit(it: Scene, what: str, number: int) -> None:
+def limit(it: ConfigurationOnVolume, what: str, number: int) -> None:
     """Set the limit of a daemon that runs in a user namespace of its own."""
     assert it.daemon.process is not None
     inside = ["nsenter", "--user", "--preserve-credentials", "--target", str(it.daemon.process.pid)]
@@ -177,7 +177,7 @@ def limit(it: Scene, what: str, number: int) -> None:
 
 def do_without_more_watches() -> str:
     """Let watches run out while all is watched, and have another directory where one was."""
-    with scene(new_tmpfs, Case([], command=[*LIMITED, LIMIT.format("watches"), str(PLENTY)])) as it:
+    with scene(new_tmpfs, ChangeCase([], command=[*LIMITED, LIMIT.format("watches"), str(PLENTY)])) as it:
         assert it.watcher() == {"mode": "inotify", "alive": True, "faults": {}}
         limit(it, "watches", 0)
         edits.put_another_directory_in_place(it)

@@ -1,4 +1,4 @@
-"""Event numbers only grow: across restarts, clock jumps, and whatever lies where the last one was kept."""
+"""Tests of event numbers, which grow across restarts and clock changes, and with a damaged file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from harness.daemon import new_daemon
 
-from runtimed.host.event_numbers import reserve_event_numbers
+from runtimed.host.store.numbers import reserve_event_numbers
 
 
-def test_numbers_go_on_above_the_last_process_though_the_clock_was_set_back(tmp_path: Path) -> None:
+def test_numbers_are_above_those_of_the_last_process_after_a_clock_change(tmp_path: Path) -> None:
     first = reserve_event_numbers(str(tmp_path), 5000)
     assert first == 5000
     second = reserve_event_numbers(str(tmp_path), 10)
@@ -37,7 +37,7 @@ def test_a_damaged_record_is_replaced_and_the_clock_decides(tmp_path: Path, put:
     assert (tmp_path / "event-number").read_text() == f"{7 + 10**6}\n"
 
 
-def test_where_the_record_cannot_be_written_the_clock_decides(tmp_path: Path) -> None:
+def test_the_clock_decides_where_the_record_cannot_be_written(tmp_path: Path) -> None:
     assert reserve_event_numbers(str(tmp_path / "missing"), 7) == 7
 
 
@@ -48,7 +48,7 @@ def test_after_a_restart_with_the_clock_set_back_every_event_has_a_higher_number
             daemon.reload()
             seen = daemon.status()["events"]["seq"]
             daemon.kill()
-        # What the clock was when that process began, and is now, cannot be set here: the record says it was later.
+        # A test cannot set the clock back, so it writes a record from a later clock.
         (daemon.root / "run" / "event-number").write_text(f"{seen + 10**12}\n")
         with daemon.running():
             assert daemon.status()["events"]["seq"] > seen + 10**12

@@ -1,4 +1,4 @@
-"""The limit on descriptors: the daemon's is raised, and the binaries that it runs get the old one."""
+"""Tests of the descriptor limit: the daemon raises it, and child processes get the old one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.daemon import new_daemon, wait_until
 SCRIPT = """
 import resource, sys, threading
 from runtimed.daemon.main import run
-from runtimed.host.descriptors import raise_descriptor_limit
+from runtimed.host.process import raise_descriptor_limit
 from runtimed.host.features.command import run_command
 raise_descriptor_limit()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))

@@ -1,4 +1,4 @@
-"""Retained generations: the list, what differs between two, and answers that are pinned to one."""
+"""Tests of retained generations: their list, the differences between two, resolutions in one of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from harness.daemon import RunningDaemon
 from harness.runtimectl import columns, fields_of, runtimectl
-from harness.two_generations import BEFORE, forget_the_past
+from harness.two_generations import BEFORE, drop_older_generations
 
-from runtimed.cli.changes import render_diff
-from runtimed.cli.history import render_generations
+from runtimed.cli.generations import render_diff, render_generations
 from runtimed.client import (
     Client,
     DigestMismatch,
@@ -42,21 +41,17 @@ def test_generations_are_listed_the_newest_first_and_the_current_one_marked(twic
         assert digest == generation["digest"].removeprefix("sha256:")[:12]
 
 
-def test_a_generation_that_cannot_be_read_is_listed_with_the_reason() -> None:
-    damaged = {"generation": 7, "problem": "manifest.json is\ndamaged"}
-    whole = {"generation": 8, "created": 90.0, "digest": "sha256:" + "a" * 64, "default_runtime": "r\x1b"}
-    lines = render_generations({"generations": [{**whole, "runtime_count": 1}, damaged]}, now_s=0.0)
-    # A clock that was set back makes no negative age.
-    assert "(0 s ago)" in lines[1]
-    assert columns(lines[1])[-3:] == [r"r\x1b", "1", "a" * 12]
-    assert columns(lines[2]) == ["7", "cannot be read, see below"]
-    assert lines[3] == r"7: manifest.json is\ndamaged"
+def test_a_clock_that_was_set_back_makes_no_negative_age() -> None:
+    generation = {"generation": 8, "created": 90.0, "digest": "sha256:" + "a" * 64, "default_runtime": "r\x1b"}
+    _, line = render_generations({"generations": [{**generation, "runtime_count": 1}]}, now_s=0.0)
+    assert "(0 s ago)" in line
+    assert columns(line)[-3:] == [r"r\x1b", "1", "a" * 12]
 
 
 # diff
 
 
-def test_diff_says_what_was_added_removed_and_changed_field_by_field(twice: RunningDaemon) -> None:
+def test_diff_lists_added_removed_and_changed_runtimes_by_field(twice: RunningDaemon) -> None:
     run = runtimectl("diff", "1", "2", on=twice)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines() == [
@@ -81,7 +76,7 @@ def test_diff_says_so_when_nothing_differs(twice: RunningDaemon) -> None:
     assert (run.returncode, run.stdout) == (0, "generations 2 and 2 give the same answers\n")
 
 
-def test_diff_of_a_runtime_that_is_defined_as_before_says_what_else_it_may_be() -> None:
+def test_diff_explains_a_change_with_the_same_definition() -> None:
     same = {"name": "runc", "from": None, "to": None}
     found = {"from": 1, "to": 2, "added": [], "changed": [same], "removed": [], "default_runtime": None}
     assert render_diff(found)[1:] == ["~ runc", "    defined as before; a setting of the daemon changed its options"]
@@ -99,7 +94,7 @@ def test_diff_of_a_runtime_that_is_defined_as_before_says_what_else_it_may_be() 
         (("1", "\x1b[31m"), 2, r"\x1b"),
     ],
 )
-def test_diff_refuses_what_is_no_generation(
+def test_diff_refuses_an_unknown_or_malformed_generation(
     twice: RunningDaemon, args: tuple[str, ...], status: int, text: str
 ) -> None:
     run = runtimectl("diff", *args, on=twice)
@@ -111,7 +106,7 @@ def test_diff_refuses_what_is_no_generation(
 # Pinned answers
 
 
-def test_resolve_answers_as_a_generation_had_it_also_what_is_gone_since(twice: RunningDaemon) -> None:
+def test_resolve_with_a_generation_knows_names_that_are_gone_since(twice: RunningDaemon) -> None:
     then = json.loads(runtimectl("resolve", "kata", "--generation", "1", "--json", on=twice).stdout)
     assert then["options"]["fields"]["config_path"] == "/a"
     assert fields_of(runtimectl("resolve", "--generation", "1", on=twice).stdout)["runtime"] == ["stays"]
@@ -136,7 +131,7 @@ def test_resolve_answers_as_a_generation_had_it_also_what_is_gone_since(twice: R
         (("comes", "--generation", "1"), 1, "comes"),
     ],
 )
-def test_resolve_refuses_a_pin_that_holds_nothing(
+def test_resolve_refuses_a_wrong_generation_or_digest(
     twice: RunningDaemon, args: tuple[str, ...], status: int, text: str
 ) -> None:
     run = runtimectl("resolve", *args, on=twice)
@@ -147,7 +142,7 @@ def test_resolve_refuses_a_pin_that_holds_nothing(
 # The client
 
 
-def test_the_client_has_an_error_of_its_own_for_each_refusal_of_the_past(twice: RunningDaemon) -> None:
+def test_the_client_has_an_error_class_for_each_refusal_of_a_generation(twice: RunningDaemon) -> None:
     client = Client(str(twice.socket))
     broken = next(name for name in BEFORE["runtimes"] if name.startswith("bro"))
     refused: list[tuple[type[Exception], Callable[[], object]]] = [
@@ -167,11 +162,14 @@ def test_the_client_has_an_error_of_its_own_for_each_refusal_of_the_past(twice: 
     assert config["runtimes"]["goes"]["runtimeArgs"] == ["-e"]
 
 
-def test_a_generation_that_was_dropped_is_gone_and_runtimectl_says_how_to_see_the_others(
+def test_a_dropped_generation_is_refused_with_a_hint(
     own_daemon: RunningDaemon,
 ) -> None:
-    forget_the_past(own_daemon, {"runtimes": {"plain": {"path": "/bin/cat"}}})
+    drop_older_generations(own_daemon, {"runtimes": {"plain": {"path": "/bin/cat"}}})
     with pytest.raises(GenerationGone):
         Client(str(own_daemon.socket)).resolve("plain", 1)
     run = runtimectl("resolve", "plain", "--generation", "1", on=own_daemon)
-    assert (run.returncode, run.stderr.splitlines()[1]) == (1, "hint: runtimectl generations lists those there are")
+    assert (run.returncode, run.stderr.splitlines()[1]) == (
+        1,
+        "hint: runtimectl generations lists the retained generations",
+    )

@@ -1,4 +1,4 @@
-"""Tests of named.py, and of drop-ins that are masked: what a command line may name, and /dev/null."""
+"""Tests of documents from pipes and descriptors, and of drop-ins that are links to /dev/null."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtimed.core.config import Source
-from runtimed.host.files import read_documents
-from runtimed.host.named import is_stream, read_stream
+from runtimed.host.files import is_stream, read_documents, read_stream
 from runtimed.host.trust import Trust, walk
 
 WALK = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
@@ -33,7 +32,7 @@ def test_a_pipe_is_read_through_its_descriptor_and_its_name(tmp_path: Path) -> N
     writer.join()
 
 
-def test_a_stream_that_cannot_be_read_or_has_too_much_is_a_problem() -> None:
+def test_a_stream_that_is_unreadable_or_too_long_is_a_problem() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"{  }")
     os.close(writing)
@@ -45,14 +44,14 @@ def test_a_stream_that_cannot_be_read_or_has_too_much_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "missing", "directory", "nul\0"])
-def test_a_file_that_is_no_stream_is_none(tmp_path: Path, name: str) -> None:
+def test_files_and_missing_paths_are_not_streams(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("{}")
     (tmp_path / "directory").mkdir()
     assert not is_stream(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize("target", ["/dev/null", "../dev-null"])
-def test_a_dropin_that_is_a_link_to_the_null_device_says_nothing(tmp_path: Path, target: str) -> None:
+def test_a_dropin_that_is_a_link_to_the_null_device_is_empty(tmp_path: Path, target: str) -> None:
     (tmp_path / "dev-null").symlink_to("/dev/null")
     dropins = tmp_path / "d"
     dropins.mkdir()

@@ -1,4 +1,4 @@
-"""import and export as a person has them: documents on stdout, what they do not say on stderr, exit statuses."""
+"""Tests of ``runtimectl import`` and ``export``: documents on stdout, notes on stderr, exit statuses."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ runtime_type = "io.containerd.kata.v2"
 """
 
 
-def test_a_daemon_json_becomes_a_dropin_and_what_it_says_besides_is_told(tmp_path: Path) -> None:
+def test_a_daemon_json_becomes_a_dropin_and_a_note_on_the_rest(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     file.write_text(DOCKER)
     run = runtimectl("import", "docker", str(file))
     assert (run.returncode, json.loads(run.stdout)) == (0, {"runtimes": {"crun": {"path": "/usr/bin/crun"}}})
-    assert run.stderr == f"note: {file}:3: /log-driver: is dockerd's own business and left out\n"
+    assert run.stderr == f"note: {file}:3: /log-driver: configures dockerd only; left out\n"
 
 
-def test_a_config_toml_comes_from_standard_input_too_and_no_terminal_obeys_it() -> None:
+def test_a_config_toml_is_read_from_standard_input_and_escaped() -> None:
     run = runtimectl("import", "containerd", "-", input=CONTAINERD)
     expected = {"runtimes": {"\x1b[31m": {"runtimeType": "io.containerd.kata.v2"}}}
     assert (run.returncode, json.loads(run.stdout)) == (0, expected)
@@ -43,13 +43,13 @@ def test_a_config_toml_comes_from_standard_input_too_and_no_terminal_obeys_it() 
     [
         ("docker", '{"runtimes":\n{"runc": {"path": "/x"}}}', "stdin:2:2: /runtimes/runc: runtime name 'runc' is"),
         ("docker", "{\n", "stdin:2:1: "),
-        ("containerd", "version = 2\nx = [1", "stdin: it is no TOML: "),
-        ("containerd", "version = 2\nx = = 1", "stdin:2:5: it is no TOML: Invalid value"),
+        ("containerd", "version = 2\nx = [1", "stdin: not valid TOML: "),
+        ("containerd", "version = 2\nx = = 1", "stdin:2:5: not valid TOML: Invalid value"),
         ("containerd", "version = 1", "stdin: version: found version 1, "),
-        ("containerd", f"x = {'[' * 100_000}", "stdin: it is "),
+        ("containerd", f"x = {'[' * 100_000}", "stdin: "),
     ],
 )
-def test_what_cannot_be_translated_is_told_with_place_and_way_out(engine: str, text: str, place: str) -> None:
+def test_a_file_that_cannot_be_translated_is_refused_with_place_and_hint(engine: str, text: str, place: str) -> None:
     run = runtimectl("import", engine, "-", input=text)
     assert (run.returncode, run.stdout) == (1, "")
     first, *_, last, hint = run.stderr.splitlines()
@@ -58,7 +58,7 @@ def test_what_cannot_be_translated_is_told_with_place_and_way_out(engine: str, t
     assert hint.startswith("hint: ")
 
 
-def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_bytes(b'version = 2\nx = "\xff"\n')
     run = runtimectl("import", "containerd", str(file))
@@ -66,7 +66,7 @@ def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None
     assert run.stderr.startswith(f"{file}:2: found byte 0xff, and TOML is UTF-8\n")
 
 
-def test_the_way_out_of_a_reserved_name_leads_out() -> None:
+def test_a_reserved_name_can_be_renamed() -> None:
     text = '{"runtimes": {"runc": {"path": "/x"}}}'
     run = runtimectl("import", "docker", "-", "--rename", "runc=mine", input=text)
     assert (run.returncode, json.loads(run.stdout)) == (0, {"runtimes": {"mine": {"path": "/x"}}})
@@ -74,7 +74,7 @@ def test_the_way_out_of_a_reserved_name_leads_out() -> None:
         assert runtimectl("import", "docker", "-", "--rename", wrong, input=text).returncode == 2
 
 
-def test_a_file_that_cannot_be_read_is_another_exit_status(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_exit_status_2(tmp_path: Path) -> None:
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(17 * 1024 * 1024)
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_another_exit_status(tmp_path: Path) -> No
 
 def test_json_has_the_document_the_remarks_and_the_problems() -> None:
     run = runtimectl("import", "docker", "-", "--json", input=DOCKER)
-    remark = {"file": "stdin", "line": 3, "place": "/log-driver", "message": "is dockerd's own business and left out"}
+    remark = {"file": "stdin", "line": 3, "place": "/log-driver", "message": "configures dockerd only; left out"}
     document = {"runtimes": {"crun": {"path": "/usr/bin/crun"}}}
     assert (run.returncode, run.stderr) == (0, "")
     assert json.loads(run.stdout) == {"document": document, "remarks": [remark], "problems": []}
@@ -104,7 +104,7 @@ def exported(daemon: RunningDaemon, *args: str, **more: Any) -> str:
     return run.stdout
 
 
-def test_exports_are_documents_that_name_the_stable_path(daemon: RunningDaemon) -> None:
+def test_exports_name_the_stable_path(daemon: RunningDaemon) -> None:
     stable = f"{daemon.data}/runtimes/wrapped"
     docker = json.loads(exported(daemon, "docker"))
     assert docker["default-runtime"] == "plain"
@@ -121,9 +121,7 @@ def test_exports_are_documents_that_name_the_stable_path(daemon: RunningDaemon) 
     assert tomllib.loads(exported(daemon, "containerd"))["version"] == 2
 
 
-def test_an_export_can_be_imported_and_is_what_the_daemon_takes(
-    daemon: RunningDaemon, own_daemon: RunningDaemon
-) -> None:
+def test_an_export_can_be_imported_and_the_daemon_accepts_it(daemon: RunningDaemon, own_daemon: RunningDaemon) -> None:
     own_daemon.stop()
     own_daemon.install(KATA_SHIM, "containerd-shim-runc-v2")
     own_daemon.start()
@@ -150,12 +148,12 @@ def test_json_of_an_export_has_document_and_remarks(daemon: RunningDaemon) -> No
 @pytest.mark.parametrize(
     "args", [("export", "podman"), ("export",), ("export", "docker", "--config-version", "2"), ("import", "docker")]
 )
-def test_a_usage_error_is_another_exit_status(daemon: RunningDaemon, args: tuple[str, ...]) -> None:
+def test_a_usage_error_is_exit_status_2(daemon: RunningDaemon, args: tuple[str, ...]) -> None:
     run = runtimectl(*args, on=daemon)
     assert (run.returncode, run.stdout) == (2, "")
 
 
-def test_an_export_without_a_daemon_says_so() -> None:
+def test_an_export_without_a_daemon_is_refused() -> None:
     run = runtimectl("export", "docker")
     assert (run.returncode, run.stdout) == (2, "")
     assert "/nowhere/s" in run.stderr

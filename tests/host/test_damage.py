@@ -1,4 +1,4 @@
-"""The published files: damage is found, repaired in place where it can be, and never on another data root."""
+"""Tests of published files: damage is found and repaired in place, but not in another data root."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def replace(path: Path) -> None:
 DAMAGES = [Path.unlink, truncate, forbid, replace]
 
 
-def test_published_files_that_are_in_order_are_not_touched(root: Root) -> None:
+def test_intact_published_files_are_not_changed(root: Root) -> None:
     root.publish(a=["1"])
     generation = root.publish(a=["2"], b=["1"])
     before = root.listing()
@@ -83,7 +83,7 @@ def test_a_wrapper_that_only_an_older_generation_names_is_written_again(root: Ro
 
 
 @pytest.mark.parametrize("name", ["runtimes", "runtimes/a", "wrappers", "VERSION", "lock"])
-def test_whatever_is_removed_is_made_anew_under_the_same_number(root: Root, name: str) -> None:
+def test_removed_files_are_made_again_under_the_same_number(root: Root, name: str) -> None:
     generation = root.publish(a=["1"])
     path = root.path / name
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -100,7 +100,7 @@ def test_whatever_is_removed_is_made_anew_under_the_same_number(root: Root, name
     "name",
     ["generations", "generations/00000002", "generations/00000002/manifest.json", "generations/00000002/runtimes"],
 )
-def test_without_its_directory_the_current_generation_is_to_be_published_anew(root: Root, name: str) -> None:
+def test_the_current_generation_without_its_directory_must_be_republished(root: Root, name: str) -> None:
     root.publish(a=["1"])
     generation = root.publish(a=["2"])
     path = root.path / name
@@ -124,7 +124,7 @@ def test_a_manifest_or_configuration_that_was_changed_is_noticed(root: Root, fil
 
 
 @pytest.mark.parametrize("file", ["config.json", "manifest.json"])
-def test_damage_that_an_earlier_look_has_seen_is_still_damage(root: Root, file: str) -> None:
+def test_damage_is_found_again_by_every_look(root: Root, file: str) -> None:
     generation = root.publish(a=["1"])
     (root.path / "generations" / "00000001" / file).write_bytes(b"garbage")
     time.sleep(2.1)  # a file that changed a moment ago is read again at each look, an older one is not
@@ -134,7 +134,7 @@ def test_damage_that_an_earlier_look_has_seen_is_still_damage(root: Root, file: 
 
 
 @pytest.mark.parametrize("name", ["", "wrappers", "generations", "generations/00000001/runtimes", "VERSION"])
-def test_what_other_users_may_write_below_the_root_is_closed_again(root: Root, name: str) -> None:
+def test_files_that_other_users_can_write_are_made_private_again(root: Root, name: str) -> None:
     generation = root.publish(a=["1"])
     path = root.path / name
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -147,7 +147,7 @@ def test_what_other_users_may_write_below_the_root_is_closed_again(root: Root, n
 
 @needs_root
 @pytest.mark.parametrize("name", ["wrappers", "generations"])
-def test_a_directory_of_another_user_below_the_root_is_told(root: Root, name: str) -> None:
+def test_a_directory_of_another_user_below_the_root_is_reported(root: Root, name: str) -> None:
     generation = root.publish(a=["1"])
     os.chown(root.path / name, 65534, 65534)
     assert root.store.seems_damaged()
@@ -175,7 +175,7 @@ def test_a_start_leaves_no_carried_link_dangling(root: Root) -> None:
     assert root.current() == wrappers(generation)
 
 
-def test_a_damaged_wrapper_whose_text_nothing_tells_loses_its_link(root: Root) -> None:
+def test_a_damaged_wrapper_without_a_known_text_loses_its_link(root: Root) -> None:
     old = root.publish(a=["1"])
     generation = root.publish(b=["1"])
     shutil.rmtree(root.path / "generations/00000001")
@@ -200,7 +200,7 @@ def removed(root: Root) -> None:
 
 
 @pytest.mark.parametrize("change", [moved_away, replaced_by_another, removed])
-def test_another_data_root_is_told_and_not_written_to(root: Root, change: Callable[[Root], None]) -> None:
+def test_another_data_root_is_reported_and_not_written_to(root: Root, change: Callable[[Root], None]) -> None:
     generation = root.publish(a=["1"])
     change(root)
     before = root.listing()
@@ -215,7 +215,7 @@ def test_another_data_root_is_told_and_not_written_to(root: Root, change: Callab
 
 
 @needs_root
-def test_a_file_system_that_is_mounted_over_the_data_root_is_told_and_stays_empty(root: Root) -> None:
+def test_a_file_system_mounted_over_the_data_root_is_reported_and_stays_empty(root: Root) -> None:
     generation = root.publish(a=["1"])
     subprocess.run(["mount", "-t", "tmpfs", "none", root.path], check=True)
     try:
@@ -227,7 +227,7 @@ def test_a_file_system_that_is_mounted_over_the_data_root_is_told_and_stays_empt
 
 
 @needs_root
-def test_a_data_root_that_is_remounted_noexec_is_told_with_the_remedy(root: Root) -> None:
+def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) -> None:
     generation = root.publish(a=["1"])
     subprocess.run(["mount", "--bind", root.path, root.path], check=True)
     try:
@@ -239,7 +239,7 @@ def test_a_data_root_that_is_remounted_noexec_is_told_with_the_remedy(root: Root
     assert root.store.mend(generation) == Mended()
 
 
-def test_a_data_root_that_another_daemon_has_claimed_is_not_written_to(root: Root) -> None:
+def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root) -> None:
     generation = root.publish(a=["1"])
     (root.path / "lock").unlink()
     other = root.new_store()
@@ -258,7 +258,7 @@ def test_a_data_root_that_another_daemon_has_claimed_is_not_written_to(root: Roo
     assert any("locked again" in words for words in root.store.mend(generation).repaired)
 
 
-def test_a_repair_that_the_disk_refuses_is_told_and_can_be_repeated(root: Root) -> None:
+def test_a_failed_repair_is_reported_and_can_be_repeated(root: Root) -> None:
     generation = root.publish(a=["1"])
     (root.path / "wrappers" / only(generation)).unlink()
     root.fail_at = "mend"
@@ -276,7 +276,7 @@ def test_a_link_that_was_rolled_back_leads_to_the_running_generation_again(root:
     assert root.current() == wrappers(generation)
 
 
-def test_a_number_that_the_disk_has_already_is_passed_over(root: Root) -> None:
+def test_a_number_that_is_already_on_disk_is_skipped(root: Root) -> None:
     root.publish(a=["1"])
     (root.path / "generations/00000002").mkdir()
     with pytest.raises(StoreFailed):
@@ -302,7 +302,7 @@ def test_numbers_go_on_after_a_data_root_that_was_rolled_back_between_runs(root:
 
 
 @pytest.mark.parametrize("retain", [1, 2])
-def test_the_generation_before_stays_for_a_minute_however_few_are_retained(root: Root, retain: int) -> None:
+def test_the_replaced_generation_stays_for_a_minute_with_any_retain(root: Root, retain: int) -> None:
     root.publish(a=["1"])
     root.now += 3601
     root.publish(a=["2"], retain=retain)

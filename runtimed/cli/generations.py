@@ -1,0 +1,104 @@
+"""Renders the retained generations, and the differences between two of them, as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtimed.cli.humanize import moment, quoted
+from runtimed.cli.render import MARKS, render_notes
+from runtimed.cli.tables import Document, render_line, render_table
+from runtimed.cli.terminal import PLAIN, YELLOW, Terminal
+from runtimed.core.message_text import printable
+
+_ORDER = ("added", "removed", "changed")
+# As many as git shows of a commit, and a few more.
+_DIGEST_SHOWN = 12
+
+
+def render_generations(document: Document, terminal: Terminal = PLAIN, *, now_s: float) -> list[str]:
+    """Return a line for each retained generation, newest first; the first is the current one.
+
+    ``now_s`` is the time in seconds since the epoch.
+    """
+    rows = [
+        (
+            generation["generation"],
+            "" if index else "*",
+            moment(generation["created"], now_s),
+            generation["default_runtime"],
+            generation["runtime_count"],
+            generation["digest"].partition(":")[2][:_DIGEST_SHOWN],
+        )
+        for index, generation in enumerate(document["generations"])
+    ]
+    return render_table(("GENERATION", "CURRENT", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"), rows, terminal)
+
+
+def render_diff(document: Document, terminal: Terminal = PLAIN) -> list[str]:
+    """Return the runtimes that resolve differently in two generations: + added, - removed, ~ changed."""
+    if not has_changes(document):
+        return [f"generations {document['from']} and {document['to']} give the same answers"]
+    return [f"generation {document['from']} -> {document['to']}", *_changes(document, terminal)]
+
+
+def render_plan(report: Document, terminal: Terminal = PLAIN, *, verbose: bool = False) -> list[str]:
+    """Return the changes that a reload would make, from the ``report`` of a dry run that was not rejected."""
+    changes = report["changes"]
+    notes = render_notes(report, terminal, verbose=verbose)
+    if report["outcome"] == "unchanged":
+        return [f"a reload would change nothing: generation {report['generation']} stays", *notes]
+    lines = [f"a reload would lead from generation {changes['from']} to {changes['to']}", *_changes(changes, terminal)]
+    more = {key: len(report[key]) - len(changes[key]) for key in _ORDER}
+    lines += [f"{MARKS[key][0]} and {n} more {key}, which --json names" for key, n in more.items() if n]
+    if not has_changes(changes):
+        lines.append("every runtime resolves as before; only a setting of the daemon changes")
+    counts = ", ".join(f"{len(report[key])} {key}" for key in MARKS)
+    return [*lines, *notes, f"{counts}; this is a plan, runtimectl reload carries it out"]
+
+
+def render_last_change(report: Document | None, now_s: float) -> list[str]:
+    """Return a line about the reload that ``report`` describes, none unless it applied a change."""
+    if report is None or report["outcome"] != "applied" or report["reason"] == "start":
+        return []
+    new, when = report["generation"], moment(report["time"], now_s)
+    text = f"created by {report['reason']} at {when}: runtimectl diff {new - 1} {new} shows the changes"
+    return [printable(f"generation {new}: {text}")]
+
+
+def has_changes(document: Document) -> bool:
+    """Return whether any runtime, or the default runtime, differs."""
+    return any(document[key] for key in (*MARKS, "default_runtime"))
+
+
+def _changes(document: Document, terminal: Terminal) -> Iterator[str]:
+    for key in _ORDER:
+        mark, colour = MARKS[key]
+        for runtime in document[key]:
+            yield render_line(f"{mark} {runtime['name']}", colour, terminal)
+            yield from (f"    {printable(line)}" for line in _definition(runtime, key))
+    if default := document["default_runtime"]:
+        yield render_line(f"default runtime: {default['from']} -> {default['to']}", YELLOW, terminal)
+
+
+def _definition(runtime: Document, key: str) -> Iterator[str]:
+    before, after = dict(_flat(runtime["from"])), dict(_flat(runtime["to"]))
+    if key != "changed":
+        yield from (f"{field}: {quoted(value)}" for field, value in (before or after).items())
+        return
+    if before == after:
+        # The options also depend on daemon-wide settings: the cgroup driver, the exec root.
+        yield "defined as before; a setting of the daemon changed its options"
+    for field in dict.fromkeys((*before, *after)):
+        if before.get(field) != after.get(field):
+            old = quoted(before[field]) if field in before else "was not set"
+            new = quoted(after[field]) if field in after else "is not set"
+            yield f"{field}: {old} -> {new}"
+
+
+def _flat(definition: Document | None) -> Iterator[tuple[str, object]]:
+    """Yield the fields of a definition, each option separately; none for a runtime that is not configured."""
+    for key, value in (definition or {}).items():
+        if key == "options":
+            yield from ((f"options.{inner}", each) for inner, each in value.items())
+        else:
+            yield key, value

@@ -1,0 +1,47 @@
+"""Returns the absolute paths of the files of a data root."""
+
+from __future__ import annotations
+
+from runtimed.core.history.layout import (
+    CONFIG,
+    CURRENT,
+    GENERATIONS,
+    LINKS,
+    LOCK,
+    MANIFEST,
+    VERSION,
+    WRAPPERS,
+    generation_directory,
+)
+
+
+class Paths:
+    """The paths of the data root ``root``; :mod:`runtimed.core.history.layout` describes the files."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.version = f"{root}/{VERSION}"
+        self.lock = f"{root}/{LOCK}"
+        self.current = f"{root}/{CURRENT}"
+        self.wrappers = f"{root}/{WRAPPERS}"
+        self.generations = f"{root}/{GENERATIONS}"
+
+    def wrapper(self, file: str) -> str:
+        """Return the path of a wrapper file."""
+        return f"{self.wrappers}/{file}"
+
+    def generation(self, number: int) -> str:
+        """Return the directory of a generation."""
+        return f"{self.root}/{generation_directory(number)}"
+
+    def links(self, number: int) -> str:
+        """Return the directory of the links of a generation."""
+        return f"{self.generation(number)}/{LINKS}"
+
+    def config(self, number: int) -> str:
+        """Return the configuration of a generation."""
+        return f"{self.generation(number)}/{CONFIG}"
+
+    def manifest(self, number: int) -> str:
+        """Return the manifest of a generation."""
+        return f"{self.generation(number)}/{MANIFEST}"

@@ -1,0 +1,146 @@
+"""Reads the retained generations, and decides which of them to drop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+
+from runtimed.core.errors import DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
+from runtimed.core.history.manifest import Manifest, read_manifest
+from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
+from runtimed.host.store.disk import failing_as, read_file
+from runtimed.host.store.paths import Paths
+from runtimed.host.store.recovery import Rebuild, rebuild_texts
+
+# A generation is kept at least this long, however many newer ones there are, up to the cap.
+_KEEP_S = 3600.0
+_KEEP_MOST = 1000
+# A replaced generation is kept at least this long, whatever `retain` says: a reader may have followed the link
+# `runtimes` and not yet opened the wrapper.
+_REPLACED_KEEP_S = 60.0
+# Number of parsed generations in memory.
+_READ_MOST = 4
+
+
+class RetainedGenerations:
+    """The generations of a data root, and the wrappers that their resolutions name."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        manifests: Mapping[int, Manifest],
+        rebuild: Rebuild,
+        clock: Callable[[], float],
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._paths = paths
+        self._rebuild = rebuild
+        self._clock = clock
+        self._monotonic_s = monotonic_s
+        ordered = sorted(manifests.items())
+        # By number in ascending order. Other threads read it, so they copy it first.
+        self._summaries = {number: summarise_retained(manifest) for number, manifest in ordered}
+        # Wrapper file -> the newest generation that names it. The oldest generations are dropped first, so this one is
+        # retained as long as any that names it.
+        self._newest = {file: number for number, manifest in ordered for file in manifest.links.values()}
+        # Number -> time.monotonic() of the replacement; earlier processes have replaced the others.
+        self._replaced_s: dict[int, float] = {}
+        self._opened_s = monotonic_s()
+        # The generations read last, the oldest first; used only by the thread that reads.
+        self._read: dict[int, RetainedGeneration] = {}
+
+    def summaries(self) -> tuple[Summary, ...]:
+        """Return the summaries, the oldest generation first."""
+        return tuple(self._summaries.copy().values())
+
+    def references(self) -> Mapping[str, int]:
+        """Return each wrapper file that a retained generation names, with the newest such generation."""
+        self._newest = {file: number for file, number in self._newest.items() if number in self._summaries}
+        return self._newest
+
+    def add(self, summary: Summary, wrapper_files: list[str], replaced: int) -> None:
+        """Add a generation that names ``wrapper_files`` and has replaced the generation ``replaced`` (0: none)."""
+        if replaced:
+            self._replaced_s[replaced] = self._monotonic_s()
+        self._summaries[summary.number] = summary
+        self._newest.update(dict.fromkeys(wrapper_files, summary.number))
+
+    def forget(self, number: int) -> None:
+        """Remove a generation from memory."""
+        self._summaries.pop(number, None)
+        self._replaced_s.pop(number, None)
+
+    def prune(self, retain: int, at_step: Callable[[str], None]) -> str | None:
+        """Drop old generations, the oldest first; return why one cannot be removed, None if all can.
+
+        Beyond the newest ``retain`` generations those older than an hour are dropped, beyond 1,000 all. If one cannot
+        be removed, the newer ones stay.
+        """
+        for summary in self.summaries():
+            number, newer = summary.number, len(self._summaries) - 1
+            replaced_s = self._monotonic_s() - self._replaced_s.get(number, self._opened_s)
+            young = self._clock() - summary.created_s < _KEEP_S or replaced_s < _REPLACED_KEEP_S
+            if newer < max(retain, 1) or (young and newer < _KEEP_MOST):
+                break
+            # Before the removal, so that a read at the same time reports a dropped generation and not a damaged one.
+            self.forget(number)
+            try:
+                at_step("prune")
+                with contextlib.suppress(FileNotFoundError):
+                    remove_generation(self._paths, number)
+            except OSError as error:
+                self._summaries = {number: summary, **self._summaries}
+                return f"generation {number} cannot be removed: {error}"
+        return None
+
+    def read(self, number: int) -> RetainedGeneration:
+        """Return the generation ``number`` as it is on disk. One thread may call this, beside a publish.
+
+        Raises:
+            NoSuchGeneration, GenerationGone: it never existed, or it is not retained any more.
+            DamagedManifest, StoreFailed: it cannot be read.
+        """
+        self._require_retained(number)
+        if (known := self._read.get(number)) is not None:
+            return known
+        try:
+            with failing_as("reading", self._paths.generation(number)):
+                manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+                found = read_retained(manifest, read_file(self._paths.config(number)))
+        except (StoreFailed, DamagedManifest):
+            # It may have been dropped since.
+            self._require_retained(number)
+            raise
+        if manifest.data_root != self._paths.root:
+            reason = f"was published in {manifest.data_root}, and its resolutions name paths there"
+            raise GenerationGone(number, reason)
+        while len(self._read) >= _READ_MOST:
+            del self._read[next(iter(self._read))]
+        self._read[number] = found
+        return found
+
+    def _require_retained(self, number: int) -> None:
+        retained = self._summaries.copy()
+        if number in retained:
+            return
+        oldest, newest = min(retained, default=0), max(retained, default=0)
+        if 0 < number < newest:
+            raise GenerationGone(number, f"is no longer retained; the oldest that is, is {oldest}")
+        raise NoSuchGeneration(number, newest)
+
+    def wrapper_texts(self, files: set[str]) -> dict[str, bytes]:
+        """Return the texts of those wrapper ``files`` that a retained configuration has."""
+        named: dict[int, list[str]] = {}
+        for file, number in self._newest.items():
+            named.setdefault(number, []).append(file)
+        return rebuild_texts(self._paths, self._rebuild, files, named.items())
+
+
+def remove_generation(paths: Paths, number: int) -> None:
+    """Remove the files of a generation. Raises: OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        # First: without a manifest a start removes the files that a crash leaves.
+        os.unlink(paths.manifest(number))
+    shutil.rmtree(paths.generation(number))
