@@ -1,24 +1,11 @@
-"""runtimed: the table of a node's OCI runtimes, as a daemon of its own.
+"""Serves the table of a node's OCI runtimes to container engines, from configuration files that can be reloaded.
 
-The rooms, from the inside out:
+``core`` is pure: configuration -> generation -> resolution. ``host`` is the operating system, one module for each
+subject. ``reload`` replaces the current generation. ``inspection`` looks at the node's binaries and wrappers. ``api``
+is the socket: connections, routes, permissions. ``daemon`` composes these and is the process. ``client`` is the Python
+client, and ``cli`` is runtimectl; ``streams`` opens missing standard streams for both programs.
 
-- ``core``      pure values: configuration -> generation -> resolution
-- ``host``      the operating system, one module a subject
-- ``api``       the socket: connections, routes, permissions
-- ``cli``       runtimectl
-- ``client``    the Python client, which knows nothing of all this
-
-What moves, and what follows from it:
-
-- ``reloader``  the one mutable reference; ``turns`` the one lock, ``follower`` turns hints into reloads;
-  ``heap`` lets a large table be built without the daemon standing still
-- ``drift``, ``collector``, ``inspector``  what is looked at on the node besides: binaries, wrappers nobody needs
-- ``announcer`` tells what happened: log, events, metrics; ``status`` says how the daemon is
-- ``serving``   answers: what routes may ask (``service``), and the connections
-- ``daemon``    the composition root, which alone knows them all; ``boot`` is how it starts, ``validate`` how it would
-- ``streams``   opens the standard streams that daemon or runtimectl were started without
-
-This module is imported by all of them, so it imports nothing.
+All other modules import this one, so it imports nothing.
 """
 
 __version__ = "0.2.0"

@@ -1,7 +1,7 @@
-"""``python -m runtimed`` and the console script."""
+"""Runs the daemon, as ``python -m runtimed`` and as the console script."""
 
-# Before anything else: a SIGHUP that comes while the imports below run would kill the process, and
-# whoever sends one only wants what a start does anyway, that the configuration is read.
+# First, because a SIGHUP during the imports below would kill the process. It can be ignored: the start reads the
+# configuration anyway.
 import signal
 
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -24,8 +24,8 @@ def main() -> int:
 
 
 def _import_asyncio() -> None:
-    # It loads OpenSSL wherever that is there, for TLS that nobody speaks here: 1.8 MB, and a twentieth of the start.
-    # asyncio goes on without it, as it does on a Python that was built without; all others may import ssl as ever.
+    # asyncio imports ssl where it can, which costs 1.8 MB and a twentieth of the start; the daemon uses no TLS. It
+    # works without, as on a Python that was built without OpenSSL. Other modules can still import ssl afterwards.
     absent = cast("ModuleType", None)
     sys.modules.setdefault("ssl", absent)
     import asyncio  # noqa: F401, PLC0415 - see above

@@ -1,4 +1,4 @@
-"""What no change may break (design, section 3): readers, clients and starts against a stream of reloads."""
+"""The invariants: readers, clients and starts during a stream of reloads."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
+from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host
+from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Store
 from runtimed.reload.reloader import Reloader
 
@@ -50,7 +51,7 @@ def daemon() -> Iterator[RunningDaemon]:
         yield daemon
 
 
-# Reads two published paths in a tight loop until its standard input ends; then prints what it saw.
+# Reads two published paths in a tight loop until its standard input ends; then prints its counts.
 READER = r"""
 import os, sys, threading
 steady, restless, whole, partial = sys.argv[1], sys.argv[2], open(sys.argv[1], "rb").read(), []
@@ -104,7 +105,7 @@ def test_a_reader_of_a_published_path_never_misses_and_never_reads_a_part(
 
 
 def expected(runtimes: dict[str, dict[str, Any]], name: str) -> tuple[str, object]:
-    """Return shim and meaning of a runtime, as whoever wrote the file means it: a command, or options."""
+    """Return the shim and the command or options that the entry of a runtime means."""
     entry = runtimes.get(name, {"path": name})
     if "runtimeType" in entry:
         return entry["runtimeType"], {"config_path": entry["options"]["ConfigPath"]}
@@ -112,7 +113,7 @@ def expected(runtimes: dict[str, dict[str, Any]], name: str) -> tuple[str, objec
 
 
 def found(daemon: RunningDaemon, answer: dict[str, Any]) -> tuple[str, object]:
-    """Return shim and meaning of an answer: what stands in the wrapper that it names, or options."""
+    """Return the shim and the command or options of an answer; the command is in the wrapper that it names."""
     options = answer["options"]
     value = base64.b64decode(options["value"])
     if options["type_url"] == "runtimeoptions.v1.Options":
@@ -141,7 +142,7 @@ def test_every_answer_during_reloads_is_that_of_the_generation_it_names(daemon: 
     done = threading.Event()
 
     def ask() -> list[tuple[int, str, dict[str, Any]]]:
-        """Ask without pause on one connection; return each different answer once."""
+        """Request without pause on one connection; return each different answer once."""
         seen: dict[bytes, tuple[int, str, dict[str, Any]]] = {}
         latest = 0
         connection = UnixConnection(str(daemon.socket))
@@ -182,7 +183,7 @@ def test_every_answer_during_reloads_is_that_of_the_generation_it_names(daemon: 
     wait_until(lambda: len(list(descriptors.iterdir())) <= before, "the clients' descriptors to be closed")
 
 
-# Names and entries as nobody writes them, and as everybody does.
+# Unusual and usual names and entries.
 HOSTILE = (
     "config.json",
     "manifest.json",
@@ -247,8 +248,12 @@ async def in_place(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
     return function(*args, **kwargs)
 
 
+async def all_available(_generation: Generation) -> tuple[Unavailable, ...]:
+    return ()
+
+
 class Everything:
-    """A host on which every binary is there, nobody can replace it, and it says nothing of itself."""
+    """A host on which every binary is available, trusted and not probed."""
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
         return look_up_each(self.look_up, files)
@@ -276,9 +281,11 @@ class WiredReloader:
             Frame(PATH, Flags(), DEFAULTS, HOST, DEFAULTS),
             read=self.read,
             disk=self.store,
-            threads=in_place,
-            begun=lambda: None,
-            told=lambda _report, _generation: None,
+            run_blocking=in_place,
+            on_begin=lambda: None,
+            on_report=lambda _report, _generation: None,
+            on_repair=lambda _report, _generation: None,
+            find_unavailable=all_available,
         )
 
     def write(self, texts: list[str]) -> None:
@@ -293,7 +300,7 @@ class WiredReloader:
         return self.reloader.start(self.documents, recovered.last, recovered.config_text, published=recovered.published)
 
     def table(self) -> dict[str, Any]:
-        """Return all that a client can learn, but the generation's number."""
+        """Return everything that a client can request, except the number of the generation."""
         generation = self.reloader.current
         answers = {name: runtime.answer.at(0) for name, runtime in generation.runtimes.items()}
         described = describe_table(generation, Everything())
@@ -301,7 +308,7 @@ class WiredReloader:
         return {"answers": answers, "default": generation.config.default_runtime, "table": table}
 
     def published(self) -> dict[str, bytes]:
-        """Return what the current generation's wrappers hold on disk."""
+        """Return the texts of the current generation's wrappers on disk, by link."""
         root = Path(self.store.root)
         links = {w.link: w for w in self.reloader.current.wrappers}
         return {link: (root / "runtimes" / link).read_bytes() for link in links}
@@ -350,7 +357,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
         for node in (reloaded, fresh):
             assert len(node.published()) == len(list(node.reloader.current.wrappers)), "two names in one file"
             node.store.close()
-        # And the same once more: what is on disk is found again, under its number.
+        # A restart finds the generation on disk under its number.
         again = WiredReloader(str(roots[0]), last_valid)
         await again.start()
         assert again.table() == fresh.table()

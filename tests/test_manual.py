@@ -17,7 +17,7 @@ from runtimed.api.metrics import Figures, render_metrics
 from runtimed.api.openapi import describe_api as describe
 from runtimed.cli.parser import Parser, make_parser
 from runtimed.core import shapes
-from runtimed.core.problem_codes import CODES
+from runtimed.core.problem_codes import PROBLEM_CODES
 from runtimed.daemon.arguments import _parser as make_daemon_parser
 
 MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
@@ -104,7 +104,7 @@ def test_the_page_of_the_interface_has_each_query_key() -> None:
 def test_the_page_of_the_interface_has_each_problem_code_with_its_statuses() -> None:
     rows = re.findall(r"^\|  ([a-z-]+)\n:  ([0-9, ]+)\n", section("runtimed-api.7", "PROBLEM CODES"), re.MULTILINE)
     told = {code: {int(status) for status in statuses.split(", ")} for code, statuses in rows}
-    assert told == {code: {row.status, *row.statuses.values()} for code, row in CODES.items()}
+    assert told == {code: {row.status, *row.statuses.values()} for code, row in PROBLEM_CODES.items()}
 
 
 def test_the_page_of_the_interface_has_each_event_and_no_other() -> None:

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 class Inspector(Protocol):
     """What is to be known of the host. All of it looks at the disk."""
 
-    def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
+    def look_up_all(self, files: Iterable[str], /) -> Mapping[str, str | BinaryUnavailable]:
         """Return the path that each of ``files``, paths or names, leads to, or why it cannot be executed."""
 
-    def replaceable(self, binary: str) -> str | None:
+    def replaceable(self, binary: str, /) -> str | None:
         """Return why somebody other than its owners could replace the file, None if nobody could."""
 
-    def features(self, binary: str) -> Features:
+    def features(self, binary: str, /) -> Features:
         """Return what the binary says of itself."""
 
-    def drift(self, binary: str) -> Drift | None:
+    def drift(self, binary: str, /) -> Drift | None:
         """Return what has become of a binary, given by its name or path as configured, since the load."""
 
 

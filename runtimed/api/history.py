@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
 
+from runtimed.api.functions import DaemonFunctions
 from runtimed.api.large import large_json_response
 from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, json_response, unavailable
-from runtimed.api.resolutions import Lookup
 from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
     DamagedManifest,
@@ -22,8 +21,6 @@ from runtimed.core.errors import (
     UnknownRuntime,
 )
 from runtimed.core.history.retained import (
-    RetainedGeneration,
-    Summary,
     compare_retained,
     describe_retained,
     resolve_retained,
@@ -33,27 +30,11 @@ NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 _UNREADABLE = (NoSuchGeneration, GenerationGone, DamagedManifest, StoreFailed)
 
 
-class Archive(Protocol):
-    """What these routes need of the daemon."""
-
-    def retained(self) -> tuple[Summary, ...]:
-        """Return a line for each retained generation, the oldest first."""
-
-    def read_generation(self, number: int) -> RetainedGeneration:
-        """Return a retained generation; reads the disk."""
-
-    def lookup(self, files: tuple[str, ...]) -> Lookup:
-        """Return the lookup of the files that an answer names."""
-
-    def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that reads the data root for ``peer``, and nothing else."""
-
-
 class History:
     """Responds from generations other than the current one, which a thread reads from disk."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, daemon: DaemonFunctions) -> None:
+        self._daemon = daemon
 
     def resolve(self, request: Request) -> Response | Awaitable[Response]:
         """Respond with the resolution of a retained generation."""
@@ -62,7 +43,7 @@ class History:
 
     def list(self, _request: Request) -> Response:
         """Respond with a line for each retained generation, the newest first."""
-        return json_response(200, {"generations": [each.as_dict() for each in reversed(self._archive.retained())]})
+        return json_response(200, {"generations": [each.as_dict() for each in reversed(self._daemon.retained())]})
 
     def show(self, request: Request) -> Response | Awaitable[Response]:
         """Respond with one generation in full."""
@@ -84,10 +65,10 @@ class History:
         """Return what ``describe`` returns for the generations, or the problem that they cannot be read."""
 
         def read() -> Response:
-            return large_json_response(200, describe(*map(self._archive.read_generation, numbers)))
+            return large_json_response(200, describe(*map(self._daemon.read_generation, numbers)))
 
         try:
-            response: Response = await self._archive.reading(peer, read)
+            response: Response = await self._daemon.in_data_root(peer, read)
         except _UNREADABLE as error:
             return problem(error.code, str(error))
         return response
@@ -95,7 +76,7 @@ class History:
     async def _resolve(self, request: Request, number: int) -> Response:
         name, digest = request.query.get("runtime", ""), request.query.get("digest")
         try:
-            retained = await self._archive.reading(request.peer, self._archive.read_generation, number)
+            retained = await self._daemon.in_data_root(request.peer, self._daemon.read_generation, number)
         except _UNREADABLE as error:
             return problem(error.code, str(error))
         try:
@@ -104,7 +85,7 @@ class History:
             return bad_name(error, retained.manifest.answers, 400)
         except DigestMismatch as error:
             return problem(error.code, str(error), digest=error.found)
-        if (obstacle := await self._archive.lookup(files).wait()) is not None:
+        if (obstacle := await self._daemon.lookup(files).wait()) is not None:
             return unavailable(answer["runtime"], obstacle)
         return Response(200, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 

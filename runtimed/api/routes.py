@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
 
 from runtimed.api import docker
 from runtimed.api.counters import Counters
 from runtimed.api.describe import Inspector, describe_runtime, describe_table
 from runtimed.api.description import Description
 from runtimed.api.events import Events
-from runtimed.api.history import NUMBER, Archive, History
+from runtimed.api.functions import DaemonFunctions
+from runtimed.api.history import NUMBER, History
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
-from runtimed.api.metrics import Figures, render_metrics
+from runtimed.api.metrics import render_metrics
 from runtimed.api.problems import bad_name, json_response
 from runtimed.api.resolutions import Resolutions
-from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
-from runtimed.core.collection.collect import Collection
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
-from runtimed.core.report import Report
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.resolve import resolve
-
-if TYPE_CHECKING:
-    from runtimed.core import shapes
-
-
-class Service(Archive, docker.Daemon, Protocol):
-    """What the routes need of the daemon."""
-
-    def current(self) -> Generation:
-        """Return the current generation."""
-
-    def status(self) -> shapes.Status:
-        """Return what /v1/status says."""
-
-    def process_faults(self) -> Mapping[str, str]:
-        """Return why the process itself is unwell, by subject: what /healthz says."""
-
-    def may_change(self, peer: Peer) -> bool:
-        """Return whether ``peer`` may make the daemon work."""
-
-    def reload(self, peer: Peer, *, dry_run: bool) -> Awaitable[Report]:
-        """Reload for ``peer``."""
-
-    def collect(self, peer: Peer, *, dry_run: bool) -> Awaitable[Collection]:
-        """Judge wrappers for ``peer``, and collect those that may go."""
-
-    def figures(self) -> Figures:
-        """Return what /metrics says besides what was counted; reads the data root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +42,14 @@ class Route:
 class Routes:
     """Responds to requests, and counts them in ``counters``: the handler that connections call."""
 
-    def __init__(self, service: Service, events: Events, counters: Counters) -> None:
-        self._service = service
+    def __init__(self, daemon: DaemonFunctions, events: Events, counters: Counters) -> None:
+        self._daemon = daemon
         self._events = events
         self._counters = counters
-        history = History(service)
-        resolutions = Resolutions(service.current, service.lookup, history.resolve, counters)
+        history = History(daemon)
+        resolutions = Resolutions(daemon.current, daemon.lookup, history.resolve, counters)
         self.again = resolutions.again
-        self.docker = docker.Docker(service, events.subscribers)
+        self.docker = docker.Docker(daemon, events.subscribers)
         routes = (
             Route("/v1/resolve", "GET", resolutions.answer, frozenset({"runtime", "generation", "digest"})),
             Route("/v1/runtimes", "GET", self._runtimes),
@@ -151,10 +120,10 @@ class Routes:
         return problem("no-such-path", f"{request.path} is not served here; there are {paths}")
 
     def _runtimes(self, request: Request) -> Answer:
-        return self._service.looking(request.peer, _render_table, self._service.current(), self._service)
+        return self._daemon.in_binaries(request.peer, _render_table, self._daemon.current(), self._daemon)
 
     def _runtime(self, request: Request) -> Answer:
-        generation = self._service.current()
+        generation = self._daemon.current()
         name = request.segments[-1]
         runtime = generation.runtimes.get(name)
         if runtime is None:
@@ -163,10 +132,10 @@ class Routes:
             except (UnknownRuntime, InvalidRuntimeName) as error:
                 return bad_name(error, generation.runtimes, 404)
             runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
-        return self._service.looking(request.peer, _render_runtime, generation, runtime, self._service)
+        return self._daemon.in_binaries(request.peer, _render_runtime, generation, runtime, self._daemon)
 
     def _status(self, _request: Request) -> Response:
-        return json_response(200, self._service.status())
+        return json_response(200, self._daemon.status())
 
     def _subscribe(self, request: Request) -> Answer:
         since = request.query.get("since")
@@ -179,13 +148,13 @@ class Routes:
         return self._events.stream(None if since is None else int(since), request.peer.uid)
 
     def _metrics(self, request: Request) -> Answer:
-        return self._service.reading(request.peer, self._render_metrics)
+        return self._daemon.in_data_root(request.peer, self._render_metrics)
 
     def _render_metrics(self) -> Response:
-        return Response(200, render_metrics(self._service.figures(), self._counters), METRICS_TYPE)
+        return Response(200, render_metrics(self._daemon.figures(), self._counters), METRICS_TYPE)
 
     def _healthz(self, _request: Request) -> Response:
-        faults = self._service.process_faults()
+        faults = self._daemon.process_faults()
         if not faults:
             return json_response(200, {"status": "ok"})
         detail = "; ".join(f"{subject}: {reason}" for subject, reason in faults.items())
@@ -194,14 +163,14 @@ class Routes:
     async def _reload(self, request: Request) -> Response:
         if (refusal := self._refuse_change(request)) is not None:
             return refusal
-        report = await self._service.reload(request.peer, dry_run=_is_dry_run(request))
+        report = await self._daemon.reload(request.peer, dry_run=_is_dry_run(request))
         return json_response(422 if report.outcome == "rejected" else 200, report.as_dict())
 
     async def _collect(self, request: Request) -> Response:
         if (refusal := self._refuse_change(request)) is not None:
             return refusal
         try:
-            collection = await self._service.collect(request.peer, dry_run=_is_dry_run(request))
+            collection = await self._daemon.collect(request.peer, dry_run=_is_dry_run(request))
         except StoreFailed as error:
             return problem(error.code, str(error))
         return json_response(200, collection.as_dict())
@@ -211,7 +180,7 @@ class Routes:
         given = request.query.get("dry_run", "false")
         if given not in ("true", "false"):
             return problem("bad-query", f"dry_run is {given!r}; expected true or false")
-        if not self._service.may_change(request.peer):
+        if not self._daemon.may_change(request.peer):
             return problem("forbidden", f"user {request.peer.uid} may read, but not change anything")
         return None
 

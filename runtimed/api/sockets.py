@@ -155,7 +155,7 @@ def bind_socket(path: str, *, mode: int = 0o660, gid: int | None = None, backlog
 
 
 def file_identity(path: str) -> tuple[int, int] | None:
-    """Return device and inode of the file at ``path``, None if there is none that can be examined."""
+    """Return device and inode of the file at ``path``, None if it does not exist or lstat(2) fails."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -73,7 +73,7 @@ class EventStream:
             self._sock = None
 
     async def _receive(self) -> None:
-        """Receive the next events, from a new connection if necessary; pause if there is none."""
+        """Receive the next events, from a new connection if necessary; pause after a failure."""
         try:
             sock = self._sock or await self._subscribe()
             self._received = self._parser.feed(await self._backend.receive(sock, SILENCE_S))

@@ -1,4 +1,4 @@
-"""Drift: what has become of a runtime's binary since the configuration was loaded."""
+"""Compares the states of binaries with those at the load of the configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from runtimed.core import shapes
 
 
-# available: it could be executed. missing: there is none. unusable: something stands in the way.
 State = Literal["available", "missing", "unusable"]
 
 # Device, inode, size in bytes, time of the last change in ns.
@@ -20,9 +19,9 @@ Identity = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class BinaryState:
-    """What was found when a binary was looked for: where, which file, or why it cannot be executed.
+    """The result of looking up a binary: the path and the identity of its file, or the reason why it cannot execute.
 
-    An unusable one has a ``path`` and an ``identity`` where the file looks executable and the kernel refuses it.
+    An unusable binary has a ``path`` and an ``identity`` if its file is executable but the kernel refuses it.
     """
 
     state: State
@@ -33,14 +32,14 @@ class BinaryState:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What is different about ``binary``, a path or a name as configured; ``path`` is where it is now."""
+    """A change of ``binary``, a path or a name as configured; ``path`` is the current one."""
 
     binary: str
-    # replaced: another file, or the same one written again. removed, unusable: it was available. installed: it was not.
+    # replaced: another or a rewritten file; removed, unusable: it was available; installed: it was not.
     kind: shapes.DriftKind
     path: str | None = None
     reason: str | None = None
-    # Tells one replacement from the next; of no interest to clients.
+    # Distinguishes two successive replacements.
     identity: Identity | None = None
 
     def as_dict(self) -> shapes.Drift:
@@ -49,25 +48,21 @@ class Drift:
 
 
 def compare_states(loaded: Mapping[str, BinaryState], now: Mapping[str, BinaryState]) -> Mapping[str, Drift]:
-    """Return what is different in ``now`` from when it was ``loaded``, by binary; those of only one are left out."""
+    """Return the drift from ``loaded`` to ``now`` by binary, for the binaries in both."""
     found = {}
-    for binary, seen in now.items():
-        before = loaded.get(binary)
-        kind = _kind(before, seen) if before is not None else None
+    for binary, state in now.items():
+        kind = _kind(loaded[binary], state) if binary in loaded else None
         if kind is not None:
-            found[binary] = Drift(binary, kind, seen.path, seen.reason, seen.identity)
+            found[binary] = Drift(binary, kind, state.path, state.reason, state.identity)
     return MappingProxyType(found)
 
 
 def _kind(before: BinaryState, now: BinaryState) -> shapes.DriftKind | None:
-    # A probe may learn after the load that the kernel refuses a file: that is no change of the file.
+    # A probe may find after the load that the kernel refuses a file; the file has not changed then.
     if now.identity is not None and (now.path, now.identity) == (before.path, before.identity):
         return None
-    if now.state == before.state == "available":
-        return "replaced"
     if now.state == "available":
-        return "installed"
+        return "replaced" if before.state == "available" else "installed"
     if before.state == "available":
         return "removed" if now.state == "missing" else "unusable"
-    # It could not be used, and cannot: why not may have changed.
     return None

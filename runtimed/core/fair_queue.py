@@ -1,4 +1,4 @@
-"""Round robin: what waits for something of which there is one, when those who wait are several users."""
+"""Implements a queue that serves users in turn."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """A queue that takes one item of each user in turn, those of one in their order.
+    """A round-robin queue: it returns one item of each user in turn, and the items of one user in their order.
 
-    So whoever puts in a thousand keeps nobody waiting but himself.
+    A user with a thousand items delays only the other items of that user.
     """
 
     __slots__ = ("_items", "_waiting")
 
     def __init__(self) -> None:
-        # The users that wait, the next one first.
+        # Users with items, the next user first.
         self._waiting: dict[int | None, deque[T]] = {}
         self._items = 0
 
     def __len__(self) -> int:
-        """Return how many items wait."""
+        """Return the number of items."""
         return self._items
 
     def of(self, user: int | None) -> int:
-        """Return how many items of this user wait."""
+        """Return the number of items of ``user``."""
         return len(self._waiting.get(user, ()))
 
     def put(self, user: int | None, item: T) -> None:
-        """Let ``item`` wait."""
+        """Add ``item`` for ``user``."""
         self._waiting.setdefault(user, deque()).append(item)
         self._items += 1
 
     def withdraw(self, user: int | None, item: T) -> None:
-        """Let ``item`` wait no longer, if it still does."""
-        mine = self._waiting.get(user)
-        if mine is not None and item in mine:
-            mine.remove(item)
+        """Remove ``item`` of ``user`` if the queue contains it."""
+        items = self._waiting.get(user, ())
+        if item in items:
+            self._waiting[user].remove(item)
             self._items -= 1
-            if not mine:
+            if not items:
                 del self._waiting[user]
 
     def take(self) -> T:
-        """Return the item whose turn it is. Raises: StopIteration where none waits."""
-        user, mine = next(iter(self._waiting.items()))
-        del self._waiting[user]
-        item = mine.popleft()
+        """Remove and return the next item. Raises: StopIteration if the queue is empty."""
+        user = next(iter(self._waiting))
+        items = self._waiting.pop(user)
+        item = items.popleft()
         self._items -= 1
-        if mine:
-            self._waiting[user] = mine  # behind all others
+        if items:
+            self._waiting[user] = items  # behind all other users
         return item

@@ -1,8 +1,7 @@
-"""What a runtime's binary says of itself, read from what it printed.
+"""Reads the output of a runtime's binary: its features and its version.
 
-``<binary> features`` prints the *Features structure* of the OCI runtime specification (``features.md``), one
-JSON object. Whatever a binary prints goes into answers that strict clients parse, so nothing is let through
-that JSON (RFC 8259, UTF-8) could not carry to all of them.
+``<binary> features`` prints the *Features structure* of the OCI runtime specification (``features.md``), a JSON object.
+It is passed on to strict clients, so output that is not JSON by RFC 8259 in UTF-8 is refused.
 """
 
 from __future__ import annotations
@@ -19,28 +18,26 @@ from runtimed.core.message_text import printable
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
-# runc prints 9 KB, and one long call into json would hold up the event loop.
+# runc prints 9 KB; one long call of json would block the event loop.
 MAX_BYTES = 256 * 1024
 # features.md needs five levels.
 MAX_DEPTH = 32
-# What a signed 64-bit integer holds: what the strictest of clients reads.
+# Strict clients read integers into 64 bits with a sign.
 _MAX_INTEGER = 2**63 - 1
-_LINE_SHOWN = 200
+_LINE_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a binary says of itself.
-
-    ``features`` is the Features structure where it is ``known``. Otherwise ``reason`` says in words why not, and
-    ``version`` is the first line of ``<binary> --version`` where it has printed one. ``pending``: ask again later.
-    ``refusal`` is the reason where the kernel refused to execute the binary.
-    """
+    """The result of probing a binary."""
 
     status: Literal["known", "unknown", "pending"]
+    # The Features structure if the status is known, otherwise the reason why not.
     features: Mapping[str, object] | None = None
+    # The first line of `<binary> --version`, probed if the features are unknown.
     version: str | None = None
     reason: str | None = None
+    # Why the kernel refused to execute the binary.
     refusal: str | None = None
 
     def as_dict(self) -> shapes.Features:
@@ -53,77 +50,74 @@ class Features:
         }
 
 
-PENDING = Features("pending", reason="the binary is being asked at this moment; ask again")
+PENDING = Features("pending", reason="the binary is being probed; repeat the request later")
 
 
-class _Refused(ValueError):
-    """What was printed is JSON in name only."""
+class _InvalidFeatures(Exception):
+    """The output is not a Features structure; the text completes "what `features` prints ..."."""
 
 
 def read_features(exit_status: int, stdout: bytes, stderr: bytes) -> Features:
-    """Return what ``<binary> features`` says: known, or unknown and why.
+    """Return the features from the output of ``<binary> features``, or the reason why they are unknown.
 
-    ``exit_status`` is negative where a signal ended the process, as in :mod:`subprocess`.
+    ``exit_status`` is negative if a signal ended the process, as in :mod:`subprocess`.
     """
     if exit_status != 0:
-        said = first_line(stderr) or first_line(stdout)
-        return Features("unknown", reason=f"`features` {_ended(exit_status)}" + (f": {said}" if said else ""))
+        line = first_line(stderr) or first_line(stdout)
+        ended = f"was ended by signal {-exit_status}" if exit_status < 0 else f"ended with exit status {exit_status}"
+        return Features("unknown", reason=f"`features` {ended}" + (f": {line}" if line else ""))
     try:
         return Features("known", MappingProxyType(_parsed(stdout)))
-    except (_Refused, RecursionError) as error:
-        reason = str(error) if isinstance(error, _Refused) else f"is nested more than {MAX_DEPTH} deep"
-        return Features("unknown", reason=f"what `features` prints {reason}")
+    except RecursionError:
+        reason = f"is nested more than {MAX_DEPTH} deep"
+    except _InvalidFeatures as error:
+        reason = str(error)
+    return Features("unknown", reason=f"what `features` prints {reason}")
 
 
 def read_version(exit_status: int, stdout: bytes) -> str | None:
-    """Return the first line that ``<binary> --version`` printed, None where it failed or printed nothing."""
+    """Return the first line of the output of ``<binary> --version``, None if it failed or printed nothing."""
     return (first_line(stdout) or None) if exit_status == 0 else None
 
 
 def first_line(output: bytes) -> str:
-    """Return the first line of ``output`` that is not blank, fit for a message; "" where there is none."""
-    # Four bytes a character at most: a line of megabytes is not decoded to show its beginning.
-    start = output.lstrip()[: 4 * _LINE_SHOWN].decode(errors="replace")
+    """Return the first line of ``output`` that is not blank, formatted for a message; "" if all lines are blank."""
+    # A character has four bytes at most; the rest of a line of megabytes need not be decoded.
+    start = output.lstrip()[: 4 * _LINE_MAX].decode(errors="replace")
     line = printable(start.partition("\n")[0].strip())
-    return line if len(line) <= _LINE_SHOWN else f"{line[:_LINE_SHOWN]}…"
-
-
-def _ended(exit_status: int) -> str:
-    return f"was ended by signal {-exit_status}" if exit_status < 0 else f"ended with exit status {exit_status}"
+    return line if len(line) <= _LINE_MAX else f"{line[:_LINE_MAX]}…"
 
 
 def _parsed(output: bytes) -> dict[str, object]:
     if len(output) > MAX_BYTES:
-        raise _Refused(f"is {len(output):,} bytes long, more than {MAX_BYTES:,}")
+        raise _InvalidFeatures(f"is {len(output):,} bytes long, more than {MAX_BYTES:,}")
     if not output.strip():
-        raise _Refused("is empty, not a JSON object")
+        raise _InvalidFeatures("is empty, not a JSON object")
     try:
-        value = json.loads(output.decode(), parse_constant=_no_number, parse_float=_number)
-    except _Refused:
-        raise
-    except ValueError as exc:  # json's, UTF-8's, and that of an integer with thousands of digits
-        raise _Refused(f"is not JSON ({first_line(str(exc).encode())}): {first_line(output)}") from None
+        value = json.loads(output.decode(), parse_constant=_reject_constant, parse_float=_finite)
+    except ValueError as exc:  # of json, of UTF-8, and of an integer with thousands of digits
+        raise _InvalidFeatures(f"is not JSON ({first_line(str(exc).encode())}): {first_line(output)}") from None
     if not isinstance(value, dict):
-        raise _Refused(f"is not a JSON object: {first_line(output)}")
+        raise _InvalidFeatures(f"is not a JSON object: {first_line(output)}")
     _check(value, 1)
     return value
 
 
-def _no_number(text: str) -> NoReturn:
-    raise _Refused(f"holds {text}, which is not JSON")
+def _reject_constant(text: str) -> NoReturn:
+    raise _InvalidFeatures(f"holds {text}, which is not JSON")
 
 
-def _number(text: str) -> float:
+def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise _Refused(f"holds a number out of range: {first_line(text.encode())}")
+        raise _InvalidFeatures(f"holds a number out of range: {first_line(text.encode())}")
     return value
 
 
 def _check(value: object, depth: int) -> None:
-    """Raise _Refused for what some client would not take."""
+    """Raise _InvalidFeatures for a value that some client would not accept."""
     if depth > MAX_DEPTH:
-        raise _Refused(f"is nested more than {MAX_DEPTH} deep")
+        raise _InvalidFeatures(f"is nested more than {MAX_DEPTH} deep")
     match value:
         case dict():
             for key, inner in value.items():
@@ -133,6 +127,6 @@ def _check(value: object, depth: int) -> None:
             for inner in value:
                 _check(inner, depth + 1)
         case str() if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise _Refused("holds half of a surrogate pair, which is no character")
+            raise _InvalidFeatures("holds half of a surrogate pair, which is not a character")
         case int() if abs(value) > _MAX_INTEGER:
-            raise _Refused("holds an integer of more than 64 bits")
+            raise _InvalidFeatures("holds an integer of more than 64 bits")

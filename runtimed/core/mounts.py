@@ -1,7 +1,4 @@
-"""Decides from tables of mounts whether all processes find a file read-only.
-
-A table is the content of ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)).
-"""
+"""Decides from mount tables, ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)), whether a file is read-only for all."""
 
 from __future__ import annotations
 
@@ -9,16 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# On these kinds of file systems another machine, or a process behind the file system, changes files without the
-# kernel of this machine. FUSE has many names (fuse.sshfs, fuse.glusterfs), all of which begin alike.
+# File systems whose files another machine or a process can change without this machine's kernel; all FUSE types, such
+# as fuse.sshfs, have the same prefix.
 _REMOTE = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
     | {"orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"}
 )
-# These show files of other file systems, on which they can be written by another path.
+# File systems that show files of others, through which the files can be written.
 _STACKED = frozenset({"aufs", "ecryptfs", "overlay", "unionfs"})
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-# The kernel adds this to the root of a mount whose file was removed from its directory.
+# The kernel appends this to the root of a mount whose file was removed from its directory.
 _DELETED = b"//deleted"
 
 
@@ -26,46 +23,44 @@ _DELETED = b"//deleted"
 class _Mount:
     number: int
     device: bytes
-    # The directory or file of the file system that the mount shows, and where it shows it.
+    # The directory or file in the file system, and the mount point.
     root: bytes
     point: bytes
     kind: str
     read_only: bool
-    # Whether the file system itself is read-only, through every mount of it.
+    # The file system is read-only through all its mounts.
     file_system_read_only: bool
 
 
 def is_remote(kind: str) -> bool:
-    """Return whether a file system of this ``kind`` can change without the kernel of this machine."""
+    """Return whether files on a file system of type ``kind`` can change without this machine's kernel."""
     return kind in _REMOTE or kind.startswith("fuse")
 
 
 def unescape(field: bytes) -> bytes:
-    """Return a path as it was before mountinfo escaped blanks and backslashes in it."""
+    """Return a path without mountinfo's escapes of blanks and backslashes."""
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field)
 
 
 def is_read_only_for_all(own: bytes, first: bytes, mount: int, path: bytes, *, several_names: bool) -> bool:
-    """Return whether no process can write the file at ``path``; False where the tables do not tell.
+    """Return whether no process can write the file at the real path ``path``; False if the tables are incomplete.
 
-    ``own`` is the table of this process, ``first`` that of process 1, the view of the host. A service manager may
-    have made a mount read-only for this process alone (``ProtectSystem=`` of systemd.exec(5)), so a read-only mount
-    counts only if every mount in ``first`` that shows the file is read-only. The numbers of mounts differ between the
-    two tables; device and root directory do not. ``mount`` is the number, in ``own``, of the mount that ``path``, a
-    real path, lies on. ``several_names`` says that hard links can lead to the file from elsewhere in its file system.
+    ``own`` is the table of this process, ``first`` that of process 1, and ``mount`` is the number in ``own`` of the
+    mount of ``path``. A read-only mount may be private to this process (``ProtectSystem=`` of systemd.exec(5)), so all
+    mounts in ``first`` that show the file must be read-only. Only devices and root directories are the same in both
+    tables. With ``several_names`` hard links may lead to the file from anywhere in its file system.
     """
-    here = next((one for one in _mounts(own) if one.number == mount), None)
-    if here is None or is_remote(here.kind) or here.kind in _STACKED:
+    found = next((each for each in _mounts(own) if each.number == mount), None)
+    if found is None or is_remote(found.kind) or found.kind in _STACKED:
         return False
-    if here.file_system_read_only:
+    if found.file_system_read_only:
         return True
-    if not _is_below(path, here.point):
+    if not _is_below(path, found.point):
         return False
-    inside = (here.root.rstrip(b"/") + path[len(here.point.rstrip(b"/")) :]) or b"/"
-    showing = [
-        one for one in _mounts(first) if one.device == here.device and (several_names or _is_below(inside, one.root))
-    ]
-    return bool(showing) and all(one.read_only for one in showing)
+    inner = (found.root.rstrip(b"/") + path[len(found.point.rstrip(b"/")) :]) or b"/"
+    same_device = (each for each in _mounts(first) if each.device == found.device)
+    read_only = [each.read_only for each in same_device if several_names or _is_below(inner, each.root)]
+    return bool(read_only) and all(read_only)
 
 
 def _mounts(table: bytes) -> Iterator[_Mount]:
@@ -79,15 +74,10 @@ def _mounts(table: bytes) -> Iterator[_Mount]:
                 root=unescape(fields[3]).removesuffix(_DELETED),
                 point=unescape(fields[4]),
                 kind=rest[0].decode(errors="replace"),
-                read_only=_says_read_only(fields[5]),
-                file_system_read_only=_says_read_only(rest[-1]),
+                read_only=fields[5].split(b",")[0] == b"ro",
+                file_system_read_only=rest[-1].split(b",")[0] == b"ro",
             )
 
 
-def _says_read_only(options: bytes) -> bool:
-    return options.split(b",", 1)[0] == b"ro"
-
-
 def _is_below(path: bytes, directory: bytes) -> bool:
-    """Return whether ``path`` is ``directory`` or lies below it."""
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

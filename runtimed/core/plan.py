@@ -1,16 +1,14 @@
-"""Documents -> generation: the pure half of every start, reload and validation."""
+"""Plans a start, reload or validation: builds the generation of the configuration files and reports the changes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings, definition_document
+from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.history.changes import describe_changes
 from runtimed.core.history.manifest import Manifest, restore_config
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Difference, Generation, Host, build_generation, compare_generations
@@ -18,37 +16,37 @@ from runtimed.core.table.generation import Difference, Generation, Host, build_g
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
-# More than anybody reads; rendering the definitions of ten thousand would hold up the event loop.
-_DEFINED_MOST = 1000
+# Rendering the definitions of ten thousand runtimes would block the event loop.
+_DESCRIBED_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stays the same for as long as the process runs, and decides together with the documents."""
+    """The inputs of a plan that stay the same while the process runs."""
 
     config_path: str
     flags: Flags
     defaults: Settings
     host: Host
-    # The settings the daemon was started with.
+    # The settings at the start of the daemon.
     boot: Settings
-    # Why a main file that is missing is an error from the start; None where it is not.
+    # Why a missing main file is an error from the start, None if it is not one.
     main_required: str | None = None
 
     def requires_main(self, sources: Collection[str]) -> str | None:
-        """Return why a missing main file is an error when the current generation came from ``sources``, or None."""
+        """Return why a missing main file is an error if the current generation came from ``sources``, or None."""
         if self.main_required is None and self.config_path in sources:
             return "the current generation came from it; write {} to it to empty the table"
         return self.main_required
 
     def restart_required(self, settings: Settings) -> tuple[str, ...]:
-        """Return the keys of those of ``settings`` that only a restart brings into effect."""
+        """Return the keys of those ``settings`` that take effect only after a restart."""
         return tuple(key for key, name in BOOT_ONLY.items() if getattr(settings, name) != getattr(self.boot, name))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The generation that documents mean, and what it changes for a client of the previous one."""
+    """A new generation, and its difference from the previous one."""
 
     generation: Generation
     difference: Difference
@@ -57,10 +55,10 @@ class Plan:
 def plan(
     documents: Documents, frame: Frame, number: int, previous: Generation | None, main_required: str | None
 ) -> Plan:
-    """Return what ``documents`` mean as generation ``number`` after ``previous``.
+    """Return generation ``number`` of ``documents``, with the difference from ``previous``.
 
     Raises:
-        ConfigurationRejected: with everything that is wrong with them.
+        ConfigurationRejected: with all problems in the documents.
     """
     config = parse_configuration(documents, frame.flags, frame.defaults, main_required=main_required)
     generation = build_generation(config, frame.host, number, previous)
@@ -68,16 +66,16 @@ def plan(
 
 
 def restore_generation(manifest: Manifest, config_text: bytes, frame: Frame, number: int) -> Generation:
-    """Return the generation of ``manifest`` and of the ``config_text`` beside it, built anew as ``number``.
+    """Return the generation of ``manifest`` and of its ``config_text`` as generation ``number``.
 
     Raises:
-        ConfigurationRejected: this version of the program no longer takes ``config_text``.
+        ConfigurationRejected: this version of the program does not accept ``config_text``.
     """
     return build_generation(restore_config(manifest, config_text, frame.defaults, frame.flags), frame.host, number)
 
 
 def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str, published: str | None) -> Report:
-    """Return the report of ``examined`` as far as it follows from that, given the digest that is ``published``."""
+    """Return the report on ``examined``, without a generation and times; ``published`` is the current digest."""
     if isinstance(examined, ConfigurationRejected):
         problems, untold, remarks = examined.problems, examined.untold, examined.remarks
         return Report("rejected", 0, reason, problems=problems, untold=untold, remarks=remarks, cause="configuration")
@@ -98,18 +96,13 @@ def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str,
 
 
 def describe_plan(planned: Plan, previous: Generation, number: int) -> shapes.GenerationsDiff:
-    """Return the JSON shape of what ``planned``, as generation ``number``, changes after ``previous``.
+    """Return the JSON shape of the changes from ``previous`` to ``planned``, as generation ``number``.
 
-    That of /v1/diff, but with no more runtimes than anybody reads: removed ones first, then changed, then added.
+    The shape is that of /v1/diff, for at most 1,000 runtimes: removed ones first, then changed, then added ones.
     """
-    found, left = planned.difference, _DEFINED_MOST
-    removed, left = found.removed[:left], left - len(found.removed[:left])
-    changed, left = found.changed[:left], left - len(found.changed[:left])
-    bounded = Difference(found.added[:left], changed, removed, found.default_runtime)
-    before, after = (partial(_define, generation) for generation in (previous, planned.generation))
-    return describe_changes((previous.number, number), bounded, before, after)
-
-
-def _define(generation: Generation, name: str) -> shapes.Definition | None:
-    runtime = generation.runtimes.get(name)
-    return None if runtime is None or runtime.definition is None else definition_document(runtime.definition)
+    found = planned.difference
+    removed = found.removed[:_DESCRIBED_MAX]
+    changed = found.changed[: _DESCRIBED_MAX - len(removed)]
+    added = found.added[: _DESCRIBED_MAX - len(removed) - len(changed)]
+    bounded = replace(found, added=added, changed=changed, removed=removed)
+    return bounded.describe(previous.number, number, previous.definition, planned.generation.definition)

@@ -1,4 +1,4 @@
-"""The reload report: what became of one attempt to reload, told to whoever asked."""
+"""Defines the report of a reload."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from runtimed.core.table.availability import Unavailable
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
-_UNAVAILABLE_MOST = 1000
+_UNAVAILABLE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one reload; ``generation`` is the one that is current after it.
-
-    ``restart_required`` names boot-only settings that differ from those the daemon runs with,
-    ``ignored`` dockerd's keys that mean nothing here, ``overridden`` keys that a flag wins over, ``remarks`` unknown
-    keys that are ignored.
-    ``cause`` tells whether a rejection is due to the configuration or to the data root.
-    """
+    """The outcome of one reload or dry run."""
 
     outcome: shapes.Outcome
+    # The current generation after the reload.
     generation: int
+    # The trigger.
     reason: str
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     default_runtime: tuple[str, str] | None = None
-    # The first 1,000, and how many there are besides.
+    # The first 1,000 problems, and the number of the others.
     problems: tuple[Problem, ...] = ()
     untold: int = 0
+    # Unknown keys, which are ignored.
     remarks: tuple[Problem, ...] = ()
+    # Whether the configuration or the data root is the cause of a rejection.
     cause: shapes.Cause | None = None
-    # What the reload found damaged among the published files, in words, each with the repair.
+    # Messages about damaged published files that the reload repaired.
     repaired: tuple[str, ...] = ()
+    # Boot-only settings that differ from those at the start of the daemon.
     restart_required: tuple[str, ...] = ()
+    # dockerd's keys that have no effect here, and keys that a flag overrides.
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
-    # Those of the table that the reload leads to, and the number of all in it; 0 where it was not looked at.
+    # The unavailable runtimes in the new table, and the number of all runtimes in it; 0 if it was not examined.
     unavailable: tuple[Unavailable, ...] = ()
     runtimes: int = 0
     duration_ms: float = 0.0
-    # Seconds since the epoch at which the attempt ended.
+    # The end of the reload in seconds since the epoch.
     time_s: float = 0.0
     dry_run: bool = False
-    # What a dry run would change, with definitions, in the shape of /v1/diff.
+    # The changes that a dry run would make.
     changes: shapes.GenerationsDiff | None = None
 
     @property
     def fault(self) -> str | None:
-        """What is wrong, in one line; None unless it is a rejection."""
+        """The first problem of a rejection and the number of the others in one line, None for other outcomes."""
         if self.outcome != "rejected":
             return None
-        first, more = self.problems[0], self.problem_count - 1
-        return f"{first}" + (f" (and {more} more)" if more else "")
+        more = self.problem_count - 1
+        return str(self.problems[0]) + (f" (and {more} more)" if more else "")
 
     @property
     def problem_count(self) -> int:
-        """How many problems there are."""
+        """The number of all problems."""
         return len(self.problems) + self.untold
 
     def as_dict(self) -> shapes.Report:
-        """Return the JSON shape of the report: the first 1,000 problems and unavailable runtimes, and their numbers."""
+        """Return the JSON shape, with at most 1,000 problems and unavailable runtimes, and the number of all."""
         default = self.default_runtime
         report: shapes.Report = {
             "outcome": self.outcome,
@@ -83,7 +83,7 @@ class Report:
             "restart_required": list(self.restart_required),
             "ignored": list(self.ignored),
             "overridden": list(self.overridden),
-            "unavailable": [each.as_dict() for each in self.unavailable[:_UNAVAILABLE_MOST]],
+            "unavailable": [each.as_dict() for each in self.unavailable[:_UNAVAILABLE_MAX]],
             "unavailable_count": len(self.unavailable),
             "runtime_count": self.runtimes,
             "duration_ms": self.duration_ms,
@@ -96,7 +96,7 @@ class Report:
 
 
 def shorten(report: shapes.Report, most: int) -> shapes.ShortReport:
-    """Return ``report`` with the first ``most`` entries of each list, and the whole length of one that is cut."""
+    """Return ``report`` with at most ``most`` entries in each list, and the full length of each shortened list."""
     short: dict[str, object] = {}
     for key, value in report.items():
         if isinstance(value, list) and len(value) > most:

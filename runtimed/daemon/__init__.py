@@ -1,1 +1,1 @@
-"""The daemon process: command line, startup and stop, status, log, announcements."""
+"""Starts and stops the daemon and composes it: command line, startup, status, log, announcements."""

@@ -1,10 +1,10 @@
-"""What happens, told to everybody who may want to know: the log, the subscribers, the metrics."""
+"""Announces events to the log, to subscribers of the API, to the metrics and to the service manager."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -14,62 +14,55 @@ from runtimed.core.drift import Drift
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.log import log_report
+from runtimed.host.systemd import Notifier
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
 log = structlog.get_logger()
 
-# Whoever wants all names or problems asks for the report; an event says that there is one.
+# Bound on names and problems in one event, and on events about drift at once. The API's report has all of them.
 _SHOWN = 50
 
 
-class Manager(Protocol):
-    """What is told to the service manager."""
-
-    def ready(self, status: str) -> None:
-        """Tell that the daemon serves, for the first time or after a reload."""
-
-    def reloading(self) -> None:
-        """Tell that a reload has begun."""
-
-    def status(self, status: str) -> None:
-        """Tell how the daemon is, in one line."""
+def drift_document(drift: Drift, runtimes: tuple[str, ...], most: int) -> shapes.DriftNews:
+    """Return the JSON shape of ``drift`` with the first ``most`` of the ``runtimes`` that execute the binary."""
+    return {**drift.as_dict(), "runtimes": list(runtimes[:most]), "runtime_count": len(runtimes)}
 
 
 class Announcer:
-    """Tells what happened. Everything here is called on the event loop and does not block."""
+    """Announces events. Its methods are called on the event loop and do not block."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, notifier: Notifier) -> None:
         self.counters = Counters()
-        self.events = Events(self._dropped)
-        self._manager = manager
-        # Whether the manager knows that we serve; before that it wants to hear nothing else.
+        self.events = Events(self._on_drop)
+        self._notifier = notifier
+        # systemd expects no other message before the first READY=1.
         self._ready = False
         self._current: Generation | None = None
         self._faults: Mapping[str, str] = {}
         self._polled: Mapping[str, str] = {}
 
     def ready(self) -> None:
-        """Tell that the daemon serves."""
+        """Announce that the daemon serves."""
         self._ready = True
-        self._manager.ready(self._status())
+        self._notifier.ready(self._status())
 
     def reloading(self) -> None:
-        """Tell that a reload has begun; `reloaded` follows."""
+        """Announce that a reload starts; `reloaded` follows."""
         if self._ready:
-            self._manager.reloading()
+            self._notifier.reloading()
 
     def reloaded(self, report: Report, current: Generation) -> None:
-        """Tell how a reload ended, and what is current after it."""
+        """Announce the ``report`` of a reload and the generation that is ``current`` after it."""
         log_report(report)
         self.counters.count_reload(report.outcome, report.reason, report.duration_ms / 1000, report.time_s)
         short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
-        del short["time"]  # the event has its own
+        del short["time"]  # every event has one
         self.events.publish("reload", cast("shapes.ReloadNews", short))
         before, self._current = self._current, current
         if self._ready:
-            self._manager.ready(self._status())
+            self._notifier.ready(self._status())
         if before is None or current.number != before.number:
             moved: shapes.GenerationNews = {
                 "generation": current.number,
@@ -81,44 +74,39 @@ class Announcer:
 
     def drifted(
         self,
-        come: Mapping[str, Drift],
-        gone: Mapping[str, Drift],
+        begun: Mapping[str, Drift],
+        ended: Mapping[str, Drift],
         runtimes: Callable[[str], tuple[str, ...]],
         *,
         loaded: bool,
     ) -> None:
-        """Tell which binaries have changed, which ``runtimes`` execute them, and which have not any more.
+        """Announce the drift that has begun and that has ended, by binary; ``runtimes`` returns those that execute it.
 
-        ``loaded``: what is gone is gone because the configuration was loaded, with the binaries as they are now.
+        ``loaded``: drift has ended because a reload has taken the binaries as they are.
         """
-        for drift in itertools.islice(come.values(), _SHOWN):
-            names = runtimes(drift.binary)
-            fields: shapes.DriftNews = {
-                **drift.as_dict(),
-                "runtimes": list(names[:_SHOWN]),
-                "runtime_count": len(names),
-            }
+        for drift in itertools.islice(begun.values(), _SHOWN):
+            fields = drift_document(drift, runtimes(drift.binary), _SHOWN)
             level = log.warning if drift.kind in ("removed", "unusable") else log.info
             level("drift", **{key: value for key, value in fields.items() if value is not None})
             self.events.publish("drift", fields)
-        for drift in itertools.islice(gone.values(), _SHOWN):
+        for drift in itertools.islice(ended.values(), _SHOWN):
             log.info("drift.over", binary=drift.binary, loaded=loaded)
             over: shapes.DriftOverNews = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
             self.events.publish("drift", over)
-        # A file system with all of the binaries may go at once, and no subscriber could read so much so fast.
-        more = max(len(come) - _SHOWN, 0) + max(len(gone) - _SHOWN, 0)
+        # All binaries may disappear at once with their file system, and no subscriber could read so many events.
+        more = max(len(begun) - _SHOWN, 0) + max(len(ended) - _SHOWN, 0)
         if more:
             log.warning("drift.more", binaries=more)
             rest: shapes.DriftMoreNews = {"binary": None, "kind": "more", "count": more}
             self.events.publish("drift", rest)
 
     def health(self, faults: Mapping[str, str]) -> None:
-        """Tell that the daemon has become degraded or well, or degraded for another reason."""
+        """Announce the daemon's ``faults``, by subject, if they have changed."""
         if faults == self._faults:
             return
         self._faults = dict(faults)
         if self._ready:
-            self._manager.status(self._status())
+            self._notifier.status(self._status())
         if faults:
             log.warning("degraded", **faults)
         else:
@@ -127,7 +115,7 @@ class Announcer:
         self.events.publish("health", condition)
 
     def watching(self, polled: Mapping[str, str]) -> None:
-        """Tell which directories are read by the clock, because events do not tell of them."""
+        """Announce which directories are polled, with the reasons, if they have changed."""
         if polled == self._polled:
             return
         self._polled = dict(polled)
@@ -136,19 +124,19 @@ class Announcer:
         self.events.publish("watcher", watching)
 
     def collected(self, file: str, asked_by: str) -> None:
-        """Tell that a wrapper was removed."""
+        """Announce that the wrapper ``file`` was removed."""
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
         self.counters.wrappers_collected += 1
         removed: shapes.GcNews = {"wrapper": file, "asked_by": asked_by}
         self.events.publish("gc", removed)
 
     def _status(self) -> str:
-        """Return how the daemon is, as `systemctl status` shows it."""
+        """Return the line that `systemctl status` shows."""
         current = self._current
         health = "; ".join(f"{subject}: {reason}" for subject, reason in self._faults.items())
         table = "" if current is None else f"generation {current.number}, {len(current.runtimes)} runtimes"
         return f"degraded: {health}; {table}" if health else table
 
-    def _dropped(self, reason: str) -> None:
+    def _on_drop(self, reason: str) -> None:
         log.warning("subscriber.dropped", reason=reason)
         self.counters.subscribers_dropped += 1

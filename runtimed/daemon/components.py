@@ -1,10 +1,10 @@
-"""Everything that answers: what the routes may ask, the connections, what looks around on the node for them."""
+"""Composes the parts of a serving daemon: routes, connections, and the watches over binaries, wrappers and files."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -13,11 +13,13 @@ import structlog
 
 from runtimed.api.connections import Connections
 from runtimed.api.docker import refuse_body
+from runtimed.api.functions import DaemonFunctions
 from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
 from runtimed.api.server import Server
 from runtimed.api.sockets import Peer
+from runtimed.core.collection import collect
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
 from runtimed.core.drift import BinaryState, Drift
@@ -25,12 +27,13 @@ from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.announcer import Announcer
-from runtimed.daemon.service import Service, WorkerThreads
-from runtimed.daemon.status import Status, Traffic
+from runtimed.daemon.status import Status
 from runtimed.host.containerd import list_containers
 from runtimed.host.containers import scan_references
+from runtimed.host.facts import read_machine, read_system
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
+from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.lookups import Lookups
@@ -40,22 +43,26 @@ from runtimed.reload.reloader import Reloader
 
 log = structlog.get_logger()
 
-# How long looking for containers may take before everything is kept.
+# Time after which a request that waits for a file system gets an error.
+CALL_TIMEOUT_S = 10.0
+# Time after which a reference scan counts as failed, so that every wrapper is kept.
 SCAN_TIMEOUT_S = 60.0
-# How long a look at all binaries may take before it counts for nothing.
+# Time after which a look at all binaries counts as failed.
 STATES_TIMEOUT_S = 30.0
-# How long clients have to finish what was begun when the daemon stops.
+# Time that requests have to finish when the daemon stops.
 DRAIN_S = 5.0
 
 
 class Components:
-    """Answers on sockets from the reloader's current generation; undone by ``stack``, the last thing first.
+    """The parts that respond to clients from the current generation of ``reloader``; ``stack`` ends them.
 
-    ``disk`` runs a call in the thread that publishes; ``secure`` makes the directory of a socket, or refuses it.
+    ``boot`` are the settings of the start. ``disk`` calls a function in the thread that publishes;
+    ``secure`` creates the directory of a socket, or refuses it.
     """
 
     def __init__(
         self,
+        *,
         reloader: Reloader,
         store: Store,
         watcher: Watcher,
@@ -63,152 +70,182 @@ class Components:
         inspector: NodeInspector,
         announcer: Announcer,
         stack: AsyncExitStack,
-        *,
         disk: Callable[..., Awaitable[Any]],
         secure: Callable[[str], object],
     ) -> None:
         self._reloader = reloader
         self._store = store
-        self._threads = WorkerThreads.open()
-        stack.callback(self._threads.close)
         self._inspector = inspector
-        lookups = Lookups(inspector.look_up, inspector.workers)
-        stack.callback(lookups.close)
+        self._announcer = announcer
+        self._probing_thread, self._scanning_thread = _open_worker("probing", stack), _open_worker("scanning", stack)
         self._collector = Collector(
             store,
             scan=self._scan_references,
             disk=disk,
             grace_s=lambda: reloader.current.config.own.grace_s,
-            removed=announcer.collected,
+            on_removed=announcer.collected,
         )
-        self._announcer = announcer
-        self._drift = DriftWatch(self._states, self._drifted)
+        self.drift = DriftWatch(self._find_states, self._on_look)
         self._servers: list[Server] = []
         self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
         self._published = PublishedWatch(self._seems_damaged, self._repair)
-        traffic = Traffic(lambda: len(self._connections), self._exhausted)
-        self._status = Status(reloader, store, watcher, self._drift, announcer, traffic, boot, self._published_faults)
-        service = Service(
-            reloader, store, self._collector, inspector, lookups, self._drift, self._status, self._threads
+        self._status = Status(
+            reloader=reloader,
+            store=store,
+            watcher=watcher,
+            drift=self.drift,
+            announcer=announcer,
+            boot=boot,
+            connections=lambda: len(self.connections),
+            exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
+            published_faults=lambda: {**self._published.faults, **self._listeners.faults},
         )
-        self._routes = Routes(service, announcer.events, announcer.counters)
-        self._connections = Connections(
+        owners = frozenset({0, os.geteuid()})
+        self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
+        self.connections = Connections(
             self._routes,
             again=self._routes.again,
             refuse_body=refuse_body,
             on_error=_log_request_error,
             on_reset=_log_reset,
-            owners=frozenset({0, os.geteuid()}),
+            owners=owners,
         )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
         self._unavailable: tuple[Unavailable, ...] = ()
-        self.apply(reloader.current)
+        self._apply(reloader.current, accept=False)
 
-    @property
-    def connection_count(self) -> int:
-        """How many connections are open."""
-        return len(self._connections)
+    def _build_functions(self, owners: Collection[int], stack: AsyncExitStack) -> DaemonFunctions:
+        """Return the functions that the routes may call; users in ``owners`` may reload and collect."""
+        reloader, store, inspector, status = self._reloader, self._store, self._inspector, self._status
+        system = read_system()
+        data_root_thread, binaries_thread = _open_worker("data-root", stack), _open_worker("binaries", stack)
+        lookups = Lookups(inspector.look_up, inspector.pool)
+        stack.callback(lookups.close)
+        return DaemonFunctions(
+            current=lambda: reloader.current,
+            status=status.as_dict,
+            process_faults=status.process_faults,
+            faults=status.faults,
+            identity=lambda: store.identity,
+            machine=lambda: read_machine(system),
+            retained=lambda: store.retained,
+            lookup=lookups.of,
+            read_generation=store.read,
+            figures=status.figures,
+            look_up_all=inspector.look_up_all,
+            replaceable=inspector.replaceable,
+            features=inspector.features,
+            drift=self.drift.drift_of,
+            in_data_root=partial(_call_for, data_root_thread),
+            in_binaries=partial(_call_for, binaries_thread),
+            may_change=lambda peer: peer.uid in owners,
+            reload=self._reload,
+            collect=self._collect,
+        )
 
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
-        """Begin to take connections from ``sockets``, which listen and do not block."""
+        """Accept connections from ``sockets``, which listen and do not block."""
         for listening in sockets:
-            server = Server(listening.sock, self._connections, on_exhausted=_log_exhausted)
+            server = Server(listening.sock, self.connections, on_exhausted=_log_exhausted)
             self._servers.append(server)
             self._listeners.add(listening, server)
             stack.callback(server.close)
 
-    def reloaded(self, report: Report, generation: Generation) -> None:
-        """Do what follows from a reload that was not rejected and left ``generation`` current."""
-        # Whoever asks for a reload is told what cannot be used.
-        self.apply(generation, accept="api" in report.reason or "signal" in report.reason)
-        self._routes.docker.reloaded(generation, report.outcome)
+    def watches(self) -> Mapping[str, Coroutine[None, None, None]]:
+        """Return the coroutines that watch the node until they are cancelled, by name."""
+        return {
+            "gc": self._collector.watch(lambda: self._reloader.current.config.own.gc),
+            "drift": self.drift.watch(),
+            "published": self._published.watch(),
+        }
 
-    def apply(self, generation: Generation, *, accept: bool = False) -> None:
-        """Take over the limits of ``generation`` and have its binaries watched and probed.
+    def on_report(self, report: Report, generation: Generation) -> None:
+        """Apply ``generation``, which is current after the reload of ``report``, and check the daemon's health."""
+        if report.outcome != "rejected":
+            # The report names unusable runtimes to the user who requests a reload, so they are no fault afterwards.
+            self._apply(generation, accept="api" in report.reason or "signal" in report.reason)
+            self._routes.docker.reloaded(generation, report.outcome)
+        self._check_health()
 
-        ``accept``: see `DriftWatch.apply`.
-        """
-        self._connections.admission = generation.config.own.limits
-        self._drift.apply(generation, accept=accept)
+    def _check_health(self) -> None:
+        self._announcer.health(self._status.faults())
+
+    async def _reload(self, peer: Peer, *, dry_run: bool) -> Report:
+        log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
+        return await self._reloader.reload("api", dry_run=dry_run)
+
+    async def _collect(self, peer: Peer, *, dry_run: bool) -> collect.Collection:
+        log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
+        return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
+
+    def _apply(self, generation: Generation, *, accept: bool) -> None:
+        self.connections.admission = generation.config.own.limits
+        self.drift.apply(generation, accept=accept)
         self._collector.published(generation)
         self._probe(generation)
 
-    def look_soon(self) -> None:
-        """Look at the binaries now: something about one of them has become known."""
-        self._drift.look_soon()
-
     def _probe(self, generation: Generation) -> None:
-        # In a thread, and no reload waits for it.
-        task = asyncio.create_task(self._threads.probing.run(self._inspector.probe, generation))
+        # In a thread, so that no reload waits for it.
+        task = asyncio.create_task(self._probing_thread.run(self._inspector.probe, generation))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
 
-    def collect_by_itself(self) -> Coroutine[None, None, None]:
-        """Return what watches wrappers for as long as it runs, and collects them where the configuration says so."""
-        return self._collector.watch(lambda: self._reloader.current.config.own.gc)
-
-    def watch_drift(self) -> Coroutine[None, None, None]:
-        """Return what watches the binaries of the current generation for as long as it runs."""
-        return self._drift.watch()
-
-    def watch_published(self) -> Coroutine[None, None, None]:
-        """Return what looks at the published files and the sockets' paths, and repairs them, for as long as it runs."""
-        return self._published.watch()
-
-    def check_health(self) -> None:
-        """Tell of the daemon's health if it has changed."""
-        self._announcer.health(self._status.faults())
-
-    async def _states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
+    async def _find_states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         async with asyncio.timeout(STATES_TIMEOUT_S):
-            return await self._threads.probing.run(self._inspector.states, tuple(binaries))
+            return await self._probing_thread.run(self._inspector.states, tuple(binaries))
 
-    def _drifted(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
-        self._announcer.drifted(come, gone, self._drift.runtimes, loaded=loaded)
-        # Another file may be one that the kernel refuses.
-        if any(drift.kind in ("replaced", "installed") for drift in come.values()):
+    def _on_look(self, begun: Mapping[str, Drift], ended: Mapping[str, Drift], loaded: bool) -> None:  # noqa: FBT001
+        self._announcer.drifted(begun, ended, self.drift.runtimes, loaded=loaded)
+        # The kernel may refuse the new file.
+        if any(drift.kind in ("replaced", "installed") for drift in begun.values()):
             self._probe(self._reloader.current)
         before, self._unavailable = self._unavailable, self._status.unavailable()
         if self._unavailable and self._unavailable != before:
             total = len(self._reloader.current.runtimes)
             log.warning("runtimes.unavailable", reason=summarise_unavailable(self._unavailable, total))
-        self.check_health()
-
-    def _published_faults(self) -> Mapping[str, str]:
-        return {**self._published.faults, **self._listeners.faults}
+        self._check_health()
 
     def _seems_damaged(self) -> bool:
         return self._listeners.seems_damaged() or self._store.seems_damaged()
 
     async def _repair(self) -> bool:
         await self._listeners.note()
-        # A lost socket is told before it is bound anew: clients were cut off for some seconds.
-        self.check_health()
+        # The loss of a socket is announced before it is repaired, because clients could not connect for some seconds.
+        self._check_health()
         await self._listeners.renew()
         await self._reloader.repair()
-        self.check_health()
+        self._check_health()
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
     async def _scan_references(self) -> ReferenceScan:
         engines = self._reloader.current.config.own.containerd
         list_within = partial(list_containers, timeout_s=SCAN_TIMEOUT_S / 2)
-        look = partial(scan_references, engines, below=self._store.root, list_containers=list_within)
+        scan = partial(scan_references, engines, below=self._store.root, list_containers=list_within)
         try:
             async with asyncio.timeout(SCAN_TIMEOUT_S):
-                return await self._threads.scanning.run(look)
+                return await self._scanning_thread.run(scan)
         except TimeoutError:
-            return ReferenceScan((), (f"looking for what refers to it took longer than {SCAN_TIMEOUT_S:g} s",))
-        except Exception as error:  # noqa: BLE001 - what cannot be known keeps everything
-            return ReferenceScan((), (f"looking for what refers to it failed: {error!r}",))
-
-    def _exhausted(self) -> str | None:
-        return next((server.exhausted for server in self._servers if server.exhausted), None)
+            return ReferenceScan((), (f"the reference scan took longer than {SCAN_TIMEOUT_S:g} s",))
+        except Exception as error:  # noqa: BLE001 - after an incomplete scan every wrapper is kept
+            return ReferenceScan((), (f"the reference scan failed: {error!r}",))
 
     async def _drain(self) -> None:
         self._announcer.events.close()
-        if cut_off := await self._connections.drain(DRAIN_S):
+        if cut_off := await self.connections.drain(DRAIN_S):
             log.warning("stop.connections_cut_off", connections=cut_off)
+
+
+def _open_worker(name: str, stack: AsyncExitStack) -> Worker:
+    """Return a new thread. There is one for each kind of blocking call: a hanging file system delays only its kind."""
+    worker = Worker(name)
+    stack.callback(worker.close)
+    return worker
+
+
+async def _call_for(worker: Worker, peer: Peer, function: Callable[..., Any], *args: object) -> Any:
+    async with asyncio.timeout(CALL_TIMEOUT_S):
+        return await worker.run_for(peer.uid, function, *args)
 
 
 def _log_exhausted(error: OSError) -> None:

@@ -1,60 +1,49 @@
-"""What a process starts with: documents, and the settings that hold until it ends even when they are broken."""
+"""Does the steps of a start before the first generation, or only checks them: settings, directories, store, sockets."""
 
 from __future__ import annotations
 
+import errno
 import os
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import AsyncExitStack
 
+import structlog
+
+from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
 from runtimed.core.config import Documents, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.errors import ConfigurationRejected, PathRefused, Problem
-from runtimed.core.history.manifest import Manifest
+from runtimed.core.errors import (
+    ConfigurationRejected,
+    DataRootRefused,
+    PathMissing,
+    PathRefused,
+    RuntimedError,
+    SocketRefused,
+    StoreFailed,
+)
+from runtimed.core.history.manifest import Manifest, rebuild_wrappers
 from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
-from runtimed.host.files import MAX_BYTES, Snapshot, Walker, is_stream, read_documents, read_stream
+from runtimed.host.containers import container_states
+from runtimed.host.store import Recovered, Store, believed
+from runtimed.host.store.lock import check_version
+from runtimed.host.systemd import Inherited, take_sockets
+from runtimed.host.trust import Trust, secure_below, secure_directory
+from runtimed.host.units import socket_names
+from runtimed.host.worker import Worker
 
-_NAMED = "it was named on the command line; correct the name, or write {} to it for an empty table"
+log = structlog.get_logger()
 
-
-def main_required(arguments: Arguments) -> str | None:
-    """Return why a main file that is missing is an error for this process; None where it means an empty table."""
-    return _NAMED if arguments.config_explicit else None
-
-
-def read_snapshot(arguments: Arguments, walk: Walker) -> Snapshot:
-    """Return the documents that the command line names, at one instant. Blocks."""
-    if not arguments.files:
-        return read_documents(arguments.config_path, arguments.config_dir, walk)
-    main, *others = (_read_named(file, walk, dropin=index > 0) for index, file in enumerate(arguments.files))
-    problems = list(main.problems)
-    for document in others:
-        problems += document.problems
-        if document.main is None and not document.problems:
-            problems.append(Problem(f"the file is not there: {_NAMED}", document.main_path))
-    dropins = tuple(document.main for document in others if document.main is not None)
-    return Snapshot(replace(main, dropins=dropins, problems=tuple(problems)), frozenset())
-
-
-def _read_named(path: str, walk: Walker, *, dropin: bool) -> Documents:
-    if is_stream(path):
-        return read_stream(path, MAX_BYTES)
-    return read_documents(path, None, walk, dropin=dropin).documents
-
-
-def find_data_root(documents: Documents, arguments: Arguments) -> str:
-    """Return the data root: as the documents have it, or by flag or default where they are too broken to say.
-
-    Raises:
-        ConfigurationRejected: the flags themselves are wrong.
-    """
-    return _settings(documents, arguments).data_root
+SOCKET_MODE = 0o660
+# FileDescriptorName= of the shipped socket unit.
+_SHIPPED_NAME = "runtimed"
 
 
 def find_settings(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Settings:
-    """Return the settings to run with: the documents' own, else those of the last good generation, flags on top.
+    """Return the settings to run with: those of ``documents``, or of the last good generation where they are invalid.
 
-    ``last`` and ``config_text`` are the generation on disk. One that came from another main file does
-    not count.
+    Flags override both; without any valid configuration they and the defaults remain. ``last`` and ``config_text``
+    are the generation on disk, if any; it counts only if it came from the same main file.
 
     Raises:
         ConfigurationRejected: the flags themselves are wrong.
@@ -63,7 +52,9 @@ def find_settings(documents: Documents, arguments: Arguments, last: Manifest | N
         lost = documents.main is None and documents.main_path in last.sources
         if lost or not _is_valid(documents, arguments):
             documents = Documents(documents.main_path, Source(documents.main_path, config_text))
-    return _settings(documents, arguments)
+    if not _is_valid(documents, arguments):
+        documents = Documents(documents.main_path)
+    return parse_configuration(documents, arguments.flags, arguments.defaults).settings
 
 
 def _is_valid(documents: Documents, arguments: Arguments) -> bool:
@@ -74,16 +65,49 @@ def _is_valid(documents: Documents, arguments: Arguments) -> bool:
     return True
 
 
-def _settings(documents: Documents, arguments: Arguments) -> Settings:
-    if not _is_valid(documents, arguments):
-        documents = Documents(documents.main_path)
-    return parse_configuration(documents, arguments.flags, arguments.defaults).settings
+async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitStack) -> tuple[Store, Recovered]:
+    """Return the store of the data root ``path`` and its last generation; ``stack`` closes it and its ``worker``."""
+    stack.callback(worker.close)
+    root = await worker.run(secure_directory, path, trust, 0o700)
+    await worker.run(secure_below, root, believed(root), trust)
+    store = Store(root)
+
+    def release() -> None:
+        # A publish that hangs keeps the lock of the data root until it ends or the process does.
+        if worker.close():
+            store.close()
+
+    stack.callback(release)
+    recovered = await worker.run(store.open, rebuild_wrappers)
+    for fault in recovered.faults:
+        log.warning("store.recovered", fault=fault)
+    return store, recovered
+
+
+def runtime_directories(settings: Settings) -> tuple[str, ...]:
+    """Return the exec root and the directories of the sockets that a daemon with ``settings`` binds."""
+    paths = [parse_host(host) for host in settings.hosts if inherited_name(host) is None]
+    return (settings.exec_root, *map(os.path.dirname, paths))
+
+
+def secure_runtime_directory(trust: Trust, directory: str) -> str:
+    """Return the real path of a directory for sockets or run-time state, after creating it if missing. Blocks."""
+    # A user's directory is private: in a shared parent, a group with many members could connect otherwise.
+    return secure_directory(directory, trust, 0o755 if os.geteuid() == 0 else 0o700)
+
+
+def secure_runtime_directories(settings: Settings, trust: Trust) -> None:
+    """Check that no other user can change a directory that the daemon is about to write to. Blocks."""
+    for directory in runtime_directories(settings):
+        secure_runtime_directory(trust, directory)
+    check_owner(settings.exec_root, os.geteuid())
+    secure_below(settings.exec_root, container_states(settings.exec_root), trust)
 
 
 def check_owner(exec_root: str, uid: int) -> None:
-    """Check that no user but ``uid`` can change the directory ``exec_root``, from which that user's runtimes are run.
+    """Check that only the user ``uid`` can change the directory ``exec_root``, from which its runtimes are run.
 
-    Raises: PathRefused. Root's directories have been checked by then, with every directory on the way to them.
+    Raises: PathRefused. For root, `secure_directory` has checked the directory and all of its parents.
     """
     found = os.stat(exec_root)
     if uid == 0 or (found.st_uid == uid and not found.st_mode & 0o022):
@@ -91,3 +115,76 @@ def check_owner(exec_root: str, uid: int) -> None:
     reason = f"belongs to user id {found.st_uid} and has mode {found.st_mode & 0o7777:04o}"
     advice = "name a directory that only you can write, with --exec-root or by the variable XDG_RUNTIME_DIR"
     raise PathRefused(printable(exec_root), reason, advice)
+
+
+def bind_sockets(
+    settings: Settings, environ: MutableMapping[str, str], stack: AsyncExitStack
+) -> list[BoundSocket | Inherited]:
+    """Return the listening sockets of ``settings``. Clients that connect now wait for the first generation."""
+    inherited = take_sockets(environ)
+    for one in inherited:
+        stack.callback(one.close)
+    sockets: list[BoundSocket | Inherited] = []
+    for host in settings.hosts:
+        if (name := inherited_name(host)) is None:
+            # For an inherited socket the unit sets mode and group.
+            gid = group_id(settings.group) if settings.group else None
+            bound = bind_socket(parse_host(host), mode=SOCKET_MODE, gid=gid)
+            stack.callback(bound.close)
+            sockets.append(bound)
+            continue
+        found = [one for one in inherited if name in ("", one.name)]
+        if not found:
+            raise SocketRefused(host, "systemd has handed over no such socket; start runtimed.socket first")
+        sockets += found
+    return sockets
+
+
+def refusals(settings: Settings, trust: Trust, environ: Mapping[str, str]) -> Iterator[RuntimedError]:
+    """Yield why a start with ``settings`` would fail. The host is not changed; a start creates missing directories."""
+    try:
+        if settings.group is not None:
+            group_id(settings.group)
+        yield from _unknown_sockets(settings, environ)
+    except RuntimedError as error:
+        yield error
+    directories = [settings.data_root, *runtime_directories(settings)]
+    if settings.pidfile:
+        directories.append(os.path.dirname(settings.pidfile))
+    for directory in dict.fromkeys(directories):
+        refusal = _directory_refusal(directory, trust, data_root=directory == settings.data_root)
+        if refusal is not None:
+            yield refusal
+
+
+def _directory_refusal(directory: str, trust: Trust, *, data_root: bool) -> RuntimedError | None:
+    try:
+        real = secure_directory(directory, trust, create=False)
+        if data_root:
+            check_version(real)
+    except PathMissing as error:
+        return None if error.link is None else error
+    except (PathRefused, DataRootRefused) as error:
+        return error
+    except OSError as exc:
+        # A user who checks root's configuration may not read root's data root.
+        if exc.errno != errno.EACCES:
+            return StoreFailed("reading", printable(directory), (exc.strerror or str(exc)).lower())
+    return None
+
+
+def _unknown_sockets(settings: Settings, environ: Mapping[str, str]) -> Iterator[RuntimedError]:
+    """Yield a refusal for each ``fd://NAME`` of a socket that systemd does not pass.
+
+    Raises:
+        SocketRefused: systemd passed a descriptor to this process that is no socket.
+    """
+    named = [(host, name) for host in settings.hosts if (name := inherited_name(host))]
+    if not named:
+        return
+    # Outside of the unit no socket is passed; the installed units define the possible names.
+    known = [one.name for one in take_sockets(dict(environ))] or sorted({_SHIPPED_NAME, *socket_names()})
+    for host, name in named:
+        if name not in known:
+            reason = f"systemd hands over no socket of this name, only {', '.join(known)}; correct the name"
+            yield SocketRefused(host, f"{reason}, or write fd:// for all of them")

@@ -1,4 +1,4 @@
-"""Checks a configuration without a daemon (``runtimed --validate``): what a reload checks, and what a start does."""
+"""Checks a configuration without a daemon (``runtimed --validate``), as a reload and a start would check it."""
 
 from __future__ import annotations
 
@@ -18,47 +18,23 @@ from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation, Host
 from runtimed.daemon.arguments import Arguments
-from runtimed.daemon.preflight import refusals
-from runtimed.daemon.startup import main_required, read_snapshot
+from runtimed.daemon.configuration_reader import main_required, read_snapshot
+from runtimed.daemon.startup import refusals
 from runtimed.host.facts import read_facts
 from runtimed.host.trust import Trust, walk
 from runtimed.inspection.binaries import NodeInspector
 
-# Ignored keys that are named without being asked for.
+# Bound on the ignored keys that are listed without --verbose.
 _NAMED = 8
 
 
-def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
-    inspector = NodeInspector(os.environ.get("PATH", ""), lambda _binary, _features: None)
-    try:
-        return asyncio.run(inspector.find_unavailable(generation))
-    finally:
-        inspector.stop()
-
-
 def validate(arguments: Arguments) -> int:
-    """Print what is wrong with the configuration and return 1, or 0 with dockerd's words when nothing is.
+    """Print the problems of the configuration and return 1; without problems, print dockerd's phrase and return 0.
 
     With ``--log-format json`` a report is printed, in the shape of the API's.
     """
     started_s = time.monotonic()
-    trust = Trust.of_process()
-    documents = read_snapshot(arguments, partial(walk, trust=trust)).documents
-    defaults = arguments.defaults
-    host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
-    frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
-    try:
-        examined: Plan | ConfigurationRejected = plan(documents, frame, 0, None, frame.main_required)
-    except ConfigurationRejected as rejection:
-        examined = rejection
-    report = replace(report_on(examined, frame, "validate", None), restart_required=())
-    if isinstance(examined, Plan):
-        generation = examined.generation
-        problems = tuple(Problem(str(error)) for error in refusals(generation.config.settings, trust, os.environ))
-        if problems:
-            report = Report("rejected", 0, "validate", problems=problems, cause="configuration", remarks=report.remarks)
-        else:
-            report = replace(report, unavailable=_find_unavailable(generation), runtimes=len(generation.runtimes))
+    report = _check(arguments)
     duration_ms = round((time.monotonic() - started_s) * 1000, 3)
     report = replace(report, dry_run=True, duration_ms=duration_ms, time_s=round(time.time(), 3))
     if arguments.flags.log_format == "json":
@@ -71,8 +47,36 @@ def validate(arguments: Arguments) -> int:
     return 1 if report.outcome == "rejected" else 0
 
 
+def _check(arguments: Arguments) -> Report:
+    trust = Trust.of_process()
+    documents = read_snapshot(arguments, partial(walk, trust=trust)).documents
+    defaults = arguments.defaults
+    host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
+    frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
+    try:
+        examined: Plan | ConfigurationRejected = plan(documents, frame, 0, None, frame.main_required)
+    except ConfigurationRejected as rejection:
+        examined = rejection
+    report = replace(report_on(examined, frame, "validate", None), restart_required=())
+    if isinstance(examined, ConfigurationRejected):
+        return report
+    generation = examined.generation
+    problems = tuple(Problem(str(error)) for error in refusals(generation.config.settings, trust, os.environ))
+    if problems:
+        return Report("rejected", 0, "validate", problems=problems, cause="configuration", remarks=report.remarks)
+    return replace(report, unavailable=_find_unavailable(generation), runtimes=len(generation.runtimes))
+
+
+def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
+    inspector = NodeInspector(os.environ.get("PATH", ""), lambda _binary, _features: None)
+    try:
+        return asyncio.run(inspector.find_unavailable(generation))
+    finally:
+        inspector.stop()
+
+
 def _lines(report: Report, *, verbose: bool) -> Iterable[str]:
-    """Yield ``report`` as lines for people."""
+    """Yield ``report`` as lines of text."""
     yield from map(str, report.problems)
     if report.untold:
         yield f"and {report.untold:,} more problems"

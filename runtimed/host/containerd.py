@@ -1,4 +1,4 @@
-"""containerd's own list of containers, asked over its API. Needs the extra ``containerd`` (grpcio)."""
+"""Lists the containers of a containerd over its API. Needs the extra ``containerd`` (grpcio)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from runtimed.core.containerd.api import (
     decode_namespaces,
 )
 
-# containerd sends at most 16 MiB in a message unless it is configured to send more.
-_MESSAGE_MAX = 64 * 2**20
 _OPTIONS = (
-    ("grpc.max_receive_message_length", _MESSAGE_MAX),
-    # A proxy in the environment is not for Unix sockets, and channels are not to be shared between calls.
+    # containerd sends at most 16 MiB in a message unless it is configured to send more.
+    ("grpc.max_receive_message_length", 64 * 2**20),
+    # A proxy in the environment is not for Unix sockets, and calls must not share channels.
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
 )
@@ -36,57 +35,52 @@ def list_containers(address: str, timeout_s: float) -> list[Container]:
     ``address`` is the path of its API socket. Blocks for ``timeout_s`` at most, in all, once the path is looked up.
 
     Raises:
-        ContainerdUnknown: the answer could not be had in full, and why.
+        ContainerdUnknown: the list is not available or not complete.
     """
-    grpc = _import_grpc(address)
-    _refuse_impostor(address)
+    try:
+        # Only the collection of wrappers needs it, and it costs 25 MB and 0.1 s.
+        import grpc  # noqa: PLC0415
+    except ImportError as error:
+        reason = "its containers can only be listed with grpcio: pip install 'runtimed[containerd]'"
+        raise ContainerdUnknown(address, reason) from error
+    _check_owner(address)
     deadline_s = time.monotonic() + timeout_s
     try:
-        # grpc takes a URI: a '%' in the path would begin an escape.
+        # grpc takes a URI, in which a '%' of the path would begin an escape.
         with grpc.insecure_channel(f"unix://{quote(os.path.abspath(address))}", options=_OPTIONS) as channel:
-            return list(_ask(channel, deadline_s))
+            return list(_containers(channel, deadline_s))
     except grpc.RpcError as error:
         raise ContainerdUnknown(address, f"{error.code().name.lower()}: {error.details()}") from error
     except UndecodableAnswer as error:
         raise ContainerdUnknown(address, str(error)) from error
 
 
-def _ask(channel: Any, deadline_s: float) -> Iterator[Container]:
-    # Messages are decoded here and not by grpc, which would turn an error in that into a log entry.
-    namespaces = channel.unary_unary(LIST_NAMESPACES)(b"", timeout=_left(deadline_s))
-    listed = channel.unary_stream(LIST_CONTAINERS)
+def _containers(channel: Any, deadline_s: float) -> Iterator[Container]:
+    # Messages are decoded here and not by grpc, which would only log an error in the decoding.
+    namespaces = channel.unary_unary(LIST_NAMESPACES)(b"", timeout=_remaining_s(deadline_s))
+    list_all = channel.unary_stream(LIST_CONTAINERS)
     for namespace in decode_namespaces(namespaces):
         header = ((NAMESPACE_HEADER, namespace),)
-        for data in listed(b"", timeout=_left(deadline_s), metadata=header):
+        for data in list_all(b"", timeout=_remaining_s(deadline_s), metadata=header):
             yield decode_container(namespace, data)
 
 
-def _left(deadline_s: float) -> float:
+def _remaining_s(deadline_s: float) -> float:
     return max(deadline_s - time.monotonic(), 0.001)
 
 
-def _import_grpc(address: str) -> Any:
-    try:
-        # Only who collects wrappers needs it, and it costs 25 MB and 0.1 s.
-        import grpc  # noqa: PLC0415
-    except ImportError as error:
-        reason = "its containers can only be listed with grpcio: pip install 'runtimed[containerd]'"
-        raise ContainerdUnknown(address, reason) from error
-    return grpc
-
-
-def _refuse_impostor(address: str) -> None:
-    # grpc does not tell who the peer is. Only root or we ourselves may have made the socket; that nobody else
-    # could have put it there is the business of the directory above it, which is containerd's own and root's.
+def _check_owner(address: str) -> None:
+    # grpc does not report the peer's uid. Only root or the daemon's user may own the socket; the directory above it
+    # decides who can replace it, and that directory belongs to containerd and root.
     try:
         status = os.stat(address)
     except FileNotFoundError as error:
         raise ContainerdUnknown(
-            address, "its socket is not there: it is not running, or has another address"
+            address, "its socket does not exist: it is not running, or has another address"
         ) from error
     except OSError as error:
         raise ContainerdUnknown(address, error.strerror or str(error)) from error
     if not stat.S_ISSOCK(status.st_mode):
-        raise ContainerdUnknown(address, "is no socket")
+        raise ContainerdUnknown(address, "is not a socket")
     if status.st_uid not in (0, os.geteuid()):
         raise ContainerdUnknown(address, f"the socket belongs to user {status.st_uid}, who is not root")

@@ -1,7 +1,10 @@
-"""A lane: one thread for calls that block, one at a time, that nobody has to wait for at the end.
+"""Runs blocking calls in one daemon thread, one after the other, and returns their results to the event loop.
 
-asyncio's own executor is joined when the loop closes, so a call that hangs (a dead NFS server) would
-keep the process from stopping; a lane's thread is a daemon thread.
+asyncio's executor is joined when the loop closes, so a call that hangs (a dead NFS server) would keep the process from
+stopping. A daemon thread ends with the process.
+
+Unlike :mod:`runtimed.host.directory_pool`, a worker runs its calls in order, is fair between users and never gives up a
+call; the pool runs calls for different directories at the same time and gives up those that hang.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from runtimed.core.errors import TooManyWaiting
@@ -18,12 +22,12 @@ from runtimed.core.fair_queue import FairQueue
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# How many calls one user may have waiting in a lane: more than an honest one needs, and few enough to hold.
-WAITING_MOST = 256
+# Number of calls that one user may have waiting: more than a well-behaved client needs, and few enough to hold.
+WAITING_MAX = 256
 
 
 class Worker:
-    """A named daemon thread that runs one call after another."""
+    """A named daemon thread and its queue of calls."""
 
     def __init__(self, name: str) -> None:
         self._jobs: FairQueue[Callable[[], None]] = FairQueue()
@@ -33,22 +37,20 @@ class Worker:
         self._thread.start()
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``function(*args, **kwargs)``, called in the lane's thread.
+        """Return ``function(*args, **kwargs)``, called in the worker's thread.
 
-        When the caller is cancelled (by a time-out, say) a call that has begun goes on to its end
-        unheard, and calls behind it wait; one that has not begun is dropped.
+        When the caller is cancelled, for example by a time-out, a call that has begun runs to its end and its result is
+        dropped; a call that still waits is removed.
         """
-        return await self._run(None, None, lambda: function(*args, **kwargs))
+        return await self.run_for(None, function, *args, **kwargs)
 
-    async def run_for(self, user: int, function: Callable[..., T], /, *args: object) -> T:
-        """Return ``function(*args)`` as `run` does, for the user with this id, who waits only for one of each other's.
+    async def run_for(self, user: int | None, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do as `run` for the user with this id. The worker takes one call of each waiting user in turn.
 
         Raises:
-            TooManyWaiting: so many of this user's calls wait here that one more may not.
+            TooManyWaiting: WAITING_MAX calls of this user wait already.
         """
-        return await self._run(user, WAITING_MOST, lambda: function(*args))
-
-    async def _run(self, user: int | None, most: int | None, function: Callable[[], T]) -> T:
+        # Not a future of concurrent.futures, with which asyncio.wrap_future takes twice the time.
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -56,30 +58,30 @@ class Worker:
             if future.cancelled():
                 return
             try:
-                result = function()
-            except StopIteration as error:
-                # No future takes one.
-                _post(loop, _fail, future, RuntimeError(f"a call ended in {error!r}"))
-            except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
-                _post(loop, _fail, future, error)
-            else:
-                _post(loop, _finish, future, result)
+                settle = partial(future.set_result, function(*args, **kwargs))
+            except StopIteration as error:  # a future does not accept it
+                settle = partial(future.set_exception, RuntimeError(f"a call ended in {error!r}"))
+            except BaseException as error:  # noqa: BLE001 - the caller gets every exception
+                settle = partial(future.set_exception, error)
+            # RuntimeError: the loop is closed, so no caller waits for the result.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, future, settle)
 
         with self._changed:
-            if most is not None and self._jobs.of(user) >= most:
-                raise TooManyWaiting(user, most)
+            if user is not None and self._jobs.of(user) >= WAITING_MAX:
+                raise TooManyWaiting(user, WAITING_MAX)
             self._jobs.put(user, job)
             self._changed.notify()
         try:
             return await future
         except asyncio.CancelledError:
-            # Not left for the thread to drop: while that hangs, they would pile up.
+            # Removed here and not by the thread, because cancelled calls would pile up while the thread hangs.
             with self._changed:
                 self._jobs.withdraw(user, job)
             raise
 
     def close(self, timeout_s: float = 1.0) -> bool:
-        """End the thread after what is queued; return False if a call hangs, after ``timeout_s``, and goes on."""
+        """End the thread after the waiting calls; return False if it still runs after ``timeout_s``."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -89,28 +91,17 @@ class Worker:
     def _work(self) -> None:
         while (job := self._take()) is not None:
             job()
-            # Held on to while waiting for the next, it would keep alive what it was made of.
+            # A reference that is kept while the thread waits would keep the caller's objects alive.
             del job
 
     def _take(self) -> Callable[[], None] | None:
-        """Return the next call, and wait for it; None at the end."""
+        """Wait for the next call and return it; return None at the end."""
         with self._changed:
             while not (self._jobs or self._closed):
                 self._changed.wait()
             return self._jobs.take() if self._jobs else None
 
 
-def _post(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *args: object) -> None:
-    # RuntimeError: the loop is closed, the daemon has stopped without waiting for this call.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(deliver, *args)
-
-
-def _finish(future: asyncio.Future[T], result: T) -> None:
+def _settle(future: asyncio.Future[T], settle: Callable[[], None]) -> None:
     if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[T], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+        settle()

@@ -1,1 +1,1 @@
-"""Looks at the node: drift of binaries and published files, references, availability."""
+"""Inspects the node: availability and drift of binaries, published files, references to wrappers."""

@@ -1,4 +1,4 @@
-"""Looks at the node's binaries: where one is, who could replace it, what it says of itself."""
+"""Inspects the node's binaries: their paths, the users who can replace them, their features."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from runtimed.host.directory_pool import DirectoryPool
 from runtimed.host.features import Prober, replaceable
 from runtimed.host.trust import Trust, walk
 
-_OFF = Features("unknown", reason="asking binaries for their features is turned off (runtimed.probe)")
+_OFF = Features("unknown", reason="probing is turned off (runtimed.probe)")
 
 
 class NodeInspector:
-    """The node's binaries. All of its methods look at the disk, except ``stop``.
+    """The node's binaries. All methods read the disk, except ``stop``.
 
-    ``search`` is the PATH that binaries are looked for on; ``told`` is called, in a thread, with what a binary said
-    of itself, once for each change of it. ``judged`` is called after a look with the binaries that other users
-    can replace since then, by path with the reason, and with those that they can replace no longer. ``workers`` are
-    the threads in which its looks may hang.
+    ``search`` is the PATH to look for binaries. ``on_features`` is called in a thread with each new result of a probe.
+    ``on_replaceable`` is called after a look that found a change: with the binaries that other users can replace since
+    then, by path with the reason, and with those that they no longer can. ``pool`` has the threads for look-ups.
     """
 
     def __init__(
         self,
         search: str,
-        told: Callable[[str, Features], None],
-        judged: Callable[[Mapping[str, str], Collection[str]], None] = lambda _come, _gone: None,
+        on_features: Callable[[str, Features], None],
+        on_replaceable: Callable[[Mapping[str, str], Collection[str]], None] = lambda _begun, _ended: None,
     ) -> None:
         self._search = search
-        # Asked once: each question costs a system call.
-        self._as_root = os.geteuid() == 0
-        self._told = told
-        self._judged = judged
-        # Why other users could replace a binary, by its path, at the last look.
+        # Read once, because each geteuid() is a system call.
+        uid = os.geteuid()
+        self._as_root = uid == 0
+        self._on_features = on_features
+        self._on_replaceable = on_replaceable
+        # Path -> the reason why other users could replace the binary at the last look.
         self._replaceable: Mapping[str, str] = MappingProxyType({})
-        self.workers = DirectoryPool("look-ups")
-        # Whoever else could replace a binary must not choose what this process executes, whoever it runs as.
-        self._walk = partial(walk, trust=Trust(frozenset({0, os.geteuid()})))
+        self.pool = DirectoryPool("look-ups")
+        # A user who can replace a binary would choose what this process executes.
+        self._walk = partial(walk, trust=Trust(frozenset({0, uid})))
         self._settings = Probe(enabled=False)
         self._prober: Prober | None = None
 
@@ -54,7 +54,7 @@ class NodeInspector:
         """Return the binary that ``path``, a path or a bare name, leads to.
 
         Raises:
-            BinaryUnavailable: with the reason, also where a probe has learned that the kernel refuses it.
+            BinaryUnavailable: there is none, or a probe has found that the kernel refuses it.
         """
         found = look_up(path, self._search, as_root=self._as_root)
         if (refusal := self._refusal(found)) is not None:
@@ -63,50 +63,56 @@ class NodeInspector:
         return found
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
-        """Return what `look_up` returns or raises for each of ``files``. Ends in time also where one of them hangs."""
-        return _unavailable(self.workers.call_all(self.look_up, files))
+        """Return the result or error of `look_up` for each of ``files``, within bounded time even if one hangs."""
+        return _unavailable(self.pool.call_all(self.look_up, files))
 
     async def find_unavailable(self, generation: Generation) -> tuple[Unavailable, ...]:
-        """Return the runtimes of ``generation`` that cannot be used. Their wrappers are not looked at."""
+        """Return the unusable runtimes of ``generation``. Wrappers are not checked."""
         binaries = dict.fromkeys(file for runtime in generation.runtimes.values() for file in binaries_of(runtime))
-        found = _unavailable(await self.workers.gather(self.look_up, binaries))
+        found = _unavailable(await self.pool.gather(self.look_up, binaries))
         errors = {file: error.reason for file, error in found.items() if isinstance(error, BinaryUnavailable)}
         return find_unavailable(generation, errors)
 
     def states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
-        """Return what is found of each of ``binaries``, paths or bare names."""
-        looks = self.workers.call_all(self._look, binaries)
-        found = {
+        """Return the state of each of ``binaries``, paths or bare names."""
+        looks = self.pool.call_all(self._look, binaries)
+        self._compare_replaceable(
+            {look[0].path: look[1] for look in looks.values() if isinstance(look, tuple) and look[0].path}
+        )
+        return {
             binary: look[0] if isinstance(look, tuple) else BinaryState("unusable", reason=str(look))
             for binary, look in looks.items()
         }
-        self._judge({look[0].path: look[1] for look in looks.values() if isinstance(look, tuple) and look[0].path})
-        return found
 
     def replaceable(self, binary: str) -> str | None:
-        """Return why somebody else could replace ``binary``, None if nobody could."""
+        """Return why another user could replace ``binary``; None if no other user could."""
         return replaceable(binary, self._walk)
 
     def features(self, binary: str) -> Features:
-        """Return what ``binary`` says of itself, as far as is known by now."""
-        prober = self._prober
-        return prober.get(binary) if prober is not None else _OFF
+        """Return the features of ``binary`` that are known so far."""
+        return self._prober.get(binary) if self._prober is not None else _OFF
 
     def probe(self, generation: Generation) -> None:
-        """Have the binaries of ``generation`` asked for their features, those that are new or changed.
+        """Probe the binaries of ``generation`` that are new or changed, as its configuration says.
 
-        As its configuration wants it; with another time-out all of them are asked anew.
+        With another time-out all binaries are probed again.
         """
-        prober = self._take(generation.config.own.probe)
-        if prober is None:
+        settings = generation.config.own.probe
+        if settings != self._settings:
+            if self._prober is not None:
+                self._prober.stop()
+            self._settings = settings
+            new = Prober(trusted=self.replaceable, told=self._on_features, timeout_s=settings.timeout_s)
+            self._prober = new if settings.enabled else None
+        if self._prober is None:
             return
         binaries = dict.fromkeys(runtime.binary for runtime in generation.runtimes.values() if runtime.binary)
-        # One that is not there may be installed later.
-        prober.want(found for found in self.look_up_all(binaries).values() if isinstance(found, str))
+        # A missing one may be installed later.
+        self._prober.want(found for found in self.look_up_all(binaries).values() if isinstance(found, str))
 
     def stop(self) -> None:
-        """Kill the probes that run, and end the threads."""
-        self.workers.close()
+        """Kill the running probes, and end the threads."""
+        self.pool.close()
         if (prober := self._prober) is not None:
             prober.stop()
 
@@ -115,28 +121,19 @@ class NodeInspector:
         found = binary_state(binary, self._search, as_root=self._as_root, refusal=self._refusal)
         return found, None if found.path is None else self.replaceable(found.path)
 
-    def _judge(self, reasons: Mapping[str, str | None]) -> None:
+    def _compare_replaceable(self, reasons: Mapping[str, str | None]) -> None:
         before = self._replaceable
-        now = {path: why for path, why in sorted(reasons.items()) if why is not None}
+        now = {path: reason for path, reason in sorted(reasons.items()) if reason is not None}
         self._replaceable = MappingProxyType(now)
-        come = {path: why for path, why in now.items() if before.get(path) != why}
-        # A binary that is gone, or not configured any more, is not trusted for that.
-        gone = [path for path in before if path in reasons and path not in now]
-        if come or gone:
-            self._judged(come, gone)
+        begun = {path: reason for path, reason in now.items() if before.get(path) != reason}
+        # A binary that was removed, or is no longer configured, is not reported as trusted.
+        ended = [path for path in before if path in reasons and path not in now]
+        if begun or ended:
+            self._on_replaceable(begun, ended)
 
     def _refusal(self, binary: str) -> str | None:
         prober = self._prober
         return prober.refusal(binary) if prober is not None else None
-
-    def _take(self, settings: Probe) -> Prober | None:
-        if settings != self._settings:
-            if self._prober is not None:
-                self._prober.stop()
-            self._settings = settings
-            new = Prober(trusted=self.replaceable, told=self._told, timeout_s=settings.timeout_s)
-            self._prober = new if settings.enabled else None
-        return self._prober
 
 
 def _unavailable(outcomes: Mapping[str, str | Exception]) -> Mapping[str, str | BinaryUnavailable]:

@@ -1,4 +1,4 @@
-"""Watching for drift: the binaries of the current generation, looked at now and then."""
+"""Watches the binaries of the current generation for drift."""
 
 from __future__ import annotations
 
@@ -13,126 +13,116 @@ from runtimed.core.drift import BinaryState, Drift, compare_states
 from runtimed.core.table.availability import binaries_of
 from runtimed.core.table.generation import Generation, Runtime
 
-# How often binaries are looked at; less often where that takes long, so that it never costs more than this share.
+# Interval between looks; longer where a look is slow, so that looking never takes more than this share of the time.
 EVERY_S = 10.0
 SHARE = 0.02
 PAUSE_MOST_S = 300.0
 
-Look = Callable[[Iterable[str]], Awaitable[Mapping[str, BinaryState]]]
-
-
-def binary_of(runtime: Runtime) -> str:
-    """Return what is executed for ``runtime`` in the end, a path or a name; empty where containerd derives nothing."""
-    return runtime.binary or shim_binary_name(runtime.shim)
-
 
 def watched_binaries(runtime: Runtime) -> tuple[str, ...]:
-    """Return the binaries that have to be executable for ``runtime``, and the one that is executed in the end."""
-    return tuple(dict.fromkeys(binary for binary in (*binaries_of(runtime), binary_of(runtime)) if binary))
+    """Return the binaries, paths or names, that ``runtime`` needs: those of its answer, and the one that is executed.
+
+    The latter is its shim's for a runtime without a binary, if containerd derives one.
+    """
+    executed = runtime.binary or shim_binary_name(runtime.shim)
+    return tuple(dict.fromkeys(binary for binary in (*binaries_of(runtime), executed) if binary))
 
 
 class DriftWatch:
-    """Compares the node's binaries with what they were when the configuration was last loaded.
+    """Compares the node's binaries with their states at the last load of the configuration.
 
-    ``look`` returns what is found of each binary, or raises TimeoutError; ``told`` hears, after every look, what
-    drift has come and what has gone since the last one, by binary, and whether that is so because of a load.
+    ``look`` returns the state of each binary, or raises TimeoutError. ``on_look`` is called after every look with the
+    drift that has begun and that has ended since the last look, by binary, and whether a load is the reason.
+
+    `drifts` and `states` are the results of the last look, by binary.
     """
 
     def __init__(
         self,
-        look: Look,
-        told: Callable[[Mapping[str, Drift], Mapping[str, Drift], bool], None],
+        look: Callable[[Iterable[str]], Awaitable[Mapping[str, BinaryState]]],
+        on_look: Callable[[Mapping[str, Drift], Mapping[str, Drift], bool], None],
         every_s: float = EVERY_S,
     ) -> None:
         self._look = look
-        self._told = told
+        self._on_look = on_look
         self._every_s = every_s
-        self._wanted: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+        self.drifts: Mapping[str, Drift] = MappingProxyType({})
+        self.states: Mapping[str, BinaryState] = MappingProxyType({})
+        # Binary -> names of the runtimes that execute it.
+        self._watched: Mapping[str, tuple[str, ...]] = MappingProxyType({})
         self._loaded: Mapping[str, BinaryState] | None = None
-        self._now: Mapping[str, BinaryState] = MappingProxyType({})
-        self._drifts: Mapping[str, Drift] = MappingProxyType({})
-        # Binaries that could be executed at some look since the process began.
+        # Binaries that were available at some look since the process started.
         self._once_available: set[str] = set()
-        # Binaries that cannot be executed, and a reload has taken that as it is; and those that the next look adds
-        # to them if it finds that they cannot.
+        # Unavailable binaries that a reload has accepted, and those that the next look adds if they are unavailable.
         self._accepted: set[str] = set()
         self._accepting: frozenset[str] = frozenset()
-        self._awake = asyncio.Event()
+        self._wake_up = asyncio.Event()
 
     def obstacle(self, binary: str) -> BinaryState | None:
-        """Return why ``binary`` cannot be executed; None where it can, and where a reload has accepted that."""
-        seen = self._now.get(binary)
-        if seen is None or seen.state == "available" or binary in self._accepted:
-            return None
-        return seen
+        """Return the state of an unavailable ``binary``; None if it is available, or a reload has accepted it."""
+        seen = self.states.get(binary)
+        return None if seen is None or seen.state == "available" or binary in self._accepted else seen
 
     def was_available(self, binary: str) -> bool:
-        """Return whether ``binary`` could be executed at some look since the process began."""
+        """Return whether ``binary`` was available at some look since the process started."""
         return binary in self._once_available
 
-    @property
-    def drifts(self) -> Mapping[str, Drift]:
-        """What is different now, by binary."""
-        return self._drifts
-
-    @property
-    def states(self) -> Mapping[str, BinaryState]:
-        """What was found at the last look, by binary."""
-        return self._now
+    def drift_of(self, binary: str) -> Drift | None:
+        """Return how ``binary``, a path or a name as configured, differs from the one at the last load."""
+        return self.drifts.get(binary)
 
     def runtimes(self, binary: str) -> tuple[str, ...]:
         """Return the names of the runtimes that execute ``binary``."""
-        return self._wanted.get(binary, ())
+        return self._watched.get(binary, ())
 
     def apply(self, generation: Generation, *, accept: bool = False) -> None:
-        """Take the node as it is now for what ``generation`` was loaded with.
+        """Watch the binaries of ``generation``; their states at the next look are those of its load.
 
-        ``accept``: that some binaries cannot be executed is accepted as well, if they were watched before. One that is
-        new in ``generation`` has never been reported.
+        ``accept``: binaries that were watched before and are unavailable at that look are accepted. A binary that is
+        new in ``generation`` is not, because it has never been reported.
         """
-        wanted: dict[str, list[str]] = {}
+        watched: dict[str, list[str]] = {}
         for name, runtime in generation.runtimes.items():
             for binary in watched_binaries(runtime):
-                wanted.setdefault(binary, []).append(name)
+                watched.setdefault(binary, []).append(name)
         if accept:
-            self._accepting |= self._wanted.keys()
-        self._wanted = MappingProxyType({binary: tuple(names) for binary, names in wanted.items()})
+            self._accepting |= self._watched.keys()
+        self._watched = MappingProxyType({binary: tuple(names) for binary, names in watched.items()})
         self._loaded = None
-        self._awake.set()
+        self._wake_up.set()
 
     def look_soon(self) -> None:
-        """Look at once: something about a binary has become known."""
-        self._awake.set()
+        """Look now, because the state of a binary may have changed."""
+        self._wake_up.set()
 
     async def watch(self) -> None:
-        """Look, and tell, for as long as this runs."""
+        """Look, and call ``on_look``, until cancelled."""
         while True:
-            self._awake.clear()
-            wanted = self._wanted
+            self._wake_up.clear()
+            watched = self._watched
             begun_s = time.monotonic()
             try:
-                states = await self._look(wanted)
+                states = await self._look(watched)
             except TimeoutError:
-                # A file system that does not answer tells nothing.
-                self._told({}, {}, self._loaded is None)
+                self._on_look({}, {}, self._loaded is None)
             else:
-                if wanted is self._wanted:
-                    self._take(states)
+                if watched is self._watched:
+                    self._compare(states)
             pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await self._awake.wait()
+                    await self._wake_up.wait()
 
-    def _take(self, states: Mapping[str, BinaryState]) -> None:
-        loaded = self._loaded is None
+    def _compare(self, states: Mapping[str, BinaryState]) -> None:
+        is_load = self._loaded is None
         if self._loaded is None:
             self._loaded = states
         available = {binary for binary, seen in states.items() if seen.state == "available"}
-        self._once_available = (self._once_available | available) & self._wanted.keys()
-        self._accepted = ((self._accepted | self._accepting) & self._wanted.keys()) - available
+        self._once_available = (self._once_available | available) & self._watched.keys()
+        self._accepted = ((self._accepted | self._accepting) & self._watched.keys()) - available
         self._accepting = frozenset()
-        before, self._now = self._drifts, states
-        self._drifts = compare_states(self._loaded, states)
-        come = {binary: drift for binary, drift in self._drifts.items() if before.get(binary) != drift}
-        gone = {binary: drift for binary, drift in before.items() if binary not in self._drifts}
-        self._told(come, gone, loaded)
+        before, self.states = self.drifts, states
+        self.drifts = compare_states(self._loaded, states)
+        begun = {binary: drift for binary, drift in self.drifts.items() if before.get(binary) != drift}
+        ended = {binary: drift for binary, drift in before.items() if binary not in self.drifts}
+        self._on_look(begun, ended, is_load)

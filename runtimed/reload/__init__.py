@@ -1,1 +1,1 @@
-"""Moves the table from one generation to the next."""
+"""Replaces the current generation: plans, publishes, coalesces requests, waits for files to settle."""

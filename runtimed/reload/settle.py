@@ -1,4 +1,4 @@
-"""Hints to reloads: what may have changed is looked at, and a file that is just being written is waited for."""
+"""Turns watcher hints into reloads and waits for half-written files to settle."""
 
 from __future__ import annotations
 
@@ -9,56 +9,54 @@ from collections.abc import Awaitable, Callable
 
 from runtimed.core.config import Documents
 
-# How long a file that is cut off in the middle must be quiet before it is believed to be finished,
-# and how long a file that never is quiet may put off being reported.
+# Time for which a half-written file must stay the same before it counts as finished, and the longest time for which
+# a file that keeps changing delays its report.
 SETTLE_S = 2.0
 SETTLE_LIMIT_S = 10.0
 
-# As Reloader.reload_changed.
-ReloadChanged = Callable[[Callable[[Documents], bool]], Awaitable[bool]]
 
-
-async def follow(
+async def reload_on_hints(
     hints: asyncio.Event,
-    reload_changed: ReloadChanged,
+    reload_changed: Callable[[Callable[[Documents], bool]], Awaitable[bool]],
     *,
     settle_s: float = SETTLE_S,
     settle_limit_s: float = SETTLE_LIMIT_S,
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Call ``reload_changed`` whenever ``hints`` is set, until cancelled.
+    """Call ``reload_changed`` (`Reloader.reload_changed`) whenever ``hints`` is set, until cancelled.
 
-    Documents that end in mid-syntax are being written: they are read again until they are whole,
-    or the same for ``settle_s``, or ``settle_limit_s`` have passed, and only then reported as rejected.
+    Documents that end in mid-syntax are half-written: they are read again until they are complete, have been the same
+    for ``settle_s``, or ``settle_limit_s`` have passed. Only then they are rejected.
     """
     while True:
         await hints.wait()
-        settling = _Settling(settle_s, settle_limit_s)
+        settling = _Settling(settle_s, settle_limit_s, clock_s)
         hints.clear()
-        while not await reload_changed(settling.is_over):
+        while not await reload_changed(settling.is_settled):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settling.left_s):
+                async with asyncio.timeout(settling.left_s()):
                     await hints.wait()
             hints.clear()
 
 
 class _Settling:
-    """How long documents that look half-written are waited for. Hints may come by the clock, so bytes decide."""
+    """The wait for half-written documents. It compares bytes, because a polling watcher hints without a change."""
 
-    def __init__(self, settle_s: float, limit_s: float) -> None:
+    def __init__(self, settle_s: float, limit_s: float, clock_s: Callable[[], float]) -> None:
         self._settle_s = settle_s
-        self._until_s = time.monotonic() + limit_s
+        self._clock_s = clock_s
+        self._end_s = clock_s() + limit_s
         self._documents: Documents | None = None
-        self._quiet_at_s = 0.0
+        self._settled_at_s = 0.0
 
-    def is_over(self, documents: Documents) -> bool:
-        """Return whether ``documents``, just read, are to be believed as they are."""
-        now_s = time.monotonic()
+    def is_settled(self, documents: Documents) -> bool:
+        """Return whether ``documents``, read just now, count as finished."""
+        now_s = self._clock_s()
         if documents != self._documents:
             self._documents = documents
-            self._quiet_at_s = now_s + self._settle_s
-        return now_s >= min(self._quiet_at_s, self._until_s)
+            self._settled_at_s = now_s + self._settle_s
+        return now_s >= min(self._settled_at_s, self._end_s)
 
-    @property
     def left_s(self) -> float:
-        """How long to wait for a hint before reading again."""
-        return max(0.0, self._quiet_at_s - time.monotonic())
+        """Return the time to wait for a hint before the next read."""
+        return max(0.0, self._settled_at_s - self._clock_s())

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from harness.functions import functions_of
 from harness.lookup import look_up_each
 from harness.server import HOST, Running, hang_up, read_reply, running, until
 
@@ -59,7 +60,7 @@ class DockerApi:
         self.looks = 0
         self.dropped: list[str] = []
         self.subscribers = Subscribers(self.dropped.append)
-        self.docker = Docker(self, self.subscribers)
+        self.docker = Docker(functions_of(self), self.subscribers)
 
     def current(self) -> Generation:
         return self.generation
@@ -91,7 +92,7 @@ class DockerApi:
     def drift(self, binary: str) -> Drift | None:
         return None
 
-    def looking(self, _peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+    def in_binaries(self, _peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         async def call() -> Any:
             if self.disk_fault is not None:
                 raise self.disk_fault

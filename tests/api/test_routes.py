@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from harness.description import check_answer
+from harness.functions import functions_of
 from harness.lookup import Lookup, look_up_each
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -70,7 +71,7 @@ class FakeService:
         self.drifts: dict[str, Drift] = {}
         self.counters = Counters()
         self.events = Events(lambda _reason: None)
-        self.routes = Routes(self, self.events, self.counters)
+        self.routes = Routes(functions_of(self), self.events, self.counters)
         # The responses so far, as /openapi.json describes them.
         self.seen: set[tuple[str, str, int, str | None]] = set()
 
@@ -173,10 +174,10 @@ class FakeService:
     def counted(self) -> dict[tuple[str, int], int]:
         return {key: histogram.count for key, histogram in self.counters.requests.items() if histogram.count}
 
-    def reading(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        return self.looking(peer, function, *args)
+    def in_data_root(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+        return self.in_binaries(peer, function, *args)
 
-    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
+    def in_binaries(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
         async def call() -> Any:
             if self.disk_hangs:
                 raise TimeoutError

@@ -1,4 +1,4 @@
-"""What has become of binaries, from two looks at them."""
+"""Tests of the comparison of binaries."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ UNUSABLE = BinaryState("unusable", reason="is not executable (mode 0644)")
         (MISSING, MISSING, None),
     ],
 )
-def test_what_has_become_of_a_binary(before: BinaryState, now: BinaryState, kind: DriftKind | None) -> None:
+def test_each_kind_of_drift_is_detected(before: BinaryState, now: BinaryState, kind: DriftKind | None) -> None:
     found = compare_states({"x": before}, {"x": now})
     assert found == ({} if kind is None else {"x": Drift("x", kind, now.path, now.reason, now.identity)})
 
 
-def test_a_binary_that_was_not_there_to_be_compared_has_not_drifted() -> None:
+def test_a_binary_in_one_comparison_only_has_not_drifted() -> None:
     assert compare_states({}, {"x": THERE}) == {}
     assert compare_states({"x": THERE}, {}) == {}

@@ -1,4 +1,4 @@
-"""What binaries print, read: known, or unknown with a reason that fits on a line."""
+"""Tests of reading the output of binaries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def reason(stdout: bytes) -> str:
 
 @pytest.mark.parametrize("indent", [None, 4])
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_the_features_structure_is_read_as_it_stands(indent: int | None, *, ascii_only: bool) -> None:
+def test_the_features_structure_is_read_unchanged(indent: int | None, *, ascii_only: bool) -> None:
     stdout = json.dumps(RUNC, indent=indent, ensure_ascii=ascii_only).encode() + b"\n"
     read = read_features(0, stdout, b"a warning")
     assert (read.status, read.reason) == ("known", None)
@@ -63,7 +63,7 @@ def test_the_features_structure_is_read_as_it_stands(indent: int | None, *, asci
         # would be written out again as Infinity
         (b'{"x": 1e999}', "holds a number out of range: 1e999"),
         (b'{"x": -1e999}', "holds a number out of range"),
-        # what many clients cannot hold
+        # out of range for many clients
         (b'{"x": 9223372036854775808}', "holds an integer of more than 64 bits"),
         (b'{"x": [{"y": -9223372036854775809}]}', "holds an integer of more than 64 bits"),
         (b'{"x": ' + b"9" * 5000 + b"}", "is not JSON (Exceeds the limit"),
@@ -77,11 +77,11 @@ def test_the_features_structure_is_read_as_it_stands(indent: int | None, *, asci
         # nested beyond reason: by a little, beyond Python's stack
         (b'{"x":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH, "nested more than 32 deep"),
         (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested more than 32 deep"),
-        # larger than anything a runtime has to say
+        # larger than the output of any runtime
         (b'{"x": "' + b"a" * MAX_BYTES + b'"}', "is 262,153 bytes long, more than 262,144"),
     ],
 )
-def test_what_is_no_features_structure_is_unknown_with_a_reason(stdout: bytes, expected: str) -> None:
+def test_other_output_is_unknown_with_a_reason(stdout: bytes, expected: str) -> None:
     assert expected in reason(stdout)
 
 
@@ -103,9 +103,7 @@ def test_nesting_up_to_the_limit_is_read() -> None:
         (3, b"{}", b"boom", "`features` ended with exit status 3: boom"),
     ],
 )
-def test_a_binary_that_fails_is_unknown_whatever_it_printed(
-    status: int, stdout: bytes, stderr: bytes, expected: str
-) -> None:
+def test_a_failed_binary_is_unknown(status: int, stdout: bytes, stderr: bytes, expected: str) -> None:
     read = read_features(status, stdout, stderr)
     assert (read.status, read.features) == ("unknown", None)
     assert str(read.reason).startswith(expected)
@@ -118,26 +116,26 @@ def test_a_binary_that_fails_is_unknown_whatever_it_printed(
         (0, b"\n\n  runsc version 1 \r\nspec: 1\n", "runsc version 1"),
         (0, b"", None),  # a binary that ignores its arguments
         (0, b" \n", None),
-        (1, b"crun version 1.8.1\n", None),  # it failed: nothing it says counts
+        (1, b"crun version 1.8.1\n", None),  # it failed, so its output does not count
         (-9, b"x", None),
-        (0, b"v\x1b[31m1\0", "v\\x1b[31m1\\x00"),  # nothing that changes a terminal
+        (0, b"v\x1b[31m1\0", "v\\x1b[31m1\\x00"),  # escape sequences are escaped
         (0, b"\xff1", "\ufffd1"),
         (0, b"x" * 1_000_000, "x" * 200 + "…"),
     ],
 )
-def test_the_version_is_the_first_line_fit_for_a_message(status: int, stdout: bytes, version: str | None) -> None:
+def test_the_version_is_the_first_line_formatted_for_a_message(status: int, stdout: bytes, version: str | None) -> None:
     assert read_version(status, stdout) == version
 
 
 @given(output=st.binary(max_size=300))
-def test_whatever_is_printed_there_is_an_answer_that_every_client_can_read(output: bytes) -> None:
+def test_the_features_of_any_output_are_valid_json(output: bytes) -> None:
     for read in (read_features(0, output, output), read_features(1, output, output)):
         text = json.dumps(read.as_dict(), allow_nan=False, ensure_ascii=False)
         assert json.loads(text.encode())["status"] == read.status
     assert "\n" not in first_line(output)
 
 
-def test_hostile_output_is_read_in_no_time() -> None:
+def test_hostile_output_is_read_fast() -> None:
     began = time.perf_counter()
     for stdout in (b"[" * MAX_BYTES, b'{"x":[' + b"0," * 120_000 + b"0]}", b" " * MAX_BYTES, b"\n" * MAX_BYTES):
         assert isinstance(read_features(0, stdout, b""), Features)

@@ -15,11 +15,11 @@ def judged(own: bytes, first: bytes, mount: int, path: bytes, *, several_names: 
     return is_read_only_for_all(own, first, mount, path, several_names=several_names)
 
 
-def test_a_mount_that_only_this_process_finds_read_only_excuses_nothing() -> None:
-    # What ProtectSystem=strict does to the daemon's own view.
+def test_a_mount_that_is_read_only_for_this_process_only_does_not_count() -> None:
+    # The daemon's view with ProtectSystem=strict.
     own = b"900 1 254:0 / / ro,relatime master:1 - ext4 /dev/vda rw,discard\n"
     assert not judged(own, HOST, 900, b"/etc/runtimed/daemon.json")
-    # /etc of a machine whose own mount of it is read-only, by a mount of its own or with all of the disk.
+    # /etc is read-only on the host, with the whole disk or as a separate mount.
     assert judged(own, HOST.replace(b" rw,relatime", b" ro,relatime"), 900, b"/etc/runtimed/daemon.json")
     etc = b"23 22 254:0 /etc /etc ro - ext4 /dev/vda rw\n"
     assert not judged(own, HOST + etc, 900, b"/etc/daemon.json"), "the disk can still be written through /"
@@ -30,7 +30,7 @@ def test_a_read_only_file_system_is_read_only_for_all() -> None:
     assert judged(own, b"", 900, b"/mnt/daemon.json")
 
 
-def test_a_volume_of_a_container_counts_as_read_only_where_process_1_is_the_containers() -> None:
+def test_a_read_only_volume_counts_if_process_1_is_in_the_container() -> None:
     assert judged(CONTAINER, CONTAINER, 500, b"/etc/runtimed/..data/daemon.json")
     assert judged(CONTAINER, CONTAINER, 500, b"/etc/runtimed")
     # Other files of the same disk are mounted beside it, as /etc/hosts is, and they can be written.
@@ -46,7 +46,7 @@ def test_a_volume_of_a_container_counts_as_read_only_where_process_1_is_the_cont
         b"/ /elsewhere",
     ],
 )
-def test_a_second_mount_that_can_be_written_takes_the_excuse_away(second: bytes) -> None:
+def test_a_second_writable_mount_makes_the_file_writable(second: bytes) -> None:
     more = CONTAINER + b"502 400 254:0 " + second + b" rw - ext4 /dev/vda rw\n"
     assert not judged(CONTAINER, more, 500, b"/etc/runtimed/daemon.json")
     assert judged(CONTAINER, more.replace(second + b" rw", second + b" ro"), 500, b"/etc/runtimed/daemon.json")
@@ -69,30 +69,30 @@ def test_with_hard_links_every_mount_of_the_file_system_counts() -> None:
         (b"500 400 garbage\n", b"", 500, b"/x"),
     ],
 )
-def test_nothing_is_excused_where_the_tables_do_not_tell(own: bytes, first: bytes, mount: int, path: bytes) -> None:
+def test_incomplete_tables_mean_not_read_only(own: bytes, first: bytes, mount: int, path: bytes) -> None:
     assert not judged(own, first, mount, path)
 
 
 @pytest.mark.parametrize("kind", [b"nfs4", b"fuse.sshfs", b"fuse", b"9p"])
-def test_a_file_system_that_others_change_from_elsewhere_excuses_nothing(kind: bytes) -> None:
+def test_a_remote_file_system_is_not_read_only(kind: bytes) -> None:
     table = b"9 1 0:9 / /mnt ro - " + kind + b" server:/x ro,vers=4\n"
     assert not judged(table, table, 9, b"/mnt/x")
     assert judged(table.replace(kind, b"ext4"), b"", 9, b"/mnt/x")
 
 
 @pytest.mark.parametrize("kind", [b"overlay", b"aufs"])
-def test_a_file_system_that_shows_files_of_another_excuses_nothing(kind: bytes) -> None:
+def test_a_stacked_file_system_is_not_read_only(kind: bytes) -> None:
     table = b"7 1 0:99 / /etc ro - %b none ro,lowerdir=/l\n" % kind
     assert not is_read_only_for_all(table, table, 7, b"/etc/runtimed/daemon.json", several_names=False)
 
 
-def test_the_root_of_a_volume_on_a_disk_of_its_own_is_found() -> None:
+def test_the_root_of_a_separate_disk_is_found() -> None:
     table = b"9 1 8:1 / /mnt ro - ext4 /dev/sda rw\n"
     assert judged(table, table, 9, b"/mnt")
     assert judged(b"9 1 8:1 / / ro - ext4 /dev/sda rw\n", table, 9, b"/")
 
 
-def test_blanks_in_names_and_removed_files_are_read_as_the_kernel_writes_them() -> None:
+def test_escaped_blanks_and_removed_files_are_parsed() -> None:
     table = rb"9 1 8:1 /a\040b//deleted /c\040d ro - ext4 /dev/sda rw" + b"\n"
     assert judged(table, table, 9, b"/c d")
     # The file that was removed from /a b can still be open for writing there.

@@ -1,4 +1,4 @@
-"""Plans: what documents would change, told with the definitions of before and after."""
+"""Tests of plans and of their changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> shapes.Generations
     return describe_plan(planned(after, previous, 2), previous, 2)
 
 
-def test_a_plan_is_told_with_both_definitions_in_the_shape_of_a_difference() -> None:
+def test_the_changes_of_a_plan_have_both_definitions() -> None:
     kata = {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigPath": "/a"}}
     before = {"runtimes": {"goes": {"path": "/x"}, "kata": kata, "stays": {"path": "/s"}}, "default-runtime": "goes"}
     after = {
@@ -50,7 +50,7 @@ def test_a_plan_is_told_with_both_definitions_in_the_shape_of_a_difference() -> 
     }
 
 
-def test_a_stock_runtime_that_is_told_otherwise_has_no_definition() -> None:
+def test_a_changed_stock_runtime_has_no_definition() -> None:
     found = changes({}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]})
     assert {"name": "runc", "from": None, "to": None} in found["changed"]
 
@@ -59,7 +59,7 @@ def test_a_stock_runtime_that_is_told_otherwise_has_no_definition() -> None:
     ("removed", "changed", "described"),
     [(600, 300, [600, 300, 100]), (600, 500, [600, 400, 0]), (1100, 10, [1000, 0, 0])],
 )
-def test_no_more_runtimes_are_described_than_anybody_reads_and_what_goes_is_told_first(
+def test_the_description_of_changes_is_bounded_and_begins_with_removals(
     removed: int, changed: int, described: list[int]
 ) -> None:
     old = {f"old{number}": {"path": "/x"} for number in range(removed)}
@@ -69,7 +69,7 @@ def test_no_more_runtimes_are_described_than_anybody_reads_and_what_goes_is_told
     assert [len(found[key]) for key in ("removed", "changed", "added")] == described
 
 
-def test_settings_that_only_a_restart_brings_into_effect_are_named() -> None:
+def test_settings_that_require_a_restart_are_listed() -> None:
     settings = planned({"data-root": "/other"}).generation.config.settings
     assert FRAME.restart_required(settings) == ("data-root",)
     assert FRAME.restart_required(BOOT) == ()

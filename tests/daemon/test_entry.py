@@ -1,4 +1,4 @@
-"""What the entry module does before anything else is imported."""
+"""The entry module: its steps before it imports anything else."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ asyncio.run(asyncio.sleep(0))
 """
 
 
-def test_asyncio_is_imported_without_openssl_and_whoever_wants_that_has_it_afterwards() -> None:
+def test_asyncio_is_imported_without_openssl_and_ssl_can_be_imported_later() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
 
 
-def test_where_ssl_is_there_already_it_stays() -> None:
+def test_an_imported_ssl_module_stays() -> None:
     program = "import ssl\nfrom runtimed.__main__ import _import_asyncio\n_import_asyncio()\nimport sys\n"
     subprocess.run([sys.executable, "-c", f"{program}assert sys.modules['ssl'] is ssl"], check=True)
 

@@ -50,14 +50,14 @@ def test_the_journal_gets_a_priority_the_event_and_its_fields_and_no_time() -> N
     assert broken == ["<3>broken", "<3>ValueError: first", "<3>second"]
 
 
-def test_a_form_that_was_asked_for_goes_to_the_journal_as_well() -> None:
+def test_an_explicit_format_is_used_for_the_journal_as_well() -> None:
     stream = io.StringIO()
     configure_log("info", "json", stream, journal=True)
     structlog.get_logger().info("ready")
     assert lines(stream)[0]["event"] == "ready"
 
 
-def test_what_a_library_logs_is_an_event_like_all_others() -> None:
+def test_records_of_libraries_are_events_as_well() -> None:
     stream = io.StringIO()
     configure_log("info", "json", stream)
     logging.getLogger("asyncio").error("Task %s was never retrieved", "x")
@@ -118,7 +118,7 @@ def test_events_below_the_level_are_not_written_and_the_level_can_change() -> No
     assert [event["event"] for event in lines(stream)] == ["features.known"]
 
 
-def test_a_binary_that_does_not_say_its_features_is_worth_a_line_with_the_reason() -> None:
+def test_a_binary_without_features_is_logged_with_the_reason() -> None:
     stream = io.StringIO()
     configure_log("info", "json", stream)
     log_features("/bin/a", Features("unknown", version="crun 1.8.1", reason="unknown command features"))

@@ -1,6 +1,6 @@
-"""The daemon as a process: how it starts, what it notices, what it refuses, how it stops.
+"""The daemon as a process: start, reloads, rejections, signals, stop.
 
-Everything here runs as root or as an ordinary user. Nothing depends on how fast it runs.
+The tests run as root or as an ordinary user, and do not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def table(**runtimes: object) -> dict[str, object]:
 
 
 def meaning(daemon: RunningDaemon, runtime: str) -> str:
-    """Return the wrapper's last line, or the binary's path where there is no wrapper, or the code of the error."""
+    """Return the last line of the wrapper, else the path of the binary, else the code of the error."""
     status, body = daemon.get(f"/v1/resolve?runtime={runtime}")
     if status != 200:
         return str(body["code"])
@@ -54,7 +54,7 @@ def meaning(daemon: RunningDaemon, runtime: str) -> str:
 
 
 def means(daemon: RunningDaemon, runtime: str, wanted: str) -> None:
-    """Wait until the name means what was last written."""
+    """Wait until ``runtime`` resolves to ``wanted``."""
     wait_until(lambda: meaning(daemon, runtime) == wanted, f"{runtime} to mean {wanted}")
 
 
@@ -79,7 +79,7 @@ class TestConfiguration:
         assert health(daemon) == {"status": "ok", "reasons": {}}
         assert daemon.stop() == 0
 
-    def test_drop_ins_apply_in_order_and_their_coming_and_going_is_noticed(self, daemon: RunningDaemon) -> None:
+    def test_drop_ins_apply_in_order_and_changes_of_them_are_noticed(self, daemon: RunningDaemon) -> None:
         daemon.write(table(w=wrapped("file")))
         daemon.start()
         assert meaning(daemon, "w") == echo("file")
@@ -129,7 +129,7 @@ class TestConfiguration:
         means(daemon, "w", "unknown-runtime")
         assert health(daemon)["status"] == "ok"
 
-    def test_a_changed_setting_that_holds_from_boot_on_wants_a_restart(self, daemon: RunningDaemon) -> None:
+    def test_a_changed_boot_only_setting_requires_a_restart(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         daemon.start()
         pidfile = daemon.root / "pid"
@@ -158,7 +158,7 @@ class TestConfiguration:
 class TestRejection:
     BROKEN = '{\n "runtimes": {\n  "w": {"path": "/bin/echo", "runtimeArgs": "x"},\n  "runc": {"path": "/x"}\n }\n}\n'
 
-    def test_a_broken_edit_is_refused_with_its_place_and_the_old_answers_go_on(self, daemon: RunningDaemon) -> None:
+    def test_a_broken_edit_is_rejected_with_its_position_and_the_old_table_stays(self, daemon: RunningDaemon) -> None:
         daemon.write(table(w=wrapped("one")))
         daemon.start()
         before = daemon.resolve("w")
@@ -174,7 +174,7 @@ class TestRejection:
         assert health(daemon)["status"] == "degraded"
         assert f"{daemon.config}:3" in health(daemon)["reasons"]["configuration"]
         assert daemon.status()["last_reload"]["outcome"] == "rejected"
-        assert daemon.get("/healthz")[0] == 200, "the process itself is well"
+        assert daemon.get("/healthz")[0] == 200, "the process itself is healthy"
         assert daemon.resolve("w") == before
         assert listing(daemon.data) == disk
         daemon.write(table(w=wrapped("two")))
@@ -182,7 +182,7 @@ class TestRejection:
         assert health(daemon) == {"status": "ok", "reasons": {}}
         assert daemon.resolve("w")["generation"] == before["generation"] + 1
 
-    def test_a_reload_that_was_asked_for_answers_422_with_every_problem(self, daemon: RunningDaemon) -> None:
+    def test_a_requested_reload_returns_422_with_every_problem(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         put(daemon.dropins / "a.json", {})
         daemon.start()
@@ -199,7 +199,7 @@ class TestRejection:
         for problem in report["problems"]:
             assert problem.keys() >= {"file", "line", "column", "pointer", "found", "expected", "message"}
 
-    def test_a_half_written_file_is_not_reported_while_somebody_writes_it(self, daemon: RunningDaemon) -> None:
+    def test_a_half_written_file_is_not_reported_while_it_is_being_written(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         daemon.start()
         text = json.dumps(table(w=wrapped("one")))
@@ -257,14 +257,14 @@ class TestRejection:
         assert meaning(daemon, "w") == echo("one")
         assert health(daemon)["status"] == "degraded"
 
-    def test_a_broken_start_with_nothing_to_go_on_fails_with_the_report(self, daemon: RunningDaemon) -> None:
+    def test_a_broken_start_without_an_earlier_generation_fails_with_the_report(self, daemon: RunningDaemon) -> None:
         daemon.write(self.BROKEN)
         text = daemon.start_in_vain()
         assert f"{daemon.config}:3:45" in text
         assert f"{daemon.config}:4:3" in text
         assert not daemon.socket.exists()
 
-    def test_another_configuration_path_does_not_take_up_the_last_generation(self, daemon: RunningDaemon) -> None:
+    def test_another_configuration_path_does_not_use_the_last_generation(self, daemon: RunningDaemon) -> None:
         daemon.write(table(w=wrapped("one")))
         daemon.start()
         daemon.stop()
@@ -355,7 +355,7 @@ class TestSignals:
         assert daemon.stop() == 0
 
     def test_hangups_during_the_start_do_not_kill(self, daemon: RunningDaemon) -> None:
-        # Before the interpreter has reached the entry module's first statement nobody can do anything about it.
+        # Before the entry module's first statement a SIGHUP kills the interpreter.
         daemon.write(table(w=wrapped("one")))
         for _ in range(5):
             process = daemon.launch()
@@ -399,7 +399,7 @@ class TestSignals:
             time.sleep(0.0005)  # asyncio reads signals until there are no more: without a pause it does nothing else
         assert process.wait(1) == 0, daemon.log_file.read_text()
 
-    def test_a_stop_during_the_start_is_heard(self, daemon: RunningDaemon) -> None:
+    def test_a_stop_during_the_start_stops_the_daemon(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         process = daemon.launch()
         wait_until(lambda: catches(process.pid, signal.SIGTERM), "its handler")
@@ -427,7 +427,7 @@ class TestRestart:
         for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
             daemon.start()
             assert daemon.table() == before
-            # Who holds the lock stands in it; nothing else may differ.
+            # The lock file names its holder; nothing else may differ.
             assert changes(disk, listing(daemon.data)) <= {"lock"}
             assert daemon.reload()["outcome"] == "unchanged"
             daemon.stop(number)
@@ -487,7 +487,7 @@ class TestRestart:
 
 
 class TestDataRoot:
-    def test_a_directory_that_holds_other_things_is_refused_and_left_alone(self, daemon: RunningDaemon) -> None:
+    def test_a_directory_with_other_files_is_refused_and_not_changed(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         put(daemon.data / "precious", "mine")
         before = listing(daemon.data)
@@ -497,7 +497,7 @@ class TestDataRoot:
         assert "--data-root" in text
         assert listing(daemon.data) == before
 
-    def test_a_layout_of_the_future_is_refused_and_left_alone(self, daemon: RunningDaemon) -> None:
+    def test_a_newer_layout_is_refused_and_not_changed(self, daemon: RunningDaemon) -> None:
         daemon.write(table(w=wrapped("one")))
         daemon.start().stop()
         version = daemon.data / "VERSION"
@@ -535,7 +535,7 @@ class TestDataRoot:
         assert (damage == "link") or [e for e in daemon.log() if e["event"] == "store.recovered"], "said in the log"
         assert health(daemon) == {"status": "ok", "reasons": {}}
         daemon.stop()
-        # What was damaged and still current is swept away by the next start, and that is all.
+        # The next start removes the damaged files of the current generation, and changes nothing else.
         assert daemon.start().resolve("w") == after
         daemon.stop()
         disk = listing(daemon.data)
@@ -544,11 +544,11 @@ class TestDataRoot:
 
 
 class TestSharing:
-    def test_requests_that_come_together_share_reloads(self, daemon: RunningDaemon) -> None:
+    def test_simultaneous_requests_share_reloads(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         daemon.start()
         clients = [UnixConnection(str(daemon.socket)) for _ in range(50)]
-        # While it stands still all of them ask; so they are there together, however slow the machine is.
+        # All requests are sent while the process is stopped, so they arrive together even on a slow machine.
         daemon.send(signal.SIGSTOP)
         asked_s = time.time()
         for client in clients:
@@ -565,7 +565,7 @@ class TestSharing:
         for report in reports:
             assert report["time"] - report["duration_ms"] / 1000 > asked_s - 0.01
 
-    def test_whoever_asks_is_told_of_a_reload_that_began_afterwards(self, daemon: RunningDaemon) -> None:
+    def test_a_request_gets_a_reload_that_started_after_it(self, daemon: RunningDaemon) -> None:
         # So many runtimes that a reload takes a while after its reading: to share it then would be too late.
         many: dict[str, object] = {f"r{number}": wrapped("x") for number in range(400)}
         daemon.write({"runtimes": many})
@@ -576,7 +576,7 @@ class TestSharing:
                 time.sleep(0.01 * number)
                 daemon.write({"runtimes": many | {"w": wrapped(str(number))}})
                 report = daemon.reload()
-                # Each text is a generation of its own, so the report itself says which one was read.
+                # Each text is another generation, so the report says which one was read.
                 assert report["outcome"] in ("applied", "unchanged")
                 assert report["generation"] == number + 2
                 assert meaning(daemon, "w") == echo(str(number))
@@ -584,7 +584,7 @@ class TestSharing:
 
 
 class UserDaemon(RunningDaemon):
-    """Started without any argument, by a user who has nothing but a home."""
+    """Started without arguments, by a user who has only a home directory."""
 
     def __init__(self, root: Path) -> None:
         places = {"XDG_CONFIG_HOME": "config", "XDG_STATE_HOME": "state", "XDG_RUNTIME_DIR": "run"}
@@ -598,7 +598,7 @@ class UserDaemon(RunningDaemon):
         return []
 
 
-def test_an_ordinary_user_without_configuration_gets_the_stock_runtimes_and_may_write_one_later() -> None:
+def test_a_user_without_configuration_gets_the_stock_runtimes_and_may_add_some() -> None:
     with short_directory() as root:
         if ordinary_user():
             os.chown(root, 65534, 65534)
@@ -614,7 +614,7 @@ def test_an_ordinary_user_without_configuration_gets_the_stock_runtimes_and_may_
             daemon.config.parent.mkdir(parents=True)
             daemon.write(table(w=wrapped("one")))
             means(daemon, "w", echo("one"))
-            # The same as before: now that it has been there, its absence is no empty table.
+            # The table came from this file, so its absence is no empty table.
             daemon.config.unlink()
             wait_until(lambda: daemon.reloads("rejected"), "the rejection")
             assert meaning(daemon, "w") == echo("one")
@@ -627,7 +627,7 @@ class TestDocker:
     ) -> None:
         daemon.write(table(w=wrapped("one")))
         daemon.start()
-        # The watcher may be first with what is written here; what is asked for comes on top.
+        # The watcher may reload before a request does.
         daemon.reload()
         daemon.write(table(w=wrapped("two")))
         daemon.reload("?dry_run=true")
@@ -638,7 +638,7 @@ class TestDocker:
         last = daemon.reload()["generation"]
         reloads = [*daemon.reloads("applied"), *daemon.reloads("unchanged")]
         events = docker_events(daemon)
-        assert len(events) == len(reloads) - 1, "the start is none"
+        assert len(events) == len(reloads) - 1, "a start is no event"
         attributes = [event["Actor"]["Attributes"] for event in events]
         assert attributes[0]["outcome"] == "unchanged"
         assert attributes[0]["runtimes"] == "io.containerd.runc.v2:runc runc:runc w:/bin/echo"
@@ -670,7 +670,7 @@ class TestDocker:
 
 
 def docker_events(daemon: RunningDaemon) -> list[dict[str, Any]]:
-    """Return all that Docker's clients can be told of by now."""
+    """Return all events so far, as Docker's clients get them."""
     connection = UnixConnection(str(daemon.socket))
     try:
         connection.request("GET", f"/v1.41/events?since=0&until={time.time()}")
@@ -704,7 +704,7 @@ def catches(pid: int, number: int) -> bool:
 
 
 def wait_for_first_statement(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the entry module has seen to it that a hangup does not kill."""
+    """Wait until the entry module ignores SIGHUP."""
     pid = process.pid
 
     def is_reached() -> bool:

@@ -1,4 +1,4 @@
-"""A real daemon and what a service manager hears of it; systemd itself is met in tests/e2e."""
+"""A real daemon and its messages to a service manager; tests/e2e has systemd itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD = {"runtimes": {"a": {"path": "/bin/sh"}}}
 
 
 class Manager:
-    """Hears what is told to the service manager."""
+    """Receives the messages to the service manager."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class Manager:
         self._sock.close()
 
     def next(self, *passing: str) -> dict[str, str]:
-        """Return the next message that is not only about one of ``passing``."""
+        """Return the next message that has other keys than ``passing``."""
         while True:
             message = dict(line.split("=", 1) for line in self._sock.recv(65536).decode().splitlines())
             if not message.keys() <= {*passing}:
@@ -52,7 +52,7 @@ def daemon(manager: Manager) -> Iterator[RunningDaemon]:
         yield daemon
 
 
-def test_ready_is_told_when_the_socket_answers_and_stopping_when_it_is_about_to_end(
+def test_ready_is_sent_when_the_socket_responds_and_stopping_before_the_end(
     manager: Manager, daemon: RunningDaemon
 ) -> None:
     daemon.launch()
@@ -63,7 +63,7 @@ def test_ready_is_told_when_the_socket_answers_and_stopping_when_it_is_about_to_
 
 
 @pytest.mark.parametrize("trigger", ["api", "hangup", "file"])
-def test_ready_follows_every_reload_and_says_how_it_is_also_after_a_rejection(
+def test_ready_with_the_status_follows_every_reload_and_every_rejection(
     manager: Manager, daemon: RunningDaemon, trigger: str
 ) -> None:
     daemon.start()
@@ -82,14 +82,14 @@ def test_ready_follows_every_reload_and_says_how_it_is_also_after_a_rejection(
 
     assert reload("[]\n")["READY"] == "1"
     assert "degraded: configuration:" in manager.next()["STATUS"]
-    # The file's change may have been noticed besides.
+    # The watcher may have reloaded as well.
     wait_until(lambda: daemon.status()["health"]["status"] == "degraded", "the rejection")
     daemon.write({"runtimes": {"b": {"path": "/bin/sh"}, "c": {"path": "/bin/sh"}}})
     while "generation 2, 4 runtimes" not in (message := manager.next()).get("STATUS", ""):
         assert message.keys() <= {"READY", "RELOADING", "MONOTONIC_USEC", "STATUS"}
 
 
-def test_a_start_with_a_broken_file_and_nothing_to_go_on_never_says_ready(
+def test_a_broken_start_without_an_earlier_generation_never_sends_ready(
     manager: Manager, daemon: RunningDaemon
 ) -> None:
     daemon.write("{")
@@ -100,7 +100,7 @@ def test_a_start_with_a_broken_file_and_nothing_to_go_on_never_says_ready(
             assert "READY" not in manager.next()
 
 
-def test_the_watchdog_hears_of_a_loop_that_serves_and_of_no_other(manager: Manager) -> None:
+def test_the_watchdog_is_fed_only_while_the_loop_serves(manager: Manager) -> None:
     environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "300000"}
     with new_daemon(environ=environ) as daemon:
         daemon.write(GOOD)
@@ -108,7 +108,7 @@ def test_the_watchdog_hears_of_a_loop_that_serves_and_of_no_other(manager: Manag
         for document in (GOOD, "[]\n"):
             daemon.write(document)
             daemon.reload()
-            # Also of one that is degraded: a restart would not cure it.
+            # A degraded daemon feeds it as well, because a restart would not help.
             for _ in range(3):
                 assert manager.next("READY", "STATUS", "RELOADING", "MONOTONIC_USEC") == {"WATCHDOG": "1"}
         daemon.send(signal.SIGSTOP)
@@ -118,7 +118,7 @@ def test_the_watchdog_hears_of_a_loop_that_serves_and_of_no_other(manager: Manag
         daemon.send(signal.SIGCONT)
 
 
-# Becomes the command that it is given, which finds the socket of descriptor 0 at descriptor 3 as systemd hands it over.
+# Executes its arguments with the socket of descriptor 0 at descriptor 3, as systemd passes it.
 HAND_OVER = 'exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=runtimed exec "$@"'
 
 
@@ -147,7 +147,7 @@ def listening() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("host", ["fd://", "fd://runtimed"])
-def test_a_socket_that_is_handed_over_answers_whoever_came_before_and_outlives_the_daemon(
+def test_an_inherited_socket_serves_earlier_clients_and_outlives_the_daemon(
     listening: socket.socket, host: str
 ) -> None:
     with new_daemon() as daemon:
@@ -156,7 +156,7 @@ def test_a_socket_that_is_handed_over_answers_whoever_came_before_and_outlives_t
         daemon.socket = Path(path)
         for generation in (1, 1):
             with socket.socket(socket.AF_UNIX) as early:
-                # Before there is anybody.
+                # Before the daemon runs.
                 early.connect(path)
                 early.sendall(b"GET /v1/resolve?runtime=a HTTP/1.0\r\n\r\n")
                 with activated(daemon, listening, host) as process:
@@ -164,10 +164,10 @@ def test_a_socket_that_is_handed_over_answers_whoever_came_before_and_outlives_t
                     assert b'"generation":%d' % generation in answer
                     process.send_signal(signal.SIGTERM)
                     assert process.wait(PATIENCE_S) == 0
-            assert os.path.exists(path), "the path is the service manager's"
+            assert os.path.exists(path), "the service manager owns the path"
 
 
-def test_a_socket_may_be_handed_over_beside_one_of_its_own(listening: socket.socket) -> None:
+def test_an_inherited_socket_and_a_bound_one_work_together(listening: socket.socket) -> None:
     with new_daemon() as daemon:
         daemon.write(GOOD)
         own = f"unix://{daemon.socket}"
@@ -179,7 +179,7 @@ def test_a_socket_may_be_handed_over_beside_one_of_its_own(listening: socket.soc
 
 
 @pytest.mark.parametrize("host", ["fd://other", "fd://"])
-def test_a_socket_that_was_not_handed_over_is_missed_with_the_way_out(listening: socket.socket, host: str) -> None:
+def test_a_socket_that_systemd_did_not_pass_is_an_error_with_the_remedy(listening: socket.socket, host: str) -> None:
     with new_daemon() as daemon:
         daemon.write(GOOD)
         if host == "fd://other":

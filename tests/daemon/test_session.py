@@ -34,7 +34,7 @@ without_session = pytest.mark.skipif(
 
 @without_session
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
-def test_without_a_session_a_user_s_daemon_and_client_meet_in_a_directory_of_mode_0700(umask: int) -> None:
+def test_without_a_session_daemon_and_client_use_a_directory_of_mode_0700(umask: int) -> None:
     with short_directory() as root:
         if ordinary_user():
             os.chown(root, 65534, 65534)
@@ -54,7 +54,7 @@ def test_without_a_session_a_user_s_daemon_and_client_meet_in_a_directory_of_mod
 
 
 @without_session
-def test_an_exec_root_that_others_can_change_is_refused_with_one_line_that_says_what_to_set() -> None:
+def test_an_exec_root_that_others_can_change_is_refused_with_the_remedy() -> None:
     with short_directory() as root:
         daemon = DaemonWithoutSession(root)
         daemon.socket.parent.mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_an_exec_root_that_others_can_change_is_refused_with_one_line_that_says_
 
 
 @without_session
-def test_a_home_whose_path_is_too_long_for_a_socket_is_refused_with_what_to_set() -> None:
+def test_a_home_whose_path_is_too_long_for_a_socket_is_refused_with_the_remedy() -> None:
     with short_directory() as root:
         daemon = DaemonWithoutSession(root)
         home = root / ("x" * 100)

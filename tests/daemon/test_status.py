@@ -1,4 +1,4 @@
-"""The status of a daemon whose table, reports and binaries are in a bad state: bounded, and cheap to request again."""
+"""The status of a daemon with large, broken tables: bounded in size, and cheap to request again."""
 
 from __future__ import annotations
 
@@ -8,27 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from harness.generation import SETTINGS, generation_of
 
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.report import Report
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
-from runtimed.daemon.status import Status, Traffic
+from runtimed.core.table.generation import Generation
+from runtimed.daemon.status import Status
 from runtimed.inspection.drift_watch import DriftWatch
-
-SETTINGS = Settings("/data", "/exec", ("unix:///s",))
 
 
 def generation(count: int) -> Generation:
-    config = parse(json.dumps({"runtimes": {f"runtime-{n}": {"path": f"/usr/bin/runtime-{n}"} for n in range(count)}}))
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
-
-
-def parse(text: str) -> Any:
-    return parse_configuration(Documents("/d.json", Source("/d.json", text.encode())), Flags(), SETTINGS)
+    return generation_of({"runtimes": {f"runtime-{n}": {"path": f"/usr/bin/runtime-{n}"} for n in range(count)}})
 
 
 def states(current: Generation, state: Any) -> Mapping[str, BinaryState]:
@@ -49,20 +40,22 @@ class StatusParts:
         self.drift = DriftWatch(self._look, lambda *_: None)
         self.drift.apply(current)
         self.status = Status(
-            self.reloader,  # type: ignore[arg-type]
-            SimpleNamespace(),  # type: ignore[arg-type]
-            SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
-            self.drift,
-            SimpleNamespace(events=Events()),  # type: ignore[arg-type]
-            Traffic(lambda: 1, lambda: None),
-            SETTINGS,
+            reloader=self.reloader,  # type: ignore[arg-type]
+            store=SimpleNamespace(),  # type: ignore[arg-type]
+            watcher=SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
+            drift=self.drift,
+            announcer=SimpleNamespace(events=Events()),  # type: ignore[arg-type]
+            boot=SETTINGS,
+            connections=lambda: 1,
+            exhausted=lambda: None,
+            published_faults=dict,
         )
 
     async def _look(self, _: object) -> Mapping[str, BinaryState]:
         raise TimeoutError
 
     def look(self, state: str) -> None:
-        self.drift._take(states(self.reloader.current, state))
+        self.drift._compare(states(self.reloader.current, state))
 
 
 class Events:
@@ -75,7 +68,7 @@ class Events:
 def rejection() -> Report:
     """Return the report on 2,000 problems, each at a pointer of many kilobytes."""
     with pytest.raises(ConfigurationRejected) as caught:
-        parse(json.dumps({"runtimes": {f"{'k' * 4000}{n}": {"path": 1} for n in range(2000)}}))
+        generation_of({"runtimes": {f"{'k' * 4000}{n}": {"path": 1} for n in range(2000)}})
     return Report("rejected", 1, "api", problems=caught.value.problems, untold=caught.value.untold)
 
 
@@ -87,7 +80,7 @@ def test_a_status_is_bounded_whatever_is_wrong() -> None:
     node.look("missing")
     found = node.status.as_dict()
     assert (len(found["unavailable"]), found["unavailable_count"]) == (1000, 3000)
-    assert (len(found["drift"]), found["drift_count"]) == (1000, 3001), "the stock runtime's as well"
+    assert (len(found["drift"]), found["drift_count"]) == (1000, 3001), "with the stock runtime's"
     last = found["last_reload"]
     assert last is not None
     assert (len(last["problems"]), last["problems_total"], last["problem_count"]) == (100, 1000, 2000)
@@ -96,9 +89,7 @@ def test_a_status_is_bounded_whatever_is_wrong() -> None:
 
 def test_a_status_names_fifty_of_the_runtimes_that_execute_a_binary_and_counts_them() -> None:
     runtimes = {f"runtime-{n}": {"path": "/usr/bin/crun", "runtimeArgs": [f"--{n}"]} for n in range(200)}
-    config = parse(json.dumps({"runtimes": runtimes}))
-    host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec")
-    node = StatusParts(build_generation(config, host, 1))
+    node = StatusParts(generation_of({"runtimes": runtimes}))
     node.look("available")
     node.look("missing")
     (drift,) = (each for each in node.status.as_dict()["drift"] if each["binary"] == "/usr/bin/crun")

@@ -253,7 +253,7 @@ def test_without_descriptors_root_is_served_and_the_others_are_told() -> None:
             wait_until(lambda: ask(known, "GET", "/healthz")[0] == 503, "health to tell")
             health = ask(known, "GET", "/v1/status")[1]["health"]
             assert health["status"] == "degraded"
-            assert "no connection can be taken" in health["reasons"]["connections"]
+            assert "no connection can be accepted" in health["reasons"]["connections"]
             # A reload opens files, and has descriptors left to do so.
             assert ask(known, "POST", "/v1/reload")[0] == 200
             with contextlib.closing(socket.socket(socket.AF_UNIX)) as late:

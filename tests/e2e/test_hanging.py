@@ -21,7 +21,7 @@ from e2e.harness.asking import asking
 from e2e.harness.hanging import FuseDirectory, hanging_directory, served_directory
 from harness.daemon import RunningDaemon, new_daemon, wait_until
 
-from runtimed.daemon.main import READ_TIMEOUT_S
+from runtimed.daemon.configuration_reader import READ_TIMEOUT_S
 
 TOO_LONG = "reading the configuration took longer than 5 s; is its file system there?"
 # An end that waited for what hangs would not come at all.

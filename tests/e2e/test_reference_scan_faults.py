@@ -402,7 +402,7 @@ def test_a_hanging_state_directory_delays_no_answer_and_keeps_every_wrapper() ->
             collecting = pool.submit(node.collect, 150)
             told("file system hangs", node.latencies_ms(collecting))
             found = collecting.result()
-            assert found.unknown == ["looking for what refers to it took longer than 60 s"]
+            assert found.unknown == ["the reference scan took longer than 60 s"]
             assert {verdict for verdict, _ in found.verdicts.values()} == {"keep"}
             assert node.configure({"new": {"path": "/usr/bin/crun", "runtimeArgs": ["x"]}})["duration_ms"] < 2000
             assert node.daemon.get("/healthz")[0] == 200

@@ -1,4 +1,4 @@
-"""A real daemon in a process of its own, for tests that ask it questions and do things to it."""
+"""Runs a real daemon in a process, and sends requests and signals to it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-# Far beyond what anything here takes: a bound on a failing test, not a measure of speed.
+# Bounds a failing test; every condition takes far less.
 PATIENCE_S = 30.0
-# The daemon, with another interval between two looks at the runtimes' binaries.
+# The daemon with another interval between looks for drift.
 _WITH_INTERVAL = """
 import functools, sys
 from runtimed import __main__
-from runtimed.inspection import drift_watch as drift
-from runtimed.daemon import components as serving
-serving.DriftWatch = functools.partial(drift.DriftWatch, every_s={every_s})
+from runtimed.daemon import components
+components.DriftWatch = functools.partial(components.DriftWatch, every_s={every_s})
 sys.exit(__main__.main())
 """
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Return the first true value of ``condition``, or fail saying ``what`` was waited for."""
+    """Return the first true value of ``condition``, or fail with ``what`` in the message."""
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience_s} s in vain: {what}")
+            raise AssertionError(f"waited {patience_s} s without success for {what}")
         time.sleep(0.01)
     return value
 
@@ -59,7 +58,7 @@ def put_executable(path: Path, text: str = "#!/bin/sh\n") -> Path:
 
 
 def listing(root: Path) -> dict[str, tuple[object, ...]]:
-    """Return all there is to know about everything below ``root``: what was written to differs."""
+    """Return the metadata and content of everything below ``root``, so that any write makes a difference."""
     found: dict[str, tuple[object, ...]] = {}
     for path in (root, *sorted(root.rglob("*"))):
         status = path.lstat()
@@ -70,16 +69,16 @@ def listing(root: Path) -> dict[str, tuple[object, ...]]:
 
 
 def ordinary_user() -> list[str]:
-    """Return what stands before a command so that it does not run as root: nothing where nobody is root anyway."""
+    """Return the words to put before a command so that it does not run as root; none if this process does not."""
     if os.geteuid() != 0:
         return []
-    # The capability lets the interpreter be where only root may look; it gives no right to write.
+    # The capability lets it read an interpreter that only root can; it gives no right to write.
     reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reading]
 
 
 def as_user(uid: int, function: Callable[[], Any]) -> Any:
-    """Return what ``function`` returns in a forked process of the user ``uid``; its result must be picklable.
+    """Return the result of ``function`` in a forked process of the user ``uid``; it must be picklable.
 
     Forked, because the interpreter itself may lie where that user cannot execute it.
     """
@@ -115,7 +114,7 @@ class UnixConnection(HTTPConnection):
 
 
 class RunningDaemon:
-    """A daemon below ``root``: configuration, data root, exec root and socket are all in there.
+    """A daemon whose configuration, data root, exec root and socket are all below ``root``.
 
     The directory's path is short, because a Unix socket's path must be.
     """
@@ -127,11 +126,11 @@ class RunningDaemon:
         self.data = root / "data"
         self.socket = root / "run" / "s.sock"
         self.log_file = root / "log"
-        # In front of the interpreter: setpriv, say.
+        # The words before the interpreter, with setpriv for example.
         self.command = list(command)
-        # Seconds between two looks at the runtimes' binaries, None for the daemon's own interval.
+        # Seconds between looks for drift; None for the default of the daemon.
         self.drift_every_s: float | None = None
-        # Name by name: pytest changes its own variable while a test's threads start daemons.
+        # Name by name, because pytest changes a variable while threads of a test start daemons.
         inherited = {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
         self.environ = {**inherited, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -183,7 +182,7 @@ class RunningDaemon:
         return self.process.pid
 
     def answers(self) -> bool:
-        """Return whether it is ready."""
+        """Return whether the daemon is ready."""
         try:
             return self.get("/healthz")[0] == 200
         except OSError:
@@ -191,7 +190,7 @@ class RunningDaemon:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[RunningDaemon]:
-        """Start, and kill at the end what is still running then."""
+        """Start, and kill the process at the end if it still runs."""
         try:
             yield self.start()
         finally:
@@ -202,7 +201,7 @@ class RunningDaemon:
         return self.process is None or self.process.poll() is not None
 
     def kill(self) -> None:
-        """Kill what was started, if it is still running."""
+        """Kill the process, if it still runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -219,7 +218,7 @@ class RunningDaemon:
         return self.process.wait(PATIENCE_S)
 
     def ask(self, method: str, path: str) -> tuple[int, Any]:
-        """Return status and decoded body of one request on a connection of its own."""
+        """Return status and decoded body of one request, on a new connection."""
         connection = UnixConnection(str(self.socket))
         try:
             connection.request(method, path)
@@ -237,10 +236,10 @@ class RunningDaemon:
         return dict(body)
 
     def table(self) -> dict[str, Any]:
-        """Return /v1/runtimes without what is found out of binaries, in a thread of its own and in its own time."""
+        """Return /v1/runtimes without the fields that probes in the background fill."""
         table = dict(self.get("/v1/runtimes")[1])
-        found_out = ("features", "lint")
-        table["runtimes"] = [{k: v for k, v in r.items() if k not in found_out} for r in table["runtimes"]]
+        probed = ("features", "lint")
+        table["runtimes"] = [{k: v for k, v in r.items() if k not in probed} for r in table["runtimes"]]
         return table
 
     def reload(self, query: str = "") -> dict[str, Any]:
@@ -260,7 +259,7 @@ class RunningDaemon:
         return events
 
     def start_in_vain(self, *more: str) -> str:
-        """Start the process, see it end with status 1 on its own, and return what it logged."""
+        """Start the process, wait until it fails with status 1, and return its log."""
         before = self.log_file.stat().st_size if self.log_file.exists() else 0
         status = self.launch(*more).wait(PATIENCE_S)
         text = self.log_file.read_text()[before:]
@@ -281,7 +280,7 @@ def short_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_daemon(command: Sequence[str] = (), environ: dict[str, str] | None = None) -> Iterator[RunningDaemon]:
-    """Yield a daemon that is not started yet; whatever is still running of it at the end is killed."""
+    """Yield a daemon that is not started; at the end kill it if it runs."""
     with short_directory() as root:
         daemon = RunningDaemon(root, command, environ)
         try:

@@ -1,4 +1,4 @@
-"""A node with an engine and processes, made of directories, for tests of what containers refer to."""
+"""Makes directories that look like an engine and its processes, for tests of reference scans."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRAPPER = f"{ROOT}/wrappers/gvisor-0123456789abcdef0123456789abcdef"
 
 
 class EngineState:
-    """A node below a directory: one engine, and a /proc that shows nothing but what is put there."""
+    """A node below a directory: one engine, and a /proc with the processes that the test puts there."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class EngineState:
         return bundle
 
     def start_engine(self) -> None:
-        """Make what a containerd makes when it starts."""
+        """Make the files that a containerd makes at its start."""
         (self.root / "c.sock").touch()
         (self.root / "root/io.containerd.metadata.v1.bolt").mkdir(parents=True, exist_ok=True)
         self.tasks.mkdir(parents=True, exist_ok=True)
@@ -64,13 +64,13 @@ class EngineState:
         )
 
     def found(self) -> set[tuple[str, str]]:
-        """Return (path, holder) of every reference; everything must be known."""
+        """Return (path, holder) of every reference; there must be no fault."""
         result = self.scan()
         assert result.unknown == ()
         return {(reference.path, reference.holder) for reference in result.references}
 
     def unknown(self) -> str:
-        """Return what is not known, which must be something."""
+        """Return the faults; there must be one."""
         result = self.scan()
         assert result.unknown
         return "\n".join(result.unknown)
@@ -87,8 +87,8 @@ def new_node() -> Iterator[EngineState]:
 
 
 @contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """Be an ordinary user for a while: root may read what nobody may."""
+def ordinary_user() -> Iterator[None]:
+    """Be an ordinary user for a while, because root may read every file."""
     if os.geteuid() != 0:
         yield
         return
@@ -101,7 +101,7 @@ def nobody() -> Iterator[None]:
 
 @contextlib.contextmanager
 def process(argv: Sequence[str], cwd: str | Path = "/") -> Iterator[int]:
-    """A process whose arguments begin with argv[0], end with the rest of ``argv``, and that waits."""
+    """Run a process that waits; its arguments begin with argv[0] and end with the rest of ``argv``."""
     command = [argv[0], "-c", "read x", *argv]
     child = subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE, cwd=cwd)
     try:

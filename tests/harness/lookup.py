@@ -1,4 +1,4 @@
-"""A lookup of files without threads: it asks a function, and remembers nothing."""
+"""Looks up files with a function, without threads and without a cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runtimed.core.errors import BinaryUnavailable
 
 
 class Lookup:
-    """Looks at ``files`` by ``look_up`` whenever it is waited for."""
+    """A lookup that calls ``look_up`` for each of ``files`` in every `wait`."""
 
     def __init__(self, files: tuple[str, ...], look_up: Callable[[str], str]) -> None:
         self.files = files
@@ -16,7 +16,7 @@ class Lookup:
         self.usable_s = self.renew_s = float("-inf") if files else float("inf")
 
     def renew(self) -> None:
-        raise AssertionError("nothing is remembered")
+        raise AssertionError("nothing is cached")
 
     def error(self, now_s: float) -> BinaryUnavailable | None:
         return None
@@ -27,7 +27,7 @@ class Lookup:
 
 
 def look_up_each(look_up: Callable[[str], str], files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
-    """Return what ``look_up`` returns or raises for each of ``files``."""
+    """Return the result or error of ``look_up`` for each of ``files``."""
     found: dict[str, str | BinaryUnavailable] = {}
     for file in files:
         try:

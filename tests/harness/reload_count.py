@@ -1,4 +1,4 @@
-"""What a long run of reloads goes through: RUNTIMED_TEST_RELOADS sets how many (300 unless told)."""
+"""Defines the configurations of a long run of reloads; RUNTIMED_TEST_RELOADS sets their number (default 300)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import random
 from typing import Any
 
 RELOADS = int(os.environ.get("RUNTIMED_TEST_RELOADS", "300"))
-# A run of all tests has a minute or two for them; .ci/run sets the variable and runs the same tests for longer.
+# A run of all tests spends a minute or two on them; .ci/run sets the variable for a longer run.
 QUICK_RELOADS = RELOADS if "RUNTIMED_TEST_RELOADS" in os.environ else 100
 
 
 def configuration(number: int) -> dict[str, dict[str, Any]]:
-    """Return the runtimes of reload ``number``: one never changes, the others come, change and go.
+    """Return the runtimes of reload ``number``: one never changes, the others appear, change and disappear.
 
     Every binary exists on every machine; a path with "/." in it is another path to the same file.
     """
     chance = random.Random(number)
     runtimes: dict[str, dict[str, Any]] = {
         "steady": {"path": "/bin/echo", "runtimeArgs": ["always", "the same"]},
-        # Changes with every reload, so that each is a generation of its own.
+        # Changes with every reload, so that each makes a generation.
         "restless": {"path": "/bin/echo", "runtimeArgs": ["--number", str(number)]},
         "plain": {"path": f"/usr/bin{'/.' * (number % 3)}/env"},
         "typed": {

@@ -1,4 +1,4 @@
-"""How long property tests search: for some seconds, or RUNTIMED_TEST_EXAMPLES examples each, where that is set."""
+"""Sets the number of examples of property tests, which RUNTIMED_TEST_EXAMPLES overrides."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ EXAMPLES = int(os.environ.get("RUNTIMED_TEST_EXAMPLES", "0"))
 
 
 def searched(examples: int) -> Callable[[Any], Any]:
-    """Return the decorator of a property that is tried ``examples`` times unless the environment says otherwise."""
+    """Return a decorator that tries a property ``examples`` times, unless the environment overrides it."""
 
     def decorate(test: Any) -> Any:
-        # A long search has no bound on its time but the number of its examples, and how fast it is made is no matter.
+        # A long search is bounded by the number of its examples only.
         test = pytest.mark.timeout(0 if EXAMPLES else 300)(test)
         slow = [HealthCheck.too_slow]
         return settings(max_examples=EXAMPLES or examples, deadline=None, suppress_health_check=slow)(test)

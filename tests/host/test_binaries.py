@@ -14,7 +14,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user"
 
 
 def look_up(path: str, search: str) -> str:
-    """Look up as whoever this is at the moment."""
+    """Look up as the current effective user."""
     return binaries.look_up(path, search, as_root=os.geteuid() == 0)
 
 
@@ -66,7 +66,7 @@ def test_an_absolute_hit_before_a_relative_one_is_fine(tmp_path: Path, monkeypat
     assert look_up("runc", f"{tmp_path}:.") == f"{tmp_path}/runc"
 
 
-def test_the_reason_says_what_stands_in_the_way(tmp_path: Path) -> None:
+def test_the_reason_names_the_obstacle(tmp_path: Path) -> None:
     plain = program(tmp_path / "plain", 0o640)
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -89,12 +89,12 @@ def test_a_file_that_is_not_executable_is_named_rather_than_not_found(tmp_path: 
 
 
 @needs_root
-def test_root_may_execute_whatever_has_any_x_bit(tmp_path: Path) -> None:
+def test_root_may_execute_a_file_with_any_x_bit(tmp_path: Path) -> None:
     path = str(program(tmp_path / "runc", 0o611))
     assert look_up(path, "") == path
 
 
-def tried(path: str) -> str:
+def found_or_reason(path: str) -> str:
     try:
         return look_up(path, "")
     except BinaryUnavailable as error:
@@ -102,7 +102,7 @@ def tried(path: str) -> str:
 
 
 @needs_root
-def test_another_user_is_asked_about_as_themselves() -> None:
+def test_permissions_are_those_of_the_effective_user() -> None:
     base = Path("/tmp") / f"look-up-{os.getpid()}"
     try:
         program(base / "roots", 0o700)
@@ -112,7 +112,7 @@ def test_another_user_is_asked_about_as_themselves() -> None:
         paths = [f"{base}/roots", f"{base}/all", f"{base}/shut/runc"]
 
         def look() -> list[str]:
-            return [tried(path) for path in paths]
+            return [found_or_reason(path) for path in paths]
 
         assert as_user(65534, look) == [
             "is not executable (mode 0700)",

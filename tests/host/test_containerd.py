@@ -1,4 +1,4 @@
-"""containerd's API as a client sees it: what stands in the way, and peers that misbehave. The real one: tests/e2e."""
+"""The list of containers from containerd's API, with peers that misbehave. tests/e2e uses a real containerd."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONE_NAMESPACE = b"\x0a\x09\x0a\x07default"
 
 
 @pytest.fixture
-def place() -> Iterator[str]:
+def socket_path() -> Iterator[str]:
     with short_directory() as root:
         yield str(root / "c.sock")
 
@@ -71,84 +71,84 @@ def reason(address: str, timeout_s: float = 5.0) -> str:
     return caught.value.reason
 
 
-def test_without_grpcio_the_error_names_the_extra(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_grpcio_the_error_names_the_extra(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc", None)
-    assert "pip install 'runtimed[containerd]'" in reason(place)
+    assert "pip install 'runtimed[containerd]'" in reason(socket_path)
 
 
-def test_a_containerd_that_is_not_running_is_told(place: str) -> None:
-    assert "not running" in reason(place)
-    # Killed: it leaves its socket.
+def test_a_containerd_that_is_not_running_is_reported(socket_path: str) -> None:
+    assert "not running" in reason(socket_path)
+    # A killed containerd leaves its socket.
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(place)
-    assert reason(place).startswith("unavailable: ")
+        left.bind(socket_path)
+    assert reason(socket_path).startswith("unavailable: ")
 
 
-def test_what_is_no_socket_is_not_asked(place: str) -> None:
-    Path(place).write_text("")
-    assert reason(place) == "is no socket"
+def test_a_file_that_is_not_a_socket_is_refused(socket_path: str) -> None:
+    Path(socket_path).write_text("")
+    assert reason(socket_path) == "is not a socket"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_socket_that_somebody_else_made_is_not_asked(place: str) -> None:
+def test_a_socket_of_another_user_is_refused(socket_path: str) -> None:
     with socket.socket(socket.AF_UNIX) as fake:
-        fake.bind(place)
-        os.chown(place, 65534, 65534)
-        assert reason(place) == "the socket belongs to user 65534, who is not root"
+        fake.bind(socket_path)
+        os.chown(socket_path, 65534, 65534)
+        assert reason(socket_path) == "the socket belongs to user 65534, who is not root"
 
 
-def test_a_peer_that_never_answers_is_waited_for_no_longer_than_asked(place: str) -> None:
+def test_a_peer_that_never_answers_times_out(socket_path: str) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(place)
+        silent.bind(socket_path)
         silent.listen()
         begin = time.monotonic()
-        assert reason(place, 0.3).startswith(("deadline_exceeded: ", "unavailable: "))
+        assert reason(socket_path, 0.3).startswith(("deadline_exceeded: ", "unavailable: "))
         assert time.monotonic() - begin < 5
 
 
-def test_a_peer_that_answers_slowly_for_ever_is_left_at_the_deadline(place: str) -> None:
+def test_a_peer_that_sends_slowly_without_end_times_out(socket_path: str) -> None:
     def endless(_namespace: str) -> Iterator[bytes]:
         for number in range(1_000):
             time.sleep(0.01)
             yield message(str(number))
 
-    with peer(place, ONE_NAMESPACE, endless):
+    with peer(socket_path, ONE_NAMESPACE, endless):
         begin = time.monotonic()
-        assert reason(place, 0.3).startswith("deadline_exceeded: ")
+        assert reason(socket_path, 0.3).startswith("deadline_exceeded: ")
         assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize("namespaces", [b"\xff", ONE_NAMESPACE])
-def test_an_answer_that_is_none_is_an_error(place: str, namespaces: bytes) -> None:
-    with peer(place, namespaces, lambda _namespace: iter([message("a"), b"\xff"])):
-        assert "undecodable" in reason(place)
+def test_an_undecodable_answer_is_an_error(socket_path: str, namespaces: bytes) -> None:
+    with peer(socket_path, namespaces, lambda _namespace: iter([message("a"), b"\xff"])):
+        assert "undecodable" in reason(socket_path)
 
 
-def test_a_containerd_too_old_for_the_call_is_an_error(place: str) -> None:
-    with peer(place, ONE_NAMESPACE, None):
-        assert reason(place).startswith("unimplemented: ")
+def test_a_containerd_too_old_for_the_call_is_an_error(socket_path: str) -> None:
+    with peer(socket_path, ONE_NAMESPACE, None):
+        assert reason(socket_path).startswith("unimplemented: ")
 
 
-def test_a_stream_that_breaks_off_is_an_error_and_not_a_shorter_list(place: str) -> None:
+def test_a_stream_that_breaks_off_is_an_error_and_not_a_shorter_list(socket_path: str) -> None:
     def broken(_namespace: str) -> Iterator[bytes]:
         yield message("a")
         raise OSError("gone")
 
-    with peer(place, ONE_NAMESPACE, broken):
-        assert reason(place).startswith("unknown: ")
+    with peer(socket_path, ONE_NAMESPACE, broken):
+        assert reason(socket_path).startswith("unknown: ")
 
 
-def test_every_namespace_is_asked_and_large_containers_are_no_obstacle(place: str) -> None:
+def test_containers_of_every_namespace_and_large_ones_are_listed(socket_path: str) -> None:
     def two(namespace: str) -> Iterator[bytes]:
         yield message(f"{namespace}-small")
         yield message(f"{namespace}-large", 16 * 2**20)
 
-    with peer(place, ONE_NAMESPACE + b"\x0a\x06\x0a\x04moby", two):
-        found = [(container.namespace, container.id) for container in list_containers(place, 20.0)]
+    with peer(socket_path, ONE_NAMESPACE + b"\x0a\x06\x0a\x04moby", two):
+        found = [(container.namespace, container.id) for container in list_containers(socket_path, 20.0)]
     assert found == [(name, f"{name}-{size}") for name in ("default", "moby") for size in ("small", "large")]
 
 
-def test_a_path_with_characters_that_mean_something_in_a_uri_is_taken_as_it_is() -> None:
+def test_a_path_with_special_characters_of_uris_is_taken_literally() -> None:
     with short_directory() as root, peer(f"{root}/c.sock", ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
         strange = root / "a%41 ?#é"
         strange.symlink_to(root)
@@ -156,17 +156,17 @@ def test_a_path_with_characters_that_mean_something_in_a_uri_is_taken_as_it_is()
 
 
 def running() -> int:
-    """Return how many threads there are besides those of the peer's pool."""
+    """Return the number of threads, without those of the peer's pool."""
     return sum(not thread.name.startswith("ThreadPool") for thread in threading.enumerate())
 
 
-def test_nothing_is_left_open_after_an_answer_or_an_error(place: str) -> None:
-    with peer(place, ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
-        for _ in range(3):  # what grpc keeps for good
-            list_containers(place, 5.0)
+def test_no_descriptor_or_thread_remains_after_an_answer_or_an_error(socket_path: str) -> None:
+    with peer(socket_path, ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
+        for _ in range(3):  # so that grpc has opened the descriptors that it keeps
+            list_containers(socket_path, 5.0)
         files, threads = len(os.listdir("/proc/self/fd")), running()
         for _ in range(20):
-            list_containers(place, 5.0)
-            reason(f"{place}.none")
+            list_containers(socket_path, 5.0)
+            reason(f"{socket_path}.none")
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, "descriptors are closed")
         wait_until(lambda: running() <= threads, f"threads have ended: {threading.enumerate()}")

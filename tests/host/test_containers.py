@@ -1,4 +1,4 @@
-"""What a node's containers refer to: real directories in every shape."""
+"""References of containers, read from real directories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, EngineState, container, new_node, nobody
+from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, EngineState, container, new_node, ordinary_user
 
 from runtimed.core.collection.references import Engine, Reference
 from runtimed.core.containerd.api import Container
@@ -25,7 +25,7 @@ def node() -> Iterator[EngineState]:
         yield node
 
 
-def test_a_running_container_refers_to_what_its_shim_wrote_down_in_every_namespace(node: EngineState) -> None:
+def test_a_running_container_refers_to_the_paths_in_its_bundle(node: EngineState) -> None:
     options = json.dumps({"binary_name": WRAPPER, "root": "/run/r"})
     node.bundle("a", runtime=WRAPPER, options__json=options, shim_binary_path=SHIM_BINARY)
     node.bundle("a", "k8s.io", runtime="/opt/crun", options__json="{}")
@@ -40,7 +40,7 @@ def test_a_running_container_refers_to_what_its_shim_wrote_down_in_every_namespa
     }
 
 
-def test_each_of_a_bundles_files_is_a_reference_of_its_own(node: EngineState) -> None:
+def test_each_file_of_a_bundle_is_a_separate_reference(node: EngineState) -> None:
     node.bundle("a", runtime="/opt/one", options__json='{"binary_name":"/opt/two"}')
     assert {path for path, _ in node.found()} == {"/opt/one", "/opt/two"}
 
@@ -51,20 +51,20 @@ def test_a_bundle_that_is_being_deleted_still_refers(node: EngineState) -> None:
 
 
 def test_a_bundle_without_the_files_names_nothing(node: EngineState) -> None:
-    # another shim than runc's, or one that has not come to Create yet
+    # The shim is not runc's, or has not handled Create yet.
     node.bundle("a", config__json="{}")
     node.bundle("b")
     assert node.found() == set()
 
 
-def test_what_is_no_directory_is_no_container(node: EngineState) -> None:
+def test_a_file_among_the_bundles_is_no_container(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     (node.tasks / "moby/file").write_text("")
     (node.tasks / "file").write_text("")
     assert len(node.found()) == 1
 
 
-def test_the_first_shim_of_containerd_1_is_looked_for_too(node: EngineState) -> None:
+def test_bundles_of_the_first_shim_of_containerd_1_are_read(node: EngineState) -> None:
     bundle = node.root / "state/io.containerd.runtime.v1.linux/moby/a"
     bundle.mkdir(parents=True)
     (bundle / "runtime").write_text("/opt/old")
@@ -74,7 +74,7 @@ def test_the_first_shim_of_containerd_1_is_looked_for_too(node: EngineState) -> 
     assert node.found() == {("/opt/old", "container moby/a (task)"), ("/opt/new", "container moby/a (task)")}
 
 
-def test_a_stopped_container_refers_to_what_it_will_be_started_with(node: EngineState) -> None:
+def test_a_stopped_container_refers_to_the_paths_in_its_options(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.listed = [
         container("a", WRAPPER),
@@ -90,7 +90,7 @@ def test_a_stopped_container_refers_to_what_it_will_be_started_with(node: Engine
     }
 
 
-def test_a_path_in_another_shims_own_options_is_known_to_be_there_but_not_which(node: EngineState) -> None:
+def test_a_wrapper_in_the_options_of_another_shim_makes_them_unknown(node: EngineState) -> None:
     body = f"binary = '{WRAPPER}'".encode()
     value = encode_options(make_options(GENERIC, {"config_body": body}))
     node.listed = [Container("moby", "a", "io.containerd.runsc.v1", GENERIC, value)]
@@ -99,13 +99,13 @@ def test_a_path_in_another_shims_own_options_is_known_to_be_there_but_not_which(
     )
 
 
-def test_options_that_cannot_be_decoded_are_unknown_and_the_other_containers_are_found(node: EngineState) -> None:
+def test_undecodable_options_are_unknown_and_other_containers_are_found(node: EngineState) -> None:
     node.listed = [Container("moby", "a", SHIM, RUNC, b"\xff"), container("b", WRAPPER)]
     assert "container moby/a (stopped): undecodable" in node.unknown()
     assert Reference(WRAPPER, "container moby/b (stopped)") in node.scan().references
 
 
-def test_a_path_that_is_no_text_survives(node: EngineState) -> None:
+def test_a_path_that_is_not_utf_8_survives(node: EngineState) -> None:
     node.bundle("a", runtime=b"/opt/\xff")
     assert [os.fsencode(path) for path, _ in node.found()] == [b"/opt/\xff"]
 
@@ -113,7 +113,7 @@ def test_a_path_that_is_no_text_survives(node: EngineState) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        # half-written, empty (about to be written), too large, a directory, a pipe that nobody writes to, a link
+        # half-written, empty (about to be written), too large, a directory, a pipe without a writer, a link
         lambda bundle: (bundle / "options.json").write_text('{"binary_na'),
         lambda bundle: (bundle / "options.json").write_text(""),
         lambda bundle: (bundle / "runtime").write_bytes(b"/" + b"x" * 2**20),
@@ -131,35 +131,35 @@ def test_a_damaged_bundle_is_unknown_and_the_others_are_found(
     assert Reference(WRAPPER, "container moby/b (task)") in node.scan().references
 
 
-@pytest.mark.parametrize("what", ["", "moby", "moby/a", "moby/a/runtime"])
-def test_what_cannot_be_read_is_unknown(node: EngineState, what: str) -> None:
+@pytest.mark.parametrize("path", ["", "moby", "moby/a", "moby/a/runtime"])
+def test_an_unreadable_file_or_directory_is_unknown(node: EngineState, path: str) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.bundle("b", "other", runtime=WRAPPER)
-    os.chmod(node.tasks / what, 0)
-    with nobody():
+    os.chmod(node.tasks / path, 0)
+    with ordinary_user():
         result = node.scan()
-    os.chmod(node.tasks / what, 0o700)
+    os.chmod(node.tasks / path, 0o700)
     assert len(result.unknown) == 1
     assert "Permission denied" in result.unknown[0]
-    assert len(result.references) == (1 if what else 0)
+    assert len(result.references) == (1 if path else 0)
 
 
-def test_an_engine_whose_places_cannot_be_looked_at_is_unknown(node: EngineState) -> None:
+def test_an_engine_whose_state_cannot_be_read_is_unknown(node: EngineState) -> None:
     (node.root / "c.sock").unlink()
     (node.root / "state").chmod(0)
-    with nobody():
+    with ordinary_user():
         assert "Permission denied" in node.unknown()
     (node.root / "state").chmod(0o700)
 
 
-def test_thousands_of_faults_are_told_in_a_few_lines(node: EngineState) -> None:
+def test_the_number_of_reported_faults_is_limited(node: EngineState) -> None:
     for number in range(200):
         node.bundle(str(number), options__json="")
     assert len(node.scan().unknown) == 51
     assert node.scan().unknown[-1] == "and 150 more"
 
 
-def test_an_engine_that_was_never_there_refers_to_nothing_and_is_not_asked(node: EngineState) -> None:
+def test_an_absent_engine_has_no_references_and_is_not_called(node: EngineState) -> None:
     (node.root / "c.sock").unlink()
     shutil.rmtree(node.root / "state")
     shutil.rmtree(node.root / "root")
@@ -171,7 +171,7 @@ def test_an_engine_that_was_never_there_refers_to_nothing_and_is_not_asked(node:
 
 
 @pytest.mark.parametrize("left", ["c.sock", "state", "root"])
-def test_an_engine_of_which_anything_is_there_must_answer(node: EngineState, left: str) -> None:
+def test_an_engine_that_is_partly_there_must_answer(node: EngineState, left: str) -> None:
     # root alone: after a reboot, containerd not started yet. state alone: its root is elsewhere, or was removed.
     node.listed = None
     for name in {"c.sock", "state", "root"} - {left}:
@@ -180,27 +180,27 @@ def test_an_engine_of_which_anything_is_there_must_answer(node: EngineState, lef
     assert "does not answer" in node.unknown()
 
 
-def test_an_engine_that_is_down_still_shows_what_runs(node: EngineState) -> None:
+def test_the_running_containers_of_a_stopped_engine_are_found(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.listed = None
     assert "does not answer" in node.unknown()
     assert node.scan().references == (Reference(WRAPPER, "container moby/a (task)"),)
 
 
-def test_a_configured_engine_whose_root_is_not_known_is_never_taken_for_absent(node: EngineState) -> None:
+def test_an_engine_without_a_known_root_never_counts_as_absent(node: EngineState) -> None:
     shutil.rmtree(node.root / "state")
     node.engine = Engine(f"{node.root}/none.sock", f"{node.root}/state")
     node.listed = None
     assert "does not answer" in node.unknown()
 
 
-def test_an_engine_that_answers_but_keeps_its_tasks_elsewhere_is_unknown(node: EngineState) -> None:
+def test_an_engine_without_its_task_directory_is_unknown(node: EngineState) -> None:
     shutil.rmtree(node.root / "state")
     node.listed = [container("a", WRAPPER)]
     assert f"{node.tasks}: No such file or directory" in node.unknown()
 
 
-def test_bundles_that_vanish_during_the_scan_are_neither_a_fault_nor_missed_too_early(node: EngineState) -> None:
+def test_bundles_that_are_deleted_during_the_scan_are_no_fault(node: EngineState) -> None:
     node.bundle("steady", runtime=WRAPPER)
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Blocking calls in threads: what hangs delays nothing else, and never more threads than the bound."""
+"""Blocking calls in threads, some of which hang: other calls are not delayed, and the threads are bounded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHORT_S = 0.1
 
 
 class Disk:
-    """Paths whose looks hang until the end of the test."""
+    """A file system on which look-ups of some paths hang until the end of the test."""
 
     def __init__(self) -> None:
         self.hangs: set[str] = set()
@@ -39,11 +39,11 @@ def disk() -> Iterator[Disk]:
 
 
 @pytest.fixture
-def workers(disk: Disk) -> Iterator[DirectoryPool]:
-    workers = DirectoryPool("test", SHORT_S)
-    yield workers
+def pool(disk: Disk) -> Iterator[DirectoryPool]:
+    pool = DirectoryPool("test", SHORT_S)
+    yield pool
     disk.released.set()
-    workers.close()
+    pool.close()
     assert threads() == []
 
 
@@ -51,81 +51,79 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "test"]
 
 
-def test_each_call_has_its_result_or_its_exception(workers: DirectoryPool, disk: Disk) -> None:
+def test_each_call_has_its_result_or_its_exception(pool: DirectoryPool, disk: Disk) -> None:
     paths = [f"/{directory}/{name}" for directory in "abcdef" for name in ("x", "y", "broken")]
-    found = workers.call_all(disk.look, [*paths, "name", *paths])
+    found = pool.call_all(disk.look, [*paths, "name", *paths])
     assert {path: each for path, each in found.items() if isinstance(each, str)} == {
         path: path.upper() for path in (*paths, "name") if not path.endswith("broken")
     }
     assert sum(isinstance(each, OSError) for each in found.values()) == 6
     assert len(disk.calls) == len(set(disk.calls))
-    assert workers.call_all(disk.look, ()) == {}
+    assert pool.call_all(disk.look, ()) == {}
 
 
-def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(workers: DirectoryPool, disk: Disk) -> None:
+def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(pool: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {"/nfs/a", "b"}
     begun_s = time.monotonic()
-    found = workers.call_all(disk.look, ["/nfs/a", "/nfs/c", "/usr/c", "b", "c"])
+    found = pool.call_all(disk.look, ["/nfs/a", "/nfs/c", "/usr/c", "b", "c"])
     assert time.monotonic() - begun_s < 20 * SHORT_S
     assert {path for path, each in found.items() if isinstance(each, TimeoutError)} == {"/nfs/a", "b"}
     assert "file system does not answer" in str(found["b"])
     assert found["/nfs/c"] == "/NFS/C"
 
 
-def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(
-    workers: DirectoryPool, disk: Disk
-) -> None:
+def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(pool: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {"/nfs/a"}
-    workers.call_all(disk.look, ["/nfs/a"])
+    pool.call_all(disk.look, ["/nfs/a"])
     before = len(threads())
     failed: list[object] = []
     for _ in range(1000):
-        workers.submit("/nfs/a", lambda: disk.look("/nfs/a"), failed.append)
+        pool.submit("/nfs/a", lambda: disk.look("/nfs/a"), failed.append)
     assert len(failed) == 1000
     assert disk.calls == ["/nfs/a"]
     assert len(threads()) == before
 
 
-def test_a_directory_in_which_much_hangs_takes_few_threads(workers: DirectoryPool, disk: Disk) -> None:
+def test_many_hanging_calls_in_one_directory_take_few_threads(pool: DirectoryPool, disk: Disk) -> None:
     hanging = [f"/nfs/{number}" for number in range(500)]
     disk.hangs = set(hanging)
-    found = workers.call_all(disk.look, [*hanging, "/usr/x"])
+    found = pool.call_all(disk.look, [*hanging, "/usr/x"])
     assert all(isinstance(found[path], TimeoutError) for path in hanging)
     assert found["/usr/x"] == "/USR/X"
     assert len(threads()) < 10
 
 
-def test_hanging_calls_everywhere_take_no_more_threads_than_the_bound(workers: DirectoryPool, disk: Disk) -> None:
+def test_hanging_calls_in_many_directories_take_a_bounded_number_of_threads(pool: DirectoryPool, disk: Disk) -> None:
     hanging = [f"/nfs/{number}/runtime" for number in range(200)]
     disk.hangs = set(hanging)
-    found = workers.call_all(disk.look, hanging)
+    found = pool.call_all(disk.look, hanging)
     assert all(isinstance(each, TimeoutError) for each in found.values())
     assert len(threads()) <= 64
-    assert isinstance(workers.call_all(disk.look, ["/usr/x"])["/usr/x"], TimeoutError)
+    assert isinstance(pool.call_all(disk.look, ["/usr/x"])["/usr/x"], TimeoutError)
 
 
-def test_a_path_that_answers_again_is_looked_at_again(workers: DirectoryPool, disk: Disk) -> None:
+def test_a_path_works_again_when_its_hanging_call_has_returned(pool: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {f"/nfs/{number}" for number in range(10)}
-    workers.call_all(disk.look, disk.hangs)
+    pool.call_all(disk.look, disk.hangs)
     disk.released.set()
-    wait_until(lambda: workers.call_all(disk.look, ["/nfs/1"])["/nfs/1"] == "/NFS/1", "an answer")
+    wait_until(lambda: pool.call_all(disk.look, ["/nfs/1"])["/nfs/1"] == "/NFS/1", "an answer")
 
 
-async def test_gathering_blocks_no_event_loop(workers: DirectoryPool, disk: Disk) -> None:
+async def test_gather_does_not_block_the_event_loop(pool: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {"/nfs/a"}
-    found = await workers.gather(disk.look, ["/nfs/a", "/usr/x"])
+    found = await pool.gather(disk.look, ["/nfs/a", "/usr/x"])
     assert isinstance(found["/nfs/a"], TimeoutError)
     assert found["/usr/x"] == "/USR/X"
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs(disk: Disk) -> None:
-    workers = DirectoryPool("test", SHORT_S)
+    pool = DirectoryPool("test", SHORT_S)
     disk.hangs = {"/nfs/a"}
-    workers.call_all(disk.look, ["/nfs/a", "/usr/x"])
-    workers.close(0.1)
+    pool.call_all(disk.look, ["/nfs/a", "/usr/x"])
+    pool.close(0.1)
     assert len(threads()) == 1
     failed: list[object] = []
-    workers.submit("/usr/x", lambda: None, failed.append)
+    pool.submit("/usr/x", lambda: None, failed.append)
     assert isinstance(failed[0], TimeoutError)
     disk.released.set()
     wait_until(lambda: not threads(), "the thread to end")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.engine_state import ROOT, WRAPPER, EngineState, new_node, nobody, process
+from harness.engine_state import ROOT, WRAPPER, EngineState, new_node, ordinary_user, process
 
 from runtimed.core.collection.references import Reference
 from runtimed.host.containers import engine_files
@@ -32,8 +32,8 @@ def write(node: EngineState, path: str, content: str | bytes = WRAPPER) -> Path:
     return file
 
 
-def search(node: EngineState, *places: str) -> tuple[list[Reference], list[str]]:
-    return search_engine_files(places, f"{node.root}/host")
+def search(node: EngineState, *locations: str) -> tuple[list[Reference], list[str]]:
+    return search_engine_files(locations, f"{node.root}/host")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_logs_of_dockerds_containers_are_not_read(node: EngineState) -> None
         ("/etc/containers/containers.conf", 'static_dir = "/srv/libpod"', "/srv/libpod/bolt_state.db"),
     ],
 )
-def test_containers_are_found_where_a_configuration_file_places_them(
+def test_containers_are_found_in_the_directory_that_a_configuration_file_names(
     node: EngineState, file: str, text: str, state: str
 ) -> None:
     write(node, file, text)
@@ -85,13 +85,13 @@ def test_containers_are_found_where_a_configuration_file_places_them(
     assert search_names(node, write(node, state)) == {NAME}
 
 
-def search_names(node: EngineState, file: Path, *places: str) -> set[str]:
-    references, unknown = search(node, *places)
+def search_names(node: EngineState, file: Path, *locations: str) -> set[str]:
+    references, unknown = search(node, *locations)
     assert unknown == []
     return {reference.path for reference in references if reference.holder == str(file)}
 
 
-def test_containers_are_found_where_the_arguments_of_a_running_dockerd_place_them(node: EngineState) -> None:
+def test_containers_are_found_in_the_directory_that_arguments_of_dockerd_name(node: EngineState) -> None:
     write(node, "/srv/daemon.json", '{"data-root": "/srv/docker"}')
     file = write(node, "/srv/docker/runtimes/x")
     with process(["dockerd", "--config-file", "/srv/daemon.json"]):
@@ -100,7 +100,7 @@ def test_containers_are_found_where_the_arguments_of_a_running_dockerd_place_the
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_the_arguments_of_other_users_processes_place_no_engine(node: EngineState) -> None:
+def test_arguments_of_other_users_processes_name_no_engine(node: EngineState) -> None:
     file = write(node, "/srv/docker/runtimes/x")
     one = node.proc / "123"
     one.mkdir()
@@ -133,7 +133,7 @@ def test_a_path_that_sqlite_splits_over_two_pages_is_found(node: EngineState) ->
         database.executemany('INSERT INTO "Container""Config" VALUES (?, ?, ?)', rows)
         database.commit()
     assert search_names(node, file) == {f"a{number}-{'0' * 32}" for number in filling}
-    # The raw bytes of such a file lack some.
+    # The raw bytes of the file do not contain every path.
     assert any(f"a{number}-{'0' * 32}".encode() not in file.read_bytes() for number in filling)
 
 
@@ -166,19 +166,19 @@ def test_a_file_that_cannot_be_searched_is_unknown(node: EngineState, spoil: Cal
 )
 def test_a_file_that_may_not_be_read_is_unknown(node: EngineState, path: str) -> None:
     if "." in path.rpartition("/")[2] and not path.endswith(".d"):
-        place = write(node, path)
+        target = write(node, path)
     else:
-        place = write(node, f"{path}/x").parent
-    place.chmod(0)
+        target = write(node, f"{path}/x").parent
+    target.chmod(0)
     try:
-        with nobody():
+        with ordinary_user():
             _, unknown = search(node)
     finally:
-        place.chmod(0o755)
-    assert any("Permission denied" in text and text.startswith(str(place)) for text in unknown), unknown
+        target.chmod(0o755)
+    assert any("Permission denied" in text and text.startswith(str(target)) for text in unknown), unknown
 
 
-def test_pipes_devices_and_circles_of_links_are_passed_over(node: EngineState) -> None:
+def test_pipes_devices_and_cycles_of_links_are_ignored(node: EngineState) -> None:
     file = write(node, "/etc/containers/a.conf")
     os.mkfifo(file.with_name("pipe"))
     file.with_name("null").symlink_to("/dev/null")

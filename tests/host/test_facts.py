@@ -25,7 +25,7 @@ def test_the_last_mount_on_the_cgroup_root_decides(tmp_path: Path) -> None:
         assert read_facts({}, str(root), mountinfo=mountinfo(tmp_path, *lines)).cgroup2 is expected
 
 
-def test_blanks_in_a_mount_point_are_understood_as_the_kernel_writes_them(tmp_path: Path) -> None:
+def test_escaped_blanks_in_a_mount_point_are_decoded(tmp_path: Path) -> None:
     root = tmp_path / "a b"
     root.mkdir()
     escaped = str(root).replace(" ", "\\040")
@@ -33,7 +33,7 @@ def test_blanks_in_a_mount_point_are_understood_as_the_kernel_writes_them(tmp_pa
     assert read_facts({}, str(root), mountinfo=info).cgroup2
 
 
-def test_this_machine_is_judged_as_stat_does() -> None:
+def test_cgroup2_on_this_machine_agrees_with_stat() -> None:
     kind = subprocess.run(["stat", "-f", "-c", "%t", "/sys/fs/cgroup"], capture_output=True, text=True, check=False)
     assert read_facts(os.environ).cgroup2 == (kind.stdout.strip() == "63677270")
 
@@ -42,7 +42,7 @@ def test_mounts_that_cannot_be_read_mean_no_cgroup2(tmp_path: Path) -> None:
     assert not read_facts({}, mountinfo=str(tmp_path / "none")).cgroup2
 
 
-def test_systemd_runs_where_its_directory_is_a_real_one(tmp_path: Path) -> None:
+def test_systemd_runs_if_its_directory_exists_and_is_no_link(tmp_path: Path) -> None:
     real, link, file = tmp_path / "real", tmp_path / "link", tmp_path / "file"
     real.mkdir()
     link.symlink_to(real)
@@ -54,20 +54,20 @@ def test_systemd_runs_where_its_directory_is_a_real_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "expected"), [({}, False), ({"DOCKER_RAMDISK": ""}, False), ({"DOCKER_RAMDISK": "0"}, True)]
 )
-def test_a_ramdisk_is_whatever_is_not_empty(environ: dict[str, str], *, expected: bool) -> None:
+def test_any_value_but_an_empty_one_means_a_ramdisk(environ: dict[str, str], *, expected: bool) -> None:
     assert read_facts(environ).ramdisk is expected
 
 
-def test_the_machine_is_told_of_as_the_system_s_own_tools_tell_of_it() -> None:
-    def said(*command: str) -> str:
+def test_the_machine_agrees_with_the_tools_of_the_system() -> None:
+    def output_of(*command: str) -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     machine = read_machine(read_system())
     assert (machine.name, machine.kernel, machine.architecture) == (
-        said("uname", "-n"),
-        said("uname", "-r"),
+        output_of("uname", "-n"),
+        output_of("uname", "-r"),
         os.uname().machine,
     )
-    assert machine.system == said("sh", "-c", '. /etc/os-release && echo "$PRETTY_NAME"')
-    assert machine.cpus == int(said("getconf", "_NPROCESSORS_ONLN"))
-    assert machine.memory_bytes == int(said("getconf", "_PHYS_PAGES")) * int(said("getconf", "PAGESIZE"))
+    assert machine.system == output_of("sh", "-c", '. /etc/os-release && echo "$PRETTY_NAME"')
+    assert machine.cpus == int(output_of("getconf", "_NPROCESSORS_ONLN"))
+    assert machine.memory_bytes == int(output_of("getconf", "_PHYS_PAGES")) * int(output_of("getconf", "PAGESIZE"))

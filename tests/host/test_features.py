@@ -1,4 +1,4 @@
-"""Binaries asked for their features: real programs that do their worst, and what it costs: nothing but a line."""
+"""Probes of real programs, among them programs that hang, print without end, fork or crash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.daemon import wait_until
 
 from runtimed.core.features import Features
 from runtimed.host import features as module
-from runtimed.host.features import Prober, replaceable
+from runtimed.host.features import RETRY_S, Prober, replaceable
 from runtimed.host.features.command import run_command
 from runtimed.host.trust import Trust, walk
 
@@ -33,12 +33,12 @@ GOOD = f"[ \"$1\" = features ] && echo '{STRUCTURE}'"
 MIB = 1024 * 1024
 # Not the virtual environment's link to it: where the umask is 002, a group may write that directory.
 INTERPRETER = os.path.realpath(sys.executable)
-# Can be told from anybody else's sleep.
+# Differs from the sleeps of other tests and programs.
 SLEEP = f"sleep 86399.{os.getpid()}"
 
 
 def program(path: Path, body: str, interpreter: str = "/bin/sh") -> str:
-    """Put a script at ``path`` by rename, so that nobody ever runs half of it."""
+    """Put a script at ``path`` by rename, so that no probe runs half of it."""
     path.parent.mkdir(exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.write_text(f"#!{interpreter}\n{body}\n")
@@ -52,7 +52,7 @@ def descriptors() -> int:
 
 
 def children() -> str:
-    # Every child by whichever of our threads, zombies included. A thread may end while we look.
+    # The children of all threads, zombies included. A thread may end meanwhile.
     found = []
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -61,7 +61,7 @@ def children() -> str:
 
 
 def running(of: Path) -> dict[int, str]:
-    """Return the processes that run something below the directory ``of``, and the sleeps of this test run."""
+    """Return the processes that run a program below the directory ``of``, and the sleeps of this test run."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -72,7 +72,7 @@ def running(of: Path) -> dict[int, str]:
 
 
 class Log:
-    """What the prober has told, in order."""
+    """The results that the prober has reported, in order."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, Features]] = []
@@ -84,8 +84,18 @@ class Log:
         return [str(features.reason) for _, features in self.lines]
 
 
+class Clock:
+    """A clock that the test advances."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left_over(tmp_path: Path) -> Iterator[None]:
+def no_process_or_descriptor_is_left(tmp_path: Path) -> Iterator[None]:
     before = descriptors(), children(), threading.active_count()
     yield
     try:
@@ -107,7 +117,7 @@ def make(log: Log) -> Iterator[Callable[..., Prober]]:
     made: list[Prober] = []
 
     def make(**more: object) -> Prober:
-        # Far beyond what a machine under load needs; tests of hanging binaries say less.
+        # Far longer than a machine under load needs; tests of hanging binaries set less.
         arguments = {"trusted": trusted, "told": log, "timeout_s": 20.0, **more}
         made.append(Prober(**arguments))  # type: ignore[arg-type]
         return made[-1]
@@ -123,7 +133,7 @@ def prober(make: Callable[..., Prober]) -> Prober:
 
 
 def settled(prober: Prober, binary: str) -> Features:
-    """Return what is known of ``binary`` as soon as anything is."""
+    """Return the features of ``binary`` as soon as its probe has ended."""
 
     def answer() -> Features | None:
         return None if (found := prober.get(binary)).status == "pending" else found
@@ -133,10 +143,10 @@ def settled(prober: Prober, binary: str) -> Features:
     return found
 
 
-# ── What there is to know ──────────────────────────────────────────────────────────────────────────────────────────
+# ── Results ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_binary_is_asked_once_and_then_known(prober: Prober, log: Log, tmp_path: Path) -> None:
+def test_a_binary_is_probed_once(prober: Prober, log: Log, tmp_path: Path) -> None:
     binary = program(tmp_path / "runtime", f'echo "$@" >> {tmp_path}/runs\n{GOOD}')
     assert prober.get(binary).status == "pending"
     found = settled(prober, binary)
@@ -144,12 +154,12 @@ def test_a_binary_is_asked_once_and_then_known(prober: Prober, log: Log, tmp_pat
     for _ in range(20):
         prober.want([binary])
         assert prober.get(binary) is found
-        wait_until(lambda: not prober._busy, "a look at what was wanted")
+        wait_until(lambda: not prober._busy, "the end of the probe")
     assert (tmp_path / "runs").read_text() == "features\n"
     assert log.lines == [(binary, found)]
 
 
-def test_wanted_binaries_are_known_without_anybody_asking(prober: Prober, log: Log, tmp_path: Path) -> None:
+def test_wanted_binaries_are_probed_without_a_get(prober: Prober, log: Log, tmp_path: Path) -> None:
     binaries = [program(tmp_path / name, GOOD) for name in "abc"]
     prober.want([*binaries, *binaries, "runc", "bin/runc", ""])
     wait_until(lambda: len(log.lines) == 3, "three results")
@@ -157,7 +167,7 @@ def test_wanted_binaries_are_known_without_anybody_asking(prober: Prober, log: L
     assert sorted(binary for binary, _ in log.lines) == binaries
 
 
-def test_the_version_stands_in_where_features_are_unknown(prober: Prober, tmp_path: Path) -> None:
+def test_the_version_is_known_where_the_features_are_not(prober: Prober, tmp_path: Path) -> None:
     body = '[ "$1" = --version ] && echo "own version 7" && exit 0; echo "unknown command $1" >&2; exit 1'
     found = settled(prober, program(tmp_path / "crun", body))
     assert (found.status, found.version) == ("unknown", "own version 7")
@@ -180,15 +190,17 @@ def test_the_real_runtimes_answer(prober: Prober, name: str, status: str, versio
         assert (found.status, str(found.version)[: len(str(version))]) == (status, version)
 
 
-def test_a_relative_path_is_not_asked(prober: Prober) -> None:
+def test_a_relative_path_is_not_probed(prober: Prober) -> None:
     assert prober.get("runc").status == "unknown"
     assert "relative" in str(prober.get("bin/runc").reason)
 
 
-def test_a_binary_runs_with_nothing_of_ours(prober: Prober, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_binary_inherits_nothing_of_the_daemon(
+    prober: Prober, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/secret")
     read, write = os.pipe()
-    os.set_inheritable(write, True)  # as it would be with a careless library
+    os.set_inheritable(write, True)  # as a library might do
     body = (
         "import os, json, sys\n"
         "print(json.dumps({\n"
@@ -204,7 +216,7 @@ def test_a_binary_runs_with_nothing_of_ours(prober: Prober, tmp_path: Path, monk
     assert features is not None
     environment = features["env"]
     assert isinstance(environment, dict)
-    assert environment.pop("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # CPython's own doing (PEP 538)
+    assert environment.pop("LC_CTYPE", "C.UTF-8") == "C.UTF-8"  # set by CPython (PEP 538)
     assert environment == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C",
@@ -214,7 +226,7 @@ def test_a_binary_runs_with_nothing_of_ours(prober: Prober, tmp_path: Path, monk
     assert (features["cwd"], features["sid"], features["argv"]) == ("/", True, ["features"])
 
 
-# ── Binaries that do their worst ───────────────────────────────────────────────────────────────────────────────────
+# ── Binaries that misbehave ────────────────────────────────────────────────────────────────────────────────────────
 
 PYTHON = f"{INTERPRETER} -IS"
 
@@ -224,11 +236,11 @@ PYTHON = f"{INTERPRETER} -IS"
     [
         # hangs
         (SLEEP, "/bin/sh", "`features` did not end within 0.5 s and was killed"),
-        # cannot be asked to end
+        # ignores signals
         ("trap '' TERM INT HUP; while :; do sleep 0.1; done", "/bin/sh", "did not end within 0.5 s"),
         # closes its ends of the pipes and stays
         (f"exec >&- 2>&-; {SLEEP}", "/bin/sh", "did not end within 0.5 s"),
-        # says what it has to say, and stays
+        # prints its features, and stays
         (f"{GOOD}; {SLEEP}", "/bin/sh", "did not end within 0.5 s"),
         # stops itself
         ("kill -STOP $$", "/bin/sh", "did not end within 0.5 s"),
@@ -243,7 +255,7 @@ PYTHON = f"{INTERPRETER} -IS"
         ("", "/bin/sh", "is empty, not a JSON object"),
         ("echo '[1]'", "/bin/sh", "is not a JSON object"),
         ("head -c 300000 /dev/zero", "/bin/sh", "is 300,000 bytes long"),
-        # crashes, after it has printed something good
+        # crashes after it has printed its features
         (f"echo '{STRUCTURE}'; kill -SEGV $$", "/bin/sh", "`features` was ended by signal 11"),
         ("import os; os.abort()", PYTHON, "was ended by signal 6"),
         # cannot be run at all
@@ -252,7 +264,7 @@ PYTHON = f"{INTERPRETER} -IS"
     # The same names in every process of a run.
     ids=lambda value: value.replace(str(os.getpid()), "PID"),
 )  # fmt: skip
-def test_a_binary_that_misbehaves_costs_a_reason(
+def test_a_binary_that_misbehaves_has_a_reason(
     make: Callable[..., Prober], log: Log, tmp_path: Path, body: str, interpreter: str, expected: str
 ) -> None:
     if "kill -SEGV" in body or "abort" in body:
@@ -276,16 +288,14 @@ def test_a_binary_that_misbehaves_costs_a_reason(
         f"( trap '' TERM HUP; while :; do sleep 0.1; done ) &\n( yes >/dev/null ) &\n{GOOD}",
     ],
 )
-def test_grandchildren_that_hold_the_pipes_do_not_keep_anybody_waiting(
-    prober: Prober, tmp_path: Path, grandchild: str
-) -> None:
+def test_grandchildren_that_hold_the_pipes_delay_no_probe(prober: Prober, tmp_path: Path, grandchild: str) -> None:
     began = time.monotonic()
     assert settled(prober, program(tmp_path / "runtime", grandchild)).status == "known"
     assert time.monotonic() - began < 10  # of the 20 that a run may take
     wait_until(lambda: not running(tmp_path), "the grandchildren's end", 5)
 
 
-def test_a_grandchild_in_a_session_of_its_own_writes_into_a_closed_pipe(prober: Prober, tmp_path: Path) -> None:
+def test_a_grandchild_in_another_session_writes_into_a_closed_pipe(prober: Prober, tmp_path: Path) -> None:
     program(tmp_path / "away", f"echo $$ > {tmp_path}/pid; while echo x; do sleep 0.05; done")
     body = f"setsid {tmp_path}/away &\nwhile ! [ -s {tmp_path}/pid ]; do sleep 0.01; done\nexit 3"
     found = settled(prober, program(tmp_path / "runtime", body))
@@ -293,13 +303,13 @@ def test_a_grandchild_in_a_session_of_its_own_writes_into_a_closed_pipe(prober: 
     wait_until(lambda: not running(tmp_path), "its end", 5)
 
 
-def test_a_lot_of_warnings_does_no_harm(prober: Prober, tmp_path: Path) -> None:
-    # More than a pipe holds: who does not read both pipes hangs here.
+def test_long_output_on_stderr_blocks_no_probe(prober: Prober, tmp_path: Path) -> None:
+    # More than a pipe holds: the probe must read both pipes.
     body = f"head -c 900000 /dev/zero >&2; {GOOD}"
     assert settled(prober, program(tmp_path / "runtime", body)).status == "known"
 
 
-def test_what_is_kept_of_endless_output_is_bounded(tmp_path: Path) -> None:
+def test_the_kept_part_of_endless_output_is_bounded(tmp_path: Path) -> None:
     binary = program(tmp_path / "runtime", "yes & yes >&2")
     outcome = run_command((binary,), timeout_s=20, output_bytes=MIB, stopped=threading.Event())
     assert outcome.cut_short is not None
@@ -310,23 +320,23 @@ def test_what_is_kept_of_endless_output_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make_it", "expected"),
     [
-        (lambda path: None, "there is nothing to ask: no such file or directory"),
-        (lambda path: path.mkdir(), "there is nothing to ask: is not a regular file"),
-        (os.mkfifo, "there is nothing to ask: is not a regular file"),
-        (lambda path: path.symlink_to(path), "there is nothing to ask: too many levels of symbolic links"),
+        (lambda path: None, "there is no binary to probe: no such file or directory"),
+        (lambda path: path.mkdir(), "there is no binary to probe: is not a regular file"),
+        (os.mkfifo, "there is no binary to probe: is not a regular file"),
+        (lambda path: path.symlink_to(path), "there is no binary to probe: too many levels of symbolic links"),
         (lambda path: (path.write_text("#!/bin/sh\n"), path.chmod(0o644)), "cannot be executed: permission denied"),
         (lambda path: (path.write_bytes(b"\x7fELFnot"), path.chmod(0o755)), "cannot be executed: exec format error"),
         (lambda path: (path.write_text("echo {}"), path.chmod(0o755)), "cannot be executed: exec format error"),
     ],
 )
-def test_what_cannot_be_executed_has_a_reason(
+def test_a_file_that_cannot_be_executed_has_a_reason(
     prober: Prober, tmp_path: Path, make_it: Callable[[Path], object], expected: str
 ) -> None:
     make_it(tmp_path / "runtime")
     assert expected in str(settled(prober, f"{tmp_path}/runtime").reason)
 
 
-def test_a_path_that_no_file_can_have_is_unknown(prober: Prober) -> None:
+def test_a_path_with_a_nul_byte_is_unknown(prober: Prober) -> None:
     assert "no such file" in str(settled(prober, "/a\0b").reason)
 
 
@@ -349,7 +359,7 @@ def bad_directory(tmp_path: Path) -> tuple[str, Path]:
     return binary, tmp_path / "bin"
 
 
-def bad_place_of_a_link(tmp_path: Path) -> tuple[str, Path]:
+def bad_directory_of_a_link(tmp_path: Path) -> tuple[str, Path]:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     link = tmp_path / "open" / "runtime"
@@ -371,9 +381,9 @@ def bad_interpreter(tmp_path: Path) -> tuple[str, Path]:
 
 
 @pytest.mark.parametrize(
-    "arrange", [bad_binary, bad_directory, bad_place_of_a_link, bad_target_of_a_link, bad_interpreter]
+    "arrange", [bad_binary, bad_directory, bad_directory_of_a_link, bad_target_of_a_link, bad_interpreter]
 )
-def test_a_binary_that_others_could_replace_is_never_executed_until_that_is_mended(
+def test_a_binary_that_others_could_replace_is_not_executed_until_corrected(
     prober: Prober, log: Log, tmp_path: Path, arrange: Callable[[Path], tuple[str, Path]]
 ) -> None:
     binary, bad = arrange(tmp_path)
@@ -381,13 +391,13 @@ def test_a_binary_that_others_could_replace_is_never_executed_until_that_is_mend
         prober.want([binary])
         found = settled(prober, binary)
         assert (found.status, found.version) == ("unknown", None)
-        assert str(found.reason).startswith("the binary was not asked, because somebody else could replace it: ")
+        assert str(found.reason).startswith("the binary was not probed, because another user could replace it: ")
         assert str(bad) in str(found.reason)
         assert "chmod go-w" in str(found.reason)
     assert len(log.lines) == 1
     assert not (tmp_path / "ran").exists()
-    wait_until(lambda: not prober._busy, "a look at what was wanted last")
-    # A directory's new mode is no change of the binary, and yet it counts.
+    wait_until(lambda: not prober._busy, "the end of the last probe")
+    # The new mode of the directory counts, although the binary has not changed.
     bad.chmod(0o755)
     assert settled(prober, binary).status == "known"
     assert (tmp_path / "ran").read_text() == "ran\n"
@@ -396,14 +406,14 @@ def test_a_binary_that_others_could_replace_is_never_executed_until_that_is_mend
 
 @needs_root
 @pytest.mark.parametrize("bad", ["runtime", "directory"])
-def test_root_executes_nothing_of_another_user(prober: Prober, tmp_path: Path, bad: str) -> None:
+def test_root_executes_no_binary_of_another_user(prober: Prober, tmp_path: Path, bad: str) -> None:
     binary = program(tmp_path / "bin" / "runtime", side_effect(tmp_path))
     os.chown(binary if bad == "runtime" else tmp_path / "bin", 65534, 65534)
     assert "belongs to user id 65534" in str(settled(prober, binary).reason)
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_does_not_exist_can_be_replaced_by_nobody_where_only_root_may_write(tmp_path: Path) -> None:
+def test_a_missing_file_in_a_trusted_directory_is_not_replaceable(tmp_path: Path) -> None:
     assert trusted(f"{tmp_path}/none") is None
     assert trusted("/usr/bin/env") is None
     assert "is not a directory" in str(trusted("/usr/bin/env/x"))
@@ -412,7 +422,7 @@ def test_what_does_not_exist_can_be_replaced_by_nobody_where_only_root_may_write
 # ── Binaries that change ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_binary_that_was_replaced_is_asked_again_and_told_again(prober: Prober, log: Log, tmp_path: Path) -> None:
+def test_a_replaced_binary_is_probed_and_reported_again(prober: Prober, log: Log, tmp_path: Path) -> None:
     binary = program(tmp_path / "runtime", "echo one >&2; exit 1")
     assert "one" in str(settled(prober, binary).reason)
     program(tmp_path / "runtime", "echo two >&2; exit 1")
@@ -447,9 +457,7 @@ def test_a_link_that_leads_elsewhere_is_a_change(prober: Prober, tmp_path: Path)
     assert "exit status 5" in str(settled(prober, str(link)).reason)
 
 
-def test_a_binary_that_is_replaced_while_it_is_asked_is_not_taken_for_the_new_one(
-    prober: Prober, tmp_path: Path
-) -> None:
+def test_a_binary_that_is_replaced_during_its_probe_is_probed_again(prober: Prober, tmp_path: Path) -> None:
     binary = program(tmp_path / "runtime", f"touch {tmp_path}/up; while ! [ -e {tmp_path}/go ]; do sleep 0.01; done")
     prober.want([binary])
     wait_until((tmp_path / "up").exists, "its start")
@@ -459,31 +467,37 @@ def test_a_binary_that_is_replaced_while_it_is_asked_is_not_taken_for_the_new_on
     assert settled(prober, binary).status == "known"
 
 
-def test_a_binary_that_did_not_answer_in_time_is_asked_again_later_and_told_only_if_it_differs(
-    make: Callable[..., Prober], log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_binary_that_timed_out_is_probed_again_and_reported_if_it_differs(
+    make: Callable[..., Prober], log: Log, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.0)
-    prober = make(timeout_s=0.5)
+    clock = Clock()
+    prober = make(timeout_s=0.5, clock=clock)
     binary = program(tmp_path / "runtime", f"echo x >> {tmp_path}/runs; [ -e {tmp_path}/ok ] || sleep 9; {GOOD}")
     prober.want([binary])
     wait_until(lambda: log.lines, "a result")
+    clock.now_s += RETRY_S
     prober.want([binary])
     wait_until(lambda: len((tmp_path / "runs").read_text()) == 4, "a second try")
     (tmp_path / "ok").touch()
+    wait_until(lambda: not prober._busy, "the end of the probe")
+    clock.now_s += RETRY_S
     wait_until(lambda: prober.get(binary).status == "known", "an answer")
     assert [features.status for _, features in log.lines] == ["unknown", "known"]
 
 
-def test_a_binary_that_is_being_written_is_asked_again(
-    prober: Prober, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.0)
+def test_a_binary_that_is_being_written_is_probed_again(make: Callable[..., Prober], tmp_path: Path) -> None:
+    clock = Clock()
+    prober = make(clock=clock)
     binary = program(tmp_path / "runtime", GOOD)
     with open(binary, "r+b"):
         prober.want([binary])
         # Linux 6.11 and 6.12 let it run.
-        wait_until(lambda: binary in prober._known, "a result")
-        assert prober._known[binary].finding.features.reason in (None, "the binary cannot be executed: text file busy")
+        wait_until(lambda: binary in prober._results, "a result")
+        assert prober._results[binary].finding.features.reason in (
+            None,
+            "the binary cannot be executed: text file busy",
+        )
+    clock.now_s += RETRY_S
     wait_until(lambda: prober.get(binary).status == "known", "an answer")
 
 
@@ -498,13 +512,13 @@ def test_only_so_many_results_are_kept(
         settled(prober, binary)
     for number in range(6):
         settled(prober, f"{tmp_path}/none{number}")
-    assert len(prober._known) == 5
+    assert len(prober._results) == 5
 
 
 # ── Many at a time, and the end ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_fifty_binaries_are_asked_a_few_at_a_time_and_the_loop_goes_on(
+async def test_fifty_binaries_are_probed_a_few_at_a_time_and_the_loop_goes_on(
     make: Callable[..., Prober], log: Log, tmp_path: Path
 ) -> None:
     prober = make(concurrency=8)
@@ -529,7 +543,7 @@ async def test_fifty_binaries_are_asked_a_few_at_a_time_and_the_loop_goes_on(
     assert longest_s < 1.0
 
 
-def test_binaries_that_hang_do_not_keep_all_others_waiting(make: Callable[..., Prober], tmp_path: Path) -> None:
+def test_binaries_that_hang_do_not_delay_all_others(make: Callable[..., Prober], tmp_path: Path) -> None:
     prober = make(timeout_s=20.0)
     prober.want(program(tmp_path / f"hang{number}", SLEEP) for number in range(3))
     began = time.monotonic()
@@ -537,7 +551,7 @@ def test_binaries_that_hang_do_not_keep_all_others_waiting(make: Callable[..., P
     assert time.monotonic() - began < 15
 
 
-def test_a_stop_kills_what_runs_at_once_and_nothing_starts_any_more(prober: Prober, log: Log, tmp_path: Path) -> None:
+def test_a_stop_kills_running_binaries_and_starts_no_other(prober: Prober, log: Log, tmp_path: Path) -> None:
     body = f"trap '' TERM; echo x >> {tmp_path}/up; while :; do sleep 0.1; done"
     binaries = [program(tmp_path / f"r{number}", body) for number in range(9)]
     prober.want(binaries)
@@ -553,9 +567,7 @@ def test_a_stop_kills_what_runs_at_once_and_nothing_starts_any_more(prober: Prob
     assert log.lines == []
 
 
-def test_a_thread_that_a_file_system_holds_is_given_up_and_the_others_go_on(
-    make: Callable[..., Prober], tmp_path: Path
-) -> None:
+def test_a_thread_that_a_file_system_holds_is_replaced(make: Callable[..., Prober], tmp_path: Path) -> None:
     release = threading.Event()
 
     def held(path: str) -> str | None:
@@ -563,25 +575,27 @@ def test_a_thread_that_a_file_system_holds_is_given_up_and_the_others_go_on(
             release.wait()
         return trusted(path)
 
-    prober = make(trusted=held, concurrency=2)
-    prober._overdue_s = 0.3
+    clock = Clock()
+    prober = make(trusted=held, concurrency=2, clock=clock)
     try:
         dead = [program(tmp_path / f"dead{number}", GOOD) for number in range(3)]
         prober.want(dead)
-        time.sleep(0.5)
+        wait_until(lambda: {binary for binary, _ in prober._busy.values()} == {*dead[:2]}, "two probes")
+        clock.now_s += 2 * prober._overdue_s
         assert settled(prober, program(tmp_path / "runtime", GOOD)).status == "known"
-        assert "is its file system there?" in str(prober.get(dead[0]).reason)
-        # They are not given threads without end.
+        assert "check the file system of the binary" in str(prober.get(dead[0]).reason)
+        # The number of threads is bounded.
         for number in range(20):
             prober.want([program(tmp_path / f"dead1{number}", GOOD)])
-            time.sleep(0.05)
+            wait_until(lambda: "" not in {binary for binary, _ in prober._busy.values()}, "the started threads")
+            clock.now_s += 2 * prober._overdue_s
         assert len(prober._busy) <= 8
         prober.stop()
     finally:
         release.set()
 
 
-def test_where_sigchld_is_ignored_binaries_are_still_asked(tmp_path: Path) -> None:
+def test_binaries_are_probed_although_sigchld_is_ignored(tmp_path: Path) -> None:
     binary = program(tmp_path / "runtime", f"( while :; do sleep 0.1; done ) & {GOOD}")
     script = (
         "import signal, sys, threading\n"

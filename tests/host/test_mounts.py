@@ -1,4 +1,4 @@
-"""What is mounted where, as the kernel tells it."""
+"""The kernel's table of mounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runtimed.host.watch.mounts import Mount, MountWatch, covering_mount, parse_mountinfo
+from runtimed.core.mounts import is_remote
+from runtimed.host.watch.mounts import MountWatch, covering_mount, parse_mountinfo
 
 MOUNTINFO = rb"""22 1 0:21 / / rw,relatime - overlay overlay rw,lowerdir=/l
 23 22 0:22 / /proc rw - proc proc rw
@@ -37,38 +38,41 @@ def test_a_table_of_mounts_is_read_with_its_escapes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("directory", "kind", "tells"),
+    ("directory", "kind", "remote"),
     [
-        ("/", "overlay", True),
-        ("/etc", "overlay", True),
-        ("/srvx", "overlay", True),
-        ("/srv/local/x", "tmpfs", True),
-        # The one that was mounted last is the one that is seen.
-        ("/srv/x", "ext4", True),
-        ("/ssh", "fuse.sshfs", False),
-        ("/ssh/deep/er", "fuse.sshfs", False),
+        ("/", "overlay", False),
+        ("/etc", "overlay", False),
+        ("/srvx", "overlay", False),
+        ("/srv/local/x", "tmpfs", False),
+        # The last mount at a point is the visible one.
+        ("/srv/x", "ext4", False),
+        ("/ssh", "fuse.sshfs", True),
+        ("/ssh/deep/er", "fuse.sshfs", True),
     ],
 )
-def test_a_directory_lies_on_the_innermost_mount_that_was_made_last(directory: str, kind: str, tells: bool) -> None:
+def test_a_directory_lies_on_the_innermost_mount_that_was_made_last(directory: str, kind: str, remote: bool) -> None:
     mount = covering_mount(parse_mountinfo(MOUNTINFO), directory)
     assert mount is not None
-    assert (mount.kind, mount.tells) == (kind, tells)
+    assert (mount.kind, is_remote(mount.kind)) == (kind, remote)
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse", "fuseblk", "fuse.glusterfs", "ceph", "virtiofs"])
-def test_a_file_system_that_others_change_does_not_tell_all(kind: str) -> None:
-    assert not Mount("/", kind, b"").tells
+def test_a_file_system_that_other_machines_change_is_remote(kind: str) -> None:
+    assert is_remote(kind)
 
 
 class Watched:
-    """A watch on mounts, and the touches that came."""
+    """A mount watch that counts its calls."""
 
     def __init__(self) -> None:
-        self.touches = threading.Semaphore(0)
-        self.watch = MountWatch(lambda: self.touches.release())  # noqa: PLW0108 - release returns nothing to anybody
+        self.calls = threading.Semaphore(0)
+        self.watch = MountWatch(lambda: self.calls.release(), pause_s=0.01)  # noqa: PLW0108 - release returns None
 
-    def touched(self) -> bool:
-        return self.touches.acquire(timeout=10)
+    def wait(self) -> bool:
+        return self.calls.acquire(timeout=10)
+
+    def was_called(self) -> bool:
+        return self.calls.acquire(blocking=False)
 
 
 @pytest.fixture
@@ -100,39 +104,37 @@ def test_a_thread_that_cannot_be_started_is_started_later(monkeypatch: pytest.Mo
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_is_new_in_an_update_gives_a_touch_and_what_is_not_gives_none(watched: Watched) -> None:
+def test_an_update_reports_a_change_only_for_new_names(watched: Watched) -> None:
     watched.watch.update({"/etc": frozenset({"x"})})
-    assert watched.touched()
+    assert watched.was_called()
     watched.watch.update({"/etc": frozenset({"x"})})
-    assert not watched.touches.acquire(timeout=0.2)
+    assert not watched.was_called()
 
 
-def test_a_directory_that_is_on_no_file_system_of_others_is_not_silent(watched: Watched, tmp_path: Path) -> None:
+def test_a_directory_on_a_local_file_system_need_not_be_polled(watched: Watched, tmp_path: Path) -> None:
     assert watched.watch.update({str(tmp_path): frozenset({"x"})}) == {}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 @pytest.mark.parametrize("name", ["daemon.json", None])
-def test_a_file_that_is_a_mount_of_its_own_makes_its_directory_silent(
+def test_the_directory_of_a_file_that_is_a_bind_mount_must_be_polled(
     watched: Watched, tmp_path: Path, name: str | None
 ) -> None:
     for path in (tmp_path / "daemon.json", tmp_path / "elsewhere"):
         path.write_text("{}")
     subprocess.run(["mount", "--bind", tmp_path / "elsewhere", tmp_path / "daemon.json"], check=True)
     try:
-        silent = watched.watch.update({str(tmp_path): frozenset({name}), "/": frozenset({"tmp"})})
+        faults = watched.watch.update({str(tmp_path): frozenset({name}), "/": frozenset({"tmp"})})
     finally:
         subprocess.run(["umount", tmp_path / "daemon.json"], check=True)
-    assert list(silent) == [str(tmp_path)]
-    assert str(tmp_path / "daemon.json") in silent[str(tmp_path)]
+    assert list(faults) == [str(tmp_path)]
+    assert str(tmp_path / "daemon.json") in faults[str(tmp_path)]
     assert watched.watch.update({str(tmp_path): frozenset({name}), "/": frozenset({"tmp"})}) == {}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 @pytest.mark.parametrize("at", ["daemon.json", "."])
-def test_a_mount_of_a_file_that_was_replaced_is_told_to_show_the_old_one(
-    watched: Watched, tmp_path: Path, at: str
-) -> None:
+def test_a_bind_mount_of_a_replaced_source_is_reported_as_outdated(watched: Watched, tmp_path: Path, at: str) -> None:
     source, directory = tmp_path / "source", tmp_path / "etc"
     for path in (source, directory):
         path.mkdir()
@@ -147,16 +149,16 @@ def test_a_mount_of_a_file_that_was_replaced_is_told_to_show_the_old_one(
         else:
             (source / "new").write_text("{ }")
             (source / "new").rename(source / "daemon.json")
-        (told,) = watched.watch.update(names).values()
+        (reason,) = watched.watch.update(names).values()
     finally:
         subprocess.run(["umount", directory / at], check=True)
-    assert str((directory / at).resolve()) in told
-    assert "shows the old content; mount it anew" in told
+    assert str((directory / at).resolve()) in reason
+    assert "so it shows the old content; mount it again" in reason
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 @pytest.mark.parametrize("at", ["etc", "etc/daemon.json", "etc/daemon.json.d/a.json", "."])
-def test_a_mount_and_its_end_give_touches_and_mounts_elsewhere_do_not(
+def test_a_mount_and_an_unmount_are_reported_and_mounts_elsewhere_are_not(
     watched: Watched, tmp_path: Path, at: str
 ) -> None:
     base = tmp_path / "etc"
@@ -165,8 +167,9 @@ def test_a_mount_and_its_end_give_touches_and_mounts_elsewhere_do_not(
     (tmp_path / "elsewhere").mkdir()
     for file in (base / "daemon.json", dropins / "a.json", tmp_path / "file"):
         file.write_text("{}")
-    watched.watch.update({str(base): frozenset({"daemon.json"}), str(dropins): frozenset({None})})
-    assert watched.touched()
+    names: dict[str, frozenset[str | None]] = {str(base): frozenset({"daemon.json"}), str(dropins): frozenset({None})}
+    watched.watch.update(names)
+    assert watched.wait()
 
     def mount(source: Path, target: Path) -> None:
         subprocess.run(["mount", "--bind", str(source), str(target)], check=True)
@@ -176,11 +179,12 @@ def test_a_mount_and_its_end_give_touches_and_mounts_elsewhere_do_not(
 
     mount(tmp_path / "elsewhere", tmp_path / "elsewhere")
     unmount(tmp_path / "elsewhere")
-    assert not watched.touches.acquire(timeout=1.2)
+    watched.watch.update(names)  # compares at once, as the thread does
+    assert not watched.was_called()
     target = (tmp_path / at).resolve()
     mount(target if target.is_dir() else tmp_path / "file", target)
     try:
-        assert watched.touched()
+        assert watched.wait()
     finally:
         unmount(target)
-    assert watched.touched()
+    assert watched.wait()

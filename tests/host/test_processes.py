@@ -1,4 +1,4 @@
-"""What processes refer to, real ones: other engines' monitors, shims of a containerd that nobody named."""
+"""References of real processes: monitors of other engines, shims of a containerd that is not configured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from harness.engine_state import ROOT, WRAPPER, EngineState, new_node, nobody, process
+from harness.engine_state import ROOT, WRAPPER, EngineState, new_node, ordinary_user, process
 
 from runtimed.core.collection.references import Reference, ReferenceScan
 
@@ -22,11 +22,11 @@ def node() -> Iterator[EngineState]:
 
 
 def unknown_of(scan: ReferenceScan, pid: int) -> list[str]:
-    """Return what is not known because of one process: others on this machine may have faults of their own."""
+    """Return the faults of one process, because other processes on this machine may have faults too."""
     return [reason for reason in scan.unknown if re.search(rf"\bprocess {pid}\b", reason)]
 
 
-def test_other_engines_processes_refer_to_what_they_were_started_with(node: EngineState) -> None:
+def test_processes_of_other_engines_refer_to_paths_in_their_arguments(node: EngineState) -> None:
     link = f"{ROOT}/runtimes/gvisor"
     with process(["conmon", "-c", "abc", "-r", "/opt/crun"]) as one, process(["podman", f"--runtime={link}"]) as two:
         references = node.scan(proc="/proc").references
@@ -34,8 +34,8 @@ def test_other_engines_processes_refer_to_what_they_were_started_with(node: Engi
     assert Reference(link, f"process {two} (podman)") in references
 
 
-def test_processes_of_others_need_not_be_ours_to_be_seen(node: EngineState) -> None:
-    with process(["conmon", "-r", "/opt/crun"]) as pid, nobody():
+def test_processes_of_other_users_are_read(node: EngineState) -> None:
+    with process(["conmon", "-r", "/opt/crun"]) as pid, ordinary_user():
         result = node.scan(proc="/proc")
     assert Reference("/opt/crun", f"process {pid} (conmon)") in result.references
 
@@ -60,7 +60,7 @@ def test_processes_that_end_during_the_scan_are_no_fault(node: EngineState) -> N
     assert [reason for scan in scans for pid in ended for reason in unknown_of(scan, pid)] == []
 
 
-def test_a_zombie_refers_to_nothing(node: EngineState) -> None:
+def test_a_zombie_has_no_references(node: EngineState) -> None:
     child = subprocess.Popen(["/bin/true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     result = node.scan(proc="/proc")
@@ -72,18 +72,18 @@ def test_a_process_that_cannot_be_read_is_unknown(node: EngineState) -> None:
     (node.proc / "77").mkdir()
     (node.proc / "77/cmdline").write_bytes(b"conmon\0")
     (node.proc / "77/cmdline").chmod(0)
-    with nobody():
+    with ordinary_user():
         assert node.unknown() == "process 77: Permission denied"
 
 
-def test_a_proc_that_hides_processes_or_is_not_there_is_unknown(node: EngineState) -> None:
+def test_a_missing_proc_or_one_that_hides_processes_is_unknown(node: EngineState) -> None:
     shutil.rmtree(node.proc / "1")
     assert "does not show the processes of others" in node.unknown()
     shutil.rmtree(node.proc)
     assert node.unknown() == f"{node.proc}: No such file or directory"
 
 
-def test_a_shim_of_an_engine_that_nobody_named_makes_its_stopped_containers_unknown(node: EngineState) -> None:
+def test_a_shim_of_a_containerd_that_is_not_configured_is_a_fault(node: EngineState) -> None:
     bundle = node.bundle("b", runtime=WRAPPER)
     shim = ["containerd-shim-runc-v2", "-namespace", "moby", "-id", "b", "-address"]
     with process([*shim, "/run/k3s.sock"], cwd=bundle) as pid:

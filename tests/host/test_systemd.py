@@ -1,4 +1,4 @@
-"""systemd's protocol, with real sockets in the place of the service manager's."""
+"""systemd's protocols, with real sockets instead of a service manager."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from runtimed.host.systemd import Notifier, _inherited, speaks_to_journal, take_
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    with short_directory() as directory:
-        yield directory
+def directory() -> Iterator[Path]:
+    with short_directory() as path:
+        yield path
 
 
 def manager(address: str) -> socket.socket:
@@ -30,8 +30,8 @@ def manager(address: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_what_is_told_arrives_as_one_message_each(place: Path, abstract: bool) -> None:
-    name = f"{place}/notify"
+def test_each_notification_arrives_as_one_message(directory: Path, abstract: bool) -> None:
+    name = f"{directory}/notify"
     with manager("\0" + name if abstract else name) as sock:
         notifier = Notifier({"NOTIFY_SOCKET": ("@" if abstract else "") + name})
         notifier.ready("generation 1,\n6 runtimes")
@@ -48,7 +48,7 @@ def test_what_is_told_arrives_as_one_message_each(place: Path, abstract: bool) -
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/at/all", "relative", "@gone"])
-def test_where_nobody_listens_telling_does_nothing(address: str) -> None:
+def test_without_a_listening_manager_notifications_are_dropped(address: str) -> None:
     Notifier({"NOTIFY_SOCKET": address}).ready("x")
     Notifier({}).ready("x")
 
@@ -58,19 +58,19 @@ def test_where_nobody_listens_telling_does_nothing(address: str) -> None:
     [
         ({"WATCHDOG_USEC": "30000000"}, 30.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
-        # Another process's.
+        # For another process.
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
         ({"WATCHDOG_USEC": "0"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
         ({}, None),
     ],
 )
-def test_how_often_the_watchdog_wants_to_hear(environ: dict[str, str], seconds: float | None) -> None:
+def test_the_watchdog_interval_comes_from_the_environment(environ: dict[str, str], seconds: float | None) -> None:
     assert Notifier(environ).watchdog_s == seconds
 
 
-def test_a_ready_that_could_not_be_heard_is_told_with_the_next_word(place: Path) -> None:
-    name = f"{place}/notify"
+def test_a_ready_that_could_not_be_sent_precedes_the_next_message(directory: Path) -> None:
+    name = f"{directory}/notify"
     notifier = Notifier({"NOTIFY_SOCKET": name})
     notifier.ready("first")
     notifier.ready("second")
@@ -87,7 +87,7 @@ def test_a_descriptor_that_is_not_open_is_refused() -> None:
         _inherited(987, "x")
 
 
-# Hands over the descriptors that it is given as arguments and tells what the function makes of them.
+# Prints the sockets that the function returns for the inherited descriptors.
 TAKE = """
 import os, sys
 from runtimed.core.errors import SocketRefused
@@ -104,18 +104,18 @@ print(environ)
 
 
 def taken(names: str, *sockets: socket.socket) -> str:
-    """Return what a process says that is handed ``sockets``, beginning with descriptor 3."""
-    # Out of the way first: descriptors 3 and up may be anything here.
+    """Return the output of TAKE in a process that inherits ``sockets`` from descriptor 3 on."""
+    # Duplicated first, because descriptors 3 and up may be in use here.
     kept = [os.dup(sock.fileno()) for sock in sockets]
 
-    def hand_over() -> None:
+    def pass_on() -> None:
         high = [os.dup2(fd, 200 + number) for number, fd in enumerate(kept)]
         for number, fd in enumerate(high):
             os.dup2(fd, 3 + number, inheritable=True)
 
     result = subprocess.run(
         [sys.executable, "-c", TAKE, str(len(sockets)), names],
-        preexec_fn=hand_over, pass_fds=range(3, 3 + len(sockets)), capture_output=True, text=True, check=True,
+        preexec_fn=pass_on, pass_fds=range(3, 3 + len(sockets)), capture_output=True, text=True, check=True,
     )  # fmt: skip
     for fd in kept:
         os.close(fd)
@@ -129,8 +129,8 @@ def listening(path: str) -> socket.socket:
     return sock
 
 
-def test_sockets_are_taken_by_their_names_and_their_paths_stay(place: Path) -> None:
-    paths = [f"{place}/a", f"{place}/b"]
+def test_inherited_sockets_keep_their_names_and_paths(directory: Path) -> None:
+    paths = [f"{directory}/a", f"{directory}/b"]
     with listening(paths[0]) as one, listening(paths[1]) as two:
         output = taken("runtimed.socket:other", one, two)
         assert output.splitlines() == [
@@ -138,13 +138,13 @@ def test_sockets_are_taken_by_their_names_and_their_paths_stay(place: Path) -> N
             f"other {paths[1]} False False",
             "{}",
         ]
-        # It closed its own ends only.
+        # The process closed only its own descriptors.
         for path in paths:
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)
 
 
-def test_what_is_no_listening_unix_socket_is_refused(place: Path) -> None:
+def test_a_socket_that_does_not_listen_or_is_no_stream_is_refused(directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as idle, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         for sock in (idle, datagrams):
             assert "refused: socket fd://: descriptor 3 (x) is no listening Unix stream socket" in taken("x", sock)
@@ -154,17 +154,17 @@ def test_what_is_no_listening_unix_socket_is_refused(place: Path) -> None:
     "environ",
     [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}],
 )
-def test_what_was_handed_to_nobody_or_somebody_else_is_not_taken(environ: dict[str, str]) -> None:
+def test_sockets_for_another_process_are_not_taken(environ: dict[str, str]) -> None:
     assert take_sockets(environ) == ()
     assert environ == {}, "children are not to take it either"
 
 
-def test_a_file_in_the_place_of_a_socket_is_refused() -> None:
+def test_a_descriptor_of_a_file_is_refused() -> None:
     with open(os.devnull) as file, pytest.raises(SocketRefused, match="is no listening Unix stream socket"):
         _inherited(file.fileno(), "x")
 
 
-def test_the_journal_is_known_by_the_file_behind_the_stream(tmp_path: Path) -> None:
+def test_a_stream_to_the_journal_is_recognized_by_device_and_inode(tmp_path: Path) -> None:
     with (tmp_path / "journal").open("w") as stream:
         status = os.fstat(stream.fileno())
         assert speaks_to_journal({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, stream)

@@ -8,11 +8,13 @@ import shutil
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
+from harness.daemon import wait_until
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.utils import BaseThread
 
@@ -20,9 +22,10 @@ from runtimed.core.config import Documents
 from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.host.files import Snapshot, read_documents
 from runtimed.host.trust import Trust, Walk, walk
-from runtimed.host.watch import Pace, Watcher
+from runtimed.host.watch import Intervals, Watcher
 from runtimed.host.watch.debounce import Debounce
-from runtimed.host.watch.inotify import FLOOD, _Handler
+from runtimed.host.watch.inotify import RETRY_S
+from runtimed.host.watch.watchdog_internals import FLOOD
 
 # A machine under load is slow; a test that passes never waits this long.
 PATIENCE_S = 10.0
@@ -61,17 +64,22 @@ async def eventually(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-class Follower:
-    """The daemon in small: at every hint it reads, notes whether anything changed, and updates the watcher."""
+def is_pending(debounce: Debounce) -> bool:
+    """Return whether the debounce is still to make a call."""
+    return debounce._waking or debounce._timer is not None
 
-    def __init__(self, base: Path, debounce_ms: int = 30) -> None:
+
+class MiniDaemon:
+    """A small daemon: at every hint it reads the documents, records a change and updates the watcher."""
+
+    def __init__(self, base: Path, debounce_s: float = 0.03) -> None:
         self.base = base
         self.hints = 0
         self.seen: list[Documents] = []
         self._hinted = asyncio.Event()
         self._read = asyncio.Condition()
         self._busy = True
-        self.watcher = Watcher(asyncio.get_running_loop(), self._hint, Pace(debounce=debounce_ms))
+        self.watcher = Watcher(asyncio.get_running_loop(), self._hint, Intervals(debounce_s=debounce_s))
 
     def _hint(self) -> None:
         self.hints += 1
@@ -79,13 +87,13 @@ class Follower:
 
     @property
     def text(self) -> str:
-        """What the documents say: the main file, then name=content of each drop-in."""
+        """The content of the main file, then name=content of each drop-in."""
         documents = self.seen[-1]
         main = "none" if documents.main is None else documents.main.data.decode()
         dropins = [f"{Path(dropin.path).name}={dropin.data.decode()}" for dropin in documents.dropins]
         return " ".join([main, *dropins, *(f"problem:{problem.found}" for problem in documents.problems)])
 
-    async def follow(self) -> None:
+    async def run(self) -> None:
         while True:
             self._busy = True
             snapshot = await asyncio.to_thread(read, self.base)
@@ -98,27 +106,28 @@ class Follower:
             await self._hinted.wait()
             self._hinted.clear()
 
-    async def sees(self, text: str) -> None:
+    async def reads(self, text: str) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S), self._read:
                 await self._read.wait_for(lambda: bool(self.seen) and self.text == text)
         except TimeoutError:
             pytest.fail(f"expected {text!r}, still {self.text!r}")
 
-    async def settles(self) -> None:
-        """Wait until the hint that follows new watches has been dealt with: only events can help from here."""
-        debounce = self.watcher._debounce
-        await eventually(lambda: self.hints and not (self._hinted.is_set() or self._busy or debounce.pending))
+    async def settle(self) -> None:
+        """Wait until the hint that follows new watches has been handled: from here on only events give hints."""
+        await eventually(
+            lambda: self.hints and not (self._hinted.is_set() or self._busy or is_pending(self.watcher._debounce))
+        )
 
 
 class Recorder(FileSystemEventHandler):
-    """Notes every event that watchdog delivers, of interest or not."""
+    """Records every event that watchdog delivers."""
 
     def __init__(self, watcher: Watcher) -> None:
         self.events: list[FileSystemEvent] = []
         assert watcher._inotify._observer is not None
         for watch, _ in watcher._inotify._watched.values():
-            watcher._inotify._observer.add_handler_for_watch(self, watch)
+            watcher._inotify._observer.observer.add_handler_for_watch(self, watch)
 
     def dispatch(self, event: FileSystemEvent) -> None:
         self.events.append(event)
@@ -128,19 +137,19 @@ class Recorder(FileSystemEventHandler):
 
 
 @contextlib.asynccontextmanager
-async def following(base: Path, debounce_ms: int = 30) -> AsyncIterator[Follower]:
-    follower = Follower(base, debounce_ms)
-    follower.watcher.start()
-    task = asyncio.create_task(follower.follow())
+async def running(base: Path, debounce_s: float = 0.03) -> AsyncIterator[MiniDaemon]:
+    daemon = MiniDaemon(base, debounce_s)
+    daemon.watcher.start()
+    task = asyncio.create_task(daemon.run())
     try:
-        yield follower
-        assert follower.watcher.alive
-        assert follower.watcher.faults == {}
+        yield daemon
+        assert daemon.watcher.alive
+        assert daemon.watcher.faults == {}
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(follower.watcher.stop)
+        await asyncio.to_thread(daemon.watcher.stop)
 
 
 def in_place(base: Path) -> None:
@@ -238,11 +247,11 @@ async def test_every_kind_of_edit_is_noticed(tmp_path: Path, edit: Callable[[Pat
     (base / "daemon.json.d").mkdir(parents=True)
     (base / "daemon.json").write_text("old")
     (base / "daemon.json.d" / "a.json").write_text("a")
-    async with following(base) as follower:
-        await follower.sees("old a.json=a")
-        await follower.settles()
+    async with running(base) as daemon:
+        await daemon.reads("old a.json=a")
+        await daemon.settle()
         edit(base)
-        await follower.sees(expected)
+        await daemon.reads(expected)
 
 
 async def test_the_swapped_link_of_a_configmap_is_noticed_again_and_again(tmp_path: Path) -> None:
@@ -262,11 +271,11 @@ async def test_the_swapped_link_of_a_configmap_is_noticed_again_and_again(tmp_pa
 
     swap(0)
     (base / "daemon.json").symlink_to("..data/daemon.json")
-    async with following(base) as follower:
+    async with running(base) as daemon:
         for number in range(1, 5):
-            await follower.settles()
+            await daemon.settle()
             swap(number)
-            await follower.sees(str(number))
+            await daemon.reads(str(number))
 
 
 async def test_the_target_of_a_link_in_another_directory_is_watched(tmp_path: Path) -> None:
@@ -275,55 +284,55 @@ async def test_the_target_of_a_link_in_another_directory_is_watched(tmp_path: Pa
     other.mkdir()
     (other / "real.json").write_text("old")
     (base / "daemon.json").symlink_to("../other/real.json")
-    async with following(base) as follower:
-        await follower.sees("old")
-        await follower.settles()
+    async with running(base) as daemon:
+        await daemon.reads("old")
+        await daemon.settle()
         (other / "real.json").write_text("new")
-        await follower.sees("new")
+        await daemon.reads("new")
 
 
 async def test_a_directory_that_is_created_later_is_noticed(tmp_path: Path) -> None:
     base = tmp_path / "not" / "yet"
-    async with following(base) as follower:
-        await follower.sees("none")
-        await follower.settles()
+    async with running(base) as daemon:
+        await daemon.reads("none")
+        await daemon.settle()
         base.mkdir(parents=True)
         (base / "daemon.json").write_text("new")
-        await follower.sees("new")
+        await daemon.reads("new")
         (base / "daemon.json.d").mkdir()
         add_dropin(base)
-        await follower.sees("new b.json=b")
+        await daemon.reads("new b.json=b")
 
 
 @pytest.mark.parametrize("rounds", [5])
 async def test_a_directory_that_is_deleted_and_created_again_stays_watched(tmp_path: Path, rounds: int) -> None:
     base = tmp_path / "etc"
-    async with following(base) as follower:
+    async with running(base) as daemon:
         for number in range(rounds):
             (base / "daemon.json.d").mkdir(parents=True)
             (base / "daemon.json").write_text(f"{number}")
-            await follower.sees(f"{number}")
-            await follower.settles()
+            await daemon.reads(f"{number}")
+            await daemon.settle()
             add_dropin(base)
-            await follower.sees(f"{number} b.json=b")
-            await follower.settles()
+            await daemon.reads(f"{number} b.json=b")
+            await daemon.settle()
             shutil.rmtree(base)
             if number % 2:  # at once: the new directory often gets the inode number of the old one
                 continue
-            await follower.sees("none")
+            await daemon.reads("none")
 
 
 @pytest.mark.parametrize("rounds", [5])
 async def test_a_directory_that_is_replaced_by_rename_stays_watched(tmp_path: Path, rounds: int) -> None:
     base = tmp_path / "etc"
     base.mkdir()
-    async with following(base) as follower:
+    async with running(base) as daemon:
         for number in range(rounds):
             replace_directory(base)
-            await follower.sees("new")
-            await follower.settles()
+            await daemon.reads("new")
+            await daemon.settle()
             (base / "daemon.json").write_text(str(number))
-            await follower.sees(str(number))
+            await daemon.reads(str(number))
             shutil.rmtree(base.parent / "old")
 
 
@@ -332,116 +341,139 @@ async def test_a_chmod_of_a_file_or_of_a_directory_gives_a_hint(tmp_path: Path) 
     base = tmp_path / "etc"
     base.mkdir()
     (base / "daemon.json").write_text("old")
-    async with following(base) as follower:
-        await follower.sees("old")
-        await follower.settles()
+    async with running(base) as daemon:
+        await daemon.reads("old")
+        await daemon.settle()
         (base / "daemon.json").chmod(0o700)
-        await eventually(lambda: follower.hints == 2)
+        await eventually(lambda: daemon.hints == 2)
         base.chmod(0o700)
-        await eventually(lambda: follower.hints == 3)
+        await eventually(lambda: daemon.hints == 3)
 
 
 async def test_readings_by_anyone_cause_no_event_and_no_hint(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").write_text("old")
     (tmp_path / "daemon.json.d").mkdir()
     add_dropin(tmp_path)
-    async with following(tmp_path) as follower:
-        await follower.sees("old b.json=b")
-        await follower.settles()
-        hints, recorder = follower.hints, Recorder(follower.watcher)
+    async with running(tmp_path) as daemon:
+        await daemon.reads("old b.json=b")
+        await daemon.settle()
+        hints, recorder = daemon.hints, Recorder(daemon.watcher)
         for _ in range(100):
             await asyncio.to_thread(read, tmp_path)
         command = 'for i in $(seq 100); do cat "$1"/daemon.json "$1"/daemon.json.d/*; ls "$1"; done >/dev/null'
         process = await asyncio.create_subprocess_exec("sh", "-c", command, "sh", str(tmp_path))
         assert await process.wait() == 0
-        # Events of a directory come in order: when these are here, those of the readings would be as well.
+        # Events of a directory arrive in order, so the events of the readings would have arrived before these.
         (tmp_path / "sentinel").touch()
         (tmp_path / "daemon.json.d" / "sentinel").touch()
         await eventually(lambda: len({event.src_path for event in recorder.of("/sentinel")}) == 2)
-        await asyncio.sleep(0.1)  # longer than the debounce
-        # Other programs use /tmp as well; watchdog 6 adds that the directories were modified by the sentinels.
+        # Other programs use /tmp too; watchdog 6 reports the directories as modified by the sentinels.
         ours = [event for event in recorder.events if str(event.src_path).startswith(str(tmp_path))]
         assert [event for event in ours if "sentinel" not in str(event) and not event.is_directory] == []
-        assert follower.hints == hints
+        assert (daemon.hints, is_pending(daemon.watcher._debounce)) == (hints, False)
 
 
 async def test_other_names_in_the_same_directories_give_no_hint(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").write_text("old")
     (tmp_path / "daemon.json.d").mkdir()
-    async with following(tmp_path) as follower:
-        await follower.sees("old")
-        await follower.settles()
-        hints, recorder = follower.hints, Recorder(follower.watcher)
+    async with running(tmp_path) as daemon:
+        await daemon.reads("old")
+        await daemon.settle()
+        hints, recorder = daemon.hints, Recorder(daemon.watcher)
         for name in ("other.json", "daemon.json~", "daemon.json.d/.a.json.swp", "daemon.json.d/a.json~"):
             (tmp_path / name).write_text("x")
             (tmp_path / name).rename(tmp_path / f"{name}2")
             (tmp_path / f"{name}2").unlink()
         (tmp_path / "sentinel").touch()
         await eventually(lambda: recorder.of("/sentinel"))
-        await asyncio.sleep(0.1)  # longer than the debounce
-        assert follower.hints == hints
+        assert (daemon.hints, is_pending(daemon.watcher._debounce)) == (hints, False)
 
 
 async def test_many_edits_at_once_give_few_hints(tmp_path: Path) -> None:
     (tmp_path / "daemon.json.d").mkdir()
-    async with following(tmp_path, debounce_ms=200) as follower:
-        await follower.settles()
-        hints = follower.hints
+    async with running(tmp_path, debounce_s=0.2) as daemon:
+        await daemon.settle()
+        hints = daemon.hints
         for number in range(300):
             (tmp_path / "daemon.json.d" / f"{number:03}.json").write_text("x")
-        await follower.sees(" ".join(["none", *(f"{number:03}.json=x" for number in range(300))]))
-        assert follower.hints - hints <= 2
+        await daemon.reads(" ".join(["none", *(f"{number:03}.json=x" for number in range(300))]))
+        assert daemon.hints - hints <= 2
 
 
-class Clock:
-    """As much of an event loop as a debounce needs, with a time that the test moves on."""
+class Timer:
+    """A timer of a ManualLoop."""
+
+    def __init__(self, loop: ManualLoop, when: float, callback: Callable[[], None]) -> None:
+        self.when, self.callback, self._timers = when, callback, loop.timers
+        self._timers.append(self)
+
+    def cancel(self) -> None:
+        if self in self._timers:
+            self._timers.remove(self)
+
+
+class ManualLoop:
+    """The part of an event loop that a watcher uses. Its time passes only in ``advance``."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.timers: list[Timer] = []
+        self._soon: deque[Callable[[], None]] = deque()
+
+    @property
+    def as_loop(self) -> asyncio.AbstractEventLoop:
+        return cast("asyncio.AbstractEventLoop", self)
 
     def time(self) -> float:
         return self.now
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
-        callback()
+        self._soon.append(callback)
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> object:
-        self.due.append((when, callback))
-        return object()
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        return Timer(self, when, callback)
 
-    def advance(self, until: float) -> None:
-        # One timer at a time is all that a debounce has.
-        while self.due and self.due[0][0] <= until:
-            self.now, callback = self.due.pop(0)
-            callback()
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return Timer(self, self.now + delay, callback)
+
+    def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while True:
+            while self._soon:
+                self._soon.popleft()()
+            due = min(self.timers, key=lambda timer: timer.when, default=None)
+            if due is None or due.when > until:
+                break
+            self.timers.remove(due)
+            self.now = max(self.now, due.when)
+            due.callback()
         self.now = until
 
 
-def test_touches_are_held_back_until_it_is_quiet_but_not_for_ever() -> None:
-    clock = Clock()
+def test_notifications_are_held_back_until_it_is_quiet_but_not_for_ever() -> None:
+    loop = ManualLoop()
     calls: list[float] = []
-    debounce = Debounce(cast("asyncio.AbstractEventLoop", clock), lambda: calls.append(clock.now), 0.1, 0.5)
-    for tick in range(130):
-        clock.advance(tick / 100)
-        debounce.touch()
-    clock.advance(5)
-    # Without a pause longer than 100 ms: one call after 500 ms, one as long after the next touch, one for the rest.
+    debounce = Debounce(loop.as_loop, lambda: calls.append(loop.now), 0.1, 0.5)
+    for _ in range(130):
+        debounce.notify()
+        loop.advance(0.01)
+    loop.advance(5)
+    # Without a pause longer than 100 ms: one call after 500 ms, one 500 ms after the next notification, one at the end.
     assert calls == pytest.approx([0.5, 1.01, 1.39], abs=0.021)
-    assert not debounce.pending
+    assert not is_pending(debounce)
 
 
-async def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:
-    calls: list[None] = []
-    watcher = Watcher(asyncio.get_running_loop(), lambda: calls.append(None), Pace(debounce=10))
+def test_no_hint_comes_after_a_stop(tmp_path: Path) -> None:
+    loop = ManualLoop()
+    hints: list[None] = []
+    watcher = Watcher(loop.as_loop, lambda: hints.append(None))
     watcher.start()
-    await asyncio.to_thread(watcher.update, frozenset({WatchedName(str(tmp_path), "x")}))
+    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     (tmp_path / "x").touch()
-    await asyncio.to_thread(watcher.stop)
-    calls.clear()
+    watcher.stop()
     (tmp_path / "x").unlink()
-    await asyncio.sleep(0.1)
-    assert calls == []
+    loop.advance(100)
+    assert hints == []
     assert (watcher.mode, watcher.alive) == ("off", False)
     watcher.stop()
 
@@ -466,7 +498,7 @@ async def test_an_update_that_changes_nothing_schedules_nothing(tmp_path: Path) 
 
 async def test_a_directory_that_was_replaced_unseen_is_watched_anew_by_the_next_update(tmp_path: Path) -> None:
     hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Intervals(debounce_s=0.01))
     watcher.start()
     directory = tmp_path / "etc"
     directory.mkdir()
@@ -498,7 +530,7 @@ async def test_a_directory_that_was_deleted_is_watched_anew_although_it_looks_th
     watched_names = frozenset({WatchedName(str(tmp_path), "x")})
     watcher.update(watched_names)
     before = watcher._inotify._watched[str(tmp_path)][0]
-    _Handler(str(tmp_path), watcher._inotify._interest).dispatch(DirDeletedEvent(str(tmp_path)))
+    watcher._inotify._on_event(str(tmp_path), DirDeletedEvent(str(tmp_path)))
     watcher.update(watched_names)
     assert watcher._inotify._watched[str(tmp_path)][0] is not before
     await asyncio.to_thread(watcher.stop)
@@ -506,7 +538,7 @@ async def test_a_directory_that_was_deleted_is_watched_anew_although_it_looks_th
 
 async def test_a_missing_directory_is_watched_for_in_its_nearest_ancestor(tmp_path: Path) -> None:
     hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
+    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Intervals(debounce_s=0.01))
     watcher.start()
     watcher.update(frozenset({WatchedName(f"{tmp_path}/a/b", "c")}))
     assert set(watcher._inotify._watched) == {str(tmp_path)}
@@ -524,7 +556,7 @@ async def test_a_dead_thread_is_seen_and_replaced_by_the_next_update(tmp_path: P
     watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
     states.append(watcher.alive)
     assert watcher._inotify._observer is not None
-    [emitter] = watcher._inotify._observer.emitters
+    [emitter] = watcher._inotify._observer.observer.emitters
     emitter.stop()
     await asyncio.to_thread(emitter.join, PATIENCE_S)
     states.append(watcher.alive)
@@ -534,28 +566,35 @@ async def test_a_dead_thread_is_seen_and_replaced_by_the_next_update(tmp_path: P
     assert states == [False, True, False, True]
 
 
-async def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_next_update(tmp_path: Path) -> None:
-    hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10, beat=20))
+def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_next_update(tmp_path: Path) -> None:
+    loop = ManualLoop()
+    hints: list[None] = []
+    watcher = Watcher(loop.as_loop, lambda: hints.append(None))
     watcher.start()
     watched_names = frozenset({WatchedName(str(tmp_path), "x")})
     watcher.update(watched_names)
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    observer = watcher._inotify._observer
-    assert observer is not None
-    await asyncio.to_thread(observer.stop)
-    await asyncio.to_thread(observer.join, PATIENCE_S)
+    loop.advance(1)
+    assert watcher._inotify._observer is not None
+    observer = watcher._inotify._observer.observer
+    observer.stop()
+    observer.join(PATIENCE_S)
     states = [watcher.alive]
-    hinted.clear()
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
+    hints.clear()
+    loop.advance(Intervals().liveness_s)
+    assert hints
     watcher.update(watched_names)
     states.append(watcher.alive)
     assert states == [False, True]
-    await asyncio.sleep(0.05)
-    hinted.clear()
+    loop.advance(1)
+    hints.clear()
     (tmp_path / "x").touch()
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    await asyncio.to_thread(watcher.stop)
+
+    def hinted() -> bool:
+        loop.advance(0.01)
+        return bool(hints)
+
+    wait_until(hinted, "a hint")
+    watcher.stop()
 
 
 async def test_a_dead_mount_watch_is_seen_and_replaced_by_the_next_update(tmp_path: Path) -> None:
@@ -572,64 +611,67 @@ async def test_a_dead_mount_watch_is_seen_and_replaced_by_the_next_update(tmp_pa
     assert states == [True, False, True]
 
 
-async def test_what_events_missed_is_found_by_the_clock(tmp_path: Path) -> None:
-    hints: list[None] = []
-    watcher = Watcher(asyncio.get_running_loop(), lambda: hints.append(None), Pace(debounce=10, beat=20, check=60))
+def test_a_regular_check_gives_hints_without_events(tmp_path: Path) -> None:
+    loop = ManualLoop()
+    hints: list[float] = []
+    watcher = Watcher(loop.as_loop, lambda: hints.append(loop.now))
     watcher.start()
     watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
-    await eventually(lambda: len(hints) >= 3)
+    loop.advance(100)
     assert watcher.mode == "inotify"
-    await asyncio.to_thread(watcher.stop)
+    assert hints[-3:] == pytest.approx([30, 60, 90])
+    watcher.stop()
 
 
-async def test_where_inotify_cannot_be_had_hints_come_by_the_clock_until_it_can(
+def test_without_inotify_the_watcher_polls_until_a_later_attempt_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hints: list[None] = []
+    loop = ManualLoop()
+    hints: list[float] = []
     shut = tmp_path / "shut"
     shut.mkdir()
-    watcher = Watcher(asyncio.get_running_loop(), lambda: hints.append(None), Pace(debounce=10, poll=20, beat=60_000))
+    watcher = Watcher(loop.as_loop, lambda: hints.append(loop.now))
     watcher.start()
     watched_names = frozenset({WatchedName(str(shut), "x")})
     with monkeypatch.context() as patch:
-        patch.setattr("runtimed.host.watch.inotify.os.access", lambda *_, **__: False)
+        patch.setattr("runtimed.host.watch.watchdog_internals.os.access", lambda *_, **__: False)
         watcher.update(watched_names)
         assert (watcher.mode, watcher.alive) == ("polling", True)
         assert "may not be read" in watcher.faults[str(shut)]
-        await eventually(lambda: len(hints) >= 5)
-    monkeypatch.setattr("runtimed.host.watch.inotify.RETRY_S", 0.0)
+        loop.advance(5)
+        assert {0.0, 1.0, 2.0, 3.0, 4.0, 5.0} <= set(hints)
+    watcher.update(watched_names)
+    assert watcher.mode == "polling"
+    loop.advance(RETRY_S)
     watcher.update(watched_names)
     assert (watcher.mode, watcher.faults, watcher.alive) == ("inotify", {}, True)
-    await asyncio.sleep(0.1)
+    loop.advance(2)
     before = len(hints)
-    await asyncio.sleep(0.2)
+    loop.advance(20)
     assert len(hints) == before
-    await asyncio.to_thread(watcher.stop)
+    watcher.stop()
 
 
-async def test_many_events_that_concern_nobody_are_a_reason_to_look_because_others_may_be_lost(tmp_path: Path) -> None:
-    hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
+def test_a_possible_loss_of_events_gives_a_hint(tmp_path: Path) -> None:
+    loop = ManualLoop()
+    hints: list[None] = []
+    watcher = Watcher(loop.as_loop, lambda: hints.append(None))
     watcher.start()
     watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    hinted.clear()
+    loop.advance(1)
+    hints.clear()
+    logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
+    loop.advance(1)
+    assert len(hints) == 1
     for number in range(FLOOD):
         (tmp_path / f"other{number}").touch()
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    await asyncio.to_thread(watcher.stop)
 
+    def hinted() -> bool:
+        loop.advance(0.01)
+        return len(hints) > 1
 
-async def test_what_watchdog_complains_of_is_a_reason_to_look(tmp_path: Path) -> None:
-    hinted = asyncio.Event()
-    watcher = Watcher(asyncio.get_running_loop(), hinted.set, Pace(debounce=10))
-    watcher.start()
-    watcher.update(frozenset({WatchedName(str(tmp_path), "x")}))
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    hinted.clear()
-    logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
-    await asyncio.wait_for(hinted.wait(), PATIENCE_S)
-    await asyncio.to_thread(watcher.stop)
+    wait_until(hinted, "a hint")
+    watcher.stop()
 
 
 async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) -> str:
@@ -645,7 +687,7 @@ async def run_child(script: str, *arguments: str, before: tuple[str, ...] = ()) 
 UPDATE = """
 import asyncio, os, resource, sys
 from runtimed.core.configuration.watched_names import WatchedName
-from runtimed.host.watch import Pace, Watcher
+from runtimed.host.watch import Watcher
 async def main():
     watcher = Watcher(asyncio.get_running_loop(), lambda: None)
     if len(sys.argv) > 2:

@@ -1,4 +1,4 @@
-"""Which runtimes can be used: a real daemon and runtimectl say the same of each, and why."""
+"""The availability of runtimes: a real daemon and runtimectl report the same, with the reason."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reasons(daemon: RunningDaemon) -> dict[str, str]:
     return reasons
 
 
-def test_a_default_that_is_not_there_from_the_start_is_told_by_all_and_degraded(daemon: RunningDaemon) -> None:
+def test_a_default_that_is_missing_from_the_start_is_reported_everywhere(daemon: RunningDaemon) -> None:
     absent = daemon.root / "crunn"
     daemon.write({"runtimes": {"crun": {"path": str(absent)}}, "default-runtime": "crun"})
     daemon.start()
@@ -59,10 +59,10 @@ def test_a_default_that_is_not_there_from_the_start_is_told_by_all_and_degraded(
         assert (status, body["code"], body["path"]) == (503, "runtime-unavailable", str(absent))
     make(absent)
     wait_until(lambda: daemon.get("/v1/resolve")[0] == 200, "the binary to be seen")
-    wait_until(lambda: not reasons(daemon), "health to be well")
+    wait_until(lambda: not reasons(daemon), "health to be ok")
 
 
-def test_a_reload_that_is_asked_for_takes_a_default_as_it_is(daemon: RunningDaemon) -> None:
+def test_a_requested_reload_accepts_an_unavailable_default(daemon: RunningDaemon) -> None:
     binary = make(daemon.root / "crun")
     daemon.write({"runtimes": {"crun": {"path": str(binary)}}, "default-runtime": "crun"})
     daemon.start()
@@ -71,7 +71,7 @@ def test_a_reload_that_is_asked_for_takes_a_default_as_it_is(daemon: RunningDaem
     wait_until(lambda: reasons(daemon), "the loss")
     run = runtimectl(daemon, "reload")
     assert (run.returncode, f"warning: 2 of 3 available; crun: {binary}: no such file" in run.stdout) == (0, True)
-    wait_until(lambda: not reasons(daemon), "the reload to be taken")
+    wait_until(lambda: not reasons(daemon), "the reload to accept it")
     assert daemon.get("/v1/resolve")[0] == 503
 
 
@@ -96,12 +96,12 @@ def test_a_file_that_the_kernel_refuses_is_unavailable_everywhere(
     described = daemon.get("/v1/runtimes/crun")[1]
     assert (described["available"], words in described["reason"]) == (False, True)
     assert "not-executable" in [lint["code"] for lint in described["lint"]]
-    wait_until(lambda: words in reasons(daemon).get("default-runtime", ""), "health to tell")
+    wait_until(lambda: words in reasons(daemon).get("default-runtime", ""), "the fault")
     assert daemon.status()["drift"] == [], "nothing has changed since the load"
     assert [each["runtime"] for each in daemon.status()["unavailable"]] == ["crun"]
     make(binary)
     wait_until(lambda: daemon.get("/v1/resolve")[0] == 200, "another file to be seen")
-    wait_until(lambda: not reasons(daemon), "health to be well")
+    wait_until(lambda: not reasons(daemon), "health to be ok")
 
 
 def test_a_wrapper_that_is_not_there_is_a_503(daemon: RunningDaemon) -> None:
@@ -125,15 +125,15 @@ def test_a_configured_shim_that_is_not_found_is_unavailable(daemon: RunningDaemo
     for name, shim in (("x", "containerd-shim-nosuch-v1"), ("old", "containerd-shim-runc-v1")):
         assert daemon.get(f"/v1/resolve?runtime={name}")[1]["path"] == shim
         assert not daemon.get(f"/v1/runtimes/{name}")[1]["available"]
-    assert daemon.get("/v1/resolve?runtime=io.containerd.nosuch.v1")[0] == 200, "nobody configured it"
+    assert daemon.get("/v1/resolve?runtime=io.containerd.nosuch.v1")[0] == 200, "an implicit runtime names no file"
     make(daemon.root / "containerd-shim-nosuch-v1")
     wait_until(lambda: daemon.get("/v1/resolve?runtime=x")[0] == 200, "the shim to be seen")
 
 
 def test_a_probe_that_was_killed_by_a_signal_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("runtimed.host.features.RETRY_S", 0.0)
-    told: list[Features] = []
-    prober = Prober(trusted=lambda _path: None, told=lambda _binary, features: told.append(features))
+    found: list[Features] = []
+    prober = Prober(trusted=lambda _path: None, told=lambda _binary, features: found.append(features))
     mark = tmp_path / "second"
     structure = '{"ociVersionMin": "1.0.0"}'
     text = f"#!/bin/sh\n[ -e {mark} ] || {{ [ $1 = features ] || >{mark}; kill -KILL $$; }}\necho '{structure}'\n"
@@ -142,7 +142,7 @@ def test_a_probe_that_was_killed_by_a_signal_is_tried_again(monkeypatch: pytest.
         wait_until(lambda: prober.get(str(binary)).status == "known", "a second probe")
     finally:
         prober.stop()
-    assert "signal 9" in str(told[0].reason)
+    assert "signal 9" in str(found[0].reason)
 
 
 def test_the_inspector_ends_its_threads(tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
-"""What is known of a node's binaries, for a generation that says whether to ask them."""
+"""The node inspector: probes as the generation configures them, and replaceable binaries."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness.daemon import wait_until
+from harness.generation import generation_of
 
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation
 from runtimed.inspection.binaries import NodeInspector
 
 
@@ -25,58 +22,54 @@ def inspector() -> Iterator[NodeInspector]:
 
 
 def generation(binary: Path, probe: dict[str, object]) -> Generation:
-    text = json.dumps({"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": probe}})
-    config = parse_configuration(
-        Documents("/d.json", Source("/d.json", text.encode())), Flags(), Settings("/data", "/exec", ("unix:///s",))
-    )
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+    return generation_of({"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": probe}})
 
 
-def test_a_generation_turns_asking_on_and_off_without_a_restart(inspector: NodeInspector, tmp_path: Path) -> None:
+def test_a_generation_turns_probing_on_and_off_without_a_restart(inspector: NodeInspector, tmp_path: Path) -> None:
     binary = tmp_path / "runtime"
     binary.write_text('#!/bin/sh\necho \'{"ociVersionMin": "1.0.0"}\'\n')
     binary.chmod(0o755)
     inspector.probe(generation(binary, {"enabled": False}))
     assert "turned off" in (inspector.features(str(binary)).reason or "")
     inspector.probe(generation(binary, {"enabled": True}))
-    wait_until(lambda: inspector.features(str(binary)).status == "known", "the binary to be asked")
+    wait_until(lambda: inspector.features(str(binary)).status == "known", "the probe")
     inspector.probe(generation(binary, {"enabled": False}))
     assert "turned off" in (inspector.features(str(binary)).reason or "")
 
 
-def test_another_time_out_has_binaries_asked_anew(inspector: NodeInspector, tmp_path: Path) -> None:
+def test_another_time_out_probes_binaries_again(inspector: NodeInspector, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     binary = tmp_path / "runtime"
     binary.write_text(f"#!/bin/sh\necho >> {asked}; exec sleep 99\n")
     binary.chmod(0o755)
     inspector.probe(generation(binary, {"timeout": "60s"}))
-    wait_until(asked.exists, "the binary to be asked")
+    wait_until(asked.exists, "the probe")
     inspector.probe(generation(binary, {"timeout": 0.2}))
     wait_until(lambda: "0.2 s" in (inspector.features(str(binary)).reason or ""), "the shorter time to be over")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
-def test_a_binary_that_others_could_replace_is_told_once_for_each_change(tmp_path: Path) -> None:
-    told: list[tuple[dict[str, str], list[str]]] = []
-    inspector = NodeInspector("", lambda *_: None, lambda come, gone: told.append((dict(come), list(gone))))
+def test_a_binary_that_others_could_replace_is_reported_once_for_each_change(tmp_path: Path) -> None:
+    changes: list[tuple[dict[str, str], list[str]]] = []
+    inspector = NodeInspector("", lambda *_: None, lambda begun, ended: changes.append((dict(begun), list(ended))))
     directory, binary = tmp_path / "bin", tmp_path / "bin" / "runtime"
     directory.mkdir(mode=0o755)
     binary.touch(0o755)
 
     def look() -> tuple[dict[str, str], list[str]] | None:
-        del told[:]
+        changes.clear()
         inspector.states([str(binary), "/nowhere/runtime"])
-        return told[0] if told else None
+        return changes[0] if changes else None
 
     assert look() is None
     directory.chmod(0o777)
-    come, gone = look() or ({}, [])
-    assert f"{directory}: can be changed" in come[str(binary)]
-    assert gone == []
+    begun, ended = look() or ({}, [])
+    assert f"{directory}: can be changed" in begun[str(binary)]
+    assert ended == []
     assert look() is None
     directory.chmod(0o755)
     os.chown(binary, 1000, 1000)
-    come, gone = look() or ({}, [])
-    assert f"{binary}: belongs to user id 1000" in come[str(binary)]
+    begun, ended = look() or ({}, [])
+    assert f"{binary}: belongs to user id 1000" in begun[str(binary)]
     os.chown(binary, 0, 0)
     assert look() == ({}, [str(binary)])

@@ -1,54 +1,49 @@
-"""Watching binaries: real files, a generation that names them."""
+"""The drift watch on real files and a generation that names them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from harness.generation import generation_of
 
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import BinaryState, Drift
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 
 
 def generation(runtimes: Mapping[str, object]) -> Generation:
-    source = Source("/d.json", json.dumps({"runtimes": runtimes}).encode())
-    config = parse_configuration(Documents("/d.json", source), Flags(), Settings("/data", "/exec", ("unix:///s",)))
-    return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), 1)
+    return generation_of({"runtimes": runtimes})
 
 
 class Watching:
-    """A watch on the binaries below a directory, and all that it has told."""
+    """A watch on the binaries below a directory, and all drift that it has reported."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
         self.looks = 0
-        self.gone_by_load: list[Drift] = []
+        self.ended_by_load: list[Drift] = []
         self.hangs = False
-        self.come: list[Drift] = []
-        self.gone: list[Drift] = []
+        self.begun: list[Drift] = []
+        self.ended: list[Drift] = []
         self._inspector = NodeInspector(str(base), lambda _binary, _features: None)
-        self.watch = DriftWatch(self._look, self._told, every_s=0.01)
+        self.watch = DriftWatch(self._look, self._on_look, every_s=0.01)
 
     async def _look(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         if self.hangs:
             raise TimeoutError
         return self._inspector.states(binaries)
 
-    def _told(self, come: Mapping[str, Drift], gone: Mapping[str, Drift], loaded: bool) -> None:
+    def _on_look(self, begun: Mapping[str, Drift], ended: Mapping[str, Drift], loaded: bool) -> None:
         self.looks += 1
-        self.gone_by_load += gone.values() if loaded else ()
-        self.come += come.values()
-        self.gone += gone.values()
+        self.ended_by_load += ended.values() if loaded else ()
+        self.begun += begun.values()
+        self.ended += ended.values()
 
     def stop(self) -> None:
         self._inspector.stop()
@@ -82,7 +77,7 @@ async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
     watching.stop()
 
 
-async def test_what_becomes_of_binaries_after_the_load_is_told_once(watching: Watching) -> None:
+async def test_drift_is_reported_once(watching: Watching) -> None:
     runc, crun, late = (str(watching.base / name) for name in ("runc-x", "crun", "late"))
     for name in ("runc-x", "crun"):
         watching.put(name)
@@ -100,15 +95,15 @@ async def test_what_becomes_of_binaries_after_the_load_is_told_once(watching: Wa
     assert watching.watch.runtimes(runc) == ("a", "b")
     assert "not executable" in (watching.watch.drifts["crun"].reason or "")
     await watching.looked()
-    assert len(watching.come) == 3, "told once"
+    assert len(watching.begun) == 3, "reported once"
     os.unlink(runc)
     os.chmod(crun, 0o755)
     await watching.looked()
     assert watching.kinds() == {runc: "removed", late: "installed"}
-    assert [drift.binary for drift in watching.gone] == ["crun"]
+    assert [drift.binary for drift in watching.ended] == ["crun"]
 
 
-async def test_a_load_takes_the_node_as_it_is(watching: Watching) -> None:
+async def test_a_load_ends_drift(watching: Watching) -> None:
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
@@ -118,8 +113,8 @@ async def test_a_load_takes_the_node_as_it_is(watching: Watching) -> None:
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
     assert watching.kinds() == {}
-    assert [drift.binary for drift in watching.gone_by_load] == [path]
-    assert watching.watch.obstacle(path) is not None, "the load was not one that accepts it"
+    assert [drift.binary for drift in watching.ended_by_load] == [path]
+    assert watching.watch.obstacle(path) is not None, "this load does not accept it"
     watching.watch.apply(generation({"x": {"path": path}}), accept=True)
     await watching.looked()
     assert watching.watch.obstacle(path) is None
@@ -127,10 +122,10 @@ async def test_a_load_takes_the_node_as_it_is(watching: Watching) -> None:
     await watching.looked()
     os.unlink(path)
     await watching.looked()
-    assert watching.watch.obstacle(path) is not None, "it was back meanwhile, so this is another loss"
+    assert watching.watch.obstacle(path) is not None, "it was available meanwhile, so this is another loss"
 
 
-async def test_a_load_that_brings_a_binary_which_is_not_there_does_not_accept_that(watching: Watching) -> None:
+async def test_a_load_does_not_accept_a_new_binary_that_is_missing(watching: Watching) -> None:
     path = str(watching.base / "never")
     watching.watch.apply(generation({"x": {"path": path}}), accept=True)
     await watching.looked()
@@ -140,7 +135,7 @@ async def test_a_load_that_brings_a_binary_which_is_not_there_does_not_accept_th
     assert watching.watch.obstacle(path) is None
 
 
-async def test_a_binary_that_was_never_there_is_an_obstacle_from_the_start(watching: Watching) -> None:
+async def test_a_binary_that_is_missing_from_the_start_is_an_obstacle(watching: Watching) -> None:
     path = str(watching.base / "never")
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
@@ -161,17 +156,17 @@ async def test_the_shim_of_a_runtime_and_the_binary_in_its_options_are_watched(w
     assert watching.watch.states["containerd-shim-kata-v2"].state == "missing"
 
 
-async def test_a_second_replacement_is_told_as_well(watching: Watching) -> None:
+async def test_a_second_replacement_is_reported_as_well(watching: Watching) -> None:
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
     for number in range(2):
         watching.put("x", text=f"#!/bin/sh\n# {'again' * number}\n")
         await watching.looked()
-    assert [drift.kind for drift in watching.come] == ["replaced", "replaced"]
+    assert [drift.kind for drift in watching.begun] == ["replaced", "replaced"]
 
 
-async def test_a_disk_that_does_not_answer_tells_nothing(watching: Watching) -> None:
+async def test_a_disk_that_hangs_is_no_drift(watching: Watching) -> None:
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()

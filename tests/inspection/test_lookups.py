@@ -1,4 +1,4 @@
-"""The look at the files that an answer names: real files, real threads, and how soon a change is noticed."""
+"""Lookups on real files and in real threads, and the time until a change is noticed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtimed.host.directory_pool import DirectoryPool
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.lookups import LOOK_VALID_S, Lookup, Lookups
 
-# A change shows within 10 ms and a look; the rest is for a machine that has other things to do.
+# A change shows within 10 ms and a look; the rest is for a busy machine.
 NOTICED_S = 0.05
 
 
@@ -66,7 +66,7 @@ async def node(tmp_path: Path) -> AsyncIterator[BinaryDirectory]:
 
 
 async def usable(lookup: Lookup) -> bool:
-    """Return what a request finds out: the verdict if it is young enough, or that of a look."""
+    """Return whether a request finds the files usable: by the last look if it is recent, else by another."""
     return monotonic() < lookup.usable_s or await lookup.wait() is None
 
 
@@ -94,7 +94,7 @@ async def test_a_verdict_is_used_for_ten_milliseconds_and_no_longer(node: Binary
     assert isinstance(absent.error(now_s - 1), BinaryUnavailable)
 
 
-async def test_all_who_wait_for_the_same_files_share_one_look(node: BinaryDirectory) -> None:
+async def test_requests_for_the_same_files_share_one_look(node: BinaryDirectory) -> None:
     path = node.put("x")
     lookup = node.of(path)
     assert node.of(path) is lookup
@@ -110,7 +110,7 @@ async def test_a_lookup_without_files_needs_no_look(node: BinaryDirectory) -> No
     assert node.looks == 0
 
 
-async def test_renewal_begins_a_look_that_nothing_waits_for(node: BinaryDirectory) -> None:
+async def test_renewal_starts_a_look_without_waiting(node: BinaryDirectory) -> None:
     lookup = node.of(node.put("x"))
     await lookup.wait()
     until_s = lookup.usable_s
@@ -130,13 +130,13 @@ async def test_a_cancelled_request_does_not_end_the_look_of_others(node: BinaryD
     await second
 
 
-async def test_a_look_that_hangs_is_told_in_time_and_others_go_on(node: BinaryDirectory) -> None:
+async def test_a_look_that_hangs_is_reported_in_time_and_does_not_delay_others(node: BinaryDirectory) -> None:
     hangs, other = node.of(node.put("hangs")), node.of(node.put("other"))
     name = node.of("hangs")
     node.hanging.set()
     waiting = [asyncio.create_task(hangs.wait()) for _ in range(10)]
     await asyncio.sleep(0)
-    # One directory: a look that hangs delays the next one there only until it is known to hang.
+    # In one directory a look that hangs delays the next one until it counts as hanging.
     await other.wait()
     for error in await asyncio.gather(*waiting):
         assert "does not answer" in str(error)
@@ -152,7 +152,7 @@ async def test_a_look_that_hangs_is_told_in_time_and_others_go_on(node: BinaryDi
 
 
 def change(node: BinaryDirectory, name: str, step: str) -> bool | None:
-    """Change a file, or rest; return whether it can be executed now, None where that did not change."""
+    """Do ``step``; return whether the file can be executed now, None where that did not change."""
     path = node.root / name
     match step:
         case "put":
@@ -171,7 +171,7 @@ def change(node: BinaryDirectory, name: str, step: str) -> bool | None:
 @given(
     steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["remove", "put", "chmod", "rest"])), max_size=12)
 )
-def test_what_vanishes_or_comes_back_is_noticed_within_fifty_milliseconds(
+def test_a_file_that_disappears_or_returns_is_noticed_within_fifty_milliseconds(
     tmp_path: Path, steps: list[tuple[str, str]]
 ) -> None:
     async def run() -> None:
@@ -184,7 +184,7 @@ def test_what_vanishes_or_comes_back_is_noticed_within_fifty_milliseconds(
                 changed = change(node, name, step)
                 expected[name] = expected[name] if changed is None else changed
                 changed_s = noticed_s = monotonic()
-                # Requests go on all the while, and renew the verdict as they do in resolutions.
+                # Requests renew the lookup, as `Resolutions` does.
                 while await usable(lookups[name]) != expected[name]:
                     if (noticed_s := monotonic()) >= lookups[name].renew_s:
                         lookups[name].renew()

@@ -1,4 +1,4 @@
-"""Looking at what was published: a thread of its own, the event loop only where something is wrong."""
+"""The watch over published files: looks in a thread, repairs on the event loop."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
 
-import pytest
-
-from runtimed.inspection import published_files as published_module
-from runtimed.inspection.published_files import PublishedWatch
+from runtimed.inspection.published_files import OVERDUE_S, PublishedWatch
 
 
 @contextlib.asynccontextmanager
 async def watching(
-    seems_damaged: Callable[[], bool], repair: Callable[[], Awaitable[bool]]
+    seems_damaged: Callable[[], bool], repair: Callable[[], Awaitable[bool]], clock_s: Callable[[], float] = monotonic
 ) -> AsyncIterator[PublishedWatch]:
-    watch = PublishedWatch(seems_damaged, repair, every_s=0.01)
+    watch = PublishedWatch(seems_damaged, repair, every_s=0.01, clock_s=clock_s)
     task = asyncio.create_task(watch.watch())
     try:
         yield watch
@@ -36,7 +34,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_looks_are_made_in_a_thread_and_files_in_order_are_not_repaired() -> None:
+async def test_looks_are_made_in_a_thread_and_undamaged_files_are_not_repaired() -> None:
     looks: list[str] = []
     repairs: list[bool] = []
 
@@ -50,7 +48,7 @@ async def test_looks_are_made_in_a_thread_and_files_in_order_are_not_repaired() 
     assert repairs == []
 
 
-async def test_what_could_not_be_repaired_is_tried_again_when_it_no_longer_shows() -> None:
+async def test_a_failed_repair_is_repeated_when_no_look_finds_the_damage() -> None:
     damaged = [True]
     repairs: list[bool] = []
 
@@ -80,15 +78,21 @@ async def test_neither_a_look_nor_a_repair_that_fails_ends_the_watch() -> None:
         await until(lambda: len(repairs) > 2)
 
 
-async def test_a_look_that_hangs_is_a_fault_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published_module, "OVERDUE_S", 0.05)
-    gate = threading.Event()
+async def test_a_look_that_hangs_is_a_fault_until_it_ends() -> None:
+    now_s = [0.0]
+    looking, released = threading.Event(), threading.Event()
+
+    def look() -> bool:
+        looking.set()
+        return not released.wait(5)
 
     async def repair() -> bool:
         return False
 
-    async with watching(lambda: not gate.wait(5), repair) as watch:
+    async with watching(look, repair, clock_s=lambda: now_s[0]) as watch:
+        await until(looking.is_set)
         assert watch.faults == {}
-        await until(lambda: "has not answered" in watch.faults.get("store", ""))
-        gate.set()
+        now_s[0] = OVERDUE_S
+        assert "has not answered" in watch.faults["store"]
+        released.set()
         await until(lambda: watch.faults == {})

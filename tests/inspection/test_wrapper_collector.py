@@ -1,4 +1,4 @@
-"""The collector on a real data root: survey, judgement, removal."""
+"""The collector on a real data root: scan, judgement, removal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WrapperStore:
             scan=self._scan_references,
             disk=self.worker.run,
             grace_s=lambda: self.grace_s,
-            removed=lambda file, asked_by: self.removed.append((file, asked_by)),
+            on_removed=lambda file, asked_by: self.removed.append((file, asked_by)),
             clock_s=lambda: self.now_s,
         )
 
@@ -86,7 +86,7 @@ async def collect_after(node: WrapperStore, seconds: float, **more: Any) -> list
     return sorted(file.partition("-")[0] for file in collection.collected)
 
 
-async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_grace_is_over(
+async def test_an_unreferenced_wrapper_is_removed_with_its_link_after_the_grace_time(
     node: WrapperStore,
 ) -> None:
     node.publish("old", "stays")
@@ -100,7 +100,7 @@ async def test_a_wrapper_goes_with_its_link_when_no_generation_names_it_and_the_
     assert [asked_by for _, asked_by in node.removed] == ["uid 0"]
 
 
-async def test_a_collected_wrapper_does_not_come_back_as_a_link_to_nowhere(node: WrapperStore) -> None:
+async def test_the_next_publish_makes_no_link_to_a_collected_wrapper(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish("a")
@@ -141,7 +141,7 @@ async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: WrapperStore) -> Non
     assert node.wrappers() == ["old"]
 
 
-async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_create_a_container(
+async def test_without_a_grace_time_a_wrapper_stays_for_the_least_grace_time(
     node: WrapperStore,
 ) -> None:
     node.grace_s = 0.0
@@ -154,7 +154,7 @@ async def test_without_a_grace_time_a_wrapper_stays_until_clients_had_time_to_cr
     assert await collect_after(node, 1) == ["old"]
 
 
-async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace_time_anew(node: WrapperStore) -> None:
+async def test_a_wrapper_that_was_named_between_two_scans_starts_a_new_grace_time(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -167,7 +167,7 @@ async def test_a_wrapper_that_was_named_again_between_two_scans_begins_its_grace
     assert [verdict.reason for verdict in collection.verdicts] == ["nothing refers to it, but only for 0 of 100 s"]
 
 
-async def test_a_generation_that_names_it_again_between_the_look_and_the_removal_keeps_it(node: WrapperStore) -> None:
+async def test_a_generation_that_names_the_wrapper_before_the_removal_keeps_it(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -187,7 +187,7 @@ async def test_a_generation_that_names_it_again_between_the_look_and_the_removal
     assert (node.root / "runtimes/old").exists()
 
 
-async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: WrapperStore) -> None:
+async def test_a_removal_that_fails_is_in_the_verdict_and_has_no_other_effect(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
     node.publish()
@@ -200,14 +200,14 @@ async def test_a_removal_that_fails_is_told_and_nothing_else_happens(node: Wrapp
     assert node.removed == []
 
 
-async def test_nobody_is_scanned_where_every_wrapper_is_held(node: WrapperStore) -> None:
+async def test_no_scan_is_made_when_retained_generations_hold_every_wrapper(node: WrapperStore) -> None:
     node.publish("a")
     await node.collector.collect("uid 0", dry_run=False)
     assert node.scans == 0
 
 
 @pytest.mark.parametrize("automatic", [True, False])
-async def test_looking_goes_on_by_itself_and_collects_only_where_it_is_told_to(
+async def test_the_watch_scans_again_and_collects_only_where_that_is_configured(
     node: WrapperStore, automatic: bool
 ) -> None:
     node.publish("old")

@@ -1,4 +1,4 @@
-"""What the garbage collector is kept from, and what it still has to find."""
+"""The freeze of the garbage collector: which objects it exempts, and which garbage is still found."""
 
 from __future__ import annotations
 
@@ -26,53 +26,57 @@ def _collector() -> Iterator[None]:
     assert gc.isenabled()
 
 
-def heap(connections: int = 0) -> GcFreeze:
+def freeze(connections: int = 0) -> GcFreeze:
     return GcFreeze(lambda: connections)
 
 
-def test_what_was_built_is_not_looked_through_any_more() -> None:
+def test_built_objects_are_exempt_from_collections() -> None:
     def build() -> list[object]:
         assert not gc.isenabled()
         return [[number] for number in range(1000)]
 
     before = gc.get_freeze_count()
-    built = heap().sparing(build)()
+    built = freeze().call(build)
     assert gc.get_freeze_count() >= before + len(built)
 
 
-def test_garbage_from_before_is_collected_and_not_kept_for_ever() -> None:
+def test_earlier_garbage_is_collected_and_not_frozen() -> None:
     garbage = weakref.ref(Loop())
-    heap().sparing(int)()
+    freeze().call(int)
     assert garbage() is None
 
 
 def test_an_error_exempts_nothing_and_leaves_the_collector_on() -> None:
     before = gc.get_freeze_count()
     with pytest.raises(ValueError, match="invalid literal"):
-        heap().sparing(int)("x")
+        freeze().call(int, "x")
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
 
 
-def test_a_connection_that_was_there_meanwhile_is_collected_in_the_end() -> None:
-    spared = heap(connections=400)
+def test_a_frozen_connection_is_collected_later() -> None:
+    frozen = freeze(connections=400)
     connection: Loop | None = Loop()
-    spared.sparing(int)()
+    frozen.call(int)
     ended = weakref.ref(connection)
     connection = None
     gc.collect()
-    assert ended() is not None  # exempt, though nobody needs it
-    spared.sparing(int)()
+    assert ended() is not None  # still exempt
+    frozen.call(int)
     assert ended() is not None
-    spared.sparing(int)()
+    frozen.call(int)
     assert ended() is None
 
 
 def test_garbage_that_tables_leave_is_collected_without_connections() -> None:
     garbage: list[weakref.ref[Loop]] = []
-    spared = heap().sparing(lambda: garbage.append(weakref.ref(Loop())))
+    frozen = freeze()
+
+    def leave_garbage() -> None:
+        garbage.append(weakref.ref(Loop()))
+
     for _ in range(1000):
-        spared()
+        frozen.call(leave_garbage)
     assert all(each() is not None for each in garbage)
-    spared()
+    frozen.call(leave_garbage)
     assert all(each() is None for each in garbage)

@@ -1,4 +1,4 @@
-"""The reloader: one lock, one reference, one report, whatever the trigger."""
+"""The reloader: each trigger, dry runs, starts, full disks, half-written files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.history.manifest import rebuild_wrappers
 from runtimed.core.plan import Frame
 from runtimed.core.report import Report
+from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Recovered, Store
 from runtimed.host.worker import Worker
-from runtimed.reload.reloader import Reloader
-from runtimed.reload.settle import follow
+from runtimed.reload.reloader import RETRY_S, Reloader
+from runtimed.reload.settle import SETTLE_LIMIT_S, SETTLE_S, reload_on_hints
 
 MAIN = "/etc/runtimed/daemon.json"
 
 
 class ReloaderOnDocuments:
-    """A node without files: documents in memory, a real store, a reloader."""
+    """A reloader on documents in memory and a real store."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -38,7 +39,8 @@ class ReloaderOnDocuments:
         self.reads = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.told: list[tuple[Report, int]] = []
+        self.reports: list[tuple[Report, int]] = []
+        self.now_s = 0.0
         self.step: Callable[[str], None] = lambda _step: None
 
     async def read(self) -> Documents:
@@ -47,6 +49,9 @@ class ReloaderOnDocuments:
         await self.gate.wait()
         dropins = () if self.dropin is None else (Source(f"{MAIN}.d/a.json", self.dropin.encode()),)
         return Documents(MAIN, None if text is None else Source(MAIN, text.encode()), dropins)
+
+    async def find_unavailable(self, _generation: Generation) -> tuple[Unavailable, ...]:
+        return ()
 
     def boot(self, **settings: Any) -> tuple[Reloader, Recovered]:
         """Open the data root as a start does, and return a reloader for it."""
@@ -59,10 +64,12 @@ class ReloaderOnDocuments:
             frame,
             read=self.read,
             disk=self.store,
-            threads=self.worker.run,
-            begun=lambda: None,
-            told=lambda report, current: self.told.append((report, current.number)),
-            retry_s=0.1,
+            run_blocking=self.worker.run,
+            on_begin=lambda: None,
+            on_report=lambda report, current: self.reports.append((report, current.number)),
+            on_repair=lambda _report, _current: None,
+            find_unavailable=self.find_unavailable,
+            clock_s=lambda: self.now_s,
         )
         return reloader, recovered
 
@@ -110,14 +117,14 @@ async def test_a_start_publishes_the_first_generation(node: ReloaderOnDocuments)
     assert reloader.faults == {}
 
 
-async def test_a_reload_says_what_changed_and_moves_the_number_on(node: ReloaderOnDocuments) -> None:
+async def test_a_reload_reports_the_changes_under_the_next_number(node: ReloaderOnDocuments) -> None:
     node.write("a", "b")
     reloader = await node.start()
     node.write("b", "c")
     report = await reloader.reload("api")
     assert (report.outcome, report.generation, report.reason) == ("applied", 2, "api")
     assert (report.added, report.changed, report.removed) == (("c",), (), ("a",))
-    assert node.told[-1] == (report, 2)
+    assert node.reports[-1] == (report, 2)
 
 
 async def test_a_reload_without_a_change_keeps_the_number_and_writes_nothing(node: ReloaderOnDocuments) -> None:
@@ -166,7 +173,7 @@ async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: ReloaderOn
     assert names(reloader.current) == {"b"}
 
 
-async def test_a_failure_after_the_swap_stands_and_degrades(node: ReloaderOnDocuments) -> None:
+async def test_a_failure_after_the_swap_degrades_and_the_generation_stays(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.write("b")
     node.fail_at("sync-root")
@@ -175,7 +182,7 @@ async def test_a_failure_after_the_swap_stands_and_degrades(node: ReloaderOnDocu
     assert "may not survive a power loss" in reloader.faults["store"]
 
 
-async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_changes_nothing(
+async def test_a_reload_without_changes_repeats_the_steps_after_the_swap(
     node: ReloaderOnDocuments,
 ) -> None:
     node.write("a")
@@ -190,10 +197,10 @@ async def test_what_failed_after_the_swap_is_tried_again_by_a_reload_that_change
     assert reloader.faults == {}
 
 
-async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: ReloaderOnDocuments) -> None:
+async def test_a_dry_run_reports_the_changes_and_does_not_make_them(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
-    told = len(node.told)
+    reported = len(node.reports)
     node.write("b")
     node.fail_at("wrappers")
     report = await reloader.reload("api", dry_run=True)
@@ -203,10 +210,10 @@ async def test_a_dry_run_tells_what_would_happen_and_does_not_let_it(node: Reloa
     rejected = await reloader.reload("api", dry_run=True)
     assert (rejected.outcome, rejected.dry_run, "changes" in rejected.as_dict()) == ("rejected", True, False)
     assert reloader.faults == {}
-    assert len(node.told) == told
+    assert len(node.reports) == reported
 
 
-async def test_a_dry_run_alone_tells_the_definitions_of_what_would_change(node: ReloaderOnDocuments) -> None:
+async def test_only_a_dry_run_reports_the_definitions_of_changes(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
     node.write("b")
@@ -233,7 +240,7 @@ async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocum
     first = asyncio.create_task(reloader.reload("api"))
     while node.reads == reads:
         await asyncio.sleep(0)
-    # The first has read already; these must not be told of a reload that did not see their change.
+    # The first has read already, so these requests need another reload.
     node.write("b")
     others = [asyncio.create_task(reloader.reload(reason)) for reason in ("api", "signal") for _ in range(50)]
     dry = [asyncio.create_task(reloader.reload("api", dry_run=True)) for _ in range(50)]
@@ -247,7 +254,7 @@ async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocum
     assert node.reads == reads + 3
 
 
-async def test_a_client_that_goes_away_takes_no_answer_from_the_others(node: ReloaderOnDocuments) -> None:
+async def test_a_cancelled_client_does_not_cancel_the_reload_of_others(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.gate.clear()
     node.write("a")
@@ -300,7 +307,7 @@ async def test_a_broken_start_without_a_last_good_generation_fails_with_every_pr
     assert len(caught.value.problems) == 2
 
 
-async def test_the_last_good_generation_of_another_configuration_is_not_taken_up(node: ReloaderOnDocuments) -> None:
+async def test_the_last_good_generation_of_another_configuration_is_not_used(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     node.store.close()
@@ -325,7 +332,7 @@ async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: Re
     assert names(reloader.current) == set()
 
 
-async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation_that_came_from_it(
+async def test_a_table_moved_from_a_dropin_to_the_main_file_requires_that_file(
     node: ReloaderOnDocuments,
 ) -> None:
     node.write("a")
@@ -342,7 +349,7 @@ async def test_a_table_that_moves_from_a_dropin_to_the_main_file_is_a_generation
     assert names(reloader.current) == {"a"}
 
 
-async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_new(node: ReloaderOnDocuments) -> None:
+async def test_a_start_that_finds_its_generation_published_is_unchanged(node: ReloaderOnDocuments) -> None:
     node.write("a")
     await node.start()
     reloader = await node.restart()
@@ -350,7 +357,7 @@ async def test_a_start_that_finds_what_it_builds_published_says_that_nothing_is_
     assert (reloader.last.outcome, reloader.last.added) == ("unchanged", ())
 
 
-async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_the_last_run(
+async def test_a_start_after_a_change_reports_the_difference_to_the_last_run(
     node: ReloaderOnDocuments,
 ) -> None:
     node.write("a", "b")
@@ -362,7 +369,7 @@ async def test_a_start_after_a_change_says_what_is_different_for_the_clients_of_
     assert (reloader.last.added, reloader.last.changed, reloader.last.removed) == (("c",), (), ("a",))
 
 
-async def test_a_new_version_of_the_program_publishes_anew_and_changes_nothing_for_clients(
+async def test_a_new_version_of_the_program_publishes_again_without_changes(
     node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.write("a")
@@ -405,15 +412,15 @@ async def test_boot_only_settings_are_reported_and_not_applied(node: ReloaderOnD
     assert (await reloader.reload("api")).restart_required == ()
 
 
-class Follower:
-    """A task that follows hints."""
+class Hints:
+    """Hints of a watcher, and the task that turns them into reloads."""
 
-    def __init__(self, reloader: Reloader, node: ReloaderOnDocuments, settle_limit_s: float = 1.0) -> None:
+    def __init__(self, reloader: Reloader, node: ReloaderOnDocuments, **settings: float) -> None:
         self.reloader = reloader
         self.hints = asyncio.Event()
         self.node = node
         self.task = asyncio.create_task(
-            follow(self.hints, reloader.reload_changed, settle_s=0.3, settle_limit_s=settle_limit_s)
+            reload_on_hints(self.hints, reloader.reload_changed, clock_s=lambda: node.now_s, **settings)
         )
 
     async def end(self) -> None:
@@ -422,168 +429,175 @@ class Follower:
             await self.task
 
     async def hint(self) -> None:
-        """Give a hint and wait until it was looked at."""
+        """Give a hint and wait until the documents were read for it."""
         reads = self.node.reads
         self.hints.set()
         while self.node.reads == reads:
             await asyncio.sleep(0.001)
-        async with self.reloader._turns.lock:
+        async with self.reloader._coalescer.lock:
             pass
 
 
 @pytest.fixture
-async def following(node: ReloaderOnDocuments) -> Any:
+async def hinted(node: ReloaderOnDocuments) -> Any:
     node.write("a")
     reloader = await node.start()
-    follower = Follower(reloader, node)
-    yield follower, reloader
-    await follower.end()
+    hints = Hints(reloader, node)
+    yield hints, reloader
+    await hints.end()
 
 
-async def test_a_hint_reloads_what_changed_and_says_nothing_where_nothing_did(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_a_hint_reloads_changed_documents_and_reports_nothing_else(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
-    told = len(node.told)
+    hints, reloader = hinted
+    reported = len(node.reports)
     for _ in range(3):
-        await follower.hint()
-    assert len(node.told) == told
+        await hints.hint()
+    assert len(node.reports) == reported
     node.write("b")
-    await follower.hint()
+    await hints.hint()
     assert names(reloader.current) == {"b"}
-    assert [report.reason for report, _ in node.told[told:]] == ["file-change"]
+    assert [report.reason for report, _ in node.reports[reported:]] == ["file-change"]
 
 
 async def test_a_file_that_is_being_written_is_not_reported_until_it_is_whole(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
-    told = len(node.told)
+    hints, reloader = hinted
+    reported = len(node.reports)
     for half in ("", '{"runtimes"', '{"runtimes": {"c": {"pa'):
         node.text = half
-        await follower.hint()
-    assert len(node.told) == told
+        await hints.hint()
+    assert len(node.reports) == reported
     node.write("c")
-    await follower.hint()
-    assert [report.outcome for report, _ in node.told[told:]] == ["applied"]
+    await hints.hint()
+    assert [report.outcome for report, _ in node.reports[reported:]] == ["applied"]
     assert names(reloader.current) == {"c"}
 
 
-async def test_a_file_that_stays_half_written_is_reported_when_it_has_been_quiet(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_a_half_written_file_is_reported_without_another_hint_when_it_has_settled(
+    node: ReloaderOnDocuments,
 ) -> None:
-    follower, reloader = following
-    node.text = '{"runtimes": {'
-    await follower.hint()
-    assert reloader.faults == {}
-    while not reloader.faults:
-        await asyncio.sleep(0.01)
-    assert node.told[-1][0].outcome == "rejected"
-    told = len(node.told)
-    await follower.hint()
-    assert len(node.told) == told, "the same content is no news"
-
-
-async def test_hints_by_the_clock_do_not_keep_a_half_written_file_from_being_quiet(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
-    follower = Follower(reloader, node, settle_limit_s=1e9)
+    hints = Hints(reloader, node, settle_s=0.01)
     node.text = '{"runtimes": {'
+    await hints.hint()
+    assert reloader.faults == {}
+    node.now_s += 0.01
     while not reloader.faults:
-        await follower.hint()
-    await follower.end()
-    assert node.reads > 2
+        await asyncio.sleep(0.001)
+    assert node.reports[-1][0].outcome == "rejected"
+    reported = len(node.reports)
+    await hints.hint()
+    assert len(node.reports) == reported, "the same content is not reported again"
+    await hints.end()
 
 
-async def test_what_could_not_be_published_is_tried_again_by_a_hint_and_told_when_that_is_news(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_hints_without_a_change_do_not_delay_the_report_of_a_half_written_file(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
+    hints, reloader = hinted
+    node.text = '{"runtimes": {'
+    await hints.hint()
+    for _ in range(4):
+        assert reloader.faults == {}
+        node.now_s += SETTLE_S / 4
+        await hints.hint()
+    assert "configuration" in reloader.faults
+
+
+async def test_a_hint_retries_a_failed_publish_and_reports_only_a_change(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
+) -> None:
+    hints, reloader = hinted
     node.write("b")
     node.fail_at("manifest")
-    await follower.hint()
-    told = len(node.told)
+    await hints.hint()
+    reported = len(node.reports)
     assert "No space left" in reloader.faults["store"]
     assert "configuration" not in reloader.faults
-    await asyncio.sleep(0.1)
-    await follower.hint()
-    assert len(node.told) == told, "a disk that is still full is no news"
+    node.now_s += RETRY_S
+    await hints.hint()
+    assert len(node.reports) == reported, "a disk that is still full is not reported again"
     node.step = lambda _step: None
-    await asyncio.sleep(0.1)
-    await follower.hint()
-    assert [(report.outcome, report.reason) for report, _ in node.told[told:]] == [("applied", "retry")]
+    node.now_s += RETRY_S
+    await hints.hint()
+    assert [(report.outcome, report.reason) for report, _ in node.reports[reported:]] == [("applied", "retry")]
     assert (names(reloader.current), reloader.faults) == ({"b"}, {})
 
 
-async def test_what_failed_after_the_swap_is_tried_again_by_a_hint(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_a_hint_repeats_the_steps_that_failed_after_the_swap(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
+    hints, reloader = hinted
     node.write("b")
     node.fail_at("sync-root")
-    await follower.hint()
+    await hints.hint()
     assert "store" in reloader.faults
     node.step = lambda _step: None
-    await asyncio.sleep(0.1)
-    await follower.hint()
+    node.now_s += RETRY_S
+    await hints.hint()
     assert reloader.faults == {}
 
 
-async def test_what_failed_after_the_swap_is_mended_beside_a_configuration_that_is_bad(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_steps_after_the_swap_are_repeated_while_the_configuration_is_bad(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
+    hints, reloader = hinted
     node.write("b")
     node.fail_at("sync-root")
-    await follower.hint()
+    await hints.hint()
     node.text = '{"runtimes": 1}'
-    await follower.hint()
+    await hints.hint()
     assert set(reloader.faults) == {"configuration", "store"}
     node.step = lambda _step: None
-    await asyncio.sleep(0.1)
-    told = len(node.told)
-    await follower.hint()
+    node.now_s += RETRY_S
+    reported = len(node.reports)
+    await hints.hint()
     assert set(reloader.faults) == {"configuration"}
-    assert len(node.told) == told
+    assert len(node.reports) == reported
 
 
-async def test_a_bad_edit_after_a_full_disk_is_not_planned_again_and_again(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader], monkeypatch: pytest.MonkeyPatch
+async def test_a_bad_edit_after_a_full_disk_is_planned_once(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follower, reloader = following
+    hints, reloader = hinted
     node.write("b")
     node.fail_at("manifest")
-    await follower.hint()
+    await hints.hint()
     node.text = '{"runtimes": 1}'
-    await follower.hint()
-    await asyncio.sleep(0.1)
+    await hints.hint()
+    node.now_s += RETRY_S
     monkeypatch.setattr(reloader, "_examine", None)
-    await follower.hint()
-    assert not follower.task.done()
+    await hints.hint()
+    assert not hints.task.done()
 
 
-async def test_a_file_that_is_never_quiet_and_never_whole_is_reported_in_the_end(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_a_half_written_file_that_never_settles_is_reported_after_the_limit(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
-    for turn in range(1000):
-        node.text = '{"runtimes": ' + " " * turn
-        await follower.hint()
-        if reloader.faults:
-            break
-    assert node.told[-1][0].outcome == "rejected"
+    hints, reloader = hinted
+    while not reloader.faults:
+        assert node.now_s <= SETTLE_LIMIT_S
+        node.text = f'{{"runtimes": {node.now_s}'
+        await hints.hint()
+        node.now_s += SETTLE_S / 2
+    assert node.now_s > SETTLE_LIMIT_S
+    assert node.reports[-1][0].outcome == "rejected"
 
 
-async def test_a_reload_that_was_asked_for_does_not_wait_for_a_file_to_be_whole(
-    node: ReloaderOnDocuments, following: tuple[Follower, Reloader]
+async def test_a_requested_reload_does_not_wait_for_a_file_to_settle(
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
 ) -> None:
-    follower, reloader = following
+    hints, reloader = hinted
     node.text = "{"
-    await follower.hint()
+    await hints.hint()
     assert (await reloader.reload("signal")).outcome == "rejected"
 
 
 @pytest.mark.parametrize("place", ["_planner", "publish"])
-async def test_an_error_of_our_own_is_a_rejection_and_not_the_end(
+async def test_an_internal_error_is_a_rejection_and_the_daemon_goes_on(
     node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     node.write("a")

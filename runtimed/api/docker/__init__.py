@@ -8,21 +8,19 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
 
 from runtimed import __version__
-from runtimed.api.describe import Inspector
 from runtimed.api.docker.events import BadEventQuery, Reloads, make_event, parse_event_query
 from runtimed.api.docker.node import API_VERSION, describe_node, describe_version, render_runtimes
+from runtimed.api.functions import DaemonFunctions
 from runtimed.api.messages import Answer, Request, Response
 from runtimed.api.sockets import Peer
 from runtimed.api.subscribers import Subscribers
 from runtimed.core.errors import TooManyWaiting
-from runtimed.core.table.facts import Machine
 from runtimed.core.table.generation import Generation
 
-__all__ = ["LABELS", "PATHS", "Daemon", "Docker", "docker_label", "refuse_body"]
+__all__ = ["LABELS", "PATHS", "Docker", "docker_label", "refuse_body"]
 
 _VERSIONED = re.compile(r"v([0-9]{1,4})\.([0-9]{1,6})", re.ASCII)
 _TARGET = re.compile(rb"/(?:v[0-9]+\.[0-9]+/)?([a-z_]+)(?:[/?]|$)")
@@ -60,29 +58,10 @@ _ABOUT = (
 )
 
 
-class Daemon(Inspector, Protocol):
-    """What these routes need of the daemon."""
-
-    def current(self) -> Generation:
-        """Return the current generation."""
-
-    def faults(self) -> Mapping[str, str]:
-        """Return why the daemon is degraded, by subject; empty when it is well."""
-
-    def identity(self) -> str:
-        """Return what tells this daemon from all others, also after a restart."""
-
-    def machine(self) -> Machine:
-        """Return what machine this is; looks at no disk."""
-
-    def looking(self, peer: Peer, function: Callable[..., Any], *args: object) -> Awaitable[Any]:
-        """Return the result of a function that looks for binaries for ``peer``, on any file system."""
-
-
 class Docker:
     """Responds to requests for Docker's paths; the limits of ``subscribers`` hold for its streams as well."""
 
-    def __init__(self, daemon: Daemon, subscribers: Subscribers) -> None:
+    def __init__(self, daemon: DaemonFunctions, subscribers: Subscribers) -> None:
         self._daemon = daemon
         self._subscribers = subscribers
         self._reloads = Reloads(subscribers)
@@ -124,7 +103,7 @@ class Docker:
 
     async def _with_features(self, peer: Peer, generation: Generation) -> Response:
         try:
-            runtimes = await self._daemon.looking(peer, render_runtimes, generation, self._daemon)
+            runtimes = await self._daemon.in_binaries(peer, render_runtimes, generation, self._daemon)
         except (TimeoutError, TooManyWaiting):
             # Only the features need the disk.
             runtimes = self._without_features(generation)

@@ -1,1 +1,1 @@
-"""Decides which wrappers may be removed, from the references to them."""
+"""Finds references to wrappers, and decides which wrappers may be collected."""

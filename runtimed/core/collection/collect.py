@@ -1,7 +1,7 @@
-"""Which wrappers may be collected: the judgement, from what refers to them and for how long nothing has.
+"""Decides which wrappers may be collected.
 
-A wrapper that a container was started with is needed until the container is gone, so every doubt is a reason
-to keep: a source of references that could not be read, a grace time that this process has not watched through.
+A wrapper is needed until all containers that were started with it are gone, so every doubt keeps it: a source of
+references that cannot be read, and a grace time that has not passed since this process started.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from runtimed.core.collection.references import ReferenceScan
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
-# The shortest grace time of a wrapper that this process may have named in an answer, whatever is configured: a client
-# needs this long to create a container with the answer, which only then refers to the wrapper.
+# The least grace time of a wrapper that a client may have received from this process: the client needs this long to
+# create a container, which then refers to the wrapper.
 LEAST_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to become of a wrapper file, and why, in words."""
+    """Whether a wrapper file may be collected, and the reason."""
 
     file: str
     collect: bool
@@ -33,34 +33,36 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on every wrapper, and since when (monotonic, in seconds) nothing refers to those that are free."""
+    """The verdicts on all wrappers."""
 
     verdicts: tuple[Verdict, ...]
+    # File -> the monotonic time in seconds at which the first scan without a reference to it ended.
     unreferenced_since_s: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What became of every wrapper: kept or collected, and why."""
+    """The outcome of a collection."""
 
     verdicts: tuple[Verdict, ...]
-    # Files that are gone now; empty in a dry run.
+    # The removed files; empty in a dry run.
     collected: tuple[str, ...]
+    # The sources of references that could not be read, as messages.
     unknown: tuple[str, ...]
     dry_run: bool
 
     def as_dict(self) -> shapes.Collection:
         """Return the JSON shape."""
-        gone = set(self.collected)
+        removed = set(self.collected)
         return {
             "dry_run": self.dry_run,
-            "collected": len(gone),
-            "kept": len(self.verdicts) - len(gone),
+            "collected": len(self.collected),
+            "kept": len(self.verdicts) - len(self.collected),
             "unknown": list(self.unknown),
             "wrappers": [
                 {
                     "file": verdict.file,
-                    "verdict": "collected" if verdict.file in gone else "collect" if verdict.collect else "keep",
+                    "verdict": "collected" if verdict.file in removed else "collect" if verdict.collect else "keep",
                     "reason": verdict.reason,
                 }
                 for verdict in self.verdicts
@@ -79,21 +81,23 @@ def judge_wrappers(
     now_s: float,
     grace_s: float,
 ) -> Judgement:
-    """Return which of the wrapper ``files`` may be collected.
+    """Return the verdicts on the wrapper ``files``.
 
-    ``held`` maps files to the newest retained generation whose answers name them;
-    ``unreferenced_since_s`` is that of the last judgement, empty at first: the grace time begins anew
-    with every process, and whenever something refers to the file, or might. ``handed_out`` are the files that this
-    process may have named in an answer.
+    ``held`` maps files to the newest retained generation that needs them; ``handed_out`` are the files that a client
+    may have received from this process; ``unreferenced_since_s`` is that of the last judgement, empty at first.
 
-    Two reference scans at least must find no reference, and the grace time lies between the end of the first and
-    ``begun_s``, the begin of this one: a container that is created during a scan may escape that scan.
+    At least two scans must find no reference. The grace time lies between the end of the first and the begin of the
+    last, ``begun_s``, because a scan may miss a container that is created meanwhile. It starts again after a reference
+    or a doubt.
     """
-    holders = _holders(scan)
+    # By base name, because a container may refer to the data root through a link or a bind mount. A file of the same
+    # name elsewhere keeps a wrapper longer, which is harmless.
+    holders = {posixpath.basename(reference.path): reference.holder for reference in scan.references}
     since_s: dict[str, float] = {}
     verdicts = []
     for file in sorted(files):
         link = file.rpartition("-")[0]
+        collect = False
         if file in held:
             reason = f"generation {held[file]} names it"
         elif (holder := holders.get(file) or holders.get(link)) is not None:
@@ -104,15 +108,10 @@ def judge_wrappers(
             since_s[file] = unreferenced_since_s.get(file, now_s)
             free_s = max(begun_s - since_s[file], 0.0)
             needed_s = max(grace_s, LEAST_GRACE_S) if file in handed_out else grace_s
-            if file in unreferenced_since_s and free_s >= needed_s:
-                verdicts.append(Verdict(file, collect=True, reason=f"nothing has referred to it for {free_s:.0f} s"))
-                continue
-            reason = f"nothing refers to it, but only for {free_s:.0f} of {needed_s:.0f} s"
-        verdicts.append(Verdict(file, collect=False, reason=reason))
+            collect = file in unreferenced_since_s and free_s >= needed_s
+            if collect:
+                reason = f"nothing has referred to it for {free_s:.0f} s"
+            else:
+                reason = f"nothing refers to it, but only for {free_s:.0f} of {needed_s:.0f} s"
+        verdicts.append(Verdict(file, collect=collect, reason=reason))
     return Judgement(tuple(verdicts), since_s)
-
-
-def _holders(scan: ReferenceScan) -> Mapping[str, str]:
-    # By base name: whatever way a container reached the data root (a link, a bind mount), the last part of the path
-    # is a wrapper's own name or that of its stable link. A name too many keeps a file too many, which is harmless.
-    return {posixpath.basename(reference.path): reference.holder for reference in scan.references}

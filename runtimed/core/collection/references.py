@@ -1,8 +1,7 @@
-"""References: which binary paths the containers and processes of a node still need, and what is not known of that.
+"""Finds the paths of wrappers and other binaries in the options, arguments and files of engines.
 
-What a container was started with stays in use until the container is gone, and a reference that is
-missed is a container that cannot be stopped. Hence the rule of this module: a name too many is
-harmless, a name too few is not.
+A container needs the binary that it was started with until it is gone, and without it cannot be stopped. So a false
+reference is harmless, and a missed one is not.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A binary path, spelt as the holder has it (links are not resolved), and who holds it, in words."""
+    """A binary path as the holder spells it, with links unresolved, and a description of the holder."""
 
     path: str
     holder: str
@@ -52,14 +51,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceScan:
-    """All references that were found, and what could not be known, in words: each means "collect nothing"."""
+    """All references on the node."""
 
     references: tuple[Reference, ...]
+    # The sources that could not be read, as messages; with any of them no wrapper may be collected.
     unknown: tuple[str, ...]
 
 
 class DamagedBundle(RuntimedError):
-    """A file of a task's state directory does not say what it should."""
+    """A file of a task's state directory is damaged."""
 
     code = "damaged-bundle"
 
@@ -70,26 +70,26 @@ class DamagedBundle(RuntimedError):
 
 
 def binary_of_options(type_url: str, value: bytes) -> str | None:
-    """Return the runtime binary that a shim's options name, None where they name none or are of another kind.
+    """Return the runtime binary in a shim's options, None for no binary and for options of another kind.
 
-    ``type_url`` may carry a prefix (``types.containerd.io/``, ``type.googleapis.com/``).
+    ``type_url`` may have a prefix (``types.containerd.io/``, ``type.googleapis.com/``).
 
     Raises:
-        UndecodableOptions, UndecodableAnswer: ``value`` is not the message that ``type_url`` says it is.
+        UndecodableOptions, UndecodableAnswer: ``value`` is not a message of ``type_url``.
     """
     name = type_url.rpartition("/")[2]
     if name == RUNC:
-        return str(dict(decode_options(name, value).fields).get("binary_name", "")) or None
+        return decode_options(name, value).binary_name or None
     if name == _LINUX:
         return decode_linux_runtime(value) or None
     return None
 
 
 def binary_of_options_json(data: bytes) -> str | None:
-    """Return the runtime binary that ``data``, a task's ``options.json``, names, None where it names none.
+    """Return the runtime binary in ``data``, a task's ``options.json``, None for no binary.
 
     Raises:
-        DamagedBundle: it is no JSON object, or its ``binary_name`` is no string.
+        DamagedBundle: ``data`` is not a JSON object, or its ``binary_name`` is not a string.
     """
     try:
         found = json.loads(data)
@@ -97,38 +97,26 @@ def binary_of_options_json(data: bytes) -> str | None:
         raise DamagedBundle("options.json", str(error)) from error
     binary = found.get("binary_name", "") if isinstance(found, dict) else None
     if not isinstance(binary, str):
-        raise DamagedBundle("options.json", "no object with a binary_name that is a string")
+        raise DamagedBundle("options.json", "expected an object whose binary_name is a string")
     return binary or None
 
 
-# What core.names makes file names of, in the directories where wrappers and links to them lie.
-_END = rb"/(?:wrappers|runtimes)/[a-z0-9_.%~-]+"
-_PLACES = (b"/wrappers/", b"/runtimes/")
-# A path under which the data root is known too: a symbolic link, a bind mount. One match from one start: any
-# local user may have a process with 131,072 slashes in its arguments.
-_ALIAS = re.compile(rb"/.*" + _END, re.DOTALL)
-_SEPARATORS = re.compile(rb"[\s=:,;|&<>()'\"`]+")
+# The file name of a wrapper or of a stable path (see names.file_name()), after the name of its directory. The rest of
+# the path does not matter, because symbolic links and bind mounts give the data root other paths. Only the slash is
+# consumed, so that a data root called "runtimes" hides no name.
+_WRAPPER_NAME = re.compile(rb"/(?=(?:wrappers|runtimes)/([a-z0-9_.%~-]+))")
+# The options that name an engine's files, in a command line, JSON or TOML.
+_ENGINE_PATH = re.compile(
+    rb"(?:data-root|graph|graphroot|rootless_storage_path|static_dir|config-file|--root)[\"']?[\s:=]+"
+    rb"(?:\"(/[^\"\n]*)\"|'(/[^'\n]*)'|(/[^\s\"',]*))"
+)
 
 
-def paths_in_arguments(argv: Sequence[bytes], below: str) -> tuple[str, ...]:
-    """Return the paths in a process's arguments that may be wrappers, or links to such.
+def paths_in_arguments(argv: Sequence[bytes], _data_root: str = "") -> tuple[str, ...]:
+    """Return the paths of runtimes in a process's arguments, and the names of wrappers and stable paths.
 
-    Those are: what a conmon is given as its runtime, what any program is given with ``--runtime``, and whatever
-    looks like a path in a ``wrappers`` or ``runtimes`` directory, also in the middle of a word. ``below`` is
-    the data root; only a path below it may hold blanks and the like.
+    The paths are the runtime of a conmon and the value of ``--runtime`` of any program.
     """
-    found = list(_runtimes_given(argv))
-    # re keeps the compiled pattern.
-    known = re.compile(re.escape(below.encode(errors="surrogateescape")) + rb"(?:/generations/[0-9]{1,20})?" + _END)
-    for word in argv:
-        if any(place in word for place in _PLACES):
-            found += known.findall(word)
-            parts = (part[part.find(b"/") :] for part in _SEPARATORS.split(word) if b"/" in part)
-            found += (match[0] for part in parts if (match := _ALIAS.match(part)))
-    return tuple(dict.fromkeys(path.decode(errors="surrogateescape") for path in found))
-
-
-def _runtimes_given(argv: Sequence[bytes]) -> list[bytes]:
     flags = [b"--runtime"]
     if argv and b"conmon" in argv[0].rpartition(b"/")[2]:
         flags.append(b"-r")
@@ -137,48 +125,37 @@ def _runtimes_given(argv: Sequence[bytes]) -> list[bytes]:
         found += [value for word, value in itertools.pairwise(argv) if word == flag]
         joined = flag + b"=" if flag.startswith(b"--") else flag
         found += [word.removeprefix(joined) for word in argv if word.startswith(joined)]
-    return [path for path in found if path.startswith(b"/")]
-
-
-# The last two components of a wrapper's path or of a stable path.
-_NAME = re.compile(rb"/(?:wrappers|runtimes)/([a-z0-9_.%~-]+)")
-# The options, in a command line, JSON or TOML, by which an engine is told the place of its files.
-_PLACE = re.compile(
-    rb"(?:data-root|graph|graphroot|rootless_storage_path|static_dir|config-file|--root)[\"']?[\s:=]+"
-    rb"(?:\"(/[^\"\n]*)\"|'(/[^'\n]*)'|(/[^\s\"',]*))"
-)
+    paths = [path.decode(errors="surrogateescape") for path in found if path.startswith(b"/")]
+    return tuple(dict.fromkeys((*paths, *sorted(wrappers_in_text(b"\n".join(argv))))))
 
 
 def wrappers_in_text(text: bytes) -> set[str]:
-    """Return the file names of wrappers and stable paths that ``text``, part of an engine's file, contains."""
-    if not any(place in text for place in _PLACES):
-        return set()
-    names = _NAME.findall(text)
-    # systemd's unit files write a percent sign twice.
+    """Return the file names of wrappers and stable paths in ``text``, a part of an engine's file."""
+    names = _WRAPPER_NAME.findall(text)
+    # systemd's unit files double a percent sign.
     return {name.decode() for found in names for name in (found, found.replace(b"%%", b"%"))}
 
 
 def places_in_text(text: bytes) -> set[str]:
-    """Return the absolute paths that ``text`` names as an engine's configuration file or its place for containers."""
-    found = (quoted or single or bare for quoted, single, bare in _PLACE.findall(text))
+    """Return the absolute paths in ``text`` of an engine's configuration file and of its directories for containers."""
+    found = (double_quoted or quoted or bare for double_quoted, quoted, bare in _ENGINE_PATH.findall(text))
     return {path.rstrip(b"/").decode(errors="surrogateescape") for path in found} - {""}
 
 
 def engine_places(argv: Sequence[bytes]) -> set[str]:
-    """Return the paths that ``argv`` names as the place of an engine's files, none for any other program."""
+    """Return `places_in_text` of the arguments of an engine, the empty set for any other program."""
     if not argv or argv[0].rpartition(b"/")[2] not in (b"dockerd", b"podman", b"crio"):
         return set()
     return places_in_text(b"\n".join(argv))
 
 
 def shim_address(argv: Sequence[bytes]) -> str | None:
-    """Return the containerd socket that a shim was started for, None where ``argv`` is not that of a shim.
+    """Return the containerd socket in the arguments of a shim, None for any other program.
 
     containerd starts shims as ``containerd-shim-NAME-VERSION -namespace NS -id ID -address SOCKET``.
     """
     if not argv or not argv[0].rpartition(b"/")[2].startswith(b"containerd-shim"):
         return None
-    for word, value in itertools.pairwise(argv):
-        if word in (b"-address", b"--address"):
-            return value.decode(errors="surrogateescape")
-    return None
+    pairs = itertools.pairwise(argv)
+    address = next((value for word, value in pairs if word in (b"-address", b"--address")), None)
+    return None if address is None else address.decode(errors="surrogateescape")

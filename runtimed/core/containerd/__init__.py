@@ -1,1 +1,1 @@
-"""Speaks containerd's formats: options messages, shim names, the part of its API in use."""
+"""Reads and writes the formats of containerd: options messages, names of shims, lists of containers."""

@@ -1,8 +1,8 @@
-"""The part of containerd's API that this program speaks: which containers there are, and what starts them.
+"""Decodes the messages of containerd's API that list its containers.
 
 Field numbers are those of containerd's ``api/services/namespaces/v1/namespace.proto``,
-``api/services/containers/v1/containers.proto`` and ``runtime/linux/runctypes/runc.proto``. Only fields
-that are used are described; a decoder skips the others.
+``api/services/containers/v1/containers.proto`` and ``runtime/linux/runctypes/runc.proto``. The decoder skips all fields
+that the table below does not have.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from runtimed.core.containerd.protobuf import Fields, message_classes, parse_message
 from runtimed.core.errors import RuntimedError
 
 LIST_NAMESPACES = "/containerd.services.namespaces.v1.Namespaces/List"
-# One message a container: a node's whole list in one message passes the 16 MiB that containerd sends at most.
+# A stream with one message for each container, because one message for all may exceed containerd's limit of 16 MiB.
 LIST_CONTAINERS = "/containerd.services.containers.v1.Containers/ListStream"
-# Which namespace a call is about.
+# The metadata key with the namespace of a call.
 NAMESPACE_HEADER = "containerd-namespace"
 
 
 class ContainerdUnknown(RuntimedError):
-    """What containers the containerd at ``address`` has cannot be known; ``reason`` says why."""
+    """The containers of the containerd at ``address`` cannot be listed."""
 
     code = "containerd-unknown"
 
@@ -35,7 +34,7 @@ class ContainerdUnknown(RuntimedError):
 
 
 class UndecodableAnswer(RuntimedError):
-    """Bytes that came from containerd are no ``message``."""
+    """Bytes from containerd are not a valid ``message``."""
 
     code = "undecodable-answer"
 
@@ -47,38 +46,33 @@ class UndecodableAnswer(RuntimedError):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container in containerd's metadata, with a task or without.
-
-    ``runtime_name`` is the shim's name (or path), ``type_url`` and ``value`` its options as they were
-    given; both are empty where there are none.
-    """
+    """A container in containerd's metadata, with a task or without."""
 
     namespace: str
     id: str
+    # The name or the path of the shim.
     runtime_name: str
+    # The options of the shim, both empty for none.
     type_url: str
     value: bytes
 
 
-_MESSAGES: Mapping[str, Fields] = MappingProxyType(
-    {
-        # google.protobuf.Any under a name of our own: the same bytes, without its file in the pool.
-        "Any": ((1, "type_url", "string"), (2, "value", "bytes")),
-        "Namespace": ((1, "name", "string"),),
-        "ListNamespacesResponse": ((1, "namespaces", ["Namespace"]),),
-        "Runtime": ((1, "name", "string"), (2, "options", "Any")),
-        "Container": ((1, "id", "string"), (4, "runtime", "Runtime"), (5, "spec", "Any")),
-        # CreateContainerRequest and ListContainerMessage are alike.
-        "ContainerMessage": ((1, "container", "Container"),),
-        # The options of containerd 1's io.containerd.runtime.v1.linux.
-        "RuncOptions": ((1, "runtime", "string"),),
-    }
-)
-_PACKAGE = "runtimed.containerd"
+_MESSAGES: Mapping[str, Fields] = {
+    # google.protobuf.Any under another name, which needs no other file in the pool.
+    "Any": ((1, "type_url", "string"), (2, "value", "bytes")),
+    "Namespace": ((1, "name", "string"),),
+    "ListNamespacesResponse": ((1, "namespaces", ["Namespace"]),),
+    "Runtime": ((1, "name", "string"), (2, "options", "Any")),
+    "Container": ((1, "id", "string"), (4, "runtime", "Runtime"), (5, "spec", "Any")),
+    # Both CreateContainerRequest and ListContainerMessage.
+    "ContainerMessage": ((1, "container", "Container"),),
+    # The options of containerd 1's io.containerd.runtime.v1.linux.
+    "RuncOptions": ((1, "runtime", "string"),),
+}
 
 
 def new_message(name: str) -> Any:
-    """Return a new, empty message of the kind ``name`` (see the table above)."""
+    """Return a new, empty message of the kind ``name``, a key of the table above."""
     return _message_classes()[name]()
 
 
@@ -86,7 +80,7 @@ def decode_namespaces(data: bytes) -> tuple[str, ...]:
     """Return the names in ``data``, a ListNamespacesResponse.
 
     Raises:
-        UndecodableAnswer: it is none.
+        UndecodableAnswer: ``data`` is not such a message.
     """
     return tuple(namespace.name for namespace in _decode("ListNamespacesResponse", data).namespaces)
 
@@ -95,7 +89,7 @@ def decode_container(namespace: str, data: bytes) -> Container:
     """Return the container in ``data``, a ListContainerMessage for ``namespace``.
 
     Raises:
-        UndecodableAnswer: it is none.
+        UndecodableAnswer: ``data`` is not such a message, or the container has no id.
     """
     found = _decode("ContainerMessage", data).container
     if not found.id:
@@ -105,10 +99,10 @@ def decode_container(namespace: str, data: bytes) -> Container:
 
 
 def decode_linux_runtime(value: bytes) -> str:
-    """Return the binary in ``value``, a ``containerd.linux.runc.RuncOptions``; "" where it names none.
+    """Return the binary in ``value``, a ``containerd.linux.runc.RuncOptions``, "" for none.
 
     Raises:
-        UndecodableAnswer: it is no such message.
+        UndecodableAnswer: ``value`` is not such a message.
     """
     return str(_decode("RuncOptions", value).runtime)
 
@@ -122,4 +116,4 @@ def _decode(name: str, data: bytes) -> Any:
 
 @cache
 def _message_classes() -> Mapping[str, Any]:
-    return message_classes(_PACKAGE, _MESSAGES)
+    return message_classes("runtimed.containerd", _MESSAGES)

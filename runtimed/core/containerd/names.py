@@ -1,4 +1,4 @@
-"""Names of runtimes: which are stock, which containerd may be given verbatim, which file a name gets."""
+"""Classifies the names of runtimes, and derives file names and shim binaries from them."""
 
 from __future__ import annotations
 
@@ -9,37 +9,35 @@ from runtimed.core.errors import InvalidRuntimeName
 
 RUNC_NAME = "runc"
 RUNC_SHIM = "io.containerd.runc.v2"
-# Known on every node without configuration; only the second may be configured to mean something else.
+# The runtimes of every node; the configuration may override the second only.
 STOCK_NAMES = (RUNC_NAME, RUNC_SHIM)
 
 _SHIM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
-# Everything that stands for itself in a file name. Capitals do not: two names that differ only in
-# case must not meet in one file where the file system folds case.
+# The bytes of a name that its file name keeps. Capitals are escaped, because two names that differ only in case need
+# different files on a file system that folds case.
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
-# With "-" and 32 digits of a wrapper's digest this stays below the 143 bytes that eCryptfs allows.
+# With "-" and the 32 digits of a wrapper's digest this is less than the 143 bytes that eCryptfs allows.
 _FILE_NAME_MAX = 100
-# Most names: the loop below would give the same.
-_PLAIN_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}", re.ASCII)
 _DIGEST_DIGITS = 32
+# Most names need no escape; the loop in file_name() would return the same.
+_PLAIN_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}", re.ASCII)
 
 
 def is_permissible_shim_name(name: str) -> bool:
-    """Return whether ``name``, which nobody configured, may be passed to containerd as a shim name.
+    """Return whether an unconfigured ``name`` may be passed to containerd as a shim's name.
 
-    dockerd asks only for a dot inside the name; what it lets through (blanks, options) would let
-    whoever may ask put words on the command line of whoever pastes the answer.
+    dockerd requires only a dot inside the name. The blanks and options that it accepts would let a client put words on
+    the command line of anyone who pastes the resolution.
     """
     return "." in name and _SHIM_NAME.fullmatch(name) is not None
 
 
 def is_implicit(name: str) -> bool:
-    """Return whether ``name``, which nobody configured, stands for the shim of that name; False: it is unknown.
-
-    The decision is dockerd's, stricter in what goes to containerd as it is.
+    """Return whether an unconfigured ``name`` is that of a shim, by dockerd's rule but stricter; False: it is unknown.
 
     Raises:
-        InvalidRuntimeName: the name looks like a shim or a path, and may not be passed to containerd.
+        InvalidRuntimeName: the name looks like a shim or a path, and must not be passed to containerd.
     """
     if is_permissible_shim_name(name):
         return True
@@ -49,10 +47,10 @@ def is_implicit(name: str) -> bool:
 
 
 def file_name(name: str) -> str:
-    """Return the file name that the runtime ``name`` gets on disk: at most 100 bytes, never hidden, never an option.
+    """Return the file name of the runtime ``name``: at most 100 bytes, neither hidden nor an option.
 
-    The name itself where it is plain; other bytes of its UTF-8 form as ``%xx``; beyond 100 bytes a
-    beginning, ``~`` and a digest. No two names share a file name, also where case is folded.
+    Bytes that are not plain become ``%xx``; a longer name is cut and gets ``~`` and a digest. Different names have
+    different file names, also on a file system that folds case.
     """
     if _PLAIN_NAME.fullmatch(name):
         return name
@@ -68,10 +66,10 @@ def file_name(name: str) -> str:
 
 
 def shim_binary_name(shim: str) -> str:
-    """Return the file name of the shim's binary, or ``shim`` itself where it is a path.
+    """Return the file name of the shim's binary, ``shim`` itself for a path, "" for a name of fewer than two parts.
 
-    containerd's rule (``runtime/v2/shim/util.go``): the last two parts of the name, so that
-    ``io.containerd.kata.v2`` is ``containerd-shim-kata-v2``. Empty for a name with fewer than two parts.
+    containerd (``runtime/v2/shim/util.go``) takes the last two parts of the name: ``io.containerd.kata.v2`` is
+    ``containerd-shim-kata-v2``.
     """
     if shim.startswith("/"):
         return shim

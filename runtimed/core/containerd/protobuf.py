@@ -1,7 +1,7 @@
-"""Protobuf messages from tables of their fields, for reading what other programs have written.
+"""Creates protobuf message classes from tables of fields, for decoding.
 
-The library is imported with the first message: only who looks for containers reads any, and it costs 5 MB and a
-seventh of the daemon's start.
+The library is imported with the first message, because it takes 5 MB and a seventh of the daemon's start, and only the
+reference scan decodes messages.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Fields: number, name, and "bool", "string", "uint32", "bytes", a message of the same package, or [one] for a list.
+# Fields: number, name, and type, which is "bool", "string", "uint32", "bytes", a message of the same package, or a list
+# of one message for a repeated field.
 Fields = Sequence[tuple[int, str, str | list[str]]]
 
 
@@ -30,17 +31,17 @@ def message_classes(package: str, messages: Mapping[str, Fields]) -> Mapping[str
             field.type = scalars.get(word, kinds.TYPE_MESSAGE)
             if word not in scalars:
                 field.type_name = f".{package}.{word}"
-    # A pool of our own: the process-wide one may hold the same messages.
+    # A separate pool, because the default one may contain the same messages.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {name: GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
 
 
 def parse_message(message_class: Any, data: bytes) -> Any:
-    """Return the message that ``data`` is; fields that its table does not have are skipped.
+    """Return ``data`` as a message; fields that the message's table does not have are skipped.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: ``data`` is not such a message.
     """
     from google.protobuf.message import DecodeError  # noqa: PLC0415 - see above
 

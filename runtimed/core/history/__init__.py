@@ -1,1 +1,1 @@
-"""Describes generations on disk: manifests, retained generations, their differences."""
+"""Describes generations on disk: layout, manifests, retained generations."""

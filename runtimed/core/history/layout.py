@@ -1,11 +1,11 @@
-"""Where things lie below the data root, as names relative to it.
+"""Names the files below the data root, relative to it.
 
 ``VERSION``
-    layout number and a random id
+    the layout's number and a random id
 ``lock``
-    held by the daemon that owns the data root
+    locked by the daemon that uses the data root
 ``runtimes -> generations/<number>/runtimes``
-    the current view, replaced by rename
+    the current generation's links, replaced by rename
 ``generations/<number>/``
     ``config.json``, ``manifest.json``, ``runtimes/<link> -> ../../../wrappers/<file>``
 ``wrappers/<file>``
@@ -25,12 +25,13 @@ WRAPPERS = "wrappers"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 LINKS = "runtimes"
-# Below the exec root: where runc keeps the states of containers, which it trusts.
+# Below the exec root: the directory in which runc keeps the states of containers, which it trusts.
 RUNC_STATES = "runtime-runc"
-# Everything that is written under another name first is called this and something.
+# The prefix of the temporary names under which files are written before they are renamed.
 TEMPORARY = ".tmp-"
 
 _NUMBER = re.compile(r"[0-9]{8,}")
+_CURRENT_TARGET = re.compile(rf"{GENERATIONS}/([0-9]{{8,}})/{LINKS}")
 
 
 def generation_directory(number: int) -> str:
@@ -39,23 +40,21 @@ def generation_directory(number: int) -> str:
 
 
 def generation_number(directory: str) -> int | None:
-    """Return the number of the generation whose directory has the base name ``directory``, None if it is none."""
+    """Return the number of the generation whose directory has the base name ``directory``, None for other names."""
     return int(directory) if _NUMBER.fullmatch(directory) else None
 
 
 def current_target(number: int) -> str:
-    """Return what the link ``runtimes`` holds while generation ``number`` is current."""
+    """Return the target of the link ``runtimes`` while generation ``number`` is current."""
     return f"{generation_directory(number)}/{LINKS}"
 
 
 def current_number(target: str) -> int | None:
-    """Return the number of the generation that the link target ``target`` makes current, None if none."""
-    parts = target.split("/")
-    if len(parts) != 3 or parts[0] != GENERATIONS or parts[2] != LINKS:  # noqa: PLR2004 - the form above
-        return None
-    return generation_number(parts[1])
+    """Return the number of the generation that the link target ``target`` makes current, None for other targets."""
+    found = _CURRENT_TARGET.fullmatch(target)
+    return int(found[1]) if found else None
 
 
 def link_target(wrapper_file: str) -> str:
-    """Return what the link of a runtime holds so that it leads to the wrapper ``wrapper_file``."""
+    """Return the target of the link from a generation's ``runtimes/`` to ``wrapper_file``."""
     return f"../../../{WRAPPERS}/{wrapper_file}"

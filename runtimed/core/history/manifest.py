@@ -1,12 +1,12 @@
-"""The manifest: what a generation's directory on disk says of the generation, whole or not at all.
+"""Writes and reads manifests, which describe the generations on disk.
 
-A manifest carries its own checksum and that of the configuration beside it, so that a file that was
-cut short or damaged is told from one that was written.
+A manifest holds its own checksum and that of the configuration beside it, which reveal a truncated or damaged file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,37 +25,41 @@ if TYPE_CHECKING:
 
 _CHECKSUM = b',\n"checksum": "sha256:%b"\n}\n'
 _CHECKSUM_LENGTH = len(_CHECKSUM % (b"0" * 64))
-# How many lines of a table are read at a time: some 0.3 ms.
+# The number of lines of a table that one call of json.loads() parses, in some 0.3 ms.
 _STEP = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was published under a number.
-
-    ``created_s`` is in seconds since the epoch; ``configuration`` is the main file's path; ``links``
-    maps names in the generation's ``runtimes/`` to the wrapper files of its runtimes, ``carried`` those
-    of runtimes that were dropped earlier and not collected yet; ``answers`` maps runtime names to
-    resolutions.
-    """
+    """The description of a published generation."""
 
     number: int
     digest: str
+    # Seconds since the epoch.
     created_s: float
+    # The path of the main file.
     configuration: str
     sources: tuple[str, ...]
     origins: Mapping[str, Origin]
     default_runtime: str
     config_checksum: str
+    # Names in the generation's runtimes/ -> wrapper files: of its runtimes, and of removed runtimes whose wrappers were
+    # not collected yet.
     links: Mapping[str, str]
     carried: Mapping[str, str]
+    # Resolutions by name.
     answers: Mapping[str, shapes.Resolution]
-    # The data root that the answers name.
+    # The data root in the paths of the resolutions.
     data_root: str
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The digests of the resolutions, by name."""
+        return {name: answer["digest"] for name, answer in self.answers.items()}
 
 
 def render_manifest(generation: Generation, carried: Mapping[str, str], created_s: float) -> bytes:
-    """Return the bytes of the manifest of ``generation``, whose ``runtimes/`` holds ``carried`` besides its own."""
+    """Return the manifest of ``generation``; ``carried`` are the links of removed runtimes (see `Manifest`)."""
     config = generation.config
     head: dict[str, object] = {
         "layout": LAYOUT,
@@ -69,78 +73,73 @@ def render_manifest(generation: Generation, carried: Mapping[str, str], created_
         "config_checksum": checksum(generation.config_text),
         "host": asdict(generation.host),
     }
-    names = {runtime.wrapper.link: name for name, runtime in generation.runtimes.items() if runtime.wrapper}
     tables: dict[str, Mapping[str, str]] = {
-        "links": {wrapper.link: _json(wrapper.file) for wrapper in generation.wrappers},
-        "carried": {link: _json(file) for link, file in carried.items()},
-        "names": {link: _json(name) for link, name in names.items()},
-        "origins": {name: _origin_text(origin) for name, origin in config.origins.items()},
+        "links": {wrapper.link: json.dumps(wrapper.file) for wrapper in generation.wrappers},
+        "carried": {link: json.dumps(file) for link, file in carried.items()},
+        "names": {r.wrapper.link: json.dumps(name) for name, r in generation.runtimes.items() if r.wrapper is not None},
+        "origins": {name: json.dumps([o.file, o.line, dict(o.fields)]) for name, o in config.origins.items()},
         "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
     }
-    # Rendered entry by entry: one json.dumps of a large table would hold up the event loop.
-    parts = [f"{_json(key)}: {_json(value)}" for key, value in head.items()]
+    # Entry by entry, because one json.dumps() of a large table would block the event loop.
+    parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     for key, table in tables.items():
-        entries = ",\n".join(f"{_json(name)}: {text}" for name, text in table.items())
-        parts.append(f"{_json(key)}: {{\n{entries}\n}}")
+        entries = ",\n".join(f"{json.dumps(name)}: {text}" for name, text in table.items())
+        parts.append(f"{json.dumps(key)}: {{\n{entries}\n}}")
     body = ("{\n" + ",\n".join(parts)).encode()
     return body + _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
 
 
 def read_manifest(data: bytes, number: int) -> Manifest:
-    """Return what the manifest ``data``, found in the directory of generation ``number``, says.
+    """Return the manifest in ``data``, the file in the directory of generation ``number``.
 
     Raises:
-        DamagedManifest: the bytes are not what was written, or not by a layout this version knows.
+        DamagedManifest: the file is damaged, or belongs to another generation or layout.
     """
     if not is_whole_manifest(data):
-        raise DamagedManifest(number, "its checksum does not fit its content")
+        raise DamagedManifest(number, "its checksum does not match its content")
     try:
         return _manifest(_load(data[:-_CHECKSUM_LENGTH] + b"\n}"), number)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise DamagedManifest(number, f"it lacks what a manifest has: {error!r}") from error
+        raise DamagedManifest(number, f"it is not a complete manifest: {error!r}") from error
 
 
 def is_whole_manifest(data: bytes) -> bool:
-    """Return whether ``data`` ends in the checksum of all that stands before it."""
+    """Return whether ``data`` ends with the checksum of the bytes before it."""
     body = data[:-_CHECKSUM_LENGTH]
     return data[-_CHECKSUM_LENGTH:] == _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
 
 
 def _load(text: bytes) -> Any:
-    """Return the JSON object that `render_manifest` wrote as ``text``, read in steps of some lines.
+    """Return the JSON object that `render_manifest` wrote as ``text``.
 
-    A single json.loads of a large table would hold up the event loop, from whichever thread it is called.
+    Reads `_STEP` lines at a time: one json.loads() of a large table would block the event loop, even in another thread.
     """
-    found: dict[str, Any] = {}
-    lines = text.split(b"\n")[1:-1]
-    at = 0
-    while at < len(lines):
-        if not lines[at].endswith(b": {"):
-            found |= json.loads(b"{%b}" % lines[at].rstrip(b","))
-            at += 1
+    manifest: dict[str, Any] = {}
+    lines = iter(text.split(b"\n")[1:-1])
+    for line in lines:
+        if not line.endswith(b": {"):
+            manifest |= json.loads(b"{%b}" % line.rstrip(b","))
             continue
-        table: dict[str, Any] = found.setdefault(json.loads(lines[at][:-3]), {})
-        closing = (index for index in range(at + 1, len(lines)) if lines[index] in (b"}", b"},"))
-        end = next(closing, len(lines))
-        for step in range(at + 1, end, _STEP):
-            table |= json.loads(b"{%b}" % b"".join(lines[step : min(step + _STEP, end)]).rstrip(b","))
-        at = end + 1
-    return found
+        table = manifest[json.loads(line[:-3])] = {}
+        entries = itertools.takewhile(lambda entry: entry not in (b"}", b"},"), lines)
+        while step := list(itertools.islice(entries, _STEP)):
+            table |= json.loads(b"{%b}" % b"".join(step).rstrip(b","))
+    return manifest
 
 
 def _manifest(found: Any, number: int) -> Manifest:
     if found["layout"] != LAYOUT or found["generation"] != number:
-        reason = f"layout {found['layout']!r} and generation {found['generation']!r} do not belong here"
-        raise DamagedManifest(number, reason)
+        found_here = f"layout {found['layout']!r}, generation {found['generation']!r}"
+        raise DamagedManifest(number, f"{found_here}; expected layout {LAYOUT}, generation {number}")
     if not all(is_wrapper_file(file) for key in ("links", "carried") for file in found[key].values()):
-        raise DamagedManifest(number, "it names a wrapper that is none")
+        raise DamagedManifest(number, "it names a file that is not a wrapper")
     return Manifest(
         number=number,
         digest=found["digest"],
         created_s=found["created"],
         configuration=found["configuration"],
         sources=tuple(found["sources"]),
-        origins={name: _origin(entry) for name, entry in found["origins"].items()},
+        origins={name: Origin(file, line, fields) for name, (file, line, fields) in found["origins"].items()},
         default_runtime=found["default_runtime"],
         config_checksum=found["config_checksum"],
         links=found["links"],
@@ -151,28 +150,27 @@ def _manifest(found: Any, number: int) -> Manifest:
 
 
 def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings, flags: Flags) -> Config:
-    """Return the configuration that the generation of ``manifest`` was built from, with ``flags`` on top.
+    """Return the configuration of the generation of ``manifest``, overridden by ``flags``.
 
     Raises:
-        ConfigurationRejected: this version of the program no longer takes ``config_text``.
+        ConfigurationRejected: this version of the program does not accept ``config_text``.
     """
     config = _parse_text(manifest.configuration, config_text, defaults, flags)
-    # What stands in the text stood elsewhere before; a flag's origin, which has no line, is a flag of now.
+    # Restore the origins before the merge, except of runtimes that a flag of this process defines: those have no line.
     origins = {n: o if o.line is None else manifest.origins.get(n, o) for n, o in config.origins.items()}
     return replace(config, sources=manifest.sources, origins=origins)
 
 
 def compare_with_manifest(manifest: Manifest, new: Generation) -> Difference:
-    """Return what a client of the generation of ``manifest`` finds different in ``new``."""
-    digests = {name: str(answer["digest"]) for name, answer in manifest.answers.items()}
-    return compare_answers(digests, manifest.default_runtime, new)
+    """Return the difference from the generation of ``manifest`` to ``new``."""
+    return compare_answers(manifest.digests, new.digests, (manifest.default_runtime, new.config.default_runtime))
 
 
 def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
-    """Return the wrappers, file name -> text, of a generation whose merged configuration is ``config_text``.
+    """Return the wrappers, file name -> text, of the generation with the merged configuration ``config_text``.
 
     Raises:
-        ConfigurationRejected: as for :func:`restore_config`.
+        ConfigurationRejected: see `restore_config`.
     """
     config = _parse_text(CONFIG, config_text, Settings(data_root="/", exec_root="/", hosts=()), Flags())
     made = (make_wrapper(d.name, d.path, d.args) for d in config.runtimes.values() if d.path and d.args)
@@ -180,23 +178,9 @@ def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
 
 
 def _parse_text(path: str, config_text: bytes, defaults: Settings, flags: Flags) -> Config:
-    documents = Documents(path, Source(path, config_text))
-    return parse_configuration(documents, flags, defaults, most=None)
+    return parse_configuration(Documents(path, Source(path, config_text)), flags, defaults, most=None)
 
 
 def checksum(data: bytes) -> str:
-    """Return the checksum of ``data`` as manifests write it."""
+    """Return the checksum of ``data`` in the form of manifests."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _json(value: object) -> str:
-    return json.dumps(value)
-
-
-def _origin_text(origin: Origin) -> str:
-    return _json([origin.file, origin.line, dict(origin.fields)])
-
-
-def _origin(entry: tuple[str, int | None, Mapping[str, int]]) -> Origin:
-    file, line, fields = entry
-    return Origin(file, line, fields)

@@ -1,1 +1,1 @@
-"""Computes the table: generations, answers, wrappers, resolution, lint."""
+"""Builds the table of runtimes: generations, resolutions, wrappers, availability, lints."""

@@ -1,4 +1,4 @@
-"""The answer to "what is this runtime?", rendered once; only the generation's number is put in later."""
+"""Renders resolutions as JSON, once for each change of a runtime."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from runtimed.core.containerd.options import Options, encode_options
 if TYPE_CHECKING:
     from runtimed.core import shapes
 
-# json.dumps() makes one anew for every call that asks for separators.
+# Kept, because json.dumps() creates an encoder for each call that passes separators.
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A rendered resolution: the JSON before and after the generation's number, and its digest.
+    """A rendered resolution: the JSON before and after the generation's number, and the digest.
 
-    ``digest`` changes only when the answer does; the generation's number is no part of it.
+    The digest does not cover the generation's number, so it changes only when the resolution does.
     """
 
     head: bytes
@@ -29,16 +29,15 @@ class Answer:
     digest: str
 
     def at(self, generation: int) -> bytes:
-        """Return the whole JSON object as it is given in generation number ``generation``."""
+        """Return the JSON object as generation number ``generation`` has it."""
         return b"%b%d%b" % (self.head, generation, self.tail)
 
 
 def render_answer(runtime: str, source: shapes.Provenance, shim: str, options: Options | None) -> Answer:
-    """Return the answer that names ``shim`` and ``options`` for the name ``runtime``.
+    """Return the resolution of the name ``runtime`` to ``shim`` and ``options``.
 
-    Options stand in it twice: as readable fields, and as the ``{type_url, value}`` of the
-    ``google.protobuf.Any`` that containerd takes (value in base64). The type_url is the bare message
-    name: containerd 1.6 compares it exactly.
+    The options appear twice: as readable fields, and as the ``{type_url, value}`` of the ``google.protobuf.Any`` for
+    containerd, with the value in base64. The type_url is the bare message name, which containerd 1.6 compares exactly.
     """
     meaning: shapes.Meaning = {
         "runtime": runtime,

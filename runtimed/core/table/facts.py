@@ -1,4 +1,4 @@
-"""What there is to know of the host: what a generation depends on, and what only clients want to know."""
+"""Defines the facts of the host."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The host, as far as answers depend on it.
+    """The facts of the host that resolutions depend on."""
 
-    ``cgroup2``: the unified hierarchy is mounted. ``systemd``: systemd is the running init. ``ramdisk``:
-    the root file system is a ramdisk, which pivot_root cannot leave (dockerd's ``DOCKER_RAMDISK``).
-    """
-
+    # The unified cgroup hierarchy is mounted.
     cgroup2: bool
+    # systemd is the running init.
     systemd: bool
+    # The root file system is a ramdisk, which pivot_root(2) cannot leave (dockerd's DOCKER_RAMDISK).
     ramdisk: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine as clients are told of it; no answer about a runtime depends on it.
-
-    ``name``, ``kernel`` (its release) and ``architecture`` are those of uname(2), ``system`` is the distribution's.
-    """
+    """The facts of the host that only clients read: those of uname(2), the distribution's name, the hardware."""
 
     name: str
     system: str

@@ -1,15 +1,14 @@
-"""A generation: everything a node's runtime names mean, as one immutable, numbered value.
+"""Builds generations, the immutable and numbered tables of runtimes, and compares them.
 
-It is computed from the configuration, the host's facts and this program's version and from nothing
-else. What did not change is taken over from the previous generation as it is, so that rendering
-happens once for each change of a runtime and never once for each reload or request.
+A generation depends on the configuration, the host's facts and this program's version only. Unchanged runtimes are
+shared with the previous generation, so a runtime is rendered once for each change, not for each reload or request.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,12 +23,15 @@ from runtimed.core.table.facts import Facts
 from runtimed.core.table.wrapper import Wrapper, make_wrapper
 
 if TYPE_CHECKING:
-    from runtimed.core.shapes.runtimes import Provenance
+    from runtimed.core import shapes
+
+    # Maps a name to its entry of daemon.json's `runtimes`; None for a stock runtime and for an unknown name.
+    Define = Callable[[str], shapes.Definition | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the daemon was started on and with: facts of the node, absolute paths of its two roots."""
+    """The facts of the node, and the absolute paths of the daemon's data root and exec root."""
 
     facts: Facts
     data_root: str
@@ -38,32 +40,30 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One name of the table and all that it means; ``definition`` and ``text`` are empty for a stock one."""
+    """An entry of the table with its resolution; ``definition`` and ``text`` are empty for a stock runtime."""
 
     name: str
-    source: Provenance
+    source: shapes.Provenance
     shim: str
     options: Options | None
     answer: Answer
     definition: Definition | None = None
     wrapper: Wrapper | None = None
-    # The definition as it stands in the merged daemon.json: `"name": {…}`.
+    # The definition as a line of the merged daemon.json: `"name": {…}`.
     text: bytes = b""
 
     @property
     def binary(self) -> str | None:
-        """The OCI runtime's binary in the end, a path or a bare name; None where the shim needs none."""
+        """The binary of the OCI runtime behind any wrapper, a path or a name; None where the shim needs none."""
         if self.definition is not None and self.definition.path is not None:
             return self.definition.path
-        named = dict(self.options.fields).get("binary_name") if self.options is not None else None
-        if named:
-            return str(named)
-        return RUNC_NAME if self.shim in RUNC_SHIMS else None
+        named = self.options.binary_name if self.options is not None else ""
+        return named or (RUNC_NAME if self.shim in RUNC_SHIMS else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """An immutable table of runtimes. ``digest`` covers all of it but its number and its origins."""
+    """An immutable table of runtimes. ``digest`` covers everything except the number and the origins."""
 
     number: int
     digest: str
@@ -71,18 +71,28 @@ class Generation:
     host: Host
     # Sorted by name; stock runtimes included.
     runtimes: Mapping[str, Runtime]
-    # The merged configuration as a daemon.json document: what a degraded start rebuilds this from.
+    # The merged configuration as a daemon.json document, from which a degraded start rebuilds the generation.
     config_text: bytes
 
     @property
     def wrappers(self) -> Iterator[Wrapper]:
-        """Yield the wrappers that this generation's answers name."""
+        """Yield the wrappers of this generation's runtimes."""
         return (runtime.wrapper for runtime in self.runtimes.values() if runtime.wrapper is not None)
+
+    def definition(self, name: str) -> shapes.Definition | None:
+        """Return the entry of daemon.json's ``runtimes`` for ``name``; None for a stock runtime and an unknown name."""
+        runtime = self.runtimes.get(name)
+        return None if runtime is None or runtime.definition is None else definition_document(runtime.definition)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The digests of the resolutions, by name."""
+        return {name: runtime.answer.digest for name, runtime in self.runtimes.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What changed from one generation to another: names of runtimes, and the default where it moved."""
+    """The changes between two generations: names of runtimes, and the old and new default where it changed."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -91,62 +101,72 @@ class Difference:
 
     @property
     def has_other_answers(self) -> bool:
-        """Whether a name is answered otherwise; what an empty one means is not looked at."""
+        """Whether the resolution of a name differs; the default runtime does not count."""
         return bool(self.added or self.changed or self.removed)
+
+    def describe(self, old: int, new: int, before: Define, after: Define) -> shapes.GenerationsDiff:
+        """Return the JSON shape of /v1/diff for the generations ``old`` and ``new``, with the definitions of both."""
+
+        def describe(names: tuple[str, ...]) -> list[shapes.RuntimeChange]:
+            return [{"name": name, "from": before(name), "to": after(name)} for name in names]
+
+        default = self.default_runtime
+        return {
+            "from": old,
+            "to": new,
+            "added": describe(self.added),
+            "changed": describe(self.changed),
+            "removed": describe(self.removed),
+            "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
+        }
 
 
 def build_generation(config: Config, host: Host, number: int, previous: Generation | None = None) -> Generation:
-    """Return the generation that ``config`` means on ``host``.
+    """Return generation ``number`` of ``config`` on ``host``.
 
     ``previous`` only saves work: the result is the same without it.
     """
-    known = previous.runtimes if previous is not None and _same_frame(previous, config, host) else {}
-    # A stock runtime has no definition, so None stands for "as built in" on both sides.
-    wanted: dict[str, Definition | None] = dict.fromkeys(STOCK_NAMES)
-    wanted.update(config.runtimes)
+    known: Mapping[str, Runtime] = {}
+    if previous is not None and previous.host == host and previous.config.cgroup_driver == config.cgroup_driver:
+        known = previous.runtimes
+    # The definition of a stock runtime is None.
+    definitions: dict[str, Definition | None] = {**dict.fromkeys(STOCK_NAMES), **config.runtimes}
     table: dict[str, Runtime] = {}
-    for name, definition in wanted.items():
+    for name in sorted(definitions):
         old = known.get(name)
-        if old is None or old.definition != definition:
-            old = _runtime(name, definition, config, host)
+        if old is None or old.definition != definitions[name]:
+            old = _runtime(name, definitions[name], config, host)
         table[name] = old
-    runtimes = MappingProxyType({name: table[name] for name in sorted(table)})
+    runtimes = MappingProxyType(table)
     text = _config_text(config, runtimes)
     return Generation(number, _digest(config, host, runtimes, text), config, host, runtimes, text)
 
 
 def compare_generations(old: Generation | None, new: Generation) -> Difference:
-    """Return what a client of ``old`` finds different in ``new``."""
+    """Return the difference from ``old``, or from an empty table, to ``new``."""
     if old is None:
         return Difference(added=tuple(new.runtimes))
-    digests = {name: runtime.answer.digest for name, runtime in old.runtimes.items()}
-    return compare_answers(digests, old.config.default_runtime, new)
+    return compare_answers(old.digests, new.digests, (old.config.default_runtime, new.config.default_runtime))
 
 
-def compare_answers(digests: Mapping[str, str], default_runtime: str, new: Generation) -> Difference:
-    """Return what is different in ``new`` for a client of a generation whose answers had ``digests``, by name."""
-    after, default = new.runtimes, new.config.default_runtime
+def compare_answers(old: Mapping[str, str], new: Mapping[str, str], defaults: tuple[str, str]) -> Difference:
+    """Return the difference between two generations, from their digests by name and their default runtimes."""
     return Difference(
-        added=tuple(name for name in after if name not in digests),
-        changed=tuple(n for n, r in after.items() if n in digests and digests[n] != r.answer.digest),
-        removed=tuple(name for name in digests if name not in after),
-        default_runtime=None if default == default_runtime else (default_runtime, default),
+        added=tuple(name for name in new if name not in old),
+        changed=tuple(name for name in new if name in old and old[name] != new[name]),
+        removed=tuple(name for name in old if name not in new),
+        default_runtime=None if defaults[0] == defaults[1] else defaults,
     )
 
 
 def uses_systemd_cgroup(config: Config, facts: Facts) -> bool:
-    """Return whether shims are told to make cgroups through systemd, by dockerd's rule.
+    """Return whether shims create cgroups through systemd, by dockerd's rule.
 
-    A driver in exec-opts decides; without one it is systemd on a unified hierarchy that systemd runs.
+    A driver in exec-opts decides; without one, the unified hierarchy and systemd as init together mean systemd.
     """
     if config.cgroup_driver is not None:
         return config.cgroup_driver == "systemd"
     return facts.cgroup2 and facts.systemd
-
-
-def _same_frame(previous: Generation, config: Config, host: Host) -> bool:
-    # What every path runtime's answer holds besides its own entry.
-    return previous.host == host and previous.config.cgroup_driver == config.cgroup_driver
 
 
 def _runtime(name: str, definition: Definition | None, config: Config, host: Host) -> Runtime:
@@ -180,16 +200,16 @@ def _runc_options(binary: str, config: Config, host: Host) -> Options:
 
 
 def _config_text(config: Config, runtimes: Mapping[str, Runtime]) -> bytes:
-    # Put together from pieces: one json.dumps of a large table would hold up the event loop.
+    # Joined from pieces, because one json.dumps() of a large table would block the event loop.
     settings = json.dumps(config_document(config), indent=2).encode()[:-2]
     entries = b",\n    ".join(runtime.text for runtime in runtimes.values() if runtime.text)
     return settings + b',\n  "runtimes": {' + (b"\n    " + entries + b"\n  " if entries else b"") + b"}\n}\n"
 
 
 def _digest(config: Config, host: Host, runtimes: Mapping[str, Runtime], config_text: bytes) -> str:
-    # Whether there is a main file is part of it: a start protects the table that came from one.
-    frame = json.dumps([__version__, config.path, config.path in config.sources, asdict(host)], sort_keys=True).encode()
-    digest = hashlib.sha256(frame)
+    # The existence of the main file counts, because a start protects a table that came from one.
+    head = json.dumps([__version__, config.path, config.path in config.sources, asdict(host)], sort_keys=True).encode()
+    digest = hashlib.sha256(head)
     digest.update(config_text)
     for runtime in runtimes.values():
         digest.update(runtime.answer.digest.encode())

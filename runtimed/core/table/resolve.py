@@ -1,4 +1,4 @@
-"""Resolution: what a name means in one generation."""
+"""Resolves the name of a runtime in one generation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from runtimed.core.table.answer import Answer, render_answer
 from runtimed.core.table.availability import files_of
 from runtimed.core.table.generation import Generation
 
-_NEAR_CANDIDATES = 128
-_NEAR_LENGTH = 64
-_NEAR_DISTANCE = 3
+# Bounds on the search for a similar name, because any client may request unknown names at any rate.
+_CANDIDATES_MAX = 128
+_LENGTH_DIFFERENCE_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer, and the files that must be executable for it (see :func:`.availability.files_of`)."""
+    """A rendered resolution, its generation, and the files that must be executable for it (see `files_of`)."""
 
     answer: Answer
     generation: int
@@ -27,13 +27,11 @@ class Resolution:
 
 
 def resolve(generation: Generation, name: str) -> Resolution:
-    """Return what ``name`` means in ``generation``; the empty name means the default runtime.
-
-    The rules for a name that is not configured: see :func:`runtimed.core.containerd.names.is_implicit`.
+    """Return the resolution of ``name``; the empty name is the default runtime.
 
     Raises:
-        UnknownRuntime: nothing is configured under this name, and it is no shim name.
-        InvalidRuntimeName: the name may not be passed to containerd.
+        UnknownRuntime: the table has no such runtime, and the name is not a shim's.
+        InvalidRuntimeName: the name must not be passed to containerd.
     """
     name = name or generation.config.default_runtime
     runtime = generation.runtimes.get(name)
@@ -45,8 +43,6 @@ def resolve(generation: Generation, name: str) -> Resolution:
 
 
 def nearest_name(name: str, generation: Generation) -> str | None:
-    """Return the known name that ``name`` was most likely meant to be, if any is close."""
-    # Anybody may ask for nonsense as often as they like, so the search is bounded in names and length.
-    short = name[:_NEAR_LENGTH]
-    alike = (known for known in generation.runtimes if abs(len(known) - len(short)) <= _NEAR_DISTANCE)
-    return nearest(short, itertools.islice(alike, _NEAR_CANDIDATES))
+    """Return the name in the table that ``name`` is probably a misspelling of, None if no name is similar."""
+    similar = (known for known in generation.runtimes if abs(len(known) - len(name)) <= _LENGTH_DIFFERENCE_MAX)
+    return nearest(name, itertools.islice(similar, _CANDIDATES_MAX))

@@ -1,7 +1,7 @@
-"""The wrapper script: how a runtime with arguments becomes one path that a shim can execute.
+"""Generates wrapper scripts, which add a runtime's arguments.
 
-containerd's runc options hold a binary but no arguments, so a runtime that has some gets a script.
-Its file is named by its content: a path once handed out never means anything else.
+containerd's runc options hold a binary but no arguments. A wrapper's file is named by its content, so a path that a
+client has received never changes its meaning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FILE = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGEST_DIGITS}}}")
 
 @dataclass(frozen=True, slots=True)
 class Wrapper:
-    """A wrapper script: the link name of its runtime, its own content-addressed file name, its text."""
+    """A wrapper script: the name of the stable path, the content-addressed file name, the text."""
 
     link: str
     file: str
@@ -28,12 +28,12 @@ class Wrapper:
 
 
 def make_wrapper(name: str, path: str, args: Sequence[str]) -> Wrapper:
-    """Return the wrapper that executes ``path`` with ``args`` and then whatever it was called with.
+    """Return the wrapper of the runtime ``name`` that executes ``path`` with ``args`` and the caller's arguments.
 
-    The shell replaces itself (``exec``), so that signals and the exit status are the runtime's own;
-    every word is quoted, so that what arrives is byte for byte what was configured.
+    The shell replaces itself (``exec``), so signals and the exit status are those of the runtime. Each word is quoted,
+    so the runtime receives exactly the configured bytes.
     """
-    # A leading "-" would be an option of exec. (The configuration refuses one in a bare name.)
+    # exec would take a leading "-" for an option. (The configuration refuses one in a bare name.)
     program = f"./{path}" if path.startswith("-") else path
     words = " ".join(shlex.quote(word) for word in (program, *args))
     text = f'#!/bin/sh\n# Written by runtimed. Never changed: a new text gets a new name.\nexec {words} "$@"\n'.encode()
@@ -47,7 +47,7 @@ def is_wrapper_file(file: str) -> bool:
 
 
 def is_intact(file: str, text: bytes) -> bool:
-    """Return whether ``text`` is what the wrapper file named ``file`` must hold."""
+    """Return whether ``text`` is the content that the wrapper file name ``file`` requires."""
     return file.rpartition("-")[2] == _digest(text)
 
 

@@ -1,4 +1,4 @@
-"""Tasks' state directories (bundles): what the shims of running containers wrote down of their binaries."""
+"""Reads from the state directories of tasks (bundles) the binaries that shims of running containers recorded."""
 
 from __future__ import annotations
 
@@ -9,119 +9,120 @@ from dataclasses import dataclass, field
 
 from runtimed.core.collection.references import DamagedBundle, binary_of_options_json
 
-# Below an engine's state directory. The second is containerd 1's first shim, gone in containerd 2; its bundles
-# hold less, but its containers are in the API's list like all others.
+# Below an engine's state directory. The second is that of containerd 1's first shim, which containerd 2 does not have.
+# Its bundles hold less, but its containers are in the API's list.
 TASKS = "io.containerd.runtime.v2.task"
 LINUX_TASKS = "io.containerd.runtime.v1.linux"
 
-# A path is 4,096 bytes at most, an options.json a few of them.
+# A path is 4,096 bytes at most, and an options.json holds a few.
 _FILE_MAX = 1 << 20
-# How often a directory is listed to find out where a bundle went that was listed and cannot be found.
-_LOOKS = 3
+# How often a namespace is listed to find a bundle that was renamed after it had been listed.
+_LISTINGS = 3
 
 
 @dataclass(slots=True)
 class Bundles:
-    """What was found: (namespace, container id) -> the paths its bundle names, and what cannot be known."""
+    """The paths in bundles by (namespace, container id), and the bundles that cannot be read, with the reason."""
 
     paths: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
 
-def read_bundles(tasks: str) -> Bundles:
-    """Return what the bundles below the directory ``tasks`` say, in every namespace.
+def read_bundles(state: str) -> Bundles:
+    """Return the content of all bundles below an engine's state directory, in every namespace.
 
     A bundle that containerd is deleting has a dot before its name; it counts like any other.
     """
     found = Bundles()
-    try:
-        namespaces = os.listdir(tasks)
-    except OSError as error:
-        found.unknown.append(_unreadable(tasks, error))
-        return found
-    for namespace in namespaces:
-        try:
-            _read_namespace(f"{tasks}/{namespace}", namespace, found)
-        except NotADirectoryError:
-            continue  # containerd passes over what is no directory, too
-        except FileNotFoundError as error:
-            if os.path.lexists(f"{tasks}/{namespace}"):
-                found.unknown.append(_unreadable(f"{tasks}/{namespace}", error))
-        except OSError as error:
-            found.unknown.append(_unreadable(f"{tasks}/{namespace}", error))
+    _read_tasks(f"{state}/{TASKS}", found)
+    if os.path.lexists(f"{state}/{LINUX_TASKS}"):
+        _read_tasks(f"{state}/{LINUX_TASKS}", found)
     return found
 
 
+def _read_tasks(directory: str, found: Bundles) -> None:
+    try:
+        namespaces = os.listdir(directory)
+    except OSError as error:
+        found.unknown.append(f"{directory}: {error.strerror}")
+        return
+    for namespace in namespaces:
+        path = f"{directory}/{namespace}"
+        try:
+            _read_namespace(path, namespace, found)
+        except NotADirectoryError:
+            continue  # containerd ignores it too
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or os.path.lexists(path):
+                found.unknown.append(f"{path}: {error.strerror}")
+
+
 def _read_namespace(directory: str, namespace: str, found: Bundles) -> None:
-    wanted = os.listdir(directory)
-    for _ in range(_LOOKS):
-        lost = _read_all(directory, namespace, wanted, found)
-        if not lost:
+    names = os.listdir(directory)
+    for _ in range(_LISTINGS):
+        missing = _read_all(directory, namespace, names, found)
+        if not missing:
             return
-        # Gone, or about to be gone and renamed: only a second look at the directory tells.
-        there = set(os.listdir(directory))
-        wanted = [name for lost_one in lost for name in (lost_one, f".{lost_one}") if name in there]
-    found.unknown.extend(f"{directory}/{name} is listed but cannot be found" for name in wanted)
+        # Deleted, or renamed because it is about to be deleted: only another listing tells.
+        listed = set(os.listdir(directory))
+        names = [name for old in missing for name in (old, f".{old}") if name in listed]
+    found.unknown.extend(f"{directory}/{name} is listed but cannot be found" for name in names)
 
 
 def _read_all(directory: str, namespace: str, names: Iterable[str], found: Bundles) -> list[str]:
-    """Read the bundles ``names``; return those that are not there."""
-    lost = []
+    """Read the bundles ``names``; return those that do not exist."""
+    missing = []
     for name in names:
         try:
             paths = read_bundle(f"{directory}/{name}")
         except NotADirectoryError:
             continue
         except FileNotFoundError:
-            lost.append(name)
-        except (OSError, DamagedBundle) as error:
-            found.unknown.append(_unreadable(f"{directory}/{name}", error))
+            missing.append(name)
+        except OSError as error:
+            found.unknown.append(f"{directory}/{name}: {error.strerror}")
+        except DamagedBundle as error:
+            found.unknown.append(f"{directory}/{name}: {error}")
         else:
             found.paths.setdefault((namespace, name.removeprefix(".")), set()).update(paths)
-    return lost
+    return missing
 
 
 def read_bundle(directory: str) -> set[str]:
-    """Return the paths that the bundle ``directory`` names: its runtime's binary and its shim's.
+    """Return the paths of the runtime's binary and of the shim in the bundle ``directory``.
 
-    Bare names, which are looked up on containerd's PATH, are left out. A file that is not there names none: other
-    shims than runc's write none, and the runc shim writes them when it creates the container.
+    Bare names, which containerd looks up on its PATH, are left out. A file that does not exist contributes no path:
+    only runc's shim writes these files, when it creates the container.
 
     Raises:
-        OSError: it cannot be read; FileNotFoundError where the directory itself is not there.
-        DamagedBundle: a file in it is not what it should be.
+        OSError: the bundle cannot be read; FileNotFoundError if it does not exist.
+        DamagedBundle: the content of a file is not valid.
     """
     bundle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         options = _read_file(bundle, "options.json")
-        named = [binary_of_options_json(options) if options is not None else None]
+        paths = [None if options is None else binary_of_options_json(options)]
         for file in ("runtime", "shim-binary-path"):
             content = _read_file(bundle, file)
-            named.append(os.fsdecode(content) if content is not None else None)
+            paths.append(None if content is None else os.fsdecode(content))
     finally:
         os.close(bundle)
-    return {path for path in named if path and "/" in path}
+    return {path for path in paths if path and "/" in path}
 
 
 def _read_file(bundle: int, name: str) -> bytes | None:
-    # A bundle holds pipes as well: nothing here may wait for a writer.
+    # O_NONBLOCK: a bundle holds pipes too, and an open must not wait for a writer.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(name, flags, dir_fd=bundle)
     except FileNotFoundError:
         return None
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise DamagedBundle(name, "is no regular file")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DamagedBundle(name, "is not a regular file")
         data = os.read(descriptor, _FILE_MAX)
     finally:
         os.close(descriptor)
     if len(data) == _FILE_MAX:
         raise DamagedBundle(name, f"has {_FILE_MAX} bytes or more")
     return data
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else None
-    return f"{path}: {reason or error}"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from urllib.parse import quote
 
 from runtimed.core.collection.references import Reference, places_in_text, wrappers_in_text
 
-# Files and whole directories. The daemon's own user has the second list below the home directory; other users'
-# engines cannot execute the wrappers of this daemon, which only its own user can read.
+# Files and whole directories. The second list is below the home directory of the daemon's user: the engines of other
+# users cannot execute the wrappers, which only the daemon's user can read.
 _CONFIGURATION = (
     "/etc/docker/daemon.json",
     "/etc/containerd",
@@ -50,61 +50,57 @@ _ATTEMPTS = 5
 _LOCKED_S = 5.0
 
 
-def search_engine_files(places: Collection[str], root: str = "") -> tuple[list[Reference], list[str]]:
+def search_engine_files(locations: Collection[str], root: str = "") -> tuple[list[Reference], list[str]]:
     """Return the references in the engines' files, and the files that cannot be read.
 
-    ``places`` are files and directories that the arguments of running engines name; ``root`` is put before every path.
+    ``locations`` are files and directories that the arguments of running engines name; ``root`` is put before every
+    path.
     """
     search = _Search(root)
     home = os.path.expanduser("~")
     for path in (*_CONFIGURATION, *(f"{home}/{path}" for path in _USER_CONFIGURATION)):
-        search.configuration(path)
-    search.places |= {*places, *_STATE, *(f"{home}/{path}" for path in _USER_STATE)}
+        search.search_configuration(path)
+    search.locations |= {*locations, *_STATE, *(f"{home}/{path}" for path in _USER_STATE)}
     searched: set[str] = set()
-    # A file that a running engine was given may name a directory in turn.
-    while left := sorted(search.places - searched):
+    # A file in such a location may name a further location.
+    while left := sorted(search.locations - searched):
         for path in left:
-            search.place(path)
+            search.search_location(path)
         searched.update(left)
-    return search.references, search.unknown
+    return list(search.references), search.unknown
 
 
 class _Search:
     """The results of a search."""
 
     def __init__(self, root: str) -> None:
-        self.references: list[Reference] = []
+        self.references: dict[Reference, None] = {}
         self.unknown: list[str] = []
-        # The paths that configuration files name as the places of containers.
-        self.places: set[str] = set()
+        # The locations of containers that configuration files name.
+        self.locations: set[str] = set()
         self._root = root
         self._seen: set[tuple[int, int]] = set()
 
-    def configuration(self, path: str) -> None:
+    def search_configuration(self, path: str) -> None:
         """Search a configuration file, or all files in a directory of them."""
-        with self._reporting(path):
-            for file in self._files(f"{self._root}{path}"):
-                with self._reporting(file):
-                    self._file(file, is_configuration=True)
+        self._search_files(self._files(f"{self._root}{path}"), is_configuration=True)
 
-    def place(self, path: str) -> None:
+    def search_location(self, path: str) -> None:
         """Search the state of a dockerd or a podman in the directory ``path``; or a configuration file."""
         directory = f"{self._root}{path}"
         if os.path.isfile(directory):
-            self.configuration(path)
+            self.search_configuration(path)
             return
-        self.configuration(f"{path}/runtimes")
+        self.search_configuration(f"{path}/runtimes")
         # A static_dir in containers.conf is the directory of bolt_state.db itself.
         files = [f"{directory}/libpod/bolt_state.db", f"{directory}/bolt_state.db", f"{directory}/db.sql"]
-        with self._reporting(f"{directory}/containers"):
+        with self._recording_faults(f"{directory}/containers"):
             for container in os.listdir(f"{directory}/containers"):
                 files += [f"{directory}/containers/{container}/{name}" for name in _DOCKER_STATE]
-        for file in files:
-            with self._reporting(file):
-                self._file(file, is_configuration=False)
+        self._search_files(files, is_configuration=False)
 
     @contextlib.contextmanager
-    def _reporting(self, path: str) -> Iterator[None]:
+    def _recording_faults(self, path: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, NotADirectoryError):
@@ -113,42 +109,49 @@ class _Search:
             self.unknown.append(f"{error.filename or path}: {error.strerror or error}")
 
     def _files(self, path: str) -> Iterator[str]:
-        status = os.stat(path)
-        if stat.S_ISREG(status.st_mode):
-            yield path
-        elif stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in self._seen:
-            self._seen.add((status.st_dev, status.st_ino))
-            for name in os.listdir(path):
-                with self._reporting(f"{path}/{name}"):
+        with self._recording_faults(path):
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                yield path
+            elif stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in self._seen:
+                self._seen.add((status.st_dev, status.st_ino))
+                for name in os.listdir(path):
                     yield from self._files(f"{path}/{name}")
 
-    def _file(self, path: str, *, is_configuration: bool) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                return None
-            if before.st_size > _FILE_MAX:
-                raise OSError(0, f"has more than {_FILE_MAX >> 20} MiB", path)
-            if os.pread(descriptor, len(_SQLITE), 0) == _SQLITE:
-                return self._texts(path, _rows(path), is_configuration=is_configuration)
-            for _ in range(_ATTEMPTS):
-                self._texts(path, _chunks(descriptor), is_configuration=is_configuration)
-                after = os.fstat(descriptor)
-                if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
-                    return None
-                before = after
-        finally:
-            os.close(descriptor)
-        raise OSError(0, "changes too often to be read", path)
+    def _search_files(self, paths: Iterable[str], *, is_configuration: bool) -> None:
+        for path in paths:
+            with self._recording_faults(path):
+                for text in _read_texts(path):
+                    self.references.update((Reference(name, path), None) for name in sorted(wrappers_in_text(text)))
+                    if is_configuration:
+                        self.locations |= places_in_text(text)
 
-    def _texts(self, path: str, texts: Iterator[bytes], *, is_configuration: bool) -> None:
-        found: set[str] = set()
-        for text in texts:
-            found |= wrappers_in_text(text)
-            if is_configuration:
-                self.places |= places_in_text(text)
-        self.references += (Reference(name, path) for name in sorted(found))
+
+def _read_texts(path: str) -> Iterator[bytes]:
+    """Yield the content of a regular file in overlapping parts, or the values in a SQLite database.
+
+    Raises:
+        OSError: the file cannot be read, is too large or changes all the time.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            return
+        if before.st_size > _FILE_MAX:
+            raise OSError(0, f"has more than {_FILE_MAX >> 20} MiB", path)
+        if os.pread(descriptor, len(_SQLITE), 0) == _SQLITE:
+            yield from _database_values(path)
+            return
+        for _ in range(_ATTEMPTS):
+            yield from _chunks(descriptor)
+            after = os.fstat(descriptor)
+            if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+                return
+            before = after
+    finally:
+        os.close(descriptor)
+    raise OSError(0, "changes too often to be read", path)
 
 
 def _chunks(descriptor: int) -> Iterator[bytes]:
@@ -160,12 +163,8 @@ def _chunks(descriptor: int) -> Iterator[bytes]:
         end = text[-_OVERLAP:]
 
 
-def _rows(path: str) -> Iterator[bytes]:
-    """Yield every value in a SQLite database, whose file may split a value over several pages.
-
-    Raises:
-        OSError: the database cannot be read.
-    """
+def _database_values(path: str) -> Iterator[bytes]:
+    """Yield every value in a SQLite database, whose file may split a value over several pages. Raises: OSError."""
     # Only podman 4.8 and later needs it.
     import sqlite3  # noqa: PLC0415
 

@@ -1,10 +1,9 @@
-"""Processes: which paths stand in their arguments, and shims of an engine that nobody named."""
+"""Finds references in the arguments of processes, and shims of a containerd that is not configured."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterator
 
 from runtimed.core.collection.references import (
     DamagedBundle,
@@ -19,11 +18,11 @@ from runtimed.host.containers.bundles import read_bundle
 _ARGUMENTS_MAX = 8 << 20
 
 
-def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[list[Reference], list[str], set[str]]:
-    """Return the references in processes' arguments, the faults, and the places of engines' files named there.
+def read_processes(below: str, addresses: set[str], proc: str) -> tuple[list[Reference], list[str], set[str]]:
+    """Return the references in processes' arguments, the faults, and the locations of engines' files named there.
 
-    ``below`` is the data root, ``addresses`` are the API sockets of the engines whose bundles are read anyway.
-    A process that ends while this looks refers to nothing.
+    ``below`` is the data root, ``addresses`` are the real paths of the configured engines' API sockets. A process that
+    ends during the scan has no references.
     """
     try:
         names = os.listdir(proc)
@@ -31,51 +30,47 @@ def read_processes(below: str, addresses: Collection[str], proc: str) -> tuple[l
         return [], [f"{proc}: {error.strerror}"], set()
     references: list[Reference] = []
     unknown: list[str] = []
-    places: set[str] = set()
+    locations: set[str] = set()
     if "1" not in names:
-        # hidepid=, or systemd's ProtectProc=: what is hidden is not even listed.
+        # With hidepid= or systemd's ProtectProc=, hidden processes are not listed.
         unknown.append(f"{proc} does not show the processes of others (hidepid, ProtectProc=)")
-    for name in names:
-        if not name.isdecimal():
-            continue
+    for process in (f"{proc}/{name}" for name in names if name.isdecimal()):
         try:
-            argv = _arguments(f"{proc}/{name}")
-            if argv:
-                if (named := engine_places(argv)) and _is_trusted(f"{proc}/{name}"):
-                    places |= named
-                _judge(f"{proc}/{name}", argv, below, addresses, references, unknown)
+            if not (argv := _arguments(process)):
+                continue
+            if (named := engine_places(argv)) and _is_trusted(process):
+                locations |= named
+            holder = f"process {os.path.basename(process)} ({os.fsdecode(os.path.basename(argv[0]))})"
+            references += (Reference(path, holder) for path in paths_in_arguments(argv, below))
+            address = shim_address(argv)
+            # Trust first: realpath may hang on a path that another user gives.
+            if address is not None and _is_trusted(process) and os.path.realpath(address) not in addresses:
+                paths, faults = _unconfigured_shim(process, holder, address, below)
+                references += (Reference(path, holder) for path in paths)
+                unknown += faults
         except OSError as error:
-            if not _is_gone(f"{proc}/{name}", error):
-                unknown.append(f"process {name}: {error.strerror}")
-    return references, unknown, places
+            if not _is_gone(process, error):
+                unknown.append(f"process {os.path.basename(process)}: {error.strerror}")
+    return references, unknown, locations
 
 
-def _judge(
-    process: str,
-    argv: list[bytes],
-    below: str,
-    addresses: Collection[str],
-    references: list[Reference],
-    unknown: list[str],
-) -> None:
-    holder = f"process {os.path.basename(process)} ({os.fsdecode(os.path.basename(argv[0]))})"
-    references += (Reference(path, holder) for path in paths_in_arguments(argv, below))
-    address = shim_address(argv)
-    if address is None or not _is_trusted(process):
-        return
-    if address in addresses or os.path.realpath(address) in addresses:
-        return
-    # A shim stands in its bundle. That its engine exists proves nothing; that it uses our wrappers does.
-    paths, fault = _shim_paths(f"{process}/cwd")
-    references += (Reference(path, holder) for path in paths)
-    if fault is not None:
-        unknown.append(f"{holder} belongs to a containerd at {address}, which is not configured: {fault}")
-    elif any(path.startswith(f"{below}/") for path in paths):
-        unknown.append(f"the containerd at {address} uses wrappers but is not configured, see {holder}")
+def _unconfigured_shim(process: str, holder: str, address: str, below: str) -> tuple[set[str], list[str]]:
+    """Return the paths in the bundle of a shim, and a fault if its containerd may have further references."""
+    try:
+        # The working directory of a shim is its bundle.
+        paths = read_bundle(f"{process}/cwd")
+    except FileNotFoundError:
+        return set(), []
+    except DamagedBundle as error:
+        return set(), [f"{holder} belongs to a containerd at {address}, which is not configured: {error}"]
+    # That the containerd exists is no fault; that it uses wrappers is.
+    if any(path.startswith(f"{below}/") for path in paths):
+        return paths, [f"the containerd at {address} uses wrappers but is not configured, see {holder}"]
+    return paths, []
 
 
 def _is_trusted(process: str) -> bool:
-    """Return whether ``process`` is one of root or of the daemon's own user, and so may be an engine to look into.
+    """Return whether ``process`` is one of root or of the daemon's user, so that its engine may be read.
 
     Any other user could name a file system that hangs, and so end every reference scan. All its user ids count: the
     real one of a setuid program is that of the user who started it (proc_pid_status(5)).
@@ -85,30 +80,11 @@ def _is_trusted(process: str) -> bool:
     return bool(uids) and all(int(uid) in (0, os.geteuid()) for uid in uids)
 
 
-def _shim_paths(bundle: str) -> tuple[set[str], str | None]:
-    try:
-        return read_bundle(bundle), None
-    except FileNotFoundError:
-        return set(), None
-    except DamagedBundle as error:
-        return set(), str(error)
-
-
 def _arguments(process: str) -> list[bytes]:
-    descriptor = os.open(f"{process}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = b"".join(_chunks(descriptor))
-    finally:
-        os.close(descriptor)
-    # Kernel threads and zombies have none; a process may have written over its own and left out the last NUL.
+    with open(f"{process}/cmdline", "rb") as file:
+        data = file.read(_ARGUMENTS_MAX)
+    # Kernel threads and zombies have none. A process may overwrite its arguments and leave out the last NUL.
     return data.removesuffix(b"\0").split(b"\0") if data else []
-
-
-def _chunks(descriptor: int) -> Iterator[bytes]:
-    left = _ARGUMENTS_MAX
-    while left > 0 and (chunk := os.read(descriptor, min(left, 1 << 16))):
-        left -= len(chunk)
-        yield chunk
 
 
 def _is_gone(process: str, error: OSError) -> bool:
@@ -119,5 +95,5 @@ def _is_gone(process: str, error: OSError) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        return False
+        pass
     return False

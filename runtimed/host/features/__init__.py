@@ -1,7 +1,7 @@
-"""Binaries asked for their features: off the reload path, a few at a time, once for each change of a binary.
+"""Probes binaries for their features: outside the reload, a few at a time, once for each change of a binary.
 
-``probe`` asks one, ``command`` runs it within bounds. Threads and no tasks: starting a process, walking a path and
-looking at a file may all wait for a file system, and none of them may keep the event loop waiting.
+``probe`` probes one binary, ``command`` runs it within bounds. They use threads and not tasks, because starting a
+process, walking a path and reading a file may all wait for a file system, and must not delay the event loop.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from runtimed.host.features.probe import Finding, Identity, Probe, Trusted, iden
 
 __all__ = ["MAX_KNOWN", "RETRY_S", "Prober", "replaceable"]
 
-# How many results are kept beyond those of the current table.
+# Number of results that are kept beyond those of the current table.
 MAX_KNOWN = 1024
-# When a binary that did not answer in time is asked again, if anybody wants to know: the machine may have been busy.
+# A binary that did not answer in time is probed again, at the next request, after this time.
 RETRY_S = 300.0
-# How long stop() waits for processes that were killed.
+# stop() waits this long for processes that were killed.
 _STOP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A result and the binary that it is true of."""
+class _Result:
+    """A finding and the binary for which it is valid."""
 
     identity: Identity
     finding: Finding
@@ -34,10 +34,11 @@ class _Known:
 
 
 class Prober:
-    """What is known of binaries, and the threads that find out; safe to use from any thread.
+    """The findings about binaries, and the threads that probe them. Safe to use from any thread.
 
-    ``trusted`` returns why somebody else could replace a path (see :func:`replaceable`), None where nobody could.
-    ``told`` is called with every new result, once for each change of a binary, in one of the prober's threads.
+    ``trusted`` returns why another user could replace a path (see :func:`replaceable`), or None. ``told`` is called
+    with every new result, once for each change of a binary, in one of the prober's threads. ``clock`` returns the time
+    in seconds.
     """
 
     def __init__(
@@ -48,60 +49,63 @@ class Prober:
         timeout_s: float = 5.0,
         output_bytes: int = 1024 * 1024,
         concurrency: int = 4,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._told = told
+        self._on_result = told
         self._stopped = threading.Event()
         self._probe = Probe(trusted, timeout_s, output_bytes, self._stopped)
         self._concurrency = concurrency
-        # Longer than two runs and their ends can take: what holds a thread then is a file system.
+        self._clock = clock
+        # Longer than two runs can take: a thread that is busy for longer waits for a file system.
         self._overdue_s = 2 * timeout_s + 5
         self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
-        self._room = MAX_KNOWN
+        self._results: dict[str, _Result] = {}
+        self._max_results = MAX_KNOWN
         self._queue: dict[str, None] = {}
-        # Thread -> the binary it is at ("" before its first), and since when.
+        # Thread -> the binary that it probes ("" before its first), and the time at which it began.
         self._busy: dict[threading.Thread, tuple[str, float]] = {}
 
     def want(self, binaries: Iterable[str]) -> None:
-        """Have those of ``binaries`` asked that are new or changed: all that the current table leads to.
+        """Have those of ``binaries``, all binaries of the current table, probed that are new or have changed.
 
-        Absolute paths; others are left out. Returns at once and touches no disk.
+        Relative paths are ignored. Returns at once and reads no file.
         """
         wanted = {binary: None for binary in binaries if binary.startswith("/")}
         with self._lock:
-            self._room = MAX_KNOWN + len(wanted)
+            self._max_results = MAX_KNOWN + len(wanted)
             self._enqueue(wanted)
 
     def get(self, binary: str) -> Features:
-        """Return what is known of the binary that stands at the absolute path ``binary`` now. Looks at the disk.
+        """Return the features of the file that is now at the absolute path ``binary``. Blocks for its file system.
 
-        Pending where it is not known yet or has changed since; then it is being asked from now on.
+        If they are not known yet or the file has changed, returns PENDING and has the binary probed.
         """
         if not binary.startswith("/"):
-            return Features("unknown", reason="the path is relative: what it leads to depends on who runs it")
+            return Features("unknown", reason="the path is relative, so the file depends on the caller's directory")
         with self._lock:
-            if (since_s := self._stuck_since_s(binary)) is not None:
-                reason = f"looking at the binary has not come to an end for {since_s:.0f} s; is its file system there?"
-                return Features("unknown", reason=reason)
-        known = self._known.get(binary)
-        if known is not None and self._holds(binary, known, identify(binary)):
-            return known.finding.features
+            busy_s = [self._clock() - since_s for probed, since_s in self._busy.values() if probed == binary]
+        if busy_s and max(busy_s) > self._overdue_s:
+            reason = f"the probe has not ended for {max(busy_s):.0f} s; check the file system of the binary"
+            return Features("unknown", reason=reason)
+        result = self._results.get(binary)
+        if result is not None and self._is_valid(binary, result, identify(binary)):
+            return result.finding.features
         with self._lock:
             self._enqueue({binary: None})
         return PENDING
 
     def refusal(self, binary: str) -> str | None:
-        """Return why the kernel refuses to execute ``binary``, where a probe of this very file has learned so.
+        """Return why the kernel refuses to execute ``binary``, if a probe of this very file has shown it.
 
-        Looks at the disk only where a probe has learned so. Starts no probe.
+        Reads the file's status only in that case. Starts no probe.
         """
-        known = self._known.get(binary)
-        if known is None or known.finding.features.refusal is None or known.identity != identify(binary):
-            return None
-        return known.finding.features.refusal
+        result = self._results.get(binary)
+        if result is not None and (refusal := result.finding.features.refusal) and result.identity == identify(binary):
+            return refusal
+        return None
 
     def stop(self) -> None:
-        """Kill what runs and wait a moment for its end; nothing is asked from now on."""
+        """Kill the running binaries and wait at most a second for their end; start no further probe."""
         with self._lock:
             self._stopped.set()
             threads = tuple(self._busy)
@@ -109,83 +113,74 @@ class Prober:
         for thread in threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
-    def _holds(self, binary: str, known: _Known, identity: Identity) -> bool:
-        """Return whether what is ``known`` can still be said of ``binary``."""
-        if known.identity != identity:
+    def _is_valid(self, binary: str, result: _Result, identity: Identity) -> bool:
+        """Return whether ``result`` is valid for ``binary``, which has ``identity`` now."""
+        if result.identity != identity:
             return False
-        if known.retry_at_s is not None and time.monotonic() >= known.retry_at_s:
+        if result.retry_at_s is not None and self._clock() >= result.retry_at_s:
             return False
-        # A directory that was mended is no change of the binary in it.
-        refused = known.finding.refused
+        # A corrected mode of a directory does not change the identity of the binary in it.
+        refused = result.finding.refused
         return refused is None or self._probe.refusal(binary) == refused
 
-    def _stuck_since_s(self, binary: str) -> float | None:
-        for at, since_s in self._busy.values():
-            if at == binary and (age_s := time.monotonic() - since_s) > self._overdue_s:
-                return age_s
-        return None
-
     def _enqueue(self, binaries: dict[str, None]) -> None:
-        # Holds the lock, as everything below that says so.
+        """Queue ``binaries`` and start threads for them. Holds the lock."""
         if self._stopped.is_set():
             return
-        being_asked = {binary for binary, _ in self._busy.values()}
-        self._queue.update((binary, None) for binary in binaries if binary not in being_asked)
-        for _ in range(min(len(self._queue), self._concurrency - self._working())):
-            # Threads that a file system holds do not count as working, but there is an end to their number.
-            if len(self._busy) < 4 * self._concurrency:
-                self._start_thread()
+        probed = {binary for binary, _ in self._busy.values()}
+        self._queue.update((binary, None) for binary in binaries if binary not in probed)
+        for _ in range(min(len(self._queue), self._concurrency - self._count_working())):
+            # A thread that a file system holds does not count as working, but the number of threads is bounded.
+            if len(self._busy) >= 4 * self._concurrency:
+                break
+            # A daemon thread: one that a file system holds must not keep the process from stopping.
+            thread = threading.Thread(target=self._work, name="features", daemon=True)
+            self._busy[thread] = ("", self._clock())
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is left; the next request tries again
+                del self._busy[thread]
 
-    def _working(self) -> int:
-        """Return how many threads will be back soon. Holds the lock."""
-        now_s = time.monotonic()
+    def _count_working(self) -> int:
+        """Return the number of threads that are not held by a file system. Holds the lock."""
+        now_s = self._clock()
         return sum(now_s - since_s <= self._overdue_s for _, since_s in self._busy.values())
-
-    def _start_thread(self) -> None:
-        # Holds the lock. A daemon thread: one that a file system holds must not keep the process from stopping.
-        thread = threading.Thread(target=self._work, name="features", daemon=True)
-        self._busy[thread] = ("", time.monotonic())
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads; what is queued is asked when somebody wants to know again
-            del self._busy[thread]
 
     def _work(self) -> None:
         try:
             while (binary := self._next()) is not None:
-                self._settle(binary)
+                self._update(binary)
         finally:
             with self._lock:
                 self._busy.pop(threading.current_thread(), None)
 
     def _next(self) -> str | None:
-        """Return the next binary to ask; None, and the thread is counted out, where there is none for it."""
+        """Return the next binary to probe; None if this thread must end."""
         thread = threading.current_thread()
         with self._lock:
             del self._busy[thread]
-            # One too many: others were started while a file system held this one.
-            if self._stopped.is_set() or not self._queue or self._working() >= self._concurrency:
+            # While a file system held this thread, others may have been started instead of it.
+            if self._stopped.is_set() or not self._queue or self._count_working() >= self._concurrency:
                 return None
             binary = next(iter(self._queue))
             del self._queue[binary]
-            self._busy[thread] = (binary, time.monotonic())
+            self._busy[thread] = (binary, self._clock())
             return binary
 
-    def _settle(self, binary: str) -> None:
-        """Find out about ``binary`` unless that is known, keep it and tell it."""
-        # Taken before the binary is asked: if it is replaced meanwhile, the result counts for nothing.
+    def _update(self, binary: str) -> None:
+        """Probe ``binary`` unless its result is valid; keep and report the new result."""
+        # Read before the probe: if the binary is replaced meanwhile, the result is not valid for the new one.
         identity = identify(binary)
-        old = self._known.get(binary)
-        if old is not None and self._holds(binary, old, identity):
+        old = self._results.get(binary)
+        if old is not None and self._is_valid(binary, old, identity):
             return
-        finding = self._probe.ask(binary, identity)
+        finding = self._probe.run(binary, identity)
         if self._stopped.is_set():
             return
-        new = _Known(identity, finding, time.monotonic() + RETRY_S if finding.passing else None)
         with self._lock:
-            self._known.pop(binary, None)
-            self._known[binary] = new
-            while len(self._known) > self._room:
-                del self._known[next(iter(self._known))]
+            self._results.pop(binary, None)
+            self._results[binary] = _Result(identity, finding, self._clock() + RETRY_S if finding.passing else None)
+            while len(self._results) > self._max_results:
+                del self._results[next(iter(self._results))]
         if old is None or (old.identity, old.finding.features) != (identity, finding.features):
-            self._told(binary, finding.features)
+            self._on_result(binary, finding.features)

@@ -1,4 +1,4 @@
-"""Asking one binary what it can do, if only those who may be root already have had a say in what it is."""
+"""Probes one binary for its features, if only users who may become root could have changed it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from runtimed.core.features import Features, read_features, read_version
 from runtimed.core.message_text import printable
 from runtimed.host.features.command import Outcome, run_command
 
-# Device, inode, size, times of the last change of content and of anything; or why there is nothing to ask.
+# Device, inode, size, times of the last change of content and of status; or why there is no binary.
 Identity = tuple[int, int, int, int, int] | str
-# Why somebody else could replace a path, None where only its owners could.
+# Returns why another user could replace a path, or None.
 Trusted = Callable[[str], str | None]
 
-# What the kernel reads of a script to find its interpreter (execve(2)).
+# The kernel reads this much of a script to find its interpreter (execve(2)).
 _HEAD_BYTES = 256
-# Of starting a process: these say nothing of the binary.
+# Errors of the machine at the start of a process, not of the binary.
 _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
 
 
 class WalkedPath(Protocol):
-    """Where a path led, or in ``error`` why it may not be followed."""
+    """The end of a walk along a path; ``error`` says why the path must not be followed."""
 
     @property
     def error(self) -> PathRefused | PathMissing | None: ...  # noqa: D102
@@ -36,10 +36,9 @@ class WalkedPath(Protocol):
 
 
 def replaceable(path: str, walk: Callable[[str], WalkedPath]) -> str | None:
-    """Return why somebody who must not could put something else at ``path``, None where nobody could.
+    """Return why a user that ``walk`` does not trust could replace the file at ``path``, or None.
 
-    ``walk`` judges every directory and link on the way by whom it trusts, and so does its answer here. A path that
-    cannot be followed at all counts as replaceable; one that does not exist does not: nobody can run it.
+    A path that cannot be followed counts as replaceable. One that does not exist does not, because it cannot be run.
     """
     found = walk(path)
     try:
@@ -49,7 +48,7 @@ def replaceable(path: str, walk: Callable[[str], WalkedPath]) -> str | None:
 
 
 def identify(binary: str) -> Identity:
-    """Return what tells ``binary`` from what stood or will stand at its path, or why there is nothing to run."""
+    """Return values that differ when ``binary`` is changed or replaced, or why there is no binary."""
     try:
         status = os.stat(binary)
     except OSError as exc:
@@ -63,10 +62,10 @@ def identify(binary: str) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What asking a binary has come to.
+    """The result of a probe.
 
-    ``refused`` is why it was not executed, where others could replace it. ``passing`` says that the reason may be the
-    machine's and not the binary's: asked again it may answer.
+    ``refused`` is the reason if the binary was not executed because another user could replace it. ``passing`` says
+    that the cause may be the machine and not the binary, so that another probe may succeed.
     """
 
     features: Features
@@ -76,22 +75,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How binaries are asked: ``timeout_s`` for each of at most two runs, ``output_bytes`` for each stream of a run."""
+    """Limits of a probe: ``timeout_s`` for each of at most two runs, ``output_bytes`` for each stream of a run."""
 
     trusted: Trusted
     timeout_s: float
     output_bytes: int
     stopped: Event
 
-    def ask(self, binary: str, identity: Identity) -> Finding:
-        """Return what ``binary`` says of itself; never raises OSError."""
+    def run(self, binary: str, identity: Identity) -> Finding:
+        """Return the features that ``binary`` reports; never raises OSError."""
         if isinstance(identity, str):
-            return Finding(Features("unknown", reason=f"there is nothing to ask: {identity}"))
+            return Finding(Features("unknown", reason=f"there is no binary to probe: {identity}"))
         if (refused := self.refusal(binary)) is not None:
-            reason = f"the binary was not asked, because somebody else could replace it: {refused}"
+            reason = f"the binary was not probed, because another user could replace it: {refused}"
             return Finding(Features("unknown", reason=reason), refused=refused)
         try:
-            return self._ask(binary)
+            return self._run_twice(binary)
         except OSError as exc:
             reason = f"the binary cannot be executed: {(exc.strerror or str(exc)).lower()}"
             return Finding(
@@ -106,18 +105,18 @@ class Probe:
         interpreter = _interpreter(binary)
         return self.trusted(interpreter) if interpreter is not None else None
 
-    def _ask(self, binary: str) -> Finding:
+    def _run_twice(self, binary: str) -> Finding:
         outcome = self._run(binary, "features")
         if outcome.cut_short is not None:
-            # It is not run a second time: what hangs once hangs again.
+            # No second run: it would hang too.
             return Finding(Features("unknown", reason=f"`features` {outcome.cut_short}"), passing=True)
         features = read_features(outcome.status, outcome.stdout, outcome.stderr)
         if features.status == "known":
             return Finding(features)
-        asked = self._run(binary, "--version")
-        version = None if asked.cut_short is not None else read_version(asked.status, asked.stdout)
-        # A signal, the kernel's out of memory for one, need not be the binary's fault.
-        killed = outcome.status < 0 or asked.status < 0 or asked.cut_short is not None
+        second = self._run(binary, "--version")
+        version = None if second.cut_short is not None else read_version(second.status, second.stdout)
+        # The cause of a signal may be the machine, for example when memory runs out.
+        killed = outcome.status < 0 or second.status < 0 or second.cut_short is not None
         return Finding(replace(features, version=version), passing=killed)
 
     def _run(self, binary: str, argument: str) -> Outcome:
@@ -127,16 +126,16 @@ class Probe:
 
 
 def _explain_refusal(binary: str, exc: OSError) -> str | None:
-    """Return why the kernel will not execute ``binary`` the next time either, None where ``exc`` does not say so."""
+    """Return why the kernel will refuse to execute ``binary`` the next time too, or None if ``exc`` does not say so."""
     if exc.errno == errno.ENOEXEC:
         return "the kernel cannot execute it: it is neither a program for this machine nor a script that names one"
-    # The file itself is there and executable: the kernel means the interpreter that a script or a program names.
+    # The file exists and is executable: the error is about the interpreter that a script or a program names.
     interpreter = _interpreter(binary)
     named = f"the interpreter that it names ({printable(interpreter)})" if interpreter else "the loader that it names"
     if exc.errno in (errno.ENOENT, errno.ENOTDIR):
         return f"the kernel cannot execute it: {named} does not exist" if os.path.exists(binary) else None
     if exc.errno in (errno.EACCES, errno.ELOOP, errno.ELIBBAD) and interpreter is not None:
-        # For root access(2) says no where no bit allows it, and also on a mount that is noexec for this process alone.
+        # For root access(2) refuses where no bit allows it, and also on a mount that is noexec for this process alone.
         noexec = os.path.exists(interpreter) and os.statvfs(interpreter).f_flag & os.ST_NOEXEC
         usable = os.path.isfile(interpreter) and (noexec or os.access(interpreter, os.X_OK))
         return None if usable else f"the kernel cannot execute it: {named} cannot be executed"
@@ -144,22 +143,18 @@ def _explain_refusal(binary: str, exc: OSError) -> str | None:
 
 
 def _interpreter(binary: str) -> str | None:
-    """Return the interpreter that the first line of a script names, None for any other file."""
-    head = _head(binary).partition(b"\n")[0]
-    words = head[2:].split(maxsplit=1) if head.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else None
+    """Return the interpreter that the first line of a script names, None for any other file.
 
-
-def _head(binary: str) -> bytes:
-    """Return the first bytes of ``binary``, none where it may only be executed and not be read.
-
-    Reading it has a second use: the interpreter stands still from vfork(2) to exec(2), and a file system that does not
-    answer any more shows here, where only this thread waits for it.
+    The read has a second purpose: the interpreter of Python stops from vfork(2) to exec(2), so a file system that does
+    not respond must block here, where only this thread waits for it.
     """
+    head = b""
+    # A binary that may be executed and not read is not a script.
     with contextlib.suppress(OSError):
         fd = os.open(binary, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            return os.read(fd, _HEAD_BYTES)
+            head = os.read(fd, _HEAD_BYTES)
         finally:
             os.close(fd)
-    return b""
+    words = head.partition(b"\n")[0].removeprefix(b"#!").split(maxsplit=1) if head.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else None

@@ -1,4 +1,4 @@
-"""Many touches from any thread, one call on the event loop."""
+"""Turns many notifications, from any thread, into one call on the event loop."""
 
 from __future__ import annotations
 
@@ -7,61 +7,57 @@ import contextlib
 from collections.abc import Callable
 
 
+def call_on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Have ``loop`` call ``function``; do nothing if the loop is closed. Safe to call from any thread."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function)
+
+
 class Debounce:
-    """Calls ``call`` on ``loop`` after ``quiet_s`` without a touch, ``max_s`` after the first one at the latest."""
+    """Calls ``call`` on ``loop`` ``quiet_s`` after the last notification, at the latest ``max_s`` after the first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None], quiet_s: float, max_s: float) -> None:
         self._loop = loop
         self._call = call
         self._quiet_s = quiet_s
         self._max_s = max_s
-        self._first = 0.0
-        self._last = 0.0
+        self._first_s = 0.0
+        self._last_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        # A touch is on its way to the loop: a thousand events wake it once.
+        # The loop is about to run _record: a thousand notifications wake it once.
         self._waking = False
         self._stopped = False
 
-    @property
-    def pending(self) -> bool:
-        """Whether a call is still to come."""
-        return self._waking or self._timer is not None
-
-    def touch(self) -> None:
-        """Note that something may have changed, from any thread."""
+    def notify(self) -> None:
+        """Record that something may have changed. Safe to call from any thread."""
         if not self._waking and not self._stopped:
             self._waking = True
-            self._on_loop(self._touched)
+            call_on_loop(self._loop, self._record)
 
     def stop(self) -> None:
-        """Make no further call, from any thread."""
+        """Make no further call. Safe to call from any thread."""
         self._stopped = True
-        self._on_loop(self._cancel)
-
-    def _on_loop(self, function: Callable[[], None]) -> None:
-        # RuntimeError: the loop is closed, so nobody waits for hints any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function)
+        call_on_loop(self._loop, self._cancel)
 
     def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _touched(self) -> None:
+    def _record(self) -> None:
         self._waking = False
-        self._last = self._loop.time()
+        self._last_s = self._loop.time()
         if self._timer is None and not self._stopped:
-            self._first = self._last
-            self._timer = self._loop.call_at(self._last + self._quiet_s, self._due)
+            self._first_s = self._last_s
+            self._timer = self._loop.call_at(self._last_s + self._quiet_s, self._on_timer)
 
-    def _due(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         if self._stopped:
             return
-        # The timer is not moved at every touch: it finds out here that it rang too early.
-        due = min(self._last + self._quiet_s, self._first + self._max_s)
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._due)
+        # A notification does not move the timer, so the timer may run before the call is due.
+        due_s = min(self._last_s + self._quiet_s, self._first_s + self._max_s)
+        if self._loop.time() < due_s:
+            self._timer = self._loop.call_at(due_s, self._on_timer)
         else:
             self._call()

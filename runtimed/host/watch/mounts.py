@@ -1,45 +1,42 @@
-"""What is mounted where: changes that inotify says nothing of, and file systems of which it does not say all.
+"""Watches the kernel's table of mounts for changes that make no inotify event.
 
-A mount over a directory or a file, or its end, makes no inotify event. The kernel tells whoever polls
-``/proc/self/mountinfo`` for POLLPRI (proc(5)).
+Neither a mount over a directory or a file nor its removal makes an inotify event. The kernel reports both to a poll(2)
+of ``/proc/self/mountinfo`` for POLLPRI (proc(5)).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import PurePosixPath
+from typing import BinaryIO
 
 from runtimed.core.message_text import printable
 from runtimed.core.mounts import is_remote, unescape
 
 MOUNTINFO = "/proc/self/mountinfo"
-# Mounts come and go by the hundred while containers start: the table is read at most this often.
+# A starting container makes mounts by the hundred: the table is read at most this often.
 PAUSE_S = 0.5
 _STOP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of mountinfo: where, what kind of file system, the line itself, and what of the file system it shows."""
+    """One line of mountinfo: mount point, kind of file system, the line itself, and the directory or file it shows."""
 
     point: str
     kind: str
     line: bytes
-    root: bytes = b"/"
+    root: bytes
 
     @property
-    def outdated(self) -> bool:
-        """Whether the file or directory that a bind mount shows has been removed or replaced where it came from."""
+    def is_outdated(self) -> bool:
+        """Whether the source of a bind mount has been removed or replaced."""
         return self.root.endswith(b"//deleted")
-
-    @property
-    def tells(self) -> bool:
-        """Whether inotify tells of every change there."""
-        return not is_remote(self.kind)
 
 
 def parse_mountinfo(data: bytes) -> Iterable[Mount]:
@@ -54,26 +51,24 @@ def parse_mountinfo(data: bytes) -> Iterable[Mount]:
 
 def covering_mount(mounts: Iterable[Mount], directory: str) -> Mount | None:
     """Return the mount that ``directory``, a real path, lies on; of several at one point the last."""
-    found = None
-    for mount in mounts:
-        inside = directory == mount.point or directory.startswith(mount.point.rstrip("/") + "/")
-        if inside and (found is None or len(mount.point) >= len(found.point)):
-            found = mount
-    return found
+    covering = [mount for mount in mounts if f"{directory}/".startswith(mount.point.rstrip("/") + "/")]
+    return max(reversed(covering), key=lambda mount: len(mount.point), default=None)
 
 
 class MountWatch:
-    """Calls ``touch``, in a thread of its own, when what is mounted at the paths of interest, or above, changes."""
+    """Calls ``on_change``, in a separate thread, when a mount at or above a watched path changes."""
 
-    def __init__(self, touch: Callable[[], None], path: str = MOUNTINFO) -> None:
-        self._touch = touch
-        self._path = path
+    def __init__(self, on_change: Callable[[], None], pause_s: float = PAUSE_S) -> None:
+        self._on_change = on_change
+        self._pause_s = pause_s
         self._lock = threading.Lock()
-        self._names: Mapping[str, frozenset[str | None]] = MappingProxyType({})
+        self._names: Mapping[str, frozenset[str | None]] = {}
+        # The watched directories and all directories above them.
         self._points: frozenset[str] = frozenset()
         self._seen: tuple[object, ...] = ()
         self._thread: threading.Thread | None = None
-        self._wake_r = self._wake_w = -1
+        self._wake = -1
+        self._descriptors = contextlib.ExitStack()
 
     @property
     def alive(self) -> bool:
@@ -81,106 +76,90 @@ class MountWatch:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin; does nothing while it runs. Raises: OSError, RuntimeError."""
+        """Start the thread unless it is running. Raises: OSError, RuntimeError."""
         if self.alive:
             return
         self.stop()
-        self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC)
-        # Opened here, so that a failure is the caller's and not a thread's.
-        mountinfo = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        thread = threading.Thread(target=self._work, args=(mountinfo,), name="mounts", daemon=True)
-        try:
+        with contextlib.ExitStack() as stack:
+            # Opened here and not in the thread, so that the caller gets the error.
+            mountinfo = stack.enter_context(open(MOUNTINFO, "rb"))
+            wake = os.eventfd(0, os.EFD_CLOEXEC)
+            stack.callback(os.close, wake)
+            thread = threading.Thread(target=self._work, args=(mountinfo, wake), name="mounts", daemon=True)
             thread.start()
-        except RuntimeError:
-            os.close(mountinfo)
-            raise
-        self._thread = thread
+            self._thread, self._wake, self._descriptors = thread, wake, stack.pop_all()
 
     def stop(self) -> None:
-        """End the thread."""
-        if self._thread is not None:
-            os.write(self._wake_w, b"x")
-            self._thread.join(_STOP_S)
-            if self._thread.is_alive():
-                # It holds the descriptors; both end with the process.
-                return
+        """End the thread, waiting at most a second for it."""
+        if self._thread is None:
+            return
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(_STOP_S)
+        # A thread that is still alive needs the descriptors; it ends with the process.
+        if not self._thread.is_alive():
             self._thread = None
-        for fd in (self._wake_r, self._wake_w):
-            if fd >= 0:
-                os.close(fd)
-        self._wake_r = self._wake_w = -1
+            self._descriptors.close()
 
     def update(self, names: Mapping[str, frozenset[str | None]]) -> Mapping[str, str]:
-        """Take over the names of interest by directory; return directories of which inotify tells not all, and why.
+        """Set the watched names by directory; return the directories that must be polled, each with the reason.
 
-        When anything about them is new, a touch follows: what happened since they were found went unseen.
+        Calls ``on_change`` if the names or their mounts differ from those of the last comparison.
         """
-        mounts = self._mounts()
+        mounts = _read_mounts()
         with self._lock:
             self._names = names
-            self._points = frozenset(point for directory in names for point in _with_parents(directory))
+            self._points = frozenset(
+                point for directory in names for point in (directory, *map(str, PurePosixPath(directory).parents))
+            )
         self._compare(mounts)
-        found = {}
+        faults = {}
         for directory in names:
             mount = covering_mount(mounts, directory)
-            if mount is not None and not mount.tells:
-                found[directory] = f"on {mount.kind}, where a change need not make an event"
-        # A file that is mounted by itself: who writes to it makes an event in the directory where it is at home.
+            if mount is not None and is_remote(mount.kind):
+                faults[directory] = f"on {mount.kind}, where not every change makes an inotify event"
         for mount in mounts:
-            directory = os.path.dirname(mount.point)
-            if mount.point not in self._points and self._concerns(mount.point):
-                found.setdefault(
-                    directory, f"{printable(mount.point)} is a mount of its own, whose events are elsewhere"
+            if mount.point not in self._points and self._is_of_interest(mount):
+                faults.setdefault(
+                    os.path.dirname(mount.point),
+                    f"{printable(mount.point)} is a bind mount, so a change of its source makes no inotify event here",
                 )
-        # Of several mounts at one point the last is the one that is seen.
+        # Of several mounts at one point the last is visible.
         for mount in {mount.point: mount for mount in mounts}.values():
-            if mount.outdated and self._concerns(mount.point):
+            if mount.is_outdated and self._is_of_interest(mount):
                 directory = mount.point if mount.point in names else os.path.dirname(mount.point)
-                found[directory] = (
-                    f"{printable(mount.point)} is a mount of something that was replaced or removed where it came from "
-                    "and shows the old content; mount it anew (for a container: start it again)"
+                faults[directory] = (
+                    f"{printable(mount.point)} is a bind mount whose source was replaced or removed, so it shows the "
+                    "old content; mount it again (in a container: restart the container)"
                 )
-        return found
+        return faults
 
-    def _mounts(self) -> tuple[Mount, ...]:
-        try:
-            with open(self._path, "rb") as file:
-                return tuple(parse_mountinfo(file.read()))
-        except OSError:  # no /proc, no descriptors: then nobody tells
-            return ()
-
-    def _relevant(self, mounts: Iterable[Mount]) -> tuple[object, ...]:
-        return (self._points, *(mount.line for mount in mounts if self._concerns(mount.point)))
-
-    def _concerns(self, point: str) -> bool:
-        directory, name = os.path.split(point)
+    def _is_of_interest(self, mount: Mount) -> bool:
+        directory, name = os.path.split(mount.point)
         names = self._names.get(directory, frozenset())
-        return point in self._points or name in names or None in names
+        return mount.point in self._points or name in names or None in names
 
-    def _work(self, mountinfo: int) -> None:
+    def _work(self, mountinfo: BinaryIO, wake: int) -> None:
         changed, stopped = select.poll(), select.poll()
-        # Not POLLIN: there is always something to read.
+        # Not POLLIN, because there is always something to read.
         changed.register(mountinfo, select.POLLPRI)
         for poll in (changed, stopped):
-            poll.register(self._wake_r, select.POLLIN)
-        try:
-            while not any(fd == self._wake_r for fd, _ in changed.poll()) and not stopped.poll(PAUSE_S * 1000):
-                self._compare(self._mounts())
-        finally:
-            os.close(mountinfo)
+            poll.register(wake, select.POLLIN)
+        while not any(fd == wake for fd, _ in changed.poll()) and not stopped.poll(self._pause_s * 1000):
+            self._compare(_read_mounts())
 
-    def _compare(self, mounts: tuple[Mount, ...]) -> None:
-        """Note what is mounted, and give a touch if that is new."""
+    def _compare(self, mounts: Iterable[Mount]) -> None:
+        """Call ``on_change`` if the names of interest or their mounts differ from those of the last call."""
         with self._lock:
-            seen = self._relevant(mounts)
-            new = seen != self._seen
+            seen = (self._points, *(mount.line for mount in mounts if self._is_of_interest(mount)))
+            is_new = seen != self._seen
             self._seen = seen
-        if new:
-            self._touch()
+        if is_new:
+            self._on_change()
 
 
-def _with_parents(directory: str) -> Iterable[str]:
-    yield directory
-    while directory != "/":
-        directory = os.path.dirname(directory)
-        yield directory
+def _read_mounts() -> tuple[Mount, ...]:
+    try:
+        with open(MOUNTINFO, "rb") as file:
+            return tuple(parse_mountinfo(file.read()))
+    except OSError:  # no /proc, or no descriptor is left
+        return ()

@@ -1,4 +1,4 @@
-"""The judgement on wrappers: every doubt is a reason to keep."""
+"""Tests of the decision which wrappers may be collected."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refer(path: str) -> ReferenceScan:
     return ReferenceScan((Reference(path, "container k8s.io/x (task)"),), ())
 
 
-def test_a_wrapper_that_a_retained_generation_names_is_kept() -> None:
+def test_the_wrapper_of_a_retained_generation_is_kept() -> None:
     (verdict,) = judge([A], held={A: 7}, since={A: 0.0}).verdicts
     assert verdict == Verdict(A, collect=False, reason="generation 7 names it")
 
@@ -58,17 +58,17 @@ def test_a_wrapper_that_a_retained_generation_names_is_kept() -> None:
         "/var/lib/runtimed/generations/00000001/runtimes/gvisor",
     ],
 )
-def test_a_wrapper_that_something_refers_to_is_kept_however_it_is_spelt(path: str) -> None:
+def test_a_wrapper_with_a_reference_by_any_path_is_kept(path: str) -> None:
     (verdict,) = judge([A], scan=refer(path), since={A: 0.0}).verdicts
     assert verdict == Verdict(A, collect=False, reason="container k8s.io/x (task) refers to it")
 
 
-def test_the_stable_path_holds_every_wrapper_of_its_runtime_and_of_no_other() -> None:
+def test_a_reference_to_a_stable_path_keeps_all_wrappers_of_that_runtime() -> None:
     verdicts = judge([A, B, C], scan=refer("/d/runtimes/gvisor"), since={A: 0.0, B: 0.0, C: 0.0}).verdicts
     assert {verdict.file: verdict.collect for verdict in verdicts} == {A: False, B: False, C: True}
 
 
-def test_what_cannot_be_known_keeps_everything() -> None:
+def test_an_unknown_source_keeps_all_wrappers() -> None:
     scan = ReferenceScan((), ("/run/containerd cannot be read: Permission denied",))
     judgement = judge([A, B], scan=scan, since={A: 0.0, B: 0.0})
     assert not any(verdict.collect for verdict in judgement.verdicts)
@@ -77,7 +77,7 @@ def test_what_cannot_be_known_keeps_everything() -> None:
     assert judgement.unreferenced_since_s == {}, "the grace time begins anew"
 
 
-def test_a_free_wrapper_is_kept_until_the_grace_time_was_watched_through() -> None:
+def test_an_unreferenced_wrapper_is_kept_for_the_grace_time() -> None:
     first = judge([A], now_s=1000.0)
     assert first.verdicts[0].reason == "nothing refers to it, but only for 0 of 100 s"
     later = judge([A], since=dict(first.unreferenced_since_s), now_s=1099.0)
@@ -89,7 +89,7 @@ def test_a_free_wrapper_is_kept_until_the_grace_time_was_watched_through() -> No
 @pytest.mark.parametrize(
     "again", [{"held": {A: 9}}, {"scan": refer(f"/d/wrappers/{A}")}, {"scan": ReferenceScan((), ("?",))}]
 )
-def test_the_grace_time_begins_anew_whenever_something_refers_to_it_or_might(again: dict[str, object]) -> None:
+def test_the_grace_time_starts_again_after_a_reference_or_a_doubt(again: dict[str, object]) -> None:
     since = dict(judge([A], now_s=1000.0).unreferenced_since_s)
     since = dict(judge([A], since=since, now_s=1050.0, **again).unreferenced_since_s)  # type: ignore[arg-type]
     judgement = judge([A], since=since, now_s=1101.0)
@@ -102,14 +102,14 @@ def test_without_a_grace_time_two_reference_scans_must_find_no_reference() -> No
     assert judge([A], grace_s=0.0, since=dict(first.unreferenced_since_s)).verdicts[0].collect
 
 
-def test_the_grace_time_lies_between_the_end_of_one_scan_and_the_begin_of_another() -> None:
+def test_the_grace_time_lies_between_two_scans() -> None:
     since = dict(judge([A], now_s=1000.0, scan_s=50.0).unreferenced_since_s)
     assert since == {A: 1000.0}
     assert not judge([A], since=since, now_s=1149.0, scan_s=50.0).verdicts[0].collect
     assert judge([A], since=since, now_s=1150.0, scan_s=50.0).verdicts[0].collect
 
 
-def test_a_wrapper_that_answers_may_have_named_stays_some_seconds_whatever_the_grace_time() -> None:
+def test_a_wrapper_that_a_client_may_have_received_has_a_least_grace_time() -> None:
     handed_out = frozenset({A})
     early, late = (
         judge([A, B], grace_s=0.0, since={A: 1000.0, B: 1000.0}, now_s=1000.0 + passed_s, handed_out=handed_out)
@@ -130,7 +130,7 @@ FILES = st.sampled_from([A, B, C])
     st.booleans(),
     st.dictionaries(FILES, st.floats(0, 2000)),
 )
-def test_nothing_is_ever_collected_that_is_held_referred_to_doubtful_or_fresh(
+def test_held_referenced_doubtful_and_new_wrappers_are_kept(
     files: set[str], held: dict[str, int], referred: set[str], unknown: bool, since: dict[str, float]
 ) -> None:
     scan = ReferenceScan(tuple(Reference(f"/x/{f}", "process 1") for f in referred), ("?",) if unknown else ())
@@ -141,7 +141,7 @@ def test_nothing_is_ever_collected_that_is_held_referred_to_doubtful_or_fresh(
         assert verdict.collect == (free and 1000.0 - since.get(verdict.file, 1000.0) >= 100.0)
 
 
-def test_a_collection_says_what_became_of_each() -> None:
+def test_a_collection_lists_each_wrapper_with_its_verdict() -> None:
     verdicts = (Verdict(A, collect=True, reason="r"), Verdict(B, collect=True, reason="it cannot be removed: x"))
     shown = Collection(verdicts, (A,), (), dry_run=False).as_dict()
     assert (shown["collected"], shown["kept"]) == (1, 1)

@@ -72,7 +72,7 @@ HOSTILE = (
 
 
 @given(name=st.one_of(NAMES, NEAR, st.sampled_from(HOSTILE)))
-def test_a_file_name_is_one_harmless_name_in_its_directory(name: str) -> None:
+def test_a_file_name_is_harmless(name: str) -> None:
     file = file_name(name)
     assert re.fullmatch(r"[a-z0-9_%~-][a-z0-9_.%~-]{0,99}", file), file
     # Nothing that folds case or normalises finds anything to fold.
@@ -86,7 +86,7 @@ def test_no_two_names_share_a_file_name(names: set[str]) -> None:
 
 
 @given(stem=st.sampled_from("aé.%"), size=st.integers(90, 320))
-def test_long_names_that_differ_only_at_their_end_or_in_case_stay_apart(stem: str, size: int) -> None:
+def test_similar_long_names_have_different_file_names(stem: str, size: int) -> None:
     names = {
         stem * size,
         stem * size + "a",
@@ -99,7 +99,7 @@ def test_long_names_that_differ_only_at_their_end_or_in_case_stay_apart(stem: st
 
 
 @given(name=st.one_of(NAMES, NEAR, st.sampled_from(HOSTILE)))
-def test_whoever_takes_anothers_escaped_file_name_as_a_name_gets_another_file(name: str) -> None:
+def test_a_name_that_equals_an_escaped_file_name_gets_another_file(name: str) -> None:
     file = file_name(name)
     assert (file_name(file) == file) == (file == name)
 
@@ -109,7 +109,7 @@ def test_whoever_takes_anothers_escaped_file_name_as_a_name_gets_another_file(na
     [
         ("runsc", "runsc"),
         ("gvisor-debug_2.0", "gvisor-debug_2.0"),
-        ("config.json", "config.json"),  # in the directory of links, where no file of ours has a name of its own
+        ("config.json", "config.json"),  # the directory of links holds only links
         (".", "%2e"),
         ("..", "%2e."),
         ("a/b", "a%2fb"),
@@ -120,13 +120,13 @@ def test_whoever_takes_anothers_escaped_file_name_as_a_name_gets_another_file(na
         ("x" * 100, "x" * 100),
     ],
 )
-def test_a_file_name_can_be_read(name: str, file: str) -> None:
+def test_a_file_name_is_readable(name: str, file: str) -> None:
     assert file_name(name) == file
 
 
 @given(names=st.sets(st.one_of(NAMES, NEAR, st.sampled_from(HOSTILE)), min_size=1, max_size=30))
 @example(names=set(HOSTILE))
-def test_every_file_name_leads_back_to_its_runtime_through_the_manifest(names: set[str]) -> None:
+def test_the_manifest_maps_file_names_to_names(names: set[str]) -> None:
     names -= {"runc"}
     definitions = {name: Definition(name, "/bin/x", (name,)) for name in names}
     settings = Settings(data_root="/data", exec_root="/run", hosts=())
@@ -140,7 +140,7 @@ def test_every_file_name_leads_back_to_its_runtime_through_the_manifest(names: s
         assert wrapper is not None
         assert (wrapper.link, wrapper.file) == (link, manifest["links"][link])
         assert wrapper.file.startswith(f"{link}-")
-        assert len(wrapper.file) <= 143  # what eCryptfs allows, the least of all Linux file systems
+        assert len(wrapper.file) <= 143  # the limit of eCryptfs, the lowest of all Linux file systems
         assert "/" not in wrapper.file
 
 
@@ -158,7 +158,7 @@ def test_every_file_name_leads_back_to_its_runtime_through_the_manifest(names: s
         ("", False),
         (".x", False),  # containerd refuses a leading dot from 1.7
         ("..", False),
-        ("-a.b", False),  # an option to whoever pastes it
+        ("-a.b", False),  # an option on a command line
         ("a/b.c", False),  # a path: containerd would execute it as root
         ("io.containerd.runc.v2 --privileged", False),
         ("a.b\n", False),
@@ -167,7 +167,7 @@ def test_every_file_name_leads_back_to_its_runtime_through_the_manifest(names: s
         ("a.\u0661", False),  # a digit, but not of ASCII
     ],
 )
-def test_only_plain_shim_names_go_to_containerd_unconfigured(name: str, *, permissible: bool) -> None:
+def test_only_plain_names_are_permissible_shim_names(name: str, *, permissible: bool) -> None:
     assert is_permissible_shim_name(name) is permissible
 
 
@@ -190,5 +190,5 @@ def test_a_permissible_name_is_one_shell_word(name: str) -> None:
         ("a.", ""),
     ],
 )
-def test_a_shim_name_says_its_binary_as_containerd_has_it(shim: str, binary: str) -> None:
+def test_the_binary_of_a_shim_is_named_by_the_rule_of_containerd(shim: str, binary: str) -> None:
     assert shim_binary_name(shim) == binary

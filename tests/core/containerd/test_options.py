@@ -1,4 +1,4 @@
-"""Shim options: how they are written in daemon.json, what is wrong with them, how they are encoded."""
+"""Tests of reading and encoding the options of shims."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def messages() -> st.SearchStrategy[Options]:
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
 @pytest.mark.parametrize("spelling", [lambda f: f.go_name, lambda f: f.name, lambda f: f.go_name.upper()])
-def test_every_option_is_taken_under_its_go_name_and_its_protobuf_name_in_any_case(name: str, spelling: Any) -> None:
+def test_an_option_has_a_go_name_and_a_protobuf_name_in_any_case(name: str, spelling: Any) -> None:
     samples: dict[str, object] = {"bool": True, "string": "x", "uint32": 7, "bytes": "x"}
     given = {spelling(f): samples[f.kind] for f in MESSAGES[name]}
     shim = RUNC_SHIM if name == RUNC else KATA
@@ -68,7 +68,7 @@ def test_the_runtime_type_decides_the_message(shim: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"ConfigPath": None}])
-def test_no_options_are_no_message_and_null_is_no_option(given: dict[str, object]) -> None:
+def test_an_empty_object_and_null_give_no_message(given: dict[str, object]) -> None:
     assert read_options(KATA, given) == (None, ())
 
 
@@ -93,7 +93,7 @@ def test_no_options_are_no_message_and_null_is_no_option(given: dict[str, object
         ("io.containerd.runhcs.v1", {"Debug": True}, ["runs Windows containers"]),
     ],
 )
-def test_a_wrong_option_is_refused_with_what_was_found_and_expected(
+def test_the_fault_of_an_option_has_the_found_and_the_expected_value(
     shim: str, given: dict[str, object], words: list[str]
 ) -> None:
     options, faults = read_options(shim, given)
@@ -103,13 +103,13 @@ def test_a_wrong_option_is_refused_with_what_was_found_and_expected(
         assert word in faults[0].message
 
 
-def test_every_fault_is_reported_and_not_only_the_first() -> None:
+def test_all_faults_are_reported() -> None:
     _, faults = read_options(RUNC_SHIM, {"IoUid": -1, "Nonsense": 1, "Root": 5})
     assert [fault.key for fault in faults] == ["IoUid", "Nonsense", "Root"]
 
 
 @given(messages())
-def test_the_readable_fields_read_back_as_the_same_options(options: Options) -> None:
+def test_readable_fields_give_the_same_options(options: Options) -> None:
     shim = RUNC_SHIM if options.type_url == RUNC else KATA
     again, faults = read_options(shim, options.readable())
     assert faults == ()
@@ -117,7 +117,7 @@ def test_the_readable_fields_read_back_as_the_same_options(options: Options) -> 
 
 
 @given(messages())
-def test_the_bytes_are_those_that_the_protobuf_library_writes(options: Options) -> None:
+def test_the_encoding_is_that_of_the_protobuf_library(options: Options) -> None:
     package, _, name = options.type_url.rpartition(".")
     fields = [(field.number, field.name, field.kind) for field in MESSAGES[options.type_url]]
     message = message_classes(package, {name: fields})[name]()
@@ -126,7 +126,7 @@ def test_the_bytes_are_those_that_the_protobuf_library_writes(options: Options) 
     assert encode_options(options) == message.SerializeToString(deterministic=True)
 
 
-def test_a_known_message_has_the_bytes_it_always_had() -> None:
+def test_the_encoding_is_stable() -> None:
     options = make_options(
         RUNC, {"systemd_cgroup": True, "binary_name": "runc", "root": "/run/runtimed/runtime-runc", "io_uid": 300}
     )

@@ -1,4 +1,4 @@
-"""Manifests: written whole, read back, told from damaged ones."""
+"""Tests of writing and reading manifests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CARRIED = {"dropped": "dropped-" + "0" * 32}
 MANIFEST = render_manifest(GENERATION, CARRIED, 1234.5)
 
 
-def test_a_manifest_says_what_was_published() -> None:
+def test_a_manifest_describes_the_generation() -> None:
     found = read_manifest(MANIFEST, 42)
     assert (found.number, found.digest, found.created_s) == (42, GENERATION.digest, 1234.5)
     assert found.configuration == "/etc/d.json"
@@ -59,7 +59,7 @@ def test_a_manifest_maps_every_file_name_back_to_its_runtime() -> None:
 
 
 @given(st.integers(0, len(MANIFEST) - 1), st.integers(1, 255))
-def test_a_flipped_bit_anywhere_is_noticed(position: int, flip: int) -> None:
+def test_a_flipped_bit_is_detected(position: int, flip: int) -> None:
     damaged = bytearray(MANIFEST)
     damaged[position] ^= flip
     with pytest.raises(DamagedManifest):
@@ -67,22 +67,22 @@ def test_a_flipped_bit_anywhere_is_noticed(position: int, flip: int) -> None:
 
 
 @given(st.integers(0, len(MANIFEST) - 1))
-def test_a_manifest_that_was_cut_off_is_noticed(length: int) -> None:
+def test_a_truncated_manifest_is_detected(length: int) -> None:
     with pytest.raises(DamagedManifest):
         read_manifest(MANIFEST[:length], 42)
 
 
 def test_a_manifest_in_another_generations_directory_is_refused() -> None:
-    with pytest.raises(DamagedManifest, match="do not belong here"):
+    with pytest.raises(DamagedManifest, match="expected layout 1, generation 43"):
         read_manifest(MANIFEST, 43)
 
 
-def test_a_manifest_that_names_a_file_which_is_no_wrapper_is_refused() -> None:
-    with pytest.raises(DamagedManifest, match="names a wrapper that is none"):
+def test_a_manifest_with_a_file_that_is_not_a_wrapper_is_refused() -> None:
+    with pytest.raises(DamagedManifest, match="names a file that is not a wrapper"):
         read_manifest(render_manifest(GENERATION, {"a": "../../etc/passwd"}, 0.0), 42)
 
 
-def test_the_configuration_on_disk_gives_the_generation_back() -> None:
+def test_the_configuration_on_disk_restores_the_generation() -> None:
     manifest = read_manifest(MANIFEST, 42)
     config = restore_config(manifest, GENERATION.config_text, DEFAULTS, Flags())
     assert build_generation(config, HOST, 42) == GENERATION
@@ -97,7 +97,7 @@ def test_a_configuration_of_flags_alone_is_restored_as_well() -> None:
     assert restored.config.origins == {"x": Origin("--add-runtime")}
 
 
-def test_the_flags_of_this_start_are_on_top_of_what_is_restored() -> None:
+def test_the_flags_of_this_process_override_the_restored_configuration() -> None:
     manifest = read_manifest(MANIFEST, 42)
     flags = Flags(runtimes=("added=/usr/bin/added",))
     config = restore_config(manifest, GENERATION.config_text, DEFAULTS, flags)
@@ -105,7 +105,7 @@ def test_the_flags_of_this_start_are_on_top_of_what_is_restored() -> None:
     assert config.origins == {**GENERATION.config.origins, "added": Origin("--add-runtime")}
 
 
-def test_a_configuration_that_is_bigger_on_disk_than_any_file_may_be_is_restored() -> None:
+def test_a_restored_configuration_may_exceed_the_limit_for_files() -> None:
     names = tuple(f"{number}" + "\N{GRINNING FACE}" * 1000 for number in range(1500))
     document = {"runtimes": {name: {"path": "/bin/x"} for name in names}}
     source = Source("/etc/d.json", json.dumps(document, ensure_ascii=False).encode())
@@ -129,14 +129,14 @@ def test_a_large_generation_is_rendered_as_valid_json() -> None:
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", '{"layout": 1, "generation": 42}', "1", "not json"])
-def test_a_manifest_by_another_hand_is_refused_even_with_a_right_checksum(body: str) -> None:
+def test_another_document_with_a_correct_checksum_is_refused(body: str) -> None:
     foreign = body.encode()
     signed = foreign + b',\n"checksum": "sha256:%b"\n}\n' % hashlib.sha256(foreign).hexdigest().encode()
     with pytest.raises(DamagedManifest):
         read_manifest(signed, 42)
 
 
-def test_a_manifest_that_is_nested_beyond_reason_is_damaged() -> None:
+def test_a_manifest_with_excessive_nesting_is_damaged() -> None:
     body = b'{"layout": ' + b"[" * 100_000
     data = body + b',\n"checksum": "sha256:' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
     with pytest.raises(DamagedManifest):

@@ -1,4 +1,4 @@
-"""Generations and what a name means in them."""
+"""Tests of generations and of resolution."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_stock_runtimes_are_known_without_configuration() -> None:
         }
 
 
-def test_the_value_of_an_answer_is_the_base64_of_its_fields_encoded() -> None:
+def test_the_value_of_a_resolution_is_the_base64_of_its_encoded_fields() -> None:
     found = answer(build(CRUN), "crun")["options"]
     expected = encode_options(make_options(RUNC, found["fields"]))
     assert base64.b64decode(found["value"]) == expected
@@ -84,7 +84,7 @@ def test_a_path_with_arguments_is_a_wrapper_below_the_data_root() -> None:
     assert wrapper.text.endswith(b"exec runsc --platform=systrap 'a b' \"$@\"\n")
 
 
-def test_a_configured_runtime_needs_every_file_that_its_answer_names_and_a_stock_or_implicit_one_none() -> None:
+def test_only_a_configured_runtime_needs_the_files_in_its_resolution() -> None:
     options = make_options(RUNC, {"binary_name": "/opt/crun"})
     typed = Definition("typed", runtime_type="io.containerd.runc.v2", options=options)
     generation = build(GVISOR, CRUN, KATA, typed)
@@ -122,7 +122,7 @@ def test_a_runtime_type_has_its_shim_and_only_its_own_options() -> None:
         ("x" * 126 + ".y", "x" * 126 + ".y"),
     ],
 )
-def test_a_name_that_means_something(name: str, expected: str) -> None:
+def test_a_known_name_is_resolved(name: str, expected: str) -> None:
     generation = build(CRUN, KATA, Definition("a/b", path="/b"), default_runtime="crun")
     assert answer(generation, name)["runtime"] == expected
 
@@ -135,16 +135,16 @@ def test_an_implicit_name_is_its_own_shim_and_has_no_options() -> None:
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("nobody", UnknownRuntime),
+        ("unknown", UnknownRuntime),
         ("CRUN", UnknownRuntime),
         ("a b", UnknownRuntime),
-        # a path would make containerd run a binary of the asker's choice as root
+        # a path would make containerd run a binary of the client's choice as root
         ("/bin/sh", InvalidRuntimeName),
         ("./x", InvalidRuntimeName),
         ("a/b.c", InvalidRuntimeName),
         (".x", InvalidRuntimeName),
         ("..", InvalidRuntimeName),
-        # a word more on the command line of whoever pastes the answer
+        # another word on the command line into which the resolution is pasted
         ("io.containerd.runc.v2 --privileged", InvalidRuntimeName),
         ("io.containerd.runc.v2\n", InvalidRuntimeName),
         ("io.containerd.$(id)", InvalidRuntimeName),
@@ -154,31 +154,31 @@ def test_an_implicit_name_is_its_own_shim_and_has_no_options() -> None:
         ("a.\0", InvalidRuntimeName),
     ],
 )
-def test_a_name_that_means_nothing_or_is_dangerous_is_refused(name: str, error: type[Exception]) -> None:
+def test_an_unknown_or_dangerous_name_is_refused(name: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="unknown or invalid runtime name: "):
         resolve(build(CRUN), name)
 
 
-def test_an_unknown_name_comes_with_what_is_known_and_the_nearest_match() -> None:
+def test_the_error_for_an_unknown_name_has_the_known_names_and_the_nearest() -> None:
     with pytest.raises(UnknownRuntime) as caught:
         resolve(build(CRUN, GVISOR), "gvisr")
     assert caught.value.nearest == "gvisor"
     assert caught.value.known == ("crun", "gvisor", "io.containerd.runc.v2", "runc")
 
 
-def test_the_nearest_name_is_looked_for_within_bounds_in_a_large_table() -> None:
+def test_the_search_for_the_nearest_name_is_bounded() -> None:
     generation = build(*(Definition(f"runtime-{number:05}", path="/x") for number in range(10_000)))
     assert nearest_name("runtime-0000", generation) is not None
     assert nearest_name("q" * 100_000, generation) is None
 
 
-def test_a_configured_entry_overrides_the_stock_one_of_the_shims_name() -> None:
+def test_an_entry_overrides_the_stock_runtime_with_the_name_of_the_shim() -> None:
     own = Definition("io.containerd.runc.v2", path="/opt/runc")
     assert answer(build(own), "io.containerd.runc.v2")["options"]["fields"]["binary_name"] == "/opt/runc"
     assert answer(build(own), "runc")["options"]["fields"]["binary_name"] == "runc"
 
 
-def test_a_default_may_be_a_shims_name_that_nobody_configured() -> None:
+def test_the_default_runtime_may_be_an_unconfigured_shim() -> None:
     assert answer(build(default_runtime="io.containerd.kata.v2"), "")["source"] == "implicit"
 
 
@@ -192,7 +192,7 @@ def test_a_default_may_be_a_shims_name_that_nobody_configured() -> None:
         (None, False, True, False),
     ],
 )
-def test_the_cgroup_driver_is_chosen_as_dockerd_does(
+def test_the_cgroup_driver_is_chosen_by_the_rule_of_dockerd(
     driver: str | None, cgroup2: bool, systemd: bool, expected: bool
 ) -> None:
     facts = Facts(cgroup2=cgroup2, systemd=systemd, ramdisk=False)
@@ -206,7 +206,7 @@ def test_a_ramdisk_forbids_pivot_root() -> None:
     assert answer(build_generation(config(), host, 1), "runc")["options"]["fields"]["no_pivot_root"] is True
 
 
-def test_the_digest_of_an_answer_does_not_depend_on_the_generation_and_changes_with_the_answer() -> None:
+def test_the_digest_of_a_resolution_does_not_depend_on_the_generation() -> None:
     first = build(CRUN, GVISOR)
     second = build_generation(config(CRUN, replace(GVISOR, args=("--other",))), HOST, 8)
     assert answer(first, "crun")["digest"] == answer(second, "crun")["digest"]
@@ -230,7 +230,7 @@ def test_the_digest_of_a_generation_covers_everything_but_its_number_and_its_ori
     assert len({base.digest, *(other.digest for other in others)}) == len(others) + 1
 
 
-def test_the_difference_names_what_was_added_changed_and_removed_and_the_default() -> None:
+def test_the_difference_has_added_changed_and_removed_names_and_the_default() -> None:
     old = build(CRUN, GVISOR)
     new = build(replace(CRUN, path="/x"), KATA, default_runtime="kata")
     difference = compare_generations(old, new)
@@ -239,7 +239,7 @@ def test_the_difference_names_what_was_added_changed_and_removed_and_the_default
     assert compare_generations(None, new).added == ("crun", "io.containerd.runc.v2", "kata", "runc")
 
 
-def test_an_unchanged_runtime_is_taken_over_as_it_is() -> None:
+def test_an_unchanged_runtime_is_shared() -> None:
     old = build(CRUN, GVISOR)
     new = build_generation(config(CRUN, replace(GVISOR, args=("--x",))), HOST, 8, old)
     assert new.runtimes["crun"] is old.runtimes["crun"]

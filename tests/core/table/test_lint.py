@@ -1,4 +1,4 @@
-"""Settings that are legal and do not do what they seem to do, or are dangerous."""
+"""Tests of the lints: legal settings with another effect than intended, and dangerous ones."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ WELL = shim(RUNC_SHIM, BinaryName="/usr/bin/crun", SystemdCgroup=True)
         shim("io.containerd.kata.v2"),
         shim("io.containerd.kata.v2", ConfigPath="/etc/kata.toml"),
         shim("io.containerd.runsc.v1", TypeUrl="io.containerd.runsc.v1.options", ConfigPath="/etc/runsc.toml"),
-        shim("io.containerd.runsc.v1", TypeUrl="anything"),  # without a ConfigPath nobody reads it
+        shim("io.containerd.runsc.v1", TypeUrl="anything"),  # the shim reads it only with a ConfigPath
         shim("/opt/bin/containerd-shim-own-v1"),
         shim("a.b"),
         WELL,
     ],
 )
-def test_nothing_is_said_where_all_is_well(definition: Definition) -> None:
+def test_a_correct_runtime_has_no_lint(definition: Definition) -> None:
     assert lints(definition, LintFacts(binary="/usr/bin/x")) == ()
 
 
@@ -112,7 +112,7 @@ def test_nothing_is_said_where_all_is_well(definition: Definition) -> None:
         (path("/opt/kata/bin/containerd-shim-kata-v2"), "path-is-a-shim", "runtimeType"),
         # several words in one item
         (path("/r", "--a --b"), "argument-is-a-command-line", "one single argument"),
-        (path("/r", "--root /run/x"), "argument-is-a-command-line", "an item of its own"),
+        (path("/r", "--root /run/x"), "argument-is-a-command-line", "a separate item"),
         (path("/r", "--debug "), "argument-is-a-command-line", "blanks"),
         (path("/r", "--a=1\t--b=2"), "argument-is-a-command-line", "dockerd splits"),
         (path("/r", "-v\n-w"), "argument-is-a-command-line", '"-v\\n-w"'),
@@ -127,7 +127,7 @@ def test_nothing_is_said_where_all_is_well(definition: Definition) -> None:
         (shim(".a"), "shim-name-refused", "at least two parts"),
         (shim("bin/a.b"), "shim-name-refused", "absolute path"),
         (shim(".io.containerd.kata.v2"), "shim-name-refused", "from 1.7 on"),
-        (shim("io.containerd.runc.v1", BinaryName="/r"), "shim-removed", "containerd 2 has no io.containerd.runc.v1"),
+        (shim("io.containerd.runc.v1", BinaryName="/r"), "shim-removed", 'containerd 2 has no "io.containerd.runc.v1"'),
         (shim("io.containerd.runtime.v1.linux"), "shim-removed", RUNC_SHIM),
         # options that some containerd ignores
         (shim(RUNC_SHIM, BinaryName="/r", CriuPath="/usr/sbin/criu"), "criu-path-ignored", "leave it out"),
@@ -141,14 +141,14 @@ def test_nothing_is_said_where_all_is_well(definition: Definition) -> None:
         (shim(RUNC_SHIM, BinaryName="/r", NoPivotRoot=True), "no-pivot-root", "NoPivotRoot is true"),
     ],
 )
-def test_a_setting_that_does_not_do_what_it_seems_is_named(definition: Definition, code: str, words: str) -> None:
+def test_each_misleading_setting_has_its_lint(definition: Definition, code: str, words: str) -> None:
     found = lints(definition)
     assert [lint.code for lint in found] == [code]
     assert words in found[0].message
     assert found[0].message.isprintable()
 
 
-def test_a_path_that_holds_arguments_is_told_what_to_write() -> None:
+def test_the_lint_for_a_path_with_arguments_gives_the_correct_entry() -> None:
     (found,) = lints(path("/usr/bin/crun --debug --log x"))
     assert found.code == "path-is-a-command-line"
     assert 'path "/usr/bin/crun" and runtimeArgs ["--debug", "--log", "x"]' in found.message
@@ -156,13 +156,13 @@ def test_a_path_that_holds_arguments_is_told_what_to_write() -> None:
     assert "path-is-a-command-line" in codes(shim(RUNC_SHIM, BinaryName="/usr/bin/crun --debug", SystemdCgroup=True))
 
 
-def test_a_file_that_the_kernel_refuses_is_named() -> None:
+def test_a_file_that_the_kernel_refuses_has_a_lint() -> None:
     found = lints(path("/usr/bin/crun"), LintFacts(refusal="the kernel cannot execute it: no program"))
     assert [lint.code for lint in found] == ["not-executable"]
     assert "the kernel cannot execute it: no program" in found[0].message
 
 
-def test_all_that_is_to_say_is_said() -> None:
+def test_a_runtime_may_have_several_lints() -> None:
     definition = path("runsc", "--a --b", "--c --d", "$x", name="gVisor")
     expected = ["name-not-a-handler", "bare-name", "own-shim", *["argument-is-a-command-line"] * 2]
     assert codes(definition) == [*expected, "argument-is-not-expanded"]
@@ -181,35 +181,35 @@ def test_all_that_is_to_say_is_said() -> None:
         (shim(RUNC_SHIM, BinaryName="/r", SystemdCgroup=True), "systemd", []),
         (shim(RUNC_SHIM, BinaryName="/r", SystemdCgroup=True), "cgroupfs", ["cgroup-driver-ignored"]),
         (shim(RUNC_SHIM, BinaryName="/r"), "cgroupfs", []),
-        # nobody has said anything that could be ignored
+        # no driver is set
         (shim(RUNC_SHIM, BinaryName="/r"), None, []),
         # other shims have other ways
         (shim("io.containerd.kata.v2"), "systemd", []),
     ],
 )
-def test_a_cgroup_driver_that_does_not_reach_a_runtime_is_named(
+def test_a_cgroup_driver_without_effect_has_a_lint(
     definition: Definition, driver: str | None, expected: list[str]
 ) -> None:
     assert codes(definition, driver=driver) == expected
 
 
-def test_systemd_is_asked_for_only_where_it_runs() -> None:
+def test_the_systemd_cgroup_driver_without_systemd_has_a_lint() -> None:
     assert codes(path("/r"), driver="systemd", systemd=False) == ["systemd-not-running"]
     assert codes(path("/r"), driver="systemd", systemd=False, name="runc") == ["systemd-not-running"]
     assert codes(path("/r"), driver="systemd") == codes(path("/r"), systemd=False) == []
     assert codes(WELL, systemd=False) == ["systemd-not-running"]
 
 
-def test_a_binary_that_says_it_cannot_work_with_systemd_is_believed() -> None:
+def test_a_binary_without_systemd_support_has_a_lint() -> None:
     assert codes(path("/r"), known(cgroup={"systemd": False})) == ["systemd-not-supported"]
-    # null and absent mean "unknown" (features.md), and what it says matters only where systemd is used
+    # null and absent mean "unknown" (features.md), and the feature matters only with the systemd driver
     for facts in (known(cgroup={"systemd": None}), known(cgroup={}), known(), known(cgroup=[]), LintFacts()):
         assert codes(path("/r"), facts) == []
     assert codes(path("/r"), LintFacts(features=PENDING)) == []
     assert codes(path("/r"), known(cgroup={"systemd": False}), driver="cgroupfs") == []
 
 
-def test_a_binary_that_others_could_replace_is_named_for_every_runtime() -> None:
+def test_a_replaceable_binary_has_a_lint_for_each_runtime() -> None:
     facts = LintFacts(binary="/r", replaceable="/tmp/r can be changed by everybody; run: chmod go-w /tmp/r")
     for name in ("x", "runc"):
         (lint,) = lints(path("/r"), facts, name=name)
@@ -217,20 +217,20 @@ def test_a_binary_that_others_could_replace_is_named_for_every_runtime() -> None
         assert lint.message.endswith(str(facts.replaceable))
 
 
-def test_a_ramdisk_is_named_as_the_reason_for_weak_isolation() -> None:
+def test_the_lint_about_pivot_root_names_the_ramdisk() -> None:
     for name in ("x", "runc"):
         (lint,) = lints(path("/r"), ramdisk=True, name=name)
         assert lint.code == "no-pivot-root"
         assert "DOCKER_RAMDISK" in lint.message
 
 
-def test_the_stock_runtimes_are_not_told_what_nobody_wrote() -> None:
+def test_a_stock_runtime_has_no_lint_about_its_entry() -> None:
     for name in ("runc", RUNC_SHIM):
         assert lints(path("/r"), name=name) == ()
 
 
 @given(name=st.text(min_size=1), file=st.text(min_size=1), argument=st.text())
-def test_every_message_is_one_line_whatever_the_file_says(name: str, file: str, argument: str) -> None:
+def test_each_message_is_one_printable_line(name: str, file: str, argument: str) -> None:
     for lint in lints(Definition(f"x{name}", path=file, args=(argument,))):
         assert lint.message.isprintable()
         assert len(lint.message) < 700

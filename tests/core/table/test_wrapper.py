@@ -1,4 +1,4 @@
-"""What a wrapper hands on, found out by executing it."""
+"""Tests of wrapper scripts by executing them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file, make_wrapper
 
-# coreutils' printf, a program of its own: prints every argument after the format, each with a NUL behind it.
+# coreutils' printf: prints each argument after the format, followed by a NUL.
 PRINTF = "/usr/bin/printf"
 FORMAT = "%s\\0"
 
@@ -65,7 +65,7 @@ def test_every_argument_reaches_the_program_byte_for_byte(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_every_shell_that_may_be_sh_hands_them_on(directory: Path, shell: str) -> None:
+def test_each_shell_that_may_be_sh_passes_the_arguments_on(directory: Path, shell: str) -> None:
     binary = shutil.which(shell)
     assert binary is not None
     (directory / shell).mkdir()
@@ -88,7 +88,7 @@ def test_every_shell_that_may_be_sh_hands_them_on(directory: Path, shell: str) -
 @example(name="-n")
 @example(name="a b'c\"d$e;f*\n")
 @example(name="~")
-def test_a_program_is_found_whatever_its_path_looks_like(directory: Path, name: str) -> None:
+def test_a_program_is_found_under_any_path(directory: Path, name: str) -> None:
     if name in (".", ".."):
         return
     place = directory / "programs"
@@ -105,7 +105,7 @@ def test_a_program_without_a_slash_is_found_on_the_path(directory: Path) -> None
 
 
 @pytest.mark.parametrize("status", [0, 1, 42, 255])
-def test_the_exit_status_is_the_programs(directory: Path, status: int) -> None:
+def test_the_exit_status_is_that_of_the_program(directory: Path, status: int) -> None:
     path = write(directory, make_wrapper("w", "/bin/sh", ["-c", f"exit {status}"]))
     assert subprocess.run([path], check=False, timeout=30).returncode == status
 
@@ -125,14 +125,14 @@ def test_a_signal_reaches_the_program_itself(directory: Path) -> None:
             process.kill()
 
 
-def test_a_program_that_is_not_there_fails_as_for_any_shell(directory: Path) -> None:
+def test_a_missing_program_fails_as_in_any_shell(directory: Path) -> None:
     path = write(directory, make_wrapper("w", "/no/such/program", ["x"]))
     result = subprocess.run([path], check=False, timeout=30, stderr=subprocess.PIPE)
     assert result.returncode == 127
     assert b"/no/such/program" in result.stderr
 
 
-def test_standard_streams_and_environment_are_the_programs(directory: Path) -> None:
+def test_the_program_inherits_streams_and_environment(directory: Path) -> None:
     path = write(directory, make_wrapper("w", "/bin/sh", ["-c", 'cat; echo "$MARK"; echo error >&2']))
     result = subprocess.run(
         [path], check=True, timeout=30, input=b"in\n", capture_output=True, env={**os.environ, "MARK": "a  b"}
@@ -153,7 +153,7 @@ def test_a_file_is_named_by_its_content(args: list[str], other: list[str]) -> No
 
 
 @pytest.mark.parametrize("file", ["", "w", "w-", "-0123", "w-" + "0" * 31, "w-" + "G" * 32, "../" + "0" * 32])
-def test_what_is_no_wrapper_file_is_told(file: str) -> None:
+def test_other_names_are_not_wrapper_files(file: str) -> None:
     assert not is_wrapper_file(file)
 
 

@@ -1,4 +1,4 @@
-"""Configurations that inotify cannot tell of: on FUSE, with its limits reached, with more events than it keeps."""
+"""Changes that inotify does not report: on FUSE, at the limits of inotify, and beyond the length of its queue."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from e2e.harness.volumes import Fill, Volume, new_tmpfs, run
 from harness.daemon import put
 
 TWO, THREE = ONE | {"w": "/opt/two"}, ONE | {"w": "/opt/three"}
-# The daemon tries again after 30 s, and looks by the clock.
+# The daemon retries after 30 s, and polls until then.
 COMES_BACK_S = 90.0
 LIMIT = "/proc/sys/user/max_inotify_{}"
 PLENTY = 10_000
-# The limits of a user namespace are its own. Root is root in there.
+# A user namespace has separate limits. Root is root in it.
 LIMITED = ("unshare", "--user", "--map-root-user", "sh", "-c", 'echo "$1" >"$0"; shift; exec "$@"')
 
 
 def new_bindfs(point: Path, fill: Fill) -> Volume:
-    """Return a FUSE file system that shows the directory beside it."""
+    """Return a FUSE file system that shows another directory."""
     behind = point.with_name(f"{point.name}.behind")
     behind.mkdir()
     fill(behind)
@@ -73,7 +73,7 @@ see_what_others_change_on_fuse = partial(
 
 
 def see_dropins_on_fuse() -> str:
-    """Have drop-ins alone on FUSE, through a link; and local ones after that, which bring inotify back."""
+    """Have only drop-ins on FUSE, through a link; then local ones, with which the daemon uses inotify again."""
 
     def fill_with_link(base: Path) -> None:
         fill(base)
@@ -96,18 +96,18 @@ def see_dropins_on_fuse() -> str:
 
 
 def see_what_is_written_to_memory() -> str:
-    """Write through a mapping of the file, which makes no event as long as the file is open."""
+    """Write through a memory mapping of the file, which makes no event while the file is open."""
     with scene(new_tmpfs, ChangeCase([])) as it:
         with it.main.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             memory[:] = memory[:].replace(b"one", b"two")
-            seen_s = it.see(lambda: it.table() == TWO, "the clock", COMES_BACK_S)
+            seen_s = it.see(lambda: it.table() == TWO, "the regular check", COMES_BACK_S)
         time.sleep(AFTERWARDS_S)
         assert it.reports()[1:] == ["applied"]
     return f"{seen_s:.0f} s"
 
 
 def see_what_is_written_to_another_name() -> str:
-    """Write through a hard link in a directory that nobody watches."""
+    """Write through a hard link in a directory that is not watched."""
 
     def fill_with_hard_link(base: Path) -> None:
         fill(base)
@@ -116,14 +116,14 @@ def see_what_is_written_to_another_name() -> str:
 
     with scene(new_tmpfs, ChangeCase([], fill=fill_with_hard_link)) as it:
         edits.write_in_place("elsewhere/name", "two")(it)
-        seen_s = it.see(lambda: it.table() == TWO, "the clock", COMES_BACK_S)
+        seen_s = it.see(lambda: it.table() == TWO, "the regular check", COMES_BACK_S)
         time.sleep(AFTERWARDS_S)
         assert it.reports()[1:] == ["applied"]
     return f"{seen_s:.0f} s"
 
 
 def lose_events(it: ConfigurationOnVolume) -> None:
-    """Make more events than the kernel keeps while nobody takes any, and the one that matters last."""
+    """Make more events than the kernel keeps while the daemon is stopped, and the change of the file last."""
     kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     (it.etc / "a").touch()
     it.daemon.send(signal.SIGSTOP)
@@ -148,19 +148,19 @@ see_a_change_whose_event_is_lost = partial(
 )
 
 
-def do_without(what: str, left: int) -> str:
-    """Go through changes while inotify has reached a limit, until there is more of it, and after that."""
-    case = ChangeCase([], command=[*LIMITED, LIMIT.format(what), str(left)], mode="inotify")
+def do_without(limited: str, left: int) -> str:
+    """Make changes while inotify has reached a limit, and again after the limit was raised."""
+    case = ChangeCase([], command=[*LIMITED, LIMIT.format(limited), str(left)], mode="inotify")
     with scene(new_tmpfs, case) as it:
         watcher = it.watcher()
         assert (watcher["mode"], watcher["alive"]) == ("polling", True)
         assert watcher["faults"]
-        assert all(f"no inotify {what}" in reason for reason in watcher["faults"].values())
+        assert all(f"no inotify {limited}" in reason for reason in watcher["faults"].values())
         polled_s = follow_step(it, Step(edits.write_in_place("etc/daemon.json", "two"), ("applied",), TWO))
         added = Step(edits.add_dropin, ("applied",), TWO | {"new": "/opt/c"})
         added_s = follow_step(it, added)
         assert it.watcher()["mode"] == "polling"
-        limit(it, what, PLENTY)
+        limit(it, limited, PLENTY)
         back_s = it.see(lambda: it.watcher()["mode"] == "inotify", "inotify again", COMES_BACK_S)
         assert it.watcher()["faults"] == {}
         wrote = Step(edits.write_in_place("etc/daemon.json", "three"), ("applied",), THREE | {"new": "/opt/c"})
@@ -168,15 +168,15 @@ def do_without(what: str, left: int) -> str:
     return f"{polled_s:.1f} s, {added_s:.1f} s; inotify came back after {back_s:.0f} s; {seen_s:.1f} s"
 
 
-def limit(it: ConfigurationOnVolume, what: str, number: int) -> None:
-    """Set the limit of a daemon that runs in a user namespace of its own."""
+def limit(it: ConfigurationOnVolume, limited: str, number: int) -> None:
+    """Set a limit of inotify for a daemon that runs in a separate user namespace."""
     assert it.daemon.process is not None
     inside = ["nsenter", "--user", "--preserve-credentials", "--target", str(it.daemon.process.pid)]
-    run(*inside, "sh", "-c", f"echo {number} >{LIMIT.format(what)}")
+    run(*inside, "sh", "-c", f"echo {number} >{LIMIT.format(limited)}")
 
 
 def do_without_more_watches() -> str:
-    """Let watches run out while all is watched, and have another directory where one was."""
+    """Let the watches run out while all directories are watched, and replace a directory."""
     with scene(new_tmpfs, ChangeCase([], command=[*LIMITED, LIMIT.format("watches"), str(PLENTY)])) as it:
         assert it.watcher() == {"mode": "inotify", "alive": True, "faults": {}}
         limit(it, "watches", 0)

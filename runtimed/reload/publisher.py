@@ -1,0 +1,119 @@
+"""Publishes generations to the data root, repairs the published files, and remembers the steps that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from runtimed.core.errors import StoreFailed
+from runtimed.core.table.generation import Generation
+
+# The steps that can fail: writing a generation, the work that follows its swap, and the repair of damaged files.
+PUBLISH, SETTLE, DAMAGE = "publish", "settle", "damage"
+
+
+class Mended(Protocol):
+    """The outcome of a check of the published files, in texts for people.
+
+    ``repaired`` is the damage that was repaired, ``fault`` the damage that could not be repaired, ``remark`` such
+    damage in files that the current generation does not need, ``republish`` the reason to publish it again.
+    """
+
+    @property
+    def repaired(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def fault(self) -> str | None: ...  # noqa: D102
+    @property
+    def remark(self) -> str | None: ...  # noqa: D102
+    @property
+    def republish(self) -> str | None: ...  # noqa: D102
+
+
+class Disk(Protocol):
+    """The methods of `runtimed.host.store.Store` that are needed here. They block."""
+
+    @property
+    def root(self) -> str: ...  # noqa: D102
+    @property
+    def next_number(self) -> int: ...  # noqa: D102
+    def mend(self, generation: Generation) -> Mended: ...  # noqa: D102
+    def publish(self, generation: Generation, *, retain: int) -> str | None: ...  # noqa: D102
+    def settle(self, retain: int) -> str | None: ...  # noqa: D102
+
+
+class Publisher:
+    """Publishes generations on ``disk``, whose methods ``run_blocking`` calls in a worker thread."""
+
+    def __init__(self, disk: Disk, run_blocking: Callable[..., Awaitable[Any]]) -> None:
+        self._disk = disk
+        self._run_blocking = run_blocking
+        # Those of the generation that the link `runtimes` leads to.
+        self.number = 0
+        self.digest: str | None = None
+        # Step that failed -> error text.
+        self.errors: dict[str, str] = {}
+
+    @property
+    def fault(self) -> str | None:
+        """The errors in one line; None if there are none."""
+        return "; ".join(dict.fromkeys(self.errors.values())) or None
+
+    async def ensure_published(
+        self, generation: Generation, previous: Generation | None
+    ) -> tuple[Generation, tuple[str, ...]]:
+        """Return ``generation`` as it is published, and descriptions of the repairs of its files.
+
+        A generation with the digest of the published one keeps its number, and its files are checked.
+
+        Raises:
+            StoreFailed: it could not be published or repaired.
+        """
+        if self.digest != generation.digest:
+            await self._publish(generation)
+            return generation, ()
+        # Only the origins of definitions can differ.
+        generation = replace(generation, number=self.number)
+        if previous is None:
+            return generation, ()
+        await self.settle(previous)
+        return await self.repair(generation)
+
+    async def settle(self, current: Generation) -> None:
+        """Repeat the steps that failed after the last swap, if any did."""
+        if SETTLE in self.errors:
+            self._set_error(SETTLE, await self._run_blocking(self._disk.settle, current.config.own.retain))
+
+    async def repair(self, generation: Generation) -> tuple[Generation, tuple[str, ...]]:
+        """Return ``generation``, which is published, and descriptions of the repairs of its files.
+
+        A generation whose directory is damaged is published again under the next number.
+
+        Raises:
+            StoreFailed: some damage could not be repaired.
+        """
+        try:
+            mended: Mended = await self._run_blocking(self._disk.mend, generation)
+            if mended.fault is not None:
+                raise StoreFailed("repairing", self._disk.root, mended.fault)  # noqa: TRY301 - as of the calls
+            self._set_error(DAMAGE, mended.remark)
+            if mended.republish is None:
+                return generation, mended.repaired
+            again = replace(generation, number=self._disk.next_number)
+            await self._publish(again)
+        except StoreFailed as error:
+            self._set_error(DAMAGE, str(error))
+            raise
+        text = f"{mended.republish}: generation {generation.number} was published anew as {again.number}"
+        return again, (*mended.repaired, text)
+
+    async def _publish(self, generation: Generation) -> None:
+        fault = await self._run_blocking(self._disk.publish, generation, retain=generation.config.own.retain)
+        self.number, self.digest = generation.number, generation.digest
+        self._set_error(SETTLE, fault)
+
+    def _set_error(self, step: str, error: str | None) -> None:
+        if error is None:
+            self.errors.pop(step, None)
+        else:
+            self.errors[step] = error
