@@ -1,8 +1,9 @@
-"""One HTTP/1.1 connection: requests to the handler, answers out in order, and the end of it.
+"""Serves one HTTP/1.1 connection: passes requests to the handler, and sends the responses in order.
 
-Input goes through `Connection._advance` in small slices: read one, answer all that was in it, write once. While a slow
-answer, a peer that does not read, or fairness to the others holds that up, what has arrived waits unread and the socket
-is not polled. So whatever a peer pipelines, a connection holds one recv(2), one slice's requests, one batch of answers.
+`Connection._advance` processes input in small slices: it parses one, answers all requests in it and writes once. While
+the connection waits (for a slow response, for the client to read, or for its turn among other connections), input
+stays unparsed and the socket is not polled. So however much a client pipelines, a connection holds at most the result
+of one recv(2), the requests of one slice and one batch of responses.
 """
 
 from __future__ import annotations
@@ -15,315 +16,312 @@ from typing import cast
 
 from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, Answer, Request, Response, render
-from runtimed.api.outbox import PIECE_BYTES, Outbox
-from runtimed.api.reader import Asked, RequestReader
+from runtimed.api.reader import Pending, RequestReader
 from runtimed.api.sockets import Peer, has_hung_up
-from runtimed.api.stream import UNREAD_BYTES, Channel, Stream, open_channel
+from runtimed.api.state import WITHOUT_INPUT, State
+from runtimed.api.stream import UNREAD_BYTES, Channel, Stream, render_head
+from runtimed.api.writer import PIECE_BYTES, ResponseWriter
+
+# A global is quicker to look up than a member of an enum.
+_IDLE = State.IDLE
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection; ``connections`` holds the handler, the limits and all the others.
+    """One client's connection; ``connections`` has the handler, the limits and all other connections.
 
-    A connection with a ``refusal`` gets that answer whatever it asks, and ends.
+    If there is a ``refusal``, the connection sends it without reading a request, and ends.
     """
 
     __slots__ = (
-        "_again", "_channel", "_connections", "_eof", "_handler", "_head_deadline", "_idle_s", "_known",
-        "_linger_bytes", "_outbox", "_quiet", "_reader", "_refusal", "_scheduled", "_task", "_transport",
-        "_write_paused", "deadline", "peer",
+        "_again", "_channel", "_connections", "_eof", "_idle_s", "_known", "_linger_bytes", "_queued", "_reader",
+        "_refusal", "_task", "_transport", "_write_paused", "_writer", "deadline", "peer", "state",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
         self.peer = peer
+        self.state = State.IDLE
+        # The reading of time.monotonic() at which `expire` is called.
         self.deadline = monotonic() + connections.limits.idle_s
         self._connections = connections
-        self._handler = connections.handler
+        # Copies of attributes that every known request needs.
         self._again = connections.again
         self._known = connections.known
         self._idle_s = connections.limits.idle_s
         self._refusal = refusal
+        # None before the connection is made and after it is lost.
         self._transport: asyncio.Transport | None = None
         self._reader = RequestReader(connections, peer)
-        # When the head that has begun must have ended; 0 while none has.
-        self._head_deadline = 0.0
-        # Answers that are made; the one that is still being made.
-        self._outbox = Outbox(connections)
+        self._writer = ResponseWriter(connections)
+        # Makes a slow response.
         self._task: asyncio.Task[None] | None = None
-        # The peer does not read; it sends no more; _advance() will be called soon.
-        self._write_paused = self._eof = self._scheduled = False
-        # What a peer that was refused may still send; -1 while it was not.
-        self._linger_bytes = -1
-        # What an answer without end is sent on, once there is one.
         self._channel: Channel | None = None
-        # At the start of a request and nothing else going on: only then remembered bytes need no parser.
-        self._quiet = False
+        # While LINGERING: bytes that the client may still send.
+        self._linger_bytes = connections.limits.linger_bytes
+        # The client does not read; it sends no more; the connection is in the queue of `connections`.
+        self._write_paused = self._eof = self._queued = False
 
-    # What the transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Start."""
         self._transport = cast("asyncio.Transport", transport)
-        self._outbox.open(self._transport)
+        self._writer.open(self._transport)
         self._advance()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes: those of a request seen before are answered at once, all others are read first."""
-        if self._quiet and (target := self._known.get(data)) is not None:
+        """Answer a known request at once; parse all other input."""
+        if self.state is _IDLE and (target := self._known.get(data)) is not None:
             now_s = monotonic()
             again = self._again(target, now_s)
             if again is not None and again.wire is not None:
-                self._transport.write(again.wire)  # type: ignore[union-attr]  # quiet: there is one
+                self._transport.write(again.wire)  # type: ignore[union-attr]  # there is one while IDLE
                 self.deadline = now_s + self._idle_s
                 return
             request = Request("GET", target, self.peer)
-            try:
-                answer = self._handler(request)
-            except Exception as exc:  # noqa: BLE001 - a handler's error is this request's, not the connection's
-                answer = self._outbox.failure(request, exc)
+            answer = self._call_handler(request)
             if isinstance(answer, Response) and len(answer.body) <= PIECE_BYTES:
-                self._transport.write(answer.wire or self._outbox.render(request, b"", answer))  # type: ignore[union-attr]
+                self._transport.write(answer.wire or self._writer.render(request, b"", answer))  # type: ignore[union-attr]
                 self.deadline = monotonic() + self._idle_s
                 return
-            self._take((request, b""), answer)
-        elif self._channel is not None:
-            return  # no answer would ever come after one without end
-        elif self._linger_bytes >= 0:
+            self._answer((request, b""), answer)
+        elif self.state is State.STREAMING:
+            return
+        elif self.state is State.LINGERING:
             self._linger_bytes -= len(data)
             if self._linger_bytes < 0:
                 self.abort()
             return
         else:
             self._reader.add(data)
-        if self._connections.crowded:
-            self._advance_soon()
-        elif not self._scheduled:
+        if self._connections.has_queued:
+            self._enqueue()
+        elif not self._queued:
             self._advance()
 
     def eof_received(self) -> bool:
-        """Answer what was asked, then close; return whether that takes longer than now."""
+        """Answer the requests that have arrived, then close; return whether some of that is left to do."""
         self._eof = True
-        self._quiet = False
-        transport = cast("asyncio.Transport", self._transport)
-        listens = self._channel is not None and not has_hung_up(transport.get_extra_info("socket"))
-        busy = self._task or self._outbox.is_writing or self._reader.has_unanswered()
-        if listens or (self._linger_bytes < 0 and busy):
-            return True
-        self._close()
-        return False
+        if self._transport is not None and self.state is State.STREAMING:
+            unfinished = not has_hung_up(self._transport.get_extra_info("socket"))
+        else:
+            busy = self._task or self._writer.has_pieces or self._reader.has_unanswered()
+            unfinished = bool(busy) and self.state is not State.LINGERING
+        if not unfinished:
+            self._close()
+        return unfinished
 
     def pause_writing(self) -> None:
-        """Ask the handler nothing while the peer does not read."""
+        """Stop calling the handler: the client does not read."""
         self._write_paused = True
-        self._quiet = False
+        if self.state not in WITHOUT_INPUT:
+            self.state = State.RESPONDING
         self._note_unread()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue: the client has read."""
         self._write_paused = False
         self._connections.unread.release(self)
-        self._head_deadline = 0.0
-        if self._channel is not None:
-            if not self._channel.is_closing:
-                self.deadline = inf
-            return
-        # Not at once: asyncio's transport does not expect to be closed from within this call.
-        self._advance_soon()
+        if self.state is State.STREAMING:
+            self.deadline = inf
+        elif self.state is State.RESPONDING:
+            # Not at once: asyncio's transport must not be closed from within this call.
+            self._enqueue()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Forget everything. An answer that is still being made is made to its end: see `Connections.spawn`."""
+        """Release everything. A slow response is made to its end: see `Connections.spawn`."""
+        self.state = State.CLOSING
         self._transport = None
-        self._quiet = False
-        self._outbox.close()
+        self._writer.close()
         if self._channel is not None:
             self._channel.lost()
         self._reader.close()
         self._connections.discard(self)
 
-    # What the registry calls
+    # Called by Connections
 
-    def go_on(self) -> None:
-        """Take the turn that was stood in line for."""
-        self._scheduled = False
+    def process_queued(self) -> None:
+        """Process a slice of input: it is this connection's turn."""
+        self._queued = False
         self._advance()
 
-    def expire(self, now: float) -> None:
-        """End the wait that is over: 408 to a request that does not get on, a reset to a peer that does not read."""
+    def expire(self) -> None:
+        """Act on the deadline: send a 408 if a request is incomplete, and abort if the client does not read."""
         if self._transport is None:
             return
-        if self._outbox.is_read():
-            self._await_reading_peer()  # slowly, but it does
-        elif self._channel is not None and not self._channel.is_closing:
+        if self._writer.has_progress():
+            self._await_client()
+        elif self._channel is not None and self.state is State.STREAMING:
             self._channel.give_up()
-        elif self.deadline <= now and self._head_deadline and self._linger_bytes < 0 and self._outbox.is_empty():
+        elif self.state is State.READING and not self._writer.unread_bytes():
             self._reader.time_out()
             self._advance()
         else:
             self.abort()
 
     def begin_drain(self) -> None:
-        """From now on the answer to the last request that has arrived is the last."""
-        self._quiet = False
+        """End the stream, if there is one. The response to the last request that has arrived closes the connection."""
         if self._channel is not None:
             self._channel.end()
 
     def close_if_idle(self) -> None:
-        """Close, unless something was begun."""
-        busy = self._task or self._linger_bytes >= 0 or self._reader.begun or self._reader.has_unanswered()
+        """Close, unless a request has begun or waits for a response."""
+        busy = self._task or self.state is State.LINGERING or self._reader.begun or self._reader.has_unanswered()
         if busy or self._transport is None or self._transport.is_closing():
             return
-        if self._outbox.is_writing:
-            self._reader.stop()  # and close after it
+        if self._writer.has_pieces:
+            self._reader.stop()  # closes after the last piece
         else:
             self._close()
 
     def abort(self) -> None:
-        """End at once; what was not sent yet is lost."""
-        # Now: connection_lost comes a turn of the loop later, and many may be aborted in one.
-        self._outbox.close()
+        """Close at once; drop all that is not sent."""
+        # Release memory now: connection_lost is called later, and one iteration of the loop may abort many connections.
+        self._writer.close()
         if self._transport is not None:
+            self.state = State.CLOSING
             self._transport.abort()
 
-    # Input to answers
+    # From input to responses
 
     def _advance(self) -> None:
-        """Read and answer a slice of the input, as far as the handler and the peer let us."""
-        self._quiet = False
-        if self._transport is None or self._transport.is_closing() or self._linger_bytes >= 0 or self._channel:
+        """Parse and answer a slice of input, as far as the handler and the client allow."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.state in WITHOUT_INPUT:
             return
-        self._outbox.go_on()
+        self._writer.write_pieces()
         reader = self._reader
-        if reader.backlog and not (reader.asked or self._task or self._write_paused):
+        if reader.backlog and not (reader.requests or self._task or self._write_paused):
             reader.read_slice()
-            if reader.asked:
-                self._head_deadline = 0.0
-        while reader.asked and not (self._task or self._write_paused):
-            self._answer(reader.asked.popleft())
-        self._outbox.flush()
-        if self._channel is None:
-            self._settle()
+        while reader.requests and not (self._task or self._write_paused):
+            pending = reader.requests.popleft()
+            self._answer(pending, self._call_handler(pending[0]))
+        self._writer.flush()
+        if self.state not in WITHOUT_INPUT:
+            self._settle(transport)
 
-    def _advance_soon(self) -> None:
-        if not (self._scheduled or self._transport is None):
-            self._scheduled = True
-            self._transport.pause_reading()
-            self._connections.stand_in_line(self)
-
-    def _settle(self) -> None:
-        """Decide what this connection waits for now, and until when."""
-        transport = cast("asyncio.Transport", self._transport)
-        refusal = self._refusal or self._reader.refusal
-        if self._task or self._write_paused:
-            if self._reader.backlog or self._reader.asked:
-                transport.pause_reading()
-            # A slow answer takes as long as its maker lets it.
-            self.deadline = self.deadline if self._write_paused else inf
-        elif self._reader.backlog:
-            self._advance_soon()
-        elif refusal is not None:
-            self._send_refusal(refusal)
-        elif self._eof or self._reader.ended:
-            self._close()
-        else:
-            transport.resume_reading()
-            self._await_request()
-
-    def _await_request(self) -> None:
-        if not self._reader.begun:
-            self._quiet = not self._connections.draining
-            self.deadline = monotonic() + self._idle_s
-        elif not self._head_deadline:
-            self.deadline = self._head_deadline = monotonic() + self._connections.limits.head_s
-            self._connections.wake_by(self.deadline)
-        else:
-            self.deadline = self._head_deadline
-
-    def _await_reading_peer(self, for_s: float | None = None) -> None:
-        """Give the peer time to read; it gets as much again for every bit it reads."""
-        self._outbox.begin_watch()
-        self.deadline = monotonic() + (self._connections.limits.write_s if for_s is None else for_s)
-        self._connections.wake_by(self.deadline)
-
-    def _answer(self, asked: Asked) -> None:
-        try:
-            answer = self._handler(asked[0])
-        except Exception as exc:  # noqa: BLE001 - as above
-            answer = self._outbox.failure(asked[0], exc)
-        self._take(asked, answer)
-
-    def _take(self, asked: Asked, answer: Answer) -> None:
-        if isinstance(answer, Response):
-            self._put_out(asked, answer)
-        elif isinstance(answer, Stream):
-            self._begin_stream(asked, answer)
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._finish(asked, answer))
-            self._connections.spawn(self._task)
-
-    def _begin_stream(self, asked: Asked, stream: Stream) -> None:
-        """Send the head of an answer without end, and leave the rest to its maker."""
-        if asked[0].method == "HEAD":
-            keep_alive = not self._connection_line(asked)
-            self._outbox.put_head(stream.content_type, keep_alive=keep_alive)
-            if not keep_alive:
-                self._reader.stop()
-            return
-        if self._connections.draining:
-            self._put_out(asked, Response(200, b"", stream.content_type))
-            return
-        self._outbox.flush()
-        transport = cast("asyncio.Transport", self._transport)
-        self._channel = open_channel(stream.content_type, transport, self._close, keep_alive=not asked[1])
-        self._note_unread()
-        self._reader.stop()
-        self.deadline = self.deadline if self._write_paused else inf
-        transport.resume_reading()
-        self._channel.begin(stream)
-
-    async def _finish(self, asked: Asked, answer: Awaitable[Response]) -> None:
-        try:
-            response = await answer
-        except Exception as exc:  # noqa: BLE001 - as for an answer that is made at once
-            response = self._outbox.failure(asked[0], exc)
-        self._task = None
-        self._head_deadline = 0.0
-        if self._transport is not None:
-            self._put_out(asked, response)
-            self._advance()
-
-    def _put_out(self, asked: Asked, response: Response) -> None:
-        self._outbox.put(asked[0], self._connection_line(asked), response)
-        # The transport asks to pause only once: it may have done so before this response was complete.
-        self._note_unread()
-
-    def _note_unread(self) -> None:
-        """If the client does not read, count the responses that this connection holds, and give it time to read."""
-        if self._write_paused:
-            self._await_reading_peer()
-            # A stream may write more while it is paused, so it counts with the most that it may leave unread.
-            self._connections.unread.hold(self, UNREAD_BYTES if self._channel else self._outbox.unread_bytes())
-
-    def _connection_line(self, asked: Asked) -> bytes:
-        """Return the Connection header of an answer; the last one before a stop closes the connection."""
+    def _settle(self, transport: asyncio.Transport) -> None:
+        """Enter the state that the remaining input and the unsent responses require, and set its deadline."""
         reader = self._reader
-        if self._connections.draining and not (reader.backlog or reader.asked or reader.begun):
-            reader.ended = True
-            return CLOSE
-        return asked[1]
+        refusal = self._refusal or reader.refusal
+        if self._task or self._write_paused:
+            self.state = State.RESPONDING
+            if reader.backlog or reader.requests:
+                transport.pause_reading()
+            if not self._write_paused:
+                self.deadline = inf  # the handler bounds the time of a slow response
+        elif reader.backlog:
+            self._enqueue()
+        elif refusal is not None:
+            self._linger(transport, refusal)
+        elif self._eof or reader.ended:
+            self._close()
+        elif not reader.begun:
+            self.state = State.IDLE
+            self.deadline = monotonic() + self._idle_s
+            transport.resume_reading()
+        else:
+            if self.state is not State.READING:
+                self.state = State.READING
+                self.deadline = monotonic() + self._connections.limits.head_s
+                self._connections.wake_by(self.deadline)
+            transport.resume_reading()
 
-    def _send_refusal(self, refusal: Response) -> None:
-        """Send the last answer, and hear the peer out for a while: a reset could overtake the answer."""
-        transport = cast("asyncio.Transport", self._transport)
+    def _linger(self, transport: asyncio.Transport, refusal: Response) -> None:
+        """Send the last response, then discard input for a while."""
+        self.state = State.LINGERING
         transport.write(render(refusal, CLOSE, body=not self._reader.answers_head()))
         if self._eof or transport.is_closing():
             self._close()
             return
         transport.write_eof()
         transport.resume_reading()
-        self._linger_bytes = self._connections.limits.linger_bytes
-        self._await_reading_peer(self._connections.limits.linger_s)
+        self._await_client(self._connections.limits.linger_s)
 
     def _close(self) -> None:
-        """Close once everything is sent, and not later than a peer may take to read it."""
+        """Close once everything is sent, or at the latest when the client has read nothing for ``write_s``."""
+        self.state = State.CLOSING
         if self._transport is not None:
             self._transport.close()
-            self._await_reading_peer()
+            self._await_client()
+
+    def _enqueue(self) -> None:
+        if self._transport is not None and not self._queued and self.state not in WITHOUT_INPUT:
+            self._queued = True
+            self._transport.pause_reading()
+            self._connections.enqueue(self)
+
+    def _await_client(self, for_s: float | None = None) -> None:
+        """Give the client ``for_s`` (by default ``write_s``) to read; `expire` grants it again after any progress."""
+        self._writer.begin_watch()
+        self.deadline = monotonic() + (self._connections.limits.write_s if for_s is None else for_s)
+        self._connections.wake_by(self.deadline)
+
+    def _call_handler(self, request: Request) -> Answer:
+        try:
+            return self._connections.handler(request)
+        except Exception as exc:  # noqa: BLE001 - the handler's error concerns one request, not the connection
+            return self._writer.failure(request, exc)
+
+    def _answer(self, pending: Pending, answer: Answer) -> None:
+        self.state = State.RESPONDING
+        if isinstance(answer, Response):
+            self._put(pending, answer)
+        elif isinstance(answer, Stream):
+            self._begin_stream(pending, answer)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._finish(pending, answer))
+            self._connections.spawn(self._task)
+
+    async def _finish(self, pending: Pending, answer: Awaitable[Response]) -> None:
+        try:
+            response = await answer
+        except Exception as exc:  # noqa: BLE001 - as in _call_handler
+            response = self._writer.failure(pending[0], exc)
+        self._task = None
+        if self._transport is not None:
+            self._put(pending, response)
+            self._advance()
+
+    def _begin_stream(self, pending: Pending, stream: Stream) -> None:
+        request, connection = pending
+        if request.method == "HEAD":
+            keep_alive = not self._connection_line(connection)
+            self._writer.put_bytes(render_head(stream.content_type, keep_alive=keep_alive))
+            if not keep_alive:
+                self._reader.stop()
+            return
+        if self._connections.draining:
+            self._put(pending, Response(200, b"", stream.content_type))
+            return
+        self._writer.flush()
+        self.state = State.STREAMING
+        transport = cast("asyncio.Transport", self._transport)
+        transport.write(render_head(stream.content_type, keep_alive=not connection))
+        self._channel = Channel(transport, self._close, chunked=not connection)
+        self._note_unread()
+        self._reader.stop()
+        if not self._write_paused:
+            self.deadline = inf
+        transport.resume_reading()
+        self._channel.begin(stream)
+
+    def _put(self, pending: Pending, response: Response) -> None:
+        self._writer.put(pending[0], self._connection_line(pending[1]), response)
+        # The transport calls pause_writing only once: it may have done so before this response was complete.
+        self._note_unread()
+
+    def _note_unread(self) -> None:
+        """While the client does not read, count the responses that this connection holds, and set the deadline."""
+        if self._write_paused:
+            self._await_client()
+            # A stream may write more while it is paused, so it counts with the most that it may leave unread.
+            unread_bytes = UNREAD_BYTES if self.state is State.STREAMING else self._writer.unread_bytes()
+            self._connections.unread.hold(self, unread_bytes)
+
+    def _connection_line(self, connection: bytes) -> bytes:
+        """Return the Connection header line of a response; while draining, the last one closes the connection."""
+        reader = self._reader
+        if self._connections.draining and not (reader.backlog or reader.requests or reader.begun):
+            reader.ended = True
+            return CLOSE
+        return connection

@@ -8,19 +8,19 @@ from itertools import islice
 
 from runtimed.api.messages import Response
 
-# How many entries one call of json.dumps renders: some 0.2 ms.
+# Entries that one call of json.dumps renders: some 0.2 ms.
 _STEP = 64
-# How deep the large tables lie: /v1/generations/N has {"config": {"runtimes": {...}}}.
+# Depth of the large tables: /v1/generations/N has {"config": {"runtimes": {...}}}.
 _DEPTH = 3
 
 
 def large_json_response(status: int, body: object) -> Response:
-    """Return ``body`` as JSON; call it in a thread. One json.dumps would hold the interpreter's lock throughout."""
+    """Return ``body`` as JSON. Call it in a thread: one json.dumps would hold the interpreter's lock throughout."""
     return Response(status, b"".join((*_pieces(body, _DEPTH), b"\n")))
 
 
 def _pieces(value: object, depth: int) -> Iterator[bytes]:
-    """Yield the bytes of json.dumps(value), one after another."""
+    """Yield the bytes of json.dumps(value) in parts."""
     if isinstance(value, list) and len(value) > _STEP:
         yield from _joined(b"[", (json.dumps(value[at : at + _STEP]) for at in range(0, len(value), _STEP)), b"]")
     elif isinstance(value, Mapping) and len(value) > _STEP:
@@ -37,7 +37,7 @@ def _pieces(value: object, depth: int) -> Iterator[bytes]:
 
 
 def _joined(begin: bytes, texts: Iterator[str], end: bytes) -> Iterator[bytes]:
-    """Yield one container made of those in ``texts``, none of which is empty."""
+    """Yield one container with the entries of those in ``texts``, which are not empty."""
     separator = begin
     for text in texts:
         yield separator

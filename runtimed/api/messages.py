@@ -1,11 +1,11 @@
-"""What is asked and what is answered: values, and the bytes they are made of."""
+"""Defines requests and responses, parses request targets and renders responses."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ CLOSE = b"Connection: close\r\n"
 _STATUS_LINES: Mapping[int, bytes] = MappingProxyType(
     {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 )
-# These end with their head, so a Content-Length would be wrong (RFC 9110, 8.6).
+# Responses that have no body, and so no Content-Length (RFC 9110, 8.6).
 _BODILESS = frozenset({204, 304})
 _ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
 _HEX_PAIR = re.compile(rb"[0-9A-Fa-f]{2}")
@@ -28,15 +28,15 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class BadTarget(ValueError):
-    """A request's target that cannot be read; its text says why. Never leaves the connection: it becomes a 400."""
+    """A request target that is malformed. The reader turns it into a 400."""
 
 
 class Target:
-    """Where a request goes, taken apart once; shared by all requests that name it.
+    """A parsed request target; all requests with the same target share it.
 
-    ``segments`` are the parts between the slashes, split first and decoded then, so that ``%2F`` stays
-    inside its segment: ``/v1/runtimes/a%2Fb`` is ``("v1", "runtimes", "a/b")``, ``/`` is ``()``, and
-    ``/v1/`` is ``("v1", "")``. Nothing is normalised: ``..`` is a segment like any other.
+    ``segments`` are the parts between the slashes, split before they are decoded, so that ``%2F`` stays inside its
+    segment: ``/v1/runtimes/a%2Fb`` is ``("v1", "runtimes", "a/b")``, ``/`` is ``()``, and ``/v1/`` is ``("v1", "")``.
+    They are not normalised: ``..`` is a segment like any other.
     """
 
     __slots__ = ("path", "query", "raw", "segments")
@@ -49,12 +49,11 @@ class Target:
 
 
 class Request:
-    """One request: a method, a target taken apart (see `Target`), and who asks.
+    """One request: a method, a parsed target (see `Target`) and the client's credentials.
 
-    ``path`` is decoded and for people; routes compare ``segments``. ``query`` maps each key to its one value
-    (a key without ``=`` to ``""``; a repeated key never gets here). ``target`` is what stood in the request
-    line. No route takes a header or a body, so there is none here. ``HEAD`` is to be answered like ``GET``:
-    the connection leaves the body out.
+    ``path`` is decoded, for messages; routes compare ``segments``. ``query`` maps each key to its one value (a key
+    without ``=`` to ``""``). ``target`` is as in the request line. There are no headers and no body, because no route
+    takes any. Routes answer ``HEAD`` like ``GET``; the connection omits the body.
     """
 
     __slots__ = ("method", "path", "peer", "query", "segments", "target")
@@ -68,28 +67,20 @@ class Request:
         self.peer = peer
 
 
+@dataclass(slots=True, eq=False)
 class Response:
-    """One answer: a status, a body, and what describes the body.
+    """One response: a status, a body and headers.
 
-    Not to be changed once it was handed over: ``wire`` is rendered at its first use and kept, so a route that
-    keeps a Response and hands it out again costs no rendering at all. ``headers`` are pairs of name and value,
-    beyond Content-Type, Content-Length and Connection, which are the connection's.
+    A route must not change it after returning it: ``wire`` is rendered at its first use and kept, so a route that
+    returns the same Response again costs no rendering. ``headers`` are pairs of name and value, without Content-Type,
+    Content-Length and Connection, which are added when it is rendered.
     """
 
-    __slots__ = ("body", "content_type", "headers", "status", "wire")
-
-    def __init__(
-        self,
-        status: int,
-        body: bytes = b"",
-        content_type: str = "application/json",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = headers
-        self.wire: bytes | None = None
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    wire: bytes | None = field(default=None, init=False)
 
 
 Answer = Response | Stream | Awaitable[Response]
@@ -118,22 +109,20 @@ def problem(code: str, detail: str = "", *, status: int | None = None, **members
 
 
 def render(response: Response, connection: bytes = b"", *, body: bool = True) -> bytes:
-    """Return the bytes of an answer; ``connection`` is one whole header line or none, ``body`` False answers HEAD.
+    """Return the bytes of a response; ``connection`` is one whole header line or empty, ``body`` is False for HEAD.
 
-    Raises: ValueError for a header that cannot stand in HTTP (a line break in it, say).
+    Raises: ValueError for a header that HTTP does not allow (one with a line break, say).
     """
     if response.status in _BODILESS:
         return b"%b%b%b\r\n" % (_STATUS_LINES[response.status], connection, _extra(response.headers))
-    head = _head(response.status, response.content_type)
-    extra = _extra(response.headers) if response.headers else b""
-    content = response.body
-    return b"%b%d\r\n%b%b\r\n%b" % (head, len(content), extra, connection, content if body else b"")
-
-
-@lru_cache(maxsize=64)
-def _head(status: int, content_type: str) -> bytes:
-    """Return the part of a head that answers share, up to the number of its Content-Length."""
-    return b"%bContent-Type: %b\r\nContent-Length: " % (_STATUS_LINES[status], content_type.encode("ascii"))
+    return b"%bContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n%b" % (
+        _STATUS_LINES[response.status],
+        response.content_type.encode("ascii"),
+        len(response.body),
+        _extra(response.headers) if response.headers else b"",
+        connection,
+        response.body if body else b"",
+    )
 
 
 def _extra(headers: tuple[tuple[str, str], ...]) -> bytes:
@@ -144,11 +133,10 @@ def _extra(headers: tuple[tuple[str, str], ...]) -> bytes:
 
 
 def parse_target(raw: bytes) -> Target:
-    """Return the target of a request line, taken apart and percent-decoded once, as UTF-8.
+    """Return the parsed target of a request line, percent-decoded once, as UTF-8.
 
-    ``raw`` is a path with or without a query, or a whole ``http:`` URL, whose host is not looked at (RFC 9112,
-    3.2.2), or ``*``. In the query, ``+`` is a space, as every client's form encoding has it. A key that
-    stands twice is refused: nobody can say which of the two was meant.
+    ``raw`` is a path with or without a query, or a whole ``http:`` URL, whose host is ignored (RFC 9112, 3.2.2), or
+    ``*``. In the query, ``+`` is a space, as in form encoding. A repeated key is refused because it is ambiguous.
 
     Raises: BadTarget.
     """
@@ -159,7 +147,7 @@ def parse_target(raw: bytes) -> Target:
             raise BadTarget("an http: URL must name a host (RFC 9110, 4.2.1)")
         path = b"/" + path
     if b"#" in raw:
-        raise BadTarget("a fragment (#) has no place in a request")
+        raise BadTarget("a request must not contain a fragment (#)")
     if raw == b"*":
         return Target(raw, ("*",), MappingProxyType({}))
     if not path.startswith(b"/"):
@@ -170,10 +158,8 @@ def parse_target(raw: bytes) -> Target:
 
 def _parse_query(raw: bytes) -> dict[str, str]:
     query: dict[str, str] = {}
-    for field in raw.replace(b"+", b" ").split(b"&"):
-        if not field:
-            continue
-        name, _, value = field.partition(b"=")
+    for part in filter(None, raw.replace(b"+", b" ").split(b"&")):
+        name, _, value = part.partition(b"=")
         key = _decode(name)
         if key in query:
             raise BadTarget(f"the query names {key!r} more than once")
@@ -185,7 +171,7 @@ def _decode(raw: bytes) -> str:
     try:
         return (_ESCAPE.sub(_unescape, raw) if b"%" in raw else raw).decode()
     except UnicodeDecodeError:
-        raise BadTarget("what the percent-encoding stands for is not UTF-8") from None
+        raise BadTarget("the percent-decoded text is not UTF-8") from None
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Bytes to requests: llhttp, and the limits and rules that llhttp leaves to its user; a small slice at a time."""
+"""Parses requests with llhttp, a small slice at a time, and enforces the rules that llhttp leaves to its user."""
 
 from __future__ import annotations
 
@@ -9,45 +9,43 @@ from typing import NoReturn
 import httptools
 
 from runtimed.api.connections import Connections
-from runtimed.api.docker import refuse_body
 from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, problem
 from runtimed.api.sockets import Peer
 
-# About 150 of the smallest requests: what one connection may do before the others have their turn.
+# About 150 of the smallest requests: the most that one connection parses before the others have their turn.
 _SLICE_BYTES = 4096
 _END_OF_HEAD = b"\r\n\r\n"
 _VERSIONS = ("1.1", "1.0")
-# The headers that mean anything here.
-_WATCHED = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
-# What an unfinished head may have beyond its target and headers: method, version, line ends.
+# The headers that have an effect here.
+_CHECKED = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
+# Bytes of an incomplete head that are neither target nor headers: method, version, line ends.
 _HEAD_SLACK_BYTES = 1024
 
 
 class _StopParsing(Exception):
-    """How a callback stops llhttp; `RequestReader.refusal` says why."""
+    """Raised by a callback to stop llhttp; `RequestReader.refusal` has the reason."""
 
 
-# A request that wants an answer, and the Connection header line that the answer carries (none: b"").
-Asked = tuple[Request, bytes]
+# A request, and the Connection header line of its response (empty if it has none).
+Pending = tuple[Request, bytes]
 
 
 class RequestReader:
-    """The requests in one connection's bytes.
+    """The requests in one connection's input.
 
-    What has arrived waits in ``backlog`` until `read_slice` appends to ``asked`` what is complete in the next part of
-    it. ``begun`` says that a request has begun and is not complete. When ``ended``, no more is read: the last request
-    closes the connection, or ``refusal`` is the answer to what could not be read, to be given after those to all of
-    ``asked``.
+    Input waits in ``backlog`` until `read_slice` appends the complete requests of its next part to ``requests``.
+    ``begun`` means that a request is incomplete. ``ended`` means that no more is read: the last request closes the
+    connection, or ``refusal`` is the response to input that is not accepted, to be sent after all of ``requests``.
     """
 
     __slots__ = (
         "_bad_url", "_connections", "_fed_bytes", "_has_connection", "_header_bytes", "_headers", "_hosts", "_in_head",
-        "_limits", "_parser", "_peer", "_url", "asked", "backlog", "begun", "ended", "refusal",
+        "_limits", "_parser", "_peer", "_url", "backlog", "begun", "ended", "refusal", "requests",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer) -> None:
         self.backlog = b""
-        self.asked: deque[Asked] = deque()
+        self.requests: deque[Pending] = deque()
         self.begun = self.ended = False
         self.refusal: Response | None = None
         self._connections = connections
@@ -58,99 +56,99 @@ class RequestReader:
         self._clear_head()
 
     def close(self) -> None:
-        """Let go of the parser, which refers back to this object."""
+        """Stop, and break the reference cycle with the parser."""
         self.stop()
         del self._parser
 
     def stop(self) -> None:
-        """Forget what is not answered yet, and read no more."""
+        """Drop all requests that are not answered, and read no more."""
         self.ended = True
         self.backlog = b""
-        self.asked.clear()
+        self.requests.clear()
 
     def has_unanswered(self) -> bool:
-        """Return whether something is to be answered, or may be once it is read; not a request that has only begun."""
-        return bool(self.backlog or self.asked or self.refusal)
+        """Return whether input waits for a response or may do so once it is read; an incomplete request does not."""
+        return bool(self.backlog or self.requests or self.refusal)
 
     def add(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Append input."""
         self.backlog = self.backlog + data if self.backlog else data
 
     def read_slice(self) -> None:
-        """Read a slice of what has arrived."""
+        """Parse a slice of the input."""
         if not self.ended:
             rest = self.backlog[_SLICE_BYTES:]
-            self.backlog = self.feed(self.backlog[:_SLICE_BYTES]) + rest
+            self.backlog = self._feed(self.backlog[:_SLICE_BYTES]) + rest
         if self.ended:
             self.backlog = b""
 
-    def feed(self, data: bytes) -> bytes:
-        """Read a part of the input; return what is to be fed next, before anything else (mostly nothing)."""
-        began_before, asked_before, rest = self.begun, len(self.asked), b""
+    def _feed(self, data: bytes) -> bytes:
+        """Parse ``data``; return the part of it that is to be parsed next (mostly none)."""
+        began_before, requests_before, rest = self.begun, len(self.requests), b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
-            # Upgrade may be ignored (RFC 9110, 7.8): this was a request, and what follows is the next one.
+            # A server may ignore Upgrade (RFC 9110, 7.8): the request is complete, and the next one follows.
             rest = data[exc.args[0] :]
         except httptools.HttpParserError as exc:
-            # After a request that closes the connection llhttp takes nothing more; neither do we.
-            # Only then the target was read in vain: it may not have come to on_url, depending on the slice.
+            # It depends on the slice whether on_url was called with a part of a bad target: see answers_head.
             self._bad_url = isinstance(exc, httptools.HttpParserInvalidURLError)
+            # llhttp also fails on input after a request that closes the connection. That input is ignored.
             if not self.ended:
                 self._note_refusal("malformed-request", f"this is not HTTP/1.1: {exc}")
         if self.ended:
             self.begun = False
             return b""
-        complete = len(self.asked) - asked_before
+        complete = len(self.requests) - requests_before
         self.begun = self._in_head or not complete
         if self._in_head:
             self._count_unfinished(data, complete)
         if complete == 1 and not (began_before or self.begun or rest):
-            self._offer_to_memory(data)
+            self._remember(data)
         return rest
 
     def time_out(self) -> None:
-        """Refuse the request that has begun and does not get on."""
+        """Refuse the request that is incomplete."""
         detail = f"the headers did not end within {self._limits.head_s:g} seconds"
         self._note_refusal("request-timeout", detail)
 
     def answers_head(self) -> bool:
-        """Return whether the refused request is a HEAD, whose answer has no body."""
-        # Before its target has begun llhttp still knows the method of the request before it.
+        """Return whether the refused request is a HEAD, whose response has no body."""
+        # Until the target begins, llhttp still has the method of the previous request.
         return (bool(self._url) or self._bad_url) and self._parser.get_method() == b"HEAD"
 
-    # What llhttp calls
+    # Callbacks of llhttp
 
     def on_message_begin(self) -> None:
         """Note that a request has begun."""
         self._in_head = True
 
     def on_url(self, part: bytes) -> None:
-        """Take a part of the target."""
+        """Append a part of the target."""
         self._url += part
         if len(self._url) > self._limits.target_bytes:
             detail = f"a path with its query may have {self._limits.target_bytes} bytes"
             self._refuse("target-too-long", detail)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header: count it, and look at the few that matter to the connection."""
+        """Count a header, and check those that have an effect."""
         self._headers += 1
         self._header_bytes += len(name) + len(value)
         if self._headers > self._limits.headers or self._header_bytes > self._limits.header_bytes:
             self._refuse_headers()
         name = name.lower()
-        if name in _WATCHED:
-            self._watch(name, value)
+        if name in _CHECKED:
+            self._check_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Make a request: without a body, its head is all of it."""
+        """Append a request. It has no body, so the end of its head is its end."""
         keep_alive = self._parser.should_keep_alive()
-        # Without being asked to, llhttp keeps alive nothing but HTTP/1.1: no need to make that a string each time.
+        # Without a Connection header llhttp keeps only HTTP/1.1 alive. That saves making a string of the version.
         version = "1.1" if keep_alive and not self._has_connection else self._parser.get_http_version()
         if version not in _VERSIONS:
             self._refuse("version-not-supported")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
-            detail = f"HTTP/1.1 wants exactly one Host header (any value will do), found {self._hosts}"
+            detail = f"expected exactly one Host header (with any value), found {self._hosts}"
             self._refuse("malformed-request", detail)
         try:
             target = self._connections.target(self._url)
@@ -161,18 +159,16 @@ class RequestReader:
             connection = CLOSE
         else:
             connection = b"" if version == "1.1" else KEEP_ALIVE
-        self.asked.append((Request(self._parser.get_method().decode(), target, self._peer), connection))
+        self.requests.append((Request(self._parser.get_method().decode(), target, self._peer), connection))
         self._in_head = False
         self._clear_head()
-
-    # Below
 
     def _clear_head(self) -> None:
         self._url = b""
         self._headers = self._header_bytes = self._hosts = self._fed_bytes = 0
         self._has_connection = False
 
-    def _watch(self, name: bytes, value: bytes) -> None:
+    def _check_header(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
         elif name == b"connection":
@@ -181,7 +177,7 @@ class RequestReader:
             if value.lower() != b"100-continue":
                 self._refuse("expectation-failed")
         elif name == b"transfer-encoding" or value.strip(b"0 \t"):
-            if (refusal := refuse_body(self._url)) is not None:
+            if (refusal := self._connections.refuse_body(self._url)) is not None:
                 self.refusal, self.ended = refusal, True
                 raise _StopParsing
             self._refuse("body-not-accepted")
@@ -199,7 +195,7 @@ class RequestReader:
         self._refuse("headers-too-large", detail)
 
     def _count_unfinished(self, data: bytes, complete: int) -> None:
-        """Bound what was fed of a head that is not complete: llhttp shows a header only when it has ended."""
+        """Bound the size of an incomplete head: llhttp reports a header only when it has ended."""
         if complete:
             self._fed_bytes = len(data) - data.rfind(_END_OF_HEAD) - len(_END_OF_HEAD)
         else:
@@ -209,8 +205,8 @@ class RequestReader:
             with suppress(_StopParsing):
                 self._refuse_headers()
 
-    def _offer_to_memory(self, data: bytes) -> None:
-        """Remember ``data``, which is one request from its first byte, if it is that to its last as well."""
-        request, connection = self.asked[-1]
+    def _remember(self, data: bytes) -> None:
+        """Remember ``data``, which begins with the last request, if it contains nothing else."""
+        request, connection = self.requests[-1]
         if request.method == "GET" and not connection and data.find(_END_OF_HEAD) == len(data) - len(_END_OF_HEAD):
             self._connections.remember(data, self._connections.target(request.target))

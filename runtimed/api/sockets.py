@@ -1,4 +1,4 @@
-"""The listening socket: where it is, who may connect, and that it is nobody else's."""
+"""Binds listening Unix sockets without replacing a live one, and reads peer credentials."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KINDS = (
 
 
 class Peer(NamedTuple):
-    """Who is at the other end, as the kernel says: credentials at the time of its connect(2) or listen(2)."""
+    """Credentials of the process at the other end, as of its connect(2) or listen(2)."""
 
     pid: int
     uid: int
@@ -39,14 +39,14 @@ class Peer(NamedTuple):
 
 
 def peer_of(sock: socket.socket) -> Peer:
-    """Return who is at the other end of a connected Unix socket (SO_PEERCRED, unix(7))."""
+    """Return the credentials of a connected Unix socket's peer (SO_PEERCRED, unix(7))."""
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     # Ids are unsigned, and ids above 2**31 are usual in user namespaces.
     return Peer(pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
 
 
 def has_hung_up(sock: socket.socket) -> bool:
-    """Return whether the peer has closed its socket, and not only its side of it (POLLHUP, poll(2))."""
+    """Return whether the peer has closed its socket completely, not only for writing (POLLHUP, poll(2))."""
     poll = select.poll()
     poll.register(sock.fileno(), 0)
     return bool(poll.poll(0))
@@ -67,79 +67,64 @@ def group_id(name: str) -> int:
 
 
 def inherited_name(host: str) -> str | None:
-    """Return the name in ``-H/--host fd://NAME``, empty for ``fd://``, which means all; None for any other host."""
+    """Return the name in ``-H/--host fd://NAME``, empty for ``fd://`` (all sockets); None for any other host."""
     scheme, _, name = host.partition("://")
     return name if scheme == "fd" else None
 
 
 def parse_host(host: str) -> str:
-    """Return the path that ``-H/--host unix:///path`` names.
+    """Return the path in ``-H/--host unix:///path``.
 
-    Raises: SocketRefused for any other scheme and for a path that is not absolute or names no file.
+    Raises: SocketRefused for any other scheme and for a path that is not absolute or ends with a slash.
     """
     scheme, mark, path = host.partition("://")
     if not mark or scheme != "unix":
-        raise SocketRefused(host, "expected unix:///absolute/path, or fd:// for what systemd hands over")
+        raise SocketRefused(host, "expected unix:///absolute/path, or fd:// for sockets passed by systemd")
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise SocketRefused(host, "expected unix:// and the absolute path of a file")
     return path
 
 
 class BoundSocket:
-    """A socket that listens at ``path``, and the lock that makes the path ours; made by `bind_socket`."""
+    """A socket that listens at ``path``, and the lock that reserves the path; made by `bind_socket`."""
 
-    __slots__ = ("_how", "_identity", "_lock_fd", "path", "sock")
+    __slots__ = ("_identity", "_lock_fd", "_parameters", "path", "sock")
 
     def __init__(
         self,
-        sock: socket.socket,
         path: str,
+        sock: socket.socket,
         identity: tuple[int, int],
         lock_fd: int,
-        how: tuple[int, int | None, int],
+        parameters: tuple[int, int | None, int],
     ) -> None:
         self.sock = sock
         self.path = path
         self._identity = identity
         self._lock_fd = lock_fd
-        # Mode, group and backlog.
-        self._how = how
+        # Mode, group id and backlog.
+        self._parameters = parameters
 
     def is_in_place(self) -> bool:
         """Return whether the path still leads to this socket."""
-        try:
-            found = os.lstat(self.path)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == self._identity
+        return file_identity(self.path) == self._identity
 
     def renew(self) -> socket.socket:
-        """Listen at the path anew, which was removed or replaced; return the socket from before, still open.
+        """Listen anew at the path, which was removed or replaced; return the previous socket, still open.
 
         Raises: as `bind_socket`.
         """
-        lock_fd = self._lock_fd
-        try:
-            if not _is_at(f"{self.path}.lock", lock_fd):
-                lock_fd = _take_lock(self.path)
-            try:
-                _clear(self.path)
-                sock, self._identity = _listen(self.path, *self._how)
-            except BaseException:
-                if lock_fd != self._lock_fd:
-                    os.close(lock_fd)
-                raise
-        except OSError as exc:
-            raise SocketRefused(self.path, _explain(exc, self.path)) from exc
+        sock, self._identity, lock_fd = _bind(self.path, self._lock_fd, self._parameters)
         if lock_fd != self._lock_fd:
             os.close(self._lock_fd)
         old, self.sock, self._lock_fd = self.sock, sock, lock_fd
         return old
 
     def close(self) -> None:
-        """Stop listening, remove the path if it is still ours, let the lock go. Closing twice does nothing.
+        """Stop listening, remove the path if it still leads to this socket, release the lock.
 
-        The lock file stays: whoever waits for it would otherwise hold a lock on a file that nobody sees.
+        Closing twice does nothing. The lock file stays: a process that has opened it already would otherwise lock a
+        file that has been removed.
         """
         if self._lock_fd < 0:
             return
@@ -147,49 +132,62 @@ class BoundSocket:
             if self.is_in_place():
                 Path(self.path).unlink()
         except OSError:
-            pass  # gone with its directory, or the directory is read-only now: a stale socket hurts nobody
+            pass  # its directory is gone or read-only; a stale socket does no harm
         self.sock.close()
         os.close(self._lock_fd)
         self._lock_fd = -1
 
 
 def bind_socket(path: str, *, mode: int = 0o660, gid: int | None = None, backlog: int = 1024) -> BoundSocket:
-    """Return a socket that listens at ``path``, with exactly this mode and group from its first moment on.
+    """Return a socket that listens at ``path``, with exactly this mode and group from the moment it appears.
 
-    A live socket is never taken away: ``<path>.lock`` is locked first (flock(2), held until `BoundSocket.close`), and
-    what answers at the path in spite of that is respected. Only a socket that nobody serves is replaced.
+    It never replaces a live socket: it locks ``<path>.lock`` first (flock(2), held until `BoundSocket.close`), and then
+    replaces a socket at the path only if connect(2) is refused.
 
-    Raises: AlreadyRunning where somebody serves the path; SocketRefused for what stands there and is no socket,
-        for a path that is too long, and for what the system refuses.
+    Raises: AlreadyRunning if another process serves the path; SocketRefused if the path leads to another kind of file
+        or is too long, and for errors of the system.
     """
     if (length := len(os.fsencode(path))) > PATH_BYTES:
         reason = f"the path is {length} bytes long and a Unix socket's may have {PATH_BYTES}"
         raise SocketRefused(path, f"{reason}; name a shorter one with --host, and for clients by RUNTIMED_SOCKET")
+    parameters = mode, gid, backlog
+    return BoundSocket(path, *_bind(path, None, parameters), parameters)
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the file at ``path``, None if it does not exist or lstat(2) fails."""
     try:
-        lock_fd = _take_lock(path)
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _bind(
+    path: str, held_fd: int | None, parameters: tuple[int, int | None, int]
+) -> tuple[socket.socket, tuple[int, int], int]:
+    """Return a listening socket, its file's identity and the lock: ``held_fd`` if that still locks the path."""
+    try:
+        lock_fd = held_fd if held_fd is not None and _locks(held_fd, path) else _take_lock(path)
         try:
             _clear(path)
-            sock, identity = _listen(path, mode, gid, backlog)
+            return *_listen(path, *parameters), lock_fd
         except BaseException:
-            os.close(lock_fd)
+            if lock_fd != held_fd:
+                os.close(lock_fd)
             raise
     except OSError as exc:
         raise SocketRefused(path, _explain(exc, path)) from exc
-    return BoundSocket(sock, path, identity, lock_fd, (mode, gid, backlog))
 
 
-def _is_at(path: str, fd: int) -> bool:
-    """Return whether ``path`` leads to the file of the descriptor ``fd``."""
-    try:
-        found, held = os.lstat(path), os.fstat(fd)
-    except FileNotFoundError:
-        return False
-    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+def _locks(lock_fd: int, path: str) -> bool:
+    held = os.fstat(lock_fd)
+    return file_identity(f"{path}.lock") == (held.st_dev, held.st_ino)
 
 
 def _take_lock(path: str) -> int:
     lock_path = f"{path}.lock"
-    # O_NONBLOCK: should it be a FIFO or a device, find out rather than wait.
+    # O_NONBLOCK: opening a FIFO or a device must not wait.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     lock_fd = os.open(lock_path, flags, 0o600)
     try:
@@ -202,7 +200,7 @@ def _take_lock(path: str) -> int:
 
 def _lock(lock_fd: int, path: str) -> None:
     if not stat.S_ISREG(os.fstat(lock_fd).st_mode):
-        raise SocketRefused(f"{path}.lock", "is no regular file; remove it")
+        raise SocketRefused(f"{path}.lock", "is not a regular file; remove it")
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -213,14 +211,14 @@ def _lock(lock_fd: int, path: str) -> None:
 
 
 def _clear(path: str) -> None:
-    """Make sure that nothing is at ``path``: a socket that nobody serves is removed, all else is refused."""
+    """Remove a socket at ``path`` that no process serves; raise if there is any other file."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "a device")
-        raise SocketRefused(path, f"is {kind}, not a socket; it was left alone")
+        raise SocketRefused(path, f"is {kind}, not a socket; it was not changed")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
         try:
@@ -234,16 +232,16 @@ def _clear(path: str) -> None:
 
 
 def _listen(path: str, mode: int, gid: int | None, backlog: int) -> tuple[socket.socket, tuple[int, int]]:
-    """Listen under a temporary name, then rename: no client meets a wrong mode or a refused connection.
+    """Listen under a temporary name, then rename, so that a client never finds a wrong mode or a refused connection.
 
-    The temporary name differs in one character. So it fits where the path fits, `ss -xl` stays readable, and
-    what a killed start left behind is found and removed by the next one.
+    The temporary name differs in one character. So it is short enough if the path is, `ss -xl` stays readable, and the
+    next start finds and removes the file that a killed start left.
     """
     temporary = path[:-1] + ("~" if path[-1] != "~" else "-")
     _clear(temporary)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The mode of the socket's file is that of its descriptor, less the umask: nobody's until it is as it should be.
+        # The file's mode is the descriptor's, less the umask: no access until mode and group are set.
         os.fchmod(sock.fileno(), 0)
         sock.bind(temporary)
         try:

@@ -1,20 +1,21 @@
-"""The Python client of the daemon: a function for each thing it can be asked, typed answers, typed errors.
+"""Provides the daemon's Python client: a method for each request, typed responses, typed errors.
 
 >>> from runtimed.client import Client
 >>> client = Client()
 >>> client.resolve("gvisor")["shim"]
 'io.containerd.runc.v2'
 
-`Client` blocks, `AsyncClient` is for asyncio. The standard library only, and little of it at import: a program may
-import this for one question. The types of the answers are those of ``runtimed.core.shapes``.
+`Client` blocks, `AsyncClient` is for asyncio. The package uses only the standard library, and imports little of it
+early, because a program may make only one request. The types of the responses are those of ``runtimed.core.shapes``.
 
-- ``sync``          `Client`, and how to block
-- ``asynchronous``  `AsyncClient`, and how to wait in an event loop
-- ``questions``     what can be asked, once for both
-- ``conversation``  connecting, trusting, asking, asking again; ``events`` is that of a client that listens
-- ``wire``          what is sent, and the reading of what comes back
-- ``places``        which socket is meant, and why it cannot be had
-- ``errors``        what a request can fail with
+- ``sync``          `Client`
+- ``asynchronous``  `AsyncClient`
+- ``requests``      the requests of the API, once for both
+- ``transport``     connections, trust in the server, time-outs, retries
+- ``events``        the stream of events
+- ``wire``          HTTP/1.1: rendering requests, parsing responses
+- ``socket_path``   the default socket, and the reasons why it cannot be reached
+- ``errors``        the errors of all requests
 """
 
 from runtimed.client.errors import (
@@ -42,7 +43,7 @@ from runtimed.client.errors import (
 from runtimed.client.socket_path import SYSTEM_SOCKET, default_socket
 from runtimed.client.sync import Client
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from runtimed.client.asynchronous import AsyncClient
 
@@ -75,9 +76,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # asyncio takes longer to import than all the rest, so who does not ask for it does not get it.
+    # Importing asyncio takes longer than all the rest, so only AsyncClient's users import it.
     if name == "AsyncClient":
-        from runtimed.client.asynchronous import AsyncClient  # noqa: PLC0415 - that is the point
+        from runtimed.client.asynchronous import AsyncClient  # noqa: PLC0415 - see above
 
         return AsyncClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

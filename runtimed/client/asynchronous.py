@@ -1,25 +1,25 @@
-"""The client for programs that have an event loop: asyncio's, or any other that is one of asyncio's."""
+"""Provides the client for programs with an asyncio event loop."""
 
 from __future__ import annotations
 
 import asyncio
 
-from runtimed.client.questions import Questions
+from runtimed.client.requests import Requests
 
-TYPE_CHECKING = False  # as in the other modules, although asyncio has imported typing by now
+TYPE_CHECKING = False  # as in the other modules, although asyncio imports typing
 if TYPE_CHECKING:
     from socket import socket as socket_type
 
-    from runtimed.client.events import Watching
+    from runtimed.client.events import EventStream
     from runtimed.core.shapes.daemon import Event
 
 _RECEIVE_BYTES = 256 * 1024
 
 
-class AsyncClient(Questions):
-    """Asks the daemon as `Client` does, whose methods say more: the same ones, to be awaited.
+class AsyncClient(Requests):
+    """A client whose methods are those of `Client`, as coroutines; `Client` documents them.
 
-    It needs no closing and belongs to no event loop. A request that is cancelled has closed its connection by then.
+    It need not be closed and belongs to no event loop. Cancelling a request closes its connection.
 
     >>> async def shims(*names):
     ...     client = AsyncClient(timeout_s=5)
@@ -30,13 +30,13 @@ class AsyncClient(Questions):
     """
 
     def __init__(self, socket: str | None = None, timeout_s: float = 10.0) -> None:
-        super().__init__(socket, timeout_s, InLoop())
+        super().__init__(socket, timeout_s, AsyncioBackend())
 
     def watch(self, since: int | None = None, *, patience_s: float = 60.0) -> Events:
-        """Return an iterator of what happens, from the event after number ``since`` on, or from now on; never ends.
+        """Return an endless iterator of events: those after number ``since``, or from now on.
 
-        See `Client.watch`. One wait for the next event may be cancelled, by `asyncio.wait_for`, say: the iterator goes
-        on after the last event that it returned.
+        See `Client.watch`. Waiting for the next event may be cancelled, by `asyncio.wait_for`, say. The iterator then
+        continues after the last event that it returned.
 
         >>> async def next_generation():
         ...     async for event in AsyncClient().watch(since=0):
@@ -45,17 +45,17 @@ class AsyncClient(Questions):
         >>> asyncio.run(next_generation())
         1
 
-        Raises: DaemonUnreachable where there is no daemon, or none again within ``patience_s`` seconds.
+        Raises: DaemonUnreachable if there is no daemon at first, or for ``patience_s`` seconds later on.
         """
-        return Events(self.watching(since, patience_s))
+        return Events(self.event_stream(since, patience_s))
 
 
 class Events:
-    """An iterator of events. It ends its connection when it is closed, or forgotten."""
+    """An iterator of events. Its connection is closed with it, or when it is garbage-collected."""
 
-    def __init__(self, watching: Watching) -> None:
-        self._watching = watching
-        self._is_asked = False
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self._is_waiting = False
         self._is_closed = False
 
     def __aiter__(self) -> Events:
@@ -64,28 +64,28 @@ class Events:
     async def __anext__(self) -> Event:
         if self._is_closed:
             raise StopAsyncIteration
-        if self._is_asked:
-            raise RuntimeError("one task waits for the next event already; others need an iterator of their own")
-        self._is_asked = True
+        if self._is_waiting:
+            raise RuntimeError("another task waits for the next event of this iterator; use one iterator for each task")
+        self._is_waiting = True
         try:
-            return await self._watching.next()
+            return await self._stream.next()
         finally:
-            self._is_asked = False
+            self._is_waiting = False
 
     async def aclose(self) -> None:
-        """End it: there are no more events. `contextlib.aclosing` calls this."""
-        if self._is_asked:
-            # What the loop waits for must not be closed behind its back.
+        """Close the connection; the iterator ends. `contextlib.aclosing` calls this."""
+        if self._is_waiting:
+            # A socket that the event loop waits for must not be closed.
             raise RuntimeError("a task waits for the next event; cancel that first")
         self._is_closed = True
-        self._watching.close()
+        self._stream.close()
 
     def __del__(self) -> None:
-        self._watching.close()
+        self._stream.close()
 
 
-class InLoop:
-    """Waits by having the event loop go on with something else."""
+class AsyncioBackend:
+    """A `runtimed.client.transport.Backend` that suspends the task."""
 
     async def send(self, sock: socket_type, data: bytes, timeout_s: float) -> None:
         """Send all of ``data``."""
@@ -93,10 +93,10 @@ class InLoop:
             await asyncio.get_running_loop().sock_sendall(sock, data)
 
     async def receive(self, sock: socket_type, timeout_s: float) -> bytes:
-        """Return what comes next."""
+        """Return the next bytes."""
         async with asyncio.timeout(timeout_s):
             return await asyncio.get_running_loop().sock_recv(sock, _RECEIVE_BYTES)
 
     async def sleep(self, seconds: float) -> None:
-        """Do nothing for a while."""
+        """Wait."""
         await asyncio.sleep(seconds)

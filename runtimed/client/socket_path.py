@@ -1,4 +1,4 @@
-"""Names the sockets that a client asks by default, and explains why one cannot be reached."""
+"""Chooses the default socket, and explains why a socket cannot be reached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from runtimed.client.errors import DaemonUnreachable
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,15 +14,15 @@ SYSTEM_SOCKET = "/run/runtimed/runtimed.sock"
 
 
 def default_socket(environ: Mapping[str, str], uid: int) -> str:
-    """Return the socket that a client of the user ``uid`` asks first: the first of `default_sockets`."""
+    """Return the first of `default_sockets`."""
     return default_sockets(environ, uid)[0]
 
 
 def default_sockets(environ: Mapping[str, str], uid: int) -> list[str]:
-    """Return the sockets that a client of the user ``uid`` tries, in this order, until a daemon listens on one.
+    """Return the sockets that a client of the user ``uid`` tries in this order, until a daemon listens on one.
 
-    ``RUNTIMED_SOCKET`` alone, else those of the user's own daemon that exist, then the system's. Root has no daemon
-    but the system's: ``XDG_RUNTIME_DIR`` may have been set by another user.
+    They are ``RUNTIMED_SOCKET`` alone, or else the existing ones of the user's daemon and then the system's. Root uses
+    only the system's, because another user may have set ``XDG_RUNTIME_DIR``.
     """
     if given := environ.get("RUNTIMED_SOCKET"):
         return [given]
@@ -31,11 +31,11 @@ def default_sockets(environ: Mapping[str, str], uid: int) -> list[str]:
 
 
 def user_directories(environ: Mapping[str, str], uid: int) -> list[str]:
-    """Return the directories in which a daemon of the user ``uid`` may keep its socket; it starts in the first.
+    """Return the directories in which a daemon of the user ``uid`` may have its socket; it creates it in the first.
 
     The last is below the user's state directory, for a user without a session: ``su -``, cron, a container.
     """
-    # The XDG base directory specification: a relative path is to be ignored.
+    # The XDG base directory specification demands that relative paths are ignored.
     xdg = {name: path for name, path in environ.items() if name.startswith("XDG_") and path.startswith("/")}
     state = xdg.get("XDG_STATE_HOME", f"{environ.get('HOME', '/')}/.local/state")
     named = xdg.get("XDG_RUNTIME_DIR")
@@ -45,7 +45,7 @@ def user_directories(environ: Mapping[str, str], uid: int) -> list[str]:
 
 
 def _owner(path: str) -> int | None:
-    """Return the uid of the owner of ``path``, None where it does not exist."""
+    """Return the uid of the owner of ``path``, None if it does not exist."""
     try:
         return os.stat(path).st_uid
     except OSError:
@@ -53,7 +53,7 @@ def _owner(path: str) -> int | None:
 
 
 def explain_failure(socket: str, exc: OSError | ValueError, alternatives: Sequence[str] = ()) -> DaemonUnreachable:
-    """Return the error for a failed connection, with a hint; none can be reached on the ``alternatives`` either."""
+    """Return the error for a failed connection to ``socket`` and to all ``alternatives``, with a hint."""
     also = f"; nor can one be reached on {', '.join(alternatives)}" if alternatives else ""
     start = "start it: systemctl start runtimed, or runtimed; one that is elsewhere is found by RUNTIMED_SOCKET"
     if isinstance(exc, PermissionError):
@@ -61,19 +61,19 @@ def explain_failure(socket: str, exc: OSError | ValueError, alternatives: Sequen
     if isinstance(exc, FileNotFoundError):
         return DaemonUnreachable(socket, f"there is no such socket{also}", start)
     if isinstance(exc, ConnectionRefusedError):
-        return DaemonUnreachable(socket, f"nobody listens there{also}", start)
-    # A path that is too long for a socket has a text, but no errno.
+        return DaemonUnreachable(socket, f"no process listens{also}", start)
+    # The error for a path that is too long has a text, but no strerror.
     reason = getattr(exc, "strerror", None) or str(exc)
     return DaemonUnreachable(socket, reason[:1].lower() + reason[1:])
 
 
 def _explain_denial(socket: str) -> tuple[str, str]:
-    """Return why this user may not connect to ``socket``, and what would help."""
+    """Return why this user may not connect to ``socket``, and the hint."""
     try:
         found = os.stat(socket)
     except OSError:
         return "permission denied: a directory on the way may not be entered", "ask as root (sudo)"
-    import grp  # noqa: PLC0415 - for this one error only
+    import grp  # noqa: PLC0415 - only this error needs it
 
     try:
         group = grp.getgrgid(found.st_gid).gr_name

@@ -1,12 +1,12 @@
-"""The client for programs that wait for an answer."""
+"""Provides the client whose methods block."""
 
 from __future__ import annotations
 
 import time
 
-from runtimed.client.questions import Questions
+from runtimed.client.requests import Requests
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from socket import socket as socket_type
@@ -28,12 +28,11 @@ _RECEIVE_BYTES = 256 * 1024
 
 
 class Client:
-    """Asks the daemon on ``socket`` (a path, also ``unix://PATH``; by default see `default_socket`).
+    """A client of the daemon on ``socket`` (a path, also ``unix://PATH``; by default see `default_socket`).
 
-    Every request has a connection of its own and ``timeout_s`` seconds for everything, so a client may be
-    shared by threads, kept for as long as one likes, and needs no closing. A GET whose connection ends
-    before its answer is asked once more: the daemon was restarted. All methods raise `ClientError`, of which those
-    that the daemon's own codes stand for are `Refused`.
+    Every request makes a new connection and takes at most ``timeout_s`` seconds. So threads may share a client, and it
+    need not be closed. A GET whose connection ends before its response is sent again once, because the daemon may have
+    been restarted. All methods raise `ClientError`; the errors for the daemon's problem codes are `Refused`.
 
     >>> client = Client(timeout_s=5)
     >>> client.resolve("gvisor")["shim"]
@@ -46,27 +45,27 @@ class Client:
     """
 
     def __init__(self, socket: str | None = None, timeout_s: float = 10.0) -> None:
-        self._questions = Questions(socket, timeout_s, Blocking())
+        self._requests = Requests(socket, timeout_s, BlockingBackend())
 
     @property
     def socket(self) -> str:
-        """Path of the socket that is asked."""
-        return self._questions.socket
+        """Path of the daemon's socket."""
+        return self._requests.socket
 
     @property
     def timeout_s(self) -> float:
-        """How many seconds one request may take, all in all."""
-        return self._questions.timeout_s
+        """Seconds that one request may take in all."""
+        return self._requests.timeout_s
 
     @timeout_s.setter
     def timeout_s(self, timeout_s: float) -> None:
-        self._questions.timeout_s = timeout_s
+        self._requests.timeout_s = timeout_s
 
     def resolve(self, runtime: str = "", generation: int | None = None, digest: str | None = None) -> Resolution:
-        """Return what ``runtime`` means: shim, options and the generation that says so. Empty: the default.
+        """Return the resolution of ``runtime`` (empty: the default): shim, options and generation.
 
-        With a ``generation``, what it meant there, also if it means something else by now or nothing; with a
-        ``digest`` too, only the very answer that has it.
+        With a ``generation``, return the resolution in that generation, even if the runtime has changed or is gone.
+        With a ``digest`` as well, raise DigestMismatch unless the resolution has it.
 
         >>> found = Client().resolve("gvisor")
         >>> found["source"], found["shim"], found["generation"]
@@ -74,10 +73,10 @@ class Client:
         >>> Client().resolve("gvisor", found["generation"], found["digest"]) == found
         True
 
-        Raises: UnknownRuntime, InvalidRuntimeName, RuntimeUnavailable; of a ``generation`` also NoSuchGeneration,
+        Raises: UnknownRuntime, InvalidRuntimeName, RuntimeUnavailable; with a ``generation`` also NoSuchGeneration,
             GenerationGone, DigestMismatch, DamagedManifest, StoreFailed, DiskTimeout.
         """
-        return _run(self._questions.resolve(runtime, generation, digest))
+        return _run(self._requests.resolve(runtime, generation, digest))
 
     def runtimes(self) -> RuntimeTable:
         """Return the whole table, sorted by name, under ``runtimes``.
@@ -87,10 +86,10 @@ class Client:
 
         Raises: DiskTimeout.
         """
-        return _run(self._questions.runtimes())
+        return _run(self._requests.runtimes())
 
     def explain(self, runtime: str) -> RuntimeDescription:
-        """Return what is known of one runtime: definition, origin, options, whether it is available.
+        """Return one runtime's definition, origin, options and whether it is available.
 
         >>> runtime = Client().explain("gvisor")
         >>> runtime["source"], runtime["origin"]["line"], runtime["available"]
@@ -98,80 +97,79 @@ class Client:
 
         Raises: UnknownRuntime, InvalidRuntimeName, DiskTimeout.
         """
-        return _run(self._questions.explain(runtime))
+        return _run(self._requests.explain(runtime))
 
     def status(self) -> Status:
-        """Return how the daemon is, health first.
+        """Return the daemon's status, health first.
 
         >>> Client().status()["default_runtime"]
         'crun'
         """
-        return _run(self._questions.status())
+        return _run(self._requests.status())
 
     def healthz(self) -> Health:
-        """Return that the daemon's process is well: its loop, its watcher, its store.
+        """Return that the daemon's process is healthy: its event loop, its watcher, its store.
 
         >>> Client().healthz()
         {'status': 'ok'}
 
         Raises: Unhealthy.
         """
-        return _run(self._questions.healthz())
+        return _run(self._requests.healthz())
 
     def generations(self) -> Generations:
-        """Return the retained generations, the newest, which is the current one, first, under ``generations``.
+        """Return the retained generations under ``generations``; the first is the current one.
 
         >>> [each["generation"] for each in Client().generations()["generations"]]
         [1]
         """
-        return _run(self._questions.generations())
+        return _run(self._requests.generations())
 
     def generation(self, number: int) -> GenerationDetail:
-        """Return all of one generation: its merged configuration, and every answer that was given in it.
+        """Return one generation's merged configuration and all its resolutions.
 
         >>> Client().generation(1)["runtimes"]["kata"]["shim"]
         'io.containerd.kata.v2'
 
         Raises: NoSuchGeneration, GenerationGone, DamagedManifest, StoreFailed, DiskTimeout.
         """
-        return _run(self._questions.generation(number))
+        return _run(self._requests.generation(number))
 
     def diff(self, old: int, new: int) -> GenerationsDiff:
-        """Return what differs in generation ``new`` from ``old``: runtimes by their answers, with both definitions.
+        """Return the runtimes whose resolutions differ in generation ``new`` from ``old``, with both definitions.
 
         >>> Client().diff(1, 1)["changed"]
         []
 
         Raises: NoSuchGeneration, GenerationGone, DamagedManifest, StoreFailed, DiskTimeout.
         """
-        return _run(self._questions.diff(old, new))
+        return _run(self._requests.diff(old, new))
 
     def reload(self, *, dry_run: bool = False) -> Report:
-        """Return the report of a reload, or of what one would do; its ``outcome`` may be ``rejected``.
+        """Return the report of a reload or its dry run; its ``outcome`` may be ``rejected``.
 
         >>> Client().reload(dry_run=True)["outcome"]
         'unchanged'
 
         Raises: Forbidden.
         """
-        return _run(self._questions.reload(dry_run=dry_run))
+        return _run(self._requests.reload(dry_run=dry_run))
 
     def gc(self, *, dry_run: bool = False) -> Collection:
-        """Return the verdict on every wrapper, and why; remove those that may go unless it is a ``dry_run``.
+        """Return the verdict on every wrapper with its reason; remove unreferenced ones unless it is a ``dry_run``.
 
         >>> [wrapper["verdict"] for wrapper in Client().gc(dry_run=True)["wrappers"]]
         ['keep']
 
         Raises: Forbidden, StoreFailed, DiskTimeout.
         """
-        return _run(self._questions.gc(dry_run=dry_run))
+        return _run(self._requests.gc(dry_run=dry_run))
 
     def watch(self, since: int | None = None, *, patience_s: float = 60.0) -> Generator[Event, None, None]:
-        """Yield what happens in the daemon, from the event after number ``since`` on, or from now on; never ends.
+        """Yield the daemon's events after number ``since``, or from now on, without end.
 
-        Heartbeats are among the events, so that whoever iterates gets a turn every 15 s. When the connection ends,
-        because the daemon is restarted, say, it is made anew from the last event on; an event of type ``gap`` says
-        that some were lost.
+        A heartbeat is yielded every 15 s. When the connection ends, because the daemon is restarted, say, a new one
+        continues after the last event. An event of type ``gap`` means that some were lost.
 
         >>> client = Client()
         >>> seq = client.status()["events"]["seq"]
@@ -182,18 +180,18 @@ class Client:
         ...         break
         unchanged
 
-        Raises: DaemonUnreachable where there is no daemon, or none again within ``patience_s`` seconds.
+        Raises: DaemonUnreachable if there is no daemon at first, or for ``patience_s`` seconds later on.
         """
-        watching = self._questions.watching(since, patience_s)
+        stream = self._requests.event_stream(since, patience_s)
         try:
             while True:
-                yield _run(watching.next())
+                yield _run(stream.next())
         finally:
-            watching.close()
+            stream.close()
 
 
-class Blocking:
-    """Waits by having the whole thread wait."""
+class BlockingBackend:
+    """A `runtimed.client.transport.Backend` that blocks the thread."""
 
     async def send(self, sock: socket_type, data: bytes, timeout_s: float) -> None:
         """Send all of ``data``."""
@@ -201,20 +199,20 @@ class Blocking:
         sock.sendall(data)
 
     async def receive(self, sock: socket_type, timeout_s: float) -> bytes:
-        """Return what comes next."""
+        """Return the next bytes."""
         sock.settimeout(timeout_s)
         return sock.recv(_RECEIVE_BYTES)
 
     async def sleep(self, seconds: float) -> None:
-        """Do nothing for a while."""
+        """Wait."""
         time.sleep(seconds)  # noqa: ASYNC251 - there is no loop
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what ``coroutine`` returns. It awaits nothing but `Blocking`, so it never suspends."""
+    """Return the result of ``coroutine``. It awaits only `BlockingBackend`, so it never suspends."""
     try:
         coroutine.send(None)
     except StopIteration as end:
-        answer: T = end.value
-        return answer
-    raise AssertionError("it was suspended, and there is nobody to go on with it")
+        result: T = end.value
+        return result
+    raise AssertionError("a coroutine was suspended without an event loop")

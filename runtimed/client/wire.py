@@ -1,10 +1,10 @@
-"""What is sent, and the reading of what comes back: HTTP/1.1 as far as this client needs it. No I/O."""
+"""Renders requests and parses responses: the part of HTTP/1.1 that the client needs, without I/O."""
 
 from __future__ import annotations
 
 from runtimed.client.errors import BadAnswer
 
-TYPE_CHECKING = False  # what typing's constant is, without the milliseconds that typing costs
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -13,50 +13,61 @@ if TYPE_CHECKING:
 
 _HEAD_MAX_BYTES = 64 * 1024
 _BODY_MAX_BYTES = 64 * 1024 * 1024
-# RFC 3986's unreserved characters: what stands for itself in a target.
+# RFC 3986's unreserved characters, which need no percent-encoding.
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
-class AnswerReader:
-    """Takes the bytes of one answer as they come. ``socket`` is for its complaints."""
+class ResponseReader:
+    """Parses one response that arrives in pieces. ``socket`` is for error messages."""
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
         self._bytes = bytearray()
-        # Status and length of the body, once the head is there.
+        # Status and length of the body, None until the head is complete.
         self._head: tuple[int, int] | None = None
 
     def feed(self, data: bytes) -> tuple[int, bytes] | None:
-        """Return status and body once they are whole, None before.
+        """Return status and body once they are complete, None before.
 
         Raises: BadAnswer.
         """
         self._bytes += data
         if self._head is None:
-            if not self._bytes.startswith(b"HTTP/1."[: len(self._bytes)]):
-                raise BadAnswer(self._socket, "it is not HTTP/1")
-            end = self._bytes.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
-            if end < 0:
-                if len(self._bytes) >= _HEAD_MAX_BYTES:
-                    raise BadAnswer(self._socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
+            if (head := take_head(self._bytes, self._socket)) is None:
                 return None
-            self._head = self._parse_head(self._bytes[:end].decode("latin-1"))
-            del self._bytes[: end + 4]
+            self._head = self._parse_head(head)
         status, length = self._head
         return (status, bytes(self._bytes[:length])) if len(self._bytes) >= length else None
 
     def _parse_head(self, head: str) -> tuple[int, int]:
         first, *lines = head.split("\r\n")
         status = first.split(" ", 2)[1:2]
-        # Daemons say how long their answers are, so an answer that ends early is never taken for a whole one.
+        # Content-Length is required, so a response that ends early is never taken for a complete one.
         lengths = {v.strip() for n, _, v in (line.partition(":") for line in lines) if n.lower() == "content-length"}
         if not status or not _is_number(status[0]):
             raise BadAnswer(self._socket, "it has no status")
         if len(lengths) != 1 or not _is_number(length := lengths.pop()):
-            raise BadAnswer(self._socket, "it does not say how long it is")
+            raise BadAnswer(self._socket, "it has no valid Content-Length")
         if int(length) > _BODY_MAX_BYTES:
             raise BadAnswer(self._socket, f"it is larger than {_BODY_MAX_BYTES // 2**20} MiB")
         return int(status[0]), int(length)
+
+
+def take_head(data: bytearray, socket: str) -> str | None:
+    """Remove the head of a response from ``data`` and return it, None while it is incomplete.
+
+    Raises: BadAnswer.
+    """
+    if not data.startswith(b"HTTP/1."[: len(data)]):
+        raise BadAnswer(socket, "it is not HTTP/1")
+    end = data.find(b"\r\n\r\n", 0, _HEAD_MAX_BYTES)
+    if end < 0:
+        if len(data) >= _HEAD_MAX_BYTES:
+            raise BadAnswer(socket, f"its head is larger than {_HEAD_MAX_BYTES} bytes")
+        return None
+    head = data[:end].decode("latin-1")
+    del data[: end + 4]
+    return head
 
 
 def _is_number(text: str) -> bool:
@@ -65,30 +76,30 @@ def _is_number(text: str) -> bool:
 
 
 def render_request(method: str, target: str) -> bytes:
-    """Return the bytes of a request that is the only one of its connection."""
+    """Return the bytes of a request that closes its connection."""
     length = "" if method == "GET" else "Content-Length: 0\r\n"
     return f"{method} {target} HTTP/1.1\r\nHost: runtimed\r\n{length}Connection: close\r\n\r\n".encode()
 
 
 def render_target(path: str, query: Mapping[str, str]) -> str:
-    """Return ``path`` and ``query`` as the target of a request; ``path`` is quoted already."""
+    """Return the target of a request; ``path`` is quoted already."""
     text = "&".join(f"{key}={quote(value)}" for key, value in query.items())
     return f"{path}?{text}" if text else path
 
 
 def quote(text: str) -> str:
-    """Return ``text`` percent-encoded, every byte that could mean something in a target."""
-    # Surrogates (what argv holds for bytes that are no UTF-8) are for the server to refuse.
+    """Return ``text`` with every byte percent-encoded that is not unreserved."""
+    # The server refuses surrogates, which argv contains for bytes that are not UTF-8.
     encoded = text.encode("utf-8", "surrogatepass")
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in encoded)
 
 
-def read_document(body: bytes, socket: str) -> Document:
-    """Return the JSON object that ``body`` is.
+def read_document(body: bytes | bytearray, socket: str) -> Document:
+    """Return the JSON object in ``body``.
 
     Raises: BadAnswer.
     """
-    import json  # noqa: PLC0415 - a client that is made need not have been answered yet
+    import json  # noqa: PLC0415 - needed only once there is a response
 
     try:
         document = json.loads(body)

@@ -12,11 +12,12 @@ from typing import Any
 import structlog
 
 from runtimed.api.connections import Connections
+from runtimed.api.docker import refuse_body
 from runtimed.api.functions import DaemonFunctions
 from runtimed.api.listeners import Listeners, Listening
 from runtimed.api.messages import Request
 from runtimed.api.routes import Routes
-from runtimed.api.server import Server, serve
+from runtimed.api.server import Server
 from runtimed.api.sockets import Peer
 from runtimed.core.collection import collect
 from runtimed.core.collection.references import ReferenceScan
@@ -102,7 +103,12 @@ class Components:
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
         self.connections = Connections(
-            self._routes, again=self._routes.again, on_error=_log_request_error, on_reset=_log_reset, owners=owners
+            self._routes,
+            again=self._routes.again,
+            refuse_body=refuse_body,
+            on_error=_log_request_error,
+            on_reset=_log_reset,
+            owners=owners,
         )
         stack.push_async_callback(self._drain)
         self._probes: set[asyncio.Task[None]] = set()
@@ -141,7 +147,7 @@ class Components:
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
         """Accept connections from ``sockets``, which listen and do not block."""
         for listening in sockets:
-            server = serve(listening.sock, self.connections, on_exhausted=_log_exhausted)
+            server = Server(listening.sock, self.connections, on_exhausted=_log_exhausted)
             self._servers.append(server)
             self._listeners.add(listening, server)
             stack.callback(server.close)

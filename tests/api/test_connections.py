@@ -1,4 +1,4 @@
-"""Connections together, over real sockets: how long they may wait, how many there may be, how all of them end."""
+"""Tests connections over real sockets: time-outs, limits, fairness and the end of all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import cast
 import pytest
 from harness.server import HOST, QUICK, hang_up, read_reply, replies, running, until
 
-from runtimed.api.connections import Connections, HttpLimits, Member
+from runtimed.api.connections import Connections, HttpLimits
+from runtimed.api.http import Connection
 from runtimed.api.sockets import Peer
 from runtimed.core.config import Limits
 
@@ -36,7 +37,7 @@ async def test_a_head_that_does_not_end_is_answered_with_408() -> None:
         await hang_up(writer)
 
 
-async def test_a_refused_peer_that_stays_is_not_kept() -> None:
+async def test_a_refused_client_that_stays_is_disconnected() -> None:
     async with running(QUICK) as run:
         reader, writer = await run.connect()
         writer.write(b"GET / HTTP/1.1\r\n")
@@ -66,7 +67,7 @@ async def test_a_connection_in_use_is_not_idle() -> None:
         await hang_up(writer)
 
 
-async def test_a_slow_answer_is_waited_for_however_long_it_takes() -> None:
+async def test_a_slow_response_may_take_longer_than_all_time_outs() -> None:
     async with running(QUICK) as run:
         reader, writer = await run.connect()
         writer.write(b"GET /slow HTTP/1.1\r\n%b\r\nGET /next HTTP/1.1\r\nHo" % HOST)
@@ -78,7 +79,7 @@ async def test_a_slow_answer_is_waited_for_however_long_it_takes() -> None:
         await hang_up(writer)
 
 
-async def test_a_peer_that_never_reads_is_cut_off_and_asked_for_no_more() -> None:
+async def test_a_client_that_never_reads_is_reset_and_causes_no_more_work() -> None:
     async with running(QUICK) as run:
         _, writer = await run.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -89,7 +90,7 @@ async def test_a_peer_that_never_reads_is_cut_off_and_asked_for_no_more() -> Non
         await hang_up(writer)
 
 
-async def test_a_peer_that_never_reads_a_last_small_answer_is_cut_off() -> None:
+async def test_a_client_that_never_reads_a_last_small_response_is_reset() -> None:
     async with running(QUICK) as run:
         _, writer = await run.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -100,7 +101,7 @@ async def test_a_peer_that_never_reads_a_last_small_answer_is_cut_off() -> None:
         await hang_up(writer)
 
 
-async def test_a_peer_that_reads_slowly_gets_everything() -> None:
+async def test_a_client_that_reads_slowly_gets_everything() -> None:
     # It takes longer in all than a peer may take that reads nothing.
     async with running(replace(QUICK, write_s=1.0)) as run:
         client = socket.socket(socket.AF_UNIX)
@@ -117,7 +118,7 @@ async def test_a_peer_that_reads_slowly_gets_everything() -> None:
         client.close()
 
 
-async def test_requests_wait_while_the_peer_does_not_read_and_are_answered_when_it_does() -> None:
+async def test_requests_wait_while_the_client_does_not_read() -> None:
     async with running() as run:
         reader, writer = await run.connect()
         writer.write(b"GET /big?bytes=200000 HTTP/1.1\r\n%b\r\n" % HOST * 300)
@@ -128,7 +129,7 @@ async def test_requests_wait_while_the_peer_does_not_read_and_are_answered_when_
         await hang_up(writer)
 
 
-async def test_one_busy_peer_does_not_keep_the_others_waiting() -> None:
+async def test_one_busy_client_does_not_delay_the_others() -> None:
     async with running() as run:
         _, flood = await run.connect()
         data = b"GET /a HTTP/1.1\r\n%b\r\n" % HOST * 10_000
@@ -151,30 +152,30 @@ class Busy:
         self._seen = seen
         self._turns = turns
 
-    def go_on(self) -> None:
+    def process_queued(self) -> None:
         self._seen.append(self.peer.uid)
         self._turns -= 1
         if self._turns:
-            self._connections.stand_in_line(cast("Member", self))
+            self._connections.enqueue(cast("Connection", self))
 
 
-async def test_users_take_turns_in_line_and_the_loop_looks_around_between() -> None:
+async def test_queued_connections_alternate_between_users_in_batches() -> None:
     async with running() as run:
         seen: list[int] = []
         for _ in range(20):
-            run.connections.stand_in_line(cast("Member", Busy(run.connections, seen, uid=1)))
-        run.connections.stand_in_line(cast("Member", Busy(run.connections, seen, uid=2, turns=3)))
-        assert run.connections.crowded
+            run.connections.enqueue(cast("Connection", Busy(run.connections, seen, uid=1)))
+        run.connections.enqueue(cast("Connection", Busy(run.connections, seen, uid=2, turns=3)))
+        assert run.connections.has_queued
         await asyncio.sleep(0)
         assert seen == [1, 2, 1, 2, 1, 2, 1, 1]
         await asyncio.sleep(0)
         assert len(seen) == 16
         await asyncio.sleep(0)
         assert seen[8:] == [1] * 15
-        assert not run.connections.crowded
+        assert not run.connections.has_queued
 
 
-async def test_a_thousand_requests_on_each_of_many_connections_are_answered_and_little_is_held_meanwhile() -> None:
+async def test_many_pipelined_requests_are_answered_with_a_bounded_backlog() -> None:
     async with running() as run:
         clients = [await run.connect() for _ in range(20)]
         data = b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) for n in range(1000))
@@ -185,7 +186,7 @@ async def test_a_thousand_requests_on_each_of_many_connections_are_answered_and_
         async def watch() -> None:
             nonlocal most
             while True:
-                held = [len(member._reader.backlog) for member in run.connections._members]  # type: ignore[attr-defined]
+                held = [len(member._reader.backlog) for member in run.connections._members]
                 most = max(most, *held)
                 await asyncio.sleep(0)
 
@@ -195,14 +196,14 @@ async def test_a_thousand_requests_on_each_of_many_connections_are_answered_and_
                 assert json.loads((await read_reply(reader)).body)[1] == f"/{n}"
             await hang_up(writer)
         watching.cancel()
-        # One reading of the socket, and what was left of a slice before it.
+        # One read of the socket, and the rest of a slice before it.
         assert 0 < most <= 16 * 1024 + 4096
 
 
 # How many
 
 
-async def test_too_many_connections_of_a_user_are_refused_with_503_and_counted_down() -> None:
+async def test_connections_above_the_limit_of_a_user_are_refused_with_503() -> None:
     async with running(QUICK, Limits(connections=10, connections_per_user=2)) as run:
         first, second = await run.connect(), await run.connect()
         await until(lambda: len(run.connections) == 2)
@@ -217,7 +218,7 @@ async def test_too_many_connections_of_a_user_are_refused_with_503_and_counted_d
         assert len(run.asked) == 1
 
 
-async def test_the_limit_in_all_holds_for_everybody_and_may_be_changed() -> None:
+async def test_the_limit_of_all_connections_applies_and_may_be_changed() -> None:
     async with running(QUICK, Limits(connections=0)) as run:
         assert (await run.exchange(b"")).startswith(b"HTTP/1.1 503 ")
         run.connections.admission = Limits(connections=1)
@@ -238,7 +239,7 @@ async def test_refused_connections_do_not_pile_up() -> None:
 # The end
 
 
-async def test_draining_closes_the_idle_and_finishes_what_was_begun() -> None:
+async def test_draining_closes_idle_connections_and_finishes_requests() -> None:
     async with running() as run:
         idle_reader, idle_writer = await run.connect()
         idle_writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % HOST)
@@ -266,7 +267,7 @@ async def test_draining_closes_the_idle_and_finishes_what_was_begun() -> None:
             await hang_up(writer)
 
 
-async def test_draining_ends_in_time_whoever_holds_on() -> None:
+async def test_draining_aborts_connections_after_its_time_out() -> None:
     async with running() as run:
         _, begun = await run.connect()
         begun.write(b"GET /")
@@ -281,7 +282,7 @@ async def test_draining_ends_in_time_whoever_holds_on() -> None:
             await hang_up(writer)
 
 
-async def test_no_timer_runs_without_connections_and_few_with_idle_ones() -> None:
+async def test_there_is_no_timer_without_connections_and_a_late_one_with_idle_ones() -> None:
     async with running() as run:
         reader, writer = await run.connect()
         writer.write(b"GET /a HTTP/1.1\r\n%b\r\n" % HOST)
@@ -328,7 +329,7 @@ async def test_the_last_descriptors_are_not_for_connections(monkeypatch: pytest.
         first, second = await run.connect(), await run.connect()
         await until(lambda: run.connections.held == 2)
         await asyncio.sleep(0.05)
-        assert run.server.exhausted is None  # nobody waits
+        assert run.server.exhausted is None  # no client waits
         reader, writer = await run.connect()
         await until(lambda: run.server.exhausted is not None)
         assert "kept for reloads" in str(run.server.exhausted)
@@ -341,7 +342,9 @@ async def test_the_last_descriptors_are_not_for_connections(monkeypatch: pytest.
         await until(lambda: run.server.exhausted is None)
 
 
-async def test_the_descriptors_before_the_last_are_for_root_and_the_own_user(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_descriptors_before_the_last_are_for_root_and_the_daemons_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with running() as run:
         monkeypatch.setattr(run.server, "_room", 20)
         writers = [(await run.connect())[1] for _ in range(10)]
@@ -365,7 +368,7 @@ async def test_the_descriptors_before_the_last_are_for_root_and_the_own_user(mon
         await until(lambda: run.server.exhausted is None)
 
 
-async def test_root_and_the_own_user_may_connect_when_all_others_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_root_and_the_daemons_user_may_connect_when_all_others_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(admission=Limits(connections=4)) as run:
         writers = [(await run.connect())[1] for _ in range(4)]
         await until(lambda: run.connections.held == 4)
@@ -376,13 +379,13 @@ async def test_root_and_the_own_user_may_connect_when_all_others_may_not(monkeyp
             await hang_up(writer)
 
 
-async def test_who_waited_for_a_descriptor_and_left_leaves_no_complaint() -> None:
+async def test_exhaustion_ends_when_the_waiting_client_has_left() -> None:
     async with running() as run:
         run.server._pause(OSError(24, "Too many open files"))
         await until(lambda: run.server.exhausted is None)
 
 
-async def test_an_acceptor_that_waits_for_descriptors_can_be_closed() -> None:
+async def test_a_server_that_waits_for_descriptors_can_be_closed() -> None:
     async with running() as run:
         run.server._pause(OSError(24, "Too many open files"))
         assert run.server.exhausted == "Too many open files"

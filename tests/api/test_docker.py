@@ -562,7 +562,7 @@ async def test_a_client_that_reads_nothing_for_too_long_is_dropped(node: DockerA
     async with served(node) as here:
         listener = await here.listen()
         (connection,) = here.run.connections._members
-        connection._channel.give_up()  # type: ignore[attr-defined] # what the write time-out does
+        connection._channel.give_up()  # type: ignore[union-attr] # what the write time-out does
         assert await listener.event() is None
         assert node.dropped == [NOTHING_READ]
         await hang_up(listener.writer)

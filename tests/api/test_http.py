@@ -1,4 +1,4 @@
-"""One connection, over real sockets: what bytes go in, what bytes come out, and when it ends."""
+"""Tests one connection over real sockets: requests, responses and its end."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ async def test_requests_behind_a_slow_one_wait_for_it() -> None:
         await asyncio.sleep(0.05)
         assert len(run.asked) == 1
         (connection,) = run.connections._members
-        held = connection._reader  # type: ignore[attr-defined]
+        held = connection._reader
         # One slice's requests are read, and of the others no more than has been received: reading has stopped.
-        assert 0 < len(held.asked) < 4096 // len(HOST)
+        assert 0 < len(held.requests) < 4096 // len(HOST)
         assert len(held.backlog) < 600_000
         run.gate.set()
         assert (await read_reply(reader)).body == b"/slow"
@@ -85,7 +85,7 @@ async def test_requests_behind_a_slow_one_wait_for_it() -> None:
         await hang_up(writer)
 
 
-async def test_a_remembered_request_behind_a_slow_one_waits_too() -> None:
+async def test_a_known_request_behind_a_slow_one_waits_too() -> None:
     async with running() as run:
         reader, writer = await run.connect()
         slow, quick = (b"GET /%b HTTP/1.1\r\n%b\r\n" % (path, HOST) for path in (b"slow", b"quick"))
@@ -103,8 +103,7 @@ async def test_a_remembered_request_behind_a_slow_one_waits_too() -> None:
         await hang_up(writer)
 
 
-async def test_a_remembered_request_is_answered_again_without_the_handler_where_that_can_be() -> None:
-    """Answered again is what was answered before; where that cannot be said, the handler is asked as ever."""
+async def test_a_known_request_is_answered_without_the_handler_if_again_has_a_response() -> None:
     at_hand: dict[bytes, Response] = {}
     async with running() as run:
         run.connections.again = lambda target, _begun_s: at_hand.get(target.raw)
@@ -128,7 +127,7 @@ async def test_a_remembered_request_is_answered_again_without_the_handler_where_
         await hang_up(writer)
 
 
-async def test_what_was_remembered_answers_as_what_was_read() -> None:
+async def test_a_known_request_is_answered_like_a_parsed_one() -> None:
     """Memory is an optimisation: with odd neighbours before and behind, the same bytes get the same answers."""
     whole = b"GET /a HTTP/1.1\r\n%b\r\n" % HOST
     async with running() as run:
@@ -185,14 +184,14 @@ async def test_a_handler_that_fails_costs_one_500_and_not_the_connection(path: b
         (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", None),
     ],
 )
-async def test_keep_alive_and_close_are_as_http_has_it(head: bytes, connection: str | None) -> None:
+async def test_keep_alive_and_close_follow_http(head: bytes, connection: str | None) -> None:
     async with running() as run:
         found = await replies(await run.exchange(head * 2, half_close=True))
         assert [reply.status for reply in found] == ([200] if connection == "close" else [200, 200])
         assert found[0].headers.get("Connection") == connection
 
 
-async def test_a_peer_that_has_said_all_gets_all_its_answers() -> None:
+async def test_a_client_that_shuts_down_writing_gets_all_responses() -> None:
     async with running() as run:
         asyncio.get_running_loop().call_later(0.05, run.gate.set)
         data = b"GET /slow HTTP/1.1\r\n%b\r\nGET /b HTTP/1.1\r\n%b\r\nGET /c HT" % (HOST, HOST)
@@ -200,7 +199,7 @@ async def test_a_peer_that_has_said_all_gets_all_its_answers() -> None:
         assert [reply.body for reply in found] == [b"/slow", b'["GET", "/b", {}]']
 
 
-async def test_a_peer_that_leaves_does_not_stop_what_it_asked_for() -> None:
+async def test_a_client_that_disconnects_does_not_stop_the_work_for_its_request() -> None:
     async with running() as run:
         _, writer = await run.connect()
         writer.write(b"GET /slow HTTP/1.1\r\n%b\r\n" % HOST)
@@ -212,7 +211,7 @@ async def test_a_peer_that_leaves_does_not_stop_what_it_asked_for() -> None:
         await task
 
 
-async def test_a_reset_in_the_middle_of_an_answer_is_no_event(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_reset_in_the_middle_of_a_response_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with running() as run:
         for _ in range(20):
             reader, writer = await run.connect()
@@ -224,7 +223,7 @@ async def test_a_reset_in_the_middle_of_an_answer_is_no_event(caplog: pytest.Log
     assert caplog.records == []
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -257,7 +256,7 @@ async def test_a_reset_in_the_middle_of_an_answer_is_no_event(caplog: pytest.Log
         (b"GET / HTTP/1.1\r\n%b\r\n" % (b"A: b\r\n" * 65), 431, "headers-too-large"),
     ],
 )
-async def test_what_cannot_be_served_is_refused_and_ends_the_connection(data: bytes, status: int, code: str) -> None:
+async def test_an_unacceptable_request_is_refused_and_ends_the_connection(data: bytes, status: int, code: str) -> None:
     good = b"GET /good HTTP/1.1\r\nHost: x\r\n\r\n"
     async with running() as run:
         for before in (b"", good):
@@ -282,13 +281,13 @@ async def test_what_cannot_be_served_is_refused_and_ends_the_connection(data: by
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
-async def test_what_is_just_within_the_limits_is_served(head: bytes) -> None:
+async def test_a_request_just_within_the_limits_is_served(head: bytes) -> None:
     async with running() as run:
         found = await replies(await run.exchange(head * 3, half_close=True))
         assert [reply.status for reply in found] == [200] * 3
 
 
-async def test_a_peer_that_is_still_sending_a_body_reads_why_it_is_refused() -> None:
+async def test_a_client_that_is_still_sending_a_body_reads_the_refusal() -> None:
     async with running() as run:
         reader, writer = await run.connect()
         writer.write(b"PUT / HTTP/1.1\r\n%bContent-Length: 900000\r\n\r\n" % HOST)
@@ -299,7 +298,7 @@ async def test_a_peer_that_is_still_sending_a_body_reads_why_it_is_refused() -> 
         await hang_up(writer)
 
 
-async def test_a_body_without_end_is_cut_off() -> None:
+async def test_the_connection_of_an_endless_body_is_reset() -> None:
     async with running() as run:
         _, writer = await run.connect()
         writer.write(b"PUT / HTTP/1.1\r\n%bContent-Length: 1000000000\r\n\r\n" % HOST)
@@ -333,7 +332,7 @@ async def test_a_body_without_end_is_cut_off() -> None:
         max_size=20,
     )
 )
-def test_arbitrary_bytes_hurt_nobody_else(parts: list[bytes]) -> None:
+def test_arbitrary_bytes_do_not_affect_another_client(parts: list[bytes]) -> None:
     # The good client waits longer than a busy machine may stand still.
     limits = replace(QUICK, idle_s=10.0)
 

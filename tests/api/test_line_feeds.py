@@ -30,7 +30,7 @@ def daemon() -> Iterator[RunningDaemon]:
 @pytest.mark.parametrize(
     ("method", "target"), [*(("GET", target) for target in TARGETS), *(("POST", target) for target in POSTED)]
 )
-def test_a_json_answer_ends_with_a_line_feed(daemon: RunningDaemon, method: str, target: str) -> None:
+def test_a_json_response_ends_with_a_line_feed(daemon: RunningDaemon, method: str, target: str) -> None:
     with contextlib.closing(UnixConnection(str(daemon.socket))) as connection:
         for _ in range(2):  # the second may come from memory
             connection.request(method, target)

@@ -1,4 +1,4 @@
-"""The paths of listening sockets: bound anew where they are lost, told where that is not possible."""
+"""Tests that lost paths of listening sockets are bound anew, or reported if that is not possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtimed.host.systemd import Inherited
 
 
 class Acceptor:
-    """Stands for the server: remembers the socket that it was given."""
+    """Replaces the server: records the sockets that it was given."""
 
     def __init__(self) -> None:
         self.given: list[socket.socket] = []
@@ -53,7 +53,7 @@ async def test_a_lost_path_is_a_fault_until_it_is_bound_anew(directory: Path) ->
     assert not (directory / "s").exists()
 
 
-async def test_an_inherited_socket_whose_path_is_lost_is_a_fault_with_the_remedy(directory: Path) -> None:
+async def test_the_lost_path_of_an_inherited_socket_is_a_fault_with_a_remedy(directory: Path) -> None:
     renewed: list[str] = []
     listeners, acceptor = new_listeners(renewed), Acceptor()
     with socket.socket(socket.AF_UNIX) as sock:
@@ -69,7 +69,7 @@ async def test_an_inherited_socket_whose_path_is_lost_is_a_fault_with_the_remedy
     assert (renewed, acceptor.given) == ([], [])
 
 
-async def test_a_path_that_is_no_socket_is_left_alone_and_told(directory: Path) -> None:
+async def test_a_path_that_is_not_a_socket_is_kept_and_reported(directory: Path) -> None:
     listeners = new_listeners([])
     bound = bind_socket(str(directory / "s"))
     listeners.add(bound, Acceptor())  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ async def test_a_path_that_is_no_socket_is_left_alone_and_told(directory: Path) 
     await listeners.renew()
     assert "a regular file" in listeners.faults["socket"]
     await listeners.note()
-    assert "a regular file" in listeners.faults["socket"], "and stays so: it is told once"
+    assert "a regular file" in listeners.faults["socket"], "the reason stays the same"
     assert (directory / "s").read_text() == "precious"
     (directory / "s").unlink()
     await listeners.note()

@@ -1,4 +1,4 @@
-"""Targets taken apart, answers put together."""
+"""Tests parsing of targets and rendering of responses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from runtimed.api.messages import BadTarget, Response, parse_target, problem, render
 from runtimed.core.problem_codes import PROBLEM_CODES
-
-# What is asked
 
 
 @pytest.mark.parametrize(
@@ -63,7 +61,7 @@ def test_a_target_is_split_first_and_decoded_once(raw: bytes, segments: tuple[st
         b"*?a=b",
     ],
 )
-def test_a_target_that_means_nothing_or_two_things_is_refused(raw: bytes) -> None:
+def test_a_malformed_or_ambiguous_target_is_refused(raw: bytes) -> None:
     with pytest.raises(BadTarget):
         parse_target(raw)
 
@@ -74,9 +72,7 @@ def test_a_target_that_means_nothing_or_two_things_is_refused(raw: bytes) -> Non
     st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=5),
     st.booleans(),
 )
-def test_what_clients_quote_survives_the_way_through_a_target(
-    segments: list[str], query: dict[str, str], plus: bool
-) -> None:
+def test_quoted_text_is_the_same_after_parsing(segments: list[str], query: dict[str, str], plus: bool) -> None:
     path = "/" + "/".join(quote(segment, safe="") for segment in segments)
     found = parse_target(f"{path}?{urlencode(query, quote_via=quote_plus if plus else quote)}".encode())
     target(float(len(found.raw)), label="bytes")
@@ -85,13 +81,13 @@ def test_what_clients_quote_survives_the_way_through_a_target(
     assert dict(found.query) == query
 
 
-def test_a_name_survives_even_if_every_byte_of_it_is_encoded() -> None:
+def test_a_name_with_every_byte_encoded_is_the_same_after_parsing() -> None:
     name = "".join(map(chr, range(1, 0x250))) + "\U0001f600"
     encoded = b"".join(b"%%%02x" % byte for byte in name.encode())
     assert parse_target(b"/%b?%b=%b" % (encoded, encoded, encoded)).segments == (name,)
 
 
-# What may stand in a target, with more of what means something there.
+# Arbitrary targets, with many of the characters that have a meaning in them.
 RAW = st.lists(
     st.sampled_from(
         [b"/", b"%", b"%2", b"%2F", b"%e2%82%ac", b"?", b"&", b"=", b"+", b"#", b"*", b"http://", b".", b"a"]
@@ -105,7 +101,7 @@ RAW = st.lists(
 @given(RAW)
 @example(b"*?/")  # the query was left out without a word
 @example(b"http://\x80")
-def test_any_target_is_refused_or_means_what_the_standard_library_reads(raw: bytes) -> None:
+def test_any_target_is_refused_or_parsed_as_by_the_standard_library(raw: bytes) -> None:
     try:
         found = parse_target(raw)
     except BadTarget:
@@ -119,7 +115,7 @@ def test_any_target_is_refused_or_means_what_the_standard_library_reads(raw: byt
     assert list(found.query.items()) == parse_qsl(query, keep_blank_values=True, errors="strict")
 
 
-def test_an_answer_has_the_headers_it_needs_and_no_more() -> None:
+def test_a_response_has_only_the_necessary_headers() -> None:
     assert render(Response(200, b"{}")) == (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     )
@@ -132,7 +128,7 @@ def test_an_answer_has_the_headers_it_needs_and_no_more() -> None:
     )
 
 
-def test_a_problem_says_its_code_and_what_to_do() -> None:
+def test_a_problem_has_its_code_its_detail_and_the_remedy() -> None:
     answer = problem("unknown-runtime", "there is no 'runk'", status=404, nearest="runc")
     assert answer.content_type == "application/problem+json"
     assert json.loads(answer.body) == {
@@ -152,6 +148,6 @@ def test_a_problem_says_its_code_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("header", [("A", "b\r\nc"), ("A\n", "b"), ("", "b"), ("A b", "c"), ("A", "\0"), ("A", "€")])
-def test_a_header_cannot_smuggle_another(header: tuple[str, str]) -> None:
+def test_a_header_cannot_contain_another(header: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="not an HTTP header"):
         render(Response(200, headers=(header,)))

@@ -1,4 +1,4 @@
-"""Arbitrary bytes in arbitrary pieces: never an error, never much memory, and the same requests however they come."""
+"""Tests that the pieces in which bytes arrive do not change the requests, and that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from e2e.harness.requests import CASES
 from harness.search_settings import searched
-from harness.wire import PEER, Forgetful, Said, converse, new_connections
+from harness.wire import PEER, Output, WithoutMemory, exchange, new_connections
 from hypothesis import example, given, target
 from hypothesis import strategies as st
 
@@ -84,7 +84,7 @@ def cut(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
 def read(pieces: Sequence[bytes] | Iterator[bytes]) -> tuple[list[tuple[str, bytes, bytes]], bool, bool]:
     """Return the requests in ``pieces``, whether the rest is refused, and whether that is all that is read.
 
-    Where something is wrong in two ways (too long, and no target) it depends on the pieces which of them is told.
+    If a request has two errors (too long, and no target), it depends on the pieces which of them is reported.
     """
     reader = RequestReader(new_connections(), PEER)
     found: list[tuple[str, bytes, bytes]] = []
@@ -92,24 +92,24 @@ def read(pieces: Sequence[bytes] | Iterator[bytes]) -> tuple[list[tuple[str, byt
         reader.add(piece)
         while reader.backlog:
             reader.read_slice()
-            found += [(request.method, request.target, connection) for request, connection in reader.asked]
-            reader.asked.clear()
+            found += [(request.method, request.target, connection) for request, connection in reader.requests]
+            reader.requests.clear()
     refused, ended = reader.refusal is not None, reader.ended
     reader.close()
     return found, refused, ended
 
 
-def before_refusal(said: Said) -> tuple[bytes, bool]:
+def before_refusal(output: Output) -> tuple[bytes, bool]:
     """Return the answers to all that could be read, and whether the connection ended."""
-    *answered, last = said.answers.split(b"HTTP/1.1 ")
+    *answered, last = output.responses.split(b"HTTP/1.1 ")
     refused = b"Connection: close" in last and last[:3] in (b"400", b"413", b"414", b"417", b"431", b"505")
-    return b"HTTP/1.1 ".join(answered if refused else [*answered, last]), said.ended
+    return b"HTTP/1.1 ".join(answered if refused else [*answered, last]), output.ended
 
 
 @searched(400)
 @given(DATA, SIZES)
 @example(b"GET " + b"x" * 9000 + b"<", [1])  # too long, and no target either
-def test_the_same_requests_are_read_however_they_come(data: bytes, sizes: list[int]) -> None:
+def test_the_pieces_of_the_input_do_not_change_the_requests(data: bytes, sizes: list[int]) -> None:
     requests, refused, ended = found = read([data])
     target(float(len(requests)), label="requests")
     target(float(len({request[:2] for request in requests})), label="different requests")
@@ -118,7 +118,7 @@ def test_the_same_requests_are_read_however_they_come(data: bytes, sizes: list[i
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000])
-def test_odd_requests_are_read_the_same_in_small_pieces(size: int) -> None:
+def test_unusual_requests_are_parsed_the_same_in_small_pieces(size: int) -> None:
     for name, data in CASES.items():
         if len(data) < 30_000:
             assert read(cut(data, [size])) == read([data]), name
@@ -126,7 +126,7 @@ def test_odd_requests_are_read_the_same_in_small_pieces(size: int) -> None:
 
 @searched(400)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from(FRAGMENTS), max_size=20))
-def test_whatever_comes_is_read_or_refused(parts: list[bytes]) -> None:
+def test_any_input_is_parsed_or_refused(parts: list[bytes]) -> None:
     requests, refused, _ = read(parts)
     target(float(len(requests)) - 5 * refused, label="read")
     for method, _, connection in requests:
@@ -136,25 +136,23 @@ def test_whatever_comes_is_read_or_refused(parts: list[bytes]) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("line", [b"HEAD GET /a HTTP/1.1", b"HEAD /a\0 HTTP/1.1", b"HEAD * HTTP/1.1 x"])
-async def test_a_refused_head_has_no_body_however_it_comes(line: bytes, size: int) -> None:
-    said = await converse(new_connections(), cut(line + b"\r\nHost: x\r\n\r\n", [size]))
-    assert said.answers.startswith(b"HTTP/1.1 400 ")
-    assert said.answers.endswith(b"\r\n\r\n")
+async def test_the_refusal_of_a_head_request_has_no_body(line: bytes, size: int) -> None:
+    output = await exchange(new_connections(), cut(line + b"\r\nHost: x\r\n\r\n", [size]))
+    assert output.responses.startswith(b"HTTP/1.1 400 ")
+    assert output.responses.endswith(b"\r\n\r\n")
 
 
 @searched(200)
 @given(DATA, SIZES)
-def test_a_connection_says_the_same_however_it_is_asked_and_whatever_it_remembers(
-    data: bytes, sizes: list[int]
-) -> None:
+def test_neither_pieces_nor_known_requests_change_the_responses(data: bytes, sizes: list[int]) -> None:
     async def compare() -> None:
-        once = await converse(new_connections(Forgetful), [data])
-        target(float(once.answers.count(b"HTTP/1.1 ")), label="answers")
+        once = await exchange(new_connections(WithoutMemory), [data])
+        target(float(once.responses.count(b"HTTP/1.1 ")), label="answers")
         remembering = new_connections()
         # The second and the third time a piece that is a whole request is answered from memory.
         for _ in range(3):
-            said = await converse(remembering, cut(data, sizes))
-            assert before_refusal(said) == before_refusal(once)
+            output = await exchange(remembering, cut(data, sizes))
+            assert before_refusal(output) == before_refusal(once)
         assert once.held_bytes <= max(len(data), 8192 + 4096)
         assert once.asked <= 4096 // 16
 
@@ -163,12 +161,12 @@ def test_a_connection_says_the_same_however_it_is_asked_and_whatever_it_remember
 
 @searched(200)
 @given(st.lists(st.sampled_from(WHOLE) | st.sampled_from(sorted(CASES.values())), max_size=12))
-def test_what_is_remembered_is_answered_as_what_is_read(parts: list[bytes]) -> None:
+def test_known_requests_are_answered_like_parsed_ones(parts: list[bytes]) -> None:
     async def compare() -> None:
         remembering = new_connections()
-        read_anew = await converse(new_connections(Forgetful), parts)
+        read_anew = await exchange(new_connections(WithoutMemory), parts)
         for _ in range(2):
-            assert await converse(remembering, parts) == read_anew
+            assert await exchange(remembering, parts) == read_anew
         target(float(len(remembering.known)), label="remembered")
 
     asyncio.run(compare())
@@ -176,7 +174,7 @@ def test_what_is_remembered_is_answered_as_what_is_read(parts: list[bytes]) -> N
 
 @pytest.mark.parametrize("unit", [b"a", b"a: b\r\n", b" ", b"GET / HTTP/1.1\r\n", b"\xff", b"a:\r\n"])
 @pytest.mark.parametrize("head", [b"", b"GET ", b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nA: "])
-def test_a_request_without_end_is_refused_before_it_costs_much(head: bytes, unit: bytes) -> None:
+def test_an_endless_request_is_refused_early(head: bytes, unit: bytes) -> None:
     reader = RequestReader(new_connections(), PEER)
     reader.add(head)
     fed = len(head)
@@ -186,5 +184,5 @@ def test_a_request_without_end_is_refused_before_it_costs_much(head: bytes, unit
         while reader.backlog:
             reader.read_slice()
         assert fed < 64 * 1024
-        reader.asked.clear()
+        reader.requests.clear()
     reader.close()

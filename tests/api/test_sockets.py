@@ -1,4 +1,4 @@
-"""The listening socket, for real: nobody's is stolen, nothing else is deleted, no client meets it half made."""
+"""Tests that binding replaces no live socket, deletes no other file and never shows an unfinished socket."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_bound_socket_has_its_group(directory: Path) -> None:
     bound.close()
 
 
-def test_no_client_ever_meets_the_socket_half_made(directory: Path) -> None:
+def test_a_client_never_finds_an_unfinished_socket(directory: Path) -> None:
     paths = [directory / str(n) for n in range(300)]
     seen: set[str] = set()
 
@@ -102,7 +102,7 @@ def test_a_path_of_107_bytes_fits_and_one_more_is_refused(directory: Path) -> No
     assert os.listdir(directory) == [os.path.basename(path) + ".lock"]
 
 
-def test_a_second_binder_is_told_who_was_first_and_harms_nothing(directory: Path) -> None:
+def test_a_second_bind_fails_with_the_pid_of_the_first(directory: Path) -> None:
     path = directory / "s"
     first = bind_socket(str(path))
     with pytest.raises(AlreadyRunning) as caught:
@@ -113,7 +113,7 @@ def test_a_second_binder_is_told_who_was_first_and_harms_nothing(directory: Path
     bind_socket(str(path)).close()
 
 
-def test_of_many_processes_that_bind_at_once_one_wins(directory: Path) -> None:
+def test_one_of_many_processes_that_bind_at_once_succeeds(directory: Path) -> None:
     program = (
         "import sys; from runtimed.api.sockets import bind_socket; from runtimed.core.errors import AlreadyRunning\n"
         "try: bound = bind_socket(sys.argv[1])\n"
@@ -139,7 +139,7 @@ def test_of_many_processes_that_bind_at_once_one_wins(directory: Path) -> None:
     bind_socket(str(directory / "s")).close()
 
 
-def test_a_live_socket_is_left_alone_even_where_its_lock_is_free(directory: Path) -> None:
+def test_a_live_socket_is_not_replaced_even_if_its_lock_is_free(directory: Path) -> None:
     path = directory / "s"
     with socket.socket(socket.AF_UNIX) as foreign:
         foreign.bind(str(path))
@@ -155,7 +155,7 @@ def test_a_live_socket_is_left_alone_even_where_its_lock_is_free(directory: Path
         assert path.lstat().st_ino == before
 
 
-def test_a_live_socket_of_another_kind_is_left_alone(directory: Path) -> None:
+def test_a_live_socket_of_another_type_is_not_replaced(directory: Path) -> None:
     path = directory / "s"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as foreign:
         foreign.bind(str(path))
@@ -165,7 +165,7 @@ def test_a_live_socket_of_another_kind_is_left_alone(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["s", "~"])
-def test_a_socket_that_nobody_serves_is_replaced(directory: Path, name: str) -> None:
+def test_a_stale_socket_is_replaced(directory: Path, name: str) -> None:
     """Also under the temporary name, where a start that was killed leaves it."""
     leave_stale_socket(directory / name)
     bound = bind_socket(str(directory / "s"))
@@ -176,7 +176,7 @@ def test_a_socket_that_nobody_serves_is_replaced(directory: Path, name: str) -> 
 
 @pytest.mark.parametrize("name", ["s", "~", "s.lock"])
 @pytest.mark.parametrize("kind", ["file", "directory", "link", "dangling", "fifo"])
-def test_what_is_no_socket_is_refused_and_kept(directory: Path, name: str, kind: str) -> None:
+def test_a_file_that_is_not_a_socket_is_refused_and_kept(directory: Path, name: str, kind: str) -> None:
     path = directory / name
     match kind:
         case "file":
@@ -191,7 +191,7 @@ def test_what_is_no_socket_is_refused_and_kept(directory: Path, name: str, kind:
         case "fifo":
             os.mkfifo(path)
     if (name, kind) == ("s.lock", "file"):
-        bind_socket(str(directory / "s")).close()  # that is what a lock file is
+        bind_socket(str(directory / "s")).close()  # a lock file is a regular file
         return
     before = path.lstat()
     with pytest.raises(SocketRefused) as caught:
@@ -202,7 +202,7 @@ def test_what_is_no_socket_is_refused_and_kept(directory: Path, name: str, kind:
     assert not os.path.lexists(directory / "s") or not stat.S_ISSOCK((directory / "s").lstat().st_mode)
 
 
-def test_closing_leaves_what_took_our_place(directory: Path) -> None:
+def test_closing_does_not_remove_a_file_that_replaced_the_socket(directory: Path) -> None:
     path = directory / "s"
     bound = bind_socket(str(path))
     path.unlink()
@@ -211,7 +211,7 @@ def test_closing_leaves_what_took_our_place(directory: Path) -> None:
     assert path.read_text() == "somebody else's"
 
 
-def test_closing_after_the_directory_went_does_no_harm(directory: Path) -> None:
+def test_closing_after_the_directory_was_removed_does_nothing(directory: Path) -> None:
     (directory / "d").mkdir()
     bound = bind_socket(str(directory / "d/s"))
     shutil.rmtree(directory / "d")
@@ -223,7 +223,7 @@ def test_a_missing_directory_is_named(directory: Path) -> None:
         bind_socket(f"{directory}/none/s")
 
 
-def test_what_the_system_refuses_leaves_nothing_behind(directory: Path) -> None:
+def test_an_error_of_the_system_leaves_no_file(directory: Path) -> None:
     program = (
         "import sys, os; from runtimed.api.sockets import bind_socket; from runtimed.core.errors import SocketRefused\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
@@ -238,7 +238,7 @@ def test_what_the_system_refuses_leaves_nothing_behind(directory: Path) -> None:
     assert os.listdir(directory) == ["s.lock"]
 
 
-def test_the_peer_is_who_the_kernel_says() -> None:
+def test_the_peers_credentials_are_the_kernels() -> None:
     left, right = socket.socketpair()
     assert peer_of(left) == (os.getpid(), os.getuid(), os.getgid())
     assert peer_of(left).uid == os.getuid()

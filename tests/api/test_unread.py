@@ -1,11 +1,11 @@
-"""Answers that are not read: how much memory they may take in all, and which connection pays for it."""
+"""Tests the bound on the memory of unread responses, and which connection is reset."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from harness.server import HOST, hang_up, read_reply, running, until
@@ -22,7 +22,7 @@ MIB = 1 << 20
 BIG = b"GET /big?bytes=1000000 HTTP/1.1\r\n%b\r\n" % HOST
 
 
-class Holder:
+class FakeConnection:
     def __init__(self, uid: int) -> None:
         self.peer = Peer(1, uid, 1)
         self.aborted = False
@@ -31,13 +31,17 @@ class Holder:
         self.aborted = True
 
 
-def test_the_connection_that_waited_longest_pays_of_the_user_who_holds_most() -> None:
+def new_connection(uid: int) -> Any:
+    return FakeConnection(uid)
+
+
+def test_the_longest_waiting_connection_of_the_user_with_most_is_reset() -> None:
     unread = Unread(lambda *_: None, 10 * MIB)
-    first, second, third = (Holder(uid) for uid in (1, 2, 2))
+    first, second, third = (new_connection(uid) for uid in (1, 2, 2))
     for holder, held in ((first, 3 * MIB), (second, 2 * MIB), (third, 4 * MIB)):
         unread.hold(holder, held)
     assert unread.total_bytes < 10 * MIB
-    late = Holder(3)
+    late = new_connection(3)
     unread.hold(late, 2 * MIB)
     assert [holder.aborted for holder in (first, second, third, late)] == [False, True, False, False]
     assert unread.total_bytes < 10 * MIB
@@ -45,14 +49,14 @@ def test_the_connection_that_waited_longest_pays_of_the_user_who_holds_most() ->
 
 def test_a_connection_that_waits_alone_is_never_reset() -> None:
     unread = Unread(lambda *_: None, 10)
-    alone = Holder(1)
+    alone = new_connection(1)
     unread.hold(alone, 100 * MIB)
     assert not alone.aborted
 
 
-def test_what_is_read_counts_no_longer() -> None:
+def test_a_response_that_was_read_is_not_counted() -> None:
     unread = Unread(lambda *_: None, MIB)
-    holders = [Holder(uid) for uid in (1, 1, 2)]
+    holders = [new_connection(uid) for uid in (1, 1, 2)]
     for holder in holders:
         unread.hold(holder, MIB // 2)
         unread.release(holder)
@@ -62,9 +66,9 @@ def test_what_is_read_counts_no_longer() -> None:
     assert not any(holder.aborted for holder in holders)
 
 
-def test_a_connection_that_is_counted_anew_keeps_its_place_in_the_order() -> None:
+def test_a_connection_whose_count_changes_keeps_its_position() -> None:
     unread = Unread(lambda *_: None, 4 * MIB)
-    first, second, late = (Holder(1) for _ in range(3))
+    first, second, late = (new_connection(1) for _ in range(3))
     unread.hold(first, MIB)
     unread.hold(second, MIB)
     unread.hold(first, 2 * MIB)
@@ -77,11 +81,11 @@ def test_a_thousand_resets_are_reported_once() -> None:
     reports: list[tuple[Peer, int]] = []
     unread = Unread(lambda *report: reports.append(report), 2 * MIB)
     for _ in range(1000):
-        unread.hold(Holder(7), MIB)
+        unread.hold(new_connection(7), MIB)
     assert reports == [(Peer(1, 7, 1), MIB)]
 
 
-async def test_a_client_that_reads_is_answered_while_others_leave_everything_unread() -> None:
+async def test_a_client_that_reads_is_answered_while_others_do_not_read() -> None:
     async with running() as run:
         run.connections.unread._most_bytes = 8 * MIB
         silent = []
@@ -184,7 +188,7 @@ async def test_a_large_body_is_held_once_for_all_connections_that_are_sent_it() 
             writer.write(BIG)
             writers.append((reader, writer))
         await until(lambda: len(run.connections.unread._held) == 6)
-        transports = [member._transport for member in run.connections._members]  # type: ignore[attr-defined]
+        transports = [member._transport for member in run.connections._members]
         assert max(transport.get_write_buffer_size() for transport in transports if transport) <= 80 * 1024
         reader, writer = await run.connect()
         writer.write(BIG)
@@ -195,7 +199,7 @@ async def test_a_large_body_is_held_once_for_all_connections_that_are_sent_it() 
 
 
 @pytest.mark.parametrize("head", [HOST, HOST + b"Connection: close\r\n", b"Connection: keep-alive\r\n"])
-async def test_a_client_that_ends_its_side_is_sent_all_of_a_large_body(head: bytes) -> None:
+async def test_a_client_that_shuts_down_writing_gets_all_of_a_large_body(head: bytes) -> None:
     version = b"1.1" if HOST in head else b"1.0"
     async with running() as run:
         data = b"GET /big?bytes=3000000 HTTP/%b\r\n%b\r\n" % (version, head)
@@ -244,7 +248,7 @@ async def test_requests_behind_a_large_body_are_answered_when_the_daemon_stops(l
         await hang_up(writer)
 
 
-async def test_a_client_that_hangs_up_before_its_large_answer_causes_no_log_line(
+async def test_a_client_that_disconnects_before_a_large_response_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with running() as run:
@@ -264,7 +268,7 @@ async def test_a_client_that_hangs_up_before_its_large_answer_causes_no_log_line
     assert not caplog.records
 
 
-async def test_large_answers_and_small_ones_keep_their_order() -> None:
+async def test_large_and_small_responses_keep_their_order() -> None:
     async with running() as run:
         reader, writer = await run.connect()
         for _ in range(2):  # the second time from memory
@@ -279,7 +283,7 @@ async def test_large_answers_and_small_ones_keep_their_order() -> None:
         await hang_up(writer)
 
 
-async def test_a_large_answer_that_cannot_be_sent_is_a_500() -> None:
+async def test_a_large_response_that_cannot_be_sent_is_a_500() -> None:
     async with running() as run:
         run.connections.handler = lambda _: Response(200, b"x" * 100_000, headers=(("X", "a\r\nb"),))
         reader, writer = await run.connect()
@@ -288,7 +292,7 @@ async def test_a_large_answer_that_cannot_be_sent_is_a_500() -> None:
         await hang_up(writer)
 
 
-async def test_a_client_that_reads_late_gets_everything_and_counts_no_longer() -> None:
+async def test_a_client_that_reads_late_gets_everything_and_is_not_counted() -> None:
     async with running() as run:
         reader, writer = await run.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ BAD = [
     (("explain", "nope"), 1, "unknown or invalid runtime name: nope", "runtimectl list"),
     (("status", "--socket", "/nowhere/x"), 2, "/nowhere/x: there is no such socket", "systemctl start runtimed"),
     (("plan", "--exit-cod"), 2, "unrecognized arguments", "--help"),
-    (("reload", "--socket", "/dev/null"), 2, "no answer from a daemon on /dev/null: nobody listens there", "start it"),
+    (("reload", "--socket", "/dev/null"), 2, "no answer from a daemon on /dev/null: no process listens", "start it"),
     (("watch", "--since", "x"), 2, "'x' is not a whole number", "runtimectl watch --help"),
     (("generations", "--socket", "/nowhere/x"), 2, "there is no such socket", "start it"),
     (("diff", "1", "9"), 1, "the newest is 1", "runtimectl generations"),

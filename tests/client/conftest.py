@@ -1,4 +1,4 @@
-"""The daemons that these tests ask."""
+"""Fixtures: the daemons of these tests."""
 
 from harness.client_fixtures import daemon, new_client, own_daemon, twice
 

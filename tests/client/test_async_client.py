@@ -1,4 +1,4 @@
-"""What only a client in an event loop can do: be cancelled, ask much at once, and leave nothing behind."""
+"""Tests of AsyncClient: cancellation, concurrent requests, and no leaked connections."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def until(events: AsyncIterator[Any], type_: str, **fields: object) -> dic
 # Requests
 
 
-async def test_a_request_that_is_cancelled_has_closed_its_connection(place: Path) -> None:
+async def test_cancelling_a_request_closes_its_connection(place: Path) -> None:
     silent = Silent()
     with fake_server(place / "s", silent) as server:
         asking = asyncio.create_task(AsyncClient(server.path).status())
@@ -79,7 +79,7 @@ async def test_a_request_that_is_cancelled_has_closed_its_connection(place: Path
         await happens(silent.gone)
 
 
-async def test_a_time_out_of_the_callers_own_is_the_callers(place: Path) -> None:
+async def test_a_time_out_of_the_caller_raises_the_callers_error(place: Path) -> None:
     silent = Silent()
     with fake_server(place / "s", silent) as server:
         with pytest.raises(TimeoutError):
@@ -87,7 +87,7 @@ async def test_a_time_out_of_the_callers_own_is_the_callers(place: Path) -> None
         await happens(silent.gone)
 
 
-async def test_a_request_that_waits_for_a_place_in_the_queue_can_be_cancelled(place: Path) -> None:
+async def test_a_request_that_waits_for_a_full_queue_can_be_cancelled(place: Path) -> None:
     path = str(place / "s")
     with closing(socket.socket(socket.AF_UNIX)) as listener, closing(socket.socket(socket.AF_UNIX)) as first:
         listener.bind(path)
@@ -100,7 +100,7 @@ async def test_a_request_that_waits_for_a_place_in_the_queue_can_be_cancelled(pl
             await asking
 
 
-async def test_one_that_waits_in_vain_is_alone_in_that(daemon: RunningDaemon, place: Path) -> None:
+async def test_a_request_that_times_out_does_not_delay_the_others(daemon: RunningDaemon, place: Path) -> None:
     silent = Silent()
     with fake_server(place / "s", silent) as server:
         asking = asyncio.create_task(AsyncClient(server.path, timeout_s=1).status())
@@ -114,7 +114,7 @@ async def test_one_that_waits_in_vain_is_alone_in_that(daemon: RunningDaemon, pl
         await happens(silent.gone)
 
 
-async def test_many_may_ask_at_once_and_each_gets_its_own_answer(daemon: RunningDaemon) -> None:
+async def test_concurrent_requests_get_their_responses(daemon: RunningDaemon) -> None:
     client = AsyncClient(str(daemon.socket))
     names = [("plain", "wrapped", "kata", "runc", "wraped")[number % 5] for number in range(200)]
     answers = await asyncio.gather(*map(client.resolve, names), return_exceptions=True)
@@ -126,7 +126,7 @@ async def test_many_may_ask_at_once_and_each_gets_its_own_answer(daemon: Running
             assert found["runtime"] == name
 
 
-async def test_if_one_of_many_fails_the_others_are_cancelled_and_closed(daemon: RunningDaemon, place: Path) -> None:
+async def test_a_failing_request_in_a_task_group_closes_the_others(daemon: RunningDaemon, place: Path) -> None:
     silent = Silent()
     with fake_server(place / "s", silent) as server:
 
@@ -142,7 +142,7 @@ async def test_if_one_of_many_fails_the_others_are_cancelled_and_closed(daemon: 
         await happens(silent.gone)
 
 
-async def test_the_loop_goes_on_while_a_daemon_is_waited_for_that_is_starting(place: Path) -> None:
+async def test_waiting_for_a_starting_daemon_does_not_block_the_event_loop(place: Path) -> None:
     path = place / "s"
 
     def restarts(connection: socket.socket) -> None:
@@ -160,20 +160,20 @@ async def test_the_loop_goes_on_while_a_daemon_is_waited_for_that_is_starting(pl
             assert dict(await asking) == {"runtime": "new"}
 
 
-async def test_a_client_belongs_to_no_loop(daemon: RunningDaemon) -> None:
+async def test_a_client_may_be_used_in_several_event_loops(daemon: RunningDaemon) -> None:
     client = AsyncClient(str(daemon.socket))
     here = await client.resolve("kata")
     assert await asyncio.to_thread(lambda: asyncio.run(client.resolve("kata"))) == here
 
 
-async def test_the_client_that_blocks_may_be_used_where_a_loop_runs(daemon: RunningDaemon) -> None:
+async def test_the_blocking_client_may_be_used_while_an_event_loop_runs(daemon: RunningDaemon) -> None:
     assert Client(str(daemon.socket)).resolve("kata") == await AsyncClient(str(daemon.socket)).resolve("kata")
 
 
 # Events
 
 
-async def test_events_go_on_across_a_restart_while_other_things_are_asked(own_daemon: RunningDaemon) -> None:
+async def test_events_continue_after_a_restart_beside_other_requests(own_daemon: RunningDaemon) -> None:
     client = AsyncClient(str(own_daemon.socket))
     seen: list[dict[str, Any]] = []
 
@@ -199,7 +199,7 @@ async def test_events_go_on_across_a_restart_while_other_things_are_asked(own_da
     assert told == sorted(set(told))
 
 
-async def test_a_wait_for_the_next_event_may_be_given_up_and_no_event_is(own_daemon: RunningDaemon) -> None:
+async def test_cancelling_the_wait_for_an_event_loses_no_event(own_daemon: RunningDaemon) -> None:
     client = AsyncClient(str(own_daemon.socket))
     async with aclosing(client.watch()) as events:
         assert (await anext(events))["type"] == "heartbeat"
@@ -213,7 +213,7 @@ async def test_a_wait_for_the_next_event_may_be_given_up_and_no_event_is(own_dae
         assert (await until(events, "generation"))["generation"] == 3
 
 
-async def test_no_event_is_lost_or_told_twice_however_often_a_wait_is_given_up(own_daemon: RunningDaemon) -> None:
+async def test_many_cancelled_waits_neither_lose_nor_repeat_an_event(own_daemon: RunningDaemon) -> None:
     client = AsyncClient(str(own_daemon.socket))
 
     async def reload() -> None:
@@ -233,7 +233,7 @@ async def test_no_event_is_lost_or_told_twice_however_often_a_wait_is_given_up(o
     assert generations == list(range(2, 22))
 
 
-async def test_an_iterator_that_is_cancelled_closed_or_forgotten_has_no_connection(own_daemon: RunningDaemon) -> None:
+async def test_a_cancelled_closed_or_collected_iterator_has_no_connection(own_daemon: RunningDaemon) -> None:
     client = AsyncClient(str(own_daemon.socket))
 
     async def listeners(count: int) -> None:
@@ -260,12 +260,12 @@ async def test_an_iterator_that_is_cancelled_closed_or_forgotten_has_no_connecti
     await listeners(0)
 
 
-async def test_an_iterator_is_one_tasks(own_daemon: RunningDaemon) -> None:
+async def test_only_one_task_may_use_an_iterator(own_daemon: RunningDaemon) -> None:
     async with aclosing(AsyncClient(str(own_daemon.socket)).watch()) as events:
         await anext(events)
         waiting = asyncio.create_task(anext(events))
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="one task waits"):
+        with pytest.raises(RuntimeError, match="another task waits"):
             await anext(events)
         with pytest.raises(RuntimeError, match="cancel that first"):
             await events.aclose()
@@ -274,7 +274,7 @@ async def test_an_iterator_is_one_tasks(own_daemon: RunningDaemon) -> None:
             await waiting
 
 
-async def test_a_watch_that_gave_up_may_be_taken_up_again(own_daemon: RunningDaemon) -> None:
+async def test_an_iterator_may_be_used_again_after_it_gave_up(own_daemon: RunningDaemon) -> None:
     async with aclosing(AsyncClient(str(own_daemon.socket)).watch(patience_s=0.1)) as events:
         await anext(events)
         await asyncio.to_thread(own_daemon.stop)

@@ -1,4 +1,4 @@
-"""What holds for both clients: a real daemon, servers that misbehave, servers that must not be believed."""
+"""Tests both clients with a real daemon, misbehaving servers and untrusted servers."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def test_the_empty_name_resolves_to_the_default(new_client: NewClient, daemon: R
     assert client.resolve()["runtime"] == "plain"
 
 
-def test_a_socket_may_be_given_as_the_daemon_takes_it(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_a_socket_may_be_given_as_a_unix_url(new_client: NewClient, daemon: RunningDaemon) -> None:
     assert new_client(f"unix://{daemon.socket}").resolve("kata")["shim"] == "io.containerd.kata.v2"
 
 
-def test_a_name_reaches_the_daemon_whatever_characters_it_has(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_a_name_with_special_characters_is_resolved(new_client: NewClient, daemon: RunningDaemon) -> None:
     client = new_client(str(daemon.socket))
     names = [runtime["name"] for runtime in client.runtimes()["runtimes"] if runtime["name"] != "gone"]
     assert [name for name in names if "/" in name and "\N{LATIN SMALL LETTER E WITH ACUTE}" in name]
@@ -117,7 +117,7 @@ def test_a_name_reaches_the_daemon_whatever_characters_it_has(new_client: NewCli
         assert client.explain(name)["name"] == name
 
 
-def test_an_unknown_name_comes_with_what_is_known_and_the_nearest(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_an_unknown_name_raises_the_known_names_and_the_nearest(new_client: NewClient, daemon: RunningDaemon) -> None:
     with pytest.raises(UnknownRuntime, match="did you mean wrapped") as caught:
         new_client(str(daemon.socket)).resolve("wraped")
     error = caught.value
@@ -127,33 +127,33 @@ def test_an_unknown_name_comes_with_what_is_known_and_the_nearest(new_client: Ne
 
 
 @pytest.mark.parametrize("method", ["resolve", "explain"])
-def test_a_name_that_containerd_must_not_be_given_is_an_error_of_its_own(
+def test_a_name_that_containerd_must_not_get_raises_invalid_runtime_name(
     new_client: NewClient, daemon: RunningDaemon, method: str
 ) -> None:
     with pytest.raises(InvalidRuntimeName):
         getattr(new_client(str(daemon.socket)), method)("io.x y.v2")
 
 
-def test_a_name_that_is_no_utf8_is_refused_by_the_daemon(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_a_name_that_is_not_utf8_is_refused_by_the_daemon(new_client: NewClient, daemon: RunningDaemon) -> None:
     for name in ("\udcff", "\ud800"):
         with pytest.raises(Refused) as caught:
             new_client(str(daemon.socket)).resolve(name)
         assert caught.value.status == 400
 
 
-def test_a_binary_that_is_not_there_is_an_error_of_its_own(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_a_missing_binary_raises_runtime_unavailable(new_client: NewClient, daemon: RunningDaemon) -> None:
     with pytest.raises(RuntimeUnavailable) as caught:
         new_client(str(daemon.socket)).resolve("gone")
     assert caught.value.problem["path"] == "/nowhere/gone"
 
 
-def test_status_and_health_are_what_the_daemon_says(new_client: NewClient, daemon: RunningDaemon) -> None:
+def test_status_and_health_are_the_daemons(new_client: NewClient, daemon: RunningDaemon) -> None:
     client = new_client(str(daemon.socket))
     assert client.status()["health"] == {"status": "ok", "reasons": {}}
     assert dict(client.healthz()) == {"status": "ok"}
 
 
-def test_a_reload_returns_its_report_also_when_it_is_rejected(new_client: NewClient, own_daemon: RunningDaemon) -> None:
+def test_a_rejected_reload_returns_its_report(new_client: NewClient, own_daemon: RunningDaemon) -> None:
     client = new_client(str(own_daemon.socket))
     assert client.reload()["outcome"] == "unchanged"
     number = client.status()["generation"]
@@ -165,7 +165,7 @@ def test_a_reload_returns_its_report_also_when_it_is_rejected(new_client: NewCli
         assert report["problems"][0]["pointer"] == "/runtimes/plain"
 
 
-def test_a_client_goes_on_after_a_restart(new_client: NewClient, own_daemon: RunningDaemon) -> None:
+def test_a_client_works_after_a_restart_of_the_daemon(new_client: NewClient, own_daemon: RunningDaemon) -> None:
     client = new_client(str(own_daemon.socket))
     before = client.resolve("plain")
     own_daemon.stop()
@@ -194,29 +194,29 @@ def test_a_client_may_be_shared_by_threads(new_client: NewClient, daemon: Runnin
 # Against servers that misbehave
 
 
-def test_a_connection_that_dies_before_the_answer_is_asked_once_more(fake: Fake) -> None:
+def test_a_get_whose_connection_ends_early_is_sent_again_once(fake: Fake) -> None:
     with fake(dies, sends(answer({"runtime": "x"}))) as (server, client):
         assert dict(client.resolve("x")) == {"runtime": "x"}
     assert len(server.requests) == 2
     assert server.requests[0] == server.requests[1]
 
 
-def test_half_an_answer_counts_as_none(fake: Fake) -> None:
+def test_half_a_response_counts_as_none(fake: Fake) -> None:
     with fake(sends(answer({"runtime": "x"})[:-1]), sends(answer({"runtime": "y"}))) as (_, client):
         assert dict(client.resolve("x")) == {"runtime": "y"}
 
 
-def test_a_connection_that_dies_twice_is_an_error(fake: Fake) -> None:
+def test_a_connection_that_ends_early_twice_is_an_error(fake: Fake) -> None:
     with fake(dies, dies, dies) as (server, client):
-        with pytest.raises(DaemonUnreachable, match="before the answer, twice"):
+        with pytest.raises(DaemonUnreachable, match="before the response, twice"):
             client.status()
         assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("work", ["reload", "gc"])
-def test_work_is_never_asked_for_twice(fake: Fake, work: str) -> None:
+def test_a_post_is_never_sent_again(fake: Fake, work: str) -> None:
     with fake(dies, dies) as (server, client):
-        with pytest.raises(DaemonUnreachable, match="whether it was done is not known"):
+        with pytest.raises(DaemonUnreachable, match="whether the work was done is not known"):
             getattr(client, work)()
         assert len(server.requests) == 1
 
@@ -236,7 +236,7 @@ def test_the_second_attempt_waits_for_a_daemon_that_is_starting(fake: Fake, plac
     revived[0].close()
 
 
-def test_an_answer_may_come_in_any_pieces(fake: Fake) -> None:
+def test_a_response_may_arrive_in_single_bytes(fake: Fake) -> None:
     def trickles(connection: socket.socket) -> None:
         for byte in answer({"runtime": "x"}):
             connection.sendall(bytes([byte]))
@@ -245,13 +245,13 @@ def test_an_answer_may_come_in_any_pieces(fake: Fake) -> None:
         assert dict(client.resolve()) == {"runtime": "x"}
 
 
-def test_a_large_answer_arrives_whole(fake: Fake) -> None:
+def test_a_large_response_is_complete(fake: Fake) -> None:
     document = {"runtimes": ["x" * 1000] * 5000}
     with fake(sends(answer(document))) as (_, client):
         assert dict(client.runtimes()) == document
 
 
-def test_a_refusal_that_does_not_wait_for_the_question_is_read(new_client: NewClient, place: Path) -> None:
+def test_a_refusal_sent_before_the_request_is_read(new_client: NewClient, place: Path) -> None:
     problem = {"code": "too-many-connections", "detail": "there are 1000 connections"}
     path = place / "s"
     with closing(socket.socket(socket.AF_UNIX)) as listener:
@@ -290,7 +290,7 @@ def test_a_refusal_that_does_not_wait_for_the_question_is_read(new_client: NewCl
         (418, "of-the-future", Refused),
     ],
 )
-def test_a_problem_becomes_the_error_of_its_code(fake: Fake, status: int, code: str, kind: type[Refused]) -> None:
+def test_a_problem_raises_the_error_of_its_code(fake: Fake, status: int, code: str, kind: type[Refused]) -> None:
     problem = {"code": code, "detail": "because", "ailments": {"watcher": "dead"}}
     with (
         fake(sends(answer(problem, status))) as (_, client),
@@ -309,11 +309,11 @@ def test_a_problem_becomes_the_error_of_its_code(fake: Fake, status: int, code: 
         (b"HTTP/2 200\r\nContent-Length: 2\r\n\r\n{}", "not HTTP/1"),
         (b"HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", "no status"),
         (b"HTTP/1.1 ok\r\nContent-Length: 2\r\n\r\n{}", "no status"),
-        (b"HTTP/1.1 200 OK\r\n\r\n{}", "how long"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "how long"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "how long"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", "how long"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n{}" % (b"9" * 5000), "how long"),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n{}" % (b"9" * 5000), "no valid Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{}" % (64 * 2**20 + 1), "larger than 64 MiB"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2**20, "head is larger"),
         (answer(b"hello"), "not JSON"),
@@ -323,12 +323,12 @@ def test_a_problem_becomes_the_error_of_its_code(fake: Fake, status: int, code: 
         (answer(b"null", 404), "not a JSON object"),
     ],
 )
-def test_what_is_no_answer_of_a_daemon_is_a_bad_answer(fake: Fake, data: bytes, reason: str) -> None:
+def test_an_invalid_response_raises_bad_answer(fake: Fake, data: bytes, reason: str) -> None:
     with fake(sends(data)) as (_, client), pytest.raises(BadAnswer, match=reason):
         client.status()
 
 
-def test_the_time_out_is_for_the_whole_answer_however_it_trickles(new_client: NewClient, fake: Fake) -> None:
+def test_the_time_out_includes_a_response_that_arrives_slowly(new_client: NewClient, fake: Fake) -> None:
     def trickles(connection: socket.socket) -> None:
         for byte in answer({"x": "y" * 1000}):
             connection.sendall(bytes([byte]))
@@ -342,9 +342,7 @@ def test_the_time_out_is_for_the_whole_answer_however_it_trickles(new_client: Ne
         assert time.monotonic() - began_s < 3
 
 
-def test_a_daemon_that_accepts_nobody_is_waited_for_no_longer_than_the_time_out(
-    new_client: NewClient, place: Path
-) -> None:
+def test_waiting_for_a_full_queue_ends_with_the_time_out(new_client: NewClient, place: Path) -> None:
     path = str(place / "s")
     with closing(socket.socket(socket.AF_UNIX)) as listener, closing(socket.socket(socket.AF_UNIX)) as first:
         listener.bind(path)
@@ -357,28 +355,28 @@ def test_a_daemon_that_accepts_nobody_is_waited_for_no_longer_than_the_time_out(
 # No daemon
 
 
-def test_a_socket_that_is_not_there_is_named_with_what_to_do(new_client: NewClient, place: Path) -> None:
+def test_a_missing_socket_is_named_with_a_hint(new_client: NewClient, place: Path) -> None:
     with pytest.raises(DaemonUnreachable, match="no such socket") as caught:
         new_client(str(place / "s")).status()
     assert caught.value.socket == str(place / "s")
     assert "systemctl start runtimed" in caught.value.hint
 
 
-def test_a_socket_that_nobody_listens_on_is_told_from_one_that_is_missing(new_client: NewClient, place: Path) -> None:
+def test_a_socket_without_a_listener_has_another_message_than_a_missing_one(new_client: NewClient, place: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as dead:
         dead.bind(str(place / "s"))
-    with pytest.raises(DaemonUnreachable, match="nobody listens there"):
+    with pytest.raises(DaemonUnreachable, match="no process listens"):
         new_client(str(place / "s")).status()
 
 
 @pytest.mark.parametrize("path", ["/tmp/" + "x" * 200, "/tmp/a\0b"])
-def test_a_path_that_no_socket_can_have_is_an_error_like_any_other(new_client: NewClient, path: str) -> None:
+def test_an_impossible_socket_path_raises_daemon_unreachable(new_client: NewClient, path: str) -> None:
     with pytest.raises(DaemonUnreachable):
         new_client(path).status()
 
 
 @needs_root
-def test_whoever_lacks_permission_is_told_the_group(fake: Fake, place: Path) -> None:
+def test_the_error_for_a_lack_of_permission_names_the_group(fake: Fake, place: Path) -> None:
     with fake() as (_, client):
         os.chown(place / "s", 0, 1)
         (place / "s").chmod(0o660)
@@ -397,7 +395,7 @@ def test_whoever_lacks_permission_is_told_the_group(fake: Fake, place: Path) -> 
 
 
 @needs_root
-def test_root_says_nothing_to_a_server_of_somebody_else(new_client: NewClient, place: Path) -> None:
+def test_root_sends_no_byte_to_another_users_server(new_client: NewClient, place: Path) -> None:
     with server_of(NOBODY, place / "s", answer({"runtime": "evil"})) as heard:
         with pytest.raises(UntrustedServer) as caught:
             new_client(str(place / "s")).resolve()
@@ -409,14 +407,16 @@ def test_root_says_nothing_to_a_server_of_somebody_else(new_client: NewClient, p
 @pytest.mark.parametrize(
     ("server", "believed"), [(0, True), (NOBODY, True), (STRANGER, False)], ids=["root", "oneself", "a stranger"]
 )
-def test_a_user_believes_root_and_oneself(new_client: NewClient, place: Path, server: int, *, believed: bool) -> None:
+def test_a_user_trusts_servers_of_root_and_of_the_same_user(
+    new_client: NewClient, place: Path, server: int, *, believed: bool
+) -> None:
     with server_of(server, place / "s", answer({"runtime": "x"})):
         found = as_user(NOBODY, new_client(str(place / "s")).resolve)
     assert found == {"runtime": "x"} if believed else found[0] == "UntrustedServer"
 
 
 @needs_root
-def test_a_member_of_the_group_may_ask_and_not_reload(new_client: NewClient, place: Path) -> None:
+def test_a_member_of_the_group_may_read_and_not_reload(new_client: NewClient, place: Path) -> None:
     daemon = RunningDaemon(place)
     daemon.write({})
     try:
@@ -433,7 +433,7 @@ def test_a_member_of_the_group_may_ask_and_not_reload(new_client: NewClient, pla
 # Which socket, and what it costs
 
 
-def test_the_socket_is_found_as_the_daemon_places_it(place: Path) -> None:
+def test_the_default_socket_is_the_daemons(place: Path) -> None:
     own = place / "runtimed" / "runtimed.sock"
     own.parent.mkdir()
     own.touch()
@@ -454,7 +454,7 @@ def test_the_socket_is_found_as_the_daemon_places_it(place: Path) -> None:
     assert default_socket({"HOME": str(place)}, STRANGER) == system
 
 
-def test_without_a_runtime_directory_of_its_own_a_user_s_socket_is_below_the_state_directory(place: Path) -> None:
+def test_without_a_runtime_directory_the_socket_is_below_the_state_directory(place: Path) -> None:
     own, state = place / "own", place / "state"
     user = os.geteuid() or STRANGER
     own.mkdir()
@@ -473,7 +473,7 @@ def test_without_a_runtime_directory_of_its_own_a_user_s_socket_is_below_the_sta
     assert user_directories({**environ, "XDG_RUNTIME_DIR": missing}, user) == [f"{missing}/runtimed", *below]
 
 
-def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
+def test_the_systems_socket_is_used_if_the_users_has_no_listener(
     place: Path, fake: Fake, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead, nowhere = place / "dead", place / "nowhere"
@@ -481,7 +481,7 @@ def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
         sock.bind(str(dead))
     with fake(sends(answer({"generation": 7})), sends(answer({"generation": 8}))) as (server, _):
         sockets = [str(dead), server.path]
-        monkeypatch.setattr("runtimed.client.conversation.default_sockets", lambda environ, uid: sockets)
+        monkeypatch.setattr("runtimed.client.transport.default_sockets", lambda environ, uid: sockets)
         client = new_client()
         assert client.status()["generation"] == 7
         assert getattr(client, "client", client).socket == server.path
@@ -490,12 +490,12 @@ def test_where_no_daemon_listens_on_the_user_s_socket_the_node_s_is_asked(
     sockets[1] = str(nowhere)
     with pytest.raises(DaemonUnreachable) as caught:
         new_client().status()
-    reason = f"nobody listens there; nor can one be reached on {nowhere}"
+    reason = f"no process listens; nor can one be reached on {nowhere}"
     assert (caught.value.socket, caught.value.reason) == (str(dead), reason)
 
 
 @pytest.mark.parametrize(("kind", "more"), [("Client", set()), ("AsyncClient", {"asyncio"})])
-def test_a_client_needs_nothing_but_the_standard_library_and_little_of_that(
+def test_a_client_imports_only_a_little_of_the_standard_library(
     daemon: RunningDaemon, kind: str, more: set[str]
 ) -> None:
     # -S: without site-packages, so without everything that the daemon depends on.
@@ -533,7 +533,7 @@ def top_levels(modules: str) -> set[str]:
 # What both have
 
 
-def test_both_clients_are_asked_in_the_same_words() -> None:
+def test_both_clients_have_the_same_methods() -> None:
     methods = {name: method for name, method in vars(Client).items() if inspect.isfunction(method) and name[0] != "_"}
     assert len(methods) == 11
     for name, method in methods.items():
@@ -542,7 +542,7 @@ def test_both_clients_are_asked_in_the_same_words() -> None:
         assert name == "watch" or one.return_annotation == other.return_annotation, name
 
 
-def test_all_that_the_package_offers_is_there() -> None:
+def test_all_public_names_exist() -> None:
     for name in runtimed.client.__all__:
         assert name == "SYSTEM_SOCKET" or getattr(runtimed.client, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):

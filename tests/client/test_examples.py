@@ -1,4 +1,4 @@
-"""What the documentation of the client shows is what happens, and what its types promise is what mypy finds."""
+"""Tests the examples in the client's documentation, and its types with mypy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = [
     for example in doctest.DocTestFinder(exclude_empty=True).find(module, extraglobs=NAMES)
     if example.examples
 ]
-# Behind the comment stands the code of the error that mypy must find in that line.
+# A comment is the code of the error that mypy must report in that line.
 SNIPPET = """
 from typing import assert_type
 from runtimed.client import AsyncClient, Client, UnknownRuntime
@@ -76,14 +76,14 @@ def sample() -> Iterator[RunningDaemon]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_an_example_gives_what_it_shows(
+def test_an_example_in_a_docstring_has_the_documented_result(
     sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch, example: doctest.DocTest
 ) -> None:
     monkeypatch.setenv("RUNTIMED_SOCKET", str(sample.socket))
     assert ran(example) == ""
 
 
-def test_every_question_has_an_example() -> None:
+def test_every_request_has_an_example() -> None:
     asked = {example.name for example in EXAMPLES}
     client = "runtimed.client.sync.Client"
     questions = {f"{client}.{name}" for name, value in vars(runtimed.client.Client).items() if callable(value)}
@@ -92,7 +92,7 @@ def test_every_question_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("file", sorted({block.file for block in SESSIONS}), ids=lambda file: file.name)
-def test_the_examples_of_a_document_give_what_they_show(
+def test_the_examples_of_a_document_have_the_documented_results(
     sample: RunningDaemon, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setenv("RUNTIMED_SOCKET", str(sample.socket))
@@ -108,7 +108,7 @@ def ran(example: doctest.DocTest) -> str:
     return "".join(said)
 
 
-def test_a_users_program_is_checked_against_the_shapes_of_the_answers(tmp_path: Path) -> None:
+def test_mypy_checks_a_users_program_against_the_response_types(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(SNIPPET)
     command = [

@@ -1,4 +1,4 @@
-"""Both clients behind one face, and servers that play a script, for tests of what a client does."""
+"""Both clients with one interface, and servers that run a script, for tests of the clients."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from runtimed.client import AsyncClient, Client, ClientError
 
 T = TypeVar("T")
 
-# What a server does with one connection, once it has read the request.
+# Handles one connection after the request was read.
 Script = Callable[[socket.socket], None]
 NewClient = Callable[..., Client]
 
 
 class InLoops:
-    """An AsyncClient that is asked as a Client is: each question in an event loop of its own, alone there."""
+    """An AsyncClient with the interface of Client: each request runs alone in a new event loop."""
 
     def __init__(self, socket: str | None = None, timeout_s: float = 10.0) -> None:
         self.client = AsyncClient(socket, timeout_s)
@@ -37,7 +37,7 @@ class InLoops:
 
 
 def new_in_loops(socket: str | None = None, timeout_s: float = 10.0) -> Client:
-    """Return an AsyncClient that is asked as a Client is."""
+    """Return an AsyncClient with the interface of Client."""
     return cast("Client", InLoops(socket, timeout_s))
 
 
@@ -55,7 +55,7 @@ def _iterate(events: AsyncIterator[T]) -> Iterator[T]:
 
 
 class FakeServer:
-    """Plays one script for each connection, in order; counts and keeps what it was asked."""
+    """Runs one script for each connection, in order; records the requests."""
 
     def __init__(self, path: Path, scripts: Sequence[Script]) -> None:
         self.path = str(path)
@@ -89,7 +89,7 @@ class FakeServer:
 
 @contextmanager
 def fake_server(path: Path, *scripts: Script) -> Iterator[FakeServer]:
-    """Yield a server on the socket ``path`` that plays one of ``scripts`` for each connection."""
+    """Yield a server on the socket ``path`` that runs one of ``scripts`` for each connection."""
     server = FakeServer(path, scripts)
     try:
         yield server
@@ -111,7 +111,7 @@ def answer(document: object, status: int = 200) -> bytes:
 
 
 def as_user(uid: int, function: Callable[[], Any]) -> Any:
-    """Return what ``function`` returns, or raise what it raises, in a process of the user ``uid``."""
+    """Return the result of ``function``, or the contents of its ClientError, from a process of the user ``uid``."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -134,7 +134,7 @@ def as_user(uid: int, function: Callable[[], Any]) -> Any:
 
 @contextmanager
 def server_of(uid: int, path: Path, greeting: bytes) -> Iterator[Callable[[], bytes]]:
-    """Yield what returns all that a server run by ``uid`` was sent; it answers ``greeting`` to whatever it hears."""
+    """Yield a function that returns all input of a server of the user ``uid``, which answers with ``greeting``."""
     reading, writing = os.pipe()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

@@ -1,4 +1,4 @@
-"""A server in the test's own loop, with a handler that says what it was asked and misbehaves when told to."""
+"""A server in the test's event loop, whose handler returns the contents of the request, fails or delays."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from runtimed.api.connections import Connections, HttpLimits
+from runtimed.api.docker import refuse_body
 from runtimed.api.messages import Request, Response
-from runtimed.api.server import Server, serve
+from runtimed.api.server import Server
 from runtimed.api.sockets import bind_socket
 from runtimed.core.config import Limits
 
@@ -34,7 +35,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Running:
-    """A server with a handler that says what it was asked, and does on request what a handler may do."""
+    """A server whose handler chooses its behaviour by the path of the request."""
 
     path: str
     connections: Connections
@@ -114,7 +115,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def running(limits: HttpLimits | None = None, admission: Limits | None = None) -> AsyncIterator[Running]:
-    """Serve, and afterwards make sure that nothing is left: no connection, task, timer or descriptor."""
+    """Serve, and afterwards check that no connection, task, timer or descriptor is left."""
     descriptors = len(os.listdir("/proc/self/fd"))
     directory = tempfile.mkdtemp(dir="/tmp")
     bound = bind_socket(f"{directory}/s")
@@ -123,10 +124,11 @@ async def running(limits: HttpLimits | None = None, admission: Limits | None = N
     connections = Connections(
         lambda request: run.answer(request),  # noqa: PLW0108 - made below
         on_error=lambda _, error: errors.append(error),
+        refuse_body=refuse_body,
         limits=limits,
         admission=admission,
     )
-    run = Running(bound.path, connections, serve(bound.sock, connections, on_exhausted=exhausted.append))
+    run = Running(bound.path, connections, Server(bound.sock, connections, on_exhausted=exhausted.append))
     run.errors, run.exhausted = errors, exhausted
     try:
         yield run
@@ -140,5 +142,5 @@ async def running(limits: HttpLimits | None = None, admission: Limits | None = N
     assert connections._timer is None
     assert connections._by_uid == {}
     await until(lambda: len(asyncio.all_tasks()) == 1)
-    # What others have opened in this process, and forgotten, is closed when it is collected.
+    # Descriptors that other tests leaked are closed when they are garbage-collected.
     await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)

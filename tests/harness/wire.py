@@ -1,4 +1,4 @@
-"""A connection without a socket: what it is given in which pieces, and all that it says."""
+"""A connection without a socket, for tests of its input and output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from runtimed.api.connections import Connections
 from runtimed.api.http import Connection
 from runtimed.api.messages import Request, Response, Target
 from runtimed.api.sockets import Peer
+from runtimed.api.state import State
 
 PEER = Peer(1, 2, 3)
 
 
 class Wire:
-    """A transport that takes everything, and remembers it."""
+    """A transport that records all that is written."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -28,10 +29,10 @@ class Wire:
         self.written += data
 
     def set_write_buffer_limits(self, high: int) -> None:
-        """Nothing is left unread here."""
+        """Do nothing: the peer reads everything."""
 
     def write_eof(self) -> None:
-        """Nothing more is written: the peer is heard out."""
+        """Do nothing: the connection lingers."""
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -51,25 +52,25 @@ class Wire:
         return 0
 
 
-class Forgetful(Connections):
-    """Connections that remember nothing of requests seen before."""
+class WithoutMemory(Connections):
+    """Connections that remember no request."""
 
     def remember(self, data: bytes, target: Target) -> None:
-        """Do not."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a connection answered, whether it ended, and the most it held of what it had not answered yet."""
+class Output:
+    """A connection's output, whether it ended, and the most input and requests that it held."""
 
-    answers: bytes
+    responses: bytes
     ended: bool
     held_bytes: int
     asked: int
 
 
 def answer(request: Request) -> Response | Awaitable[Response]:
-    """Say all there is in a request; at once, later, or never."""
+    """Return the contents of a request as JSON, at once or later."""
     text = json.dumps([request.method, request.segments, dict(request.query), request.target.decode("latin-1")])
     response = Response(200, text.encode())
     if request.segments == ("fail",):
@@ -87,8 +88,8 @@ def new_connections(kind: type[Connections] = Connections) -> Connections:
     return kind(answer, on_error=lambda _request, _error: None)
 
 
-async def converse(connections: Connections, pieces: Iterable[bytes]) -> Said:
-    """Return what a new connection says to ``pieces``, each of which it is given once it is ready for it."""
+async def exchange(connections: Connections, pieces: Iterable[bytes]) -> Output:
+    """Return the output of a new connection for ``pieces``; it receives each when it reads again."""
     wire, connection = Wire(), Connection(connections, PEER)
     connections.add(connection)
     connection.connection_made(cast("asyncio.BaseTransport", wire))
@@ -98,9 +99,9 @@ async def converse(connections: Connections, pieces: Iterable[bytes]) -> Said:
             break
         connection.data_received(piece)
         held = max(held, len(connection._reader.backlog) + len(connection._reader._url))
-        asked = max(asked, len(connection._reader.asked))
+        asked = max(asked, len(connection._reader.requests))
         while not (wire.reading or wire.closing) or connection._task:
             await asyncio.sleep(0)
-    ended = wire.closing or connection._linger_bytes >= 0
+    ended = wire.closing or connection.state is State.LINGERING
     connection.connection_lost(None)
-    return Said(wire.written, ended, held, asked)
+    return Output(wire.written, ended, held, asked)

@@ -1,0 +1,101 @@
+"""Defines the requests of the API, one coroutine each, for both clients."""
+
+from __future__ import annotations
+
+import time
+
+from runtimed.client.errors import refuse
+from runtimed.client.transport import Transport
+from runtimed.client.wire import quote, render_target
+
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from socket import socket as socket_type
+    from typing import TypeVar
+
+    from runtimed.client.events import EventStream
+    from runtimed.core.shapes.daemon import Collection, Health, Report, Status
+    from runtimed.core.shapes.runtimes import (
+        GenerationDetail,
+        Generations,
+        GenerationsDiff,
+        Resolution,
+        RuntimeDescription,
+        RuntimeTable,
+    )
+
+    T = TypeVar("T")
+
+_OK = 200
+_DRY_RUN = {"dry_run": "true"}
+
+
+class Requests(Transport):
+    """The requests; `runtimed.client.Client` documents their parameters and responses."""
+
+    async def resolve(self, runtime: str = "", generation: int | None = None, digest: str | None = None) -> Resolution:
+        """Return the resolution of ``runtime`` (empty: the default), in one ``generation`` if given."""
+        pinned = {"generation": generation, "digest": digest}
+        query = {key: str(value) for key, value in pinned.items() if value is not None}
+        return await self._get(render_target("/v1/resolve", {"runtime": runtime, **query} if runtime else query))
+
+    async def runtimes(self) -> RuntimeTable:
+        """Return the whole table, sorted by name, under ``runtimes``."""
+        return await self._get("/v1/runtimes")
+
+    async def explain(self, runtime: str) -> RuntimeDescription:
+        """Return one runtime's definition, origin, options and whether it is available."""
+        return await self._get(f"/v1/runtimes/{quote(runtime)}")
+
+    async def status(self) -> Status:
+        """Return the daemon's status, health first."""
+        return await self._get("/v1/status")
+
+    async def healthz(self) -> Health:
+        """Return ``{"status": "ok"}``, or raise Unhealthy."""
+        return await self._get("/healthz")
+
+    async def generations(self) -> Generations:
+        """Return the retained generations, the newest first, under ``generations``."""
+        return await self._get("/v1/generations")
+
+    async def generation(self, number: int) -> GenerationDetail:
+        """Return one generation's merged configuration and all its resolutions."""
+        return await self._get(f"/v1/generations/{number}")
+
+    async def diff(self, old: int, new: int) -> GenerationsDiff:
+        """Return the differences of generation ``new`` from ``old``."""
+        return await self._get(render_target("/v1/diff", {"from": str(old), "to": str(new)}))
+
+    async def reload(self, *, dry_run: bool = False) -> Report:
+        """Return the report of a reload or its dry run; its ``outcome`` may be ``rejected``."""
+        return await self._post("/v1/reload", dry_run=dry_run, expected="outcome")
+
+    async def gc(self, *, dry_run: bool = False) -> Collection:
+        """Return the verdict on every wrapper; remove unreferenced ones unless it is a ``dry_run``."""
+        return await self._post("/v1/gc", dry_run=dry_run)
+
+    def event_stream(self, since: int | None, patience_s: float) -> EventStream:
+        """Return the events after number ``since``, or from now on."""
+        from runtimed.client.events import EventStream  # noqa: PLC0415 - few programs need it
+
+        def connect() -> Coroutine[None, None, socket_type]:
+            return self._connect(time.monotonic() + self.timeout_s, 0.0)
+
+        return EventStream(connect, self._backend, lambda: self.socket, since, patience_s)
+
+    # The daemon's promise about the shape of each response is the return type of the request.
+
+    async def _get(self, target: str) -> T:
+        status, document = await self._request("GET", target)
+        if status != _OK:
+            refuse(status, document)
+        return document  # type: ignore[return-value]
+
+    async def _post(self, path: str, *, dry_run: bool, expected: str | None = None) -> T:
+        """Return the response, also that of another status if it has the key ``expected``."""
+        status, document = await self._request("POST", render_target(path, _DRY_RUN if dry_run else {}))
+        if status != _OK and expected not in document:
+            refuse(status, document)
+        return document  # type: ignore[return-value]
