@@ -1,81 +1,54 @@
-"""What one document, or the command line, says by itself: checked against every rule that needs no other document."""
+"""Reads one document, or the command line, and checks it against every rule that needs no other document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runtimed.core.collection.references import Engine
-from runtimed.core.config import Definition, Flags, Origin
-from runtimed.core.configuration import keys, rules
+from runtimed.core.config import SETTINGS, Definition, Flags, Origin
+from runtimed.core.configuration import rules
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.position import Spot
 from runtimed.core.configuration.problems import Findings, Problems
-from runtimed.core.configuration.schema import Entry, read_entry, read_top
+from runtimed.core.configuration.schema import Entry, SpotOf, read_entry, read_settings, read_value
+from runtimed.core.configuration.settings import Attributes
 from runtimed.core.containerd.options import Options, read_options
-from runtimed.core.errors import Problem
 from runtimed.core.message_text import called, shown
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One document's or the command line's share of the configuration; what it does not say is not in here."""
+    """The part of the configuration that one document or the command line defines."""
 
     definitions: Mapping[str, Definition] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)
-    # Field of Settings -> value.
-    settings: Mapping[str, object] = field(default_factory=dict)
-    default_runtime: tuple[str, Spot] | None = None
-    # The driver, which is None for exec-opts that name none; an empty tuple where there are no exec-opts.
-    cgroup_driver: tuple[str | None, ...] = ()
-    # Fields of Own, of Limits and of Probe -> value.
-    own: Mapping[str, object] = field(default_factory=dict)
-    limits: Mapping[str, object] = field(default_factory=dict)
-    probe: Mapping[str, object] = field(default_factory=dict)
-    # Every runtime that stands in it, those with faults too.
+    # Every runtime in it, including those with problems.
     names: frozenset[str] = frozenset()
-    # The keys that it sets, but "runtimes" and "runtimed", and the keys in it that mean nothing here.
-    keys: frozenset[str] = frozenset()
+    # Attributes of Config -> value, for each setting in it.
+    values: Mapping[Attributes, object] = field(default_factory=dict)
+    # The place of "default-runtime", for a problem that only all documents together show.
+    default_spot: Spot = field(default=Spot(), compare=False)
+    # Of a document: the keys that only dockerd knows, and the keys and "runtimes/NAME" that a flag overrides.
     ignored: tuple[str, ...] = ()
+    overridden: frozenset[str] = frozenset()
+    # Of the command line: the keys that it sets.
+    keys: frozenset[str] = frozenset()
 
 
-# The place of problems that are only counted.
-_UNTOLD = Spot()
-# Key, and index where the value is a list -> its place.
-_Where = Callable[..., Spot]
-
-# Field of Flags -> flag and the key it stands for; of all but the runtimes.
-_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "data_root": ("--data-root", "data-root"),
-        "exec_root": ("--exec-root", "exec-root"),
-        "hosts": ("--host", "hosts"),
-        "group": ("--group", "group"),
-        "pidfile": ("--pidfile", "pidfile"),
-        "log_level": ("--log-level", "log-level"),
-        "log_format": ("--log-format", "log-format"),
-        "debug": ("--debug", "debug"),
-        "default_runtime": ("--default-runtime", "default-runtime"),
-        "exec_opts": ("--exec-opt", "exec-opts"),
-    }
-)
 _ADD_RUNTIME = "--add-runtime"
+# The place of problems that are only counted.
+_NOWHERE = Spot()
 
 
 def document_layer(document: Document, found: Findings, flags: Layer | None = None) -> Layer:
-    """Return what ``document`` says, and add to ``found`` what there is to say about it; what is wrong is left out.
+    """Return the layer of ``document`` without the parts that have problems, and add problems and remarks to ``found``.
 
-    A key or runtime that ``flags`` has too has no effect, and is not judged.
+    A setting or runtime that ``flags`` has too is not checked, because it has no effect.
     """
     flags = flags or Layer()
     problems = found.problems
-    top, ignored, overridden = read_top(document, found, flags.keys)
-    given = top.model_dump(by_alias=True, exclude_none=True, exclude={"runtimed"})
-    own = top.runtimed.model_dump(exclude_none=True) if top.runtimed else {}
-    if "containerd" in own:
-        own["containerd"] = tuple(Engine(**engine) for engine in own["containerd"])
-    limits, probe = own.pop("limits", {}), own.pop("probe", {})
+    values, ignored, overridden = read_settings(document, found, flags.keys)
     definitions: dict[str, Definition] = {}
     origins: dict[str, Origin] = {}
     runtimes = document.value.get("runtimes")
@@ -85,96 +58,57 @@ def document_layer(document: Document, found: Findings, flags: Layer | None = No
             continue
         entry = read_entry(document, name, raw, found)
         if entry is not None:
-            definition = _document_definition(document, entry, problems)
-            # After a problem they are of no use, and of a file full of problems there may be many.
+            definition = _definition(entry, _check_entry(document, entry, problems))
+            # A rejected configuration needs no definitions, and a file full of problems may have many.
             if not problems:
                 definitions[name] = definition
                 origins[name] = _origin(document, entry)
-    layer = _settings_layer(given, lambda key, *index: document.spot((key, *index)), problems)
-    layer = replace(layer, definitions=definitions, origins=origins, names=frozenset(runtimes))
-    layer = replace(layer, own=own, limits=limits, probe=probe, ignored=ignored)
-    return replace(layer, keys=layer.keys | overridden)
+    overridden |= {f"runtimes/{name}" for name in runtimes.keys() & flags.names}
+    default_spot = document.spot(("default-runtime",))
+    return Layer(definitions, origins, frozenset(runtimes), values, default_spot, ignored, overridden)
 
 
 def flags_layer(flags: Flags, problems: Problems) -> Layer:
-    """Return what the command line says, and add to ``problems`` what is wrong; None and empty say nothing."""
-    given: dict[str, object] = {}
-    for name, (flag, key) in _FLAGS.items():
-        value = getattr(flags, name)
-        if value is None or value == () or _unfit(Spot(flag=flag), value, problems):
-            continue
-        given[key] = list(value) if isinstance(value, tuple) else value
-    spots = {key: Spot(flag=flag) for flag, key in _FLAGS.values()}
-    layer = _settings_layer(given, lambda key, *_: spots[key], problems)
+    """Return the layer of the command line, and add its problems to ``problems``."""
+    values: dict[Attributes, object] = {}
+    spots = {setting.key: Spot(flag=setting.flags[-1]) for setting in SETTINGS.values() if setting.flags}
+    given = {
+        key: value
+        for key, value in flags.settings.items()
+        if value not in (None, "") and not _has_unfit_text(spots[key], value, problems)
+    }
+    for key, value in given.items():
+        values |= read_value(SETTINGS[(key,)], value, problems, _always(spots[key]))
     definitions = _added_runtimes(flags.runtimes, problems)
     origins = dict.fromkeys(definitions, Origin(_ADD_RUNTIME))
-    return replace(layer, definitions=definitions, origins=origins, names=frozenset(definitions))
+    names, keys = frozenset(definitions), frozenset(given)
+    return Layer(definitions, origins, names, values, spots["default-runtime"], keys=keys)
 
 
-def _settings_layer(given: Mapping[str, object], where: _Where, problems: Problems) -> Layer:
-    """Return a layer of everything but the runtimes; ``given`` is key -> value of the right type, "" is not given."""
-    # An empty list of hosts is none either: a daemon that nobody can reach is not what anybody means.
-    given = {key: value for key, value in given.items() if value != "" and (key, value) != ("hosts", [])}
-    settings: dict[str, object] = {}
-    default_runtime = None
-    cgroup_driver: tuple[str | None, ...] = ()
-    for key, value in given.items():
-        match key, value:
-            case "default-runtime", str():
-                default_runtime = value, where(key)
-            case "exec-opts", list():
-                driver, faults = rules.cgroup_driver([(item, where(key, index)) for index, item in enumerate(value)])
-                cgroup_driver = (driver,)
-                problems += faults
-            case _:
-                faults = list(_setting(key, value, where, settings))
-                problems += faults
-    return Layer(settings=settings, default_runtime=default_runtime, cgroup_driver=cgroup_driver, keys=frozenset(given))
+def _always(spot: Spot) -> SpotOf:
+    return lambda _: spot
 
 
-def _setting(key: str, value: object, where: _Where, settings: dict[str, object]) -> Iterable[Problem]:
-    """Put ``value`` into ``settings`` as Settings has it, and return what is wrong with it."""
-    result: object | Problem | None = value
-    match key, value:
-        case "hosts", list():
-            faults = [rules.host_problem(host, where(key, index)) for index, host in enumerate(value)]
-            settings["hosts"] = tuple(value)
-            return [fault for fault in faults if fault is not None]
-        case (("data-root" | "exec-root"), str()):
-            result = rules.root_problem(key, value, where(key)) or value
-        case "log-level", str():
-            result = rules.log_level(value, where(key))
-        case "log-format", str():
-            result = rules.log_format(value, where(key))
-    if isinstance(result, Problem):
-        return [result]
-    settings[keys.SETTINGS[key]] = result
-    return []
-
-
-def _document_definition(document: Document, entry: Entry, problems: Problems) -> Definition:
-    """Return the runtime that ``entry`` defines, and add to ``problems`` what is wrong with it."""
+def _check_entry(document: Document, entry: Entry, problems: Problems) -> Options | None:
+    """Add the problems of the runtime ``entry`` to ``problems``, and return its options."""
     pointer = ("runtimes", entry.name)
 
-    def where(canonical: str | None) -> Spot:
+    def where(field_name: str | None) -> Spot:
         if problems.full:
-            return _UNTOLD
-        key = entry.spelt.get(canonical) if canonical else None
+            return _NOWHERE
+        key = entry.spelt.get(field_name) if field_name else None
         return document.key_spot(pointer if key is None else (*pointer, key))
 
     problems += rules.entry_problems(entry, where)
-    options: Options | None = None
-    if entry.runtime_type and entry.options:
-        spelt = (*pointer, entry.spelt["options"])
-        options, faults = read_options(entry.runtime_type, entry.options)
-        for fault in faults:
-            if problems.full:
-                problems.untold += 1
-                continue
-            spot = document.key_spot((*spelt, fault.key) if fault.key else spelt)
-            text = f"runtime {called(entry.name)}: {fault.message}"
-            problems.append(spot.problem(text, fault.found, fault.expected))
-    return _definition(entry, options)
+    if not entry.runtime_type or not entry.options:
+        return None
+    spelt = (*pointer, entry.spelt["options"])
+    options, faults = read_options(entry.runtime_type, entry.options)
+    for fault in faults:
+        text = f"runtime {called(entry.name)}: {fault.message}"
+        spot = _NOWHERE if problems.full else document.key_spot((*spelt, fault.key) if fault.key else spelt)
+        problems.append(spot.problem(text, fault.found, fault.expected))
+    return options
 
 
 def _definition(entry: Entry, options: Options | None = None) -> Definition:
@@ -192,7 +126,7 @@ def _added_runtimes(given: tuple[str, ...], problems: Problems) -> dict[str, Def
     spot = Spot(flag=_ADD_RUNTIME)
     definitions: dict[str, Definition] = {}
     for text in given:
-        if _unfit(spot, text, problems):
+        if _has_unfit_text(spot, text, problems):
             continue
         name, equals, path = (part.strip() for part in text.partition("="))
         if not (name and equals and path):
@@ -206,9 +140,9 @@ def _added_runtimes(given: tuple[str, ...], problems: Problems) -> dict[str, Def
     return definitions
 
 
-def _unfit(spot: Spot, value: object, problems: Problems) -> bool:
-    """Return whether a flag's value holds what no file could: NUL, or bytes that are no UTF-8 (PEP 383)."""
-    for text in value if isinstance(value, tuple) else (value,):
+def _has_unfit_text(spot: Spot, value: object, problems: Problems) -> bool:
+    """Return whether a flag's value has text that no file could have: NUL, or bytes that are not UTF-8 (PEP 383)."""
+    for text in value if isinstance(value, list | tuple) else (value,):
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= char <= "\udfff" for char in text)):
             expected = "UTF-8 text without NUL"
             problems.append(spot.problem(f"found {shown(text)}, expected {expected}", shown(text), expected))

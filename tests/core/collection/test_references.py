@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from runtimed.core.collection.references import (
     DamagedBundle,
-    Engine,
     binary_of_options,
     binary_of_options_json,
     engine_places,
@@ -186,12 +185,6 @@ def test_arguments_made_to_be_slow_are_not(part: bytes) -> None:
 def test_the_engine_of_a_shim_is_in_its_arguments(argv: str, address: str | None) -> None:
     assert shim_address(argv.encode().split()) == address
     assert shim_address([]) is None
-
-
-def test_only_of_debians_own_containerd_it_is_known_where_it_remembers_containers() -> None:
-    assert Engine().metadata == "/var/lib/containerd/io.containerd.metadata.v1.bolt"
-    assert Engine("/x.sock", "/run/x").metadata is None
-    assert Engine("/x.sock", "/run/x", "/srv/x").metadata == "/srv/x/io.containerd.metadata.v1.bolt"
 
 
 def test_a_container_is_read_from_the_bytes_that_containerd_1_6_sends() -> None:

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtimed.core.collection.references import Engine
 from runtimed.core.config import (
     Config,
     Definition,
     Documents,
+    Engine,
     Flags,
     Limits,
     Origin,
-    Own,
     Probe,
+    RuntimedSettings,
     Settings,
     Source,
     config_document,
@@ -31,6 +31,11 @@ from runtimed.core.errors import ConfigurationRejected, Problem
 
 MAIN = "/etc/runtimed/daemon.json"
 DEFAULTS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))
+
+
+def flagged(*runtimes: str, **settings: object) -> Flags:
+    """Return flags: ``data_root="/x"`` for --data-root, and the runtimes of --add-runtime."""
+    return Flags({name.replace("_", "-"): value for name, value in settings.items()}, runtimes)
 
 
 def documents(*texts: object) -> Documents:
@@ -62,7 +67,12 @@ def test_a_configuration_that_says_nothing_is_all_defaults(text: str | None) -> 
     config = parse(text)
     assert config.settings == DEFAULTS
     assert config.runtimes == {}
-    assert (config.path, config.default_runtime, config.cgroup_driver, config.own) == (MAIN, "runc", None, Own())
+    assert (config.path, config.default_runtime, config.cgroup_driver, config.own) == (
+        MAIN,
+        "runc",
+        None,
+        RuntimedSettings(),
+    )
     assert config.sources == (() if text is None else (MAIN,))
 
 
@@ -96,7 +106,7 @@ def test_a_docker_daemon_json_is_taken_as_it_is() -> None:
     assert config.origins["gvisor"] == Origin(MAIN, 12, {"path": 12, "runtimeArgs": 13})
     assert config.default_runtime == "kata"
     assert config.cgroup_driver == "systemd"
-    assert config.own == Own(retain=3, limits=Limits(connections_per_user=7))
+    assert config.own == RuntimedSettings(retain=3, limits=Limits(connections_per_user=7))
     assert config.ignored == ("storage-driver", "log-opts")
     assert config.overridden == ()
 
@@ -159,7 +169,7 @@ def test_of_scalars_the_later_wins_and_what_is_null_or_empty_does_not_count() ->
     config = parse(first, second, third)
     assert config.default_runtime == "b.v1"
     assert (config.settings.group, config.settings.log_level) == ("x", "debug")
-    assert config.own == Own(retain=5, limits=Limits(8))
+    assert config.own == RuntimedSettings(retain=5, limits=Limits(8))
 
 
 def test_an_empty_list_of_exec_options_takes_back_what_an_earlier_document_said() -> None:
@@ -217,7 +227,9 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
         "data-root": "/m", "hosts": ["fd://"], "debug": True, "default-runtime": "a", "exec-opts": [], "group": "g",
         "runtimes": {"a": {"path": "/a"}, "b": {"path": "/b"}},
     }  # fmt: skip
-    flags = Flags(
+    flags = flagged(
+        "b=/f b",
+        "c = /c=d ",
         data_root="/f",
         exec_root="/e",
         hosts=("unix:///f.sock",),
@@ -227,7 +239,6 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
         debug=False,
         default_runtime="c",
         exec_opts=("native.cgroupdriver=cgroupfs",),
-        runtimes=("b=/f b", "c = /c=d "),
     )
     config = parse(main, flags=flags)
     assert config.settings == Settings("/f", "/e", ("unix:///f.sock",), "g", "/p", "error", "text", debug=False)
@@ -244,18 +255,18 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
 @pytest.mark.parametrize(
     ("flags", "main", "key"),
     [
-        (Flags(hosts=("unix:///f.sock",)), {"hosts": ["tcp://0.0.0.0:2375"]}, "hosts"),  # the unit's case
-        (Flags(hosts=("unix:///f.sock",)), {"hosts": "tcp://0.0.0.0:2375"}, "hosts"),
-        (Flags(data_root="/f"), {"data-root": "docker"}, "data-root"),
-        (Flags(exec_root="/f"), {"exec-root": "docker"}, "exec-root"),
-        (Flags(log_level="info"), {"log-level": "verbose"}, "log-level"),
-        (Flags(log_format="json"), {"log-format": "logfmt"}, "log-format"),
-        (Flags(group="g"), {"group": 5}, "group"),
-        (Flags(pidfile="/p"), {"pidfile": False}, "pidfile"),
-        (Flags(debug=True), {"debug": "yes"}, "debug"),
-        (Flags(default_runtime="runc"), {"default-runtime": "nope"}, "default-runtime"),
-        (Flags(default_runtime="runc"), {"default-runtime": ["nope"]}, "default-runtime"),
-        (Flags(exec_opts=("native.cgroupdriver=systemd",)), {"exec-opts": ["isolation=hyperv"]}, "exec-opts"),
+        (flagged(hosts=("unix:///f.sock",)), {"hosts": ["tcp://0.0.0.0:2375"]}, "hosts"),  # the unit's case
+        (flagged(hosts=("unix:///f.sock",)), {"hosts": "tcp://0.0.0.0:2375"}, "hosts"),
+        (flagged(data_root="/f"), {"data-root": "docker"}, "data-root"),
+        (flagged(exec_root="/f"), {"exec-root": "docker"}, "exec-root"),
+        (flagged(log_level="info"), {"log-level": "verbose"}, "log-level"),
+        (flagged(log_format="json"), {"log-format": "logfmt"}, "log-format"),
+        (flagged(group="g"), {"group": 5}, "group"),
+        (flagged(pidfile="/p"), {"pidfile": False}, "pidfile"),
+        (flagged(debug=True), {"debug": "yes"}, "debug"),
+        (flagged(default_runtime="runc"), {"default-runtime": "nope"}, "default-runtime"),
+        (flagged(default_runtime="runc"), {"default-runtime": ["nope"]}, "default-runtime"),
+        (flagged(exec_opts=("native.cgroupdriver=systemd",)), {"exec-opts": ["isolation=hyperv"]}, "exec-opts"),
         (Flags(runtimes=("k=/f",)), {"runtimes": {"k": {"paht": 1}}}, "runtimes/k"),
     ],
 )
@@ -284,14 +295,14 @@ def test_unknown_keys_are_remarks_of_the_configuration_in_the_order_of_the_files
         (Flags(runtimes=("runc=/x",)), "runtime name 'runc' is reserved"),
         (Flags(runtimes=("a=/x", "a=/y")), "runtime a is given twice"),
         (Flags(runtimes=("a=/x\udcff",)), "UTF-8 text without NUL"),
-        (Flags(default_runtime="nope"), "--default-runtime: specified default runtime 'nope' does not exist"),
-        (Flags(default_runtime="a\udcff"), '--default-runtime: found "a\\udcff", expected UTF-8 text without NUL'),
-        (Flags(data_root="/a\0b"), "--data-root: found"),
-        (Flags(hosts=("fd://", "unix:///\udc80")), "--host: found"),
-        (Flags(hosts=("tcp://x",)), "--host: found"),
-        (Flags(exec_root="run"), "--exec-root: exec-root: found"),
-        (Flags(log_level="x"), "--log-level: log-level: found"),
-        (Flags(exec_opts=("x",)), "--exec-opt: exec-opt"),
+        (flagged(default_runtime="nope"), "--default-runtime: specified default runtime 'nope' does not exist"),
+        (flagged(default_runtime="a\udcff"), '--default-runtime: found "a\\udcff", expected UTF-8 text without NUL'),
+        (flagged(data_root="/a\0b"), "--data-root: found"),
+        (flagged(hosts=("fd://", "unix:///\udc80")), "--host: found"),
+        (flagged(hosts=("tcp://x",)), "--host: found"),
+        (flagged(exec_root="run"), "--exec-root: found"),
+        (flagged(log_level="x"), "--log-level: found"),
+        (flagged(exec_opts=("x",)), "--exec-opt: exec-opt"),
     ],
 )
 def test_a_flag_that_breaks_a_rule_is_named(flags: Flags, message: str) -> None:
@@ -302,7 +313,7 @@ def test_a_flag_that_breaks_a_rule_is_named(flags: Flags, message: str) -> None:
 
 
 def test_flags_that_are_empty_say_nothing() -> None:
-    config = parse({"default-runtime": "a.b"}, flags=Flags(default_runtime="", group="", data_root=""))
+    config = parse({"default-runtime": "a.b"}, flags=flagged(default_runtime="", group="", data_root=""))
     assert (config.default_runtime, config.settings.group, config.settings.data_root) == (
         "a.b",
         None,
@@ -318,7 +329,7 @@ def test_all_problems_of_all_documents_come_in_their_order_and_flags_last() -> N
         '{\n"runtimes": {"b": {},\n"a": {"path": 1}},\n"hostz": 0,\n"debug": 0}',
         '{"a": 1, "a": 2',
         {"runtimes": {"x": {"path": "p", "runtimeType": "t"}}},
-        flags=Flags(log_level="x"),
+        flags=flagged(log_level="x"),
     )
     assert [(p.file, p.line) for p in found] == [
         (MAIN, 2),
@@ -407,7 +418,7 @@ CONFIGS = st.builds(
     settings=SETTINGS,
     cgroup_driver=st.sampled_from([None, "systemd", "cgroupfs"]),
     own=st.builds(
-        Own,
+        RuntimedSettings,
         retain=st.integers(1, 1000),
         grace_s=st.floats(0, 1e9),
         gc=st.booleans(),

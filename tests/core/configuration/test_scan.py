@@ -1,4 +1,4 @@
-"""Arbitrary text as a configuration: the value that the standard library reads, or a rejection that says where."""
+"""Tests of scan.py and parse.py with arbitrary text: the standard library's value, or a rejection with places."""
 
 from __future__ import annotations
 

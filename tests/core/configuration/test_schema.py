@@ -13,7 +13,7 @@ from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.layer import document_layer
 from runtimed.core.configuration.position import Spot
 from runtimed.core.configuration.problems import Findings
-from runtimed.core.configuration.schema import Entry, read_entry, read_top
+from runtimed.core.configuration.schema import Entry, read_entry, read_settings
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import nearest, shown
 
@@ -106,7 +106,7 @@ def test_an_unknown_key_of_a_runtime_that_says_something_is_a_problem(value: obj
 @pytest.mark.parametrize("key", sorted(keys.IGNORED))
 def test_every_other_key_of_dockerd_is_accepted_whatever_its_value(key: str) -> None:
     found = Findings()
-    _, ignored, _ = read_top(document(json.dumps({key: {"anything": [1, None]}})), found)
+    _, ignored, _ = read_settings(document(json.dumps({key: {"anything": [1, None]}})), found)
     assert ignored == (key,)
     assert found == Findings()
 
@@ -262,83 +262,6 @@ def test_null_is_absent_for_every_key(key: str) -> None:
 
 
 # --- rules
-
-
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("unix:///run/runtimed/runtimed.sock", None),
-        ("fd://", None),
-        ("fd://runtimed.socket", None),
-        ("unix:///" + "x" * 106, None),  # 107 bytes are what sun_path holds
-        ("unix:///" + "x" * 107, "108 bytes"),
-        ("unix:///" + "é" * 54, "109 bytes"),
-        ("unix://run/x.sock", "absolute path"),
-        ("unix://", "absolute path"),
-        ("unix://@abstract", "absolute path"),
-        ("/run/x.sock", "use unix://"),
-        ("", "use unix://"),
-        ("tcp://127.0.0.1:2375", "Unix sockets only"),
-        ("npipe:////./pipe/x", "Unix sockets only"),
-        ("ssh://host", "Unix sockets only"),
-    ],
-)
-def test_hosts_are_unix_sockets_or_descriptors(host: str, words: str | None) -> None:
-    problem = rules.host_problem(host, SPOT)
-    if words is None:
-        assert problem is None
-    else:
-        assert problem is not None
-        assert words.replace("use ", "") in problem.message
-        assert "unix://" in problem.message or "bytes" in problem.message
-
-
-@pytest.mark.parametrize(
-    ("given", "level"),
-    [
-        ("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error"), ("fatal", "fatal"),
-        ("warning", "warn"), ("panic", "fatal"), ("trace", "debug"), ("INFO", "info"), ("Warning", "warn"),
-    ],
-)  # fmt: skip
-def test_every_log_level_of_dockerd_is_understood(given: str, level: str) -> None:
-    assert rules.log_level(given, SPOT) == level
-
-
-@pytest.mark.parametrize("given", ["verbose", " info", "0"])
-def test_another_log_level_is_refused(given: str) -> None:
-    problem = rules.log_level(given, SPOT)
-    assert isinstance(problem, Problem)
-    assert "expected one of trace, debug, info" in problem.message
-
-
-def test_log_formats_are_text_json_and_auto() -> None:
-    assert [rules.log_format(name, SPOT) for name in ("text", "json", "auto")] == ["text", "json", "auto"]
-    assert isinstance(rules.log_format("JSON", SPOT), Problem)
-
-
-@pytest.mark.parametrize(
-    ("options", "driver", "words"),
-    [
-        ([], None, []),
-        (["native.cgroupdriver=systemd"], "systemd", []),
-        ([" Native.CgroupDriver =cgroupfs"], "cgroupfs", []),  # the key is trimmed, and its case does not count
-        (["native.cgroupdriver=systemd", "native.cgroupdriver=cgroupfs"], "cgroupfs", []),  # the last one wins
-        (["native.cgroupdriver = systemd "], "systemd", []),  # dockerd trims both
-        (["native.cgroupdriver=Systemd"], None, ["expected systemd or cgroupfs"]),
-        (["native.cgroupdriver="], None, ["expected systemd or cgroupfs"]),
-        (["native.cgroupdriver=none"], None, ["expected systemd or cgroupfs"]),
-        (["native.cgroupdriver"], None, ["key=value"]),
-        (["=systemd"], None, ["key=value"]),
-        ([""], None, ["key=value"]),
-        (["isolation=hyperv"], None, ["Windows"]),
-        (["native.umask=normal", "x"], None, ["unknown", "key=value"]),  # all are reported
-    ],
-)
-def test_exec_options_name_the_cgroup_driver(options: list[str], driver: str | None, words: list[str]) -> None:
-    found, problems = rules.cgroup_driver([(option, SPOT) for option in options])
-    assert found == driver
-    assert len(problems) == len(words)
-    assert all(word in problem.message for word, problem in zip(words, problems, strict=True))
 
 
 @pytest.mark.parametrize(

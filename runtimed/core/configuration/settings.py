@@ -1,0 +1,195 @@
+"""Describes a setting of daemon.json as an annotation of the dataclass field that holds its value.
+
+The fields are in :mod:`runtimed.core.config`: their annotations have the type, the check of the value and a
+:class:`Setting`. All code that treats the settings alike reads the table that :func:`settings_of` makes from them: the
+parser of files, the command line, the written configuration, and the report of settings that require a restart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from types import MappingProxyType
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
+
+from runtimed.core.message_text import shown
+
+# Keys of daemon.json from the top to a setting, and the attributes of Config from the top to its value.
+Keys = tuple[str, ...]
+Attributes = tuple[str, ...]
+_ANY = TypeAdapter[Any](Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of daemon.json.
+
+    ``expected`` tells the reader of a message which values are valid. ``flags``, ``action``, ``metavar`` and ``help``
+    define the flag of the command line, if there is one. ``stored_as`` is the type in daemon.json if the field has
+    another. :func:`settings_of` sets the last three.
+    """
+
+    key: str
+    expected: str = "a string"
+    flags: tuple[str, ...] = ()
+    action: str = "store"
+    metavar: str | None = None
+    help: str = ""
+    # A running daemon cannot change it.
+    boot_only: bool = False
+    stored_as: Any = None
+    keys: Keys = ()
+    attributes: Attributes = ()
+    adapter: TypeAdapter[Any] = _ANY
+
+
+def settings_of(owner: Any, keys: Keys = (), attributes: Attributes = ()) -> Iterator[Setting]:
+    """Yield the settings of the dataclass ``owner`` and of the dataclasses in it.
+
+    Those of a field that has a :class:`Setting` are one level below its key, those of another field at the same level.
+    """
+    for name, annotation in get_type_hints(owner, include_extras=True).items():
+        setting = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Setting)), None)
+        inner = annotation.__origin__ if setting else annotation
+        here = (*attributes, name)
+        below = (*keys, setting.key) if setting else keys
+        if is_dataclass(inner):
+            yield from settings_of(inner, below, here)
+        elif setting:
+            adapter = TypeAdapter[Any](setting.stored_as or annotation, config=ConfigDict(strict=True))
+            yield replace(setting, keys=below, attributes=here, adapter=adapter)
+
+
+def with_value(owner: Any, attributes: Attributes, value: object) -> Any:
+    """Return the dataclass ``owner`` with ``value`` at ``attributes``."""
+    name, *rest = attributes
+    if rest:
+        value = with_value(getattr(owner, name), tuple(rest), value)
+    return replace(owner, **{name: value})
+
+
+class InvalidValue(ValueError):
+    """A value that breaks a rule; ``found`` and ``expected`` are fields of the problem to report."""
+
+    def __init__(self, message: str, found: str, expected: str) -> None:
+        super().__init__(message)
+        self.found = found
+        self.expected = expected
+
+
+def _checked(check: Callable[[str], str]) -> AfterValidator:
+    """Return ``check`` as a validator. It accepts an empty text, which means "not given"."""
+    return AfterValidator(lambda value: check(value) if value else value)
+
+
+# daemon.json has a list; everything else in it is of the very type, because pydantic's strict mode is on.
+_AS_TUPLE = Field(strict=False)
+
+Count = Annotated[int, Field(ge=1)]
+AbsolutePath = Annotated[str, Field(pattern=r"\A/")]
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_UNITS_S = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+
+
+def _seconds(value: object) -> object:
+    """Return the seconds of a duration: a number, or digits and one of s, m, h, d. Return other values as they are."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return int(match[1]) * _UNITS_S[match[2]]
+    # A bool is an int in Python, and no number in JSON.
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=100 * 365 * 86400)]
+
+
+def _root(path: str) -> str:
+    if path.startswith("/"):
+        return path
+    raise InvalidValue(f"found {shown(path)}, expected an absolute path", shown(path), "an absolute path")
+
+
+Directory = Annotated[str, _checked(_root)]
+
+# unix(7): sun_path holds 108 bytes with its NUL.
+MAX_SOCKET_PATH_BYTES = 108 - 1
+
+
+def _host(host: str) -> str:
+    expected = "unix:// and an absolute path, as in unix:///run/runtimed/runtimed.sock, or fd://"
+    scheme, separator, path = host.partition("://")
+    if separator and scheme == "fd":
+        return host
+    if separator and scheme != "unix":
+        message = (
+            f"found {shown(host)}, but runtimed serves Unix sockets only, because it decides by the peer's user id who "
+            f"may reload; use {expected}"
+        )
+        raise InvalidValue(message, shown(host), expected)
+    if not separator or not path.startswith("/") or path.endswith("/"):
+        raise InvalidValue(f"found {shown(host)}, expected {expected}", shown(host), expected)
+    if (size := len(path.encode())) > MAX_SOCKET_PATH_BYTES:
+        expected = f"at most {MAX_SOCKET_PATH_BYTES} bytes"
+        raise InvalidValue(f"found a socket path of {size} bytes, expected {expected}", f"{size} bytes", expected)
+    return host
+
+
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], _AS_TUPLE]
+
+# logrus' ParseLevel, which dockerd uses, and the nearest level of runtimed.
+_LEVELS: Mapping[str, str] = MappingProxyType(
+    {
+        "trace": "debug",
+        "debug": "debug",
+        "info": "info",
+        "warn": "warn",
+        "warning": "warn",
+        "error": "error",
+        "fatal": "fatal",
+        "panic": "fatal",
+    }
+)
+_FORMATS: Mapping[str, str] = MappingProxyType({name: name for name in ("text", "json", "auto")})
+
+
+def _one_of(values: Mapping[str, str], key: str, value: str) -> str:
+    if key in values:
+        return values[key]
+    expected = f"one of {', '.join(values)}"
+    raise InvalidValue(f"found {shown(value)}, expected {expected}", shown(value), expected)
+
+
+# Levels match without regard to case, as in dockerd.
+LogLevel = Annotated[str, _checked(lambda level: _one_of(_LEVELS, level.casefold(), level))]
+LogFormat = Annotated[str, _checked(lambda name: _one_of(_FORMATS, name, name))]
+
+_DRIVER_KEY = "native.cgroupdriver"
+_DRIVERS = ("systemd", "cgroupfs")
+
+
+def _exec_option(option: str) -> str:
+    """Return the cgroup driver that an option names. dockerd trims key and value, and ignores the case of the key."""
+    key, equals, value = option.partition("=")
+    key, value = key.strip().casefold(), value.strip()
+    expected = f"{_DRIVER_KEY}=systemd or {_DRIVER_KEY}=cgroupfs"
+    if not equals or not key:
+        raise InvalidValue(f"exec-opt {shown(option)} is not of the form key=value", shown(option), expected)
+    if key != _DRIVER_KEY:
+        why = "is only supported on Windows" if key == "isolation" else "is unknown"
+        raise InvalidValue(f"exec-opt {shown(key)} {why}", shown(option), _DRIVER_KEY)
+    if value not in _DRIVERS:
+        message = f"found cgroup driver {shown(value)}, expected systemd or cgroupfs"
+        raise InvalidValue(message, shown(value), expected)
+    return value
+
+
+# Of several drivers the last one wins, as in dockerd.
+ExecOptions = Annotated[
+    tuple[Annotated[str, AfterValidator(_exec_option)], ...],
+    _AS_TUPLE,
+    AfterValidator(lambda drivers: drivers[-1] if drivers else None),
+    PlainSerializer(lambda driver: [f"{_DRIVER_KEY}={driver}"]),
+]
