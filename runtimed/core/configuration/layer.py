@@ -11,7 +11,7 @@ from runtimed.core.configuration import rules
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.position import Spot
 from runtimed.core.configuration.problems import Findings, Problems
-from runtimed.core.configuration.schema import Entry, SpotOf, read_entry, read_settings, read_value
+from runtimed.core.configuration.schema import Entry, read_entry, read_settings, read_value
 from runtimed.core.configuration.settings import Attributes
 from runtimed.core.containerd.options import Options, read_options
 from runtimed.core.message_text import called, shown
@@ -78,15 +78,11 @@ def flags_layer(flags: Flags, problems: Problems) -> Layer:
         if value not in (None, "") and not _has_unfit_text(spots[key], value, problems)
     }
     for key, value in given.items():
-        values |= read_value(SETTINGS[(key,)], value, problems, _always(spots[key]))
+        values |= read_value(SETTINGS[(key,)], value, spots[key], problems)
     definitions = _added_runtimes(flags.runtimes, problems)
     origins = dict.fromkeys(definitions, Origin(_ADD_RUNTIME))
     names, keys = frozenset(definitions), frozenset(given)
     return Layer(definitions, origins, names, values, spots["default-runtime"], keys=keys)
-
-
-def _always(spot: Spot) -> SpotOf:
-    return lambda _: spot
 
 
 def _check_entry(document: Document, entry: Entry, problems: Problems) -> Options | None:

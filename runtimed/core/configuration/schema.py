@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -48,8 +48,6 @@ _FIELD_NAMES: Mapping[str, str] = MappingProxyType({name.casefold(): name for na
 _ENTRIES_MOST = 1000
 # Unknown keys of one document for which the nearest known key is searched, which takes milliseconds.
 _HINTS_MOST = 50
-# Pointer relative to a value -> its place.
-SpotOf = Callable[[Pointer], Spot]
 
 
 def read_settings(
@@ -88,7 +86,7 @@ def read_settings(
         values |= _read_setting(document, (key,), value, found.problems)
     runtimes = top.get("runtimes")
     if not isinstance(runtimes, dict | None):
-        found.problems.append(_mismatch(document.spot, ("runtimes",), runtimes, "an object of runtimes by name"))
+        found.problems.append(_mismatch(document, ("runtimes",), runtimes, "an object of runtimes by name"))
     return values, tuple(ignored), frozenset(overridden)
 
 
@@ -113,13 +111,9 @@ def _read_setting(
     if value is None:
         return {}
     if (setting := SETTINGS.get(place)) is not None:
-
-        def spot_of(at: Pointer) -> Spot:
-            return document.spot((*place, *at))
-
-        return read_value(setting, value, problems, spot_of, lambda at: document.key_spot((*place, *at)))
+        return read_value(setting, value, document, problems)
     if not isinstance(value, dict):
-        problems.append(_mismatch(document.spot, place, value, "an object"))
+        problems.append(_mismatch(document, place, value, "an object"))
         return {}
     depth = len(place)
     known = {path[depth] for path in SETTINGS if path[:depth] == place}
@@ -128,29 +122,29 @@ def _read_setting(
         if key in known:
             values |= _read_setting(document, (*place, key), inner, problems)
         else:
-            problems.append(_unknown(document.key_spot, (*place, key), known, "key of runtimed"))
+            problems.append(_unknown(document, (*place, key), known, "key of runtimed"))
     return values
 
 
 def read_value(
-    setting: Setting, value: object, problems: Problems, spot_of: SpotOf, key_spot_of: SpotOf | None = None
+    setting: Setting, value: object, places: Document | Spot, problems: Problems
 ) -> dict[Attributes, object]:
-    """Return the checked ``value`` under the attributes of ``setting``; nothing for a wrong or an empty one.
+    """Return the checked ``value`` under the attributes of ``setting``, or nothing if it is wrong or empty.
 
-    ``spot_of`` and ``key_spot_of`` return the place of a value and of a key inside ``value``.
+    ``places`` is the document or the flag that has the value.
     """
     try:
         checked = setting.adapter.validate_python(value)
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
-            at, kind = error["loc"], error["type"]
+            pointer, kind = (*setting.keys, *error["loc"]), error["type"]
             if kind == "value_error":
                 fault: InvalidValue = error["ctx"]["error"]
-                problems.append(spot_of(at).problem(str(fault), fault.found, fault.expected))
+                problems.append(places.spot(pointer).problem(str(fault), fault.found, fault.expected))
             elif kind == "unexpected_keyword_argument":
-                problems.append(_unknown(key_spot_of or spot_of, at, ENGINE_SETTINGS, "key of runtimed"))
+                problems.append(_unknown(places, pointer, ENGINE_SETTINGS, "key of runtimed"))
             else:
-                problems.append(_mismatch(spot_of, at, error["input"], _expected(setting, at, kind)))
+                problems.append(_mismatch(places, pointer, error["input"], _expected(setting, error["loc"], kind)))
         return {}
     # An empty list of hosts is "not given" as well: a daemon without a socket serves no client.
     return {} if checked == "" or (setting.key, checked) == ("hosts", ()) else {setting.attributes: checked}
@@ -175,7 +169,7 @@ def read_entry(document: Document, name: str, raw: object, found: Findings) -> E
     if raw is None:
         return Entry(name)
     if not isinstance(raw, dict):
-        problems.append(_mismatch(document.spot, pointer, raw, "an object with path or runtimeType"))
+        problems.append(_mismatch(document, pointer, raw, "an object with path or runtimeType"))
         return None
     if crowded := _crowded(document, pointer, {key: raw[key] for key in raw if key.casefold() != "runtimeargs"}):
         problems += crowded
@@ -206,11 +200,11 @@ def _check_field(
 ) -> None:
     kind, expected = field_type
     if not isinstance(value, kind):
-        problems.append(_mismatch(document.spot, pointer, value, expected))
+        problems.append(_mismatch(document, pointer, value, expected))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                problems.add(partial(_mismatch, document.spot, (*pointer, index), item, "a string"))
+                problems.add(partial(_mismatch, document, (*pointer, index), item, "a string"))
 
 
 def _unknown_field(document: Document, pointer: Pointer, value: object, found: Findings) -> None:
@@ -226,7 +220,7 @@ def _unknown_field(document: Document, pointer: Pointer, value: object, found: F
         )
         found.problems.add(lambda: document.key_spot(pointer).problem(message, shown(key), "runtimeArgs"))
     else:
-        found.problems.add(partial(_unknown, document.key_spot, pointer, _FIELDS, "key of a runtime"))
+        found.problems.add(partial(_unknown, document, pointer, _FIELDS, "key of a runtime"))
 
 
 def _crowded(document: Document, pointer: Pointer, value: object) -> list[Problem]:
@@ -249,16 +243,16 @@ def _size(value: object, enough: int) -> int:
     return size
 
 
-def _mismatch(spot_of: SpotOf, pointer: Pointer, value: object, expected: str) -> Problem:
+def _mismatch(places: Document | Spot, pointer: Pointer, value: object, expected: str) -> Problem:
     found = shown(value)
-    return spot_of(pointer).problem(f"found {found}, expected {expected}", found, expected)
+    return places.spot(pointer).problem(f"found {found}, expected {expected}", found, expected)
 
 
-def _unknown(key_spot_of: SpotOf, pointer: Pointer, known: Iterable[str], kind: str) -> Problem:
+def _unknown(places: Document | Spot, pointer: Pointer, known: Iterable[str], kind: str) -> Problem:
     key = str(pointer[-1])
     expected = f"one of {', '.join(sorted(known))}"
     message = f"unknown {kind} {shown(key)}{_advice(key, known)}"
-    return key_spot_of(pointer).problem(message, shown(key), expected)
+    return places.key_spot(pointer).problem(message, shown(key), expected)
 
 
 def _advice(key: str, known: Iterable[str]) -> str:

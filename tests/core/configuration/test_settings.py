@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from runtimed.core.config import BOOT_ONLY, SETTINGS, Engine
-from runtimed.core.configuration.position import Spot, render_pointer
+from runtimed.core.config import BOOT_ONLY, SETTINGS, Engine, Source
+from runtimed.core.configuration.document import parse_document
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.configuration.schema import read_value
 from runtimed.core.configuration.settings import Attributes, Setting
@@ -16,10 +17,10 @@ README = Path(__file__).parents[3] / "README.md"
 
 
 def read(key: str, value: object) -> tuple[dict[Attributes, object], Problems]:
-    """Return the values and problems of a setting at the top; pointers are relative to its value."""
+    """Return the values and problems of a setting at the top of a document."""
     problems = Problems()
-    values = read_value(SETTINGS[(key,)], value, problems, lambda at: Spot(pointer=render_pointer(at)))
-    return values, problems
+    document = parse_document(Source("daemon.json", json.dumps({key: value}).encode()))
+    return read_value(SETTINGS[(key,)], value, document, problems), problems
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: ".".join(setting.keys))
@@ -66,7 +67,7 @@ def test_hosts_are_unix_sockets_or_descriptors(host: str, words: str | None) -> 
         (problem,) = problems
         assert words.replace("use ", "") in problem.message
         assert "unix://" in problem.message or "bytes" in problem.message
-        assert problem.pointer == "/0"
+        assert problem.pointer == "/hosts/0"
 
 
 @pytest.mark.parametrize(
