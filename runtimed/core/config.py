@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field
 
 from runtimed.core.configuration.settings import (
+    FORMATS,
+    LEVELS,
     AbsolutePath,
     Count,
     Directory,
@@ -32,6 +34,13 @@ from runtimed.core.errors import Problem
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
+
+
+_PATH = "an absolute path"
+_LIST = "a list of strings"
+_BOOL = "true or false"
+_FORMAT_HELP = "text or json (default: text on a terminal, json elsewhere)"
+_OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,18 @@ class Flags:
     runtimes: tuple[str, ...] = ()
 
     @property
+    def keys(self) -> list[str]:
+        """The keys of daemon.json that a flag overrides; an empty value is "not given"."""
+        return [key for key, value in self.settings.items() if value not in (None, "", ())]
+
+    @property
+    def names(self) -> set[str]:
+        """The runtimes of daemon.json that --add-runtime overrides."""
+        return {text.partition("=")[0].strip() for text in self.runtimes}
+
+    @property
     def log_format(self) -> str | None:
-        """The value of --log-format, which messages before the configuration is read depend on; None if not given."""
+        """The value of --log-format, None if not given; the log has it before the configuration is read."""
         given = self.settings.get("log-format")
         return None if given is None else str(given)
 
@@ -100,58 +119,31 @@ class Settings:
 
     data_root: Annotated[
         Directory,
-        Setting(
-            "data-root",
-            flags=("--data-root",),
-            metavar="DIR",
-            help="directory of generations and wrappers",
-            boot_only=True,
-        ),
+        Setting("data-root", "--data-root DIR", "directory of generations and wrappers", _PATH, boot_only=True),
     ]
     exec_root: Annotated[
-        Directory,
-        Setting("exec-root", flags=("--exec-root",), metavar="DIR", help="directory of run-time state", boot_only=True),
+        Directory, Setting("exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True)
     ]
     hosts: Annotated[
-        Hosts,
-        Setting(
-            "hosts",
-            "a list of strings",
-            flags=("-H", "--host"),
-            action="append",
-            metavar="unix://PATH",
-            help="socket to serve on; may be repeated",
-            boot_only=True,
-        ),
+        Hosts, Setting("hosts", "-H, --host unix://PATH", "socket to serve on", _LIST, repeatable=True, boot_only=True)
     ]
     group: Annotated[
-        str | None,
-        Setting(
-            "group", flags=("-G", "--group"), metavar="GROUP", help="group that may use the socket", boot_only=True
-        ),
+        str | None, Setting("group", "-G, --group GROUP", "group that may use the socket", boot_only=True)
     ] = None
     pidfile: Annotated[
-        str | None,
-        Setting("pidfile", flags=("-p", "--pidfile"), metavar="FILE", help="file for the process id", boot_only=True),
+        str | None, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
     ] = None
     log_level: Annotated[
         LogLevel,
-        Setting("log-level", flags=("-l", "--log-level"), metavar="LEVEL", help="debug, info, warn, error or fatal"),
+        Setting(
+            "log-level", "-l, --log-level LEVEL", "debug, info, warn, error or fatal", f"one of {', '.join(LEVELS)}"
+        ),
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        Setting(
-            "log-format",
-            flags=("--log-format",),
-            metavar="FORMAT",
-            help="text or json (default: text on a terminal, json elsewhere)",
-            boot_only=True,
-        ),
+        Setting("log-format", "--log-format FORMAT", _FORMAT_HELP, f"one of {', '.join(FORMATS)}", boot_only=True),
     ] = "auto"
-    debug: Annotated[
-        bool,
-        Setting("debug", "true or false", flags=("-D", "--debug"), action="store_true", help="log at level debug"),
-    ] = False
+    debug: Annotated[bool, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +156,11 @@ class Engine:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    address: Annotated[AbsolutePath, Setting("address", "the absolute path of containerd's socket")]
-    state: Annotated[AbsolutePath, Setting("state", "the absolute path of containerd's state directory")]
-    root: Annotated[AbsolutePath | None, Setting("root", "the absolute path of containerd's root directory")] = None
+    address: Annotated[AbsolutePath, Setting("address", expected="the absolute path of containerd's socket")]
+    state: Annotated[AbsolutePath, Setting("state", expected="the absolute path of containerd's state directory")]
+    root: Annotated[
+        AbsolutePath | None, Setting("root", expected="the absolute path of containerd's root directory")
+    ] = None
 
     @property
     def metadata(self) -> str | None:
@@ -188,9 +182,9 @@ _ENGINES = (
 class Probe:
     """Whether binaries are run to learn their features, and how long one may take."""
 
-    enabled: Annotated[bool, Setting("enabled", "true or false")] = True
+    enabled: Annotated[bool, Setting("enabled", expected=_BOOL)] = True
     timeout_s: Annotated[
-        Duration, Field(ge=0.1, le=60), Setting("timeout", 'a duration from 0.1 to 60 seconds, such as "5s"')
+        Duration, Field(ge=0.1, le=60), Setting("timeout", expected='a duration from 0.1 to 60 seconds, such as "5s"')
     ] = 5.0
 
 
@@ -198,8 +192,8 @@ class Probe:
 class Limits:
     """The largest number of connections at a time: in all, and of one user id."""
 
-    connections: Annotated[Count, Setting("connections", "an integer from 1 on")] = 4096
-    connections_per_user: Annotated[Count, Setting("connections-per-user", "an integer from 1 on")] = 1024
+    connections: Annotated[Count, Setting("connections", expected="an integer from 1 on")] = 4096
+    connections_per_user: Annotated[Count, Setting("connections-per-user", expected="an integer from 1 on")] = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,21 +201,21 @@ class RuntimedSettings:
     """The settings of the key ``runtimed``, the only one that dockerd does not know."""
 
     # How many of the newest generations are always kept.
-    retain: Annotated[int, Field(ge=1, le=1000), Setting("retain", "an integer from 1 to 1000")] = 16
+    retain: Annotated[int, Field(ge=1, le=1000), Setting("retain", expected="an integer from 1 to 1000")] = 16
     # How long a wrapper must be without a reference before it may be collected.
-    grace_s: Annotated[Duration, Setting("grace", 'a duration such as "30d", "12h" or a number of seconds')] = (
-        30 * 86400.0
-    )
+    grace_s: Annotated[
+        Duration, Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds')
+    ] = 30 * 86400.0
     # Whether the daemon collects wrappers without a request.
-    gc: Annotated[bool, Setting("gc", "true or false")] = False
+    gc: Annotated[bool, Setting("gc", expected=_BOOL)] = False
     # The engines whose containers refer to wrappers.
     containerd: Annotated[
         tuple[Engine, ...],
         Field(strict=False),
-        Setting("containerd", "a list of objects with address and state"),
+        Setting("containerd", expected="a list of objects with address and state"),
     ] = _ENGINES
-    probe: Annotated[Probe, Setting("probe", "an object")] = field(default_factory=Probe)
-    limits: Annotated[Limits, Setting("limits", "an object")] = field(default_factory=Limits)
+    probe: Annotated[Probe, Setting("probe")] = field(default_factory=Probe)
+    limits: Annotated[Limits, Setting("limits")] = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,23 +226,14 @@ class Config:
     settings: Settings
     runtimes: Mapping[str, Definition]
     default_runtime: Annotated[
-        str,
-        Setting("default-runtime", flags=("--default-runtime",), metavar="NAME", help="runtime for the empty name"),
+        str, Setting("default-runtime", "--default-runtime NAME", "runtime for the empty name")
     ] = "runc"
     # "systemd", "cgroupfs", or None if exec-opts names no driver.
     cgroup_driver: Annotated[
         str | None,
-        Setting(
-            "exec-opts",
-            "a list of strings",
-            flags=("--exec-opt",),
-            action="append",
-            metavar="KEY=VALUE",
-            help="native.cgroupdriver=systemd|cgroupfs; may be repeated",
-            stored_as=ExecOptions,
-        ),
+        Setting("exec-opts", "--exec-opt KEY=VALUE", _OPTION_HELP, _LIST, repeatable=True, stored_as=ExecOptions),
     ] = None
-    own: Annotated[RuntimedSettings, Setting("runtimed", "an object")] = field(default_factory=RuntimedSettings)
+    own: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
     # The files of the configuration, the main file first.
     sources: tuple[str, ...] = ()

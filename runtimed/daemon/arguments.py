@@ -14,7 +14,7 @@ from runtimed.client.socket_path import user_directories
 from runtimed.core.config import SETTINGS, Flags, Settings
 
 STDIN = "-"
-_FLAGS = tuple(setting for setting in SETTINGS.values() if setting.flags)
+_FLAGS = tuple(setting for setting in SETTINGS.values() if setting.usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str], uid: int) -
     if given.files and not given.validate:
         parser.error("files are named with --validate only; name the configuration with --config")
     settings = {s.key: value for s in _FLAGS if (value := getattr(given, s.key)) is not None}
+    settings |= {key: tuple(value) for key, value in settings.items() if isinstance(value, list)}
     files = tuple(file if file == STDIN else os.path.abspath(file) for file in given.files)
     config = files[0] if files else os.path.abspath(given.config or config_file)
     return Arguments(
@@ -89,8 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--config-dir", metavar="DIR", help="directory of drop-ins, *.json (default: FILE.d)")
     add("--validate", action="store_true", help="check the configuration, print what is wrong with it, and exit")
     for setting in _FLAGS:
-        shape: dict[str, Any] = {"metavar": setting.metavar} if setting.metavar else {}
-        add(*setting.flags, dest=setting.key, action=setting.action, default=None, help=setting.help, **shape)
+        shape: dict[str, Any] = {"action": "store_true"}
+        if setting.metavar:
+            shape = {"action": "append" if setting.repeatable else "store", "metavar": setting.metavar}
+        add(*setting.flags, dest=setting.key, default=None, help=setting.help, **shape)
     add("--add-runtime", action="append", default=[], metavar="NAME=PATH", help="add a runtime; may be repeated")
     add("--verbose", action="store_true", help="with --validate: name every key that is ignored")
     add(

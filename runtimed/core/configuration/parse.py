@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import TypeVar
 
-from runtimed.core.config import Config, Documents, Flags, Settings, Source
+from runtimed.core.config import Config, Documents, Flags, Settings
 from runtimed.core.configuration.document import parse_document
-from runtimed.core.configuration.layer import Layer, document_layer, flags_layer
-from runtimed.core.configuration.problems import Findings, Problems
+from runtimed.core.configuration.draft import Draft
+from runtimed.core.configuration.entries import read_added_runtimes, read_entries
+from runtimed.core.configuration.position import advice
+from runtimed.core.configuration.problems import Problems
+from runtimed.core.configuration.schema import read_flags, read_settings
 from runtimed.core.configuration.settings import Attributes, with_value
 from runtimed.core.containerd.names import STOCK_NAMES, is_permissible_shim_name
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.message_text import called, nearest, shown
+from runtimed.core.message_text import called, shown
 
 # Values in all files together. Each takes up to a kilobyte until it is checked.
 MAX_VALUES = 250_000
@@ -38,82 +39,56 @@ def parse_configuration(
         ConfigurationRejected: with every problem of every document and flag, in the order of the files.
     """
     sources = tuple(source for source in (documents.main, *documents.dropins) if source is not None)
-    unreadable = Problems(documents.problems)
-    if documents.main is None and main_required is not None and all(p.file != documents.main_path for p in unreadable):
+    draft = Draft(problems=Problems(documents.problems), remarks=Problems(documents.remarks))
+    if documents.main is None and main_required and all(p.file != documents.main_path for p in documents.problems):
         message = f"the file is not there: {main_required}"
-        unreadable.append(Problem(message, documents.main_path, found="no file", expected="a configuration file"))
-    found = Findings(Problems(unreadable))
-    flagged_problems = Problems()
-    flagged = flags_layer(flags, flagged_problems)
-    layers = _document_layers(sources, flagged, found, most)
-    # A file that cannot be read may define the default runtime.
-    complete = not unreadable and len(layers) == len(sources)
-    found.problems += flagged_problems
-    layers.append(flagged)
-    if complete:
-        found.problems += _default_problems(layers)
-    found.remarks += documents.remarks
-    remarks = _in_order(found.remarks, documents)
-    if found.problems:
-        problems = _in_order(found.problems, documents)
-        raise ConfigurationRejected(problems, found.problems.untold, remarks=remarks)
-    paths = tuple(source.path for source in sources)
-    return _merged(layers, Config(documents.main_path, defaults, {}, sources=paths, remarks=remarks))
-
-
-def _document_layers(sources: Iterable[Source], flags: Layer, found: Findings, most: int | None) -> list[Layer]:
-    """Return a layer for each source that is JSON, and add the findings in all of them to ``found``."""
-    layers = []
+        draft.problems.append(Problem(message, documents.main_path, found="no file", expected="a configuration file"))
+    # A file that cannot be read, or parsed, may define the default runtime.
+    complete = not draft.problems
     for source in sources:
         try:
             document = parse_document(source, most)
         except ConfigurationRejected as exc:
-            found.problems += exc.problems
-            found.problems.untold += exc.untold
+            complete = False
+            draft.problems += exc.problems
+            draft.problems.untold += exc.untold
             continue
-        if most is not None:
-            most -= document.size
-        layers.append(document_layer(document, found, flags))
-    return layers
-
-
-def _default_problems(layers: Sequence[Layer]) -> Iterable[Problem]:
-    """Return the problem of the default runtime that wins, if its name means nothing."""
-    given = [layer for layer in layers if _DEFAULT in layer.values]
-    if not given:
-        return []
-    name = str(given[-1].values[_DEFAULT])
-    known = {*STOCK_NAMES}.union(*(layer.names for layer in layers))
-    if name in known or is_permissible_shim_name(name):
-        return []
-    near = nearest(name, known)
-    hint = f"; did you mean {shown(near)}?" if near else ""
-    message = f"specified default runtime '{called(name)}' does not exist{hint}"
-    expected = "a configured runtime, a stock one, or a shim's name"
-    return [given[-1].default_spot.problem(message, shown(name), expected)]
-
-
-def _merged(layers: Sequence[Layer], config: Config) -> Config:
-    """Return ``config`` with all ``layers`` laid over it."""
-    values: Mapping[Attributes, object] = _union(layer.values for layer in layers)
-    for attributes, value in values.items():
-        config = with_value(config, attributes, value)
-    return replace(
-        config,
-        runtimes=MappingProxyType(_union(layer.definitions for layer in layers)),
-        origins=MappingProxyType(_union(layer.origins for layer in layers)),
-        ignored=tuple(dict.fromkeys(key for layer in layers for key in layer.ignored)),
-        overridden=tuple(sorted(frozenset[str]().union(*(layer.overridden for layer in layers)))),
+        most = None if most is None else most - document.size
+        read_settings(document, flags, draft)
+        read_entries(document, flags, draft)
+    read_flags(flags, draft)
+    read_added_runtimes(flags, draft)
+    if complete:
+        _check_default(draft)
+    remarks = _in_order(draft.remarks, documents)
+    if draft.problems:
+        problems = _in_order(draft.problems, documents)
+        raise ConfigurationRejected(problems, draft.problems.untold, remarks=remarks)
+    config = Config(
+        path=documents.main_path,
+        settings=defaults,
+        runtimes=MappingProxyType(draft.definitions),
+        origins=MappingProxyType(draft.origins),
+        sources=tuple(source.path for source in sources),
+        ignored=tuple(draft.ignored),
+        overridden=tuple(sorted(draft.overridden)),
+        remarks=remarks,
     )
+    for attributes, value in draft.values.items():
+        config = with_value(config, attributes, value)
+    return config
 
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _union(parts: Iterable[Mapping[K, V]]) -> dict[K, V]:
-    """Return all of ``parts`` in one; later ones win."""
-    return {key: value for part in parts for key, value in part.items()}
+def _check_default(draft: Draft) -> None:
+    """Add a problem to ``draft`` if its default runtime does not exist."""
+    if _DEFAULT not in draft.values:
+        return
+    name = str(draft.values[_DEFAULT])
+    known = {*STOCK_NAMES, *draft.names}
+    if name not in known and not is_permissible_shim_name(name):
+        message = f"specified default runtime '{called(name)}' does not exist{advice(name, known)}"
+        expected = "a configured runtime, a stock one, or a shim's name"
+        draft.problems.append(draft.spots[_DEFAULT].problem(message, shown(name), expected))
 
 
 def _in_order(problems: Iterable[Problem], documents: Documents) -> tuple[Problem, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runtimed.core.errors import Problem
+from runtimed.core.message_text import nearest, shown
 
 # Keys of objects and indices of lists, from the top to a value.
 Pointer = tuple[str | int, ...]
@@ -31,6 +33,12 @@ def render_pointer(pointer: Pointer) -> str:
 def both_lines(first: int, second: int) -> str:
     """Return the two lines of a key that appears twice, for a message."""
     return f"both times on line {first}" if first == second else f"on lines {first} and {second}"
+
+
+def advice(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about the unknown ``name``: the most similar of ``known``, or nothing."""
+    near = nearest(name, known)
+    return f"; did you mean {shown(near)}?" if near else ""
 
 
 class Lines:
@@ -75,6 +83,16 @@ class Spot:
         """Return a problem at this place."""
         text = f"{self.flag}: {message}" if self.flag else message
         return Problem(text, self.file, self.line, self.column, self.pointer, found, expected)
+
+    def mismatch(self, value: object, expected: str) -> Problem:
+        """Return the problem that ``value`` at this place is not ``expected``."""
+        found = shown(value)
+        return self.problem(f"found {found}, expected {expected}", found, expected)
+
+    def unknown_key(self, kind: str, key: str, known: Iterable[str]) -> Problem:
+        """Return the problem that ``key`` at this place is none of ``known``; ``kind`` is as in "key of a runtime"."""
+        message = f"unknown {kind} {shown(key)}{advice(key, known)}"
+        return self.problem(message, shown(key), f"one of {', '.join(sorted(known))}")
 
     def spot(self, pointer: Pointer) -> Spot:  # noqa: ARG002 - the signature of Document's
         """Return this place: a flag has no places in it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Self
 
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -62,11 +61,3 @@ class Problems(list[Problem]):
     def rejection(self) -> ConfigurationRejected:
         """Return the error that carries these problems."""
         return ConfigurationRejected(tuple(self), self.untold)
-
-
-@dataclass(slots=True)
-class Findings:
-    """The findings in a configuration: problems, which reject it, and remarks on keys that have no effect."""
-
-    problems: Problems = field(default_factory=Problems)
-    remarks: Problems = field(default_factory=Problems)

@@ -8,13 +8,15 @@ parser of files, the command line, the written configuration, and the report of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
+from runtimed.core.configuration.position import Spot
+from runtimed.core.errors import Problem
 from runtimed.core.message_text import shown
 
 # Keys of daemon.json from the top to a setting, and the attributes of Config from the top to its value.
@@ -27,23 +29,33 @@ _ANY = TypeAdapter[Any](Any)
 class Setting:
     """One key of daemon.json.
 
-    ``expected`` tells the reader of a message which values are valid. ``flags``, ``action``, ``metavar`` and ``help``
-    define the flag of the command line, if there is one. ``stored_as`` is the type in daemon.json if the field has
-    another. :func:`settings_of` sets the last three.
+    ``usage`` is its flag on the command line, if it has one, as a manual writes it: ``-G, --group GROUP``. Messages about
+    a wrong value end in ``expected``. ``stored_as`` is the type in daemon.json if the field has another.
+    :func:`settings_of` sets the last three.
     """
 
     key: str
-    expected: str = "a string"
-    flags: tuple[str, ...] = ()
-    action: str = "store"
-    metavar: str | None = None
+    usage: str = ""
     help: str = ""
+    expected: str = "a string"
+    repeatable: bool = False
     # A running daemon cannot change it.
     boot_only: bool = False
     stored_as: Any = None
     keys: Keys = ()
     attributes: Attributes = ()
     adapter: TypeAdapter[Any] = _ANY
+
+    @property
+    def flags(self) -> list[str]:
+        """The names of the flag, the long one last."""
+        return [word.rstrip(",") for word in self.usage.split() if word.startswith("-")]
+
+    @property
+    def metavar(self) -> str | None:
+        """The name of the flag's value in a usage message; None if there is none."""
+        last = self.usage.rpartition(" ")[2]
+        return None if last.startswith("-") else last
 
 
 def settings_of(owner: Any, keys: Keys = (), attributes: Attributes = ()) -> Iterator[Setting]:
@@ -72,24 +84,27 @@ def with_value(owner: Any, attributes: Attributes, value: object) -> Any:
 
 
 class InvalidValue(ValueError):
-    """A value that breaks a rule; ``found`` and ``expected`` are fields of the problem to report."""
+    """A value that breaks a rule, with the fields of the problem to report; ``message`` and ``found`` have defaults."""
 
-    def __init__(self, message: str, found: str, expected: str) -> None:
+    def __init__(self, expected: str, message: str = "", found: str = "") -> None:
         super().__init__(message)
-        self.found = found
         self.expected = expected
+        self.message = message
+        self.found = found
 
-
-def _checked(check: Callable[[str], str]) -> AfterValidator:
-    """Return ``check`` as a validator. It accepts an empty text, which means "not given"."""
-    return AfterValidator(lambda value: check(value) if value else value)
+    def problem_of(self, value: object, spot: Spot) -> Problem:
+        """Return the problem of ``value`` at ``spot``."""
+        found = self.found or shown(value)
+        return spot.problem(self.message or f"found {found}, expected {self.expected}", found, self.expected)
 
 
 # daemon.json has a list; everything else in it is of the very type, because pydantic's strict mode is on.
 _AS_TUPLE = Field(strict=False)
 
 Count = Annotated[int, Field(ge=1)]
-AbsolutePath = Annotated[str, Field(pattern=r"\A/")]
+AbsolutePath = Annotated[str, Field(pattern="^/")]
+# An empty text means "not given".
+Directory = Annotated[str, Field(pattern="^(?:/|$)")]
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _UNITS_S = MappingProxyType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
@@ -106,14 +121,6 @@ def _seconds(value: object) -> object:
 Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=100 * 365 * 86400)]
 
 
-def _root(path: str) -> str:
-    if path.startswith("/"):
-        return path
-    raise InvalidValue(f"found {shown(path)}, expected an absolute path", shown(path), "an absolute path")
-
-
-Directory = Annotated[str, _checked(_root)]
-
 # unix(7): sun_path holds 108 bytes with its NUL.
 MAX_SOCKET_PATH_BYTES = 108 - 1
 
@@ -124,50 +131,33 @@ def _host(host: str) -> str:
     if separator and scheme == "fd":
         return host
     if separator and scheme != "unix":
-        message = (
-            f"found {shown(host)}, but runtimed serves Unix sockets only, because it decides by the peer's user id who "
-            f"may reload; use {expected}"
-        )
-        raise InvalidValue(message, shown(host), expected)
+        why = "runtimed serves Unix sockets only, because it decides by the peer's user id who may reload"
+        raise InvalidValue(expected, f"found {shown(host)}, but {why}; use {expected}")
     if not separator or not path.startswith("/") or path.endswith("/"):
-        raise InvalidValue(f"found {shown(host)}, expected {expected}", shown(host), expected)
+        raise InvalidValue(expected)
     if (size := len(path.encode())) > MAX_SOCKET_PATH_BYTES:
         expected = f"at most {MAX_SOCKET_PATH_BYTES} bytes"
-        raise InvalidValue(f"found a socket path of {size} bytes, expected {expected}", f"{size} bytes", expected)
+        raise InvalidValue(expected, f"found a socket path of {size} bytes, expected {expected}", f"{size} bytes")
     return host
 
 
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], _AS_TUPLE]
 
-# logrus' ParseLevel, which dockerd uses, and the nearest level of runtimed.
-_LEVELS: Mapping[str, str] = MappingProxyType(
-    {
-        "trace": "debug",
-        "debug": "debug",
-        "info": "info",
-        "warn": "warn",
-        "warning": "warn",
-        "error": "error",
-        "fatal": "fatal",
-        "panic": "fatal",
-    }
-)
-_FORMATS: Mapping[str, str] = MappingProxyType({name: name for name in ("text", "json", "auto")})
+FORMATS = ("text", "json", "auto")
+# The levels of logrus' ParseLevel, which dockerd uses, and the nearest one here to those that runtimed has not.
+LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
+_NEAREST_LEVEL: Mapping[str, str] = MappingProxyType({"trace": "debug", "warning": "warn", "panic": "fatal"})
 
 
-def _one_of(values: Mapping[str, str], key: str, value: str) -> str:
-    if key in values:
-        return values[key]
-    expected = f"one of {', '.join(values)}"
-    raise InvalidValue(f"found {shown(value)}, expected {expected}", shown(value), expected)
+def _level(text: str) -> str:
+    level = text.casefold()
+    return _NEAREST_LEVEL.get(level, level)
 
 
-# Levels match without regard to case, as in dockerd.
-LogLevel = Annotated[str, _checked(lambda level: _one_of(_LEVELS, level.casefold(), level))]
-LogFormat = Annotated[str, _checked(lambda name: _one_of(_FORMATS, name, name))]
+LogFormat = Annotated[str, Field(pattern=f"^(?:{'|'.join(FORMATS)})?$")]
+LogLevel = Annotated[str, Field(pattern=f"(?i)^(?:{'|'.join(LEVELS)})?$"), AfterValidator(_level)]
 
 _DRIVER_KEY = "native.cgroupdriver"
-_DRIVERS = ("systemd", "cgroupfs")
 
 
 def _exec_option(option: str) -> str:
@@ -176,13 +166,13 @@ def _exec_option(option: str) -> str:
     key, value = key.strip().casefold(), value.strip()
     expected = f"{_DRIVER_KEY}=systemd or {_DRIVER_KEY}=cgroupfs"
     if not equals or not key:
-        raise InvalidValue(f"exec-opt {shown(option)} is not of the form key=value", shown(option), expected)
+        raise InvalidValue(expected, f"exec-opt {shown(option)} is not of the form key=value")
     if key != _DRIVER_KEY:
         why = "is only supported on Windows" if key == "isolation" else "is unknown"
-        raise InvalidValue(f"exec-opt {shown(key)} {why}", shown(option), _DRIVER_KEY)
-    if value not in _DRIVERS:
-        message = f"found cgroup driver {shown(value)}, expected systemd or cgroupfs"
-        raise InvalidValue(message, shown(value), expected)
+        raise InvalidValue(_DRIVER_KEY, f"exec-opt {shown(key)} {why}")
+    if value not in ("systemd", "cgroupfs"):
+        found = shown(value)
+        raise InvalidValue(expected, f"found cgroup driver {found}, expected systemd or cgroupfs", found)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Tests of parse.py and layer.py: documents and flags merged into one configuration, or all that is wrong."""
+"""Tests of parse.py: documents and flags merged into one configuration, or all that is wrong."""
 
 from __future__ import annotations
 

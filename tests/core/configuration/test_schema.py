@@ -1,4 +1,4 @@
-"""Tests of schema.py, keys.py and rules.py: types, spellings and rules, each with its place."""
+"""Tests of schema.py, keys.py and entries.py: types, spellings and rules, each with its place."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from runtimed.core.config import Source
-from runtimed.core.configuration import keys, rules
+from runtimed.core.config import Flags, Source
+from runtimed.core.configuration import keys
 from runtimed.core.configuration.document import Document, parse_document
-from runtimed.core.configuration.layer import document_layer
+from runtimed.core.configuration.draft import Draft
+from runtimed.core.configuration.entries import Entry, entry_problems, read_entries, read_entry
 from runtimed.core.configuration.position import Spot
-from runtimed.core.configuration.problems import Findings
-from runtimed.core.configuration.schema import Entry, read_entry, read_settings
+from runtimed.core.configuration.schema import read_settings
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import nearest, shown
 
@@ -24,21 +24,22 @@ def document(text: str) -> Document:
     return parse_document(Source("daemon.json", text.encode()))
 
 
-def findings_of(text: str) -> Findings:
-    found = Findings()
-    document_layer(document(text), found)
-    return found
+def draft_of(text: str) -> Draft:
+    draft = Draft()
+    read_settings(document(text), Flags(), draft)
+    read_entries(document(text), Flags(), draft)
+    return draft
 
 
 def problems_of(text: str) -> list[Problem]:
-    return findings_of(text).problems
+    return draft_of(text).problems
 
 
 def entry_of(fields: Mapping[str, object]) -> Entry | None:
     text = json.dumps({"runtimes": {"k": fields}})
-    found = Findings()
-    entry = read_entry(document(text), "k", fields, found)
-    assert found.problems == []
+    draft = Draft()
+    entry = read_entry(document(text), "k", fields, draft)
+    assert draft.problems == []
     return entry
 
 
@@ -74,7 +75,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, near: str
     ],
 )
 def test_an_unknown_key_that_misspells_none_of_ours_is_a_remark(key: str, hint: str) -> None:
-    found = findings_of(json.dumps({key: {"anything": [1]}}))
+    found = draft_of(json.dumps({key: {"anything": [1]}}))
     (remark,) = found.remarks
     assert found.problems == []
     assert remark.message == f'unknown key "{key}", ignored{hint}'
@@ -83,7 +84,7 @@ def test_an_unknown_key_that_misspells_none_of_ours_is_a_remark(key: str, hint: 
 
 @pytest.mark.parametrize("value", [[], {}, None, ""])
 def test_an_unknown_key_of_a_runtime_with_an_empty_value_is_a_remark(value: object) -> None:
-    found = findings_of(json.dumps({"runtimes": {"nvidia": {"args": value, "path": "nvidia-container-runtime"}}}))
+    found = draft_of(json.dumps({"runtimes": {"nvidia": {"args": value, "path": "nvidia-container-runtime"}}}))
     (remark,) = found.remarks
     assert found.problems == []
     assert remark.message == 'unknown key of a runtime "args", ignored: its value is empty'
@@ -105,10 +106,7 @@ def test_an_unknown_key_of_a_runtime_that_says_something_is_a_problem(value: obj
 
 @pytest.mark.parametrize("key", sorted(keys.IGNORED))
 def test_every_other_key_of_dockerd_is_accepted_whatever_its_value(key: str) -> None:
-    found = Findings()
-    _, ignored, _ = read_settings(document(json.dumps({key: {"anything": [1, None]}})), found)
-    assert ignored == (key,)
-    assert found == Findings()
+    assert draft_of(json.dumps({key: {"anything": [1, None]}})) == Draft(ignored={key: None})
 
 
 @pytest.mark.parametrize(
@@ -255,10 +253,7 @@ def test_a_wrong_setting_is_said_with_its_pointer(text: str, pointer: str, messa
 
 @pytest.mark.parametrize("key", sorted(keys.KNOWN))
 def test_null_is_absent_for_every_key(key: str) -> None:
-    found = Findings()
-    layer = document_layer(document(json.dumps({key: None})), found)
-    assert found == Findings()
-    assert layer == document_layer(document("{}"), found)
+    assert draft_of(json.dumps({key: None})) == Draft()
 
 
 # --- rules
@@ -341,7 +336,7 @@ def test_what_dockerd_accepts_and_means_is_accepted(entry: str) -> None:
     ],
 )
 def test_what_no_exec_could_take_is_refused(path: str, args: list[str], words: list[str]) -> None:
-    problems = list(rules.entry_problems(Entry("k", path, tuple(args)), lambda _: SPOT))
+    problems = list(entry_problems(Entry("k", path, tuple(args)), lambda _: SPOT))
     assert len(problems) == len(words)
     assert all(word in problem.message for word, problem in zip(words, problems, strict=True))
 

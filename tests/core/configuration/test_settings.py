@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runtimed.core.config import BOOT_ONLY, SETTINGS, Engine, Source
+from runtimed.core.config import BOOT_ONLY, SETTINGS, Engine, Flags, Source
 from runtimed.core.configuration.document import parse_document
+from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.problems import Problems
-from runtimed.core.configuration.schema import read_value
+from runtimed.core.configuration.schema import read_settings
 from runtimed.core.configuration.settings import Attributes, Setting
 
 README = Path(__file__).parents[3] / "README.md"
@@ -18,9 +19,9 @@ README = Path(__file__).parents[3] / "README.md"
 
 def read(key: str, value: object) -> tuple[dict[Attributes, object], Problems]:
     """Return the values and problems of a setting at the top of a document."""
-    problems = Problems()
-    document = parse_document(Source("daemon.json", json.dumps({key: value}).encode()))
-    return read_value(SETTINGS[(key,)], value, document, problems), problems
+    draft = Draft()
+    read_settings(parse_document(Source("daemon.json", json.dumps({key: value}).encode())), Flags(), draft)
+    return draft.values, draft.problems
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: ".".join(setting.keys))
