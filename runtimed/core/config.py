@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 
 _PATH = "an absolute path"
+_PATH_OF = "the absolute path of containerd's"
 _LIST = "a list of strings"
 _BOOL = "true or false"
+_LEVEL_HELP = "debug, info, warn, error or fatal"
 _FORMAT_HELP = "text or json (default: text on a terminal, json elsewhere)"
 _OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
 
@@ -134,10 +136,7 @@ class Settings:
         str | None, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
     ] = None
     log_level: Annotated[
-        LogLevel,
-        Setting(
-            "log-level", "-l, --log-level LEVEL", "debug, info, warn, error or fatal", f"one of {', '.join(LEVELS)}"
-        ),
+        LogLevel, Setting("log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(LEVELS)}")
     ] = "info"
     log_format: Annotated[
         LogFormat,
@@ -156,11 +155,9 @@ class Engine:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    address: Annotated[AbsolutePath, Setting("address", expected="the absolute path of containerd's socket")]
-    state: Annotated[AbsolutePath, Setting("state", expected="the absolute path of containerd's state directory")]
-    root: Annotated[
-        AbsolutePath | None, Setting("root", expected="the absolute path of containerd's root directory")
-    ] = None
+    address: Annotated[AbsolutePath, Setting("address", expected=f"{_PATH_OF} socket")]
+    state: Annotated[AbsolutePath, Setting("state", expected=f"{_PATH_OF} state directory")]
+    root: Annotated[AbsolutePath | None, Setting("root", expected=f"{_PATH_OF} root directory")] = None
 
     @property
     def metadata(self) -> str | None:
@@ -205,7 +202,7 @@ class RuntimedSettings:
     # How long a wrapper must be without a reference before it may be collected.
     grace_s: Annotated[
         Duration, Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds')
-    ] = 30 * 86400.0
+    ] = 2_592_000.0
     # Whether the daemon collects wrappers without a request.
     gc: Annotated[bool, Setting("gc", expected=_BOOL)] = False
     # The engines whose containers refer to wrappers.

@@ -60,7 +60,7 @@ class Entry:
 
 
 def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
-    """Add the runtimes of ``document`` to ``draft``. Those that ``flags`` override are not checked: they have no effect."""
+    """Add the runtimes of ``document`` to ``draft``; those that ``flags`` override have no effect and are not checked."""
     runtimes = document.value.get("runtimes")
     if runtimes is None:
         return

@@ -20,7 +20,7 @@ _HINTS_MOST = 50
 
 
 def read_settings(document: Document, flags: Flags, draft: Draft) -> None:
-    """Add the settings of ``document`` to ``draft``. Those that ``flags`` override are not checked: they have no effect."""
+    """Add the settings of ``document`` to ``draft``; those that ``flags`` override have no effect and are not checked."""
     top = document.value
     if len(top) > _ENTRIES_MOST:
         expected = f"at most {_ENTRIES_MOST:,} keys"

@@ -29,8 +29,8 @@ _ANY = TypeAdapter[Any](Any)
 class Setting:
     """One key of daemon.json.
 
-    ``usage`` is its flag on the command line, if it has one, as a manual writes it: ``-G, --group GROUP``. Messages about
-    a wrong value end in ``expected``. ``stored_as`` is the type in daemon.json if the field has another.
+    ``usage`` is its flag on the command line, if it has one, as a manual writes it: ``-G, --group GROUP``. Messages
+    about a wrong value end in ``expected``. ``stored_as`` is the type in daemon.json if the field has another.
     :func:`settings_of` sets the last three.
     """
 
