@@ -1,7 +1,7 @@
 """Defines a node's configuration as one immutable value, and with it every setting of daemon.json.
 
 Each field with a :class:`~runtimed.core.configuration.settings.Setting` is a setting. A new
-setting is a field here, its use, and its entry in the manual.
+setting needs a field here, its use, and its entry in the manual.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class Config:
     # Keys of dockerd that have no effect here, and keys of documents that a flag overrides.
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
-    # Unknown keys, which have no effect either.
+    # Unknown keys, which have no effect.
     remarks: tuple[Problem, ...] = ()
 
 

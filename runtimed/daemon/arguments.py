@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", "-v", action="version", version=f"runtimed {__version__}")
     add("--config", "--config-file", metavar="FILE", help="configuration file, in the format of dockerd's daemon.json")
     add("--config-dir", metavar="DIR", help="directory of drop-ins, *.json (default: FILE.d)")
-    add("--validate", action="store_true", help="check the configuration, print what is wrong with it, and exit")
+    add("--validate", action="store_true", help="check the configuration, print its problems, and exit")
     for setting in _FLAGS:
         shape: dict[str, Any] = {"action": "store_true"}
         if setting.metavar:

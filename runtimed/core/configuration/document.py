@@ -72,7 +72,7 @@ def parse_document(source: Source, most: int | None = None) -> Document:
     text = _decode(source)
     if not text.strip(" \t\n\r"):
         message = "the file is blank: write {} if you mean no settings"
-        raise _rejected(source.path, message, "a blank file", "a JSON object", incomplete=True)
+        raise _too_short(source.path, message, "a blank file")
     scan = Scan(source.path, text, most)
     value = scan.run()
     if value is None:
@@ -80,8 +80,8 @@ def parse_document(source: Source, most: int | None = None) -> Document:
     if not isinstance(value, dict):
         found = "a list" if isinstance(value, list) else text.strip()[:40]
         message = f"found {found}, expected an object: write the settings between {{ and }}"
-        line, column = scan.lines.place(scan.root)
-        raise ConfigurationRejected((Problem(message, source.path, line, column, "", found, "an object"),))
+        problem = Problem(message, source.path, *scan.lines.place(scan.root), "", found, "an object")
+        raise ConfigurationRejected((problem,))
     return Document(source.path, value, scan.lines, scan.tables, scan.root, scan.size)
 
 
@@ -89,7 +89,7 @@ def _decode(source: Source) -> str:
     """Return the text of ``source``. As in dockerd a byte-order mark selects the encoding; without one it is UTF-8."""
     data, path = source.data, source.path
     if len(data) == 1 and any(mark.startswith(data) for mark in _MARKS):
-        raise _rejected(path, "the file ends within its byte-order mark", "1 byte", "a JSON object", incomplete=True)
+        raise _too_short(path, "the file ends within its byte-order mark", "1 byte")
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     encoding = _MARKS.get(mark, "UTF-8")
     try:
@@ -103,10 +103,10 @@ def _decode(source: Source) -> str:
         if not mark:
             message += "; save the file as UTF-8, or as UTF-16 with a byte-order mark"
         cut = offset + (exc.end - exc.start) >= len(data) and exc.reason in ("unexpected end of data", "truncated data")
-        raise ConfigurationRejected(
-            (Problem(message, path, line, column, None, found, f"{encoding} text", incomplete=cut),)
-        ) from exc
+        problem = Problem(message, path, line, column, None, found, f"{encoding} text", incomplete=cut)
+        raise ConfigurationRejected((problem,)) from exc
 
 
-def _rejected(path: str, message: str, found: str, expected: str, *, incomplete: bool = False) -> ConfigurationRejected:
-    return ConfigurationRejected((Problem(message, path, None, None, None, found, expected, incomplete),))
+def _too_short(path: str, message: str, found: str) -> ConfigurationRejected:
+    problem = Problem(message, path, found=found, expected="a JSON object", incomplete=True)
+    return ConfigurationRejected((problem,))

@@ -12,7 +12,7 @@ from runtimed.core.config import Definition, Flags, Origin
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.position import Pointer, Spot, both_lines
-from runtimed.core.configuration.schema import crowd_problems, has_unfit_text
+from runtimed.core.configuration.schema import has_invalid_text, size_problems
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import Options, read_options
 from runtimed.core.errors import Problem
@@ -21,7 +21,7 @@ from runtimed.core.message_text import called, shown
 # execve(2): a string has at most 32 pages with its NUL; all strings and pointers a quarter of the usual 8 MiB stack.
 MAX_ARGUMENT_BYTES = 131_072 - 1
 MAX_ARGUMENTS_BYTES = 2_097_152
-# What the engine adds when it runs the runtime: its arguments (paths, ids) and the environment.
+# Reserved for the arguments (paths, ids) and the environment that the engine adds when it runs the runtime.
 _RESERVED_BYTES = 131_072
 _POINTER_BYTES = 8
 # path_resolution(7): PATH_MAX with its NUL.
@@ -60,7 +60,7 @@ class Entry:
 
 
 def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
-    """Add the runtimes of ``document`` to ``draft``; those that ``flags`` override have no effect and are not checked."""
+    """Add the runtimes of ``document`` to ``draft``, but not those that ``flags`` override, which are not checked."""
     runtimes = document.value.get("runtimes")
     if runtimes is None:
         return
@@ -85,7 +85,7 @@ def read_added_runtimes(flags: Flags, draft: Draft) -> None:
     spot = Spot(flag=_ADD_RUNTIME)
     added: set[str] = set()
     for text in flags.runtimes:
-        if has_unfit_text(spot, text, draft):
+        if has_invalid_text(spot, text, draft):
             continue
         name, equals, path = (part.strip() for part in text.partition("="))
         if not (name and equals and path):
@@ -115,8 +115,8 @@ def read_entry(document: Document, name: str, raw: object, draft: Draft) -> Entr
     if not isinstance(raw, dict):
         problems.append(document.spot(pointer).mismatch(raw, "an object with path or runtimeType"))
         return None
-    if crowded := crowd_problems(document, pointer, {key: raw[key] for key in raw if key.casefold() != "runtimeargs"}):
-        problems += crowded
+    if too_many := size_problems(document, pointer, {key: raw[key] for key in raw if key.casefold() != "runtimeargs"}):
+        problems += too_many
         return None
     before = problems.total
     spelt: dict[str, str] = {}
@@ -126,7 +126,7 @@ def read_entry(document: Document, name: str, raw: object, draft: Draft) -> Entr
         if name_of_field is None:
             _unknown_field(document, (*pointer, key), value, draft)
         elif name_of_field in spelt:
-            problems.append(_twice(document, (*pointer, spelt[name_of_field]), (*pointer, key)))
+            problems.append(_equal_keys(document, (*pointer, spelt[name_of_field]), (*pointer, key)))
         else:
             spelt[name_of_field] = key
             if value is not None:
@@ -168,7 +168,7 @@ def _unknown_field(document: Document, pointer: Pointer, value: object, draft: D
         draft.problems.add(lambda: document.key_spot(pointer).unknown_key("key of a runtime", key, _FIELDS))
 
 
-def _twice(document: Document, first: Pointer, second: Pointer) -> Problem:
+def _equal_keys(document: Document, first: Pointer, second: Pointer) -> Problem:
     names = f"{shown(first[-1])} and {shown(second[-1])}"
     where = both_lines(document.key_place(first)[0], document.key_place(second)[0])
     message = f"{names} are the same key, {where}: keys match without regard to case"
@@ -207,11 +207,10 @@ Where = Callable[[str | None], Spot]
 
 
 def entry_problems(entry: Entry, where: Where) -> Iterator[Problem]:
-    """Yield what is wrong with a runtime as a whole; the phrases are dockerd's, because people search for them."""
+    """Yield the problems of a runtime as a whole. The phrases are dockerd's, because people search for them."""
     name = called(entry.name)
     if not entry.name:
-        expected = "a name"
-        yield where(None).problem("a runtime needs a name, found an empty one", '""', expected)
+        yield where(None).problem("a runtime needs a name, found an empty one", '""', "a name")
     if entry.name == RUNC_NAME:
         message = "runtime name 'runc' is reserved: it always means the runc of this node; choose another name"
         yield where(None).problem(message, '"runc"', "another name")
@@ -231,27 +230,23 @@ def entry_problems(entry: Entry, where: Where) -> Iterator[Problem]:
 
 
 def _exec_problems(entry: Entry, where: Where) -> Iterator[Problem]:
-    """Yield what no exec could take."""
+    """Yield the problems of a path and arguments that execve(2) or a shell would not accept."""
     name = called(entry.name)
-    path_bytes = len(entry.path.encode())
-    if path_bytes > MAX_PATH_BYTES:
-        expected = f"at most {MAX_PATH_BYTES:,} bytes"
-        message = f"runtime {name}: a path of {path_bytes:,} bytes cannot be executed, expected {expected}"
-        yield where("path").problem(message, f"{path_bytes:,} bytes", expected)
     if entry.args and entry.path.startswith("-") and "/" not in entry.path:
         message = (
-            f"runtime {name}: the path {shown(entry.path)} begins with a dash, and the shell that passes the "
-            "arguments on would take it for an option; give the whole path"
+            f"runtime {name}: the path {shown(entry.path)} begins with a dash, and the shell that passes the arguments "
+            "would take it for an option; give the whole path"
         )
-        yield where("path").problem(message, shown(entry.path), "a path that holds a slash or begins otherwise")
+        yield where("path").problem(message, shown(entry.path), "a path that has a slash or begins otherwise")
+    path_bytes = len(entry.path.encode())
     sizes = [len(arg.encode()) for arg in entry.args]
-    if sizes and max(sizes) > MAX_ARGUMENT_BYTES:
-        expected = f"at most {MAX_ARGUMENT_BYTES:,} bytes in each"
-        message = f"runtime {name}: an argument of {max(sizes):,} bytes cannot be executed, expected {expected}"
-        yield where("runtimeArgs").problem(message, f"{max(sizes):,} bytes", expected)
     total = path_bytes + sum(sizes) + len(sizes) * (_POINTER_BYTES + 1)
-    limit = MAX_ARGUMENTS_BYTES - _RESERVED_BYTES
-    if total > limit:
-        expected = f"at most {limit:,} bytes in all"
-        message = f"runtime {name}: arguments of {total:,} bytes in all cannot be executed, expected {expected}"
-        yield where("runtimeArgs").problem(message, f"{total:,} bytes", expected)
+    for field_name, noun, size, most, scope in (
+        ("path", "a path", path_bytes, MAX_PATH_BYTES, ""),
+        ("runtimeArgs", "an argument", max(sizes, default=0), MAX_ARGUMENT_BYTES, " in each"),
+        ("runtimeArgs", "arguments", total, MAX_ARGUMENTS_BYTES - _RESERVED_BYTES, " in all"),
+    ):
+        if size > most:
+            expected = f"at most {most:,} bytes{scope}"
+            message = f"runtime {name}: {noun} of {size:,} bytes cannot be executed, expected {expected}"
+            yield where(field_name).problem(message, f"{size:,} bytes", expected)

@@ -17,13 +17,11 @@ from typing import NoReturn
 from runtimed.core.configuration.position import Lines, both_lines, render_pointer
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.errors import Problem
+from runtimed.core.message_text import shown
 
 # Levels of objects and lists. The parser calls itself twice for each, far below the interpreter's limit of 1,000 calls.
 MAX_DEPTH = 100
 MAX_DIGITS = 100
-
-# Characters of a key that a message shows.
-_SHOWN = 60
 
 # Offset of an object or list that is not empty -> the offsets of its members: for each key, the offsets of the key and
 # of its value in one number (see `split_offsets`); for a list, the offsets of the items.
@@ -172,7 +170,7 @@ class Scan:
         key = self._string(start)
         colon = self._skip(self._pos)
         if not self.text.startswith(":", colon):
-            self._stop(colon, f'":" after the key {_quoted(key)}')
+            self._stop(colon, f'":" after the key {shown(key)}')
         self._pos = self._skip(colon + 1)
         return key, start
 
@@ -200,15 +198,15 @@ class Scan:
             if len(digits) <= MAX_DIGITS:
                 return int(text)
             found = f"{text[:20]}… ({len(digits)} digits)"
-            self._fault(start, found, f"an integer of at most {MAX_DIGITS} digits")
+            self._add_problem(start, found, f"an integer of at most {MAX_DIGITS} digits")
             return 0
         number = float(text)
         if math.isinf(number):
-            self._fault(start, text[:40], "a number that a 64-bit float can hold")
+            self._add_problem(start, text[:40], "a number that a 64-bit float can hold")
         return number
 
     def _odd_value(self, start: int) -> object:
-        """Return a value that _VALUE does not match: a string with escapes, or None after a fault."""
+        """Return a value that _VALUE does not match: a string with escapes, or None after a problem."""
         if self.text.startswith('"', start):
             return self._string(start)
         no_number = _NO_NUMBER.match(self.text, start)
@@ -216,7 +214,7 @@ class Scan:
             expected = "a value: an object, a list, a string, a number, true, false or null"
             self._stop(start, expected, cut=_CUT_VALUE.match(self.text, start) is not None)
         self._pos = no_number.end()
-        self._fault(start, no_number[0], "a number, a string or null: JSON has no NaN and no Infinity")
+        self._add_problem(start, no_number[0], "a number, a string or null: JSON has no NaN and no Infinity")
         return None
 
     def _string(self, start: int) -> str:
@@ -229,9 +227,11 @@ class Scan:
         # _PIECE has checked the syntax.
         string = str(json.loads(self.text[start : end + 1]))
         if "\0" in string:
-            self._fault(start, r"\u0000", "a string without NUL characters: no path and no argument can hold one")
+            self._add_problem(start, r"\u0000", "a string without NUL characters: no path and no argument can hold one")
         if _SURROGATE.search(string):
-            self._fault(start, "half of a surrogate pair", r"both halves, as in \ud83d\ude00, or the character itself")
+            self._add_problem(
+                start, "half of a surrogate pair", r"both halves, as in \ud83d\ude00, or the character itself"
+            )
         return string
 
     def _broken_string(self, start: int, pos: int) -> NoReturn:
@@ -253,8 +253,8 @@ class Scan:
             self._problems.untold += 1
             return
         where = both_lines(self.lines.place(first)[0], self.lines.place(second)[0])
-        message = f"the key {_quoted(key)} appears twice in this object, {where}"
-        self._fault(second, _quoted(key), "each key once", message)
+        message = f"the key {shown(key)} appears twice in this object, {where}"
+        self._add_problem(second, shown(key), "each key once", message)
 
     def _skip(self, pos: int) -> int:
         match = _SKIP.match(self.text, pos)
@@ -266,10 +266,10 @@ class Scan:
         text = found or _printable(token[0] if token else "the end of the file")
         hint = hint or (_HINTS.get(token[0][0], "") if token else "the text is cut off")
         message = f"found {text}, expected {expected}" + (f" ({hint})" if hint else "")
-        self._fault(pos, text, expected, message, incomplete=cut or token is None)
+        self._add_problem(pos, text, expected, message, incomplete=cut or token is None)
         raise self._problems.rejection()
 
-    def _fault(self, pos: int, found: str, expected: str, message: str = "", *, incomplete: bool = False) -> None:
+    def _add_problem(self, pos: int, found: str, expected: str, message: str = "", *, incomplete: bool = False) -> None:
         if self._problems.full:
             self._problems.untold += 1
             return
@@ -284,8 +284,3 @@ def _printable(token: str) -> str:
     if not token.isprintable():
         return f"U+{ord(token[0]):04X}"
     return f'"{token}"' if token in _PUNCTUATION else token
-
-
-def _quoted(key: str) -> str:
-    # Escapes where needed: a key that holds half a surrogate pair has no UTF-8 form.
-    return json.dumps(key if len(key) <= _SHOWN else key[:_SHOWN] + "…", ensure_ascii=not key.isprintable())

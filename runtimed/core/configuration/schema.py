@@ -20,7 +20,7 @@ _HINTS_MOST = 50
 
 
 def read_settings(document: Document, flags: Flags, draft: Draft) -> None:
-    """Add the settings of ``document`` to ``draft``; those that ``flags`` override have no effect and are not checked."""
+    """Add the settings of ``document`` to ``draft``, but not those that ``flags`` override, which are not checked."""
     top = document.value
     if len(top) > _ENTRIES_MOST:
         expected = f"at most {_ENTRIES_MOST:,} keys"
@@ -40,9 +40,9 @@ def read_settings(document: Document, flags: Flags, draft: Draft) -> None:
                 draft.overridden.add(key)
         elif key != "runtimes":
             given[key] = value
-    crowded = [problem for key, value in given.items() for problem in crowd_problems(document, (key,), value)]
-    draft.problems += crowded
-    for key, value in given.items() if not crowded else ():
+    too_many = [problem for key, value in given.items() for problem in size_problems(document, (key,), value)]
+    draft.problems += too_many
+    for key, value in given.items() if not too_many else ():
         _read_setting(document, (key,), value, draft)
 
 
@@ -52,7 +52,7 @@ def read_flags(flags: Flags, draft: Draft) -> None:
         setting = SETTINGS[(key,)]
         spot = Spot(flag=setting.flags[-1])
         value = flags.settings[key]
-        if not has_unfit_text(spot, value, draft):
+        if not has_invalid_text(spot, value, draft):
             read_value(setting, value, spot, draft)
 
 
@@ -97,8 +97,8 @@ def read_value(setting: Setting, value: object, places: Document | Spot, draft: 
             at, kind = error["loc"], error["type"]
             spot = places.spot((*setting.keys, *at))
             if kind == "value_error":
-                fault: InvalidValue = error["ctx"]["error"]
-                problem = fault.problem_of(error["input"], spot)
+                invalid: InvalidValue = error["ctx"]["error"]
+                problem = invalid.problem_of(error["input"], spot)
             elif kind == "unexpected_keyword_argument":
                 spot = places.key_spot((*setting.keys, *at))
                 problem = spot.unknown_key("key of runtimed", str(at[-1]), ENGINE_SETTINGS)
@@ -120,7 +120,7 @@ def _expected(setting: Setting, at: tuple[str | int, ...], kind: str) -> str:
     return "an object with address and state" if isinstance(at[-1], int) else ENGINE_SETTINGS[at[-1]].expected
 
 
-def has_unfit_text(spot: Spot, value: object, draft: Draft) -> bool:
+def has_invalid_text(spot: Spot, value: object, draft: Draft) -> bool:
     """Return whether a flag's value has text that no file could have: NUL, or bytes that are not UTF-8 (PEP 383)."""
     for text in value if isinstance(value, tuple) else (value,):
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= char <= "\udfff" for char in text)):
@@ -129,7 +129,7 @@ def has_unfit_text(spot: Spot, value: object, draft: Draft) -> bool:
     return False
 
 
-def crowd_problems(document: Document, pointer: Pointer, value: object) -> list[Problem]:
+def size_problems(document: Document, pointer: Pointer, value: object) -> list[Problem]:
     """Return a problem if ``value`` has too many entries, the entries in its entries included."""
     if _size(value, _ENTRIES_MOST + 1) <= _ENTRIES_MOST:
         return []

@@ -1,8 +1,8 @@
 """Describes a setting of daemon.json as an annotation of the dataclass field that holds its value.
 
 The fields are in :mod:`runtimed.core.config`: their annotations have the type, the check of the value and a
-:class:`Setting`. All code that treats the settings alike reads the table that :func:`settings_of` makes from them: the
-parser of files, the command line, the written configuration, and the report of settings that require a restart.
+:class:`Setting`. :func:`settings_of` lists them for all code that treats the settings alike: the parser of files, the
+command line, the written configuration, and the report of settings that require a restart.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class InvalidValue(ValueError):
         return spot.problem(self.message or f"found {found}, expected {self.expected}", found, self.expected)
 
 
-# daemon.json has a list; everything else in it is of the very type, because pydantic's strict mode is on.
+# pydantic's strict mode, which is on for all settings, accepts no list of daemon.json for a tuple.
 _AS_TUPLE = Field(strict=False)
 
 Count = Annotated[int, Field(ge=1)]
@@ -144,7 +144,7 @@ def _host(host: str) -> str:
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], _AS_TUPLE]
 
 FORMATS = ("text", "json", "auto")
-# The levels of logrus' ParseLevel, which dockerd uses, and the nearest one here to those that runtimed has not.
+# The levels of logrus' ParseLevel, which dockerd uses. Three of them mean the nearest level of runtimed.
 LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 _NEAREST_LEVEL: Mapping[str, str] = MappingProxyType({"trace": "debug", "warning": "warn", "panic": "fatal"})
 
