@@ -69,9 +69,10 @@ def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
         draft.problems.append(spot.mismatch(runtimes, "an object of runtimes by name"))
         return
     draft.names |= runtimes.keys()
-    draft.overridden |= {f"runtimes/{name}" for name in runtimes.keys() & flags.names}
+    overridden = runtimes.keys() & flags.names
+    draft.overridden |= {f"runtimes/{name}" for name in overridden}
     for name, raw in runtimes.items():
-        entry = None if name in flags.names else read_entry(document, name, raw, draft)
+        entry = None if name in overridden else read_entry(document, name, raw, draft)
         if entry is not None:
             definition = entry.definition(_check_entry(document, entry, draft))
             # A rejected configuration needs no definitions, and a file full of problems may have many.

@@ -63,7 +63,7 @@ def problems_of(*texts: object, flags: Flags | None = None, main_required: str |
 
 
 @pytest.mark.parametrize("text", [None, "{}", "null", '{"runtimes": null, "default-runtime": null, "hosts": null}'])
-def test_a_configuration_that_says_nothing_is_all_defaults(text: str | None) -> None:
+def test_an_empty_configuration_has_all_defaults(text: str | None) -> None:
     config = parse(text)
     assert config.settings == DEFAULTS
     assert config.runtimes == {}
@@ -76,7 +76,7 @@ def test_a_configuration_that_says_nothing_is_all_defaults(text: str | None) -> 
     assert config.sources == (() if text is None else (MAIN,))
 
 
-def test_a_docker_daemon_json_is_taken_as_it_is() -> None:
+def test_a_daemon_json_of_docker_is_accepted() -> None:
     config = parse(
         """{
   "data-root": "/mnt/r", "exec-root": "/run/r", "hosts": ["unix:///run/r.sock", "fd://"],
@@ -127,7 +127,7 @@ def test_another_default_does_not_exist(name: str) -> None:
     assert problem.pointer == "/default-runtime"
 
 
-def test_a_misspelt_default_is_told_the_nearest_runtime() -> None:
+def test_a_misspelt_default_is_reported_with_the_nearest_runtime() -> None:
     (problem,) = problems_of({"default-runtime": "Kata-clhh", "runtimes": {"kata-clh": {"path": "k"}}})
     assert "specified default runtime 'Kata-clhh' does not exist; did you mean \"kata-clh\"?" in problem.message
 
@@ -143,7 +143,7 @@ def test_a_misspelt_default_is_told_the_nearest_runtime() -> None:
         ({"exec-opts": ["native.cgroupdriver=systemd", "x=y"]}, "/exec-opts/1"),
     ],
 )
-def test_a_setting_that_breaks_a_rule_is_said_at_its_place(setting: dict[str, object], pointer: str) -> None:
+def test_a_setting_that_breaks_a_rule_is_reported_with_its_place(setting: dict[str, object], pointer: str) -> None:
     (problem,) = problems_of(setting)
     assert problem.pointer == pointer
     assert problem.file == MAIN
@@ -162,7 +162,7 @@ def test_a_later_document_replaces_the_whole_entry_and_becomes_its_origin() -> N
     assert config.sources == (MAIN, "1.json")
 
 
-def test_of_scalars_the_later_wins_and_what_is_null_or_empty_does_not_count() -> None:
+def test_a_later_scalar_wins_unless_it_is_null_or_empty() -> None:
     first = {"default-runtime": "a.v1", "group": "x", "runtimed": {"retain": 5, "limits": {"connections": 9}}}
     second = {"default-runtime": None, "group": "", "log-level": "debug", "runtimed": {"limits": {"connections": 8}}}
     third = {"default-runtime": "b.v1", "runtimed": {"limits": None}, "runtimes": None}
@@ -172,13 +172,13 @@ def test_of_scalars_the_later_wins_and_what_is_null_or_empty_does_not_count() ->
     assert config.own == RuntimedSettings(retain=5, limits=Limits(8))
 
 
-def test_an_empty_list_of_exec_options_takes_back_what_an_earlier_document_said() -> None:
+def test_an_empty_list_of_exec_options_resets_the_driver() -> None:
     systemd = {"exec-opts": ["native.cgroupdriver=systemd"]}
     assert parse(systemd, {"exec-opts": []}).cgroup_driver is None
     assert parse(systemd, {"exec-opts": None}).cgroup_driver == "systemd"
 
 
-def test_an_empty_list_of_hosts_says_nothing() -> None:
+def test_an_empty_list_of_hosts_is_not_given() -> None:
     assert parse({"hosts": ["fd://"]}, {"hosts": []}).settings.hosts == ("fd://",)
 
 
@@ -222,7 +222,7 @@ def test_documents_and_flags_merge_as_dictionaries_update(
 # --- flags
 
 
-def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> None:
+def test_flags_win_over_documents_and_overridden_keys_are_listed() -> None:
     main = {
         "data-root": "/m", "hosts": ["fd://"], "debug": True, "default-runtime": "a", "exec-opts": [], "group": "g",
         "runtimes": {"a": {"path": "/a"}, "b": {"path": "/b"}},
@@ -270,12 +270,12 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
         (Flags(runtimes=("k=/f",)), {"runtimes": {"k": {"paht": 1}}}, "runtimes/k"),
     ],
 )
-def test_a_value_that_a_flag_overrides_is_reported_and_not_judged(flags: Flags, main: object, key: str) -> None:
+def test_an_overridden_value_is_reported_and_not_checked(flags: Flags, main: object, key: str) -> None:
     assert parse(main, flags=flags).overridden == (key,)
     assert problems_of(main)
 
 
-def test_unknown_keys_are_remarks_of_the_configuration_in_the_order_of_the_files() -> None:
+def test_unknown_keys_are_remarks_in_the_order_of_the_files() -> None:
     main = {"zzz": 1, "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}}
     config = parse(main, {"yyy": 1})
     assert [(remark.file, remark.pointer) for remark in config.remarks] == [
@@ -312,7 +312,7 @@ def test_a_flag_that_breaks_a_rule_is_named(flags: Flags, message: str) -> None:
     json.dumps(problem.as_dict(), ensure_ascii=False).encode()
 
 
-def test_flags_that_are_empty_say_nothing() -> None:
+def test_empty_flags_are_not_given() -> None:
     config = parse({"default-runtime": "a.b"}, flags=flagged(default_runtime="", group="", data_root=""))
     assert (config.default_runtime, config.settings.group, config.settings.data_root) == (
         "a.b",
@@ -321,7 +321,7 @@ def test_flags_that_are_empty_say_nothing() -> None:
     )
 
 
-# --- what cannot be used
+# --- rejected configurations
 
 
 def test_all_problems_of_all_documents_come_in_their_order_and_flags_last() -> None:
@@ -365,13 +365,13 @@ def test_a_main_file_that_could_not_be_read_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize("broken", ["", '{"runtimes": {"kata": {"path'])
-def test_a_default_that_may_stand_in_a_file_that_is_cut_off_is_not_called_missing(broken: str) -> None:
+def test_a_default_that_an_incomplete_file_may_define_is_not_missing(broken: str) -> None:
     with pytest.raises(ConfigurationRejected) as caught:
         parse({"default-runtime": "kata"}, broken)
     assert caught.value.incomplete
 
 
-def test_a_default_whose_entry_has_a_fault_is_not_called_missing() -> None:
+def test_a_default_whose_entry_has_a_problem_is_not_missing() -> None:
     (problem,) = problems_of({"default-runtime": "kata", "runtimes": {"kata": {"path": 1}}})
     assert problem.pointer == "/runtimes/kata/path"
 
@@ -437,7 +437,7 @@ WITH_NUL = Definition("k", runtime_type="a.v2", options=Options(GENERIC, (("conf
 
 @given(CONFIGS)
 @example(Config(path=MAIN, settings=DEFAULTS, runtimes={"k": WITH_NUL}))  # text, but none a document may hold
-def test_a_configuration_written_as_a_document_gives_itself_back(config: Config) -> None:
+def test_a_written_configuration_is_read_back_unchanged(config: Config) -> None:
     entries = {name: definition_document(definition) for name, definition in config.runtimes.items()}
     text = json.dumps({**config_document(config), "runtimes": entries})
     again = parse(text)
@@ -447,7 +447,7 @@ def test_a_configuration_written_as_a_document_gives_itself_back(config: Config)
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30d", 2592000), ("12h", 43200), ("5m", 300), ("0s", 0), (90, 90), (1.5, 1.5)]
 )
-def test_a_duration_is_a_number_of_seconds_or_has_a_unit(text: object, seconds: float) -> None:
+def test_a_duration_is_in_seconds_or_has_a_unit(text: object, seconds: float) -> None:
     assert parse({"runtimed": {"grace": text}}).own.grace_s == seconds
 
 

@@ -29,9 +29,10 @@ def test_a_setting_has_a_manual_entry_and_its_flag_a_help_text(setting: Setting)
     text = README.read_text()
     assert f"`{setting.key}`" in text or f'"{setting.key}"' in text
     assert bool(setting.flags) == bool(setting.help)
+    assert not setting.flags or len(setting.keys) == 1, "flags are of keys at the top"
 
 
-def test_settings_that_only_a_restart_changes_are_the_paths_sockets_and_the_format() -> None:
+def test_the_boot_only_settings_are_known() -> None:
     assert set(BOOT_ONLY) == {"data-root", "exec-root", "hosts", "group", "pidfile", "log-format"}
 
 
@@ -120,7 +121,7 @@ def test_exec_options_name_the_cgroup_driver(options: list[str], driver: str | N
     assert all(word in problem.message for word, problem in zip(words, problems, strict=True))
 
 
-def test_only_of_debians_own_containerd_it_is_known_where_it_remembers_containers() -> None:
+def test_the_root_of_debians_containerd_is_known() -> None:
     assert (
         Engine("/run/containerd/containerd.sock", "/run/containerd").metadata
         == "/var/lib/containerd/io.containerd.metadata.v1.bolt"
