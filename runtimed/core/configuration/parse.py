@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import MappingProxyType
 
 from runtimed.core.config import Config, Documents, Flags, Settings
@@ -43,7 +44,6 @@ def parse_configuration(
     if documents.main is None and main_required and all(p.file != documents.main_path for p in documents.problems):
         message = f"the file is not there: {main_required}"
         draft.problems.append(Problem(message, documents.main_path, found="no file", expected="a configuration file"))
-    # A file that cannot be read, or parsed, may define the default runtime.
     complete = not draft.problems
     for source in sources:
         try:
@@ -58,25 +58,27 @@ def parse_configuration(
         read_entries(document, flags, draft)
     read_flags(flags, draft)
     read_added_runtimes(flags, draft)
+    # A file that cannot be read or parsed may define the default runtime.
     if complete:
         _check_default(draft)
     remarks = _in_order(draft.remarks, documents)
     if draft.problems:
         problems = _in_order(draft.problems, documents)
         raise ConfigurationRejected(problems, draft.problems.untold, remarks=remarks)
-    config = Config(
-        path=documents.main_path,
-        settings=defaults,
-        runtimes=MappingProxyType(draft.definitions),
-        origins=MappingProxyType(draft.origins),
-        sources=tuple(source.path for source in sources),
-        ignored=tuple(draft.ignored),
-        overridden=tuple(sorted(draft.overridden)),
-        remarks=remarks,
-    )
+    paths = tuple(source.path for source in sources)
+    return _with_draft(Config(documents.main_path, defaults, {}, sources=paths, remarks=remarks), draft)
+
+
+def _with_draft(config: Config, draft: Draft) -> Config:
     for attributes, value in draft.values.items():
         config = with_value(config, attributes, value)
-    return config
+    return replace(
+        config,
+        runtimes=MappingProxyType(draft.definitions),
+        origins=MappingProxyType(draft.origins),
+        ignored=tuple(draft.ignored),
+        overridden=tuple(sorted(draft.overridden)),
+    )
 
 
 def _check_default(draft: Draft) -> None:
