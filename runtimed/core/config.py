@@ -1,17 +1,34 @@
-"""What a node's configuration says, as one immutable value.
+"""Defines a node's configuration as one immutable value, and with it every setting of daemon.json.
 
-A :class:`Config` is what is left when every document and flag has been read, checked and merged.
-It knows nothing of files any more but where each runtime came from.
+Each field with a :class:`~runtimed.core.configuration.settings.Setting` is a setting. A new
+setting needs a field here, its use, and its entry in the manual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from runtimed.core.collection.references import Engine
+from pydantic import ConfigDict, Field
+
+from runtimed.core.configuration.settings import (
+    FORMATS,
+    LEVELS,
+    AbsolutePath,
+    Count,
+    Directory,
+    Duration,
+    ExecOptions,
+    Hosts,
+    Keys,
+    LogFormat,
+    LogLevel,
+    Setting,
+    settings_of,
+)
 from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
 
@@ -19,9 +36,18 @@ if TYPE_CHECKING:
     from runtimed.core import shapes
 
 
+_PATH = "an absolute path"
+_PATH_OF = "the absolute path of containerd's"
+_LIST = "a list of strings"
+_BOOL = "true or false"
+_LEVEL_HELP = "debug, info, warn, error or fatal"
+_FORMAT_HELP = "text or json (default: text on a terminal, json elsewhere)"
+_OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of one configuration file, as they were read."""
+    """The bytes of one configuration file."""
 
     path: str
     data: bytes
@@ -29,10 +55,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """All configuration files at one instant: the main file, then the drop-ins in the order they apply.
+    """All configuration files at one instant: the main file, then the drop-ins in the order in which they apply.
 
-    ``main`` is None where there is no such file. ``problems`` holds what kept a file from being read, ``remarks`` names
-    files that are not read; they do not count when documents are compared, because editors' files come and go.
+    ``main`` is None if the file does not exist. ``problems`` has the files that cannot be read, ``remarks`` the
+    files that are skipped; remarks do not count when documents are compared, because editors' files come and go.
     """
 
     main_path: str
@@ -44,25 +70,33 @@ class Documents:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the command line says; None or empty where it says nothing. Flags win over every document."""
+    """The flags of the command line, which win over every document."""
 
-    data_root: str | None = None
-    exec_root: str | None = None
-    hosts: tuple[str, ...] = ()
-    group: str | None = None
-    pidfile: str | None = None
-    log_level: str | None = None
-    log_format: str | None = None
-    debug: bool | None = None
-    default_runtime: str | None = None
-    exec_opts: tuple[str, ...] = ()
+    # Key of daemon.json -> value, for each flag that is given.
+    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     # --add-runtime NAME=PATH, as given.
     runtimes: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of daemon.json that a flag overrides; an empty value is "not given"."""
+        return [key for key, value in self.settings.items() if value not in (None, "", ())]
+
+    @property
+    def names(self) -> set[str]:
+        """The runtimes of daemon.json that --add-runtime overrides."""
+        return {text.partition("=")[0].strip() for text in self.runtimes}
+
+    @property
+    def log_format(self) -> str | None:
+        """The value of --log-format, None if not given; the log has it before the configuration is read."""
+        given = self.settings.get("log-format")
+        return None if given is None else str(given)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a runtime's entry stands: a file and lines counted from 1, or a flag (``line`` is None)."""
+    """The place that defines a runtime: a file and lines counted from 1, or a flag (``line`` is None)."""
 
     file: str
     line: int | None = None
@@ -83,50 +117,58 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What daemon.json says of the daemon itself. All but ``log_level`` and ``debug`` hold from boot on."""
+    """The settings of the daemon at the top of daemon.json."""
 
-    data_root: str
-    exec_root: str
-    hosts: tuple[str, ...]
-    group: str | None = None
-    pidfile: str | None = None
-    log_level: str = "info"
-    log_format: str = "auto"
-    debug: bool = False
-
-
-# The settings that a running daemon cannot change: daemon.json's key -> field of Settings.
-BOOT_ONLY: Mapping[str, str] = MappingProxyType(
-    {
-        "data-root": "data_root",
-        "exec-root": "exec_root",
-        "hosts": "hosts",
-        "group": "group",
-        "pidfile": "pidfile",
-        "log-format": "log_format",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what clients may take: connections at a time, in all and for one user id."""
-
-    connections: int = 4096
-    connections_per_user: int = 1024
+    data_root: Annotated[
+        Directory,
+        Setting("data-root", "--data-root DIR", "directory of generations and wrappers", _PATH, boot_only=True),
+    ]
+    exec_root: Annotated[
+        Directory, Setting("exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True)
+    ]
+    hosts: Annotated[
+        Hosts, Setting("hosts", "-H, --host unix://PATH", "socket to serve on", _LIST, repeatable=True, boot_only=True)
+    ]
+    group: Annotated[
+        str | None, Setting("group", "-G, --group GROUP", "group that may use the socket", boot_only=True)
+    ] = None
+    pidfile: Annotated[
+        str | None, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
+    ] = None
+    log_level: Annotated[
+        LogLevel, Setting("log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(LEVELS)}")
+    ] = "info"
+    log_format: Annotated[
+        LogFormat,
+        Setting("log-format", "--log-format FORMAT", _FORMAT_HELP, f"one of {', '.join(FORMATS)}", boot_only=True),
+    ] = "auto"
+    debug: Annotated[bool, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """Whether binaries are asked for their features, and for how long one may take, in seconds."""
+class Engine:
+    """A containerd: its API socket, its state directory, and its root directory if that is known.
 
-    enabled: bool = True
-    timeout_s: float = 5.0
+    The root directory of Debian's containerd is known. For any other it is not known unless it is given, so that an
+    engine which is down cannot be told from one which does not exist.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    address: Annotated[AbsolutePath, Setting("address", expected=f"{_PATH_OF} socket")]
+    state: Annotated[AbsolutePath, Setting("state", expected=f"{_PATH_OF} state directory")]
+    root: Annotated[AbsolutePath | None, Setting("root", expected=f"{_PATH_OF} root directory")] = None
+
+    @property
+    def metadata(self) -> str | None:
+        """The directory in which this containerd keeps its list of containers across reboots, None if not known."""
+        root = self.root or ("/var/lib/containerd" if self.state.rstrip("/") == "/run/containerd" else None)
+        return f"{root}/io.containerd.metadata.v1.bolt" if root else None
 
 
-# Debian's containerd, and the one that dockerd runs for itself.
+# Debian's containerd, and the one that dockerd starts.
 _ENGINES = (
-    Engine(),
+    Engine("/run/containerd/containerd.sock", "/run/containerd"),
     Engine(
         "/run/docker/containerd/containerd.sock", "/run/docker/containerd/daemon", "/var/lib/docker/containerd/daemon"
     ),
@@ -134,19 +176,43 @@ _ENGINES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """The ``runtimed`` key, the only one that dockerd does not know."""
+class Probe:
+    """Whether binaries are run to learn their features, and how long one may take."""
+
+    enabled: Annotated[bool, Setting("enabled", expected=_BOOL)] = True
+    timeout_s: Annotated[
+        Duration, Field(ge=0.1, le=60), Setting("timeout", expected='a duration from 0.1 to 60 seconds, such as "5s"')
+    ] = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest number of connections at a time: in all, and of one user id."""
+
+    connections: Annotated[Count, Setting("connections", expected="an integer from 1 on")] = 4096
+    connections_per_user: Annotated[Count, Setting("connections-per-user", expected="an integer from 1 on")] = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimedSettings:
+    """The settings of the key ``runtimed``, the only one that dockerd does not know."""
 
     # How many of the newest generations are always kept.
-    retain: int = 16
-    # For how long nothing must have referred to a wrapper before it may be collected, in seconds.
-    grace_s: float = 30 * 86400.0
-    # Whether wrappers are collected without being asked to.
-    gc: bool = False
+    retain: Annotated[int, Field(ge=1, le=1000), Setting("retain", expected="an integer from 1 to 1000")] = 16
+    # How long a wrapper must be without a reference before it may be collected.
+    grace_s: Annotated[
+        Duration, Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds')
+    ] = 2_592_000.0
+    # Whether the daemon collects wrappers without a request.
+    gc: Annotated[bool, Setting("gc", expected=_BOOL)] = False
     # The engines whose containers refer to wrappers.
-    containerd: tuple[Engine, ...] = _ENGINES
-    limits: Limits = field(default_factory=Limits)
-    probe: Probe = field(default_factory=Probe)
+    containerd: Annotated[
+        tuple[Engine, ...],
+        Field(strict=False),
+        Setting("containerd", expected="a list of objects with address and state"),
+    ] = _ENGINES
+    probe: Annotated[Probe, Setting("probe")] = field(default_factory=Probe)
+    limits: Annotated[Limits, Setting("limits")] = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +222,29 @@ class Config:
     path: str
     settings: Settings
     runtimes: Mapping[str, Definition]
-    default_runtime: str = "runc"
-    # "systemd", "cgroupfs", or None where exec-opts does not say.
-    cgroup_driver: str | None = None
-    own: Own = field(default_factory=Own)
+    default_runtime: Annotated[
+        str, Setting("default-runtime", "--default-runtime NAME", "runtime for the empty name")
+    ] = "runc"
+    # "systemd", "cgroupfs", or None if exec-opts names no driver.
+    cgroup_driver: Annotated[
+        str | None,
+        Setting("exec-opts", "--exec-opt KEY=VALUE", _OPTION_HELP, _LIST, repeatable=True, stored_as=ExecOptions),
+    ] = None
+    own: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
-    # The files this was read from, the main file first.
+    # The files of the configuration, the main file first.
     sources: tuple[str, ...] = ()
-    # dockerd's keys that mean nothing here, and keys of documents that a flag overrides.
+    # Keys of dockerd that have no effect here, and keys of documents that a flag overrides.
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
-    # What else has no effect, each with its place: unknown keys.
+    # Unknown keys, which have no effect.
     remarks: tuple[Problem, ...] = ()
+
+
+SETTINGS: Mapping[Keys, Setting] = MappingProxyType({setting.keys: setting for setting in settings_of(Config)})
+ENGINE_SETTINGS: Mapping[str, Setting] = MappingProxyType({s.key: s for s in settings_of(Engine)})
+# The settings that a running daemon cannot change: key of daemon.json -> field of Settings.
+BOOT_ONLY: Mapping[str, str] = MappingProxyType({s.key: s.attributes[-1] for s in SETTINGS.values() if s.boot_only})
 
 
 def definition_document(definition: Definition) -> shapes.Definition:
@@ -186,32 +263,15 @@ def definition_document(definition: Definition) -> shapes.Definition:
 def config_document(config: Config) -> dict[str, object]:
     """Return all of ``config`` but its runtimes as a daemon.json document.
 
-    Reading it back gives the same configuration, whatever the defaults are by then.
+    It has every setting, so that it gives the same configuration to a later version with other defaults.
     """
-    settings, own = config.settings, config.own
-    document: dict[str, object] = {
-        "data-root": settings.data_root,
-        "exec-root": settings.exec_root,
-        "hosts": list(settings.hosts),
-        "group": settings.group,
-        "pidfile": settings.pidfile,
-        "log-level": settings.log_level,
-        "log-format": settings.log_format,
-        "debug": settings.debug,
-        "default-runtime": config.default_runtime,
-        "exec-opts": [f"native.cgroupdriver={config.cgroup_driver}"] if config.cgroup_driver else None,
-        "runtimed": {
-            "retain": own.retain,
-            "grace": own.grace_s,
-            "gc": own.gc,
-            "containerd": [
-                {"address": e.address, "state": e.state, **({"root": e.root} if e.root else {})} for e in own.containerd
-            ],
-            "probe": {"enabled": own.probe.enabled, "timeout": own.probe.timeout_s},
-            "limits": {
-                "connections": own.limits.connections,
-                "connections-per-user": own.limits.connections_per_user,
-            },
-        },
-    }
-    return {key: value for key, value in document.items() if value is not None}
+    document: dict[str, Any] = {}
+    for keys, setting in SETTINGS.items():
+        value = attrgetter(".".join(setting.attributes))(config)
+        if value is None:
+            continue
+        owner = document
+        for key in keys[:-1]:
+            owner = owner.setdefault(key, {})
+        owner[setting.key] = setting.adapter.dump_python(value, mode="json", exclude_none=True)
+    return document

@@ -17,7 +17,8 @@ import pytest
 from e2e.harness.containerd import RUNC_OPTIONS, SHIM, RunningContainerd, running_containerd
 from harness.daemon import PATIENCE_S, wait_until
 
-from runtimed.core.collection.references import Engine, Reference, ReferenceScan
+from runtimed.core.collection.references import Reference, ReferenceScan
+from runtimed.core.config import Engine
 from runtimed.core.containerd.api import ContainerdUnknown
 from runtimed.core.containerd.options import RUNC, decode_options, encode_options, make_options
 from runtimed.core.table.wrapper import make_wrapper

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from harness.daemon import short_directory, wait_until
 
-from runtimed.core.collection.references import Engine, ReferenceScan
+from runtimed.core.collection.references import ReferenceScan
+from runtimed.core.config import Engine
 from runtimed.core.containerd.api import Container, ContainerdUnknown
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
 from runtimed.host.containers import scan_references

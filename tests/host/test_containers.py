@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, EngineState, container, new_node, ordinary_user
 
-from runtimed.core.collection.references import Engine, Reference
+from runtimed.core.collection.references import Reference
+from runtimed.core.config import Engine
 from runtimed.core.containerd.api import Container
 from runtimed.core.containerd.options import GENERIC, RUNC, encode_options, make_options
 from runtimed.host.containers import scan_references

@@ -16,29 +16,8 @@ from runtimed.core.containerd.api import decode_linux_runtime
 from runtimed.core.containerd.options import RUNC, decode_options
 from runtimed.core.errors import RuntimedError
 
-_DEFAULT_STATE = "/run/containerd"
-_DEFAULT_ROOT = "/var/lib/containerd"
 # The options of containerd 1's first shim, io.containerd.runtime.v1.linux.
 _LINUX = "containerd.linux.runc.RuncOptions"
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A containerd: its API socket, its state directory, and its root directory where that is known.
-
-    The default is Debian's own. For any other the root is not known unless it is given, so that an
-    engine which is down cannot be told from one which was never there.
-    """
-
-    address: str = "/run/containerd/containerd.sock"
-    state: str = _DEFAULT_STATE
-    root: str | None = None
-
-    @property
-    def metadata(self) -> str | None:
-        """The directory in which this containerd remembers its containers across reboots, None if not known."""
-        root = self.root or (_DEFAULT_ROOT if self.state.rstrip("/") == _DEFAULT_STATE else None)
-        return f"{root}/io.containerd.metadata.v1.bolt" if root else None
 
 
 @dataclass(frozen=True, slots=True)

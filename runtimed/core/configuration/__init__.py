@@ -1,1 +1,1 @@
-"""Turns the bytes of configuration files into values, with every problem and its place."""
+"""Parses, checks and merges configuration files, and reports every problem with its place."""

@@ -1,4 +1,4 @@
-"""The bytes of a configuration file -> its value, and the line and column of everything in it."""
+"""Parses the bytes of a configuration file into its value and the line and column of every key and value."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _MARKS: Mapping[bytes, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """One configuration file: its path, its value, and where every value and key in it stands."""
+    """One configuration file: its path, its value, and the places of all keys and values in it."""
 
     path: str
     value: dict[str, object]
     _lines: Lines = field(repr=False)
     _tables: Tables = field(repr=False)
     _root: int = field(repr=False)
-    # How many values are in it.
+    # Number of values.
     size: int = 0
 
     def place(self, pointer: Pointer) -> Place:
-        """Return line and column of the value at ``pointer``; of the nearest value around it where there is none."""
+        """Return line and column of the value at ``pointer``, or of the nearest value around it if there is none."""
         return self._lines.place(self._offsets(pointer)[1])
 
     def key_place(self, pointer: Pointer) -> Place:
@@ -39,11 +39,11 @@ class Document:
         return self._lines.place(self._offsets(pointer)[0])
 
     def spot(self, pointer: Pointer) -> Spot:
-        """Return the value at ``pointer`` as a place for problems."""
+        """Return the place of the value at ``pointer``."""
         return Spot(self.path, *self.place(pointer), render_pointer(pointer))
 
     def key_spot(self, pointer: Pointer) -> Spot:
-        """Return the key at ``pointer`` as a place for problems."""
+        """Return the place of the key at ``pointer``."""
         return Spot(self.path, *self.key_place(pointer), render_pointer(pointer))
 
     def _offsets(self, pointer: Pointer) -> tuple[int, int]:
@@ -62,34 +62,34 @@ class Document:
 def parse_document(source: Source, most: int | None = None) -> Document:
     """Return the document in ``source``: UTF-8 or, with a byte-order mark, UTF-16 text of one JSON object or null.
 
-    Of ``most`` values, and of any size in bytes: what is too big for a configuration file is not read to begin with,
-    and what is merged from many files, and written down escaped, may be bigger than each of them.
+    ``most`` is the largest number of values. The size in bytes is checked where the file is read, because the merged
+    configuration that runtimed writes may be larger than any file.
 
     Raises:
-        ConfigurationRejected: with every problem up to and including the first syntax error. A text that
-            ends too early has ``incomplete`` set.
+        ConfigurationRejected: with every problem up to and including the first syntax error; ``incomplete`` is
+            set if the text ends too early.
     """
     text = _decode(source)
     if not text.strip(" \t\n\r"):
         message = "the file is blank: write {} if you mean no settings"
-        raise _rejected(source.path, message, "a blank file", "a JSON object", incomplete=True)
+        raise _too_short(source.path, message, "a blank file")
     scan = Scan(source.path, text, most)
     value = scan.run()
     if value is None:
         value = {}
     if not isinstance(value, dict):
         found = "a list" if isinstance(value, list) else text.strip()[:40]
-        message = f"found {found}, expected an object: settings stand between {{ and }}"
-        line, column = scan.lines.place(scan.root)
-        raise ConfigurationRejected((Problem(message, source.path, line, column, "", found, "an object"),))
+        message = f"found {found}, expected an object: write the settings between {{ and }}"
+        problem = Problem(message, source.path, *scan.lines.place(scan.root), "", found, "an object")
+        raise ConfigurationRejected((problem,))
     return Document(source.path, value, scan.lines, scan.tables, scan.root, scan.size)
 
 
 def _decode(source: Source) -> str:
-    """Return the text of ``source``; dockerd's rule: a byte-order mark says which encoding, UTF-8 without one."""
+    """Return the text of ``source``. As in dockerd a byte-order mark selects the encoding; without one it is UTF-8."""
     data, path = source.data, source.path
     if len(data) == 1 and any(mark.startswith(data) for mark in _MARKS):
-        raise _rejected(path, "the file ends within its byte-order mark", "1 byte", "a JSON object", incomplete=True)
+        raise _too_short(path, "the file ends within its byte-order mark", "1 byte")
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     encoding = _MARKS.get(mark, "UTF-8")
     try:
@@ -103,10 +103,10 @@ def _decode(source: Source) -> str:
         if not mark:
             message += "; save the file as UTF-8, or as UTF-16 with a byte-order mark"
         cut = offset + (exc.end - exc.start) >= len(data) and exc.reason in ("unexpected end of data", "truncated data")
-        raise ConfigurationRejected(
-            (Problem(message, path, line, column, None, found, f"{encoding} text", incomplete=cut),)
-        ) from exc
+        problem = Problem(message, path, line, column, None, found, f"{encoding} text", incomplete=cut)
+        raise ConfigurationRejected((problem,)) from exc
 
 
-def _rejected(path: str, message: str, found: str, expected: str, *, incomplete: bool = False) -> ConfigurationRejected:
-    return ConfigurationRejected((Problem(message, path, None, None, None, found, expected, incomplete),))
+def _too_short(path: str, message: str, found: str) -> ConfigurationRejected:
+    problem = Problem(message, path, found=found, expected="a JSON object", incomplete=True)
+    return ConfigurationRejected((problem,))

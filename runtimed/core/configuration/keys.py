@@ -1,9 +1,9 @@
-"""The top-level keys of daemon.json: those that mean something here, and all others that dockerd knows.
+"""Lists the keys at the top of daemon.json: those that runtimed reads, and all others that dockerd knows.
 
 Source of dockerd's: the JSON tags of ``daemon/config/config.go``, ``config_linux.go``, ``builder.go`` and
 ``registry/config.go`` of moby from 1.12 to August 2026, and the names of the flags in ``cmd/dockerd/config*.go``,
-``options.go`` and ``daemon/command/config*.go``, which dockerd takes for keys as well. Removed and deprecated keys stay
-in, because they stay in people's files.
+``options.go`` and ``daemon/command/config*.go``, which dockerd accepts as keys as well. Removed and deprecated keys are
+in the list because they are in people's files.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Key -> field of config.Settings; of all the keys of the daemon itself.
-SETTINGS: Mapping[str, str] = MappingProxyType(
+from runtimed.core import config
+
+SETTINGS = frozenset(keys[0] for keys in config.SETTINGS)
+KNOWN = SETTINGS | {"runtimes"}
+
+# Flags whose key in the file is spelt otherwise. dockerd accepts the flag's spelling in the file and then ignores it; a
+# runtime that is silently left out of the table is worse than an error.
+MISSPELT: Mapping[str, str] = MappingProxyType(
     {
-        "data-root": "data_root",
-        "exec-root": "exec_root",
-        "hosts": "hosts",
-        "group": "group",
-        "pidfile": "pidfile",
-        "log-level": "log_level",
-        "log-format": "log_format",
-        "debug": "debug",
+        flag.removeprefix("--"): setting.key
+        for setting in config.SETTINGS.values()
+        for flag in setting.flags
+        if flag.startswith("--") and flag != f"--{setting.key}"
     }
+    | {"add-runtime": "runtimes"}
 )
-
-KNOWN = frozenset({*SETTINGS, "runtimes", "default-runtime", "exec-opts", "runtimed"})
-
-# Flags whose key in the file is spelt otherwise. dockerd accepts the flag's spelling in the file and then does not
-# do what it says; a runtime that is silently left out of the table is worse than an error.
-MISSPELT: Mapping[str, str] = MappingProxyType({"add-runtime": "runtimes", "exec-opt": "exec-opts", "host": "hosts"})
 
 IGNORED = frozenset(
     """
@@ -53,23 +50,23 @@ IGNORED = frozenset(
     """.split()  # noqa: SIM905 - a hundred names read better as a paragraph
 )
 
-
-# An unknown key this close to one that means something here is taken for a misspelling of it.
+# The largest number of letters in which a misspelling differs.
 _LETTERS = 2
 
 
 def misspelt(key: str) -> str | None:
-    """Return the key that means something here and that the unknown ``key`` misspells, None where it misspells none.
+    """Return the key of runtimed that the unknown ``key`` misspells, None if there is none.
 
     A misspelling is one in case, or in at most two letters that are missing, added or replaced (Levenshtein distance).
     """
     wanted = key.casefold()
     if wanted in MISSPELT:
         return MISSPELT[wanted]
+    # The reverse order puts "runtimes" before "runtimed": of equally close keys the first one is returned.
     close = [known for known in sorted(KNOWN, reverse=True) if abs(len(known) - len(wanted)) <= _LETTERS]
-    # Of equally close ones the first: "runtimes" is before "runtimed" here.
-    nearest = min(close, key=lambda known: _distance(known, wanted), default=None)
-    return nearest if nearest is not None and _distance(nearest, wanted) <= _LETTERS else None
+    distances = {known: _distance(known, wanted) for known in close}
+    nearest = min(close, key=distances.__getitem__, default=None)
+    return nearest if nearest is not None and distances[nearest] <= _LETTERS else None
 
 
 def _distance(one: str, other: str) -> int:

@@ -1,9 +1,8 @@
-"""Collects the problems of a configuration up to a bound, and counts the rest."""
+"""Collects the problems of a configuration up to a limit and counts the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -14,7 +13,7 @@ MAX_PROBLEMS = 1000
 class Problems(list[Problem]):
     """A list of at most 1,000 problems; ``untold`` counts those that came after them.
 
-    A problem takes about a kilobyte and a file can have millions, so a loop over something long asks ``full`` first.
+    A problem takes about a kilobyte and a file can have millions, so a loop over something long uses :meth:`add`.
     """
 
     __slots__ = ("untold",)
@@ -31,7 +30,7 @@ class Problems(list[Problem]):
 
     @property
     def total(self) -> int:
-        """How many problems there are, those that were only counted included."""
+        """Number of problems, including those that are only counted."""
         return len(self) + self.untold
 
     def append(self, problem: Problem) -> None:
@@ -41,8 +40,15 @@ class Problems(list[Problem]):
         else:
             super().append(problem)
 
+    def add(self, make: Callable[[], Problem]) -> None:
+        """Add the problem that ``make`` returns, or count it without calling ``make``."""
+        if self.full:
+            self.untold += 1
+        else:
+            super().append(make())
+
     def extend(self, problems: Iterable[Problem]) -> None:
-        """Add each of ``problems``, or count it; what ``problems`` has counted itself is added to the count."""
+        """Add each of ``problems``, or count it; those that ``problems`` has only counted are counted here too."""
         for problem in problems:
             self.append(problem)
         if isinstance(problems, Problems):
@@ -55,11 +61,3 @@ class Problems(list[Problem]):
     def rejection(self) -> ConfigurationRejected:
         """Return the error that carries these problems."""
         return ConfigurationRejected(tuple(self), self.untold)
-
-
-@dataclass(slots=True)
-class Findings:
-    """What reading a configuration finds: problems, which reject it, and remarks on what has no effect."""
-
-    problems: Problems = field(default_factory=Problems)
-    remarks: Problems = field(default_factory=Problems)

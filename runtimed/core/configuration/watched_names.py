@@ -1,4 +1,4 @@
-"""Names in directories on which the meaning of a path depends."""
+"""Defines the directory entries on which the meaning of a path depends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WatchedName:
-    """A name in a directory that was looked up on the way to a file.
+    """A directory entry that was looked up on the way to a file, so that a change of it may change the file.
 
-    Whatever happens to that name may change what the path means. ``directory`` is a real path;
-    ``name`` None stands for every name in it that can be a drop-in's.
+    ``directory`` is a real path; ``name`` is None for every name in it that a drop-in can have.
     """
 
     directory: str
@@ -20,6 +19,6 @@ class WatchedName:
 def is_dropin_name(name: str) -> bool:
     """Return whether a file of this name in the drop-in directory is a drop-in.
 
-    Names with a leading dot are not: ``..data`` of a ConfigMap, editors' swap files (facts.md section 1).
+    Names with a leading dot are not: ``..data`` of a ConfigMap, the swap files of editors.
     """
     return name.endswith(".json") and not name.startswith(".")

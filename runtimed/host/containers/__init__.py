@@ -6,7 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from runtimed.core.collection.references import Engine, Reference, ReferenceScan, binary_of_options
+from runtimed.core.collection.references import Reference, ReferenceScan, binary_of_options
+from runtimed.core.config import Engine
 from runtimed.core.containerd.api import Container, ContainerdUnknown, UndecodableAnswer
 from runtimed.core.containerd.options import UndecodableOptions
 from runtimed.core.history.layout import RUNC_STATES

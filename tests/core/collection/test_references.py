@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from runtimed.core.collection.references import (
     DamagedBundle,
-    Engine,
     binary_of_options,
     binary_of_options_json,
     engine_places,
@@ -188,12 +187,6 @@ def test_hostile_arguments_are_searched_fast(part: bytes) -> None:
 def test_the_socket_of_containerd_is_found_in_the_arguments_of_a_shim(argv: str, address: str | None) -> None:
     assert shim_address(argv.encode().split()) == address
     assert shim_address([]) is None
-
-
-def test_only_of_debians_own_containerd_it_is_known_where_it_remembers_containers() -> None:
-    assert Engine().metadata == "/var/lib/containerd/io.containerd.metadata.v1.bolt"
-    assert Engine("/x.sock", "/run/x").metadata is None
-    assert Engine("/x.sock", "/run/x", "/srv/x").metadata == "/srv/x/io.containerd.metadata.v1.bolt"
 
 
 def test_a_container_is_read_from_the_bytes_that_containerd_1_6_sends() -> None:

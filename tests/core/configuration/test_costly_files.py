@@ -1,4 +1,4 @@
-"""What a file costs before it is taken or refused: whatever is in its 16 MiB."""
+"""Tests that a file of 16 MiB is accepted or refused within limits of time and memory, whatever its content."""
 
 from __future__ import annotations
 

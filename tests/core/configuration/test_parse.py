@@ -1,4 +1,4 @@
-"""Tests of parse.py and layer.py: documents and flags merged into one configuration, or all that is wrong."""
+"""Tests of parse.py: documents and flags merged into one configuration, or all that is wrong."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtimed.core.collection.references import Engine
 from runtimed.core.config import (
     Config,
     Definition,
     Documents,
+    Engine,
     Flags,
     Limits,
     Origin,
-    Own,
     Probe,
+    RuntimedSettings,
     Settings,
     Source,
     config_document,
@@ -31,6 +31,11 @@ from runtimed.core.errors import ConfigurationRejected, Problem
 
 MAIN = "/etc/runtimed/daemon.json"
 DEFAULTS = Settings("/var/lib/runtimed", "/run/runtimed", ("unix:///run/runtimed/runtimed.sock",))
+
+
+def flagged(*runtimes: str, **settings: object) -> Flags:
+    """Return flags: ``data_root="/x"`` for --data-root, and the runtimes of --add-runtime."""
+    return Flags({name.replace("_", "-"): value for name, value in settings.items()}, runtimes)
 
 
 def documents(*texts: object) -> Documents:
@@ -58,15 +63,20 @@ def problems_of(*texts: object, flags: Flags | None = None, main_required: str |
 
 
 @pytest.mark.parametrize("text", [None, "{}", "null", '{"runtimes": null, "default-runtime": null, "hosts": null}'])
-def test_a_configuration_that_says_nothing_is_all_defaults(text: str | None) -> None:
+def test_an_empty_configuration_has_all_defaults(text: str | None) -> None:
     config = parse(text)
     assert config.settings == DEFAULTS
     assert config.runtimes == {}
-    assert (config.path, config.default_runtime, config.cgroup_driver, config.own) == (MAIN, "runc", None, Own())
+    assert (config.path, config.default_runtime, config.cgroup_driver, config.own) == (
+        MAIN,
+        "runc",
+        None,
+        RuntimedSettings(),
+    )
     assert config.sources == (() if text is None else (MAIN,))
 
 
-def test_a_docker_daemon_json_is_taken_as_it_is() -> None:
+def test_a_daemon_json_of_docker_is_accepted() -> None:
     config = parse(
         """{
   "data-root": "/mnt/r", "exec-root": "/run/r", "hosts": ["unix:///run/r.sock", "fd://"],
@@ -96,7 +106,7 @@ def test_a_docker_daemon_json_is_taken_as_it_is() -> None:
     assert config.origins["gvisor"] == Origin(MAIN, 12, {"path": 12, "runtimeArgs": 13})
     assert config.default_runtime == "kata"
     assert config.cgroup_driver == "systemd"
-    assert config.own == Own(retain=3, limits=Limits(connections_per_user=7))
+    assert config.own == RuntimedSettings(retain=3, limits=Limits(connections_per_user=7))
     assert config.ignored == ("storage-driver", "log-opts")
     assert config.overridden == ()
 
@@ -117,7 +127,7 @@ def test_another_default_does_not_exist(name: str) -> None:
     assert problem.pointer == "/default-runtime"
 
 
-def test_a_misspelt_default_is_told_the_nearest_runtime() -> None:
+def test_a_misspelt_default_is_reported_with_the_nearest_runtime() -> None:
     (problem,) = problems_of({"default-runtime": "Kata-clhh", "runtimes": {"kata-clh": {"path": "k"}}})
     assert "specified default runtime 'Kata-clhh' does not exist; did you mean \"kata-clh\"?" in problem.message
 
@@ -133,7 +143,7 @@ def test_a_misspelt_default_is_told_the_nearest_runtime() -> None:
         ({"exec-opts": ["native.cgroupdriver=systemd", "x=y"]}, "/exec-opts/1"),
     ],
 )
-def test_a_setting_that_breaks_a_rule_is_said_at_its_place(setting: dict[str, object], pointer: str) -> None:
+def test_a_setting_that_breaks_a_rule_is_reported_with_its_place(setting: dict[str, object], pointer: str) -> None:
     (problem,) = problems_of(setting)
     assert problem.pointer == pointer
     assert problem.file == MAIN
@@ -152,23 +162,23 @@ def test_a_later_document_replaces_the_whole_entry_and_becomes_its_origin() -> N
     assert config.sources == (MAIN, "1.json")
 
 
-def test_of_scalars_the_later_wins_and_what_is_null_or_empty_does_not_count() -> None:
+def test_a_later_scalar_wins_unless_it_is_null_or_empty() -> None:
     first = {"default-runtime": "a.v1", "group": "x", "runtimed": {"retain": 5, "limits": {"connections": 9}}}
     second = {"default-runtime": None, "group": "", "log-level": "debug", "runtimed": {"limits": {"connections": 8}}}
     third = {"default-runtime": "b.v1", "runtimed": {"limits": None}, "runtimes": None}
     config = parse(first, second, third)
     assert config.default_runtime == "b.v1"
     assert (config.settings.group, config.settings.log_level) == ("x", "debug")
-    assert config.own == Own(retain=5, limits=Limits(8))
+    assert config.own == RuntimedSettings(retain=5, limits=Limits(8))
 
 
-def test_an_empty_list_of_exec_options_takes_back_what_an_earlier_document_said() -> None:
+def test_an_empty_list_of_exec_options_resets_the_driver() -> None:
     systemd = {"exec-opts": ["native.cgroupdriver=systemd"]}
     assert parse(systemd, {"exec-opts": []}).cgroup_driver is None
     assert parse(systemd, {"exec-opts": None}).cgroup_driver == "systemd"
 
 
-def test_an_empty_list_of_hosts_says_nothing() -> None:
+def test_an_empty_list_of_hosts_is_not_given() -> None:
     assert parse({"hosts": ["fd://"]}, {"hosts": []}).settings.hosts == ("fd://",)
 
 
@@ -212,12 +222,14 @@ def test_documents_and_flags_merge_as_dictionaries_update(
 # --- flags
 
 
-def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> None:
+def test_flags_win_over_documents_and_overridden_keys_are_listed() -> None:
     main = {
         "data-root": "/m", "hosts": ["fd://"], "debug": True, "default-runtime": "a", "exec-opts": [], "group": "g",
         "runtimes": {"a": {"path": "/a"}, "b": {"path": "/b"}},
     }  # fmt: skip
-    flags = Flags(
+    flags = flagged(
+        "b=/f b",
+        "c = /c=d ",
         data_root="/f",
         exec_root="/e",
         hosts=("unix:///f.sock",),
@@ -227,7 +239,6 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
         debug=False,
         default_runtime="c",
         exec_opts=("native.cgroupdriver=cgroupfs",),
-        runtimes=("b=/f b", "c = /c=d "),
     )
     config = parse(main, flags=flags)
     assert config.settings == Settings("/f", "/e", ("unix:///f.sock",), "g", "/p", "error", "text", debug=False)
@@ -244,27 +255,27 @@ def test_flags_win_over_every_document_and_what_they_win_over_is_listed() -> Non
 @pytest.mark.parametrize(
     ("flags", "main", "key"),
     [
-        (Flags(hosts=("unix:///f.sock",)), {"hosts": ["tcp://0.0.0.0:2375"]}, "hosts"),  # the unit's case
-        (Flags(hosts=("unix:///f.sock",)), {"hosts": "tcp://0.0.0.0:2375"}, "hosts"),
-        (Flags(data_root="/f"), {"data-root": "docker"}, "data-root"),
-        (Flags(exec_root="/f"), {"exec-root": "docker"}, "exec-root"),
-        (Flags(log_level="info"), {"log-level": "verbose"}, "log-level"),
-        (Flags(log_format="json"), {"log-format": "logfmt"}, "log-format"),
-        (Flags(group="g"), {"group": 5}, "group"),
-        (Flags(pidfile="/p"), {"pidfile": False}, "pidfile"),
-        (Flags(debug=True), {"debug": "yes"}, "debug"),
-        (Flags(default_runtime="runc"), {"default-runtime": "nope"}, "default-runtime"),
-        (Flags(default_runtime="runc"), {"default-runtime": ["nope"]}, "default-runtime"),
-        (Flags(exec_opts=("native.cgroupdriver=systemd",)), {"exec-opts": ["isolation=hyperv"]}, "exec-opts"),
+        (flagged(hosts=("unix:///f.sock",)), {"hosts": ["tcp://0.0.0.0:2375"]}, "hosts"),  # the unit's case
+        (flagged(hosts=("unix:///f.sock",)), {"hosts": "tcp://0.0.0.0:2375"}, "hosts"),
+        (flagged(data_root="/f"), {"data-root": "docker"}, "data-root"),
+        (flagged(exec_root="/f"), {"exec-root": "docker"}, "exec-root"),
+        (flagged(log_level="info"), {"log-level": "verbose"}, "log-level"),
+        (flagged(log_format="json"), {"log-format": "logfmt"}, "log-format"),
+        (flagged(group="g"), {"group": 5}, "group"),
+        (flagged(pidfile="/p"), {"pidfile": False}, "pidfile"),
+        (flagged(debug=True), {"debug": "yes"}, "debug"),
+        (flagged(default_runtime="runc"), {"default-runtime": "nope"}, "default-runtime"),
+        (flagged(default_runtime="runc"), {"default-runtime": ["nope"]}, "default-runtime"),
+        (flagged(exec_opts=("native.cgroupdriver=systemd",)), {"exec-opts": ["isolation=hyperv"]}, "exec-opts"),
         (Flags(runtimes=("k=/f",)), {"runtimes": {"k": {"paht": 1}}}, "runtimes/k"),
     ],
 )
-def test_a_value_that_a_flag_overrides_is_reported_and_not_judged(flags: Flags, main: object, key: str) -> None:
+def test_an_overridden_value_is_reported_and_not_checked(flags: Flags, main: object, key: str) -> None:
     assert parse(main, flags=flags).overridden == (key,)
     assert problems_of(main)
 
 
-def test_unknown_keys_are_remarks_of_the_configuration_in_the_order_of_the_files() -> None:
+def test_unknown_keys_are_remarks_in_the_order_of_the_files() -> None:
     main = {"zzz": 1, "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}}
     config = parse(main, {"yyy": 1})
     assert [(remark.file, remark.pointer) for remark in config.remarks] == [
@@ -284,14 +295,14 @@ def test_unknown_keys_are_remarks_of_the_configuration_in_the_order_of_the_files
         (Flags(runtimes=("runc=/x",)), "runtime name 'runc' is reserved"),
         (Flags(runtimes=("a=/x", "a=/y")), "runtime a is given twice"),
         (Flags(runtimes=("a=/x\udcff",)), "UTF-8 text without NUL"),
-        (Flags(default_runtime="nope"), "--default-runtime: specified default runtime 'nope' does not exist"),
-        (Flags(default_runtime="a\udcff"), '--default-runtime: found "a\\udcff", expected UTF-8 text without NUL'),
-        (Flags(data_root="/a\0b"), "--data-root: found"),
-        (Flags(hosts=("fd://", "unix:///\udc80")), "--host: found"),
-        (Flags(hosts=("tcp://x",)), "--host: found"),
-        (Flags(exec_root="run"), "--exec-root: exec-root: found"),
-        (Flags(log_level="x"), "--log-level: log-level: found"),
-        (Flags(exec_opts=("x",)), "--exec-opt: exec-opt"),
+        (flagged(default_runtime="nope"), "--default-runtime: specified default runtime 'nope' does not exist"),
+        (flagged(default_runtime="a\udcff"), '--default-runtime: found "a\\udcff", expected UTF-8 text without NUL'),
+        (flagged(data_root="/a\0b"), "--data-root: found"),
+        (flagged(hosts=("fd://", "unix:///\udc80")), "--host: found"),
+        (flagged(hosts=("tcp://x",)), "--host: found"),
+        (flagged(exec_root="run"), "--exec-root: found"),
+        (flagged(log_level="x"), "--log-level: found"),
+        (flagged(exec_opts=("x",)), "--exec-opt: exec-opt"),
     ],
 )
 def test_a_flag_that_breaks_a_rule_is_named(flags: Flags, message: str) -> None:
@@ -301,8 +312,8 @@ def test_a_flag_that_breaks_a_rule_is_named(flags: Flags, message: str) -> None:
     json.dumps(problem.as_dict(), ensure_ascii=False).encode()
 
 
-def test_flags_that_are_empty_say_nothing() -> None:
-    config = parse({"default-runtime": "a.b"}, flags=Flags(default_runtime="", group="", data_root=""))
+def test_empty_flags_are_not_given() -> None:
+    config = parse({"default-runtime": "a.b"}, flags=flagged(default_runtime="", group="", data_root=""))
     assert (config.default_runtime, config.settings.group, config.settings.data_root) == (
         "a.b",
         None,
@@ -310,7 +321,7 @@ def test_flags_that_are_empty_say_nothing() -> None:
     )
 
 
-# --- what cannot be used
+# --- rejected configurations
 
 
 def test_all_problems_of_all_documents_come_in_their_order_and_flags_last() -> None:
@@ -318,7 +329,7 @@ def test_all_problems_of_all_documents_come_in_their_order_and_flags_last() -> N
         '{\n"runtimes": {"b": {},\n"a": {"path": 1}},\n"hostz": 0,\n"debug": 0}',
         '{"a": 1, "a": 2',
         {"runtimes": {"x": {"path": "p", "runtimeType": "t"}}},
-        flags=Flags(log_level="x"),
+        flags=flagged(log_level="x"),
     )
     assert [(p.file, p.line) for p in found] == [
         (MAIN, 2),
@@ -354,13 +365,13 @@ def test_a_main_file_that_could_not_be_read_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize("broken", ["", '{"runtimes": {"kata": {"path'])
-def test_a_default_that_may_stand_in_a_file_that_is_cut_off_is_not_called_missing(broken: str) -> None:
+def test_a_default_that_an_incomplete_file_may_define_is_not_missing(broken: str) -> None:
     with pytest.raises(ConfigurationRejected) as caught:
         parse({"default-runtime": "kata"}, broken)
     assert caught.value.incomplete
 
 
-def test_a_default_whose_entry_has_a_fault_is_not_called_missing() -> None:
+def test_a_default_whose_entry_has_a_problem_is_not_missing() -> None:
     (problem,) = problems_of({"default-runtime": "kata", "runtimes": {"kata": {"path": 1}}})
     assert problem.pointer == "/runtimes/kata/path"
 
@@ -407,7 +418,7 @@ CONFIGS = st.builds(
     settings=SETTINGS,
     cgroup_driver=st.sampled_from([None, "systemd", "cgroupfs"]),
     own=st.builds(
-        Own,
+        RuntimedSettings,
         retain=st.integers(1, 1000),
         grace_s=st.floats(0, 1e9),
         gc=st.booleans(),
@@ -426,7 +437,7 @@ WITH_NUL = Definition("k", runtime_type="a.v2", options=Options(GENERIC, (("conf
 
 @given(CONFIGS)
 @example(Config(path=MAIN, settings=DEFAULTS, runtimes={"k": WITH_NUL}))  # text, but none a document may hold
-def test_a_configuration_written_as_a_document_gives_itself_back(config: Config) -> None:
+def test_a_written_configuration_is_read_back_unchanged(config: Config) -> None:
     entries = {name: definition_document(definition) for name, definition in config.runtimes.items()}
     text = json.dumps({**config_document(config), "runtimes": entries})
     again = parse(text)
@@ -436,7 +447,7 @@ def test_a_configuration_written_as_a_document_gives_itself_back(config: Config)
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30d", 2592000), ("12h", 43200), ("5m", 300), ("0s", 0), (90, 90), (1.5, 1.5)]
 )
-def test_a_duration_is_a_number_of_seconds_or_has_a_unit(text: object, seconds: float) -> None:
+def test_a_duration_is_in_seconds_or_has_a_unit(text: object, seconds: float) -> None:
     assert parse({"runtimed": {"grace": text}}).own.grace_s == seconds
 
 

@@ -12,7 +12,7 @@ from runtimed.core.engines.translation import accept
 from runtimed.core.errors import ConfigurationRejected, Problem
 
 
-def test_the_first_thousand_are_kept_and_the_others_counted() -> None:
+def test_a_thousand_problems_are_kept_and_the_others_counted() -> None:
     problems = Problems(Problem(str(number)) for number in range(MAX_PROBLEMS + 7))
     problems += Problems(Problem("x") for _ in range(MAX_PROBLEMS + 2))
     assert [problem.message for problem in problems] == [str(number) for number in range(MAX_PROBLEMS)]
@@ -22,9 +22,7 @@ def test_the_first_thousand_are_kept_and_the_others_counted() -> None:
 
 
 @given(st.lists(st.sampled_from(["\n", "a" * 700, "\N{GRINNING FACE}" * 1024, "ab", "\n" * 1500])), st.data())
-def test_a_place_is_the_number_of_line_feeds_before_it_and_the_distance_from_the_last(
-    parts: list[str], data: st.DataObject
-) -> None:
+def test_a_place_counts_line_feeds_and_characters(parts: list[str], data: st.DataObject) -> None:
     text = "".join(parts)
     offset = data.draw(st.integers(0, len(text)))
     head = text[:offset]

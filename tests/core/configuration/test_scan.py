@@ -1,4 +1,4 @@
-"""Arbitrary text as a configuration: the value that the standard library reads, or a rejection that says where."""
+"""Tests of scan.py and parse.py with arbitrary text: the standard library's value, or a rejection with places."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def compare(text: str) -> int:
 @example("\ufeff")
 @example("\ufeff\ufeff{}")
 @example('{"a":1,"a":NaN,"\\ud800":"\\u0000"')
-def test_any_text_has_the_value_that_the_standard_library_reads_or_is_refused(text: str) -> None:
+def test_any_text_has_the_value_of_json_loads_or_is_refused(text: str) -> None:
     problems = compare(text)
     target(float(problems), label="problems before the first syntax error")
     target(float(len(text)) * (problems == 0), label="characters of what is accepted")
@@ -267,7 +267,7 @@ def test_any_text_has_the_value_that_the_standard_library_reads_or_is_refused(te
 
 @searched(300)
 @given(CONFIGURATIONS, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 4), st.sampled_from(PIECES)), max_size=2))
-def test_a_configuration_with_something_changed_in_it_is_read_or_refused_in_the_same_way(
+def test_an_edited_configuration_is_read_or_refused_in_the_same_way(
     value: dict[str, Any], edits: list[tuple[int, int, str]]
 ) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False)
@@ -287,7 +287,7 @@ def test_any_bytes_are_a_document_or_refused(data: bytes) -> None:
 
 @searched(100)
 @given(st.lists(CONFIGURATIONS.map(lambda value: json.dumps(value, indent=1)) | TEXTS, max_size=3))
-def test_any_documents_make_a_configuration_or_are_refused_with_places_in_them(texts: list[str]) -> None:
+def test_any_documents_are_accepted_or_refused_with_places(texts: list[str]) -> None:
     sources = [Source(f"/etc/{number}.json", text.encode()) for number, text in enumerate(texts)]
     documents = Documents(PATH, sources[0] if sources else None, tuple(sources[1:]))
     texts = [text.removeprefix("\ufeff") for text in texts]

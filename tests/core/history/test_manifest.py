@@ -89,7 +89,7 @@ def test_the_configuration_on_disk_restores_the_generation() -> None:
 
 
 def test_a_configuration_of_flags_alone_is_restored_as_well() -> None:
-    flags = Flags(runtimes=("x=/usr/bin/x",), default_runtime="x")
+    flags = Flags({"default-runtime": "x"}, runtimes=("x=/usr/bin/x",))
     generation = build_generation(parse_configuration(Documents("/none"), flags, DEFAULTS), HOST, 1)
     manifest = read_manifest(render_manifest(generation, {}, 0.0), 1)
     restored = build_generation(restore_config(manifest, generation.config_text, DEFAULTS, Flags()), HOST, 1)

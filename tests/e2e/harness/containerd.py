@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from harness.daemon import PATIENCE_S, short_directory, wait_until
 
-from runtimed.core.collection.references import Engine
+from runtimed.core.config import Engine
 from runtimed.core.containerd.api import new_message
 
 SHIM = "io.containerd.runc.v2"

@@ -1,0 +1,30 @@
+"""Collects the settings, runtimes, problems and remarks of a configuration while it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runtimed.core.config import Definition, Origin
+from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.problems import Problems
+from runtimed.core.configuration.settings import Attributes
+
+
+@dataclass(slots=True)
+class Draft:
+    """The documents and flags that are read so far; each overwrites the settings and runtimes of those before it."""
+
+    # Attributes of Config -> value, and the place of the value.
+    values: dict[Attributes, object] = field(default_factory=dict)
+    spots: dict[Attributes, Spot] = field(default_factory=dict)
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    # All runtimes, including those with problems.
+    names: set[str] = field(default_factory=set)
+    # Keys that only dockerd knows, in the order of the documents.
+    ignored: dict[str, None] = field(default_factory=dict)
+    # Keys, and "runtimes/NAME", of documents that a flag overrides.
+    overridden: set[str] = field(default_factory=set)
+    # Problems reject the configuration; remarks name keys that have no effect.
+    problems: Problems = field(default_factory=Problems)
+    remarks: Problems = field(default_factory=Problems)
