@@ -31,7 +31,7 @@ from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_wrappers
-from runtimed.core.plan import Frame
+from runtimed.core.plan import BootContext
 from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
@@ -278,7 +278,7 @@ class WiredReloader:
         self.store = Store(root)
         self.write(documents)
         self.reloader = Reloader(
-            Frame(PATH, Flags(), DEFAULTS, HOST, DEFAULTS),
+            BootContext(PATH, Flags(), DEFAULTS, HOST, DEFAULTS),
             read=self.read,
             disk=self.store,
             run_blocking=in_place,

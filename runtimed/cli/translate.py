@@ -145,8 +145,8 @@ def _refuse(name: str, rejection: ConfigurationRejected, args: Namespace) -> int
         verbs.complain(f"note: {remark}")
     for problem in rejection.problems:
         verbs.complain(problem)
-    if rejection.untold:
-        verbs.complain(f"and {rejection.untold} more problems")
+    if rejection.omitted:
+        verbs.complain(f"and {rejection.omitted} more problems")
     hint = "change a copy of the file and import that; --rename OLD=NEW gives a runtime another name"
     verbs.fail(f"{name} cannot be translated", hint)
     return verbs.REFUSED

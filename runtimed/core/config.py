@@ -230,7 +230,7 @@ class Config:
         str | None,
         Setting("exec-opts", "--exec-opt KEY=VALUE", _OPTION_HELP, _LIST, repeatable=True, stored_as=ExecOptions),
     ] = None
-    own: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
+    runtimed: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
     # The files of the configuration, the main file first.
     sources: tuple[str, ...] = ()

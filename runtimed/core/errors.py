@@ -54,17 +54,17 @@ class RuntimedError(Exception):
 
 
 class ConfigurationRejected(RuntimedError):
-    """The configuration cannot be used; ``problems`` are the first 1,000 problems, ``untold`` counts the others.
+    """The configuration cannot be used; ``problems`` are the first 1,000 problems, ``omitted`` counts the others.
 
     ``remarks`` are the settings in it that have no effect.
     """
 
     code = "configuration-rejected"
 
-    def __init__(self, problems: tuple[Problem, ...], untold: int = 0, *, remarks: tuple[Problem, ...] = ()) -> None:
+    def __init__(self, problems: tuple[Problem, ...], omitted: int = 0, *, remarks: tuple[Problem, ...] = ()) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
-        self.untold = untold
+        self.omitted = omitted
         self.remarks = remarks
 
     @property

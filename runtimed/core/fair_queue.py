@@ -25,7 +25,7 @@ class FairQueue(Generic[T]):
         """Return the number of items."""
         return self._items
 
-    def of(self, user: int | None) -> int:
+    def count(self, user: int | None) -> int:
         """Return the number of items of ``user``."""
         return len(self._waiting.get(user, ()))
 

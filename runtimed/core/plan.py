@@ -21,7 +21,7 @@ _DESCRIBED_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class BootContext:
     """The inputs of a plan that stay the same while the process runs."""
 
     config_path: str
@@ -53,7 +53,7 @@ class Plan:
 
 
 def plan(
-    documents: Documents, frame: Frame, number: int, previous: Generation | None, main_required: str | None
+    documents: Documents, frame: BootContext, number: int, previous: Generation | None, main_required: str | None
 ) -> Plan:
     """Return generation ``number`` of ``documents``, with the difference from ``previous``.
 
@@ -65,7 +65,7 @@ def plan(
     return Plan(generation, compare_generations(previous, generation))
 
 
-def restore_generation(manifest: Manifest, config_text: bytes, frame: Frame, number: int) -> Generation:
+def restore_generation(manifest: Manifest, config_text: bytes, frame: BootContext, number: int) -> Generation:
     """Return the generation of ``manifest`` and of its ``config_text`` as generation ``number``.
 
     Raises:
@@ -74,11 +74,11 @@ def restore_generation(manifest: Manifest, config_text: bytes, frame: Frame, num
     return build_generation(restore_config(manifest, config_text, frame.defaults, frame.flags), frame.host, number)
 
 
-def report_on(examined: Plan | ConfigurationRejected, frame: Frame, reason: str, published: str | None) -> Report:
+def report_on(examined: Plan | ConfigurationRejected, frame: BootContext, reason: str, published: str | None) -> Report:
     """Return the report on ``examined``, without a generation and times; ``published`` is the current digest."""
     if isinstance(examined, ConfigurationRejected):
-        problems, untold, remarks = examined.problems, examined.untold, examined.remarks
-        return Report("rejected", 0, reason, problems=problems, untold=untold, remarks=remarks, cause="configuration")
+        problems, omitted, remarks = examined.problems, examined.omitted, examined.remarks
+        return Report("rejected", 0, reason, problems=problems, omitted=omitted, remarks=remarks, cause="configuration")
     difference, config = examined.difference, examined.generation.config
     return Report(
         "unchanged" if examined.generation.digest == published else "applied",

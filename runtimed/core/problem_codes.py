@@ -215,7 +215,7 @@ PROBLEM_CODES = {
         "The generation cannot be read",
         500,
         "the generation's files on disk differ from those that were written",
-        "manifest of generation 1: its checksum does not fit its content",
+        "manifest of generation 1: its checksum does not match",
         operations=_READING,
         exception="DamagedManifest",
     ),

@@ -29,7 +29,7 @@ class Report:
     default_runtime: tuple[str, str] | None = None
     # The first 1,000 problems, and the number of the others.
     problems: tuple[Problem, ...] = ()
-    untold: int = 0
+    omitted: int = 0
     # Unknown keys, which are ignored.
     remarks: tuple[Problem, ...] = ()
     # Whether the configuration or the data root is the cause of a rejection.
@@ -62,7 +62,7 @@ class Report:
     @property
     def problem_count(self) -> int:
         """The number of all problems."""
-        return len(self.problems) + self.untold
+        return len(self.problems) + self.omitted
 
     def as_dict(self) -> shapes.Report:
         """Return the JSON shape, with at most 1,000 problems and unavailable runtimes, and the number of all."""

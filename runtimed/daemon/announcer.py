@@ -25,7 +25,7 @@ log = structlog.get_logger()
 _SHOWN = 50
 
 
-def drift_document(drift: Drift, runtimes: tuple[str, ...], most: int) -> shapes.DriftNews:
+def drift_document(drift: Drift, runtimes: tuple[str, ...], most: int) -> shapes.DriftData:
     """Return the JSON shape of ``drift`` with the first ``most`` of the ``runtimes`` that execute the binary."""
     return {**drift.as_dict(), "runtimes": list(runtimes[:most]), "runtime_count": len(runtimes)}
 
@@ -59,12 +59,12 @@ class Announcer:
         self.counters.count_reload(report.outcome, report.reason, report.duration_ms / 1000, report.time_s)
         short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
         del short["time"]  # every event has one
-        self.events.publish("reload", cast("shapes.ReloadNews", short))
+        self.events.publish("reload", cast("shapes.ReloadData", short))
         before, self._current = self._current, current
         if self._ready:
             self._notifier.ready(self._status())
         if before is None or current.number != before.number:
-            moved: shapes.GenerationNews = {
+            moved: shapes.GenerationData = {
                 "generation": current.number,
                 "digest": current.digest,
                 "default_runtime": current.config.default_runtime,
@@ -91,13 +91,13 @@ class Announcer:
             self.events.publish("drift", fields)
         for drift in itertools.islice(ended.values(), _SHOWN):
             log.info("drift.over", binary=drift.binary, loaded=loaded)
-            over: shapes.DriftOverNews = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
+            over: shapes.DriftOverData = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
             self.events.publish("drift", over)
         # All binaries may disappear at once with their file system, and no subscriber could read so many events.
         more = max(len(begun) - _SHOWN, 0) + max(len(ended) - _SHOWN, 0)
         if more:
             log.warning("drift.more", binaries=more)
-            rest: shapes.DriftMoreNews = {"binary": None, "kind": "more", "count": more}
+            rest: shapes.DriftMoreData = {"binary": None, "kind": "more", "count": more}
             self.events.publish("drift", rest)
 
     def health(self, faults: Mapping[str, str]) -> None:
@@ -120,14 +120,14 @@ class Announcer:
             return
         self._polled = dict(polled)
         log.warning("watcher.polling", directories=dict(polled)) if polled else log.info("watcher.inotify")
-        watching: shapes.WatcherNews = {"mode": "polling" if polled else "inotify", "faults": dict(polled)}
+        watching: shapes.WatcherData = {"mode": "polling" if polled else "inotify", "faults": dict(polled)}
         self.events.publish("watcher", watching)
 
     def collected(self, file: str, asked_by: str) -> None:
         """Announce that the wrapper ``file`` was removed."""
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
         self.counters.wrappers_collected += 1
-        removed: shapes.GcNews = {"wrapper": file, "asked_by": asked_by}
+        removed: shapes.GcData = {"wrapper": file, "asked_by": asked_by}
         self.events.publish("gc", removed)
 
     def _status(self) -> str:

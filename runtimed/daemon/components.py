@@ -82,7 +82,7 @@ class Components:
             store,
             scan=self._scan_references,
             disk=disk,
-            grace_s=lambda: reloader.current.config.own.grace_s,
+            grace_s=lambda: reloader.current.config.runtimed.grace_s,
             on_removed=announcer.collected,
         )
         self.drift = DriftWatch(self._find_states, self._on_look)
@@ -155,7 +155,7 @@ class Components:
     def watches(self) -> Mapping[str, Coroutine[None, None, None]]:
         """Return the coroutines that watch the node until they are cancelled, by name."""
         return {
-            "gc": self._collector.watch(lambda: self._reloader.current.config.own.gc),
+            "gc": self._collector.watch(lambda: self._reloader.current.config.runtimed.gc),
             "drift": self.drift.watch(),
             "published": self._published.watch(),
         }
@@ -180,7 +180,7 @@ class Components:
         return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
 
     def _apply(self, generation: Generation, *, accept: bool) -> None:
-        self.connections.admission = generation.config.own.limits
+        self.connections.admission = generation.config.runtimed.limits
         self.drift.apply(generation, accept=accept)
         self._collector.published(generation)
         self._probe(generation)
@@ -219,7 +219,7 @@ class Components:
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
     async def _scan_references(self) -> ReferenceScan:
-        engines = self._reloader.current.config.own.containerd
+        engines = self._reloader.current.config.runtimed.containerd
         list_within = partial(list_containers, timeout_s=SCAN_TIMEOUT_S / 2)
         scan = partial(scan_references, engines, below=self._store.root, list_containers=list_within)
         try:

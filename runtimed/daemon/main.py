@@ -19,7 +19,7 @@ from runtimed import __version__
 from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
-from runtimed.core.plan import Frame, plan
+from runtimed.core.plan import BootContext, plan
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation, Host
 from runtimed.daemon.announcer import Announcer
@@ -192,7 +192,7 @@ class Daemon:
     async def _continue_generation_numbers(self, store: Store, recovered: Recovered, settings: Settings) -> Recovered:
         """Return ``recovered``; as unpublished where clients have seen newer generations since the last boot."""
         current = recovered.last.number if recovered.last is not None else 0
-        newest = await self._disk_worker.run(store.remember_in, settings.exec_root, current)
+        newest = await self._disk_worker.run(store.remember_numbers_in, settings.exec_root, current)
         if newest is None:
             return recovered
         log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
@@ -205,7 +205,7 @@ class Daemon:
         host = Host(read_facts(self._environ), store.root, settings.exec_root)
         required = main_required(arguments)
         reloader = Reloader(
-            Frame(arguments.config_path, arguments.flags, arguments.defaults, host, settings, required),
+            BootContext(arguments.config_path, arguments.flags, arguments.defaults, host, settings, required),
             read=self._reader.read,
             disk=store,
             run_blocking=self._disk_worker.run,

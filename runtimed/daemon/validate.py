@@ -13,7 +13,7 @@ from functools import partial
 
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import printable
-from runtimed.core.plan import Frame, Plan, plan, report_on
+from runtimed.core.plan import BootContext, Plan, plan, report_on
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation, Host
@@ -52,7 +52,7 @@ def _check(arguments: Arguments) -> Report:
     documents = read_snapshot(arguments, partial(walk, trust=trust)).documents
     defaults = arguments.defaults
     host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
-    frame = Frame(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
+    frame = BootContext(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
     try:
         examined: Plan | ConfigurationRejected = plan(documents, frame, 0, None, frame.main_required)
     except ConfigurationRejected as rejection:
@@ -78,8 +78,8 @@ def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
 def _lines(report: Report, *, verbose: bool) -> Iterable[str]:
     """Yield ``report`` as lines of text."""
     yield from map(str, report.problems)
-    if report.untold:
-        yield f"and {report.untold:,} more problems"
+    if report.omitted:
+        yield f"and {report.omitted:,} more problems"
     if not report.problems:
         yield "configuration OK"
     for remark in report.remarks:

@@ -15,7 +15,7 @@ from runtimed.core.containerd.api import (
     NAMESPACE_HEADER,
     Container,
     ContainerdUnknown,
-    UndecodableAnswer,
+    UndecodableMessage,
     decode_container,
     decode_namespaces,
 )
@@ -51,7 +51,7 @@ def list_containers(address: str, timeout_s: float) -> list[Container]:
             return list(_containers(channel, deadline_s))
     except grpc.RpcError as error:
         raise ContainerdUnknown(address, f"{error.code().name.lower()}: {error.details()}") from error
-    except UndecodableAnswer as error:
+    except UndecodableMessage as error:
         raise ContainerdUnknown(address, str(error)) from error
 
 

@@ -68,7 +68,7 @@ class Worker:
                 loop.call_soon_threadsafe(_settle, future, settle)
 
         with self._changed:
-            if user is not None and self._jobs.of(user) >= WAITING_MAX:
+            if user is not None and self._jobs.count(user) >= WAITING_MAX:
                 raise TooManyWaiting(user, WAITING_MAX)
             self._jobs.put(user, job)
             self._changed.notify()

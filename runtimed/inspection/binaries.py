@@ -97,12 +97,12 @@ class NodeInspector:
 
         With another time-out all binaries are probed again.
         """
-        settings = generation.config.own.probe
+        settings = generation.config.runtimed.probe
         if settings != self._settings:
             if self._prober is not None:
                 self._prober.stop()
             self._settings = settings
-            new = Prober(trusted=self.replaceable, told=self._on_features, timeout_s=settings.timeout_s)
+            new = Prober(trusted=self.replaceable, on_result=self._on_features, timeout_s=settings.timeout_s)
             self._prober = new if settings.enabled else None
         if self._prober is None:
             return

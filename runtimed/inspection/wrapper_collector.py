@@ -98,4 +98,4 @@ class Collector:
             await asyncio.sleep(every_s)
 
     def _list(self) -> tuple[tuple[str, ...], Mapping[str, int]]:
-        return self._store.wrapper_files(), dict(self._store.holding())
+        return self._store.wrapper_files(), dict(self._store.wrapper_references())

@@ -13,7 +13,7 @@ from runtimed.core.table.generation import Generation
 PUBLISH, SETTLE, DAMAGE = "publish", "settle", "damage"
 
 
-class Mended(Protocol):
+class RepairOutcome(Protocol):
     """The outcome of a check of the published files, in texts for people.
 
     ``repaired`` is the damage that was repaired, ``fault`` the damage that could not be repaired, ``remark`` such
@@ -37,7 +37,7 @@ class Disk(Protocol):
     def root(self) -> str: ...  # noqa: D102
     @property
     def next_number(self) -> int: ...  # noqa: D102
-    def mend(self, generation: Generation) -> Mended: ...  # noqa: D102
+    def mend(self, generation: Generation) -> RepairOutcome: ...  # noqa: D102
     def publish(self, generation: Generation, *, retain: int) -> str | None: ...  # noqa: D102
     def settle(self, retain: int) -> str | None: ...  # noqa: D102
 
@@ -82,7 +82,7 @@ class Publisher:
     async def settle(self, current: Generation) -> None:
         """Repeat the steps that failed after the last swap, if any did."""
         if SETTLE in self.errors:
-            self._set_error(SETTLE, await self._run_blocking(self._disk.settle, current.config.own.retain))
+            self._set_error(SETTLE, await self._run_blocking(self._disk.settle, current.config.runtimed.retain))
 
     async def repair(self, generation: Generation) -> tuple[Generation, tuple[str, ...]]:
         """Return ``generation``, which is published, and descriptions of the repairs of its files.
@@ -93,7 +93,7 @@ class Publisher:
             StoreFailed: some damage could not be repaired.
         """
         try:
-            mended: Mended = await self._run_blocking(self._disk.mend, generation)
+            mended: RepairOutcome = await self._run_blocking(self._disk.mend, generation)
             if mended.fault is not None:
                 raise StoreFailed("repairing", self._disk.root, mended.fault)  # noqa: TRY301 - as of the calls
             self._set_error(DAMAGE, mended.remark)
@@ -108,7 +108,7 @@ class Publisher:
         return again, (*mended.repaired, text)
 
     async def _publish(self, generation: Generation) -> None:
-        fault = await self._run_blocking(self._disk.publish, generation, retain=generation.config.own.retain)
+        fault = await self._run_blocking(self._disk.publish, generation, retain=generation.config.runtimed.retain)
         self.number, self.digest = generation.number, generation.digest
         self._set_error(SETTLE, fault)
 

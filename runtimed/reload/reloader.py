@@ -18,7 +18,7 @@ import structlog
 from runtimed.core.config import Documents
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.history.manifest import Manifest, compare_with_manifest
-from runtimed.core.plan import Frame, Plan, describe_plan, plan, report_on, restore_generation
+from runtimed.core.plan import BootContext, Plan, describe_plan, plan, report_on, restore_generation
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.generation import Generation
@@ -48,7 +48,7 @@ class Reloader:
 
     def __init__(
         self,
-        frame: Frame,
+        frame: BootContext,
         *,
         read: Callable[[], Awaitable[Documents]],
         disk: Disk,
@@ -262,7 +262,7 @@ class Reloader:
             await self._make_current(generation)
         except StoreFailed:
             # After an upgrade on a full disk, the same table is served under its old number.
-            if compare_with_manifest(manifest, generation).has_other_answers:
+            if compare_with_manifest(manifest, generation).changes_resolutions:
                 raise StartFailed(report.problems) from None
             self.current = replace(generation, number=manifest.number)
 

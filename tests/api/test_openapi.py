@@ -62,7 +62,7 @@ def reject(node: FaultyFakeService) -> None:
 
 
 def damage(node: FaultyFakeService) -> None:
-    node.fault = DamagedManifest(3, "its checksum does not fit its content")
+    node.fault = DamagedManifest(3, "its checksum does not match")
 
 
 def fail_disk(node: FaultyFakeService) -> None:

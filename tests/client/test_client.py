@@ -408,11 +408,11 @@ def test_root_sends_no_byte_to_another_users_server(new_client: NewClient, place
     ("server", "believed"), [(0, True), (NOBODY, True), (STRANGER, False)], ids=["root", "oneself", "a stranger"]
 )
 def test_a_user_trusts_servers_of_root_and_of_the_same_user(
-    new_client: NewClient, place: Path, server: int, *, believed: bool
+    new_client: NewClient, place: Path, server: int, *, trusted_paths: bool
 ) -> None:
     with server_of(server, place / "s", answer({"runtime": "x"})):
         found = as_user(NOBODY, new_client(str(place / "s")).resolve)
-    assert found == {"runtime": "x"} if believed else found[0] == "UntrustedServer"
+    assert found == {"runtime": "x"} if trusted_paths else found[0] == "UntrustedServer"
 
 
 @needs_root

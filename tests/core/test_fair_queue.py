@@ -21,9 +21,9 @@ def test_users_alternate_and_the_items_of_each_keep_their_order() -> None:
     queue: FairQueue[tuple[int | None, int]] = FairQueue()
     for user, number in ((1, 0), (1, 1), (1, 2), (2, 0), (None, 0), (2, 1)):
         queue.put(user, (user, number))
-    assert (queue.of(1), queue.of(2), queue.of(3)) == (3, 2, 0)
+    assert (queue.count(1), queue.count(2), queue.count(3)) == (3, 2, 0)
     assert taken(queue) == [(1, 0), (2, 0), (None, 0), (1, 1), (2, 1), (1, 2)]
-    assert (bool(queue), queue.of(1)) == (False, 0)
+    assert (bool(queue), queue.count(1)) == (False, 0)
 
 
 def test_a_withdrawn_item_is_not_taken() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from runtimed.core import shapes
 from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.plan import Frame, Plan, describe_plan, plan
+from runtimed.core.plan import BootContext, Plan, describe_plan, plan
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
 
 MAIN = "/etc/runtimed/daemon.json"
 BOOT = Settings("/data", "/exec", ("unix:///exec/s",))
-FRAME = Frame(MAIN, Flags(), BOOT, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), BOOT)
+FRAME = BootContext(MAIN, Flags(), BOOT, Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/exec"), BOOT)
 
 
 def planned(document: dict[str, Any], previous: Generation | None = None, number: int = 1) -> Plan:

@@ -114,7 +114,7 @@ class TestConfiguration:
         assert [meaning(daemon, name) for name in ("p", "")] == ["/bin/cat", echo("drop-in")]
 
     def test_a_missing_file_that_was_named_is_an_error(self, daemon: RunningDaemon) -> None:
-        assert str(daemon.config) in daemon.start_in_vain()
+        assert str(daemon.config) in daemon.fail_to_start()
         assert not daemon.socket.exists()
 
     def test_an_empty_object_empties_the_table_and_a_missing_file_does_not(self, daemon: RunningDaemon) -> None:
@@ -259,7 +259,7 @@ class TestRejection:
 
     def test_a_broken_start_without_an_earlier_generation_fails_with_the_report(self, daemon: RunningDaemon) -> None:
         daemon.write(self.BROKEN)
-        text = daemon.start_in_vain()
+        text = daemon.fail_to_start()
         assert f"{daemon.config}:3:45" in text
         assert f"{daemon.config}:4:3" in text
         assert not daemon.socket.exists()
@@ -270,7 +270,7 @@ class TestRejection:
         daemon.stop()
         daemon.config = daemon.root / "other.json"
         daemon.write(self.BROKEN)
-        assert f"{daemon.config}:3:45" in daemon.start_in_vain()
+        assert f"{daemon.config}:3:45" in daemon.fail_to_start()
 
     def test_validate_says_what_a_reload_says(self, daemon: RunningDaemon) -> None:
         daemon.write(table(w=wrapped("one")))
@@ -463,7 +463,7 @@ class TestRestart:
         with new_daemon() as second:
             second.data = daemon.data
             second.write(table(w=wrapped("two")))
-            text = second.start_in_vain()
+            text = second.fail_to_start()
             assert str(daemon.data) in text
             assert str(first.pid) in text
         assert listing(daemon.data) == disk
@@ -478,7 +478,7 @@ class TestRestart:
         with new_daemon() as second:
             second.socket = daemon.socket
             second.write(table(w=wrapped("two")))
-            text = second.start_in_vain()
+            text = second.fail_to_start()
             assert str(daemon.socket) in text
             assert str(first.pid) in text
         assert daemon.socket.stat().st_ino == inode
@@ -491,7 +491,7 @@ class TestDataRoot:
         daemon.write({})
         put(daemon.data / "precious", "mine")
         before = listing(daemon.data)
-        text = daemon.start_in_vain()
+        text = daemon.fail_to_start()
         assert str(daemon.data) in text
         assert "precious" in text
         assert "--data-root" in text
@@ -503,7 +503,7 @@ class TestDataRoot:
         version = daemon.data / "VERSION"
         version.write_text(version.read_text().replace("layout=1", "layout=999"))
         before = listing(daemon.data)
-        text = daemon.start_in_vain()
+        text = daemon.fail_to_start()
         assert str(daemon.data) in text
         assert "999" in text
         assert listing(daemon.data) == before

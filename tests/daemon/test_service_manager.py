@@ -93,7 +93,7 @@ def test_a_broken_start_without_an_earlier_generation_never_sends_ready(
     manager: Manager, daemon: RunningDaemon
 ) -> None:
     daemon.write("{")
-    daemon.start_in_vain()
+    daemon.fail_to_start()
     manager._sock.settimeout(0)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -188,5 +188,5 @@ def test_a_socket_that_systemd_did_not_pass_is_an_error_with_the_remedy(listenin
         else:
             arguments = daemon.arguments()
             daemon.arguments = lambda: [*arguments[: arguments.index("-H")], "-H", host]  # type: ignore[method-assign]
-            daemon.start_in_vain()
+            daemon.fail_to_start()
         assert "start runtimed.socket first" in daemon.log_file.read_text()

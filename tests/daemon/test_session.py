@@ -62,7 +62,7 @@ def test_an_exec_root_that_others_can_change_is_refused_with_the_remedy() -> Non
         if ordinary_user():
             for path in (root, *daemon.socket.parents[:3]):
                 os.chown(path, 65534, 65534)
-        text = daemon.start_in_vain()
+        text = daemon.fail_to_start()
         assert (
             f"{daemon.socket.parent}: belongs to user id {daemon.socket.parent.stat().st_uid} and has mode 0770" in text
         )
@@ -70,7 +70,7 @@ def test_an_exec_root_that_others_can_change_is_refused_with_the_remedy() -> Non
         if ordinary_user():
             daemon.socket.parent.chmod(0o755)
             os.chown(daemon.socket.parent, 65533, 65533)
-            assert "belongs to user id 65533" in daemon.start_in_vain()
+            assert "belongs to user id 65533" in daemon.fail_to_start()
 
 
 @without_session
@@ -82,4 +82,4 @@ def test_a_home_whose_path_is_too_long_for_a_socket_is_refused_with_the_remedy()
         if ordinary_user():
             os.chown(home, 65534, 65534)
         daemon.environ["HOME"] = str(home)
-        assert "name a shorter one with --host, and for clients by RUNTIMED_SOCKET" in daemon.start_in_vain()
+        assert "name a shorter one with --host, and for clients by RUNTIMED_SOCKET" in daemon.fail_to_start()

@@ -69,7 +69,7 @@ def rejection() -> Report:
     """Return the report on 2,000 problems, each at a pointer of many kilobytes."""
     with pytest.raises(ConfigurationRejected) as caught:
         generation_of({"runtimes": {f"{'k' * 4000}{n}": {"path": 1} for n in range(2000)}})
-    return Report("rejected", 1, "api", problems=caught.value.problems, untold=caught.value.untold)
+    return Report("rejected", 1, "api", problems=caught.value.problems, omitted=caught.value.omitted)
 
 
 def test_a_status_is_bounded_whatever_is_wrong() -> None:

@@ -186,7 +186,7 @@ def test_a_first_start_with_it_fails_and_says_why(daemon: RunningDaemon, place: 
     path = set_up(daemon, place)
     clear(path)
     BAD[case].make(path)
-    output = daemon.start_in_vain()
+    output = daemon.fail_to_start()
     (event,) = [e for e in daemon.log() if e["event"] == "start.failed"]
     assert event["code"] == "start-failed", output
     (message,) = event["problems"]

@@ -81,7 +81,7 @@ def check_refused(site: Site, *words: str) -> None:
     """Start with OLD in vain, and see that ``words`` are said and that nothing was touched."""
     before = listing(site.data)
     site.daemon.write(OLD)
-    text = site.daemon.start_in_vain()
+    text = site.daemon.fail_to_start()
     assert all(word in text for word in (str(site.data), *words)), text
     after = listing(site.data)
     # Who holds the lock stands in it.

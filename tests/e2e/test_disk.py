@@ -314,7 +314,7 @@ def test_a_first_start_on_a_disk_that_takes_nothing_fails_with_the_reason(host: 
     daemon = host.daemon
     fault.strike(host.disk)
     before = listing(host.disk.directory)
-    text = daemon.start_in_vain()
+    text = daemon.fail_to_start()
     assert fault.words.lower() in text.lower()
     assert str(daemon.data) in text
     assert written(before, listing(host.disk.directory)) <= {"data", "data/lock"}

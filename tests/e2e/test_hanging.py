@@ -173,7 +173,7 @@ def test_a_start_with_a_hanging_configuration_serves_the_last_good_generation(pl
 @pytest.mark.timeout(180)
 def test_a_first_start_whose_configuration_hangs_fails_with_the_reason(place: HangingConfiguration) -> None:
     place.files.hang()
-    text = place.daemon.start_in_vain()
+    text = place.daemon.fail_to_start()
     assert TOO_LONG in text
     assert str(place.daemon.config) in text
 

@@ -106,7 +106,7 @@ def names_it(message: str, path: Path, how: str) -> None:
 def test_a_start_refuses_what_another_user_could_change(daemon: NestedDaemon, place: str, how: str) -> None:
     path = PLACES[place](daemon)
     spoil(path, how)
-    names_it(daemon.start_in_vain(), path, how)
+    names_it(daemon.fail_to_start(), path, how)
     assert not daemon.socket.exists()
     assert place not in ("data root", "data root's parent") or os.listdir(daemon.data) == [], "nothing was written"
     mend(path)
@@ -151,7 +151,7 @@ def test_what_is_believed_below_the_roots_is_checked(daemon: NestedDaemon, what:
     path = BELOW[what](daemon)
     for how in ("owned", "by everybody"):
         spoil(path, how)
-        text = daemon.start_in_vain()
+        text = daemon.fail_to_start()
         assert f"{path}: " in text
         assert "could become root through it" in text
         mend(path)
@@ -161,7 +161,7 @@ def test_what_is_believed_below_the_roots_is_checked(daemon: NestedDaemon, what:
         path.rename(theirs)
         os.chown(theirs, NOBODY, NOBODY)
         path.symlink_to(theirs)
-        assert f"{theirs}: belongs to user id {NOBODY}" in daemon.start_in_vain()
+        assert f"{theirs}: belongs to user id {NOBODY}" in daemon.fail_to_start()
         mend(theirs)
         path.unlink()
         theirs.rename(path)
@@ -210,7 +210,7 @@ def test_a_sticky_directory_is_no_place_of_roots_own(daemon: NestedDaemon, place
     # Others could make names in it that nobody but they could remove.
     path = PLACES[place](daemon)
     path.chmod(0o1777)
-    assert str(path) in (text := daemon.start_in_vain())
+    assert str(path) in (text := daemon.fail_to_start())
     assert "mode 1777" in text
 
 
@@ -297,11 +297,11 @@ def test_a_volume_that_process_1_could_write_is_refused(volume: Path) -> None:
     (volume / "daemon.json").symlink_to("..data/daemon.json")
     daemon = ContainedDaemon(volume.parent, VOLUME.replace("umount", ": "))
     daemon.config = volume.parent / "mount" / "daemon.json"
-    assert f"chmod go-w {volume.parent}/mount" in daemon.start_in_vain()
+    assert f"chmod go-w {volume.parent}/mount" in daemon.fail_to_start()
     # Nor does a container of another process 1 tell: a pod that shares its process namespace, say.
     namespaces = ("unshare", "--mount", "--propagation", "private", "sh", "-ec")
     daemon.command = [*namespaces, f'{VOLUME}\nshift; exec "$@"', "sh", str(volume.parent)]
-    assert "it is read-only for this process, but perhaps not for others" in daemon.start_in_vain()
+    assert "it is read-only for this process, but perhaps not for others" in daemon.fail_to_start()
 
 
 def test_a_read_only_tmpfs_that_everybody_could_write_is_accepted() -> None:
@@ -387,7 +387,7 @@ def test_a_member_of_the_group_may_ask_and_not_change_and_others_may_not_even_as
 
 
 def test_a_group_that_does_not_exist_is_refused(daemon: NestedDaemon) -> None:
-    text = daemon.start_in_vain("--group", "no-such-group")
+    text = daemon.fail_to_start("--group", "no-such-group")
     assert "no-such-group" in text
     assert "groupadd" in text
     assert not daemon.socket.exists()

@@ -76,7 +76,7 @@ def main(case: str) -> None:
     try:
         parse_configuration(Documents("/m", Source("/m", data)), Flags(), settings)
     except ConfigurationRejected as rejection:
-        count = len(rejection.problems) + rejection.untold
+        count = len(rejection.problems) + rejection.omitted
     took_s = time.process_time() - began_s
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024

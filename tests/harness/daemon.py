@@ -258,7 +258,7 @@ class RunningDaemon:
                 events.append({"event": None, "raw": line})
         return events
 
-    def start_in_vain(self, *more: str) -> str:
+    def fail_to_start(self, *more: str) -> str:
         """Start the process, wait until it fails with status 1, and return its log."""
         before = self.log_file.stat().st_size if self.log_file.exists() else 0
         status = self.launch(*more).wait(PATIENCE_S)

@@ -16,7 +16,7 @@ from host.test_store import Root, retained, wrappers
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.table.generation import Generation
-from runtimed.host.store import Mended
+from runtimed.host.store import RepairOutcome
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
@@ -57,7 +57,7 @@ def test_intact_published_files_are_not_changed(root: Root) -> None:
     generation = root.publish(a=["2"], b=["1"])
     before = root.listing()
     assert not root.store.seems_damaged()
-    assert root.store.mend(generation) == Mended()
+    assert root.store.mend(generation) == RepairOutcome()
     assert root.listing() == before
 
 
@@ -223,7 +223,7 @@ def test_a_file_system_mounted_over_the_data_root_is_reported_and_stays_empty(ro
         assert os.listdir(root.path) == []
     finally:
         subprocess.run(["umount", root.path], check=True)
-    assert root.store.mend(generation) == Mended()
+    assert root.store.mend(generation) == RepairOutcome()
 
 
 @needs_root
@@ -236,7 +236,7 @@ def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) ->
         assert "mount -o remount,exec" in str(root.store.mend(generation).fault)
     finally:
         subprocess.run(["umount", root.path], check=True)
-    assert root.store.mend(generation) == Mended()
+    assert root.store.mend(generation) == RepairOutcome()
 
 
 def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root) -> None:
@@ -285,19 +285,19 @@ def test_a_number_that_is_already_on_disk_is_skipped(root: Root) -> None:
 
 
 def test_numbers_go_on_after_a_data_root_that_was_rolled_back_between_runs(root: Root, tmp_path: Path) -> None:
-    root.store.remember_in(str(tmp_path), 0)
+    root.store.remember_numbers_in(str(tmp_path), 0)
     root.publish(a=["1"])
     root.store.close()
     shutil.copytree(root.path, tmp_path / "snapshot", symlinks=True)
     root.open()
-    assert root.store.remember_in(str(tmp_path), 1) is None
+    assert root.store.remember_numbers_in(str(tmp_path), 1) is None
     root.publish(a=["2"])
     root.store.close()
     shutil.rmtree(root.path)
     shutil.copytree(tmp_path / "snapshot", root.path, symlinks=True)
     recovered = root.open()
     assert recovered.last is not None
-    assert root.store.remember_in(str(tmp_path), recovered.last.number) == 2
+    assert root.store.remember_numbers_in(str(tmp_path), recovered.last.number) == 2
     assert root.publish(a=["3"]).number == 3
 
 

@@ -118,7 +118,7 @@ def make(log: Log) -> Iterator[Callable[..., Prober]]:
 
     def make(**more: object) -> Prober:
         # Far longer than a machine under load needs; tests of hanging binaries set less.
-        arguments = {"trusted": trusted, "told": log, "timeout_s": 20.0, **more}
+        arguments = {"trusted": trusted, "on_result": log, "timeout_s": 20.0, **more}
         made.append(Prober(**arguments))  # type: ignore[arg-type]
         return made[-1]
 

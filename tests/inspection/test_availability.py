@@ -133,7 +133,7 @@ def test_a_configured_shim_that_is_not_found_is_unavailable(daemon: RunningDaemo
 def test_a_probe_that_was_killed_by_a_signal_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("runtimed.host.features.RETRY_S", 0.0)
     found: list[Features] = []
-    prober = Prober(trusted=lambda _path: None, told=lambda _binary, features: found.append(features))
+    prober = Prober(trusted=lambda _path: None, on_result=lambda _binary, features: found.append(features))
     mark = tmp_path / "second"
     structure = '{"ociVersionMin": "1.0.0"}'
     text = f"#!/bin/sh\n[ -e {mark} ] || {{ [ $1 = features ] || >{mark}; kill -KILL $$; }}\necho '{structure}'\n"

@@ -15,7 +15,7 @@ import pytest
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.history.manifest import rebuild_wrappers
-from runtimed.core.plan import Frame
+from runtimed.core.plan import BootContext
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
@@ -59,7 +59,7 @@ class ReloaderOnDocuments:
         recovered = self.store.open(rebuild_wrappers)
         boot = Settings(str(self.data), "/exec", ("unix:///exec/s",), **settings)
         host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), str(self.data), "/exec")
-        frame = Frame(MAIN, Flags(), boot, host, boot)
+        frame = BootContext(MAIN, Flags(), boot, host, boot)
         reloader = Reloader(
             frame,
             read=self.read,

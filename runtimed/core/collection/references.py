@@ -91,7 +91,7 @@ _ENGINE_PATH = re.compile(
 )
 
 
-def paths_in_arguments(argv: Sequence[bytes], _data_root: str = "") -> tuple[str, ...]:
+def paths_in_arguments(argv: Sequence[bytes]) -> tuple[str, ...]:
     """Return the paths of runtimes in a process's arguments, and the names of wrappers and stable paths.
 
     The paths are the runtime of a conmon and the value of ``--runtime`` of any program.
@@ -115,17 +115,17 @@ def wrappers_in_text(text: bytes) -> set[str]:
     return {name.decode() for found in names for name in (found, found.replace(b"%%", b"%"))}
 
 
-def places_in_text(text: bytes) -> set[str]:
+def engine_paths_in_text(text: bytes) -> set[str]:
     """Return the absolute paths in ``text`` of an engine's configuration file and of its directories for containers."""
     found = (double_quoted or quoted or bare for double_quoted, quoted, bare in _ENGINE_PATH.findall(text))
     return {path.rstrip(b"/").decode(errors="surrogateescape") for path in found} - {""}
 
 
-def engine_places(argv: Sequence[bytes]) -> set[str]:
-    """Return `places_in_text` of the arguments of an engine, the empty set for any other program."""
+def engine_paths_in_arguments(argv: Sequence[bytes]) -> set[str]:
+    """Return `engine_paths_in_text` of the arguments of an engine, the empty set for any other program."""
     if not argv or argv[0].rpartition(b"/")[2] not in (b"dockerd", b"podman", b"crio"):
         return set()
-    return places_in_text(b"\n".join(argv))
+    return engine_paths_in_text(b"\n".join(argv))
 
 
 def shim_address(argv: Sequence[bytes]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from runtimed.core.config import Source
-from runtimed.core.configuration.position import Lines, Place, Pointer, Spot, render_pointer
+from runtimed.core.configuration.position import Lines, Location, Place, Pointer, render_pointer
 from runtimed.core.configuration.scan import Scan, Tables, split_offsets
 from runtimed.core.errors import ConfigurationRejected, Problem
 
@@ -38,13 +38,13 @@ class Document:
         """Return line and column of the key at ``pointer``; list items and the document itself are their own key."""
         return self._lines.place(self._offsets(pointer)[0])
 
-    def spot(self, pointer: Pointer) -> Spot:
+    def location(self, pointer: Pointer) -> Location:
         """Return the place of the value at ``pointer``."""
-        return Spot(self.path, *self.place(pointer), render_pointer(pointer))
+        return Location(self.path, *self.place(pointer), render_pointer(pointer))
 
-    def key_spot(self, pointer: Pointer) -> Spot:
+    def key_location(self, pointer: Pointer) -> Location:
         """Return the place of the key at ``pointer``."""
-        return Spot(self.path, *self.key_place(pointer), render_pointer(pointer))
+        return Location(self.path, *self.key_place(pointer), render_pointer(pointer))
 
     def _offsets(self, pointer: Pointer) -> tuple[int, int]:
         key_offset = offset = self._root

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from runtimed.core.config import Definition, Origin
-from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.position import Location
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.configuration.settings import Attributes
 
@@ -16,7 +16,7 @@ class Draft:
 
     # Attributes of Config -> value, and the place of the value.
     values: dict[Attributes, object] = field(default_factory=dict)
-    spots: dict[Attributes, Spot] = field(default_factory=dict)
+    spots: dict[Attributes, Location] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     # All runtimes, including those with problems.

@@ -11,7 +11,7 @@ from typing import Any
 from runtimed.core.config import Definition, Flags, Origin
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
-from runtimed.core.configuration.position import Pointer, Spot, both_lines
+from runtimed.core.configuration.position import Location, Pointer, both_lines
 from runtimed.core.configuration.schema import has_invalid_text, size_problems
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import Options, read_options
@@ -39,7 +39,7 @@ _FIELDS: Mapping[str, tuple[type, str]] = MappingProxyType(
 _FIELD_NAMES: Mapping[str, str] = MappingProxyType({name.casefold(): name for name in _FIELDS})
 _ADD_RUNTIME = "--add-runtime"
 # The place of problems that are only counted.
-_NOWHERE = Spot()
+_NOWHERE = Location()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
     if runtimes is None:
         return
     if not isinstance(runtimes, dict):
-        spot = document.spot(("runtimes",))
-        draft.problems.append(spot.mismatch(runtimes, "an object of runtimes by name"))
+        location = document.location(("runtimes",))
+        draft.problems.append(location.mismatch(runtimes, "an object of runtimes by name"))
         return
     draft.names |= runtimes.keys()
     overridden = runtimes.keys() & flags.names
@@ -83,20 +83,20 @@ def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
 
 def read_added_runtimes(flags: Flags, draft: Draft) -> None:
     """Add the runtimes of ``--add-runtime NAME=PATH`` to ``draft``. dockerd too ignores blanks around name and path."""
-    spot = Spot(flag=_ADD_RUNTIME)
+    location = Location(flag=_ADD_RUNTIME)
     added: set[str] = set()
     for text in flags.runtimes:
-        if has_invalid_text(spot, text, draft):
+        if has_invalid_text(location, text, draft):
             continue
         name, equals, path = (part.strip() for part in text.partition("="))
         if not (name and equals and path):
-            draft.problems.append(spot.mismatch(text, "NAME=PATH"))
+            draft.problems.append(location.mismatch(text, "NAME=PATH"))
             continue
         if name in added:
             message = f"runtime {called(name)} is given twice"
-            draft.problems.append(spot.problem(message, shown(text), "each runtime once"))
+            draft.problems.append(location.problem(message, shown(text), "each runtime once"))
         entry = Entry(name, path)
-        draft.problems += entry_problems(entry, lambda _: spot)
+        draft.problems += entry_problems(entry, lambda _: location)
         draft.definitions[name] = entry.definition()
         draft.origins[name] = Origin(_ADD_RUNTIME)
         added.add(name)
@@ -114,7 +114,7 @@ def read_entry(document: Document, name: str, raw: object, draft: Draft) -> Entr
     if raw is None:
         return Entry(name)
     if not isinstance(raw, dict):
-        problems.append(document.spot(pointer).mismatch(raw, "an object with path or runtimeType"))
+        problems.append(document.location(pointer).mismatch(raw, "an object with path or runtimeType"))
         return None
     if too_many := size_problems(document, pointer, {key: raw[key] for key in raw if key.casefold() != "runtimeargs"}):
         problems += too_many
@@ -142,7 +142,7 @@ def read_entry(document: Document, name: str, raw: object, draft: Draft) -> Entr
 
 def _check_field(document: Document, pointer: Pointer, value: object, kind: tuple[type, str], draft: Draft) -> None:
     if not isinstance(value, kind[0]):
-        draft.problems.append(document.spot(pointer).mismatch(value, kind[1]))
+        draft.problems.append(document.location(pointer).mismatch(value, kind[1]))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             if not isinstance(item, str):
@@ -150,7 +150,7 @@ def _check_field(document: Document, pointer: Pointer, value: object, kind: tupl
 
 
 def _wrong_item(document: Document, pointer: Pointer, item: object) -> Problem:
-    return document.spot(pointer).mismatch(item, "a string")
+    return document.location(pointer).mismatch(item, "a string")
 
 
 def _unknown_field(document: Document, pointer: Pointer, value: object, draft: Draft) -> None:
@@ -158,42 +158,42 @@ def _unknown_field(document: Document, pointer: Pointer, value: object, draft: D
     if value in (None, "", [], {}):
         message = f"unknown key of a runtime {shown(key)}, ignored: its value is empty"
         expected = f"one of {', '.join(sorted(_FIELDS))}"
-        draft.remarks.add(lambda: document.key_spot(pointer).problem(message, shown(key), expected))
+        draft.remarks.add(lambda: document.key_location(pointer).problem(message, shown(key), expected))
     elif key.casefold() == "args":
         message = (
             f'dockerd ignores the key {shown(key)} of a runtime; write the arguments as "runtimeArgs", '
             "or remove the key to go on without them"
         )
-        draft.problems.add(lambda: document.key_spot(pointer).problem(message, shown(key), "runtimeArgs"))
+        draft.problems.add(lambda: document.key_location(pointer).problem(message, shown(key), "runtimeArgs"))
     else:
-        draft.problems.add(lambda: document.key_spot(pointer).unknown_key("key of a runtime", key, _FIELDS))
+        draft.problems.add(lambda: document.key_location(pointer).unknown_key("key of a runtime", key, _FIELDS))
 
 
 def _equal_keys(document: Document, first: Pointer, second: Pointer) -> Problem:
     names = f"{shown(first[-1])} and {shown(second[-1])}"
     where = both_lines(document.key_place(first)[0], document.key_place(second)[0])
     message = f"{names} are the same key, {where}: keys match without regard to case"
-    return document.key_spot(second).problem(message, shown(second[-1]), "each key once")
+    return document.key_location(second).problem(message, shown(second[-1]), "each key once")
 
 
 def _check_entry(document: Document, entry: Entry, draft: Draft) -> Options | None:
     """Add the problems of ``entry`` to ``draft``, and return its options."""
     pointer = ("runtimes", entry.name)
 
-    def where(field_name: str | None, *inner: str) -> Spot:
+    def where(field_name: str | None, *inner: str) -> Location:
         if draft.problems.full:
             return _NOWHERE
         key = entry.spelt.get(field_name) if field_name else None
-        return document.key_spot(pointer if key is None else (*pointer, key, *inner))
+        return document.key_location(pointer if key is None else (*pointer, key, *inner))
 
     draft.problems += entry_problems(entry, where)
     if not entry.runtime_type or not entry.options:
         return None
     options, faults = read_options(entry.runtime_type, entry.options)
     for fault in faults:
-        spot = where("options", fault.key) if fault.key else where("options")
+        location = where("options", fault.key) if fault.key else where("options")
         message = f"runtime {called(entry.name)}: {fault.message}"
-        draft.problems.append(spot.problem(message, fault.found, fault.expected))
+        draft.problems.append(location.problem(message, fault.found, fault.expected))
     return options
 
 
@@ -204,7 +204,7 @@ def _origin(document: Document, entry: Entry) -> Origin:
 
 
 # Field of the entry, or None for the entry itself -> its place.
-Where = Callable[[str | None], Spot]
+Where = Callable[[str | None], Location]
 
 
 def entry_problems(entry: Entry, where: Where) -> Iterator[Problem]:

@@ -51,7 +51,7 @@ def parse_configuration(
         except ConfigurationRejected as exc:
             complete = False
             draft.problems += exc.problems
-            draft.problems.untold += exc.untold
+            draft.problems.omitted += exc.omitted
             continue
         most = None if most is None else most - document.size
         read_settings(document, flags, draft)
@@ -64,7 +64,7 @@ def parse_configuration(
     remarks = _in_order(draft.remarks, documents)
     if draft.problems:
         problems = _in_order(draft.problems, documents)
-        raise ConfigurationRejected(problems, draft.problems.untold, remarks=remarks)
+        raise ConfigurationRejected(problems, draft.problems.omitted, remarks=remarks)
     paths = tuple(source.path for source in sources)
     return _with_draft(Config(documents.main_path, defaults, {}, sources=paths, remarks=remarks), draft)
 

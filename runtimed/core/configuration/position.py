@@ -70,7 +70,7 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """The place of a problem: a place in a file, or a flag of the command line (``file`` is None then)."""
 
     file: str | None = None
@@ -94,8 +94,8 @@ class Spot:
         message = f"unknown {kind} {shown(key)}{advice(key, known)}"
         return self.problem(message, shown(key), f"one of {', '.join(sorted(known))}")
 
-    def spot(self, pointer: Pointer) -> Spot:  # noqa: ARG002 - the signature of Document's
+    def location(self, pointer: Pointer) -> Location:  # noqa: ARG002 - the signature of Document's
         """Return this place: a flag has no places in it."""
         return self
 
-    key_spot = spot
+    key_location = location

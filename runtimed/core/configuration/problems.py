@@ -11,7 +11,7 @@ MAX_PROBLEMS = 1000
 
 
 class Problems(list[Problem]):
-    """A list of at most 1,000 problems; ``untold`` counts those that came after them.
+    """A list of at most 1,000 problems; ``omitted`` counts those that came after them.
 
     A problem takes about a kilobyte and a file can have millions, so a loop over something long uses :meth:`add`.
     """
@@ -20,7 +20,7 @@ class Problems(list[Problem]):
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         super().__init__()
-        self.untold = 0
+        self.omitted = 0
         self.extend(problems)
 
     @property
@@ -31,19 +31,19 @@ class Problems(list[Problem]):
     @property
     def total(self) -> int:
         """Number of problems, including those that are only counted."""
-        return len(self) + self.untold
+        return len(self) + self.omitted
 
     def append(self, problem: Problem) -> None:
         """Add ``problem``, or count it."""
         if self.full:
-            self.untold += 1
+            self.omitted += 1
         else:
             super().append(problem)
 
     def add(self, make: Callable[[], Problem]) -> None:
         """Add the problem that ``make`` returns, or count it without calling ``make``."""
         if self.full:
-            self.untold += 1
+            self.omitted += 1
         else:
             super().append(make())
 
@@ -52,7 +52,7 @@ class Problems(list[Problem]):
         for problem in problems:
             self.append(problem)
         if isinstance(problems, Problems):
-            self.untold += problems.untold
+            self.omitted += problems.omitted
 
     def __iadd__(self, problems: Iterable[Problem]) -> Self:  # type: ignore[override, misc]  # list takes more kinds
         self.extend(problems)
@@ -60,4 +60,4 @@ class Problems(list[Problem]):
 
     def rejection(self) -> ConfigurationRejected:
         """Return the error that carries these problems."""
-        return ConfigurationRejected(tuple(self), self.untold)
+        return ConfigurationRejected(tuple(self), self.omitted)

@@ -250,7 +250,7 @@ class Scan:
 
     def _duplicate(self, key: str, first: int, second: int) -> None:
         if self._problems.full:
-            self._problems.untold += 1
+            self._problems.omitted += 1
             return
         where = both_lines(self.lines.place(first)[0], self.lines.place(second)[0])
         message = f"the key {shown(key)} appears twice in this object, {where}"
@@ -271,7 +271,7 @@ class Scan:
 
     def _add_problem(self, pos: int, found: str, expected: str, message: str = "", *, incomplete: bool = False) -> None:
         if self._problems.full:
-            self._problems.untold += 1
+            self._problems.omitted += 1
             return
         line, column = self.lines.place(pos)
         message = message or f"found {found}, expected {expected}"

@@ -8,7 +8,7 @@ from runtimed.core.config import ENGINE_SETTINGS, SETTINGS, Flags
 from runtimed.core.configuration import keys
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
-from runtimed.core.configuration.position import Pointer, Spot, advice
+from runtimed.core.configuration.position import Location, Pointer, advice
 from runtimed.core.configuration.settings import InvalidValue, Setting
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import shown
@@ -24,8 +24,8 @@ def read_settings(document: Document, flags: Flags, draft: Draft) -> None:
     top = document.value
     if len(top) > _ENTRIES_MOST:
         expected = f"at most {_ENTRIES_MOST:,} keys"
-        spot = document.spot(())
-        draft.problems.append(spot.problem(f"found {len(top):,} keys, expected {expected}", None, expected))
+        location = document.location(())
+        draft.problems.append(location.problem(f"found {len(top):,} keys, expected {expected}", None, expected))
         return
     unknown = 0
     given: dict[str, object] = {}
@@ -50,10 +50,10 @@ def read_flags(flags: Flags, draft: Draft) -> None:
     """Add the settings of the command line to ``draft``."""
     for key in flags.keys:
         setting = SETTINGS[(key,)]
-        spot = Spot(flag=setting.flags[-1])
+        location = Location(flag=setting.flags[-1])
         value = flags.settings[key]
-        if not has_invalid_text(spot, value, draft):
-            read_value(setting, value, spot, draft)
+        if not has_invalid_text(location, value, draft):
+            read_value(setting, value, location, draft)
 
 
 def _unknown_setting(document: Document, key: str, draft: Draft, *, hint: bool) -> None:
@@ -61,13 +61,13 @@ def _unknown_setting(document: Document, key: str, draft: Draft, *, hint: bool) 
 
     dockerd refuses both. Here a key that is new in dockerd must not take a node's runtimes away.
     """
-    spot, expected = document.key_spot((key,)), "a key of daemon.json"
+    location, expected = document.key_location((key,)), "a key of daemon.json"
     if (meant := keys.misspelt(key)) is not None:
         message = f"unknown setting {shown(key)}; did you mean {shown(meant)}?"
-        draft.problems.append(spot.problem(message, shown(key), expected))
+        draft.problems.append(location.problem(message, shown(key), expected))
     else:
         near = advice(key, keys.KNOWN | keys.IGNORED) if hint else ""
-        draft.remarks.append(spot.problem(f"unknown key {shown(key)}, ignored{near}", shown(key), expected))
+        draft.remarks.append(location.problem(f"unknown key {shown(key)}, ignored{near}", shown(key), expected))
 
 
 def _read_setting(document: Document, place: tuple[str, ...], value: object, draft: Draft) -> None:
@@ -77,7 +77,7 @@ def _read_setting(document: Document, place: tuple[str, ...], value: object, dra
     if (setting := SETTINGS.get(place)) is not None:
         read_value(setting, value, document, draft)
     elif not isinstance(value, dict):
-        draft.problems.append(document.spot(place).mismatch(value, "an object"))
+        draft.problems.append(document.location(place).mismatch(value, "an object"))
     else:
         depth = len(place)
         known = {path[depth] for path in SETTINGS if path[:depth] == place}
@@ -85,31 +85,31 @@ def _read_setting(document: Document, place: tuple[str, ...], value: object, dra
             if key in known:
                 _read_setting(document, (*place, key), inner, draft)
             else:
-                draft.problems.append(document.key_spot((*place, key)).unknown_key("key of runtimed", key, known))
+                draft.problems.append(document.key_location((*place, key)).unknown_key("key of runtimed", key, known))
 
 
-def read_value(setting: Setting, value: object, places: Document | Spot, draft: Draft) -> None:
+def read_value(setting: Setting, value: object, places: Document | Location, draft: Draft) -> None:
     """Add ``value`` to ``draft`` unless it is wrong or empty; ``places`` is the document or the flag that has it."""
     try:
         checked = setting.adapter.validate_python(value)
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
             at, kind = error["loc"], error["type"]
-            spot = places.spot((*setting.keys, *at))
+            location = places.location((*setting.keys, *at))
             if kind == "value_error":
                 invalid: InvalidValue = error["ctx"]["error"]
-                problem = invalid.problem_of(error["input"], spot)
+                problem = invalid.problem_of(error["input"], location)
             elif kind == "unexpected_keyword_argument":
-                spot = places.key_spot((*setting.keys, *at))
-                problem = spot.unknown_key("key of runtimed", str(at[-1]), ENGINE_SETTINGS)
+                location = places.key_location((*setting.keys, *at))
+                problem = location.unknown_key("key of runtimed", str(at[-1]), ENGINE_SETTINGS)
             else:
-                problem = spot.mismatch(error["input"], _expected(setting, at, kind))
+                problem = location.mismatch(error["input"], _expected(setting, at, kind))
             draft.problems.append(problem)
         return
     # An empty list of hosts is "not given" as well: a daemon without a socket serves no client.
     if checked != "" and (setting.key, checked) != ("hosts", ()):
         draft.values[setting.attributes] = checked
-        draft.spots[setting.attributes] = places.spot(setting.keys)
+        draft.spots[setting.attributes] = places.location(setting.keys)
 
 
 def _expected(setting: Setting, at: tuple[str | int, ...], kind: str) -> str:
@@ -120,11 +120,11 @@ def _expected(setting: Setting, at: tuple[str | int, ...], kind: str) -> str:
     return "an object with address and state" if isinstance(at[-1], int) else ENGINE_SETTINGS[at[-1]].expected
 
 
-def has_invalid_text(spot: Spot, value: object, draft: Draft) -> bool:
+def has_invalid_text(location: Location, value: object, draft: Draft) -> bool:
     """Return whether a flag's value has text that no file could have: NUL, or bytes that are not UTF-8 (PEP 383)."""
     for text in value if isinstance(value, tuple) else (value,):
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= char <= "\udfff" for char in text)):
-            draft.problems.append(spot.mismatch(text, "UTF-8 text without NUL"))
+            draft.problems.append(location.mismatch(text, "UTF-8 text without NUL"))
             return True
     return False
 
@@ -134,7 +134,9 @@ def size_problems(document: Document, pointer: Pointer, value: object) -> list[P
     if _size(value, _ENTRIES_MOST + 1) <= _ENTRIES_MOST:
         return []
     expected = f"at most {_ENTRIES_MOST:,} entries"
-    return [document.key_spot(pointer).problem(f"found more entries, expected {expected}", "more entries", expected)]
+    return [
+        document.key_location(pointer).problem(f"found more entries, expected {expected}", "more entries", expected)
+    ]
 
 
 def _size(value: object, enough: int) -> int:

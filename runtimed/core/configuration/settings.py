@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
-from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.position import Location
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import shown
 
@@ -92,10 +92,10 @@ class InvalidValue(ValueError):
         self.message = message
         self.found = found
 
-    def problem_of(self, value: object, spot: Spot) -> Problem:
-        """Return the problem of ``value`` at ``spot``."""
+    def problem_of(self, value: object, location: Location) -> Problem:
+        """Return the problem of ``value`` at ``location``."""
         found = self.found or shown(value)
-        return spot.problem(self.message or f"found {found}, expected {self.expected}", found, self.expected)
+        return location.problem(self.message or f"found {found}, expected {self.expected}", found, self.expected)
 
 
 # pydantic's strict mode, which is on for all settings, accepts no list of daemon.json for a tuple.

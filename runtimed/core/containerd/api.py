@@ -33,7 +33,7 @@ class ContainerdUnknown(RuntimedError):
         self.reason = reason
 
 
-class UndecodableAnswer(RuntimedError):
+class UndecodableMessage(RuntimedError):
     """Bytes from containerd are not a valid ``message``."""
 
     code = "undecodable-answer"
@@ -93,7 +93,7 @@ def decode_container(namespace: str, data: bytes) -> Container:
     """
     found = _decode("ContainerMessage", data).container
     if not found.id:
-        raise UndecodableAnswer("ContainerMessage", "a container without an id")
+        raise UndecodableMessage("ContainerMessage", "a container without an id")
     options = found.runtime.options
     return Container(namespace, found.id, found.runtime.name, options.type_url, options.value)
 
@@ -111,7 +111,7 @@ def _decode(name: str, data: bytes) -> Any:
     try:
         return parse_message(_message_classes()[name], data)
     except ValueError as error:
-        raise UndecodableAnswer(name, str(error)) from error
+        raise UndecodableMessage(name, str(error)) from error
 
 
 @cache

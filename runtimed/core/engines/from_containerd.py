@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from runtimed.core.configuration.position import Pointer, Spot
+from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.containerd.options import GENERIC, message_of
 from runtimed.core.engines.layout import PLUGINS, dotted
@@ -225,8 +225,8 @@ class _ContainerdReader(Reader):
     def _problem(self, message: str, found: str, expected: str, *keys: str) -> None:
         self.problems.append(self._spot(*keys).problem(message, found, expected))
 
-    def _spot(self, *keys: str) -> Spot:
-        return Spot(self._file, pointer=dotted(*keys))
+    def _spot(self, *keys: str) -> Location:
+        return Location(self._file, pointer=dotted(*keys))
 
     def _keys_of(self, pointer: Pointer) -> Iterator[str]:
         """Yield containerd's keys for a place in the drop-in; at depth 1 stands the name of a runtime."""

@@ -79,10 +79,10 @@ class _DockerReader(Reader):
                 dropin[key] = value
             else:
                 self._remark((key,), "dockerd refuses this key; left out")
-        return self.finish(dropin, self._document.key_spot)
+        return self.finish(dropin, self._document.key_location)
 
     def _remark(self, at: Pointer, message: str) -> None:
-        self.remark(self._document.key_spot(at), message)
+        self.remark(self._document.key_location(at), message)
 
     def _entry(self, name: str, raw: object) -> object:
         """Return one runtime of the drop-in; the check of the drop-in rejects values of a wrong type."""
@@ -117,8 +117,8 @@ class _DockerReader(Reader):
                 f"runtime {called(str(at[1]))}: dockerd has a shell read these arguments, and it would interpret "
                 f"{found}; runtimed passes each argument on unchanged, so write what the runtime is to get"
             )
-            spot = self._document.key_spot(at)
-            self.problems.append(spot.problem(message, found, "arguments that a shell leaves as they are"))
+            location = self._document.key_location(at)
+            self.problems.append(location.problem(message, found, "arguments that a shell leaves as they are"))
             return value
         if words != value:
             result = ", ".join(shown(word) for word in words)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.configuration.position import Pointer, Spot
+from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called, shown
 
 # Maps a pointer into the drop-in to the place in the original.
-SpotOf = Callable[[Pointer], Spot]
+SpotOf = Callable[[Pointer], Location]
 # A drop-in sets none of these, so any value will do.
 _SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ())
 
@@ -38,7 +38,7 @@ class Reader:
         self.remarks: list[Problem] = []
         self.problems: list[Problem] = []
 
-    def remark(self, where: Spot, message: str) -> None:
+    def remark(self, where: Location, message: str) -> None:
         """Add a remark on a place in the original."""
         self.remarks.append(Problem(message, where.file, where.line, pointer=where.pointer))
 
@@ -68,7 +68,7 @@ def accept(
     """
     result, faults = _rename(document, renames, spot_of)
     problems = [*found, *faults]
-    untold = 0
+    omitted = 0
     if not faults:
         # Checked as bytes, because the daemon will read bytes. Values that JSON cannot write are problems already.
         source = Source("", json.dumps(result, default=str).encode())
@@ -76,10 +76,10 @@ def accept(
             parse_configuration(Documents("", source), Flags(), _SETTINGS)
         except ConfigurationRejected as exc:
             old_names = {new: old for old, new in renames.items()}
-            untold = exc.untold
+            omitted = exc.omitted
             problems += [_moved(problem, result, old_names, spot_of) for problem in exc.problems]
     if problems:
-        raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))), untold)
+        raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))), omitted)
     return result
 
 
@@ -118,5 +118,5 @@ def _moved(problem: Problem, document: object, old_names: Mapping[str, str], spo
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
     if pointer[:1] == ["runtimes"]:
         pointer[1:2] = [old_names.get(str(name), name) for name in pointer[1:2]]
-    spot = spot_of(tuple(pointer))
-    return replace(problem, file=spot.file, line=spot.line, column=spot.column, pointer=spot.pointer)
+    location = spot_of(tuple(pointer))
+    return replace(problem, file=location.file, line=location.line, column=location.column, pointer=location.pointer)

@@ -63,7 +63,7 @@ class Report(ReportBody):
     ]
 
 
-class ReloadNews(ReportBody):
+class ReloadData(ReportBody):
     """The report of a reload, its lists cut after fifty entries; `…_total` is the length of a list that was cut."""
 
     added_total: NotRequired[int]
@@ -78,7 +78,7 @@ class ReloadNews(ReportBody):
     unavailable_total: NotRequired[int]
 
 
-class ShortReport(ReloadNews):
+class ShortReport(ReloadData):
     """The report of a reload, its lists cut after a hundred entries; `…_total` is the length of a list that was cut."""
 
     time: Annotated[float, "the end of the reload, in seconds since the epoch"]
@@ -91,14 +91,14 @@ class Condition(TypedDict):
     reasons: Annotated[dict[str, str], "the reasons for degraded, by subject"]
 
 
-class WatcherNews(TypedDict):
+class WatcherData(TypedDict):
     """How the daemon notices changes of the configuration's files."""
 
     mode: WatcherMode
     faults: Annotated[dict[str, str], "directories that are polled, and why"]
 
 
-class WatcherStatus(WatcherNews):
+class WatcherStatus(WatcherData):
     """How the daemon notices changes of the configuration's files, and whether the watcher runs."""
 
     alive: bool
@@ -111,7 +111,7 @@ class EventsStatus(TypedDict):
     subscribers: int
 
 
-class DriftNews(Drift):
+class DriftData(Drift):
     """The change of a binary since the configuration was loaded, and the runtimes that execute the binary."""
 
     runtimes: Annotated[list[str], "the first fifty"]
@@ -137,7 +137,7 @@ class Status(TypedDict):
     exec_root: str
     hosts: list[str]
     watcher: WatcherStatus
-    drift: Annotated[list[DriftNews], "the first thousand binaries that changed since the configuration was loaded"]
+    drift: Annotated[list[DriftData], "the first thousand binaries that changed since the configuration was loaded"]
     drift_count: int
     events: EventsStatus
     uptime_s: float
@@ -178,13 +178,13 @@ class EventHead(TypedDict):
     time: Annotated[float, "seconds since the epoch"]
 
 
-class ReloadEvent(EventHead, ReloadNews):
+class ReloadEvent(EventHead, ReloadData):
     """A reload ended. Lists are cut after fifty entries; `…_total` is the length of a list that was cut."""
 
     type: Literal["reload"]
 
 
-class GenerationNews(TypedDict):
+class GenerationData(TypedDict):
     """A new current generation."""
 
     generation: Number
@@ -193,7 +193,7 @@ class GenerationNews(TypedDict):
     runtime_count: int
 
 
-class GenerationEvent(EventHead, GenerationNews):
+class GenerationEvent(EventHead, GenerationData):
     """Another generation became current."""
 
     type: Literal["generation"]
@@ -205,13 +205,13 @@ class HealthEvent(EventHead, Condition):
     type: Literal["health"]
 
 
-class DriftEvent(EventHead, DriftNews):
+class DriftEvent(EventHead, DriftData):
     """A runtime's binary changed since the configuration was loaded."""
 
     type: Literal["drift"]
 
 
-class DriftOverNews(TypedDict):
+class DriftOverData(TypedDict):
     """The end of the drift of a binary."""
 
     binary: Annotated[str, "a path or a name, as configured"]
@@ -221,13 +221,13 @@ class DriftOverNews(TypedDict):
     ]
 
 
-class DriftOverEvent(EventHead, DriftOverNews):
+class DriftOverEvent(EventHead, DriftOverData):
     """A runtime's binary is the same as when the configuration was loaded, or the configuration was loaded again."""
 
     type: Literal["drift"]
 
 
-class DriftMoreNews(TypedDict):
+class DriftMoreData(TypedDict):
     """The number of binaries without their own events."""
 
     binary: None
@@ -235,50 +235,50 @@ class DriftMoreNews(TypedDict):
     count: int
 
 
-class DriftMoreEvent(EventHead, DriftMoreNews):
+class DriftMoreEvent(EventHead, DriftMoreData):
     """The number of further binaries where more than fifty begin, or end, to drift at once."""
 
     type: Literal["drift"]
 
 
-class WatcherEvent(EventHead, WatcherNews):
+class WatcherEvent(EventHead, WatcherData):
     """The daemon notices changes of files in another way from now on."""
 
     type: Literal["watcher"]
 
 
-class GcNews(TypedDict):
+class GcData(TypedDict):
     """A removed wrapper, and who requested the collection."""
 
     wrapper: str
     asked_by: str
 
 
-class GcEvent(EventHead, GcNews):
+class GcEvent(EventHead, GcData):
     """A wrapper was removed."""
 
     type: Literal["gc"]
 
 
-class ReasonNews(TypedDict):
+class ReasonData(TypedDict):
     """The reason for an event."""
 
     reason: str
 
 
-class GapEvent(EventHead, ReasonNews):
+class GapEvent(EventHead, ReasonData):
     """Events up to `seq` are not known any more: request the status."""
 
     type: Literal["gap"]
 
 
-class DroppedEvent(EventHead, ReasonNews):
+class DroppedEvent(EventHead, ReasonData):
     """The last event for a client that has not read for too long."""
 
     type: Literal["dropped"]
 
 
-class EndEvent(EventHead, ReasonNews):
+class EndEvent(EventHead, ReasonData):
     """The last event: the daemon stops."""
 
     type: Literal["end"]

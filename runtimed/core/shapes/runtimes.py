@@ -30,7 +30,7 @@ class Options(TypedDict):
     fields: OptionFields
 
 
-class Meaning(TypedDict):
+class ResolutionBody(TypedDict):
     """The resolution of a runtime's name without its generation."""
 
     runtime: Annotated[str, "the requested name, or the name of the default runtime"]
@@ -41,7 +41,7 @@ class Meaning(TypedDict):
     options: Annotated[Options | None, "null where containerd passes no options to the shim"]
 
 
-class Resolution(Meaning):
+class Resolution(ResolutionBody):
     """The resolution of a runtime's name in one generation: everything needed to start a container with it."""
 
     generation: Number

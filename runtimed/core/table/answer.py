@@ -39,7 +39,7 @@ def render_answer(runtime: str, source: shapes.Provenance, shim: str, options: O
     The options appear twice: as readable fields, and as the ``{type_url, value}`` of the ``google.protobuf.Any`` for
     containerd, with the value in base64. The type_url is the bare message name, which containerd 1.6 compares exactly.
     """
-    meaning: shapes.Meaning = {
+    meaning: shapes.ResolutionBody = {
         "runtime": runtime,
         "source": source,
         "shim": shim,

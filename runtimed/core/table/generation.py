@@ -100,7 +100,7 @@ class Difference:
     default_runtime: tuple[str, str] | None = None
 
     @property
-    def has_other_answers(self) -> bool:
+    def changes_resolutions(self) -> bool:
         """Whether the resolution of a name differs; the default runtime does not count."""
         return bool(self.added or self.changed or self.removed)
 

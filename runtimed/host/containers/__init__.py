@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from runtimed.core.collection.references import Reference, ReferenceScan, binary_of_options
 from runtimed.core.config import Engine
-from runtimed.core.containerd.api import Container, ContainerdUnknown, UndecodableAnswer
+from runtimed.core.containerd.api import Container, ContainerdUnknown, UndecodableMessage
 from runtimed.core.containerd.options import UndecodableOptions
 from runtimed.core.history.layout import RUNC_STATES
 from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_bundles
@@ -114,7 +114,7 @@ def _container_paths(container: Container, below: str) -> tuple[list[str], str |
     """Return the paths in the options of ``container``, and the reason if there may be more."""
     try:
         binary = binary_of_options(container.type_url, container.value)
-    except (UndecodableOptions, UndecodableAnswer) as error:
+    except (UndecodableOptions, UndecodableMessage) as error:
         return [], str(error)
     # The shim may be a path too. containerd looks bare names up on its PATH.
     paths = [path for path in (binary, container.runtime_name) if path and "/" in path]

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from urllib.parse import quote
 
-from runtimed.core.collection.references import Reference, places_in_text, wrappers_in_text
+from runtimed.core.collection.references import Reference, engine_paths_in_text, wrappers_in_text
 
 # Files and whole directories. The second list is below the home directory of the daemon's user: the engines of other
 # users cannot execute the wrappers, which only the daemon's user can read.
@@ -124,7 +124,7 @@ class _Search:
                 for text in _read_texts(path):
                     self.references.update((Reference(name, path), None) for name in sorted(wrappers_in_text(text)))
                     if is_configuration:
-                        self.locations |= places_in_text(text)
+                        self.locations |= engine_paths_in_text(text)
 
 
 def _read_texts(path: str) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import os
 from runtimed.core.collection.references import (
     DamagedBundle,
     Reference,
-    engine_places,
+    engine_paths_in_arguments,
     paths_in_arguments,
     shim_address,
 )
@@ -38,10 +38,10 @@ def read_processes(below: str, addresses: set[str], proc: str) -> tuple[list[Ref
         try:
             if not (argv := _arguments(process)):
                 continue
-            if (named := engine_places(argv)) and _is_trusted(process):
+            if (named := engine_paths_in_arguments(argv)) and _is_trusted(process):
                 locations |= named
             holder = f"process {os.path.basename(process)} ({os.fsdecode(os.path.basename(argv[0]))})"
-            references += (Reference(path, holder) for path in paths_in_arguments(argv, below))
+            references += (Reference(path, holder) for path in paths_in_arguments(argv))
             address = shim_address(argv)
             # Trust first: realpath may hang on a path that another user gives.
             if address is not None and _is_trusted(process) and os.path.realpath(address) not in addresses:

@@ -45,13 +45,13 @@ class Prober:
         self,
         *,
         trusted: Trusted,
-        told: Callable[[str, Features], None],
+        on_result: Callable[[str, Features], None],
         timeout_s: float = 5.0,
         output_bytes: int = 1024 * 1024,
         concurrency: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._on_result = told
+        self._on_result = on_result
         self._stopped = threading.Event()
         self._probe = Probe(trusted, timeout_s, output_bytes, self._stopped)
         self._concurrency = concurrency

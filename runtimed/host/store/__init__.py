@@ -19,15 +19,15 @@ from runtimed.core.history.retained import RetainedGeneration, Summary
 from runtimed.core.table.generation import Generation
 from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import FILE_MODE, failing_as, make_directory, replace_link, sync_directory, write_new
-from runtimed.host.store.lock import DataRootLock, believed
+from runtimed.host.store.lock import DataRootLock, trusted_paths
 from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
-from runtimed.host.store.repair import Mended, Repair
+from runtimed.host.store.repair import Repair, RepairOutcome
 from runtimed.host.store.retained import RetainedGenerations, remove_generation
 from runtimed.host.store.wrappers import WrapperDirectory
 
-__all__ = ["Mended", "Recovered", "Staged", "Store", "believed"]
+__all__ = ["Recovered", "RepairOutcome", "Staged", "Store", "trusted_paths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Store:
         self._synced = True
         return recovered
 
-    def remember_in(self, directory: str, current: int) -> int | None:
+    def remember_numbers_in(self, directory: str, current: int) -> int | None:
         """Keep the newest number in ``directory`` as well; return it if it is newer than ``current``, else None.
 
         It is newer if the data root was rolled back while no daemon ran; the next number is above it.
@@ -236,7 +236,7 @@ class Store:
         """Return the names of all wrapper files. Raises: StoreFailed."""
         return self._wrappers.files()
 
-    def holding(self) -> Mapping[str, int]:
+    def wrapper_references(self) -> Mapping[str, int]:
         """Return each wrapper file that a retained generation names, with the newest such generation."""
         return self._retained.references()
 
@@ -265,13 +265,13 @@ class Store:
         """Return whether `mend` may find damage. For a thread that does not publish; may be wrong during a publish."""
         return bool(self._files.find_damage(self._expected))
 
-    def mend(self, generation: Generation) -> Mended:
+    def mend(self, generation: Generation) -> RepairOutcome:
         """Repair the published files of ``generation``, the current one, and of the retained ones."""
         damage = self._files.find_damage(self._expected)
         if not damage:
-            return Mended()
+            return RepairOutcome()
         if fault := damage.refusal or self._lock.lock_again():
-            return Mended(fault=fault)
+            return RepairOutcome(fault=fault)
         self._wrappers.intact -= set(damage.wrappers)
         repair = Repair(self._paths, damage, self._expected)
         texts = {wrapper.file: wrapper.text for wrapper in generation.wrappers}

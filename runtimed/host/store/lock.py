@@ -127,7 +127,7 @@ class DataRootLock:
         return f"{path} is that of another data root; {_OTHER_ROOT}" if is_other else None
 
 
-def believed(root: str) -> Iterator[str]:
+def trusted_paths(root: str) -> Iterator[str]:
     """Yield the paths below ``root``, relative to it, whose content a start relies on or that root executes through.
 
     Each directory comes before its content, and is listed only after the caller has taken its name. Wrappers are not

@@ -20,7 +20,7 @@ _NAMED_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RepairOutcome:
     """The outcome of a repair of the published files."""
 
     repaired: tuple[str, ...] = ()
@@ -74,9 +74,9 @@ class Repair:
         if LOCK in damage.root_files:
             self.done.append(f"{self._paths.lock} was removed or replaced: locked again")
 
-    def outcome(self) -> Mended:
+    def outcome(self) -> RepairOutcome:
         """Return the outcome in words."""
-        return Mended(
+        return RepairOutcome(
             _shortened(self.done),
             "; ".join(_shortened(self.failed)) or None,
             "; ".join(_shortened(self._unknown)) or None,

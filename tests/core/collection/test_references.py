@@ -13,15 +13,15 @@ from runtimed.core.collection.references import (
     DamagedBundle,
     binary_of_options,
     binary_of_options_json,
-    engine_places,
+    engine_paths_in_arguments,
+    engine_paths_in_text,
     paths_in_arguments,
-    places_in_text,
     shim_address,
     wrappers_in_text,
 )
 from runtimed.core.containerd.api import (
     Container,
-    UndecodableAnswer,
+    UndecodableMessage,
     decode_container,
     decode_namespaces,
     new_message,
@@ -201,10 +201,10 @@ def test_a_container_is_read_from_the_bytes_that_containerd_1_6_sends() -> None:
 
 
 def test_an_invalid_message_is_an_error() -> None:
-    with pytest.raises(UndecodableAnswer, match="undecodable ListNamespacesResponse"):
+    with pytest.raises(UndecodableMessage, match="undecodable ListNamespacesResponse"):
         decode_namespaces(b"\xff")
     # a message without a container would be one container less
-    with pytest.raises(UndecodableAnswer, match="without an id"):
+    with pytest.raises(UndecodableMessage, match="without an id"):
         decode_container("moby", new_message("ContainerMessage").SerializeToString())
 
 
@@ -241,11 +241,11 @@ def test_wrappers_are_found_in_the_files_of_engines(text: str, names: set[str]) 
     ],
 )
 def test_the_paths_of_engine_files_are_found_in_json_toml_and_command_lines(text: str, places: set[str]) -> None:
-    assert places_in_text(text.encode()) == places
+    assert engine_paths_in_text(text.encode()) == places
 
 
 def test_only_the_arguments_of_engines_name_engine_files() -> None:
-    assert engine_places([b"/usr/bin/dockerd", b"--data-root", b"/srv/a", b"-D"]) == {"/srv/a"}
-    assert engine_places([b"podman", b"--root=/srv/b", b"ps"]) == {"/srv/b"}
-    assert engine_places([b"tar", b"--root", b"/srv/c"]) == set()
-    assert engine_places([]) == set()
+    assert engine_paths_in_arguments([b"/usr/bin/dockerd", b"--data-root", b"/srv/a", b"-D"]) == {"/srv/a"}
+    assert engine_paths_in_arguments([b"podman", b"--root=/srv/b", b"ps"]) == {"/srv/b"}
+    assert engine_paths_in_arguments([b"tar", b"--root", b"/srv/c"]) == set()
+    assert engine_paths_in_arguments([]) == set()

@@ -11,11 +11,11 @@ from runtimed.core.config import Flags, Source
 from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.entries import Entry, entry_problems, read_entries, read_entry
-from runtimed.core.configuration.position import Spot
+from runtimed.core.configuration.position import Location
 from runtimed.core.configuration.schema import read_settings
 from runtimed.core.errors import Problem
 
-SPOT = Spot("daemon.json", 1, 1, "")
+SPOT = Location("daemon.json", 1, 1, "")
 
 
 def document(text: str) -> Document:

@@ -67,7 +67,7 @@ def test_an_empty_configuration_has_all_defaults(text: str | None) -> None:
     config = parse(text)
     assert config.settings == DEFAULTS
     assert config.runtimes == {}
-    assert (config.path, config.default_runtime, config.cgroup_driver, config.own) == (
+    assert (config.path, config.default_runtime, config.cgroup_driver, config.runtimed) == (
         MAIN,
         "runc",
         None,
@@ -106,7 +106,7 @@ def test_a_daemon_json_of_docker_is_accepted() -> None:
     assert config.origins["gvisor"] == Origin(MAIN, 12, {"path": 12, "runtimeArgs": 13})
     assert config.default_runtime == "kata"
     assert config.cgroup_driver == "systemd"
-    assert config.own == RuntimedSettings(retain=3, limits=Limits(connections_per_user=7))
+    assert config.runtimed == RuntimedSettings(retain=3, limits=Limits(connections_per_user=7))
     assert config.ignored == ("storage-driver", "log-opts")
     assert config.overridden == ()
 
@@ -169,7 +169,7 @@ def test_a_later_scalar_wins_unless_it_is_null_or_empty() -> None:
     config = parse(first, second, third)
     assert config.default_runtime == "b.v1"
     assert (config.settings.group, config.settings.log_level) == ("x", "debug")
-    assert config.own == RuntimedSettings(retain=5, limits=Limits(8))
+    assert config.runtimed == RuntimedSettings(retain=5, limits=Limits(8))
 
 
 def test_an_empty_list_of_exec_options_resets_the_driver() -> None:
@@ -448,11 +448,14 @@ def test_a_written_configuration_is_read_back_unchanged(config: Config) -> None:
     ("text", "seconds"), [("30d", 2592000), ("12h", 43200), ("5m", 300), ("0s", 0), (90, 90), (1.5, 1.5)]
 )
 def test_a_duration_is_in_seconds_or_has_a_unit(text: object, seconds: float) -> None:
-    assert parse({"runtimed": {"grace": text}}).own.grace_s == seconds
+    assert parse({"runtimed": {"grace": text}}).runtimed.grace_s == seconds
 
 
 def test_the_engines_are_debians_and_dockers_unless_they_are_given() -> None:
-    assert [engine.state for engine in parse({}).own.containerd] == ["/run/containerd", "/run/docker/containerd/daemon"]
-    assert parse({"runtimed": {"containerd": []}}).own.containerd == ()
-    given = parse({"runtimed": {"containerd": [{"address": "/a", "state": "/b"}]}}).own.containerd
+    assert [engine.state for engine in parse({}).runtimed.containerd] == [
+        "/run/containerd",
+        "/run/docker/containerd/daemon",
+    ]
+    assert parse({"runtimed": {"containerd": []}}).runtimed.containerd == ()
+    given = parse({"runtimed": {"containerd": [{"address": "/a", "state": "/b"}]}}).runtimed.containerd
     assert given == (Engine("/a", "/b"),)
