@@ -17,6 +17,7 @@ from runtimed.api.metrics import Figures, render_metrics
 from runtimed.api.openapi import describe_api as describe
 from runtimed.cli.parser import Parser, make_parser
 from runtimed.core import shapes
+from runtimed.core.config import BOOT_ONLY, SETTINGS
 from runtimed.core.problem_codes import PROBLEM_CODES
 from runtimed.daemon.arguments import _parser as make_daemon_parser
 
@@ -64,6 +65,20 @@ def test_a_line_has_at_most_120_characters_outside_of_examples(page: str) -> Non
 def test_the_daemons_page_has_each_of_its_options_and_no_other() -> None:
     told = set(re.findall(r"\*(-{1,2}[a-zA-Z][a-z-]*)\*", section("runtimed.8", "OPTIONS")))
     assert told == options_of(make_daemon_parser())
+
+
+def test_the_page_of_the_file_has_each_setting_and_no_other() -> None:
+    told = {line.strip("*") for line in entries(section("runtimed.json.5", "KEYS"))} - {"runtimes", "runtimed"}
+    for entry in re.findall(r"^\*(.+)\*\n((?:.+\n)+)", section("runtimed.json.5", "KEYS OF runtimed"), re.MULTILINE):
+        told |= {f"runtimed.{entry[0]}.{key}" for key in re.findall(r"^\t?\*(.+)\*:", entry[1], re.MULTILINE)} or {
+            f"runtimed.{entry[0]}"
+        }
+    assert told == {".".join(setting.keys) for setting in SETTINGS.values()}
+
+
+def test_the_page_of_the_file_marks_the_settings_that_need_a_restart() -> None:
+    marked = re.findall(r"^\*(.+)\*\n\t(?:.+\n)*?.*Boot-only\.", section("runtimed.json.5", "KEYS"), re.MULTILINE)
+    assert set(marked) == set(BOOT_ONLY)
 
 
 def test_runtimectls_page_has_each_verb_in_the_order_of_the_help() -> None:

@@ -405,14 +405,14 @@ def test_root_sends_no_byte_to_another_users_server(new_client: NewClient, place
 
 @needs_root
 @pytest.mark.parametrize(
-    ("server", "believed"), [(0, True), (NOBODY, True), (STRANGER, False)], ids=["root", "oneself", "a stranger"]
+    ("server", "trusted"), [(0, True), (NOBODY, True), (STRANGER, False)], ids=["root", "oneself", "a stranger"]
 )
 def test_a_user_trusts_servers_of_root_and_of_the_same_user(
-    new_client: NewClient, place: Path, server: int, *, trusted_paths: bool
+    new_client: NewClient, place: Path, server: int, *, trusted: bool
 ) -> None:
     with server_of(server, place / "s", answer({"runtime": "x"})):
         found = as_user(NOBODY, new_client(str(place / "s")).resolve)
-    assert found == {"runtime": "x"} if trusted_paths else found[0] == "UntrustedServer"
+    assert found == {"runtime": "x"} if trusted else found[0] == "UntrustedServer"
 
 
 @needs_root

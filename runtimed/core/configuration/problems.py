@@ -16,7 +16,7 @@ class Problems(list[Problem]):
     A problem takes about a kilobyte and a file can have millions, so a loop over something long uses :meth:`add`.
     """
 
-    __slots__ = ("untold",)
+    __slots__ = ("omitted",)
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         super().__init__()

@@ -417,7 +417,7 @@ CONFIGS = st.builds(
     st.sampled_from(["runc", "a.b", ""]),
     settings=SETTINGS,
     cgroup_driver=st.sampled_from([None, "systemd", "cgroupfs"]),
-    own=st.builds(
+    runtimed=st.builds(
         RuntimedSettings,
         retain=st.integers(1, 1000),
         grace_s=st.floats(0, 1e9),
