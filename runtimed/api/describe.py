@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class Inspector(Protocol):
-    """What is to be known of the host. All of it looks at the disk."""
+    """The functions that inspect binaries on this node. All of them read the disk."""
 
     def look_up_all(self, files: Iterable[str], /) -> Mapping[str, str | BinaryUnavailable]:
         """Return the path that each of ``files``, paths or names, leads to, or why it cannot be executed."""
 
     def replaceable(self, binary: str, /) -> str | None:
-        """Return why somebody other than its owners could replace the file, None if nobody could."""
+        """Return why another user could replace ``binary``, None if no other user could."""
 
     def features(self, binary: str, /) -> Features:
-        """Return what the binary says of itself."""
+        """Return the features of ``binary``, as far as a probe has found them."""
 
     def drift(self, binary: str, /) -> Drift | None:
-        """Return what has become of a binary, given by its name or path as configured, since the load."""
+        """Return the change of ``binary``, a name or path as configured, since the last load; None if there is none."""
 
 
 def describe_table(generation: Generation, inspector: Inspector) -> Iterator[shapes.RuntimeDescription]:

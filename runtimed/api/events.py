@@ -43,7 +43,7 @@ class Events:
         return len(self.subscribers)
 
     def continue_from(self, number: int) -> None:
-        """Number the events from ``number`` + 1 on, also those so far, which no subscriber has received."""
+        """Number events from ``number`` + 1 on, and renumber the earlier ones: no subscriber has received them yet."""
         early = [json.loads(line) for _, line in self._kept]
         self._kept.clear()
         self._kept_bytes = 0

@@ -18,10 +18,10 @@ _TARGETS_MOST = 1024
 
 
 class Lookup(Protocol):
-    """The verdict on the files that an answer names, as :class:`runtimed.inspection.lookups.Lookup` keeps it.
+    """The verdict on the files that a resolution names, as :class:`runtimed.inspection.lookups.Lookup` keeps it.
 
-    Readings of time.monotonic(): before ``usable_s`` the answer may be given without a look, and from ``renew_s`` on
-    it wants `renew`. Both are infinite for an answer that names no file.
+    ``usable_s`` and ``renew_s`` are readings of time.monotonic(): before ``usable_s`` the response may be sent without
+    looking at the files, and from ``renew_s`` on `renew` should be called. Both are infinite if there are no files.
     """
 
     @property
@@ -30,13 +30,13 @@ class Lookup(Protocol):
     def renew_s(self) -> float: ...  # noqa: D102
 
     def renew(self) -> None:
-        """Begin a look."""
+        """Start to look at the files."""
 
     def error(self, now_s: float) -> BinaryUnavailable | None:
-        """Return why the files cannot be executed, where that is known at ``now_s`` without a look."""
+        """Return why the files cannot be executed, if that is known at ``now_s`` without looking at them."""
 
     def wait(self) -> Awaitable[BinaryUnavailable | None]:
-        """Return, after a look, why the files cannot be executed, None where they can."""
+        """Look at the files; return why they cannot be executed, None if they can."""
 
 
 # A rendered response, and the lookup that says whether it may be sent.

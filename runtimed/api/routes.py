@@ -100,7 +100,7 @@ class Routes:
         return route.function(request)
 
     async def _finish(self, label: str, begun_s: float, answer: Awaitable[Response]) -> Response:
-        """Return the awaited response, or the problem of a disk that hangs; count it."""
+        """Await and count the response: a 503 if a file system hangs or too many calls wait for it."""
         response: Response | None = None
         try:
             response = await answer

@@ -127,7 +127,7 @@ class ResponseWriter:
         return 0 < self.unread_bytes() < self._unread_bytes
 
     def unread_bytes(self) -> int:
-        """Return how many bytes of responses this process still holds."""
+        """Return the number of bytes of responses that this process still holds."""
         if self.transport is None:
             return 0
         return self.transport.get_write_buffer_size() + self._batch_bytes + len(self._rest)

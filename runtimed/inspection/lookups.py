@@ -75,7 +75,7 @@ class Lookup:
 
 
 class Lookups:
-    """Looks at files with ``look_up``, which raises BinaryUnavailable, in threads of ``pool``. For one event loop."""
+    """Calls ``look_up`` for files in threads of ``pool``; it raises BinaryUnavailable. To be used in one event loop."""
 
     def __init__(self, look_up: Callable[[str], str], pool: DirectoryPool) -> None:
         self._look_up = look_up

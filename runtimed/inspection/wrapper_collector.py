@@ -90,7 +90,7 @@ class Collector:
             return Collection(tuple(verdicts), tuple(collected), scan.unknown, dry_run=False)
 
     async def watch(self, automatic: Callable[[], bool], every_s: float = WATCH_EVERY_S) -> None:
-        """Scan every ``every_s``, and remove wrappers where ``automatic`` returns true."""
+        """Scan for references every ``every_s`` seconds; remove unreferenced wrappers if ``automatic`` returns true."""
         while True:
             # The next scan may succeed; a client that requests one gets the error.
             with contextlib.suppress(StoreFailed):

@@ -110,7 +110,7 @@ class Reloads:
         self._channels: dict[Channel, tuple[EventQuery, asyncio.TimerHandle | None]] = {}
 
     def publish(self, event: ReloadEvent) -> None:
-        """Send ``event`` to every client whose query matches it, and keep it."""
+        """Send ``event`` to every client whose query matches it, and keep it for queries with `since`."""
         self._kept.append(event)
         self._kept_bytes += len(event.line)
         while len(self._kept) > _KEPT or self._kept_bytes > _KEPT_BYTES:

@@ -52,7 +52,7 @@ def files_of(runtime: Runtime) -> tuple[str, ...]:
 
 
 def binaries_of(runtime: Runtime) -> tuple[str, ...]:
-    """Return `files_of` a runtime without its wrapper: the files that the administrator installs."""
+    """Return the same files as `files_of`, but not the wrapper: the files that the administrator installs."""
     files = files_of(runtime)
     return files[:1] if runtime.wrapper is not None else files
 

@@ -86,8 +86,8 @@ def secure_directory(path: str, trust: Trust, mode: int = 0o755, *, create: bool
 def secure_below(directory: str, names: Iterable[str], trust: Trust) -> None:
     """Check that only trusted users can change the files ``names``, relative paths below ``directory``.
 
-    A name that does not exist or cannot be followed is left to the caller. A name is checked before the next one is
-    taken, so ``names`` may list a directory that it has yielded.
+    It ignores a name that does not exist or cannot be followed. It checks each name before it takes the next one, so
+    ``names`` may be a generator that yields a directory, and lists it once it is known to be safe.
 
     Raises: PathRefused: a component of a path is not trusted.
     """
