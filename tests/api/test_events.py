@@ -15,7 +15,7 @@ from harness.description import check_event
 from harness.server import HOST, QUICK, Running, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
-from runtimed.api.connections import HttpLimits
+from runtimed.api.connections import Connections, HttpLimits
 from runtimed.api.events import Events
 from runtimed.api.messages import Request, Response
 from runtimed.api.stream import Channel, Stream
@@ -211,6 +211,18 @@ async def test_a_disconnected_subscriber_is_discarded() -> None:
         subscriber.writer.transport.abort()
         await until(lambda: len(here.events) == 0)
         await until(lambda: len(here.run.connections) == 0)
+
+
+async def test_a_disconnected_subscriber_is_discarded_even_if_connections_are_queued(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with hub() as here:
+        await hang_up((await here.subscribe()).writer)
+        # The bytes are known now, and the next subscription begins while it should queue for more input.
+        monkeypatch.setattr(Connections, "has_queued", True)
+        subscriber = await here.subscribe()
+        await hang_up(subscriber.writer)
+        await until(lambda: len(here.events) == 0)
 
 
 async def test_data_that_a_subscriber_sends_is_ignored() -> None:
