@@ -74,14 +74,15 @@ class Connection(asyncio.Protocol):
             now_s = monotonic()
             again = self._again(target, now_s)
             if again is not None and again.wire is not None:
-                self._transport.write(again.wire)  # type: ignore[union-attr]  # there is one while IDLE
+                # Set before the write: within write() the transport may ask to pause, which sets another deadline.
                 self.deadline = now_s + self._idle_s
+                self._transport.write(again.wire)  # type: ignore[union-attr]  # there is one while IDLE
                 return
             request = Request("GET", target, self.peer)
             answer = self._call_handler(request)
             if isinstance(answer, Response) and len(answer.body) <= PIECE_BYTES:
-                self._transport.write(answer.wire or self._writer.render(request, b"", answer))  # type: ignore[union-attr]
                 self.deadline = monotonic() + self._idle_s
+                self._transport.write(answer.wire or self._writer.render(request, b"", answer))  # type: ignore[union-attr]
                 return
             self._answer((request, b""), answer)
         elif self.state is State.STREAMING:

@@ -101,6 +101,19 @@ async def test_a_client_that_never_reads_a_last_small_response_is_reset() -> Non
         await hang_up(writer)
 
 
+async def test_a_client_that_reads_no_response_to_a_known_request_is_reset_as_soon() -> None:
+    async with running(HttpLimits(idle_s=60, write_s=0.2, sweep_s=0.02)) as run:
+        _, writer = await run.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        # One at a time: only a request that arrives alone is answered without the parser.
+        for _ in range(4):
+            writer.write(b"GET /big?bytes=60000 HTTP/1.1\r\n%b\r\n" % HOST)
+            await asyncio.sleep(0.03)
+        assert 1 < len(run.asked) < 4
+        await until(lambda: len(run.connections) == 0)
+        await hang_up(writer)
+
+
 async def test_a_client_that_reads_slowly_gets_everything() -> None:
     # It takes longer in all than a peer may take that reads nothing.
     async with running(replace(QUICK, write_s=1.0)) as run:
