@@ -46,11 +46,12 @@ class PublishedWatch:
 
     @property
     def faults(self) -> Mapping[str, str]:
-        """The fault of a look that hangs, under the subject `store`."""
+        """The fault of a check that hangs, under the subject `store`."""
         since_s = self._looking_since_s
         if since_s is None or self._clock_s() - since_s < OVERDUE_S:
             return {}
-        return {"store": f"the data root has not answered a look at its files for {OVERDUE_S:g} s; is its disk there?"}
+        text = f"a check of the data root's files has not ended for {OVERDUE_S:g} s; see whether its disk responds"
+        return {"store": text}
 
     async def watch(self) -> None:
         """Look and repair until cancelled."""

@@ -23,7 +23,7 @@ _ALL_IDS = ["0", "0", "4294967295"]
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The rule which files are trusted: those of ``owners`` (uids) that no other user can write; all if None."""
+    """A rule: it trusts files that an uid of ``owners`` owns and no other user can write; if None, it trusts all."""
 
     owners: frozenset[int] | None
 
