@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -29,7 +28,7 @@ _NAMED = 8
 
 
 def validate(arguments: Arguments) -> int:
-    """Print the problems of the configuration and return 1; without problems, print dockerd's phrase and return 0.
+    """Print the problems of the configuration and return 1; without problems, print "OK" and return 0.
 
     With ``--log-format json`` a report is printed, in the shape of the API's.
     """
@@ -40,10 +39,7 @@ def validate(arguments: Arguments) -> int:
     if arguments.flags.log_format == "json":
         print(json.dumps(report.as_dict()))
     else:
-        print("\n".join(map(printable, _lines(report, verbose=arguments.verbose))))
-        if report.unavailable:
-            text = summarise_unavailable(report.unavailable, report.runtimes)
-            print(f"warning: {printable(text)}", file=sys.stderr)
+        print("\n".join(map(printable, _lines(report, arguments))))
     return 1 if report.outcome == "rejected" else 0
 
 
@@ -75,16 +71,17 @@ def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
         inspector.stop()
 
 
-def _lines(report: Report, *, verbose: bool) -> Iterable[str]:
+def _lines(report: Report, arguments: Arguments) -> Iterable[str]:
     """Yield ``report`` as lines of text."""
     yield from map(str, report.problems)
     if report.omitted:
         yield f"and {report.omitted:,} more problems"
     if not report.problems:
-        yield "configuration OK"
+        summary = summarise_unavailable(report.unavailable, report.runtimes)
+        yield f"{arguments.config_path}: OK ({summary if report.unavailable else f'{report.runtimes} runtimes'})"
     for remark in report.remarks:
         yield f"note: {remark}"
-    if len(report.ignored) <= _NAMED or verbose:
+    if len(report.ignored) <= _NAMED or arguments.verbose:
         for key in report.ignored:
             yield f"ignored: {key}, which dockerd knows and runtimed has no use for"
     else:

@@ -263,7 +263,7 @@ def test_lines_in_the_journal_are_an_event_with_a_level_and_no_time_of_their_own
     node.mend()
     lines = [line for line in node.journal()[mark:] if line.pid == node.pid()]
     levels = {line.text.split()[0]: line.priority for line in lines}
-    expected = {"reload.rejected": 3, "degraded": 4, "reload.unchanged": 6, "well": 6}
+    expected = {"reload.rejected": 3, "degraded": 4, "reload.unchanged": 6, "health.ok": 6}
     assert {event: levels.get(event) for event in expected} == expected
     for line in lines:
         assert re.match(r"[a-z_.]+( [a-z_-]+=|$)", line.text), line
