@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtimed.cli.humanize import moment, quoted
+from runtimed.cli.humanize import local_time, moment, quoted, trigger
 from runtimed.cli.render import MARKS, render_notes
 from runtimed.cli.tables import Document, render_line, render_table
 from runtimed.cli.terminal import PLAIN, YELLOW, Terminal
@@ -15,29 +15,25 @@ _ORDER = ("added", "removed", "changed")
 _DIGEST_SHOWN = 12
 
 
-def render_generations(document: Document, terminal: Terminal = PLAIN, *, now_s: float) -> list[str]:
-    """Return a line for each retained generation, newest first; the first is the current one.
-
-    ``now_s`` is the time in seconds since the epoch.
-    """
+def render_generations(document: Document, terminal: Terminal = PLAIN) -> list[str]:
+    """Return a line for each retained generation, newest first; an asterisk marks the current one."""
     rows = [
         (
-            generation["generation"],
-            "" if index else "*",
-            moment(generation["created"], now_s),
+            f"{generation['generation']}{'' if index else ' *'}",
+            local_time(generation["created"]),
             generation["default_runtime"],
             generation["runtime_count"],
             generation["digest"].partition(":")[2][:_DIGEST_SHOWN],
         )
         for index, generation in enumerate(document["generations"])
     ]
-    return render_table(("GENERATION", "CURRENT", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"), rows, terminal)
+    return render_table(("GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"), rows, terminal)
 
 
 def render_diff(document: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return the runtimes that resolve differently in two generations: + added, - removed, ~ changed."""
     if not has_changes(document):
-        return [f"generations {document['from']} and {document['to']} give the same answers"]
+        return [f"generations {document['from']} and {document['to']} do not differ"]
     return [f"generation {document['from']} -> {document['to']}", *_changes(document, terminal)]
 
 
@@ -46,7 +42,7 @@ def render_plan(report: Document, terminal: Terminal = PLAIN, *, verbose: bool =
     changes = report["changes"]
     notes = render_notes(report, terminal, verbose=verbose)
     if report["outcome"] == "unchanged":
-        return [f"a reload would change nothing: generation {report['generation']} stays", *notes]
+        return [f"a reload would change nothing; generation {report['generation']} stays in use", *notes]
     lines = [f"a reload would lead from generation {changes['from']} to {changes['to']}", *_changes(changes, terminal)]
     more = {key: len(report[key]) - len(changes[key]) for key in _ORDER}
     lines += [f"{MARKS[key][0]} and {n} more {key}, which --json names" for key, n in more.items() if n]
@@ -61,7 +57,7 @@ def render_last_change(report: Document | None, now_s: float) -> list[str]:
     if report is None or report["outcome"] != "applied" or report["reason"] == "start":
         return []
     new, when = report["generation"], moment(report["time"], now_s)
-    text = f"created by {report['reason']} at {when}: runtimectl diff {new - 1} {new} shows the changes"
+    text = f"created by {trigger(report['reason'])} at {when}: runtimectl diff {new - 1} {new} shows the changes"
     return [printable(f"generation {new}: {text}")]
 
 
