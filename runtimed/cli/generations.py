@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from runtimed.cli.humanize import local_time, moment, quoted, trigger
 from runtimed.cli.render import MARKS, render_notes
-from runtimed.cli.tables import Document, render_line, render_table
+from runtimed.cli.tables import Document, fits, render_line, render_table
 from runtimed.cli.terminal import PLAIN, YELLOW, Terminal
 from runtimed.core.message_text import printable
 
@@ -71,24 +71,28 @@ def _changes(document: Document, terminal: Terminal) -> Iterator[str]:
         mark, colour = MARKS[key]
         for runtime in document[key]:
             yield render_line(f"{mark} {runtime['name']}", colour, terminal)
-            yield from (f"    {printable(line)}" for line in _definition(runtime, key))
+            for before, after in _definition(runtime, key):
+                lines = [f"    {printable(before)}", *([f"      {printable(after)}"] if after else [])]
+                whole = [" ".join((lines[0], *(line.lstrip() for line in lines[1:])))]
+                yield from whole if fits(whole, terminal) else lines
     if default := document["default_runtime"]:
         yield render_line(f"default runtime: {default['from']} -> {default['to']}", YELLOW, terminal)
 
 
-def _definition(runtime: Document, key: str) -> Iterator[str]:
+def _definition(runtime: Document, key: str) -> Iterator[tuple[str, str]]:
+    """Yield a field and its value before, and its value after if that differs."""
     before, after = dict(_flat(runtime["from"])), dict(_flat(runtime["to"]))
     if key != "changed":
-        yield from (f"{field}: {quoted(value)}" for field, value in (before or after).items())
+        yield from ((f"{field}: {quoted(value)}", "") for field, value in (before or after).items())
         return
     if before == after:
         # The options also depend on daemon-wide settings: the cgroup driver, the exec root.
-        yield "defined as before; a setting of the daemon changed its options"
+        yield "defined as before; a setting of the daemon changed its options", ""
     for field in dict.fromkeys((*before, *after)):
         if before.get(field) != after.get(field):
             old = quoted(before[field]) if field in before else "was not set"
             new = quoted(after[field]) if field in after else "is not set"
-            yield f"{field}: {old} -> {new}"
+            yield f"{field}: {old}", f"-> {new}"
 
 
 def _flat(definition: Document | None) -> Iterator[tuple[str, object]]:

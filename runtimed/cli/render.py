@@ -74,11 +74,12 @@ def render_status(status: Document, terminal: Terminal = PLAIN, *, now_s: float)
     """Return the status of the daemon, health first. ``now_s`` is the time in seconds since the epoch."""
     health, watcher, report = status["health"], status["watcher"], status["last_reload"]
     default = printable(status["default_runtime"])
+    unavailable = _unavailable(status, status["runtimes"])
     fields = [
         ("health", Tinted(health["status"], health_colour(health["status"]))),
         *((f"  {subject}", reason) for subject, reason in health["reasons"].items()),
         ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
-        *(("runtimes", Tinted(text, YELLOW)) for text in _unavailable(status, status["runtimes"])),
+        *([("runtimes", Tinted("; ".join(unavailable), YELLOW))] if unavailable else []),
         *([("last reload", "none")] if report is None else _last_reload(report, now_s)),
         ("configuration", status["configuration"]),
         *list_fields("sources", status["sources"] or ["none"]),
@@ -150,8 +151,12 @@ def render_notes(report: Document, terminal: Terminal = PLAIN, *, verbose: bool 
     lines += [render_line(f"note: {render_problem(remark)}", YELLOW, terminal) for remark in remarks]
     if more := len(report["remarks"]) - len(remarks):
         lines.append(f"note: and {more} more remarks, which --verbose shows")
-    unavailable = _unavailable(report, report["runtime_count"])
-    return lines + [render_line(f"warning: {text}", YELLOW, terminal) for text in unavailable]
+    if unavailable := _unavailable(report, report["runtime_count"]):
+        warning = [f"warning: {'; '.join(unavailable)}"]
+        if not fits(warning, terminal):
+            warning = [f"warning: {unavailable[0]}", *(f"  {each}" for each in unavailable[1:])]
+        lines += [render_line(line, YELLOW, terminal) for line in warning]
+    return lines
 
 
 def render_problem(problem: Document) -> str:
@@ -190,17 +195,19 @@ def render_drift(drift: Document) -> str:
     return with_detail(_drifted(drift), drift["reason"])
 
 
-def _unavailable(document: Document, total: int) -> Iterable[str]:
-    """Yield how many of ``total`` runtimes are available and which are not, if any."""
-    if unavailable := document["unavailable"]:
-        count = document["unavailable_count"]
-        # The reason ends with the PATH that was searched; it is long, and runtimectl explain shows it.
-        named = [
-            f"{each['runtime']}: {each['path']}: {each['reason'].partition(' (')[0]}"
-            for each in unavailable[:_UNAVAILABLE_NAMED]
-        ]
-        more = [f"and {count - len(named)} more"] if count > len(named) else []
-        yield "; ".join((f"{total - count} of {total} available", *named, *more))
+def _unavailable(document: Document, total: int) -> list[str]:
+    """Return how many of ``total`` runtimes are available and which are not, nothing if all are."""
+    unavailable = document["unavailable"]
+    if not unavailable:
+        return []
+    count = document["unavailable_count"]
+    # The reason ends with the PATH that was searched; it is long, and runtimectl explain shows it.
+    named = [
+        f"{each['runtime']}: {each['path']}: {each['reason'].partition(' (')[0]}"
+        for each in unavailable[:_UNAVAILABLE_NAMED]
+    ]
+    more = [f"and {count - len(named)} more"] if count > len(named) else []
+    return [f"{total - count} of {total} available", *named, *more]
 
 
 def _live_since(before: Document | None, generation: int, now_s: float) -> str:
