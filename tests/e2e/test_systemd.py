@@ -320,7 +320,7 @@ def test_an_upgrade_to_the_newest_python_under_load_loses_no_request(
 @pytest.mark.parametrize(("shell", "file"), COMPLETIONS.items())
 def test_each_shell_has_its_completions_where_it_looks_for_them(node: Installed, shell: str, file: str) -> None:
     installed = node.machine.inside(f"/usr/local/share/{file}")
-    assert installed.read_bytes() == (CHECKOUT / f"etc/completions/runtimectl.{shell}").read_bytes()
+    assert installed.read_bytes() == (CHECKOUT / f"runtimed/cli/completions/runtimectl.{shell}").read_bytes()
     assert installed.stat().st_mode & 0o777 == 0o644
 
 
