@@ -16,7 +16,7 @@ from runtimed.core.plan import BootContext, Plan, plan, report_on
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation, Host
-from runtimed.daemon.arguments import Arguments
+from runtimed.daemon.arguments import STDIN, Arguments
 from runtimed.daemon.configuration_reader import main_required, read_snapshot
 from runtimed.daemon.startup import refusals
 from runtimed.host.facts import read_facts
@@ -78,7 +78,8 @@ def _lines(report: Report, arguments: Arguments) -> Iterable[str]:
         yield f"and {report.omitted:,} more problems"
     if not report.problems:
         summary = summarise_unavailable(report.unavailable, report.runtimes)
-        yield f"{arguments.config_path}: OK ({summary if report.unavailable else f'{report.runtimes} runtimes'})"
+        file = "stdin" if arguments.config_path == STDIN else arguments.config_path
+        yield f"{file}: OK ({summary if report.unavailable else f'{report.runtimes} runtimes'})"
     for remark in report.remarks:
         yield f"note: {remark}"
     if len(report.ignored) <= _NAMED or arguments.verbose:

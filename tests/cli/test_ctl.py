@@ -519,7 +519,7 @@ def test_check_needs_no_daemon_and_reports_like_a_reload(tmp_path: Path) -> None
     good.write_text('{"runtimes": {"a": {"path": "/bin/sh"}}}')
     bad.write_text('{"runtimes": {"a": {"pth": "/bin/sh"}}}')
     run = runtimectl("check", str(good))
-    assert (run.returncode, run.stdout) == (0, "configuration OK\n")
+    assert (run.returncode, run.stdout) == (0, f"{good}: OK (3 runtimes)\n")
     run = runtimectl("check", str(bad))
     assert run.returncode == 1
     assert run.stdout.startswith(f"{bad}:1:")
@@ -532,7 +532,7 @@ def test_check_needs_no_daemon_and_reports_like_a_reload(tmp_path: Path) -> None
 def test_check_takes_a_file_whose_name_looks_like_a_flag(tmp_path: Path) -> None:
     (tmp_path / "--help").write_text("{}")
     run = runtimectl("check", "--", "--help", cwd=tmp_path)
-    assert (run.returncode, run.stdout) == (0, "configuration OK\n")
+    assert (run.returncode, run.stdout) == (0, f"{tmp_path}/--help: OK (2 runtimes)\n")
 
 
 def test_check_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_check_imports_nothing_from_the_current_directory(tmp_path: Path) -> Non
     run = subprocess.run(
         [sys.executable, "-c", program], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
     )
-    assert run.stdout == "configuration OK\n"
+    assert run.stdout == f"{tmp_path}/x.json: OK (2 runtimes)\n"
 
 
 # The function of the console script

@@ -88,10 +88,10 @@ def test_check_shows_places_in_a_terminal(daemon: RunningDaemon, own_daemon: Run
     status, shown = look("check", str(daemon.config), PATH=daemon.environ["PATH"])
     assert (status, shown) == (
         0,
-        "configuration OK\nwarning: 7 of 8 available; gone: /nowhere/gone: no such file\n",
+        f"{daemon.config}: OK (7 of 8 available; gone: /nowhere/gone: no such file)\n",
     )
     status, shown = look("check", str(own_daemon.config))
-    assert (status, shown) == (0, "configuration OK\n")
+    assert (status, shown) == (0, f"{own_daemon.config}: OK (3 runtimes)\n")
     status, shown = look("check", "/nowhere/daemon.json")
     assert (status, "/nowhere/daemon.json" in shown) == (1, True)
 
