@@ -18,7 +18,7 @@ def test_the_help_shows_the_defaults_of_the_user(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, uid: int, paths: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         parse_arguments(["--help"], {"HOME": "/h/%d"}, uid)
     shown = capsys.readouterr().out
     assert [path for path in (*paths, "info", "runc") if f"(default: {path})" not in shown] == []
