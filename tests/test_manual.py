@@ -17,9 +17,9 @@ from runtimed.api.metrics import Figures, render_metrics
 from runtimed.api.openapi import describe_api as describe
 from runtimed.cli.parser import Parser, make_parser
 from runtimed.core import shapes
-from runtimed.core.config import BOOT_ONLY, SETTINGS
+from runtimed.core.config import BOOT_ONLY, SETTINGS, Config, Settings
 from runtimed.core.problem_codes import PROBLEM_CODES
-from runtimed.daemon.arguments import _parser as make_daemon_parser
+from runtimed.daemon.arguments import make_parser as make_daemon_parser
 
 MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
 PAGES = ("runtimed.8", "runtimectl.1", "runtimed.json.5", "runtimed-api.7")
@@ -64,7 +64,7 @@ def test_a_line_has_at_most_120_characters_outside_of_examples(page: str) -> Non
 
 def test_the_daemons_page_has_each_of_its_options_and_no_other() -> None:
     told = set(re.findall(r"\*(-{1,2}[a-zA-Z][a-z-]*)\*", section("runtimed.8", "OPTIONS")))
-    assert told == options_of(make_daemon_parser())
+    assert told == options_of(make_daemon_parser(Config("/c", Settings("/d", "/e", ("unix:///s",)), {})))
 
 
 def test_the_page_of_the_file_has_each_setting_and_no_other() -> None:

@@ -111,5 +111,5 @@ def _binary(wanted: str, looked_up: Mapping[str, str | BinaryUnavailable]) -> sh
     path = looked_up[wanted]
     if isinstance(path, BinaryUnavailable):
         return {"wanted": wanted, "path": None, "why": None, "reason": f"{path.path}: {path.reason}"}
-    why = "the configured path" if "/" in wanted else f"the first on PATH, in {posixpath.dirname(path)}"
+    why = "absolute path" if "/" in wanted else f"the first on PATH, in {posixpath.dirname(path)}"
     return {"wanted": wanted, "path": path, "why": why, "reason": None}

@@ -94,4 +94,5 @@ def _number(request: Request, key: str) -> int | Response:
     text = request.query.get(key, "")
     if NUMBER.fullmatch(text):
         return int(text)
-    return problem("bad-query", f"{key} is {text!r}; expected the number of a generation")
+    found = f"is {text!r}" if key in request.query else "is missing"
+    return problem("bad-query", f"{key} {found}; expected the number of a generation")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from runtimed.api.messages import Response, problem
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
+from runtimed.core.message_text import called
 
 _KNOWN_MOST = 50
 
@@ -29,4 +30,5 @@ def bad_name(error: UnknownRuntime | InvalidRuntimeName, names: Collection[str],
 
 def unavailable(name: str, error: BinaryUnavailable) -> Response:
     """Return the problem of the runtime ``name`` whose resolution names a file that cannot be executed."""
-    return problem(error.code, str(error), runtime=name, path=error.path)
+    detail = f"runtime {called(name)}: {error.path}: {error.reason} (error while looking up the specified runtime path)"
+    return problem(error.code, detail, runtime=name, path=error.path)

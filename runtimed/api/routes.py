@@ -181,7 +181,7 @@ class Routes:
         if given not in ("true", "false"):
             return problem("bad-query", f"dry_run is {given!r}; expected true or false")
         if not self._daemon.may_change(request.peer):
-            return problem("forbidden", f"user {request.peer.uid} may read, but not change anything")
+            return problem("forbidden", "permission denied: only root may do this")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Lists the words that can come next on a command line of runtimectl, for the completions of shells (etc/completions).
+"""Lists the words that can come next on a command line of runtimectl, for the completions of shells (cli/completions).
 
 Verbs and options come from the parser, names and numbers from the daemon. Errors are silent, because a message would
 disturb the command line that is being typed.

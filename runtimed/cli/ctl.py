@@ -16,7 +16,7 @@ from runtimed.streams import open_standard_streams
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-# Called by the completions of the shells (etc/completions).
+# Called by the completions of the shells (cli/completions).
 _COMPLETE = "__complete"
 _SOCKET_HINT = "--socket or RUNTIMED_SOCKET names the daemon's socket; the default is /run/runtimed/runtimed.sock"
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         # The client raises its own errors, so this one is about stdout: a full disk, for example.
         _discard_output()
-        verbs.complain(f"runtimectl: the answer cannot be written: {exc.strerror}")
+        verbs.complain(f"runtimectl: the output cannot be written: {exc.strerror}")
         return verbs.REFUSED
     if argv is None:
         # Skips the garbage collection at exit, which takes a tenth of the run time.
@@ -50,6 +50,8 @@ def _run(argv: Sequence[str]) -> int:
         from runtimed.cli.complete import complete  # noqa: PLC0415 - only completions need it
 
         return complete(make_parser(()), argv[1:])
+    # Like kubectl and podman: help is the answer to a command line without words.
+    argv = argv or ("--help",)
     try:
         args, unknown = make_parser(argv).parse_known_args(argv)
         if unknown:

@@ -54,20 +54,21 @@ def _shim_binary(binary: Document) -> str:
     if binary["path"] is None:
         return f"none: {binary['reason']}"
     wanted = f"{binary['wanted']}: " if binary["wanted"] != binary["path"] else ""
-    return f"{wanted}{binary['path']}, {binary['why']}"
+    return f"{wanted}{binary['path']} ({binary['why']})"
 
 
 def _wrapper(wrapper: Document | None) -> Iterator[Field]:
     if wrapper is not None:
         yield "wrapper", wrapper["path"]
         yield "  stable path", wrapper["stable_path"]
-        yield from list_fields("  text", wrapper["text"].removesuffix("\n").split("\n"))
+        lines = wrapper["text"].removesuffix("\n").split("\n")
+        yield from list_fields("  text", (Tinted(line, None, wraps=False) for line in lines))
 
 
 def _binary(runtime: Document) -> str:
     if _is_shim(runtime):
-        return "the shim's: this runtime needs no other"
-    return "none" if runtime["binary"] is None else f"{runtime['binary']}, {runtime['binary_why']}"
+        return "that of the shim"
+    return "none" if runtime["binary"] is None else f"{runtime['binary']} ({runtime['binary_why']})"
 
 
 def _available(runtime: Document) -> Tinted:
@@ -89,7 +90,7 @@ def _is_shim(runtime: Document) -> bool:
 
 def _drift(drift: Document | None) -> Iterator[Field]:
     if drift is not None:
-        yield "drift", Tinted(render_drift(drift, "the configuration was loaded"), YELLOW)
+        yield "drift", Tinted(render_drift(drift), YELLOW)
 
 
 def _features(features: Document | None) -> Iterator[Field]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtimed.cli.humanize import moment, quoted
+from runtimed.cli.humanize import local_time, moment, quoted, trigger
 from runtimed.cli.render import MARKS, render_notes
-from runtimed.cli.tables import Document, render_line, render_table
+from runtimed.cli.tables import Document, fits, render_line, render_table
 from runtimed.cli.terminal import PLAIN, YELLOW, Terminal
 from runtimed.core.message_text import printable
 
@@ -15,29 +15,25 @@ _ORDER = ("added", "removed", "changed")
 _DIGEST_SHOWN = 12
 
 
-def render_generations(document: Document, terminal: Terminal = PLAIN, *, now_s: float) -> list[str]:
-    """Return a line for each retained generation, newest first; the first is the current one.
-
-    ``now_s`` is the time in seconds since the epoch.
-    """
+def render_generations(document: Document, terminal: Terminal = PLAIN) -> list[str]:
+    """Return a line for each retained generation, newest first; an asterisk marks the current one."""
     rows = [
         (
-            generation["generation"],
-            "" if index else "*",
-            moment(generation["created"], now_s),
+            f"{generation['generation']}{'' if index else ' *'}",
+            local_time(generation["created"]),
             generation["default_runtime"],
             generation["runtime_count"],
             generation["digest"].partition(":")[2][:_DIGEST_SHOWN],
         )
         for index, generation in enumerate(document["generations"])
     ]
-    return render_table(("GENERATION", "CURRENT", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"), rows, terminal)
+    return render_table(("GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"), rows, terminal)
 
 
 def render_diff(document: Document, terminal: Terminal = PLAIN) -> list[str]:
     """Return the runtimes that resolve differently in two generations: + added, - removed, ~ changed."""
     if not has_changes(document):
-        return [f"generations {document['from']} and {document['to']} give the same answers"]
+        return [f"generations {document['from']} and {document['to']} do not differ"]
     return [f"generation {document['from']} -> {document['to']}", *_changes(document, terminal)]
 
 
@@ -46,7 +42,7 @@ def render_plan(report: Document, terminal: Terminal = PLAIN, *, verbose: bool =
     changes = report["changes"]
     notes = render_notes(report, terminal, verbose=verbose)
     if report["outcome"] == "unchanged":
-        return [f"a reload would change nothing: generation {report['generation']} stays", *notes]
+        return [f"a reload would change nothing; generation {report['generation']} stays in use", *notes]
     lines = [f"a reload would lead from generation {changes['from']} to {changes['to']}", *_changes(changes, terminal)]
     more = {key: len(report[key]) - len(changes[key]) for key in _ORDER}
     lines += [f"{MARKS[key][0]} and {n} more {key}, which --json names" for key, n in more.items() if n]
@@ -61,7 +57,7 @@ def render_last_change(report: Document | None, now_s: float) -> list[str]:
     if report is None or report["outcome"] != "applied" or report["reason"] == "start":
         return []
     new, when = report["generation"], moment(report["time"], now_s)
-    text = f"created by {report['reason']} at {when}: runtimectl diff {new - 1} {new} shows the changes"
+    text = f"created by {trigger(report['reason'])} at {when}: runtimectl diff {new - 1} {new} shows the changes"
     return [printable(f"generation {new}: {text}")]
 
 
@@ -75,24 +71,28 @@ def _changes(document: Document, terminal: Terminal) -> Iterator[str]:
         mark, colour = MARKS[key]
         for runtime in document[key]:
             yield render_line(f"{mark} {runtime['name']}", colour, terminal)
-            yield from (f"    {printable(line)}" for line in _definition(runtime, key))
+            for before, after in _definition(runtime, key):
+                lines = [f"    {printable(before)}", *([f"      {printable(after)}"] if after else [])]
+                whole = [" ".join((lines[0], *(line.lstrip() for line in lines[1:])))]
+                yield from whole if fits(whole, terminal) else lines
     if default := document["default_runtime"]:
         yield render_line(f"default runtime: {default['from']} -> {default['to']}", YELLOW, terminal)
 
 
-def _definition(runtime: Document, key: str) -> Iterator[str]:
+def _definition(runtime: Document, key: str) -> Iterator[tuple[str, str]]:
+    """Yield a field and its value before, and its value after if that differs."""
     before, after = dict(_flat(runtime["from"])), dict(_flat(runtime["to"]))
     if key != "changed":
-        yield from (f"{field}: {quoted(value)}" for field, value in (before or after).items())
+        yield from ((f"{field}: {quoted(value)}", "") for field, value in (before or after).items())
         return
     if before == after:
         # The options also depend on daemon-wide settings: the cgroup driver, the exec root.
-        yield "defined as before; a setting of the daemon changed its options"
+        yield "defined as before; a setting of the daemon changed its options", ""
     for field in dict.fromkeys((*before, *after)):
         if before.get(field) != after.get(field):
             old = quoted(before[field]) if field in before else "was not set"
             new = quoted(after[field]) if field in after else "is not set"
-            yield f"{field}: {old} -> {new}"
+            yield f"{field}: {old}", f"-> {new}"
 
 
 def _flat(definition: Document | None) -> Iterator[tuple[str, object]]:

@@ -33,8 +33,23 @@ def place(*parts: object) -> str:
 
 def moment(epoch_s: float, now_s: float) -> str:
     """Return a time in seconds since the epoch as local time, and its age at ``now_s``."""
-    local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
-    return f"{local} ({duration(max(0.0, now_s - epoch_s))} ago)"
+    return f"{local_time(epoch_s)} ({duration(max(0.0, now_s - epoch_s))} ago)"
+
+
+def local_time(epoch_s: float) -> str:
+    """Return a time in seconds since the epoch as local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
+
+
+def since(epoch_s: float, now_s: float) -> str:
+    """Return a time in seconds since the epoch as local time, without its date if that is the date at ``now_s``."""
+    then, today = local_time(epoch_s), local_time(now_s).split()[0]
+    return then.removeprefix(f"{today} ")
+
+
+def trigger(reason: str) -> str:
+    """Return the reason of a reload in words."""
+    return {"api": "API request", "file-change": "file change", "signal": "SIGHUP"}.get(reason, reason)
 
 
 def duration(seconds: float) -> str:

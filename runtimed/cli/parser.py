@@ -11,33 +11,42 @@ from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn
 
-    # The function of a verb, its help text, an example, and what adds its arguments.
+    from runtimed.client import Client
+
+    # The function of a verb, its help text, an example, the function that adds its arguments.
     VerbRow = tuple[verbs.Verb, str, str, Callable[["Parser"], object] | None]
 
 _PROGRAM = "runtimectl"
 _NUMBER_MAX_DIGITS = 15
 _EXIT_STATUS = """\
 exit status:
-  0  success
-  1  the daemon refused the request: an unknown name, a rejected configuration,
-     no permission; for status: the daemon is degraded; for check and plan: the
-     configuration would be rejected; for resolve --format: the answer cannot
-     be written in this format; for import: the file cannot be translated
-  2  the daemon does not answer or is not trusted; for import: the file cannot
-     be read; or a usage error
-  3  with --exit-code, for plan and diff: there are changes
-  130, 141  interrupted; the reader of the output closed the pipe
+  0         success
+  1         the daemon refused the request: unknown name, rejected
+            configuration, permission denied
+  2         no daemon answers, or it is not trusted; or a usage error
+  130, 141  interrupted; the reader of the output has gone
+Some verbs have others, which runtimectl help VERB lists.
 """
+# The exit statuses of verbs where they differ from those.
+_OTHER_STATUSES = {
+    "resolve": "  1  also: the resolution cannot be written in the format\n",
+    "status": "  1  the daemon is degraded, or it refused the request\n",
+    "check": "  1  the configuration would be rejected\n",
+    "plan": "  1  the configuration would be rejected\n  3  with --exit-code: there are changes\n",
+    "diff": "  3  with --exit-code: there are differences\n",
+    "import": "  1  the file cannot be translated\n  2  the file cannot be read, or a usage error\n",
+}
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
 _HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
 _NOTES = "Notes on stderr list everything that is left out or changed"
 # The shell creates the file empty, and the daemon skips names with a leading dot.
 _IMPORT_EXAMPLE = """\
 cd /etc/runtimed/daemon.json.d &&
-  runtimectl import docker /etc/docker/daemon.json > .new && mv .new 50-docker.json"""
+  runtimectl import docker /etc/docker/daemon.json > .new &&
+  mv .new 50-docker.json"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,22 +75,25 @@ def make_parser(argv: Sequence[str]) -> Parser:
     """Return the parser for ``argv``, with only the verb that ``argv`` begins with, if any: each verb costs time."""
     parser = Parser(
         prog=_PROGRAM,
-        description="Query and reload the table of container runtimes that runtimed serves on this node.",
+        description="Show and reload the table of OCI runtimes that runtimed serves on this node.",
         epilog=_EXIT_STATUS,
     )
     _add_common(parser, None, json=False)
-    parser.add_argument("--version", "-v", action="version", version=f"runtimectl {__version__}")
+    parser.add_argument(
+        "--version", "-v", action="version", version=f"runtimectl {__version__}", help="print the version and exit"
+    )
     subparsers = parser.add_subparsers(metavar="VERB", required=True, prog=_PROGRAM)
     first = argv[0] if argv else ""
     if first and first not in _VERBS and not first.startswith("-"):
-        parser.error(f"there is no verb {first!r}{_suggest(first, _VERBS)}")
+        parser.error(_no_verb(first))
     for name in (first,) if first in _VERBS else _VERBS:
         function, text, example, add_arguments = _VERBS[name]
+        statuses = f"\nexit status:\n{_OTHER_STATUSES[name]}" if name in _OTHER_STATUSES else ""
         made = subparsers.add_parser(
             name,
             help=text,
             description=f"{text[:1].upper()}{text[1:]}.",
-            epilog=f"example:\n  {example}\n\n{_EXIT_STATUS}",
+            epilog=f"example:\n  {example}\n{statuses}",
         )
         # SUPPRESS: an option that is not given after the verb must not undo one that was given before it.
         _add_common(made, argparse.SUPPRESS, json=argparse.SUPPRESS)
@@ -91,11 +103,21 @@ def make_parser(argv: Sequence[str]) -> Parser:
     return parser
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
+def _no_verb(word: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only this error needs it
 
-    nearest = get_close_matches(word, known, 1)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
+    nearest = get_close_matches(word, _VERBS, 1)
+    return f"there is no verb {word!r}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def _help(_client: Client, args: argparse.Namespace) -> int:
+    """Print the help of runtimectl or of a verb."""
+    parser = make_parser(())
+    if args.verb is not None:
+        choices = parser.positionals[0].choices
+        parser = choices[args.verb]  # type: ignore[index]  # the verbs and their parsers
+    verbs.print_lines([parser.format_help().rstrip("\n")])
+    return verbs.OK
 
 
 def _add_resolve(parser: Parser) -> None:
@@ -103,11 +125,10 @@ def _add_resolve(parser: Parser) -> None:
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help=text)
     text = "resolve in generation N, also a name that newer generations do not have"
     parser.add_argument("--generation", type=_number, metavar="N", help=text)
-    parser.add_argument("--digest", metavar="DIGEST", help="with --generation: only the answer that has this digest")
-    text = (
-        "ctr: the words for `ctr run`; any: type_url and base64 of the options; path: the binary; json: as --json. "
-        "Exit status 1 if the answer cannot be written in this format"
+    parser.add_argument(
+        "--digest", metavar="DIGEST", help="with --generation: only if the resolution still has this digest"
     )
+    text = "ctr: the flags of `ctr run`; any: type_url and base64 of the options; path: the binary; json: as --json"
     parser.add_argument("--format", choices=("ctr", "json", "any", "path"), help=text)
 
 
@@ -169,6 +190,14 @@ def _add_export(parser: Parser) -> None:
     parser.add_argument("--config-version", choices=("2", "3"), help=text)
 
 
+def _add_help(parser: Parser) -> None:
+    parser.add_argument("verb", nargs="?", type=_verb, choices=list(_VERBS), metavar="VERB", help="one of the verbs")
+
+
+def _add_completion(parser: Parser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+
+
 def _add_verbose(parser: Parser) -> None:
     parser.add_argument("--verbose", action="store_true", help="name every key that is ignored")
 
@@ -184,6 +213,12 @@ def _number(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS:
         return int(text)
     raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not a whole number")
+
+
+def _verb(text: str) -> str:
+    if text in _VERBS:
+        return text
+    raise argparse.ArgumentTypeError(printable(_no_verb(text)))
 
 
 def _name(text: str) -> str:
@@ -245,4 +280,11 @@ _VERBS: dict[str, VerbRow] = {
         _add_export,
     ),
     "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
+    "help": (_help, "print help", "runtimectl help resolve", _add_help),
+    "completion": (
+        verbs.completion,
+        "print the completion script of a shell",
+        "source <(runtimectl completion bash)",
+        _add_completion,
+    ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runtimed.cli.humanize import counted, duration, moment, place, shown, with_detail
+from runtimed.cli.humanize import counted, duration, moment, place, shown, since, trigger, with_detail
 from runtimed.cli.tables import Document, Field, fits, list_fields, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.core.message_text import printable
@@ -40,28 +40,33 @@ def render_resolution(resolution: Document, terminal: Terminal = PLAIN) -> list[
 
 
 def render_runtimes(table: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return the table of runtimes, a line for each.
+    """Return the table of runtimes, a line for each; an asterisk marks the default runtime.
 
-    In a terminal that is too narrow, the reason why a runtime is unavailable has its own line.
+    Where they are too wide together, the note on the availability of a runtime has its own line.
     """
-    header = ("NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN")
+    header = ("NAME", "SHIM OR PATH", "AVAILABLE", "ORIGIN")
     runtimes: Sequence[Document] = table["runtimes"]
     states = [_availability(runtime) for runtime in runtimes]
+    whole = [f"{text} ({note})" if note and text == "yes" else with_detail(text, note) for text, note, _ in states]
 
-    def render(cells: Iterable[Tinted], terminal: Terminal) -> list[str]:
+    def render(cells: Iterable[str], terminal: Terminal) -> list[str]:
         rows = [
-            (runtime["name"], "*" if runtime["default"] else "", what_runs(runtime), cell, _origin(runtime))
-            for runtime, cell in zip(runtimes, cells, strict=True)
+            (
+                f"{runtime['name']}{' *' if runtime['default'] else ''}",
+                what_runs(runtime),
+                Tinted(cell, colour),
+                _origin(runtime),
+            )
+            for runtime, cell, (_, _, colour) in zip(runtimes, cells, states, strict=True)
         ]
         return render_table(header, rows, terminal, cut_at_start=header.index("ORIGIN"))
 
-    whole = [Tinted(with_detail(text, reason), colour) for text, reason, colour in states]
     if fits(render(whole, PLAIN), terminal):
         return render(whole, terminal)
-    first, *rest = render((Tinted(text, colour) for text, _, colour in states), terminal)
+    first, *rest = render((text for text, _, _ in states), terminal)
     lines = [first]
-    for line, (_, reason, colour) in zip(rest, states, strict=True):
-        lines += [line, render_line(f"    {reason}", colour, terminal)] if reason else [line]
+    for line, (_, note, colour) in zip(rest, states, strict=True):
+        lines += [line, render_line(f"    {note}", colour, terminal)] if note else [line]
     return lines
 
 
@@ -69,11 +74,12 @@ def render_status(status: Document, terminal: Terminal = PLAIN, *, now_s: float)
     """Return the status of the daemon, health first. ``now_s`` is the time in seconds since the epoch."""
     health, watcher, report = status["health"], status["watcher"], status["last_reload"]
     default = printable(status["default_runtime"])
+    unavailable = _unavailable(status, status["runtimes"])
     fields = [
         ("health", Tinted(health["status"], health_colour(health["status"]))),
         *((f"  {subject}", reason) for subject, reason in health["reasons"].items()),
         ("generation", f"{status['generation']}: {counted(status['runtimes'], 'runtime')}, default {default}"),
-        *(("runtimes", Tinted(text, YELLOW)) for text in _unavailable(status, status["runtimes"])),
+        *([("runtimes", Tinted("; ".join(unavailable), YELLOW))] if unavailable else []),
         *([("last reload", "none")] if report is None else _last_reload(report, now_s)),
         ("configuration", status["configuration"]),
         *list_fields("sources", status["sources"] or ["none"]),
@@ -93,16 +99,30 @@ def health_colour(health: str) -> int:
     return GREEN if health == "ok" else RED
 
 
-def render_report(report: Document, terminal: Terminal = PLAIN, *, verbose: bool = False) -> list[str]:
-    """Return the outcome of a reload or of a dry run, without its problems."""
+def render_report(
+    report: Document,
+    terminal: Terminal = PLAIN,
+    *,
+    verbose: bool = False,
+    before: Document | None = None,
+    now_s: float = 0.0,
+) -> list[str]:
+    """Return the outcome of a reload or of a dry run, without its problems.
+
+    ``before`` is the report of the reload before, ``now_s`` the time in seconds since the epoch.
+    """
     generation = f"generation {report['generation']}"
     took = f"in {report['duration_ms']:g} ms"
     if report["dry_run"]:
         does = {"applied": "would be applied", "unchanged": "would change nothing", "rejected": "would be rejected"}
-        first = f"dry run: {does.get(report['outcome'], report['outcome'])}; {generation} stays ({took})"
+        first = f"dry run: {does.get(report['outcome'], report['outcome'])}; {generation} stays in use ({took})"
+    elif report["outcome"] == "rejected":
+        subject = "generation not stored" if report["cause"] == "store" else "configuration rejected"
+        first = f"{subject}; {generation} stays in use"
+    elif report["outcome"] == "unchanged":
+        first = f"already live: {generation}{_live_since(before, report['generation'], now_s)}"
     else:
-        stays = " stays" if report["outcome"] == "rejected" else ""
-        first = f"{report['outcome']}: {generation}{stays} ({took})"
+        first = f"{report['outcome']}: {generation} ({took})"
     lines = [printable(first)]
     for key, (mark, colour) in MARKS.items():
         names = report[key]
@@ -131,8 +151,12 @@ def render_notes(report: Document, terminal: Terminal = PLAIN, *, verbose: bool 
     lines += [render_line(f"note: {render_problem(remark)}", YELLOW, terminal) for remark in remarks]
     if more := len(report["remarks"]) - len(remarks):
         lines.append(f"note: and {more} more remarks, which --verbose shows")
-    unavailable = _unavailable(report, report["runtime_count"])
-    return lines + [render_line(f"warning: {text}", YELLOW, terminal) for text in unavailable]
+    if unavailable := _unavailable(report, report["runtime_count"]):
+        warning = [f"warning: {'; '.join(unavailable)}"]
+        if not fits(warning, terminal):
+            warning = [f"warning: {unavailable[0]}", *(f"  {each}" for each in unavailable[1:])]
+        lines += [render_line(line, YELLOW, terminal) for line in warning]
+    return lines
 
 
 def render_problem(problem: Document) -> str:
@@ -142,7 +166,7 @@ def render_problem(problem: Document) -> str:
 
 
 def render_collection(collection: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return the verdict on every wrapper, and how many were or could be collected."""
+    """Return the verdict on every wrapper, and how many were or can be collected."""
     wrappers = collection["wrappers"]
     if not wrappers:
         return ["there are no wrappers"]
@@ -151,7 +175,7 @@ def render_collection(collection: Document, terminal: Terminal = PLAIN) -> list[
     total = counted(len(wrappers), "wrapper")
     free = sum(wrapper["verdict"] == "collect" for wrapper in wrappers)
     if collection["dry_run"]:
-        return [*lines, f"dry run: {free} of {total} could be collected"]
+        return [*lines, f"dry run: {free} of {total} can be removed"]
     left = f"; {free} could not be removed" if free else ""
     return [*lines, f"{collection['collected']} of {total} collected, {collection['kept']} kept{left}"]
 
@@ -166,22 +190,30 @@ def lacks_shim(runtime: Document) -> bool:
     return runtime["shim_binary"]["path"] is None and runtime["binary"] is not None
 
 
-def render_drift(drift: Document, since: str) -> str:
+def render_drift(drift: Document) -> str:
     """Return the kind of a drift and its reason."""
-    return with_detail(f"{drift['kind']} since {since}", drift["reason"])
+    return with_detail(_drifted(drift), drift["reason"])
 
 
-def _unavailable(document: Document, total: int) -> Iterable[str]:
-    """Yield how many of ``total`` runtimes are available and which are not, if any."""
-    if unavailable := document["unavailable"]:
-        count = document["unavailable_count"]
-        # The reason ends with the PATH that was searched; it is long, and runtimectl explain shows it.
-        named = [
-            f"{each['runtime']}: {each['path']}: {each['reason'].partition(' (')[0]}"
-            for each in unavailable[:_UNAVAILABLE_NAMED]
-        ]
-        more = [f"and {count - len(named)} more"] if count > len(named) else []
-        yield "; ".join((f"{total - count} of {total} available", *named, *more))
+def _unavailable(document: Document, total: int) -> list[str]:
+    """Return how many of ``total`` runtimes are available and which are not, nothing if all are."""
+    unavailable = document["unavailable"]
+    if not unavailable:
+        return []
+    count = document["unavailable_count"]
+    # The reason ends with the PATH that was searched; it is long, and runtimectl explain shows it.
+    named = [
+        f"{each['runtime']}: {each['path']}: {each['reason'].partition(' (')[0]}"
+        for each in unavailable[:_UNAVAILABLE_NAMED]
+    ]
+    more = [f"and {count - len(named)} more"] if count > len(named) else []
+    return [f"{total - count} of {total} available", *named, *more]
+
+
+def _live_since(before: Document | None, generation: int, now_s: float) -> str:
+    if before is None or (before["outcome"], before["generation"]) != ("applied", generation):
+        return ""
+    return f", since {since(before['time'], now_s)} ({trigger(before['reason'])})"
 
 
 def _last_reload(report: Document, now_s: float) -> Iterable[Field]:
@@ -199,7 +231,7 @@ def _last_reload(report: Document, now_s: float) -> Iterable[Field]:
 
 def _drifts(drifts: Sequence[Document], count: int) -> Iterable[Field]:
     for drift in drifts:
-        text = f"{drift['binary']} {render_drift(drift, 'the load')}; runs {', '.join(drift['runtimes'])}"
+        text = f"{drift['binary']} {render_drift(drift)}; runs {', '.join(drift['runtimes'])}"
         if (more := drift["runtime_count"] - len(drift["runtimes"])) > 0:
             text += f" and {more} more"
         yield "drift", Tinted(text, YELLOW)
@@ -219,15 +251,19 @@ def _origin(runtime: Document) -> str:
 
 
 def _availability(runtime: Document) -> tuple[str, str | None, int | None]:
-    """Return "yes" or "no", the reason, shortened for a table, and the colour of both."""
+    """Return "yes" or "no", a note, shortened for a table, and the colour of both."""
     if not runtime["available"]:
         reason: str = runtime["reason"].removeprefix(_LOOK_UP_FAILED).removeprefix(f"{what_runs(runtime)}: ")
         short = reason.partition(" (")[0]
         return "no", short if len(short) <= _REASON_MAX else f"{short[: _REASON_MAX - 3]}...", RED
     if runtime["replaceable"]:
-        return "yes, but others can replace it", None, YELLOW
+        return "yes", "other users can replace it", YELLOW
     if drift := runtime["drift"]:
-        return f"yes, {drift['kind']} since the load", None, YELLOW
+        return "yes", _drifted(drift), YELLOW
     if lacks_shim(runtime):
-        return "yes, but the shim is not found", None, YELLOW
+        return "yes", "but its shim is not found", YELLOW
     return "yes", None, None
+
+
+def _drifted(drift: Document) -> str:
+    return f"{drift['kind']} after the configuration was loaded"

@@ -56,10 +56,18 @@ def fits(lines: Iterable[str], terminal: Terminal) -> bool:
 
 
 def render_fields(fields: Iterable[Field], terminal: Terminal = PLAIN) -> list[str]:
-    """Return a line for each field: its name, then its value, the values aligned."""
-    shown = [(printable(name), _cell(value)) for name, value in fields]
+    """Return the lines of fields: each name, then its value, the values aligned and wrapped at blanks."""
+    shown = [(printable(name), value) for name, value in fields]
     width = max((_width(name) for name, _ in shown), default=0)
-    return [f"{name}{' ' * (width - _width(name))}{_GAP}{terminal.paint(*value)}".rstrip() for name, value in shown]
+    lines = []
+    for name, value in shown:
+        text, colour = _cell(value)
+        wraps = terminal.columns is not None and not (isinstance(value, Tinted) and not value.wraps)
+        parts = _wrap(text, (terminal.columns or 0) - width - len(_GAP)) if wraps else [text]
+        for index, part in enumerate(parts):
+            head = "" if index else name
+            lines.append(f"{head}{' ' * (width - _width(head))}{_GAP}{terminal.paint(part, colour)}".rstrip())
+    return lines
 
 
 def list_fields(name: str, values: Iterable[object]) -> list[Field]:
@@ -74,6 +82,17 @@ def render_line(value: object, colour: int | None = None, terminal: Terminal = P
 
 def _cell(value: object) -> _Cell:
     return (printable(value.value), value.colour) if isinstance(value, Tinted) else (printable(value), None)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Return ``text`` in lines of at most ``width`` columns, broken at blanks only."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and _width(lines[-1]) + 1 + _width(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _fit(widths: Sequence[int], columns: int) -> list[int]:

@@ -15,14 +15,22 @@ GREEN = 32
 YELLOW = 33
 
 
+# The width of output that is not read in a terminal.
+_USUAL_COLUMNS = 80
+
+
 class Tinted:
-    """A value and the colour in which to show it; None is the terminal's default colour."""
+    """A value and the colour in which to show it; None is the terminal's default colour.
 
-    __slots__ = ("colour", "value")
+    ``wraps`` is false for text that means something else when it is broken into lines, such as a script.
+    """
 
-    def __init__(self, value: object, colour: int | None) -> None:
+    __slots__ = ("colour", "value", "wraps")
+
+    def __init__(self, value: object, colour: int | None, *, wraps: bool = True) -> None:
         self.value = value
         self.colour = colour
+        self.wraps = wraps
 
 
 class Terminal:
@@ -45,13 +53,18 @@ PLAIN = Terminal()
 def inspect_terminal(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
     """Return the width and the colours of ``stream``.
 
-    A NO_COLOR that is not empty (no-color.org), or a TERM without colours, turns colours off.
+    COLUMNS overrides the width; 0 stands for lines of any length, as for ls(1). A NO_COLOR that is not empty
+    (no-color.org), or a TERM without colours, turns colours off.
     """
-    if not stream.isatty():
-        return PLAIN
+    columns = environ.get("COLUMNS", "")
+    width = int(columns) or None if columns.isascii() and columns.isdigit() else _measured_width(stream)
+    colours = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+    return Terminal(width, colours=colours)
+
+
+def _measured_width(stream: TextIO) -> int:
     try:
         # A terminal whose width was never set reports 0.
-        columns = os.get_terminal_size(stream.fileno()).columns or None
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
     except OSError:
-        columns = None
-    return Terminal(columns, colours=not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb")
+        return _USUAL_COLUMNS

@@ -26,6 +26,7 @@ ENGINES = ("docker", "containerd")
 # The daemon's limit for a configuration file.
 _MAX_BYTES = 16 * 1024 * 1024
 _STDIN = "-"
+_TEMPLATE = "the file is a Go template, import the config.toml that is made from it"
 # The end of every message of tomllib; only Python 3.14 has attributes for it.
 _TOML_PLACE = r" \(at line (\d+), column (\d+)\)\Z"
 
@@ -91,11 +92,13 @@ def _decode_toml(name: str, data: bytes) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
-        problem = Problem(f"found byte 0x{data[exc.start]:02x}, and TOML is UTF-8", name, line)
+        problem = Problem(f"byte 0x{data[exc.start]:02x} is not UTF-8, which TOML requires", name, line)
     except tomllib.TOMLDecodeError as exc:
         where = re.search(_TOML_PLACE, str(exc))
         line_and_column = map(int, where.groups()) if where is not None else ()
-        problem = Problem(f"not valid TOML: {re.sub(_TOML_PLACE, '', str(exc))}", name, *line_and_column)
+        # k3s and RKE2 have one.
+        found = f"{_TEMPLATE}; " if b"{{" in data else ""
+        problem = Problem(f"not valid TOML: {found}{re.sub(_TOML_PLACE, '', str(exc))}", name, *line_and_column)
     except RecursionError:
         problem = Problem("the document is nested deeper than any configuration is", name)
     raise ConfigurationRejected((problem,))

@@ -37,7 +37,7 @@ _WORK_S = 60.0
 _STORE_HINT = (
     "the configuration is valid; the daemon retries every 25 s, generation {generation} stays in use until then"
 )
-_CONFIGURATION_HINT = "fix the file; generation {generation} stays in use"
+_CONFIGURATION_HINT = "fix the file; the previous configuration stays in effect"
 
 
 def resolve(client: Client, args: Namespace) -> int:
@@ -69,7 +69,10 @@ def status(client: Client, args: Namespace) -> int:
 
 def reload(client: Client, args: Namespace) -> int:
     """Reload, or plan a reload, and show the report."""
-    report = _reload(client, args, partial(render_report, verbose=args.verbose), dry_run=args.dry_run)
+    # The watcher has usually applied an edit before a person asks for a reload.
+    before = None if args.json or args.dry_run else client.status()["last_reload"]
+    render = partial(render_report, verbose=args.verbose, before=before, now_s=time.time())
+    report = _reload(client, args, render, dry_run=args.dry_run)
     return REFUSED if report["outcome"] == "rejected" else OK
 
 
@@ -79,7 +82,7 @@ def plan(client: Client, args: Namespace) -> int:
 
     outcome = _reload(client, args, partial(render_plan, verbose=args.verbose), dry_run=True)["outcome"]
     if outcome == "unchanged" and not args.json:
-        # The watcher has usually applied an edit before a person gets to ask for a plan.
+        # As for reload.
         print_lines(render_last_change(client.status()["last_reload"], time.time()))
     if outcome == "applied" and args.exit_code:
         return CHANGES
@@ -90,7 +93,7 @@ def generations(client: Client, args: Namespace) -> int:
     """Show the retained generations."""
     from runtimed.cli.generations import render_generations  # noqa: PLC0415 - as above
 
-    return _show(partial(render_generations, now_s=time.time()), client.generations(), args)
+    return _show(render_generations, client.generations(), args)
 
 
 def diff(client: Client, args: Namespace) -> int:
@@ -150,6 +153,13 @@ def version(client: Client, args: Namespace) -> int:
         print_json({"runtimectl": __version__, "runtimed": daemon["version"], "pid": daemon["pid"]})
     else:
         print_lines(render_fields([("runtimed  ", f"{daemon['version']}, process {daemon['pid']} on {client.socket}")]))
+    return OK
+
+
+def completion(_client: Client, args: Namespace) -> int:
+    """Print the completion script of a shell."""
+    with open(f"{os.path.dirname(__file__)}/completions/runtimectl.{args.shell}", encoding="utf-8") as script:
+        print_lines([script.read().rstrip("\n")])
     return OK
 
 

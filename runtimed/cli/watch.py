@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
-from runtimed.cli.humanize import counted, place, with_detail
+from runtimed.cli.humanize import counted, local_time, place, trigger, with_detail
 from runtimed.cli.render import MARKS, health_colour
 from runtimed.cli.tables import Document, render_line
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal
@@ -25,8 +24,7 @@ def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
         "gc": lambda event: f"{event['wrapper']} removed, requested by {event['asked_by']}",
     }
     text = renderers.get(kind, _reason)(event)
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
-    return render_line(f"{when}  {kind:<10}  {text}".rstrip(), _colour(event), terminal)
+    return render_line(f"{local_time(event['time'])}  {kind:<10}  {text}".rstrip(), _colour(event), terminal)
 
 
 def _reason(event: Document) -> str:
@@ -44,14 +42,14 @@ def _colour(event: Document) -> int | None:
 
 
 def _reload(event: Document) -> str:
-    text = f"{event['outcome']}, generation {event['generation']}, by {event['reason']}"
+    text = f"{event['outcome']}, generation {event['generation']} ({trigger(event['reason'])})"
     if event["outcome"] == "rejected":
         first = event["problems"][0]
         where = place(first["file"], first["line"], first["column"])
         more = event["problem_count"] - 1
         return f"{text}: {where}: {first['message']}" + (f" (and {more} more)" if more else "")
     if event["outcome"] == "applied":
-        text = f"{text} ({' '.join(f'{mark}{len(event[key])}' for key, (mark, _) in MARKS.items())})"
+        text = f"{text}, {' '.join(f'{mark}{len(event[key])}' for key, (mark, _) in MARKS.items())}"
     return with_detail(text, "; ".join(event["repaired"]))
 
 

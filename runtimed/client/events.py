@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from runtimed.client.errors import BadAnswer, DaemonUnreachable, refuse
+from runtimed.client.socket_path import log_hint
 from runtimed.client.wire import read_document, render_target, take_head
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
@@ -102,7 +103,7 @@ class EventStream:
         if now_s - self._away_since_s >= self._patience_s:
             self._away_since_s = None
             reason = f"it has been away for {self._patience_s:g} s"
-            raise DaemonUnreachable(self._socket(), reason, "look at its log: journalctl -u runtimed")
+            raise DaemonUnreachable(self._socket(), reason, log_hint(self._socket()))
         await self._backend.sleep(_PAUSE_S)
 
 

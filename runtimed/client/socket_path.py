@@ -30,6 +30,12 @@ def default_sockets(environ: Mapping[str, str], uid: int) -> list[str]:
     return [*filter(os.path.exists, own), SYSTEM_SOCKET]
 
 
+def log_hint(socket: str) -> str:
+    """Return the hint to read the log of the daemon that serves ``socket``."""
+    user = "" if socket == SYSTEM_SOCKET else "--user "
+    return f"look at its log: journalctl {user}-u runtimed"
+
+
 def user_directories(environ: Mapping[str, str], uid: int) -> list[str]:
     """Return the directories in which a daemon of the user ``uid`` may have its socket; it creates it in the first.
 

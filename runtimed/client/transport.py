@@ -11,7 +11,7 @@ import sys
 import time
 
 from runtimed.client.errors import DaemonUnreachable, TimedOut, UntrustedServer
-from runtimed.client.socket_path import default_sockets, explain_failure
+from runtimed.client.socket_path import default_sockets, explain_failure, log_hint
 from runtimed.client.wire import ResponseReader, read_document, render_request
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
@@ -64,7 +64,7 @@ class Transport:
                 status, body = await self._exchange(request, deadline_s, _RESTART_S)
             except ConnectionError as second:
                 reason = "the connection ended before the response, twice"
-                raise DaemonUnreachable(self.socket, reason, "look at its log: journalctl -u runtimed") from second
+                raise DaemonUnreachable(self.socket, reason, log_hint(self.socket)) from second
         return status, read_document(body, self.socket)
 
     async def _exchange(self, request: bytes, deadline_s: float, patience_s: float) -> tuple[int, bytes]:
@@ -144,4 +144,4 @@ class Transport:
 
     def _timed_out(self) -> TimedOut:
         reason = f"no complete response within {self.timeout_s:g} s"
-        return TimedOut(self.socket, reason, "look at its log: journalctl -u runtimed")
+        return TimedOut(self.socket, reason, log_hint(self.socket))

@@ -41,7 +41,7 @@ _PATH_OF = "the absolute path of containerd's"
 _LIST = "a list of strings"
 _BOOL = "true or false"
 _LEVEL_HELP = "debug, info, warn, error or fatal"
-_FORMAT_HELP = "text or json (default: text on a terminal, json elsewhere)"
+_FORMAT_HELP = "text, json, or auto: text on a terminal and in the journal, else json"
 _OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
 
 

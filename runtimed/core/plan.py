@@ -30,13 +30,13 @@ class BootContext:
     host: Host
     # The settings at the start of the daemon.
     boot: Settings
-    # Why a missing main file is an error from the start, None if it is not one.
+    # The problem of a missing main file at the start, None if it is none.
     main_required: str | None = None
 
-    def requires_main(self, sources: Collection[str]) -> str | None:
-        """Return why a missing main file is an error if the current generation came from ``sources``, or None."""
+    def requires_main(self, sources: Collection[str], number: int) -> str | None:
+        """Return the problem of a missing main file if generation ``number`` is current and came from ``sources``."""
         if self.main_required is None and self.config_path in sources:
-            return "the current generation came from it; write {} to it to empty the table"
+            return f"file missing; keeping generation {number}. To empty the table, create it containing {{}}"
         return self.main_required
 
     def restart_required(self, settings: Settings) -> tuple[str, ...]:

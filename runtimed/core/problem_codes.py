@@ -172,7 +172,7 @@ PROBLEM_CODES = {
         "the runtime is configured, and a file that the resolution names cannot be executed: its binary, its wrapper "
         "or its shim is missing, is not executable, has a format that this kernel does not execute, or is on a file "
         "system that does not respond within a second. Stock and implicit runtimes name no file of this node",
-        "error while looking up the specified runtime path: runsc: executable file not found in PATH",
+        "runtime gvisor: runsc: executable file not found in PATH (error while looking up the specified runtime path)",
         remedy="install it, or correct the entry in the configuration (a damaged wrapper is written again within "
         "seconds); runtimectl explain shows each file",
         operations=("resolve",),
@@ -249,7 +249,7 @@ PROBLEM_CODES = {
         "Permission denied",
         403,
         "the client is neither root nor the user that the daemon runs as",
-        "user 1000 may read, but not change anything",
+        "permission denied: only root may do this",
         remedy="repeat the request as root, or as the user that the daemon runs as",
         operations=_CHANGING,
         exception="Forbidden",

@@ -110,7 +110,7 @@ class Announcer:
         if faults:
             log.warning("degraded", **faults)
         else:
-            log.info("well")
+            log.info("health.ok")
         condition: shapes.Condition = {"status": "degraded" if faults else "ok", "reasons": dict(faults)}
         self.events.publish("health", condition)
 

@@ -6,12 +6,13 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from types import MappingProxyType
 from typing import Any
 
 from runtimed import __version__
 from runtimed.client.socket_path import user_directories
-from runtimed.core.config import SETTINGS, Flags, Settings
+from runtimed.core.config import SETTINGS, Config, Flags, Settings
 
 STDIN = "-"
 _FLAGS = tuple(setting for setting in SETTINGS.values() if setting.usage)
@@ -42,9 +43,10 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str], uid: int) -
     Raises:
         SystemExit: with status 2 and a usage message, as argparse does; with 0 after --help, --version.
     """
-    parser = _parser()
-    given = parser.parse_args(argv)
     config_file, data_root, exec_root = _default_paths(environ, uid)
+    defaults = Settings(data_root, exec_root, (f"unix://{exec_root}/runtimed.sock",))
+    parser = make_parser(Config(config_file, defaults, {}))
+    given = parser.parse_args(argv)
     if given.files and not given.validate:
         parser.error("files are named with --validate only; name the configuration with --config")
     settings = {s.key: value for s in _FLAGS if (value := getattr(given, s.key)) is not None}
@@ -56,7 +58,7 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str], uid: int) -
         config_explicit=given.config is not None or bool(given.files),
         config_dir=os.path.abspath(given.config_dir) if given.config_dir else f"{config}.d",
         flags=Flags(MappingProxyType(settings), tuple(given.add_runtime)),
-        defaults=Settings(data_root, exec_root, (f"unix://{exec_root}/runtimed.sock",)),
+        defaults=defaults,
         validate=given.validate,
         files=files,
         verbose=given.verbose,
@@ -77,7 +79,8 @@ def _default_paths(environ: Mapping[str, str], uid: int) -> tuple[str, str, str]
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(defaults: Config) -> argparse.ArgumentParser:
+    """Return the parser, whose help shows ``defaults``."""
     parser = argparse.ArgumentParser(
         prog="runtimed",
         description="Serve the table of this node's OCI runtimes on a Unix socket; reload it when its files change.",
@@ -86,14 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version", "-v", action="version", version=f"runtimed {__version__}")
-    add("--config", "--config-file", metavar="FILE", help="configuration file, in the format of dockerd's daemon.json")
+    add(
+        "--config",
+        "--config-file",
+        metavar="FILE",
+        help=f"configuration file, in the format of dockerd's daemon.json (default: {_quoted(defaults.path)})",
+    )
     add("--config-dir", metavar="DIR", help="directory of drop-ins, *.json (default: FILE.d)")
     add("--validate", action="store_true", help="check the configuration, print its problems, and exit")
     for setting in _FLAGS:
         shape: dict[str, Any] = {"action": "store_true"}
         if setting.metavar:
             shape = {"action": "append" if setting.repeatable else "store", "metavar": setting.metavar}
-        add(*setting.flags, dest=setting.key, default=None, help=setting.help, **shape)
+        default: Any = reduce(getattr, setting.attributes, defaults)
+        shown = _quoted(default[0] if isinstance(default, tuple) else default)
+        text = f"{setting.help} (default: {shown})" if default else setting.help
+        add(*setting.flags, dest=setting.key, default=None, help=text, **shape)
     add("--add-runtime", action="append", default=[], metavar="NAME=PATH", help="add a runtime; may be repeated")
     add("--verbose", action="store_true", help="with --validate: name every key that is ignored")
     add(
@@ -103,3 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         help="with --validate: the files to check, as main file and drop-ins; - is standard input",
     )
     return parser
+
+
+def _quoted(text: object) -> str:
+    """Return ``text`` as argparse prints it unchanged in a help text."""
+    return str(text).replace("%", "%%")

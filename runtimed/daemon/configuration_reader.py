@@ -18,7 +18,7 @@ from runtimed.host.worker import Worker
 
 # A read that takes longer is a rejection: the file system of the files, NFS for example, hangs.
 READ_TIMEOUT_S = 5.0
-_NAMED = "it was named on the command line; correct the name, or write {} to it for an empty table"
+_NAMED = "file missing; the command line names it. Correct the name, or create it containing {}"
 
 
 class ConfigurationReader:
@@ -82,7 +82,7 @@ def read_snapshot(arguments: Arguments, walk: Walker) -> Snapshot:
     for document in others:
         problems += document.problems
         if document.main is None and not document.problems:
-            problems.append(Problem(f"the file is not there: {_NAMED}", document.main_path))
+            problems.append(Problem(_NAMED, document.main_path))
     dropins = tuple(document.main for document in others if document.main is not None)
     return Snapshot(replace(main, dropins=dropins, problems=tuple(problems)), frozenset())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,7 +16,7 @@ from runtimed.core.plan import BootContext, Plan, plan, report_on
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation, Host
-from runtimed.daemon.arguments import Arguments
+from runtimed.daemon.arguments import STDIN, Arguments
 from runtimed.daemon.configuration_reader import main_required, read_snapshot
 from runtimed.daemon.startup import refusals
 from runtimed.host.facts import read_facts
@@ -29,7 +28,7 @@ _NAMED = 8
 
 
 def validate(arguments: Arguments) -> int:
-    """Print the problems of the configuration and return 1; without problems, print dockerd's phrase and return 0.
+    """Print the problems of the configuration and return 1; without problems, print "OK" and return 0.
 
     With ``--log-format json`` a report is printed, in the shape of the API's.
     """
@@ -40,10 +39,7 @@ def validate(arguments: Arguments) -> int:
     if arguments.flags.log_format == "json":
         print(json.dumps(report.as_dict()))
     else:
-        print("\n".join(map(printable, _lines(report, verbose=arguments.verbose))))
-        if report.unavailable:
-            text = summarise_unavailable(report.unavailable, report.runtimes)
-            print(f"warning: {printable(text)}", file=sys.stderr)
+        print("\n".join(map(printable, _lines(report, arguments))))
     return 1 if report.outcome == "rejected" else 0
 
 
@@ -75,16 +71,18 @@ def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
         inspector.stop()
 
 
-def _lines(report: Report, *, verbose: bool) -> Iterable[str]:
+def _lines(report: Report, arguments: Arguments) -> Iterable[str]:
     """Yield ``report`` as lines of text."""
     yield from map(str, report.problems)
     if report.omitted:
         yield f"and {report.omitted:,} more problems"
     if not report.problems:
-        yield "configuration OK"
+        summary = summarise_unavailable(report.unavailable, report.runtimes)
+        file = "stdin" if arguments.config_path == STDIN else arguments.config_path
+        yield f"{file}: OK ({summary if report.unavailable else f'{report.runtimes} runtimes'})"
     for remark in report.remarks:
         yield f"note: {remark}"
-    if len(report.ignored) <= _NAMED or verbose:
+    if len(report.ignored) <= _NAMED or arguments.verbose:
         for key in report.ignored:
             yield f"ignored: {key}, which dockerd knows and runtimed has no use for"
     else:

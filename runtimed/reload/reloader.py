@@ -78,8 +78,9 @@ class Reloader:
         # Whether the disk refused the last valid documents, and the earliest time of the next attempt.
         self._unpublished = False
         self._retry_at_s = 0.0
-        # The files that the current generation came from.
+        # The files that the current generation, or the last good one at a start, came from; and its number.
         self._sources: tuple[str, ...] = ()
+        self._number = 0
 
     @property
     def _previous(self) -> Generation | None:
@@ -109,7 +110,7 @@ class Reloader:
         if manifest is not None and published:
             self._publisher.number, self._publisher.digest = manifest.number, manifest.digest
         if last_good is not None:
-            self._sources = last_good.sources
+            self._sources, self._number = last_good.sources, last_good.number
         async with self._coalescer.lock:
             self._on_begin()
             started_s = self._clock_s()
@@ -211,7 +212,7 @@ class Reloader:
         return self._clock_s() >= self._retry_at_s and (self._unpublished or SETTLE in self._publisher.errors)
 
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
-        number, required = self._disk.next_number, self._frame.requires_main(self._sources)
+        number, required = self._disk.next_number, self._frame.requires_main(self._sources, self._number)
         try:
             planned: Plan = await self._run_blocking(
                 self._planner, documents, self._frame, number, self._previous, required
@@ -248,7 +249,7 @@ class Reloader:
         """Publish ``generation``, then assign it; return descriptions of the repairs of its files."""
         generation, repaired = await self._publisher.ensure_published(generation, self._previous)
         self.current = generation
-        self._sources = generation.config.sources
+        self._sources, self._number = generation.config.sources, generation.number
         return repaired
 
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:

@@ -499,7 +499,7 @@ async def test_a_runtime_is_described_with_the_features_of_its_binary_and_lint(n
     assert crun["shim_binary"]["wanted"] == "containerd-shim-runc-v2"
     _, gvisor = await node.ask("/v1/runtimes/gvisor")
     assert gvisor["binary_why"] == "the first on PATH, in /usr/bin"
-    assert crun["binary_why"] == "the configured path"
+    assert crun["binary_why"] == "absolute path"
     _, kata = await node.ask("/v1/runtimes/kata")
     assert kata["features"] is None, "a shim is never run to ask for features"
 

@@ -176,6 +176,21 @@ def test_the_part_that_readline_keeps_is_not_inserted_again(typed: str, word: st
     assert read_line(f"runtimectl resolve {typed}", BREAKS).replacement(word) == put
 
 
+# The scripts
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell_is_printed(shell: str) -> None:
+    run = runtimectl("completion", shell)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == (COMPLETIONS / f"runtimectl.{shell}").read_text()
+
+
+def test_a_shell_and_a_verb_are_completed() -> None:
+    assert candidates("completion", "") == ["bash", "zsh", "fish"]
+    assert candidates("help", "re") == ["resolve", "reload"]
+
+
 # The real bash
 
 # Calls the completion as bash does; each candidate is put there, and the line is then read as bash reads it.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,21 +23,22 @@ from runtimed.cli import ctl, verbs
 from runtimed.cli.parser import make_parser
 from runtimed.cli.render import render_report, render_status
 from runtimed.cli.tables import render_table
-from runtimed.cli.terminal import PLAIN
+from runtimed.cli.terminal import PLAIN, Terminal
 from runtimed.client import Client
 from runtimed.core.message_text import printable
 
 # Each verb with the arguments that it cannot do without.
 VERBS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("resolve", "list", "status", "watch", "generations", "plan", "reload", "gc"), ()),
-    **dict.fromkeys(("check", "version"), ()),
+    **dict.fromkeys(("check", "version", "help"), ()),
     "explain": ("plain",),
     "diff": ("1", "2"),
+    "completion": ("bash",),
     "export": ("docker",),
     "import": ("docker", "/dev/null"),
 }
 # Verbs that need no daemon.
-OFFLINE = ("check", "import")
+OFFLINE = ("check", "import", "help", "completion")
 
 
 # Output for people
@@ -68,10 +70,10 @@ def test_list_shows_the_path_or_shim_the_availability_and_the_origin_of_each_nam
     run = runtimectl("list", on=daemon)
     assert (run.returncode, run.stderr) == (0, "")
     header, *rows = run.stdout.splitlines()
-    assert columns(header) == ["NAME", "DEFAULT", "SHIM OR PATH", "AVAILABLE", "ORIGIN"]
+    assert columns(header) == ["NAME", "SHIM OR PATH", "AVAILABLE", "ORIGIN"]
     table = {cells[0]: cells[1:] for cells in map(columns, rows)}
     lines = {name: f"{daemon.config}:{described['origin']['line']}" for name, described in by_name(daemon).items()}
-    assert table["plain"] == ["*", "/bin/sh", "yes", lines["plain"]]
+    assert table["plain *"] == ["/bin/sh", "yes", lines["plain"]]
     assert table["wrapped"] == ["/bin/sh", "yes", lines["wrapped"]]
     assert table["gone"] == ["/nowhere/gone", "no: no such file", lines["gone"]]
     assert table["kata"][0] == "io.containerd.kata.v2"
@@ -118,7 +120,7 @@ def test_a_rejected_edit_is_shown_by_reload_and_status_and_resolutions_stay(own_
         assert second.startswith(f"{own_daemon.config}:3:")
         assert len(rest) == 2
         assert "rejected" in rest[0]
-        assert "generation 1 stays" in rest[0]
+        assert "generation 1 stays in use" in rest[0]
         assert rest[0].endswith(f" (socket {own_daemon.socket})")
         assert rest[1].startswith("hint: ")
     run = runtimectl("status", on=own_daemon)
@@ -131,11 +133,13 @@ def test_a_rejected_edit_is_shown_by_reload_and_status_and_resolutions_stay(own_
 
 
 def test_a_reload_applies_an_edit(own_daemon: RunningDaemon) -> None:
-    assert runtimectl("reload", on=own_daemon).stdout.startswith("unchanged: generation 1 (in ")
+    assert runtimectl("reload", on=own_daemon).stdout.startswith("already live: generation 1, since ")
     own_daemon.write({"runtimes": {"comes": {"path": "/bin/sh"}}, "live-restore": True})
     run = runtimectl("reload", on=own_daemon)
     # The watcher may have been faster.
-    assert run.stdout.split(" (in ")[0] in ("applied: generation 2", "unchanged: generation 2")
+    assert re.match(
+        r"applied: generation 2 \(in |already live: generation 2(, since .* \(file change\))?\n", run.stdout
+    )
     assert "ignored, of no use to runtimed: live-restore\n" in run.stdout
     assert (run.returncode, run.stderr) == (0, "")
     assert runtimectl("resolve", "comes", on=own_daemon).returncode == 0
@@ -178,13 +182,48 @@ def test_a_report_lists_added_changed_and_removed_runtimes_and_notes() -> None:
     ]
 
 
+def test_a_warning_that_is_too_wide_has_a_line_for_each_runtime() -> None:
+    gone = [{"runtime": name, "path": f"/usr/local/bin/{name}", "reason": "no such file"} for name in ("crun", "kata")]
+    report = {**REPORT, "unavailable": gone, "unavailable_count": 9, "runtime_count": 10}
+    texts = ["1 of 10 available", *(f"{name}: /usr/local/bin/{name}: no such file" for name in ("crun", "kata"))]
+    assert render_report(report)[-1] == f"warning: {'; '.join(texts)}; and 7 more"
+    wanted = [f"warning: {texts[0]}", f"  {texts[1]}", f"  {texts[2]}", "  and 7 more"]
+    assert render_report(report, Terminal(80))[-4:] == wanted
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        ("configuration", "configuration rejected; generation 2 stays in use"),
+        ("store", "generation not stored; generation 2 stays in use"),
+    ],
+)
+def test_the_report_of_a_rejection_says_what_failed(cause: str, text: str) -> None:
+    assert render_report({**REPORT, "outcome": "rejected", "cause": cause})[0] == text
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        ({"reason": "file-change", "time": 0.0}, r", since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(file change\)"),
+        ({"reason": "signal"}, r", since \d\d:\d\d:\d\d \(SIGHUP\)"),
+        ({"outcome": "unchanged"}, ""),
+        ({"generation": 1}, ""),
+    ],
+)
+def test_a_report_without_changes_says_since_when_the_generation_is_live(before: dict[str, Any], text: str) -> None:
+    now_s = 1e6
+    lines = render_report({**REPORT, "outcome": "unchanged"}, before={**REPORT, "time": now_s, **before}, now_s=now_s)
+    assert re.fullmatch(f"already live: generation 2{text}", lines[0])
+
+
 @pytest.mark.parametrize(
     ("outcome", "text"),
     [("applied", "would be applied"), ("unchanged", "would change nothing"), ("rejected", "would be rejected")],
 )
 def test_the_report_of_a_dry_run_says_that_the_generation_stays(outcome: str, text: str) -> None:
     first = render_report({**REPORT, "outcome": outcome, "dry_run": True})[0]
-    assert first == f"dry run: {text}; generation 2 stays (in 1 ms)"
+    assert first == f"dry run: {text}; generation 2 stays in use (in 1 ms)"
 
 
 def test_a_report_lists_a_bounded_number_of_names() -> None:
@@ -242,7 +281,7 @@ def test_status_counts_problems_and_drift_that_it_does_not_list(daemon: RunningD
     lines = render_status({**status, "last_reload": report, "drift": [drift], "drift_count": 1001}, now_s=time.time())
     assert [line.split() for line in lines if " more" in line] == [
         ["and", "100", "more", "problems"],
-        ["drift", "/b", "removed", "since", "the", "load;", "runs", "r", "and", "50", "more"],
+        ["drift", "/b", "removed", "after", "the", "configuration", "was", "loaded;", "runs", "r", "and", "50", "more"],
         ["and", "1000", "more"],
     ]
 
@@ -355,9 +394,11 @@ def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb:
 @pytest.mark.parametrize(
     ("args", "error", "help_of"),
     [
-        ((), "the following arguments are required: VERB", "runtimectl"),
+        (("--json",), "the following arguments are required: VERB", "runtimectl"),
         (("lsit",), "there is no verb 'lsit'; did you mean list?", "runtimectl"),
-        (("zzz\x1b",), r"there is no verb 'zzz\x1b'; there are resolve, list, ", "runtimectl"),
+        (("zzz\x1b",), r"there is no verb 'zzz\x1b'", "runtimectl"),
+        (("help", "lsit"), "there is no verb 'lsit'; did you mean list?", "runtimectl help"),
+        (("completion", "csh"), "invalid choice: 'csh'", "runtimectl completion"),
         (("resolve", "a", "b"), "unrecognized arguments: b", "runtimectl resolve"),
         (("list", "--dry-run"), "unrecognized arguments: --dry-run", "runtimectl list"),
         (("resolve", "--json", "--format", "any"), "contradict each other", "runtimectl resolve"),
@@ -387,12 +428,22 @@ def test_only_the_parser_of_the_given_verb_is_made() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_every_verb_has_an_example_and_the_exit_status(verb: str) -> None:
+def test_the_help_of_every_verb_has_an_example_and_its_own_exit_statuses(verb: str) -> None:
     run = runtimectl(verb, "--help")
     assert (run.returncode, run.stderr) == (0, "")
     assert f"runtimectl {verb}" in run.stdout.split("example:\n")[1].split("\n\n")[0]
-    assert "exit status:" in run.stdout
-    assert f"\n    {verb} " in runtimectl("--help").stdout
+    assert ("exit status:" in run.stdout) == (verb in ("resolve", "status", "check", "plan", "diff", "import"))
+    assert max(map(len, run.stdout.splitlines())) <= 80
+    assert runtimectl("help", verb).stdout == run.stdout
+
+
+def test_runtimectl_alone_and_with_help_prints_help() -> None:
+    run = runtimectl()
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == runtimectl("--help").stdout == runtimectl("help").stdout
+    assert [verb for verb in VERBS if f"\n    {verb} " not in run.stdout] == []
+    assert max(map(len, run.stdout.splitlines())) <= 80
+    assert "\nexit status:\n  0 " in run.stdout
 
 
 # Terminals, pipes, locales
@@ -426,7 +477,7 @@ def test_closed_output_is_no_error(daemon: RunningDaemon) -> None:
 def test_an_answer_that_cannot_be_written_is_an_error(daemon: RunningDaemon) -> None:
     command = f"{' '.join(COMMAND)} --socket {daemon.socket} resolve > /dev/full"
     run = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (1, "runtimectl: the answer cannot be written: No space left on device\n")
+    assert (run.returncode, run.stderr) == (1, "runtimectl: the output cannot be written: No space left on device\n")
 
 
 def test_characters_that_the_locale_lacks_are_escaped(daemon: RunningDaemon) -> None:
@@ -468,7 +519,7 @@ def test_check_needs_no_daemon_and_reports_like_a_reload(tmp_path: Path) -> None
     good.write_text('{"runtimes": {"a": {"path": "/bin/sh"}}}')
     bad.write_text('{"runtimes": {"a": {"pth": "/bin/sh"}}}')
     run = runtimectl("check", str(good))
-    assert (run.returncode, run.stdout) == (0, "configuration OK\n")
+    assert (run.returncode, run.stdout) == (0, f"{good}: OK (3 runtimes)\n")
     run = runtimectl("check", str(bad))
     assert run.returncode == 1
     assert run.stdout.startswith(f"{bad}:1:")
@@ -481,7 +532,7 @@ def test_check_needs_no_daemon_and_reports_like_a_reload(tmp_path: Path) -> None
 def test_check_takes_a_file_whose_name_looks_like_a_flag(tmp_path: Path) -> None:
     (tmp_path / "--help").write_text("{}")
     run = runtimectl("check", "--", "--help", cwd=tmp_path)
-    assert (run.returncode, run.stdout) == (0, "configuration OK\n")
+    assert (run.returncode, run.stdout) == (0, f"{tmp_path}/--help: OK (2 runtimes)\n")
 
 
 def test_check_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
@@ -494,7 +545,7 @@ def test_check_imports_nothing_from_the_current_directory(tmp_path: Path) -> Non
     run = subprocess.run(
         [sys.executable, "-c", program], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
     )
-    assert run.stdout == "configuration OK\n"
+    assert run.stdout == f"{tmp_path}/x.json: OK (2 runtimes)\n"
 
 
 # The function of the console script
@@ -513,6 +564,9 @@ def test_a_reload_has_a_longer_timeout() -> None:
         def reload(self, *, dry_run: bool = False) -> Any:
             assert not dry_run
             return REPORT
+
+        def status(self) -> Any:
+            return {"last_reload": None}
 
     client = Asked("/nowhere/s")
     assert verbs.reload(client, Namespace(json=False, dry_run=False, verbose=False, terminal=PLAIN)) == 0

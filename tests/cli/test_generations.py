@@ -13,6 +13,7 @@ from harness.runtimectl import columns, fields_of, runtimectl
 from harness.two_generations import BEFORE, drop_older_generations
 
 from runtimed.cli.generations import render_diff, render_generations
+from runtimed.cli.terminal import Terminal
 from runtimed.client import (
     Client,
     DigestMismatch,
@@ -29,22 +30,20 @@ def test_generations_are_listed_the_newest_first_and_the_current_one_marked(twic
     run = runtimectl("generations", on=twice)
     assert (run.returncode, run.stderr) == (0, "")
     header, *rows = run.stdout.splitlines()
-    assert columns(header) == ["GENERATION", "CURRENT", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"]
+    assert columns(header) == ["GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"]
     listed = Client(str(twice.socket)).generations()["generations"]
-    assert [columns(row)[0] for row in rows] == ["2", "1"]
-    assert [columns(row)[1] == "*" for row in rows] == [True, False]
+    assert [columns(row)[0] for row in rows] == ["2 *", "1"]
     for row, generation, default in zip(rows, listed, ("comes", "stays"), strict=True):
         *_, created, shown_default, count, digest = columns(row)
-        assert created.startswith(time.strftime("%Y-%m-%d %H:%M:%S (", time.localtime(generation["created"])))
-        assert created.endswith(" ago)")
+        assert created == time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(generation["created"]))
         assert (shown_default, count) == (default, str(generation["runtime_count"]))
         assert digest == generation["digest"].removeprefix("sha256:")[:12]
 
 
-def test_a_clock_that_was_set_back_makes_no_negative_age() -> None:
-    generation = {"generation": 8, "created": 90.0, "digest": "sha256:" + "a" * 64, "default_runtime": "r\x1b"}
-    _, line = render_generations({"generations": [{**generation, "runtime_count": 1}]}, now_s=0.0)
-    assert "(0 s ago)" in line
+def test_generations_fit_80_columns_and_have_no_control_characters() -> None:
+    generation = {"generation": 800, "created": 90.0, "digest": "sha256:" + "a" * 64, "default_runtime": "r\x1b"}
+    _, line = render_generations({"generations": [{**generation, "runtime_count": 1}]}, Terminal(80))
+    assert len(line) <= 80
     assert columns(line)[-3:] == [r"r\x1b", "1", "a" * 12]
 
 
@@ -73,13 +72,20 @@ def test_diff_lists_added_removed_and_changed_runtimes_by_field(twice: RunningDa
 
 def test_diff_says_so_when_nothing_differs(twice: RunningDaemon) -> None:
     run = runtimectl("diff", "2", "2", on=twice)
-    assert (run.returncode, run.stdout) == (0, "generations 2 and 2 give the same answers\n")
+    assert (run.returncode, run.stdout) == (0, "generations 2 and 2 do not differ\n")
 
 
 def test_diff_explains_a_change_with_the_same_definition() -> None:
     same = {"name": "runc", "from": None, "to": None}
     found = {"from": 1, "to": 2, "added": [], "changed": [same], "removed": [], "default_runtime": None}
     assert render_diff(found)[1:] == ["~ runc", "    defined as before; a setting of the daemon changed its options"]
+
+
+def test_a_change_that_is_too_wide_for_one_line_has_two() -> None:
+    one = {"name": "a", "from": {"runtimeArgs": ["-x" * 20]}, "to": {"runtimeArgs": ["-y" * 20]}}
+    found = {"from": 1, "to": 2, "added": [], "changed": [one], "removed": [], "default_runtime": None}
+    assert render_diff(found, Terminal(80))[2:] == [f'    runtimeArgs: ["{"-x" * 20}"]', f'      -> ["{"-y" * 20}"]']
+    assert len(render_diff(found, Terminal(120))) == 3
 
 
 @pytest.mark.parametrize(

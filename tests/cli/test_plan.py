@@ -41,10 +41,11 @@ def test_a_plan_is_shown_like_a_diff_and_changes_nothing(
     own_daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, out, err = plan_before_the_watcher(own_daemon, capsys)
-    first, *lines, warning, last = out.splitlines()
+    first, *lines, warning, gone, kata, last = out.splitlines()
     assert (status, err) == (0, "")
     broken, shim = "/nowhere/gone: no such file", "containerd-shim-kata-v2: executable file not found in PATH"
-    assert warning == rf"warning: 4 of 6 available; bro\x1b[31mken\n: {broken}; kata: {shim}"
+    assert warning == "warning: 4 of 6 available"
+    assert (gone, kata) == (rf"  bro\x1b[31mken\n: {broken}", f"  kata: {shim}")
     old, new = first.removeprefix("a reload would lead from generation ").split(" to ")
     assert int(new) == int(old) + 1
     assert lines == [
@@ -78,7 +79,7 @@ def test_with_exit_code_the_status_tells_whether_there_are_changes(
     run = runtimectl("plan", "--exit-code", on=own_daemon)
     generation = own_daemon.status()["generation"]
     first = run.stdout.splitlines()[0]
-    assert (run.returncode, first) == (0, f"a reload would change nothing: generation {generation} stays")
+    assert (run.returncode, first) == (0, f"a reload would change nothing; generation {generation} stays in use")
     assert runtimectl("diff", "--exit-code", str(generation - 1), str(generation), on=own_daemon).returncode == 3
     assert runtimectl("diff", "--exit-code", "1", "1", on=own_daemon).returncode == 0
 
@@ -91,7 +92,7 @@ def test_a_plan_that_would_be_rejected_lists_every_problem_with_its_place(own_da
     assert first.startswith(f"{own_daemon.config}:2:")
     assert second.startswith(f"{own_daemon.config}:3:")
     assert error.startswith("runtimectl: dry run: would be rejected; generation 1 stays")
-    assert hint == "hint: fix the file; generation 1 stays in use"
+    assert hint == "hint: fix the file; the previous configuration stays in effect"
     report = json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)
     assert (report["outcome"], "changes" in report) == ("rejected", False)
 
@@ -138,12 +139,12 @@ def test_changes_that_are_not_listed_are_counted() -> None:
 def test_a_plan_after_the_watchers_reload_names_the_diff(
     own_daemon: RunningDaemon,
 ) -> None:
-    assert runtimectl("plan", on=own_daemon).stdout == "a reload would change nothing: generation 1 stays\n"
+    assert runtimectl("plan", on=own_daemon).stdout == "a reload would change nothing; generation 1 stays in use\n"
     own_daemon.write({})
     wait_until(lambda: own_daemon.status()["generation"] == 2, "the watcher")
     first, note = runtimectl("plan", on=own_daemon).stdout.splitlines()
-    assert first == "a reload would change nothing: generation 2 stays"
-    assert note.startswith("generation 2: created by file-change at 2")
+    assert first == "a reload would change nothing; generation 2 stays in use"
+    assert note.startswith("generation 2: created by file change at 2")
     assert note.endswith(" ago): runtimectl diff 1 2 shows the changes")
     assert json.loads(runtimectl("plan", "--json", on=own_daemon).stdout)["outcome"] == "unchanged"
 

@@ -21,7 +21,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]+m")
 
 
 def environment(daemon: RunningDaemon | str, **more: str) -> dict[str, str]:
-    inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM")}
+    inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM", "COLUMNS")}
     socket = daemon if isinstance(daemon, str) else str(daemon.socket)
     return {**inherited, "RUNTIMED_SOCKET": socket, **more}
 
@@ -41,10 +41,10 @@ GOOD = [
     (("list",), "NAME "),
     (("explain", "wrapped"), "runtime           wrapped\n"),
     (("status",), "health         ok\n"),
-    (("plan",), "a reload would change nothing: generation 1 stays\n"),
-    (("reload",), "unchanged: generation 1 (in "),
-    (("generations",), "GENERATION  CURRENT  "),
-    (("diff", "1", "1"), "generations 1 and 1 give the same answers\n"),
+    (("plan",), "a reload would change nothing; generation 1 stays in use\n"),
+    (("reload",), "already live: generation 1, since "),
+    (("generations",), "GENERATION  CREATED  "),
+    (("diff", "1", "1"), "generations 1 and 1 do not differ\n"),
     (("gc", "--dry-run"), "VERDICT  WRAPPER"),
     (("version",), "runtimectl  "),
     (("--help",), "usage: runtimectl "),
@@ -88,10 +88,10 @@ def test_check_shows_places_in_a_terminal(daemon: RunningDaemon, own_daemon: Run
     status, shown = look("check", str(daemon.config), PATH=daemon.environ["PATH"])
     assert (status, shown) == (
         0,
-        "configuration OK\nwarning: 7 of 8 available; gone: /nowhere/gone: no such file\n",
+        f"{daemon.config}: OK (7 of 8 available; gone: /nowhere/gone: no such file)\n",
     )
     status, shown = look("check", str(own_daemon.config))
-    assert (status, shown) == (0, "configuration OK\n")
+    assert (status, shown) == (0, f"{own_daemon.config}: OK (3 runtimes)\n")
     status, shown = look("check", "/nowhere/daemon.json")
     assert (status, "/nowhere/daemon.json" in shown) == (1, True)
 
@@ -130,9 +130,10 @@ def test_a_rejection_is_red_in_status_and_watch(own_daemon: RunningDaemon) -> No
         assert re.search(r"\x1b\[31m[\d: -]+  health      degraded: ", screen.until("health      degraded"))
 
 
-def test_a_file_and_a_terminal_of_unknown_width_are_plain_and_not_cut() -> None:
+def test_a_file_and_a_terminal_of_unknown_width_are_plain_and_80_columns_wide_unless_columns_says_otherwise() -> None:
     with open("/dev/null") as stream:
-        assert inspect_terminal(stream, {"TERM": "xterm"}).columns is None
+        for columns, width in (("", 80), ("x", 80), ("100", 100), ("0", None)):
+            assert inspect_terminal(stream, {"COLUMNS": columns}).columns == width
         assert inspect_terminal(stream, {"TERM": "xterm"}).paint("x", RED) == "x"
     status, shown = look("--version", columns=0)
     assert (status, shown.startswith("runtimectl ")) == (0, True)
@@ -176,6 +177,30 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
     wide = render_runtimes(table, Terminal(300))
     assert len(wide) == 3
     assert f"no: {reason}" in wide[2]
+
+
+def test_a_value_wraps_at_blanks_and_a_script_does_not() -> None:
+    fields = [
+        ("name", "one two  three"),
+        ("", Tinted("one two three", RED)),
+        ("s", Tinted("one two three", None, wraps=False)),
+    ]
+    assert render_fields(fields, Terminal(14)) == [
+        "name  one two",
+        "      three",
+        "      one two",
+        "      three",
+        "s     one two three",
+    ]
+    assert render_fields([("name", "/a/path/that/is/long")], Terminal(14)) == ["name  /a/path/that/is/long"]
+    assert render_fields([("name", "a b")], Terminal(2)) == ["name  a", "      b"]
+
+
+@pytest.mark.parametrize("verb", [("list",), ("status",), ("explain", "kata"), ("generations",), ("gc", "--dry-run")])
+def test_output_fits_80_columns_except_for_single_words(daemon: RunningDaemon, verb: Sequence[str]) -> None:
+    for environ in ({"COLUMNS": "80"}, {"COLUMNS": ""}):
+        lines = runtimectl(*verb, on=daemon, environ=environ).stdout.splitlines()
+        assert [line for line in lines if len(line) > 80 and len(line.split()) > 2] == []
 
 
 @pytest.mark.parametrize(

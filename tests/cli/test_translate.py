@@ -63,7 +63,14 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path: Path) -> N
     file.write_bytes(b'version = 2\nx = "\xff"\n')
     run = runtimectl("import", "containerd", str(file))
     assert run.returncode == 1
-    assert run.stderr.startswith(f"{file}:2: found byte 0xff, and TOML is UTF-8\n")
+    assert run.stderr.startswith(f"{file}:2: byte 0xff is not UTF-8, which TOML requires\n")
+
+
+def test_a_go_template_in_place_of_toml_is_called_one() -> None:
+    text = 'version = 2\n{{ template "base" . }}\n'
+    run = runtimectl("import", "containerd", "-", input=text)
+    assert run.returncode == 1
+    assert run.stderr.startswith("stdin:2:1: not valid TOML: the file is a Go template, import the config.toml that ")
 
 
 def test_a_reserved_name_can_be_renamed() -> None:

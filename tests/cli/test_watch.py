@@ -189,8 +189,8 @@ def test_runtimectl_watch_shows_events_until_it_is_interrupted(daemon: RunningDa
         daemon.reload()
         lines = [people.stdout.readline().split(maxsplit=3) for _ in range(2)]
         assert [line[2] for line in lines] == ["reload", "generation"]
-        assert lines[0][3].startswith("applied, generation 2, by ")
-        assert lines[0][3].rstrip().endswith("(+1 ~0 -1)")
+        assert lines[0][3].startswith("applied, generation 2 (")
+        assert lines[0][3].rstrip().endswith("), +1 ~0 -1")
         assert json.loads(programs.stdout.readline())["type"] == "reload"
         for process in (people, programs):
             process.send_signal(signal.SIGINT)
@@ -210,8 +210,8 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
     lines = [line.split(maxsplit=3) for line in shown.splitlines()]
     assert [line[2] for line in lines] == ["gap", "reload", "generation", "reload"]
     assert "not known any more" in lines[0][3]
-    assert lines[1][3] == "unchanged, generation 1, by start"
-    assert lines[3][3] == "unchanged, generation 1, by api"
+    assert lines[1][3] == "unchanged, generation 1 (start)"
+    assert lines[3][3] == "unchanged, generation 1 (API request)"
     today = time.strftime("%Y-%m-%d", time.localtime())
     assert {line[0] for line in lines} <= {today, time.strftime("%Y-%m-%d", time.localtime(time.time() - 60))}
 
@@ -223,13 +223,13 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         (
             {"type": "reload", "outcome": "unchanged", "generation": 3, "reason": "signal", "added": [], "changed": [],
              "removed": [], "repaired": []},
-            "unchanged, generation 3, by signal",
+            "unchanged, generation 3 (SIGHUP)",
         ),
         (
             {"type": "reload", "outcome": "rejected", "generation": 3, "reason": "api", "added": [], "changed": [],
              "removed": [], "problem_count": 3,
              "problems": [{"file": "/d.json", "line": 4, "column": 2, "message": "bad\nthing"}]},
-            r"rejected, generation 3, by api: /d.json:4:2: bad\nthing (and 2 more)",
+            r"rejected, generation 3 (API request): /d.json:4:2: bad\nthing (and 2 more)",
         ),
         ({"type": "health", "status": "ok", "reasons": {}}, "ok"),
         ({"type": "health", "status": "degraded", "reasons": {"store": "full"}}, "degraded: store: full"),

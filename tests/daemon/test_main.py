@@ -275,7 +275,7 @@ class TestRejection:
     def test_validate_says_what_a_reload_says(self, daemon: RunningDaemon) -> None:
         daemon.write(table(w=wrapped("one")))
         daemon.start()
-        assert validate(daemon) == (0, ["configuration OK"])
+        assert validate(daemon) == (0, [f"{daemon.config}: OK (3 runtimes)"])
         disk = listing(daemon.data)
         daemon.write(self.BROKEN)
         put(daemon.dropins / "a.json", '{"default-runtime": 7, "no-such-key": 1, "hostz": 1}')

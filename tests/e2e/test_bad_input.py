@@ -74,7 +74,7 @@ BAD = {
     "blank": text(" \n\n", "blank", "write {{}}"),
     "binary": text(b"\x7fELF\x02\x01\x01\x00\xff\xfe\x00", "{path}:1:"),
     "not UTF-8": text(b'{"runtimes": {"caf\xe9": {"path": "/x"}}}', "0xe9", "offset 18", "save the file as UTF-8"),
-    "huge": Bad(huge, ("too big", "104,857,600", "is it the right file?")),
+    "huge": Bad(huge, ("too big", "104,857,600", "check that it is the right file")),
     "a million brackets": text('{"runtimes": ' + "[" * 1_000_000, "{path}:1:", "nest"),
     "deeply nested": text('{"a":' * 100_000 + "1" + "}" * 100_000, "{path}:1:", "nest"),
     "duplicate key": text('{\n"runtimes": {},\n"runtimes": {}\n}', "{path}:3:1", "runtimes", "lines 2 and 3"),

@@ -78,6 +78,25 @@ def test_every_name_is_completed_from_its_beginning_and_is_that_name_when_it_is_
             screen.until(f'"runtime":{json.dumps(name)}')
 
 
+@pytest.mark.parametrize(
+    ("shell", "setup"),
+    [
+        ("bash", "source <(runtimectl completion bash)"),
+        ("zsh", "autoload -Uz compinit; compinit -u -D; unsetopt beep; source <(runtimectl completion zsh)"),
+        ("fish", "set fish_greeting; runtimectl completion fish | source"),
+    ],
+)
+def test_the_script_that_is_printed_completes_once_it_is_sourced(
+    daemon: RunningDaemon, home: Path, tmp_path: Path, shell: str, setup: str
+) -> None:
+    environ = {**environment(home, daemon.socket), "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    with Screen(SHELLS[shell].command, environ) as screen:
+        screen.type(setup + "; printf '%s %s\\n' that 'was it'\r")
+        screen.until(FINISHED)
+        screen.type("runtimectl resolve --json nota\t\r")
+        screen.until('"runtime":"nota:bene"')
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("typed", ["'two w", '"two w', "two\\ w"])
 def test_what_is_begun_in_quotation_marks_is_completed_in_them(

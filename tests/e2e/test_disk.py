@@ -219,7 +219,7 @@ def test_runtimectl_does_not_ask_for_another_configuration_when_the_disk_is_full
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "free space or inodes" in run.stderr
-    assert "the configuration is good" in run.stderr
+    assert "the configuration is valid" in run.stderr
     assert "correct" not in run.stderr
     (rejected,) = [event for event in daemon.log() if event["event"] == "reload.rejected" and event["reason"] == "api"]
     assert rejected["cause"] == "store"

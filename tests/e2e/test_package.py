@@ -180,7 +180,7 @@ def test_a_package_holds_no_path_of_its_build_and_lintian_finds_no_error(package
     assert os.readlink(packages.unpacked / PROGRAM / "bin/python3").endswith("bin/python3")
     # Where each shell looks for them by the name of the command.
     for shell, path in COMPLETIONS.items():
-        ours = CHECKOUT / f"etc/completions/runtimectl.{shell}"
+        ours = CHECKOUT / f"runtimed/cli/completions/runtimectl.{shell}"
         assert (packages.unpacked / "usr/share" / path).read_bytes() == ours.read_bytes()
     for page in PAGES:
         made = subprocess.run(["scdoc"], input=page.read_bytes(), capture_output=True, check=True).stdout

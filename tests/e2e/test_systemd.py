@@ -263,7 +263,7 @@ def test_lines_in_the_journal_are_an_event_with_a_level_and_no_time_of_their_own
     node.mend()
     lines = [line for line in node.journal()[mark:] if line.pid == node.pid()]
     levels = {line.text.split()[0]: line.priority for line in lines}
-    expected = {"reload.rejected": 3, "degraded": 4, "reload.unchanged": 6, "well": 6}
+    expected = {"reload.rejected": 3, "degraded": 4, "reload.unchanged": 6, "health.ok": 6}
     assert {event: levels.get(event) for event in expected} == expected
     for line in lines:
         assert re.match(r"[a-z_.]+( [a-z_-]+=|$)", line.text), line
@@ -320,7 +320,7 @@ def test_an_upgrade_to_the_newest_python_under_load_loses_no_request(
 @pytest.mark.parametrize(("shell", "file"), COMPLETIONS.items())
 def test_each_shell_has_its_completions_where_it_looks_for_them(node: Installed, shell: str, file: str) -> None:
     installed = node.machine.inside(f"/usr/local/share/{file}")
-    assert installed.read_bytes() == (CHECKOUT / f"etc/completions/runtimectl.{shell}").read_bytes()
+    assert installed.read_bytes() == (CHECKOUT / f"runtimed/cli/completions/runtimectl.{shell}").read_bytes()
     assert installed.stat().st_mode & 0o777 == 0o644
 
 

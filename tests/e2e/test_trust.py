@@ -91,7 +91,7 @@ def mend(path: Path) -> None:
 
 def names_it(message: str, path: Path, how: str) -> None:
     assert str(path) in message
-    assert "could become root through it" in message
+    assert "could use it to become root" in message
     if how == "owned":
         assert f"user id {NOBODY}" in message
         assert f"chown root: {path}" in message
@@ -153,7 +153,7 @@ def test_what_is_believed_below_the_roots_is_checked(daemon: NestedDaemon, what:
         spoil(path, how)
         text = daemon.fail_to_start()
         assert f"{path}: " in text
-        assert "could become root through it" in text
+        assert "could use it to become root" in text
         mend(path)
     if path.is_dir() and path.parent == daemon.data:
         # Nor is a way out taken: into the directory of a user.

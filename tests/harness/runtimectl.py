@@ -15,9 +15,12 @@ Run = subprocess.CompletedProcess[str]
 
 
 def runtimectl(*args: str, on: RunningDaemon | str | None = None, **more: Any) -> Run:
-    """Run runtimectl as a process; ``on`` is the daemon, or the socket, that RUNTIMED_SOCKET names."""
+    """Run runtimectl as a process; ``on`` is the daemon, or the socket, that RUNTIMED_SOCKET names.
+
+    Lines have any length unless ``environ`` has COLUMNS.
+    """
     path = str(on.socket) if isinstance(on, RunningDaemon) else on or "/nowhere/s"
-    environ = {**os.environ, "RUNTIMED_SOCKET": path, **more.pop("environ", {})}
+    environ = {**os.environ, "RUNTIMED_SOCKET": path, "COLUMNS": "0", **more.pop("environ", {})}
     return subprocess.run(
         [*COMMAND, *args], check=False, capture_output=True, text=True, env=environ, timeout=PATIENCE_S, **more
     )

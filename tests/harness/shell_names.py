@@ -33,4 +33,4 @@ ODD = (
     "p|pe",
     "\N{LATIN SMALL LETTER U WITH DIAERESIS}x y",
 )
-COMPLETIONS = Path(__file__).parents[2] / "etc/completions"
+COMPLETIONS = Path(__file__).parents[2] / "runtimed/cli/completions"

@@ -42,8 +42,9 @@ def parse_configuration(
     sources = tuple(source for source in (documents.main, *documents.dropins) if source is not None)
     draft = Draft(problems=Problems(documents.problems), remarks=Problems(documents.remarks))
     if documents.main is None and main_required and all(p.file != documents.main_path for p in documents.problems):
-        message = f"the file is not there: {main_required}"
-        draft.problems.append(Problem(message, documents.main_path, found="no file", expected="a configuration file"))
+        draft.problems.append(
+            Problem(main_required, documents.main_path, found="no file", expected="a configuration file")
+        )
     complete = not draft.problems
     for source in sources:
         try:

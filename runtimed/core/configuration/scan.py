@@ -102,7 +102,8 @@ class Scan:
         value = self._value()
         end = self._skip(self._pos)
         if end < len(self.text):
-            self._stop(end, "nothing after the end of the document")
+            hint = "a bracket too many" if self.text[end] in "}]" else "a second document; a file holds one"
+            self._stop(end, "the end of the file", hint=hint)
         if self._problems:
             raise self._problems.rejection()
         return value
@@ -245,8 +246,10 @@ class Scan:
         if odd in "\r\n":
             hint = "is a double quote missing at the end of the line?"
             self._stop(pos, "a double quote at the end of the string", hint=hint)
-        allowed = "" if odd == "\0" else rf"; written \u{ord(odd):04x} it is allowed"
-        self._stop(pos, f"no control characters in a string{allowed}")
+        if odd == "\t":
+            self._stop(pos, r"\t in its place", found="a tab inside a string")
+        escape = "" if odd == "\0" else rf"\u{ord(odd):04x} in its place"
+        self._stop(pos, escape or "no NUL", found=f"the control character U+{ord(odd):04X} inside a string")
 
     def _duplicate(self, key: str, first: int, second: int) -> None:
         if self._problems.full:

@@ -92,7 +92,7 @@ def _wrong_owner(path: str, status: os.stat_result, read_only: str) -> PathRefus
         advice = f"look at its content, then run: chown root: {shown}"
     else:
         advice = "choose another path"
-    reason = f"{kind} to user id {uid}, who could become root through it"
+    reason = f"{kind} to user id {uid}, who could use it to become root"
     return PathRefused(printable(path), reason, advice, uid, stat.S_IMODE(status.st_mode))
 
 
@@ -110,7 +110,7 @@ def _writable(path: str, status: os.stat_result, read_only: str, *, last: bool) 
     else:
         advice = f"run: {command}" if stat.S_ISREG(status.st_mode) else "choose another path"
     here = "; it is read-only for this process, but perhaps not for others" if read_only else ""
-    reason = f"can be changed {who} (mode {mode:04o}), who could become root through it{here}"
+    reason = f"can be changed {who} (mode {mode:04o}), who could use it to become root{here}"
     return PathRefused(printable(path), reason, advice, status.st_uid, mode)
 
 

@@ -352,7 +352,7 @@ def test_a_missing_main_file_is_a_problem_only_where_it_is_required() -> None:
     assert parse(None).runtimes == {}
     (problem,) = problems_of(None, main_required="it was named with --config; create it")
     assert problem.file == MAIN
-    assert problem.message == "the file is not there: it was named with --config; create it"
+    assert problem.message == "it was named with --config; create it"
     assert parse("{}", main_required="why").runtimes == {}
 
 

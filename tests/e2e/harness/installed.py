@@ -87,8 +87,8 @@ class Installed:
         return Client(str(self.machine.inside(ADDRESS)), ANSWER_S)
 
     def ctl(self, *words: str, status: int = 0, user: str | None = None) -> str:
-        """Return what ``runtimectl`` in the machine says, on both outputs."""
-        done = self.run("runtimectl", *words, status=status, user=user)
+        """Return what ``runtimectl`` in the machine says, on both outputs, in lines of any length."""
+        done = self.run("env", "COLUMNS=0", "runtimectl", *words, status=status, user=user)
         return done.stdout + done.stderr
 
     def systemctl(self, *words: str, status: int | None = 0) -> str:

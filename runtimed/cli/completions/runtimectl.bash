@@ -1,4 +1,4 @@
-# What bash completes on a command line of runtimectl. runtimectl itself says what may stand where; it asks the
+# What bash completes on a command line of runtimectl. runtimectl itself lists the words that can come next; it asks the
 # daemon for the names of runtimes and the numbers of generations, for a second at most.
 
 _runtimectl() {

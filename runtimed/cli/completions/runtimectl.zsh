@@ -1,7 +1,7 @@
 #compdef runtimectl
 
-# What zsh completes on a command line of runtimectl; installed as _runtimectl. runtimectl itself says what may stand
-# where; it asks the daemon for the names of runtimes and the numbers of generations, for a second at most.
+# What zsh completes on a command line of runtimectl; installed as _runtimectl. runtimectl itself lists the words that can
+# come next; it asks the daemon for the names of runtimes and the numbers of generations, for a second at most.
 
 _runtimectl() {
     local answer line word
@@ -24,4 +24,9 @@ _runtimectl() {
     esac
 }
 
-_runtimectl "$@"
+# compinit runs this file as the function; otherwise it was sourced.
+if [[ ${funcstack[1]-} == _runtimectl ]]; then
+    _runtimectl "$@"
+else
+    compdef _runtimectl runtimectl
+fi
