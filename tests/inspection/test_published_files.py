@@ -93,6 +93,6 @@ async def test_a_look_that_hangs_is_a_fault_until_it_ends() -> None:
         await until(looking.is_set)
         assert watch.faults == {}
         now_s[0] = OVERDUE_S
-        assert "has not answered" in watch.faults["store"]
+        assert "has not ended" in watch.faults["store"]
         released.set()
         await until(lambda: watch.faults == {})
