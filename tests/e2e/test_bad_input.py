@@ -98,7 +98,7 @@ BAD = {
     "argument that no exec takes": text(
         json.dumps({"runtimes": {"w": {"path": "/x", "runtimeArgs": ["x" * 140_000]}}}), "140,000 bytes", "131,071"
     ),
-    "wrong owner": Bad(owned, ("user id 65534", "could become root", "run: chown root:")),
+    "wrong owner": Bad(owned, ("user id 65534", "could use it to become root", "run: chown root:")),
     "group-writable": Bad(moded(0o664), ("mode 0664", "its group", "run: chmod go-w")),
     "writable by all": Bad(moded(0o666), ("mode 0666", "everybody", "run: chmod go-w")),
     "link to a file that is gone": Bad(
