@@ -53,28 +53,32 @@ class Plan:
 
 
 def plan(
-    documents: Documents, frame: BootContext, number: int, previous: Generation | None, main_required: str | None
+    documents: Documents, context: BootContext, number: int, previous: Generation | None, main_required: str | None
 ) -> Plan:
     """Return generation ``number`` of ``documents``, with the difference from ``previous``.
 
     Raises:
         ConfigurationRejected: with all problems in the documents.
     """
-    config = parse_configuration(documents, frame.flags, frame.defaults, main_required=main_required)
-    generation = build_generation(config, frame.host, number, previous)
+    config = parse_configuration(documents, context.flags, context.defaults, main_required=main_required)
+    generation = build_generation(config, context.host, number, previous)
     return Plan(generation, compare_generations(previous, generation))
 
 
-def restore_generation(manifest: Manifest, config_text: bytes, frame: BootContext, number: int) -> Generation:
+def restore_generation(manifest: Manifest, config_text: bytes, context: BootContext, number: int) -> Generation:
     """Return the generation of ``manifest`` and of its ``config_text`` as generation ``number``.
 
     Raises:
         ConfigurationRejected: this version of the program does not accept ``config_text``.
     """
-    return build_generation(restore_config(manifest, config_text, frame.defaults, frame.flags), frame.host, number)
+    return build_generation(
+        restore_config(manifest, config_text, context.defaults, context.flags), context.host, number
+    )
 
 
-def report_on(examined: Plan | ConfigurationRejected, frame: BootContext, reason: str, published: str | None) -> Report:
+def report_on(
+    examined: Plan | ConfigurationRejected, context: BootContext, reason: str, published: str | None
+) -> Report:
     """Return the report on ``examined``, without a generation and times; ``published`` is the current digest."""
     if isinstance(examined, ConfigurationRejected):
         problems, omitted, remarks = examined.problems, examined.omitted, examined.remarks
@@ -88,7 +92,7 @@ def report_on(examined: Plan | ConfigurationRejected, frame: BootContext, reason
         changed=difference.changed,
         removed=difference.removed,
         default_runtime=difference.default_runtime,
-        restart_required=frame.restart_required(config.settings),
+        restart_required=context.restart_required(config.settings),
         ignored=config.ignored,
         overridden=config.overridden,
         remarks=config.remarks,

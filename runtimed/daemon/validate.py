@@ -48,12 +48,12 @@ def _check(arguments: Arguments) -> Report:
     documents = read_snapshot(arguments, partial(walk, trust=trust)).documents
     defaults = arguments.defaults
     host = Host(read_facts(os.environ), defaults.data_root, defaults.exec_root)
-    frame = BootContext(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
+    context = BootContext(arguments.config_path, arguments.flags, defaults, host, defaults, main_required(arguments))
     try:
-        examined: Plan | ConfigurationRejected = plan(documents, frame, 0, None, frame.main_required)
+        examined: Plan | ConfigurationRejected = plan(documents, context, 0, None, context.main_required)
     except ConfigurationRejected as rejection:
         examined = rejection
-    report = replace(report_on(examined, frame, "validate", None), restart_required=())
+    report = replace(report_on(examined, context, "validate", None), restart_required=())
     if isinstance(examined, ConfigurationRejected):
         return report
     generation = examined.generation

@@ -1,6 +1,6 @@
 """Runs blocking calls in daemon threads, so that a file system that hangs delays only the calls that need it.
 
-Every call has a path. Calls whose paths lie in one directory run one after the other, others at the same time. A call
+Every call has a path. Calls whose paths are in one directory run one after the other, others at the same time. A call
 that does not return in time counts as hanging: it fails, its thread does nothing else until it returns, and further
 calls on its path fail at once. The process ends without waiting for the threads.
 

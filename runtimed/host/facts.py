@@ -7,7 +7,7 @@ import platform
 import stat
 from collections.abc import Mapping
 
-from runtimed.core.mounts import unescape
+from runtimed.core.mounts import parse_mounts
 from runtimed.core.table.facts import Facts, Machine
 
 
@@ -23,7 +23,7 @@ def read_facts(
     systemd runs and ``cgroup_root`` is cgroup2.
     """
     return Facts(
-        cgroup2=_mounted_type(os.path.realpath(cgroup_root), mountinfo) == b"cgroup2",
+        cgroup2=_mounted_type(os.path.realpath(cgroup_root), mountinfo) == "cgroup2",
         systemd=_is_real_directory(systemd_dir),
         ramdisk=bool(environ.get("DOCKER_RAMDISK")),
     )
@@ -44,21 +44,15 @@ def read_machine(system: str) -> Machine:
     return Machine(uname.nodename, system, uname.release, uname.machine, os.cpu_count() or 1, memory_bytes)
 
 
-def _mounted_type(mount_point: str, mountinfo: str) -> bytes | None:
+def _mounted_type(mount_point: str, mountinfo: str) -> str | None:
     """Return the type of the file system at ``mount_point`` from proc_pid_mountinfo(5): Python has no statfs(2)."""
-    found = None
     try:
         with open(mountinfo, "rb") as file:
-            lines = file.read().split(b"\n")
+            mounts = tuple(parse_mounts(file.read()))
     except OSError:
         return None
-    for line in lines:
-        mount, separator, file_system = line.partition(b" - ")
-        fields = mount.split(b" ")
-        # The last mount at a point is the visible one; the fifth field is the mount point.
-        if separator and len(fields) > 4 and unescape(fields[4]) == os.fsencode(mount_point):  # noqa: PLR2004
-            found = file_system.split(b" ")[0]
-    return found
+    # The last mount at a point is the visible one.
+    return next((each.kind for each in reversed(mounts) if each.point == os.fsencode(mount_point)), None)
 
 
 def _is_real_directory(path: str) -> bool:

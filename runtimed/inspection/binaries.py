@@ -90,7 +90,9 @@ class NodeInspector:
 
     def features(self, binary: str) -> Features:
         """Return the features of ``binary`` that are known so far."""
-        return self._prober.get(binary) if self._prober is not None else _OFF
+        # Read once: `probe` may remove the prober in another thread.
+        prober = self._prober
+        return prober.get(binary) if prober is not None else _OFF
 
     def probe(self, generation: Generation) -> None:
         """Probe the binaries of ``generation`` that are new or changed, as its configuration says.

@@ -37,7 +37,7 @@ class Disk(Protocol):
     def root(self) -> str: ...  # noqa: D102
     @property
     def next_number(self) -> int: ...  # noqa: D102
-    def mend(self, generation: Generation) -> RepairOutcome: ...  # noqa: D102
+    def repair(self, generation: Generation) -> RepairOutcome: ...  # noqa: D102
     def publish(self, generation: Generation, *, retain: int) -> str | None: ...  # noqa: D102
     def settle(self, retain: int) -> str | None: ...  # noqa: D102
 
@@ -93,19 +93,19 @@ class Publisher:
             StoreFailed: some damage could not be repaired.
         """
         try:
-            mended: RepairOutcome = await self._run_blocking(self._disk.mend, generation)
-            if mended.fault is not None:
-                raise StoreFailed("repairing", self._disk.root, mended.fault)  # noqa: TRY301 - as of the calls
-            self._set_error(DAMAGE, mended.remark)
-            if mended.republish is None:
-                return generation, mended.repaired
+            outcome: RepairOutcome = await self._run_blocking(self._disk.repair, generation)
+            if outcome.fault is not None:
+                raise StoreFailed("repairing", self._disk.root, outcome.fault)  # noqa: TRY301 - as of the calls
+            self._set_error(DAMAGE, outcome.remark)
+            if outcome.republish is None:
+                return generation, outcome.repaired
             again = replace(generation, number=self._disk.next_number)
             await self._publish(again)
         except StoreFailed as error:
             self._set_error(DAMAGE, str(error))
             raise
-        text = f"{mended.republish}: generation {generation.number} was published anew as {again.number}"
-        return again, (*mended.repaired, text)
+        text = f"{outcome.republish}: generation {generation.number} was published anew as {again.number}"
+        return again, (*outcome.repaired, text)
 
     async def _publish(self, generation: Generation) -> None:
         fault = await self._run_blocking(self._disk.publish, generation, retain=generation.config.runtimed.retain)

@@ -48,7 +48,7 @@ class Reloader:
 
     def __init__(
         self,
-        frame: BootContext,
+        context: BootContext,
         *,
         read: Callable[[], Awaitable[Documents]],
         disk: Disk,
@@ -60,7 +60,7 @@ class Reloader:
         planner: Callable[..., Plan] = plan,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._frame = frame
+        self._context = context
         self._read = read
         self._disk = disk
         self._run_blocking = run_blocking
@@ -106,7 +106,7 @@ class Reloader:
         Raises:
             StartFailed: there is no such generation.
         """
-        last_good = manifest if manifest is not None and manifest.configuration == self._frame.config_path else None
+        last_good = manifest if manifest is not None and manifest.configuration == self._context.config_path else None
         if manifest is not None and published:
             self._publisher.number, self._publisher.digest = manifest.number, manifest.digest
         if last_good is not None:
@@ -161,7 +161,7 @@ class Reloader:
     async def _run_dry(self, reason: str) -> Report:
         started_s = self._clock_s()
         examined = await self._examine(await self._read())
-        report = replace(report_on(examined, self._frame, reason, self._publisher.digest), dry_run=True)
+        report = replace(report_on(examined, self._context, reason, self._publisher.digest), dry_run=True)
         if isinstance(examined, Plan):
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
             report = replace(report, changes=await self._run_blocking(describe_plan, examined, self.current, number))
@@ -212,10 +212,10 @@ class Reloader:
         return self._clock_s() >= self._retry_at_s and (self._unpublished or SETTLE in self._publisher.errors)
 
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
-        number, required = self._disk.next_number, self._frame.requires_main(self._sources, self._number)
+        number, required = self._disk.next_number, self._context.requires_main(self._sources, self._number)
         try:
             planned: Plan = await self._run_blocking(
-                self._planner, documents, self._frame, number, self._previous, required
+                self._planner, documents, self._context, number, self._previous, required
             )
         except ConfigurationRejected as rejection:
             return rejection
@@ -225,7 +225,7 @@ class Reloader:
 
     async def _apply(self, examined: Plan | ConfigurationRejected, reason: str, started_s: float) -> Report:
         """Make the generation of ``examined`` current where there is one, and return the report."""
-        report = report_on(examined, self._frame, reason, self._publisher.digest)
+        report = report_on(examined, self._context, reason, self._publisher.digest)
         self._unpublished = False
         self._publisher.errors.pop(PUBLISH, None)
         if isinstance(examined, Plan):
@@ -255,7 +255,7 @@ class Reloader:
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
         """Make the last good generation current, which ``manifest`` and ``config_text`` describe."""
         try:
-            generation = restore_generation(manifest, config_text, self._frame, self._disk.next_number)
+            generation = restore_generation(manifest, config_text, self._context, self._disk.next_number)
         except ConfigurationRejected:
             # Other flags or another version of the program refuse it. The administrator can fix the documents.
             raise StartFailed(report.problems) from None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtimed.core.mounts import is_read_only_for_all
+from runtimed.core.mounts import covering_mount, is_read_only_for_all, is_remote, parse_mounts
 
 # The root file system, and a volume of the kubelet's on the same disk that a container sees at /etc/runtimed.
 HOST = b"22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard\n"
@@ -97,3 +97,60 @@ def test_escaped_blanks_and_removed_files_are_parsed() -> None:
     assert judged(table, table, 9, b"/c d")
     # The file that was removed from /a b can still be open for writing there.
     assert not judged(table, table + b"10 1 8:1 / /host rw - ext4 /dev/sda rw\n", 9, b"/c d")
+
+
+MOUNTINFO = rb"""22 1 0:21 / / rw,relatime - overlay overlay rw,lowerdir=/l
+23 22 0:22 / /proc rw - proc proc rw
+24 22 8:1 / /mnt/a\040b\134c rw shared:1 - ext4 /dev/sda1 rw
+25 22 0:40 / /srv rw - nfs4 host:/x rw
+26 25 0:41 / /srv/local rw - tmpfs none rw
+27 22 0:42 / /ssh rw - fuse.sshfs host: rw
+28 22 0:43 / /srv rw - ext4 /dev/sdb rw
+29 22 0:44 /old//deleted /new rw - ext4 /dev/sdc rw
+cut off
+"""
+
+
+def test_a_table_of_mounts_is_read_with_its_escapes() -> None:
+    assert [(mount.point, mount.kind) for mount in parse_mounts(MOUNTINFO)] == [
+        (b"/", "overlay"),
+        (b"/proc", "proc"),
+        (b"/mnt/a b\\c", "ext4"),
+        (b"/srv", "nfs4"),
+        (b"/srv/local", "tmpfs"),
+        (b"/ssh", "fuse.sshfs"),
+        (b"/srv", "ext4"),
+        (b"/new", "ext4"),
+    ]
+    assert [mount.root for mount in parse_mounts(MOUNTINFO) if mount.is_outdated] == [b"/old"]
+
+
+def test_a_carriage_return_in_a_mount_point_hides_no_mount() -> None:
+    # The kernel escapes blanks, tabs, newlines and backslashes only.
+    own = b"9 1 8:1 / /etc ro - ext4 /dev/sda rw\n"
+    writable = b"10 1 8:1 / /host\rcopy rw - ext4 /dev/sda rw\n"
+    assert not judged(own, own + writable, 9, b"/etc/runtimed/daemon.json")
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind", "remote"),
+    [
+        ("/", "overlay", False),
+        ("/etc", "overlay", False),
+        ("/srvx", "overlay", False),
+        ("/srv/local/x", "tmpfs", False),
+        # The last mount at a point is the visible one.
+        ("/srv/x", "ext4", False),
+        ("/ssh", "fuse.sshfs", True),
+        ("/ssh/deep/er", "fuse.sshfs", True),
+    ],
+)
+def test_a_directory_lies_on_the_innermost_mount_that_was_made_last(directory: str, kind: str, remote: bool) -> None:
+    mount = covering_mount(parse_mounts(MOUNTINFO), directory.encode())
+    assert mount is not None
+    assert (mount.kind, is_remote(mount.kind)) == (kind, remote)
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse", "fuseblk", "fuse.glusterfs", "ceph", "virtiofs"])
+def test_a_file_system_that_other_machines_change_is_remote(kind: str) -> None:
+    assert is_remote(kind)

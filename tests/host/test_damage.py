@@ -57,7 +57,7 @@ def test_intact_published_files_are_not_changed(root: Root) -> None:
     generation = root.publish(a=["2"], b=["1"])
     before = root.listing()
     assert not root.store.seems_damaged()
-    assert root.store.mend(generation) == RepairOutcome()
+    assert root.store.repair(generation) == RepairOutcome()
     assert root.listing() == before
 
 
@@ -67,8 +67,8 @@ def test_a_damaged_wrapper_is_written_again_under_the_same_number(root: Root, da
     assert not root.store.seems_damaged()
     damage(root.path / "wrappers" / only(generation))
     assert root.store.seems_damaged()
-    mended = root.store.mend(generation)
-    assert (len(mended.repaired), mended.fault, mended.remark, mended.republish) == (1, None, None, None)
+    outcome = root.store.repair(generation)
+    assert (len(outcome.repaired), outcome.fault, outcome.remark, outcome.republish) == (1, None, None, None)
     assert root.current() == wrappers(generation)
     assert not root.store.seems_damaged()
 
@@ -78,7 +78,7 @@ def test_a_wrapper_that_only_an_older_generation_names_is_written_again(root: Ro
     generation = root.publish(a=["2"])
     (root.path / "wrappers" / only(old)).unlink()
     assert root.store.seems_damaged()
-    assert len(root.store.mend(generation).repaired) == 1
+    assert len(root.store.repair(generation).repaired) == 1
     assert (root.path / "wrappers" / only(old)).read_bytes() == wrappers(old)["a"]
 
 
@@ -88,8 +88,8 @@ def test_removed_files_are_made_again_under_the_same_number(root: Root, name: st
     path = root.path / name
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     assert root.store.seems_damaged()
-    mended = root.store.mend(generation)
-    assert (mended.fault, mended.republish) == (None, None)
+    outcome = root.store.repair(generation)
+    assert (outcome.fault, outcome.republish) == (None, None)
     assert not root.store.seems_damaged()
     assert root.current() == wrappers(generation)
     recovered = root.open()
@@ -105,12 +105,12 @@ def test_the_current_generation_without_its_directory_must_be_republished(root: 
     generation = root.publish(a=["2"])
     path = root.path / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    mended = root.store.mend(generation)
-    assert "missing" in str(mended.republish)
+    outcome = root.store.repair(generation)
+    assert "missing" in str(outcome.republish)
     anew = root.publish(a=["2"])
     assert anew.number == 3
     assert root.current() == wrappers(anew)
-    assert not root.store.mend(anew).fault
+    assert not root.store.repair(anew).fault
     assert not root.store.seems_damaged()
     assert all((root.path / f"generations/{number:08d}").is_dir() for number in retained(root))
 
@@ -120,7 +120,7 @@ def test_a_manifest_or_configuration_that_was_changed_is_noticed(root: Root, fil
     generation = root.publish(a=["1"])
     truncate(root.path / "generations/00000001" / file)
     assert root.store.seems_damaged()
-    assert "damaged" in str(root.store.mend(generation).republish)
+    assert "damaged" in str(root.store.repair(generation).republish)
 
 
 @pytest.mark.parametrize("file", ["config.json", "manifest.json"])
@@ -130,7 +130,7 @@ def test_damage_is_found_again_by_every_look(root: Root, file: str) -> None:
     time.sleep(2.1)  # a file that changed a moment ago is read again at each look, an older one is not
     assert root.store.seems_damaged()
     assert root.store.seems_damaged()
-    assert root.store.mend(generation).republish is not None
+    assert root.store.repair(generation).republish is not None
 
 
 @pytest.mark.parametrize("name", ["", "wrappers", "generations", "generations/00000001/runtimes", "VERSION"])
@@ -140,7 +140,7 @@ def test_files_that_other_users_can_write_are_made_private_again(root: Root, nam
     mode = stat.S_IMODE(path.stat().st_mode)
     path.chmod(mode | 0o022)
     assert root.store.seems_damaged()
-    assert len(root.store.mend(generation).repaired) == 1
+    assert len(root.store.repair(generation).repaired) == 1
     assert stat.S_IMODE(path.stat().st_mode) == mode
     assert not root.store.seems_damaged()
 
@@ -151,7 +151,7 @@ def test_a_directory_of_another_user_below_the_root_is_reported(root: Root, name
     generation = root.publish(a=["1"])
     os.chown(root.path / name, 65534, 65534)
     assert root.store.seems_damaged()
-    assert f"{name} belongs to user id 65534" in str(root.store.mend(generation).fault)
+    assert f"{name} belongs to user id 65534" in str(root.store.repair(generation).fault)
 
 
 def test_a_carried_link_whose_wrapper_is_lost_does_not_stay_dangling(root: Root) -> None:
@@ -159,8 +159,8 @@ def test_a_carried_link_whose_wrapper_is_lost_does_not_stay_dangling(root: Root)
     generation = root.publish(b=["1"])
     shutil.rmtree(root.path / "generations/00000001")
     (root.path / "wrappers" / only(old)).unlink()
-    mended = root.store.mend(generation)
-    assert any("runtimes/a removed" in words for words in mended.repaired)
+    outcome = root.store.repair(generation)
+    assert any("runtimes/a removed" in words for words in outcome.repaired)
     assert root.current() == wrappers(generation)
     assert not root.store.seems_damaged()
 
@@ -180,9 +180,9 @@ def test_a_damaged_wrapper_without_a_known_text_loses_its_link(root: Root) -> No
     generation = root.publish(b=["1"])
     shutil.rmtree(root.path / "generations/00000001")
     truncate(root.path / "wrappers" / only(old))
-    mended = root.store.mend(generation)
-    assert any(f"{only(old)} is damaged" in words for words in mended.repaired)
-    assert mended.fault is None
+    outcome = root.store.repair(generation)
+    assert any(f"{only(old)} is damaged" in words for words in outcome.repaired)
+    assert outcome.fault is None
     assert not os.path.lexists(root.path / "runtimes/a")
 
 
@@ -205,9 +205,9 @@ def test_another_data_root_is_reported_and_not_written_to(root: Root, change: Ca
     change(root)
     before = root.listing()
     assert root.store.seems_damaged()
-    mended = root.store.mend(generation)
-    assert str(root.path) in str(mended.fault)
-    assert (mended.repaired, mended.republish) == ((), None)
+    outcome = root.store.repair(generation)
+    assert str(root.path) in str(outcome.fault)
+    assert (outcome.repaired, outcome.republish) == ((), None)
     with pytest.raises(StoreFailed, match=r"data root|another directory"):
         root.publish(a=["2"])
     assert root.store.remove_wrapper("x-" + 32 * "0") is not None
@@ -219,11 +219,11 @@ def test_a_file_system_mounted_over_the_data_root_is_reported_and_stays_empty(ro
     generation = root.publish(a=["1"])
     subprocess.run(["mount", "-t", "tmpfs", "none", root.path], check=True)
     try:
-        assert "mounted over" in str(root.store.mend(generation).fault)
+        assert "mounted over" in str(root.store.repair(generation).fault)
         assert os.listdir(root.path) == []
     finally:
         subprocess.run(["umount", root.path], check=True)
-    assert root.store.mend(generation) == RepairOutcome()
+    assert root.store.repair(generation) == RepairOutcome()
 
 
 @needs_root
@@ -233,10 +233,10 @@ def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) ->
     try:
         subprocess.run(["mount", "-o", "remount,bind,noexec", root.path], check=True)
         assert root.store.seems_damaged()
-        assert "mount -o remount,exec" in str(root.store.mend(generation).fault)
+        assert "mount -o remount,exec" in str(root.store.repair(generation).fault)
     finally:
         subprocess.run(["umount", root.path], check=True)
-    assert root.store.mend(generation) == RepairOutcome()
+    assert root.store.repair(generation) == RepairOutcome()
 
 
 def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root) -> None:
@@ -251,20 +251,20 @@ def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root
             root.publish(a=["2"])
         assert "belongs to" in str(root.store.settle(1))
         assert "belongs to" in str(root.store.remove_wrapper("no-such-wrapper"))
-        assert "belongs to" in str(root.store.mend(generation).fault)
+        assert "belongs to" in str(root.store.repair(generation).fault)
         assert listing(root.path) == before
     finally:
         other.close()
-    assert any("locked again" in words for words in root.store.mend(generation).repaired)
+    assert any("locked again" in words for words in root.store.repair(generation).repaired)
 
 
 def test_a_failed_repair_is_reported_and_can_be_repeated(root: Root) -> None:
     generation = root.publish(a=["1"])
     (root.path / "wrappers" / only(generation)).unlink()
-    root.fail_at = "mend"
-    assert "No space left" in str(root.store.mend(generation).fault)
+    root.fail_at = "repair"
+    assert "No space left" in str(root.store.repair(generation).fault)
     root.fail_at = None
-    assert len(root.store.mend(generation).repaired) == 1
+    assert len(root.store.repair(generation).repaired) == 1
 
 
 def test_a_link_that_was_rolled_back_leads_to_the_running_generation_again(root: Root) -> None:
@@ -272,7 +272,7 @@ def test_a_link_that_was_rolled_back_leads_to_the_running_generation_again(root:
     generation = root.publish(a=["2"])
     (root.path / "runtimes").unlink()
     (root.path / "runtimes").symlink_to("generations/00000001/runtimes")
-    assert any("leads to" in words for words in root.store.mend(generation).repaired)
+    assert any("leads to" in words for words in root.store.repair(generation).repaired)
     assert root.current() == wrappers(generation)
 
 

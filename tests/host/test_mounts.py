@@ -10,55 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtimed.core.mounts import is_remote
-from runtimed.host.watch.mounts import MountWatch, covering_mount, parse_mountinfo
-
-MOUNTINFO = rb"""22 1 0:21 / / rw,relatime - overlay overlay rw,lowerdir=/l
-23 22 0:22 / /proc rw - proc proc rw
-24 22 8:1 / /mnt/a\040b\134c rw shared:1 - ext4 /dev/sda1 rw
-25 22 0:40 / /srv rw - nfs4 host:/x rw
-26 25 0:41 / /srv/local rw - tmpfs none rw
-27 22 0:42 / /ssh rw - fuse.sshfs host: rw
-28 22 0:43 / /srv rw - ext4 /dev/sdb rw
-cut off
-"""
-
-
-def test_a_table_of_mounts_is_read_with_its_escapes() -> None:
-    mounts = list(parse_mountinfo(MOUNTINFO))
-    assert [(mount.point, mount.kind) for mount in mounts] == [
-        ("/", "overlay"),
-        ("/proc", "proc"),
-        ("/mnt/a b\\c", "ext4"),
-        ("/srv", "nfs4"),
-        ("/srv/local", "tmpfs"),
-        ("/ssh", "fuse.sshfs"),
-        ("/srv", "ext4"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("directory", "kind", "remote"),
-    [
-        ("/", "overlay", False),
-        ("/etc", "overlay", False),
-        ("/srvx", "overlay", False),
-        ("/srv/local/x", "tmpfs", False),
-        # The last mount at a point is the visible one.
-        ("/srv/x", "ext4", False),
-        ("/ssh", "fuse.sshfs", True),
-        ("/ssh/deep/er", "fuse.sshfs", True),
-    ],
-)
-def test_a_directory_lies_on_the_innermost_mount_that_was_made_last(directory: str, kind: str, remote: bool) -> None:
-    mount = covering_mount(parse_mountinfo(MOUNTINFO), directory)
-    assert mount is not None
-    assert (mount.kind, is_remote(mount.kind)) == (kind, remote)
-
-
-@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse", "fuseblk", "fuse.glusterfs", "ceph", "virtiofs"])
-def test_a_file_system_that_other_machines_change_is_remote(kind: str) -> None:
-    assert is_remote(kind)
+from runtimed.host.watch.mounts import MountWatch
 
 
 class Watched:

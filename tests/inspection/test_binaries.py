@@ -11,6 +11,7 @@ from harness.daemon import wait_until
 from harness.generation import generation_of
 
 from runtimed.core.table.generation import Generation
+from runtimed.host.features import Prober
 from runtimed.inspection.binaries import NodeInspector
 
 
@@ -35,6 +36,25 @@ def test_a_generation_turns_probing_on_and_off_without_a_restart(inspector: Node
     wait_until(lambda: inspector.features(str(binary)).status == "known", "the probe")
     inspector.probe(generation(binary, {"enabled": False}))
     assert "turned off" in (inspector.features(str(binary)).reason or "")
+
+
+def test_features_can_be_read_while_another_thread_turns_probing_off(tmp_path: Path) -> None:
+    class Racing(NodeInspector):
+        """An inspector whose prober is removed directly after a read of it."""
+
+        def __getattribute__(self, name: str) -> object:
+            found = super().__getattribute__(name)
+            if name == "_prober" and found is not None:
+                self._prober = None
+            return found
+
+    inspector = Racing("", lambda _binary, _features: None)
+    prober = inspector._prober = Prober(trusted=lambda _path: None, on_result=lambda _binary, _features: None)
+    try:
+        assert inspector.features(str(tmp_path / "none")).status == "pending"
+    finally:
+        prober.stop()
+        inspector.stop()
 
 
 def test_another_time_out_probes_binaries_again(inspector: NodeInspector, tmp_path: Path) -> None:

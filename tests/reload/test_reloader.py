@@ -59,9 +59,9 @@ class ReloaderOnDocuments:
         recovered = self.store.open(rebuild_wrappers)
         boot = Settings(str(self.data), "/exec", ("unix:///exec/s",), **settings)
         host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), str(self.data), "/exec")
-        frame = BootContext(MAIN, Flags(), boot, host, boot)
+        context = BootContext(MAIN, Flags(), boot, host, boot)
         reloader = Reloader(
-            frame,
+            context,
             read=self.read,
             disk=self.store,
             run_blocking=self.worker.run,
@@ -314,7 +314,7 @@ async def test_the_last_good_generation_of_another_configuration_is_not_used(nod
     node.text = "{"
     reloader, recovered = node.boot()
     assert recovered.last is not None
-    reloader._frame = replace(reloader._frame, config_path="/other.json")
+    reloader._context = replace(reloader._context, config_path="/other.json")
     with pytest.raises(StartFailed):
         await reloader.start(await node.read(), recovered.last, recovered.config_text, published=True)
 

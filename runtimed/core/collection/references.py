@@ -54,7 +54,7 @@ def binary_of_options(type_url: str, value: bytes) -> str | None:
     ``type_url`` may have a prefix (``types.containerd.io/``, ``type.googleapis.com/``).
 
     Raises:
-        UndecodableOptions, UndecodableAnswer: ``value`` is not a message of ``type_url``.
+        UndecodableOptions, UndecodableMessage: ``value`` is not a message of ``type_url``.
     """
     name = type_url.rpartition("/")[2]
     if name == RUNC:

@@ -16,7 +16,7 @@ class Draft:
 
     # Attributes of Config -> value, and the place of the value.
     values: dict[Attributes, object] = field(default_factory=dict)
-    spots: dict[Attributes, Location] = field(default_factory=dict)
+    locations: dict[Attributes, Location] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     # All runtimes, including those with problems.

@@ -91,7 +91,7 @@ def _check_default(draft: Draft) -> None:
     if name not in known and not is_permissible_shim_name(name):
         message = f"specified default runtime '{called(name)}' does not exist{advice(name, known)}"
         expected = "a configured runtime, a stock one, or a shim's name"
-        draft.problems.append(draft.spots[_DEFAULT].problem(message, shown(name), expected))
+        draft.problems.append(draft.locations[_DEFAULT].problem(message, shown(name), expected))
 
 
 def _in_order(problems: Iterable[Problem], documents: Documents) -> tuple[Problem, ...]:

@@ -109,7 +109,7 @@ def read_value(setting: Setting, value: object, places: Document | Location, dra
     # An empty list of hosts is "not given" as well: a daemon without a socket serves no client.
     if checked != "" and (setting.key, checked) != ("hosts", ()):
         draft.values[setting.attributes] = checked
-        draft.spots[setting.attributes] = places.location(setting.keys)
+        draft.locations[setting.attributes] = places.location(setting.keys)
 
 
 def _expected(setting: Setting, at: tuple[str | int, ...], kind: str) -> str:

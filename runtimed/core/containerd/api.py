@@ -80,7 +80,7 @@ def decode_namespaces(data: bytes) -> tuple[str, ...]:
     """Return the names in ``data``, a ListNamespacesResponse.
 
     Raises:
-        UndecodableAnswer: ``data`` is not such a message.
+        UndecodableMessage: ``data`` is not such a message.
     """
     return tuple(namespace.name for namespace in _decode("ListNamespacesResponse", data).namespaces)
 
@@ -89,7 +89,7 @@ def decode_container(namespace: str, data: bytes) -> Container:
     """Return the container in ``data``, a ListContainerMessage for ``namespace``.
 
     Raises:
-        UndecodableAnswer: ``data`` is not such a message, or the container has no id.
+        UndecodableMessage: ``data`` is not such a message, or the container has no id.
     """
     found = _decode("ContainerMessage", data).container
     if not found.id:
@@ -102,7 +102,7 @@ def decode_linux_runtime(value: bytes) -> str:
     """Return the binary in ``value``, a ``containerd.linux.runc.RuncOptions``, "" for none.
 
     Raises:
-        UndecodableAnswer: ``value`` is not such a message.
+        UndecodableMessage: ``value`` is not such a message.
     """
     return str(_decode("RuncOptions", value).runtime)
 

@@ -98,7 +98,7 @@ class _ContainerdReader(Reader):
         for pointer, value in _dates(dropin):
             message = f"found {value}, and no field of a runtime is a date or a time"
             self._problem(message, str(value), "no date", *self._keys_of(pointer))
-        return self.finish(dropin, lambda pointer: self._spot(*self._keys_of(pointer)))
+        return self.finish(dropin, lambda pointer: self._location(*self._keys_of(pointer)))
 
     def _find_plugin(self) -> str:
         """Return the plugin whose section has the runtimes in this version."""
@@ -220,16 +220,16 @@ class _ContainerdReader(Reader):
         return {}
 
     def _remark(self, message: str, *keys: str) -> None:
-        self.remark(self._spot(*keys), message)
+        self.remark(self._location(*keys), message)
 
     def _problem(self, message: str, found: str, expected: str, *keys: str) -> None:
-        self.problems.append(self._spot(*keys).problem(message, found, expected))
+        self.problems.append(self._location(*keys).problem(message, found, expected))
 
-    def _spot(self, *keys: str) -> Location:
+    def _location(self, *keys: str) -> Location:
         return Location(self._file, pointer=dotted(*keys))
 
     def _keys_of(self, pointer: Pointer) -> Iterator[str]:
-        """Yield containerd's keys for a place in the drop-in; at depth 1 stands the name of a runtime."""
+        """Yield containerd's keys for a place in the drop-in; the part at depth 1 is the name of a runtime."""
         yield from self._section
         for depth, part in enumerate(pointer):
             yield str(part) if depth == 1 else _ORIGINAL_KEYS.get(part, str(part))

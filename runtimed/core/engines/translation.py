@@ -14,7 +14,7 @@ from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called, shown
 
 # Maps a pointer into the drop-in to the place in the original.
-SpotOf = Callable[[Pointer], Location]
+Locate = Callable[[Pointer], Location]
 # A drop-in sets none of these, so any value will do.
 _SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ())
 
@@ -42,10 +42,10 @@ class Reader:
         """Add a remark on a place in the original."""
         self.remarks.append(Problem(message, where.file, where.line, pointer=where.pointer))
 
-    def finish(self, dropin: Mapping[str, object], spot_of: SpotOf) -> Translation:
+    def finish(self, dropin: Mapping[str, object], locate: Locate) -> Translation:
         """Return the translation, once runtimed would accept ``dropin``; raise ConfigurationRejected otherwise."""
         try:
-            return Translation(accept(dropin, self.renames, spot_of, self.problems), tuple(self.remarks))
+            return Translation(accept(dropin, self.renames, locate, self.problems), tuple(self.remarks))
         except ConfigurationRejected as rejection:
             rejection.remarks = tuple(self.remarks)
             raise
@@ -57,16 +57,16 @@ def is_option(key: str, message: str) -> bool:
 
 
 def accept(
-    document: Mapping[str, object], renames: Mapping[str, str], spot_of: SpotOf, found: Iterable[Problem] = ()
+    document: Mapping[str, object], renames: Mapping[str, str], locate: Locate, found: Iterable[Problem] = ()
 ) -> dict[str, object]:
     """Return ``document``, a drop-in, with its runtimes renamed (old name -> new name), once runtimed would accept it.
 
-    ``spot_of`` is called with the names of the original. ``found`` are the problems that were found before.
+    ``locate`` is called with the names of the original. ``found`` are the problems that were found before.
 
     Raises:
         ConfigurationRejected: with every problem at its place in the original.
     """
-    result, faults = _rename(document, renames, spot_of)
+    result, faults = _rename(document, renames, locate)
     problems = [*found, *faults]
     omitted = 0
     if not faults:
@@ -77,19 +77,19 @@ def accept(
         except ConfigurationRejected as exc:
             old_names = {new: old for old, new in renames.items()}
             omitted = exc.omitted
-            problems += [_moved(problem, result, old_names, spot_of) for problem in exc.problems]
+            problems += [_moved(problem, result, old_names, locate) for problem in exc.problems]
     if problems:
         raise ConfigurationRejected(tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0))), omitted)
     return result
 
 
 def _rename(
-    document: Mapping[str, object], renames: Mapping[str, str], spot_of: SpotOf
+    document: Mapping[str, object], renames: Mapping[str, str], locate: Locate
 ) -> tuple[dict[str, object], list[Problem]]:
     result, problems = dict(document), []
     table = document.get("runtimes")
     runtimes: Mapping[str, object] = table if isinstance(table, dict) else {}
-    where = spot_of(("runtimes",))
+    where = locate(("runtimes",))
     for old in renames:
         if old not in runtimes:
             message = f"no runtime is named {called(old)}, so it cannot be renamed"
@@ -106,7 +106,7 @@ def _rename(
     return result, problems
 
 
-def _moved(problem: Problem, document: object, old_names: Mapping[str, str], spot_of: SpotOf) -> Problem:
+def _moved(problem: Problem, document: object, old_names: Mapping[str, str], locate: Locate) -> Problem:
     """Return ``problem`` of the drop-in ``document`` at its place in the original."""
     pointer: list[str | int] = []
     value = document
@@ -118,5 +118,5 @@ def _moved(problem: Problem, document: object, old_names: Mapping[str, str], spo
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
     if pointer[:1] == ["runtimes"]:
         pointer[1:2] = [old_names.get(str(name), name) for name in pointer[1:2]]
-    location = spot_of(tuple(pointer))
+    location = locate(tuple(pointer))
     return replace(problem, file=location.file, line=location.line, column=location.column, pointer=location.pointer)

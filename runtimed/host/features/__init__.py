@@ -36,9 +36,9 @@ class _Result:
 class Prober:
     """The findings about binaries, and the threads that probe them. Safe to use from any thread.
 
-    ``trusted`` returns why another user could replace a path (see :func:`replaceable`), or None. ``told`` is called
-    with every new result, once for each change of a binary, in one of the prober's threads. ``clock`` returns the time
-    in seconds.
+    ``trusted`` returns why another user could replace a path (see :func:`replaceable`), or None. ``on_result`` is
+    called with every new result, once for each change of a binary, in one of the prober's threads. ``clock`` returns
+    the time in seconds.
     """
 
     def __init__(

@@ -262,10 +262,10 @@ class Store:
         return None
 
     def seems_damaged(self) -> bool:
-        """Return whether `mend` may find damage. For a thread that does not publish; may be wrong during a publish."""
+        """Return whether `repair` may find damage, in a thread that does not publish; may be wrong during a publish."""
         return bool(self._files.find_damage(self._expected))
 
-    def mend(self, generation: Generation) -> RepairOutcome:
+    def repair(self, generation: Generation) -> RepairOutcome:
         """Repair the published files of ``generation``, the current one, and of the retained ones."""
         damage = self._files.find_damage(self._expected)
         if not damage:
@@ -277,7 +277,7 @@ class Store:
         texts = {wrapper.file: wrapper.text for wrapper in generation.wrappers}
         texts |= self._retained.wrapper_texts(set(damage.wrappers) - texts.keys())
         try:
-            self._at_step("mend")
+            self._at_step("repair")
             repair.run(self._lock.version, texts)
         except OSError as error:
             repair.failed.append(f"the published files are damaged and cannot be repaired: {error}")

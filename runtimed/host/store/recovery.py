@@ -142,10 +142,10 @@ class _Recovery:
 
     def _remove_temporary_files(self) -> None:
         for directory in (self._paths.root, self._paths.wrappers):
-            # On a read-only disk it stays.
             with contextlib.suppress(FileNotFoundError):
                 for name in os.listdir(directory):
                     if name.startswith(TEMPORARY):
+                        # On a read-only disk the file stays.
                         with contextlib.suppress(OSError):
                             os.unlink(f"{directory}/{name}")
 

@@ -23,7 +23,7 @@ from runtimed.host.watch.watchdog_internals import DirectoryObserver
 RETRY_S = 30.0
 STOP_S = 5.0
 
-# Directory -> the names of interest in it; None stands for every name that can be a drop-in's.
+# Directory -> the names of interest in it; None means every name that can be a drop-in's.
 Names = Mapping[str, frozenset[str | None]]
 
 

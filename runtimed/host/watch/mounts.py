@@ -11,48 +11,16 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from runtimed.core.message_text import printable
-from runtimed.core.mounts import is_remote, unescape
+from runtimed.core.mounts import Mount, covering_mount, is_remote, parse_mounts
 
 MOUNTINFO = "/proc/self/mountinfo"
 # A starting container makes mounts by the hundred: the table is read at most this often.
 PAUSE_S = 0.5
 _STOP_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of mountinfo: mount point, kind of file system, the line itself, and the directory or file it shows."""
-
-    point: str
-    kind: str
-    line: bytes
-    root: bytes
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether the source of a bind mount has been removed or replaced."""
-        return self.root.endswith(b"//deleted")
-
-
-def parse_mountinfo(data: bytes) -> Iterable[Mount]:
-    """Yield the mounts in the content of ``/proc/PID/mountinfo``, in the order in which they were made."""
-    for line in data.splitlines():
-        head, _, tail = line.partition(b" - ")
-        fields = head.split(b" ", 5)
-        if len(fields) > 4:  # noqa: PLR2004 - the fifth is the mount point
-            kind = tail.partition(b" ")[0].decode(errors="replace")
-            yield Mount(os.fsdecode(unescape(fields[4])), kind, line, fields[3])
-
-
-def covering_mount(mounts: Iterable[Mount], directory: str) -> Mount | None:
-    """Return the mount that ``directory``, a real path, lies on; of several at one point the last."""
-    covering = [mount for mount in mounts if f"{directory}/".startswith(mount.point.rstrip("/") + "/")]
-    return max(reversed(covering), key=lambda mount: len(mount.point), default=None)
 
 
 class MountWatch:
@@ -114,29 +82,31 @@ class MountWatch:
         self._compare(mounts)
         faults = {}
         for directory in names:
-            mount = covering_mount(mounts, directory)
+            mount = covering_mount(mounts, os.fsencode(directory))
             if mount is not None and is_remote(mount.kind):
                 faults[directory] = f"on {mount.kind}, where not every change makes an inotify event"
         for mount in mounts:
-            if mount.point not in self._points and self._is_of_interest(mount):
+            point = os.fsdecode(mount.point)
+            if point not in self._points and self._is_of_interest(point):
                 faults.setdefault(
-                    os.path.dirname(mount.point),
-                    f"{printable(mount.point)} is a bind mount, so a change of its source makes no inotify event here",
+                    os.path.dirname(point),
+                    f"{printable(point)} is a bind mount, so a change of its source makes no inotify event here",
                 )
         # Of several mounts at one point the last is visible.
         for mount in {mount.point: mount for mount in mounts}.values():
-            if mount.is_outdated and self._is_of_interest(mount):
-                directory = mount.point if mount.point in names else os.path.dirname(mount.point)
+            point = os.fsdecode(mount.point)
+            if mount.is_outdated and self._is_of_interest(point):
+                directory = point if point in names else os.path.dirname(point)
                 faults[directory] = (
-                    f"{printable(mount.point)} is a bind mount whose source was replaced or removed, so it shows the "
+                    f"{printable(point)} is a bind mount whose source was replaced or removed, so it shows the "
                     "old content; mount it again (in a container: restart the container)"
                 )
         return faults
 
-    def _is_of_interest(self, mount: Mount) -> bool:
-        directory, name = os.path.split(mount.point)
+    def _is_of_interest(self, point: str) -> bool:
+        directory, name = os.path.split(point)
         names = self._names.get(directory, frozenset())
-        return mount.point in self._points or name in names or None in names
+        return point in self._points or name in names or None in names
 
     def _work(self, mountinfo: BinaryIO, wake: int) -> None:
         changed, stopped = select.poll(), select.poll()
@@ -150,7 +120,7 @@ class MountWatch:
     def _compare(self, mounts: Iterable[Mount]) -> None:
         """Call ``on_change`` if the names of interest or their mounts differ from those of the last call."""
         with self._lock:
-            seen = (self._points, *(mount.line for mount in mounts if self._is_of_interest(mount)))
+            seen = (self._points, *(mount.line for mount in mounts if self._is_of_interest(os.fsdecode(mount.point))))
             is_new = seen != self._seen
             self._seen = seen
         if is_new:
@@ -160,6 +130,6 @@ class MountWatch:
 def _read_mounts() -> tuple[Mount, ...]:
     try:
         with open(MOUNTINFO, "rb") as file:
-            return tuple(parse_mountinfo(file.read()))
+            return tuple(parse_mounts(file.read()))
     except OSError:  # no /proc, or no descriptor is left
         return ()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harness.daemon import short_directory
 
-from runtimed.host.watch.mounts import MOUNTINFO, parse_mountinfo
+from runtimed.core.mounts import parse_mounts
+from runtimed.host.watch.mounts import MOUNTINFO
 
 # Puts the first content into a directory.
 Fill = Callable[[Path], object]
@@ -98,5 +99,5 @@ def directory_for_mounts() -> Iterator[Path]:
 
 def mounted_below(root: Path) -> list[str]:
     """Return where something is mounted below ``root``, in the order in which it was mounted."""
-    points = [mount.point for mount in parse_mountinfo(Path(MOUNTINFO).read_bytes())]
+    points = [os.fsdecode(mount.point) for mount in parse_mounts(Path(MOUNTINFO).read_bytes())]
     return [point for point in points if point.startswith(f"{root}/")]
