@@ -396,7 +396,7 @@ class TestSignals:
         deadline = time.monotonic() + PATIENCE_S
         while process.poll() is None and time.monotonic() < deadline:
             process.send_signal(number)
-            time.sleep(0.0005)  # asyncio reads signals until there are no more: without a pause it does nothing else
+            time.sleep(0.005)  # asyncio reads signals until there are no more: without a pause it does nothing else
         assert process.wait(1) == 0, daemon.log_file.read_text()
 
     def test_a_stop_during_the_start_stops_the_daemon(self, daemon: RunningDaemon) -> None:
