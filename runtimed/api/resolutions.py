@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Protocol
 
 from runtimed.api.counters import Counters
-from runtimed.api.messages import Answer, Request, Response, Target, problem
+from runtimed.api.messages import Answer, Request, Response, Target
 from runtimed.api.problems import bad_name, unavailable
 from runtimed.core.errors import BinaryUnavailable, InvalidRuntimeName, UnknownRuntime
 from runtimed.core.table.generation import Generation
@@ -90,9 +90,6 @@ class Resolutions:
         if "generation" in request.query or "digest" in request.query:
             return self._pinned(request)
         generation = self._current()
-        length, limit = len(request.query.get("runtime", "")), generation.config.runtimed.name_length
-        if length > limit:
-            return problem("name-too-long", f"the name has {length} characters; the limit is {limit}")
         name = request.query.get("runtime", "")
         try:
             response, lookup = self._rendered(generation, name, request.target)

@@ -203,8 +203,6 @@ class RuntimedSettings:
     grace_s: Annotated[
         Duration, Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds')
     ] = 2_592_000.0
-    # The longest name that a request may resolve.
-    name_length: Annotated[int, Field(ge=1), Setting("name-length", expected="an integer from 1")] = 1024
     # Whether the daemon collects wrappers without a request.
     gc: Annotated[bool, Setting("gc", expected=_BOOL)] = False
     # The engines whose containers refer to wrappers.

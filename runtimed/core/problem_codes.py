@@ -255,13 +255,6 @@ PROBLEM_CODES = {
         exception="Forbidden",
         hint="run it as root (sudo)",
     ),
-    "name-too-long": ProblemCode(
-        "Name too long",
-        400,
-        "the name of the runtime is longer than the setting runtimed.name-length allows",
-        "the name has 1025 characters; the limit is 1024",
-        operations=("resolve",),
-    ),
     "too-many-subscribers": ProblemCode(
         "Too many subscribers",
         503,
