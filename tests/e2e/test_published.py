@@ -93,8 +93,10 @@ def test_damage_is_noticed_and_repaired_without_being_asked(daemon: RunningDaemo
     command = [sys.executable, "-m", "runtimed.cli.ctl", "--socket", str(daemon.socket), "watch", "--since", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
-        line = next(line for line in watch.stdout if "by repair" in line)
-        watch.kill()
+        try:
+            line = next(line for line in watch.stdout if "(repair)" in line)
+        finally:
+            watch.kill()
     assert str(daemon.data) in line
 
 
