@@ -94,18 +94,18 @@ def test_control_characters_are_escaped(daemon: RunningDaemon) -> None:
     assert r"red\x1b[31m\nline" in runtimectl("list", on=daemon).stdout
 
 
-def test_status_of_a_healthy_daemon(daemon: RunningDaemon) -> None:
-    run = runtimectl("status", on=daemon)
+def test_status_of_a_healthy_daemon(own_daemon: RunningDaemon) -> None:
+    run = runtimectl("status", on=own_daemon)
     assert (run.returncode, run.stderr) == (0, "")
     fields = {cells[0]: cells[1:] for cells in map(columns, run.stdout.splitlines())}
     assert next(iter(fields)) == "health"
     assert fields["health"] == ["ok"]
-    assert fields["generation"] == [f"1: {daemon.status()['runtimes']} runtimes, default plain"]
+    assert fields["generation"] == [f"1: {own_daemon.status()['runtimes']} runtimes, default runc"]
     assert fields["last reload"][0].startswith("applied, ")
     assert fields["last reload"][0].endswith(" ago), reason start")
-    assert fields["sources"] == [str(daemon.config)]
-    assert fields["sockets"] == [f"unix://{daemon.socket}"]
-    assert fields["version"] == [f"{__version__}, process {daemon.status()['pid']}"]
+    assert fields["sources"] == [str(own_daemon.config)]
+    assert fields["sockets"] == [f"unix://{own_daemon.socket}"]
+    assert fields["version"] == [f"{__version__}, process {own_daemon.status()['pid']}"]
 
 
 def test_a_rejected_edit_is_shown_by_reload_and_status_and_resolutions_stay(own_daemon: RunningDaemon) -> None:
