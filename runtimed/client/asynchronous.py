@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from socket import socket as socket_type
 
     from runtimed.client.events import EventStream
-    from runtimed.core.shapes.daemon import Event
+    from runtimed.core.shapes.events import Event
 
 _RECEIVE_BYTES = 256 * 1024
 

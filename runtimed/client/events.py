@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runtimed.client.transport import Backend
-    from runtimed.core.shapes.daemon import Event
+    from runtimed.core.shapes.events import Event
 
 # The daemon sends a heartbeat every 15 s. After three times as long without one the connection is taken for dead.
 SILENCE_S = 45.0

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from socket import socket as socket_type
     from typing import Any, TypeVar
 
-    from runtimed.core.shapes.daemon import Collection, Event, Health, Report, Status
+    from runtimed.core.shapes.daemon import Collection, Health, Report, Status
+    from runtimed.core.shapes.events import Event
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
         Generations,

@@ -35,3 +35,20 @@ def drop_older_generations(daemon: RunningDaemon, document: dict[str, Any]) -> N
         put(manifest, {**json.loads(manifest.read_text()), "created": time.time() - 7200})
     daemon.write({**document, "runtimed": {**document.get("runtimed", {}), "retain": 1}})
     daemon.start()
+
+
+# The lines of the difference, as `diff` and `plan` print them.
+CHANGES = [
+    "+ comes",
+    '    path: "/bin/sh"',
+    "- goes",
+    '    path: "/bin/sh"',
+    '    runtimeArgs: ["-e"]',
+    r"~ bro\x1b[31mken\n",
+    '    runtimeArgs: ["-x"] -> ["-y", "two words"]',
+    "~ kata",
+    '    options.type_url: "t" -> is not set',
+    '    options.config_path: "/a" -> "/b"',
+    '    options.config_body: was not set -> "x"',
+    "default runtime: stays -> comes",
+]

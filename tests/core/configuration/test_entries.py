@@ -6,31 +6,13 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from harness.configuration import document, draft_of, problems_of
 
-from runtimed.core.config import Flags, Source
-from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.draft import Draft
-from runtimed.core.configuration.entries import Entry, entry_problems, read_entries, read_entry
+from runtimed.core.configuration.entries import Entry, entry_problems, read_entry
 from runtimed.core.configuration.position import Location
-from runtimed.core.configuration.schema import read_settings
-from runtimed.core.errors import Problem
 
 SPOT = Location("daemon.json", 1, 1, "")
-
-
-def document(text: str) -> Document:
-    return parse_document(Source("daemon.json", text.encode()))
-
-
-def draft_of(text: str) -> Draft:
-    draft = Draft()
-    read_settings(document(text), Flags(), draft)
-    read_entries(document(text), Flags(), draft)
-    return draft
-
-
-def problems_of(text: str) -> list[Problem]:
-    return draft_of(text).problems
 
 
 def entry_of(fields: Mapping[str, object]) -> Entry | None:

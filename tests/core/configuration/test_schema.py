@@ -5,31 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from harness.configuration import draft_of, problems_of
 
-from runtimed.core.config import Flags, Source
 from runtimed.core.configuration import keys
-from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.draft import Draft
-from runtimed.core.configuration.entries import read_entries
-from runtimed.core.configuration.schema import read_settings
-from runtimed.core.errors import Problem
 from runtimed.core.message_text import nearest, shown
-
-
-def document(text: str) -> Document:
-    return parse_document(Source("daemon.json", text.encode()))
-
-
-def draft_of(text: str) -> Draft:
-    draft = Draft()
-    read_settings(document(text), Flags(), draft)
-    read_entries(document(text), Flags(), draft)
-    return draft
-
-
-def problems_of(text: str) -> list[Problem]:
-    return draft_of(text).problems
-
 
 # --- keys
 
