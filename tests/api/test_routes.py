@@ -544,6 +544,11 @@ async def test_a_bad_pin_is_a_problem_with_the_reason(node: FakeService, query: 
     assert (found, body["code"]) == (status, code)
 
 
+async def test_a_digest_without_a_generation_names_the_missing_key(node: FakeService) -> None:
+    _, body = await node.ask("/v1/resolve?runtime=runc&digest=sha256:00")
+    assert body["detail"].startswith("generation is missing; expected the number of a generation")
+
+
 async def test_a_pin_with_the_right_digest_is_resolved(node: FakeService) -> None:
     digest = node.generations[3].runtimes["gvisor"].answer.digest
     assert (await node.ask(f"/v1/resolve?runtime=gvisor&generation=3&digest={digest}"))[0] == 200

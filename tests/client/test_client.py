@@ -56,7 +56,7 @@ from runtimed.client import (
     errors,
 )
 from runtimed.client.errors import refuse
-from runtimed.client.socket_path import default_sockets, user_directories
+from runtimed.client.socket_path import SYSTEM_SOCKET, default_sockets, log_hint, user_directories
 from runtimed.core.problem_codes import DEFAULT_HINT, PROBLEM_CODES
 
 HOUSE = Path(runtimed.client.__file__).parents[1]
@@ -353,6 +353,11 @@ def test_waiting_for_a_full_queue_ends_with_the_time_out(new_client: NewClient, 
 
 
 # No daemon
+
+
+def test_the_hint_for_the_log_names_the_users_own_journal_where_it_is_the_users() -> None:
+    assert log_hint(SYSTEM_SOCKET).endswith("journalctl -u runtimed")
+    assert log_hint("/run/user/1000/runtimed/runtimed.sock").endswith("journalctl --user -u runtimed")
 
 
 def test_a_missing_socket_is_named_with_a_hint(new_client: NewClient, place: Path) -> None:

@@ -105,8 +105,10 @@ def test_an_event_stays_small_whatever_the_size_of_the_table(announced: Announce
 
 
 def test_health_is_announced_when_it_changes(announced: Announced) -> None:
-    for faults in ({}, {"configuration": "bad"}, {"configuration": "bad"}, {"store": "x"}, {}):
-        announced.announcer.health(faults)
+    with structlog.testing.capture_logs() as logged:
+        for faults in ({}, {"configuration": "bad"}, {"configuration": "bad"}, {"store": "x"}, {}):
+            announced.announcer.health(faults)
+    assert [line["event"] for line in logged] == ["degraded", "degraded", "health.ok"]
     assert [(event["status"], event["reasons"]) for event in announced.events()] == [
         ("degraded", {"configuration": "bad"}),
         ("degraded", {"store": "x"}),
