@@ -101,10 +101,14 @@ def log_report(report: Report) -> None:
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
     # The look at the binaries that follows logs these.
-    for key in ("unavailable", "unavailable_count", "runtime_count"):
+    for key in ("unavailable", "unavailable_count", "runtime_count", "kept_count"):
         fields.pop(key, None)
     if report.remarks:
         fields["remarks"] = [str(remark) for remark in report.remarks[:_SHOWN]]
+    if report.kept:
+        more = len(report.kept) - _SHOWN
+        shown = [str(kept) for kept in report.kept[:_SHOWN]]
+        fields["kept"] = [*shown, f"and {more} more"] if more > 0 else shown
     if report.repaired:
         _log.warning("store.repaired", generation=report.generation, repaired=fields.pop("repaired"))
     for key in ("added", "changed", "removed", "ignored", "overridden"):
