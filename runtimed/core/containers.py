@@ -117,7 +117,8 @@ def describe_containers(
             pin.link,
             name_of(pin.link),
             pin.target,
-            generation_of(pin.link, pin.target),
+            # The definition may hold a name that the launcher searches on PATH.
+            generation_of(pin.link, pin.target) or generation_of(pin.link, posixpath.basename(pin.target)),
             not _leads_to(targets.get(pin.link, ""), pin.target),
             pin.bundle,
         )
@@ -147,7 +148,7 @@ def describe_kept(kept: Sequence[Kept]) -> list[shapes.KeptDefinition]:
 def _targets(generation: Generation) -> Mapping[str, str]:
     """Return the target of each stable path by its file name: an absolute path, or a name for a search on PATH."""
     return {
-        runtime.launcher.link: runtime.target or runtime.binary or ""
+        runtime.launcher.link: runtime.target or ""
         for runtime in generation.runtimes.values()
         if runtime.launcher is not None
     }

@@ -27,9 +27,7 @@ def pin(link: str, container: str, target: str, root: str = "/run/engine", bundl
 def table(**targets: str | None) -> Any:
     """Return a generation whose stable paths lead to ``targets``; a runtime without a target has no stable path."""
     runtimes = {
-        name: SimpleNamespace(
-            launcher=None if target is None else SimpleNamespace(link=name), target=target, binary=target
-        )
+        name: SimpleNamespace(launcher=None if target is None else SimpleNamespace(link=name), target=target)
         for name, target in targets.items()
     }
     return SimpleNamespace(number=8, runtimes=runtimes)
@@ -44,6 +42,14 @@ def test_a_container_is_described_with_the_generation_that_has_its_target() -> N
     assert describe(table(gvisor=OLD), pin("gvisor", "a", OLD, bundle="/b")) == (
         PinnedContainer("a", "/run/engine", "gvisor", "GVISOR", OLD, 7, outdated=False, bundle="/b"),
     )
+
+
+def test_a_generation_that_has_a_name_on_path_has_its_binary() -> None:
+    known = {("gvisor", "runsc"): 5}
+    (container,) = describe_containers(
+        [pin("gvisor", "a", OLD)], table(gvisor=NEW), str.upper, lambda *pair: known.get(pair)
+    )
+    assert (container.generation, container.outdated) == (5, True)
 
 
 @pytest.mark.parametrize(
