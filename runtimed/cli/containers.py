@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from runtimed.cli.humanize import counted
 from runtimed.cli.tables import Document, Field, list_fields, render_table
@@ -40,8 +39,9 @@ def render_containers(document: Document, terminal: Terminal = PLAIN) -> list[st
     return [*lines, f"* {outdated} of {total} keep an older definition"] if outdated else lines
 
 
-def list_containers(containers: Sequence[Document]) -> list[Field]:
-    """Return the fields about ``containers``, which are those of one runtime: ten of them, and how many more."""
+def list_containers(document: Document, runtime: str) -> list[Field]:
+    """Return the fields about the containers of a runtime: ten of them, and how many more there are."""
+    containers = [each for each in document["containers"] if each["runtime"] == runtime]
     shown = [Tinted(_line(each), YELLOW if each["outdated"] else None) for each in containers[:_SHOWN]]
     more = [f"and {len(containers) - _SHOWN} more"] if len(containers) > _SHOWN else []
     return list_fields("containers", [*shown, *more])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from runtimed.cli.containers import list_containers
 from runtimed.cli.humanize import place, shown, with_detail
 from runtimed.cli.render import lacks_shim, render_drift
 from runtimed.cli.tables import Document, Field, list_fields, render_fields
@@ -17,10 +16,8 @@ _SOURCES = {
 }
 
 
-def render_description(
-    runtime: Document, terminal: Terminal = PLAIN, *, containers: Sequence[Document] = ()
-) -> list[str]:
-    """Return everything that is known of one runtime, from its definition to the ``containers`` with its pins."""
+def render_description(runtime: Document, terminal: Terminal = PLAIN, *, containers: Sequence[Field] = ()) -> list[str]:
+    """Return everything that is known of one runtime, from its definition to the fields about its ``containers``."""
     default = ", the default runtime" if runtime["default"] else ""
     lint = [Tinted(f"{each['code']}: {each['message']}", YELLOW) for each in runtime["lint"]]
     fields: list[Field] = [
@@ -36,7 +33,7 @@ def render_description(
         ("available", _available(runtime)),
         *_drift(runtime["drift"]),
         *_features(runtime["features"]),
-        *list_containers(containers),
+        *containers,
         *list_fields("lint", lint or ["no warnings"]),
         ("generation", runtime["generation"]),
         ("digest", runtime["digest"]),

@@ -243,13 +243,14 @@ def _drifts(drifts: Sequence[Document], count: int) -> Iterable[Field]:
 
 def _containers(containers: Document) -> Iterable[Field]:
     """Yield the fields about containers, none if no container was started through a stable path."""
-    if not containers["pinned"] and not containers["unpinned"]:
+    if not any(containers.values()):
         return
     yield "containers", f"{containers['pinned']} with a pin"
     yield from list_fields("  kept", _kept(containers["kept"]))
     if unpinned := containers["unpinned"]:
         text = f"{counted(unpinned, 'container')} on a stable path, bound to the current definition"
         yield "  without a pin", Tinted(text, YELLOW)
+    yield from list_fields("  unreadable pins", (Tinted(each, RED) for each in containers["unknown"]))
 
 
 def _kept(kept: Sequence[Document]) -> list[str]:

@@ -21,7 +21,7 @@ from runtimed.cli.render import (
 )
 from runtimed.cli.tables import Document, render_fields
 from runtimed.cli.terminal import Terminal
-from runtimed.client import Client
+from runtimed.client import Client, Refused
 from runtimed.core.message_text import printable
 
 Verb = Callable[[Client, Namespace], int]
@@ -52,12 +52,16 @@ def resolve(client: Client, args: Namespace) -> int:
 
 def explain(client: Client, args: Namespace) -> int:
     """Show how a name resolves, and why."""
+    from runtimed.cli.containers import list_containers  # noqa: PLC0415 - only a few verbs need it
     from runtimed.cli.explain import render_description  # noqa: PLC0415 - only one verb needs it
 
     runtime = client.explain(args.name)
     if args.json:
         return _show(render_description, runtime, args)
-    containers = [each for each in client.containers()["containers"] if each["runtime"] == args.name]
+    try:
+        containers = list_containers(client.containers(), args.name)
+    except Refused as exc:
+        containers = [("containers", f"unknown: {exc}")]
     return _show(partial(render_description, containers=containers), runtime, args)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runtimed.core.table.generation import Generation
 
 # The most entries of a list that the API shows.
-_KEPT_MAX = 1000
+_SHOWN_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ class ContainersSummary:
     # Those that were created without a pin.
     unpinned: int = 0
     kept: tuple[Kept, ...] = ()
+    # The files of pins that could not be read, as messages: a launcher refuses the calls for their containers.
+    unknown: tuple[str, ...] = ()
 
     @property
     def outdated(self) -> int:
@@ -95,6 +97,7 @@ class ContainersSummary:
             "unpinned": self.unpinned,
             "outdated": self.outdated,
             "kept": describe_kept(self.kept),
+            "unknown": list(self.unknown[:_SHOWN_MAX]),
         }
 
 
@@ -135,14 +138,16 @@ def summarise_kept(containers: Iterable[PinnedContainer]) -> tuple[Kept, ...]:
     return tuple(Kept(key[0], counts[key], generations[key], key[1]) for key in sorted(counts))
 
 
-def summarise_containers(containers: Sequence[PinnedContainer], unpinned: int) -> ContainersSummary:
-    """Return the summary of ``containers`` and of a number of containers without a pin."""
-    return ContainersSummary(len(containers), unpinned, summarise_kept(containers))
+def summarise_containers(
+    containers: Sequence[PinnedContainer], unpinned: int, unknown: tuple[str, ...] = ()
+) -> ContainersSummary:
+    """Return the summary of ``containers``, of a number of containers without a pin, and of unreadable pins."""
+    return ContainersSummary(len(containers), unpinned, summarise_kept(containers), unknown)
 
 
 def describe_kept(kept: Sequence[Kept]) -> list[shapes.KeptDefinition]:
     """Return the JSON shape of the first 1,000 of ``kept``."""
-    return [each.as_dict() for each in kept[:_KEPT_MAX]]
+    return [each.as_dict() for each in kept[:_SHOWN_MAX]]
 
 
 def _targets(generation: Generation) -> Mapping[str, str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from typing import Any
 
 import pytest
 from harness.daemon import RunningDaemon
 from harness.runtimectl import columns, fields_of, runtimectl
 
-from runtimed.cli.containers import render_containers
+from runtimed.cli import verbs
+from runtimed.cli.containers import list_containers, render_containers
 from runtimed.cli.explain import render_description
 from runtimed.cli.generations import render_plan
 from runtimed.cli.render import render_report, render_status
 from runtimed.cli.terminal import PLAIN, Terminal
-from runtimed.client import Client
+from runtimed.client import Client, Refused
 from runtimed.core.containers import ContainersSummary, Kept
 from runtimed.core.report import Report
 
@@ -74,8 +76,9 @@ def test_explain_lists_ten_containers_of_the_runtime_and_counts_the_others(daemo
         container("old", outdated=True),
         container("older", generation=None, outdated=True, root=None),
         *(container(str(number), root=None) for number in range(10)),
+        container("other", runtime="other"),
     ]
-    lines = render_description(runtime, containers=many)
+    lines = render_description(runtime, containers=list_containers({"containers": many}, "gvisor"))
     start = next(index for index, line in enumerate(lines) if line.startswith("containers"))
     assert [columns(line)[-1] for line in lines[start : start + 11]] == [
         f"old in /run/containerd/runc/k8s.io keeps {WRAPPER} of generation 7",
@@ -84,6 +87,18 @@ def test_explain_lists_ten_containers_of_the_runtime_and_counts_the_others(daemo
         "and 2 more",
     ]
     assert not any(line.startswith("containers") for line in render_description(runtime))
+
+
+def test_explain_describes_a_runtime_whose_containers_are_unknown(
+    daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class OldDaemon(Client):
+        def containers(self) -> Any:
+            raise Refused(404, {"detail": "/v1/containers is not served here"})
+
+    args = Namespace(name="plain", json=False, terminal=PLAIN)
+    assert verbs.explain(OldDaemon(str(daemon.socket)), args) == 0
+    assert fields_of(capsys.readouterr().out)["containers"] == ["unknown: /v1/containers is not served here"]
 
 
 def test_explain_shows_the_stable_path_of_a_runtime_without_arguments(daemon: RunningDaemon) -> None:
@@ -98,9 +113,10 @@ def test_explain_shows_the_stable_path_of_a_runtime_without_arguments(daemon: Ru
 def test_status_counts_containers_and_names_the_definitions_that_they_keep(daemon: RunningDaemon) -> None:
     known: Any = Client(str(daemon.socket)).status()
     assert "containers" not in fields_of("\n".join(render_status(known, now_s=0)))
-    summary = ContainersSummary(12, 2, KEPT)
+    summary = ContainersSummary(12, 2, KEPT, ("/run/runtimed/pins/x: Input/output error",))
     text = "\n".join(render_status({**known, "containers": summary.as_dict()}, now_s=0))
     fields = fields_of(text)
+    assert fields["unreadable pins"] == ["/run/runtimed/pins/x: Input/output error"]
     assert fields["containers"] == ["12 with a pin"]
     assert fields["kept"] == TEXTS[:1]
     assert f"  {TEXTS[1]}\n" in text

@@ -126,11 +126,12 @@ def test_a_status_shows_the_report_of_the_last_reload() -> None:
 
 def test_a_status_shows_the_containers_of_the_last_look() -> None:
     node = StatusParts(generation(3))
-    assert node.status.as_dict()["containers"] == {"pinned": 0, "unpinned": 0, "outdated": 0, "kept": []}
-    node.containers = ContainersSummary(5, 1, (Kept("gvisor", 3, 7, "/usr/bin/runsc"),))
+    assert node.status.as_dict()["containers"] == ContainersSummary().as_dict()
+    node.containers = ContainersSummary(5, 1, (Kept("gvisor", 3, 7, "/usr/bin/runsc"),), ("x: denied",))
     assert node.status.as_dict()["containers"] == {
         "pinned": 5,
         "unpinned": 1,
         "outdated": 3,
         "kept": [{"runtime": "gvisor", "containers": 3, "generation": 7, "binary": "/usr/bin/runsc"}],
+        "unknown": ["x: denied"],
     }

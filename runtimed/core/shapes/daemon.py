@@ -142,6 +142,9 @@ class ContainersStatus(TypedDict):
     ]
     outdated: Annotated[int, "number of containers with a pin that keep an older definition"]
     kept: Annotated[list[KeptDefinition], "the first thousand older definitions that containers keep"]
+    unknown: Annotated[
+        list[str], "the first thousand files of pins that cannot be read: calls for their containers are refused"
+    ]
 
 
 class Status(TypedDict):
