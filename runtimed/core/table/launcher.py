@@ -139,7 +139,7 @@ def make_launcher(link: str, program: str, args: Sequence[str], target: str, pin
         if "/" not in target:
             head.append("_rd_target=$_rd_program")
     head.append(f'_rd_current() {{ exec {" ".join((word, *map(shlex.quote, args)))} "$@"; }}\n')
-    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode() + _BODY)
+    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode(), _BODY)
 
 
 def _words(names: Sequence[str]) -> str:
@@ -230,8 +230,8 @@ _rd_record() {
 # verb that is not known. _rd_kind tells whether the previous argument was an option with a value or an unknown one.
 _rd_at=global _rd_kind= _rd_end= _rd_root= _rd_id= _rd_bundle= _rd_pin= _rd_bad=
 """
-    + f"_rd_values={_words(GLOBAL_VALUES)}\n_rd_flags={_words(GLOBAL_FLAGS)}\n"
-    + """\
+    f"_rd_values={_words(GLOBAL_VALUES)}\n_rd_flags={_words(GLOBAL_FLAGS)}\n"
+    """\
 for _rd_w do
   if [ "$_rd_kind" = value ]; then
     case $_rd_at-$_rd_name in
@@ -262,11 +262,11 @@ for _rd_w do
   global)
     case $_rd_w in
 """
-    + f"    create | run | restore) _rd_at=create _rd_values={_words(_CREATE_VALUES)} _rd_flags=' ' ;;\n"
-    + f"{_verb_cases()}\n"
-    + f"    {' | '.join(NESTED)}) _rd_at=nested _rd_values={_words(_NESTED_VALUES)} _rd_flags=' ' ;;\n"
-    + f"    {' | '.join(NO_CONTAINER)}) break ;;\n"
-    + """\
+    f"    create | run | restore) _rd_at=create _rd_values={_words(_CREATE_VALUES)} _rd_flags=' ' ;;\n"
+    f"{_verb_cases()}\n"
+    f"    {' | '.join(NESTED)}) _rd_at=nested _rd_values={_words(_NESTED_VALUES)} _rd_flags=' ' ;;\n"
+    f"    {' | '.join(NO_CONTAINER)}) break ;;\n"
+    """\
     *) [ "$_rd_kind" ] || _rd_at=other _rd_values=' ' _rd_flags=' ' ;;
     esac ;;
   create) _rd_id=$_rd_w ;; # the last one counts
