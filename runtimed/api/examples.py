@@ -135,7 +135,7 @@ def _rejection() -> shapes.Report:
 
 
 def _collection(generation: Generation) -> shapes.Collection:
-    files = [wrapper.file for wrapper in generation.wrappers]
+    files = [script.file for script in generation.scripts]
     verdicts = [Verdict(file, collect=False, reason=f"generation {generation.number} names it") for file in files]
     return Collection(tuple(verdicts), (), (), dry_run=True).as_dict()
 

@@ -21,7 +21,7 @@ from runtimed.core.errors import (
     SocketRefused,
     StoreFailed,
 )
-from runtimed.core.history.manifest import Manifest, rebuild_wrappers
+from runtimed.core.history.manifest import Manifest, rebuild_scripts
 from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
 from runtimed.host.containers import container_states
@@ -78,7 +78,7 @@ async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitSt
             store.close()
 
     stack.callback(release)
-    recovered = await worker.run(store.open, rebuild_wrappers)
+    recovered = await worker.run(store.open, rebuild_scripts)
     for fault in recovered.faults:
         log.warning("store.recovered", fault=fault)
     return store, recovered

@@ -15,7 +15,7 @@ import pytest
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.containers import Kept
 from runtimed.core.errors import StartFailed, StoreFailed
-from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.plan import BootContext
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
@@ -64,7 +64,7 @@ class ReloaderOnDocuments:
     def boot(self, **settings: Any) -> tuple[Reloader, Recovered]:
         """Open the data root as a start does, and return a reloader for it."""
         self.store = Store(str(self.data), at_step=lambda step: self.step(step))  # noqa: PLW0108 - step is set later
-        recovered = self.store.open(rebuild_wrappers)
+        recovered = self.store.open(rebuild_scripts)
         boot = Settings(str(self.data), "/exec", ("unix:///exec/s",), **settings)
         host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), str(self.data), "/exec")
         context = BootContext(MAIN, Flags(), boot, host, boot)
