@@ -24,9 +24,8 @@ def generation_of(document: Mapping[str, object], number: int = 1) -> Generation
 
 def without_launchers(manifest: bytes, generation: Generation) -> bytes:
     """Return the manifest of ``generation`` as a version without launchers wrote it: its links are to the wrappers."""
-    body = re.sub(
-        rb'"targets": {.*?\n},\n|, "search": "[^"]*"', b"", manifest.rpartition(b',\n"ch')[0], flags=re.DOTALL
-    )
+    unsigned = manifest.rpartition(b',\n"checksum"')[0]
+    body = re.sub(rb'"targets": {.*?\n},\n|, "search": "[^"]*"', b"", unsigned, flags=re.DOTALL)
     for wrapper in generation.wrappers:
         body = body.replace(generation.links[wrapper.link].encode(), wrapper.file.encode())
     return body + b',\n"checksum": "sha256:%b"\n}\n' % hashlib.sha256(body).hexdigest().encode()
