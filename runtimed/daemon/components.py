@@ -22,6 +22,7 @@ from runtimed.api.sockets import Peer
 from runtimed.core.collection import collect
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
+from runtimed.core.containers import ContainersSummary
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
@@ -99,6 +100,7 @@ class Components:
             connections=lambda: len(self.connections),
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
+            containers=ContainersSummary,
         )
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
@@ -133,6 +135,9 @@ class Components:
             lookup=lookups.of,
             read_generation=store.read,
             figures=status.figures,
+            pins=tuple,
+            name_of=lambda link: link,
+            generation_of=lambda _link, _target: None,
             look_up_all=inspector.look_up_all,
             replaceable=inspector.replaceable,
             features=inspector.features,
