@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.generation import without_launchers
 
 import runtimed.host.store.retained
 from runtimed.core.config import Documents, Flags, Settings, Source
@@ -86,15 +87,15 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 def stable_texts(generation: Generation) -> dict[str, bytes]:
     """Return the texts that the stable paths lead to, by name."""
-    return {script.link: script.text for script in launchers(generation)}
+    return {link: script.text for link, script in stable_scripts(generation).items()}
 
 
-def launchers(generation: Generation) -> list[Script]:
-    return [r.launcher for r in generation.launchers.values() if r.launcher is not None]
+def stable_scripts(generation: Generation) -> dict[str, Script]:
+    return {link: r.launcher for link, r in generation.launchers.items() if r.launcher is not None}
 
 
 def launcher(generation: Generation) -> Script:
-    (found,) = launchers(generation)
+    (found,) = stable_scripts(generation).values()
     return found
 
 
@@ -557,6 +558,47 @@ def test_the_next_generation_writes_a_deleted_wrapper_again(root: Root) -> None:
     assert root.current() == stable_texts(generation)
 
 
+def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_path(root: Root) -> None:
+    generations = [root.publish(a=["1"], B_=["x"]), root.publish(a=["2"]), root.publish(a=["1"])]
+    first, second = (generation.runtimes["a"].target or "" for generation in generations[:2])
+    for _ in range(2):
+        assert [root.store.generation_of("a", target) for target in (first, second, "/x")] == [3, 2, None]
+        assert root.store.generation_of("%42_", generations[0].runtimes["B_"].target or "") == 1
+        assert [root.store.name_of(link) for link in ("a", "%42_", "never")] == ["a", "B_", "never"]
+        root.open()
+
+
+def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(root: Root) -> None:
+    targets, times = [], []
+    for number in range(3):
+        times.append(root.now)
+        targets.append(root.publish(a=[str(number)]).runtimes["a"].target)
+        root.now += 100
+    assert [root.store.target_at("a", time_s + 50) for time_s in times] == targets
+    assert root.store.target_at("a", times[0] - 1) is None
+    assert root.store.target_at("other", root.now) is None
+
+
+def test_generations_of_a_version_without_launchers_are_taken_over(root: Root) -> None:
+    old = root.publish(a=["1"], b=["1"])
+    wrappers = {wrapper.link: wrapper for wrapper in old.wrappers}
+    manifest = root.path / "generations/00000001/manifest.json"
+    for link, script in stable_scripts(old).items():
+        (root.path / "wrappers" / script.file).unlink()
+        path = root.path / "runtimes" / link
+        path.unlink()
+        path.symlink_to(f"../../../wrappers/{wrappers[link].file}")
+    manifest.write_bytes(without_launchers(manifest.read_bytes(), old))
+    recovered = root.open()
+    assert (recovered.published, recovered.faults) == (True, ())
+    assert root.store.target_at("a", root.now) == old.runtimes["a"].target
+    new = root.publish(a=["2"])
+    assert root.current() == {"a": launcher(new).text, "b": wrappers["b"].text}
+    (root.path / "wrappers" / wrappers["a"].file).unlink()
+    assert len(root.store.repair(new).repaired) == 1
+    assert root.open().published
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root; CI has it")
 def test_wrappers_on_a_noexec_mount_are_refused_with_the_mount_named(tmp_path: Path) -> None:
     code = f"""
@@ -571,6 +613,8 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=0700", "tmpfs", mount
 root = Root(Path(mount) / "data")
 root.open()
 root.publish()
+root.publish(plain=[])
+assert not root.store.seems_damaged()
 try:
     root.publish(a=["1"])
 except StoreFailed as error:
