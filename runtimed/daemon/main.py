@@ -29,7 +29,7 @@ from runtimed.daemon.configuration_reader import ConfigurationReader, main_requi
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.startup import (
     bind_sockets,
-    find_settings,
+    find_configuration,
     open_store,
     secure_runtime_directories,
     secure_runtime_directory,
@@ -151,19 +151,22 @@ class Daemon:
         self._watcher.start()
         documents = await self._reader.read()
         # The store has the last good settings, but its path must be known to open it.
-        data_root = find_settings(documents, self._arguments, None, b"").data_root
+        data_root = find_configuration(documents, self._arguments, None, b"").settings.data_root
         store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
-        settings = find_settings(documents, self._arguments, recovered.last, recovered.config_text)
+        config = find_configuration(documents, self._arguments, recovered.last, recovered.config_text)
+        settings = config.settings
         self._log_format = settings.log_format
         self._configure_log(settings)
         await self._disk_worker.run(secure_runtime_directories, settings, self._trust)
         await self._continue_event_numbers(settings, recovered)
         sockets = bind_sockets(settings, self._environ, stack)
         recovered = await self._continue_generation_numbers(store, recovered, settings)
-        reloader = await self._publish_first_generation(documents, store, recovered, settings, stack)
+        containers = await self._take_over_containers(store, recovered, config)
+        reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)
         components = self._components = Components(
             reloader=reloader,
             store=store,
+            containers=containers,
             watcher=self._watcher,
             boot=replace(settings, hosts=tuple(f"unix://{each.path}" for each in sockets)),
             inspector=self._inspector,
@@ -198,8 +201,27 @@ class Daemon:
         log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
         return replace(recovered, published=False)
 
+    async def _take_over_containers(self, store: Store, recovered: Recovered, config: Config) -> PinnedContainers:
+        """Prepare the directory of pins, before the first launcher is published."""
+        exec_root = config.settings.exec_root
+        containers = PinnedContainers(
+            PinDirectory(f"{exec_root}/{PINS}"),
+            stable=f"{store.root}/{CURRENT}",
+            engines=lambda: config.runtimed.containerd,
+            target_at=store.target_at,
+        )
+        earlier = recovered.last.host.exec_root if recovered.last is not None else exec_root
+        await self._disk_worker.run(containers.take_over, f"{earlier}/{PINS}")
+        return containers
+
     async def _publish_first_generation(
-        self, documents: Documents, store: Store, recovered: Recovered, settings: Settings, stack: AsyncExitStack
+        self,
+        documents: Documents,
+        store: Store,
+        recovered: Recovered,
+        settings: Settings,
+        containers: PinnedContainers,
+        stack: AsyncExitStack,
     ) -> Reloader:
         arguments = self._arguments
         host = Host(read_facts(self._environ), store.root, settings.exec_root)
