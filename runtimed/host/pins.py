@@ -107,8 +107,8 @@ class PinDirectory:
         name = pin_file(pin.id)
         try:
             self._append(name, pin)
-        except OSError as error:
-            return f"{self._shown(name)}: {error.strerror}"
+        except (OSError, ValueError) as error:
+            return f"{self._shown(name)}: {error.strerror if isinstance(error, OSError) else printable(error)}"
         return None
 
     def remove_gone(self, name: str, judged: PinFile, is_gone: Callable[[], bool]) -> bool:
