@@ -74,4 +74,5 @@ def _complete(data: bytes) -> Iterator[Pin]:
             continue
         marked = fields[1:-2]
         if all(field.startswith("=") for field in marked):
-            yield Pin(*(field[1:] for field in marked), fields[-2])
+            link, root, container, state, bundle = (field[1:] for field in marked)
+            yield Pin(link, root, container, state, bundle, fields[-2])
