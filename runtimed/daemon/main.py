@@ -16,9 +16,11 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
-from runtimed.core.config import Documents, Settings
+from runtimed.core.config import Config, Documents, Settings
+from runtimed.core.containers import Kept, describe_containers, summarise_kept
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
+from runtimed.core.history.layout import CURRENT, PINS
 from runtimed.core.plan import BootContext, plan
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation, Host
@@ -35,6 +37,7 @@ from runtimed.daemon.startup import (
     secure_runtime_directory,
 )
 from runtimed.host.facts import read_facts
+from runtimed.host.pins import PinDirectory
 from runtimed.host.process import raise_descriptor_limit, write_pidfile
 from runtimed.host.store import Recovered, Store
 from runtimed.host.store.numbers import reserve_event_numbers
@@ -43,6 +46,7 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
@@ -207,11 +211,10 @@ class Daemon:
         containers = PinnedContainers(
             PinDirectory(f"{exec_root}/{PINS}"),
             stable=f"{store.root}/{CURRENT}",
-            engines=lambda: config.runtimed.containerd,
             target_at=store.target_at,
         )
         earlier = recovered.last.host.exec_root if recovered.last is not None else exec_root
-        await self._disk_worker.run(containers.take_over, f"{earlier}/{PINS}")
+        await self._disk_worker.run(containers.take_over, f"{earlier}/{PINS}", config.runtimed.containerd)
         return containers
 
     async def _publish_first_generation(
@@ -235,11 +238,16 @@ class Daemon:
             on_report=self._on_report,
             on_repair=self._announcer.reloaded,
             find_unavailable=self._inspector.find_unavailable,
+            find_kept=partial(self._find_kept, store, containers),
             planner=partial(self._gc_freeze.call, plan),
         )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
         return reloader
+
+    async def _find_kept(self, store: Store, containers: PinnedContainers, generation: Generation) -> tuple[Kept, ...]:
+        pins = await self._disk_worker.run(containers.read)
+        return summarise_kept(describe_containers(pins, generation, store.name_of, store.generation_of))
 
     def _start_triggers(self, reloader: Reloader, components: Components, stack: AsyncExitStack) -> None:
         """Start the tasks that reload on SIGHUP and on file changes, and those that watch the node."""
