@@ -1,4 +1,4 @@
-"""Lists the containers of a containerd over its API. Needs the extra ``containerd`` (grpcio)."""
+"""Lists the containers and sandboxes of a containerd over its API. Needs the extra ``containerd`` (grpcio)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from urllib.parse import quote
 from runtimed.core.containerd.api import (
     LIST_CONTAINERS,
     LIST_NAMESPACES,
+    LIST_SANDBOXES,
     NAMESPACE_HEADER,
     Container,
     ContainerdUnknown,
     UndecodableMessage,
     decode_container,
     decode_namespaces,
+    decode_sandboxes,
 )
 
 _OPTIONS = (
@@ -30,7 +32,7 @@ _OPTIONS = (
 
 
 def list_containers(address: str, timeout_s: float) -> list[Container]:
-    """Return every container, with a task or without, in every namespace of the containerd at ``address``.
+    """Return every container, with a task or without, and every sandbox in every namespace of a containerd.
 
     ``address`` is the path of its API socket. Blocks for ``timeout_s`` at most, in all, once the path is looked up.
 
@@ -63,6 +65,20 @@ def _containers(channel: Any, deadline_s: float) -> Iterator[Container]:
         header = ((NAMESPACE_HEADER, namespace),)
         for data in list_all(b"", timeout=_remaining_s(deadline_s), metadata=header):
             yield decode_container(namespace, data)
+        yield from _sandboxes(channel, namespace, deadline_s)
+
+
+def _sandboxes(channel: Any, namespace: str, deadline_s: float) -> tuple[Container, ...]:
+    import grpc  # noqa: PLC0415 - see above
+
+    header = ((NAMESPACE_HEADER, namespace),)
+    try:
+        data = channel.unary_unary(LIST_SANDBOXES)(b"", timeout=_remaining_s(deadline_s), metadata=header)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            return ()  # containerd 1.6
+        raise
+    return decode_sandboxes(namespace, data)
 
 
 def _remaining_s(deadline_s: float) -> float:

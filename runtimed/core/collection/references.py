@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runtimed.core.containerd.api import decode_linux_runtime
 from runtimed.core.containerd.options import RUNC, decode_options
 from runtimed.core.errors import RuntimedError
+from runtimed.core.message_text import printable
+from runtimed.core.pins import Pin
+from runtimed.core.table.script import is_script_file
 
 # The options of containerd 1's first shim, io.containerd.runtime.v1.linux.
 _LINUX = "containerd.linux.runc.RuncOptions"
@@ -35,6 +39,16 @@ class ReferenceScan:
     references: tuple[Reference, ...]
     # The sources that could not be read, as messages; with any of them no wrapper may be collected.
     unknown: tuple[str, ...]
+
+
+def references_of_pins(pins: Iterable[Pin], faults: Iterable[str]) -> ReferenceScan:
+    """Return the references of ``pins`` to wrappers; ``faults`` are the pins that could not be read.
+
+    The binary of a runtime without arguments is left out. It would keep the wrappers of a runtime of the same name.
+    """
+    wrapped = (pin for pin in pins if is_script_file(posixpath.basename(pin.target)))
+    references = (Reference(pin.target, f"container {printable(pin.id)} (pin)") for pin in wrapped)
+    return ReferenceScan(tuple(references), tuple(faults))
 
 
 class DamagedBundle(RuntimedError):
@@ -67,17 +81,25 @@ def binary_of_options(type_url: str, value: bytes) -> str | None:
 def binary_of_options_json(data: bytes) -> str | None:
     """Return the runtime binary in ``data``, a task's ``options.json``, None for no binary.
 
+    Raises: DamagedBundle.
+    """
+    return runc_options_of_json(data)[0] or None
+
+
+def runc_options_of_json(data: bytes) -> tuple[str, str]:
+    """Return the runtime binary and the root in ``data``, a task's ``options.json``, "" for none.
+
     Raises:
-        DamagedBundle: ``data`` is not a JSON object, or its ``binary_name`` is not a string.
+        DamagedBundle: ``data`` is not a JSON object, or one of them is not a string.
     """
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DamagedBundle("options.json", str(error)) from error
-    binary = found.get("binary_name", "") if isinstance(found, dict) else None
-    if not isinstance(binary, str):
-        raise DamagedBundle("options.json", "expected an object whose binary_name is a string")
-    return binary or None
+    binary, root = (found.get(key, "") if isinstance(found, dict) else None for key in ("binary_name", "root"))
+    if not (isinstance(binary, str) and isinstance(root, str)):
+        raise DamagedBundle("options.json", "expected an object whose binary_name and root are strings")
+    return binary, root
 
 
 # The file name of a wrapper or of a stable path (see names.file_name()), after the name of its directory. The rest of

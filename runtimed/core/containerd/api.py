@@ -1,8 +1,8 @@
-"""Decodes the messages of containerd's API that list its containers.
+"""Decodes the messages of containerd's API that list its containers and sandboxes.
 
 Field numbers are those of containerd's ``api/services/namespaces/v1/namespace.proto``,
-``api/services/containers/v1/containers.proto`` and ``runtime/linux/runctypes/runc.proto``. The decoder skips all fields
-that the table below does not have.
+``api/services/containers/v1/containers.proto``, ``api/services/sandbox/v1/sandbox.proto``, ``api/types/sandbox.proto``
+and ``runtime/linux/runctypes/runc.proto``. The decoder skips all fields that the table below does not have.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from runtimed.core.errors import RuntimedError
 LIST_NAMESPACES = "/containerd.services.namespaces.v1.Namespaces/List"
 # A stream with one message for each container, because one message for all may exceed containerd's limit of 16 MiB.
 LIST_CONTAINERS = "/containerd.services.containers.v1.Containers/ListStream"
+# One message for all sandboxes of a namespace. containerd has it since 1.7.
+LIST_SANDBOXES = "/containerd.services.sandbox.v1.Store/List"
 # The metadata key with the namespace of a call.
 NAMESPACE_HEADER = "containerd-namespace"
 
@@ -46,7 +48,7 @@ class UndecodableMessage(RuntimedError):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container in containerd's metadata, with a task or without."""
+    """A container in containerd's metadata, with a task or without; or a sandbox, in which others run."""
 
     namespace: str
     id: str
@@ -55,6 +57,7 @@ class Container:
     # The options of the shim, both empty for none.
     type_url: str
     value: bytes
+    is_sandbox: bool = False
 
 
 _MESSAGES: Mapping[str, Fields] = {
@@ -66,6 +69,9 @@ _MESSAGES: Mapping[str, Fields] = {
     "Container": ((1, "id", "string"), (4, "runtime", "Runtime"), (5, "spec", "Any")),
     # Both CreateContainerRequest and ListContainerMessage.
     "ContainerMessage": ((1, "container", "Container"),),
+    # Its Runtime is a message inside of Sandbox, with the fields of a container's.
+    "Sandbox": ((1, "sandbox_id", "string"), (2, "runtime", "Runtime")),
+    "StoreListResponse": ((1, "list", ["Sandbox"]),),
     # The options of containerd 1's io.containerd.runtime.v1.linux.
     "RuncOptions": ((1, "runtime", "string"),),
 }
@@ -96,6 +102,28 @@ def decode_container(namespace: str, data: bytes) -> Container:
         raise UndecodableMessage("ContainerMessage", "a container without an id")
     options = found.runtime.options
     return Container(namespace, found.id, found.runtime.name, options.type_url, options.value)
+
+
+def decode_sandboxes(namespace: str, data: bytes) -> tuple[Container, ...]:
+    """Return the sandboxes in ``data``, a StoreListResponse for ``namespace``.
+
+    Raises:
+        UndecodableMessage: ``data`` is not such a message, or a sandbox has no id.
+    """
+    found = _decode("StoreListResponse", data).list
+    if not all(sandbox.sandbox_id for sandbox in found):
+        raise UndecodableMessage("StoreListResponse", "a sandbox without an id")
+    return tuple(
+        Container(
+            namespace,
+            sandbox.sandbox_id,
+            sandbox.runtime.name,
+            sandbox.runtime.options.type_url,
+            sandbox.runtime.options.value,
+            is_sandbox=True,
+        )
+        for sandbox in found
+    )
 
 
 def decode_linux_runtime(value: bytes) -> str:

@@ -11,14 +11,15 @@ from runtimed.core.config import Engine
 from runtimed.core.containerd.api import Container, ContainerdUnknown, UndecodableMessage
 from runtimed.core.containerd.options import UndecodableOptions
 from runtimed.core.history.layout import RUNC_STATES
-from runtimed.host.containers.bundles import LINUX_TASKS, TASKS, Bundles, read_bundles
+from runtimed.host.containers.bundles import LINUX_TASKS, SANDBOXES, TASKS, Bundles, Task, read_bundles, read_tasks
 from runtimed.host.containers.engine_files import search_engine_files
 from runtimed.host.containers.processes import read_processes
 
-__all__ = ["container_states", "scan_references"]
+__all__ = ["Task", "container_states", "read_tasks", "scan_references"]
 
 # A state directory of thousands may be unreadable as a whole.
 _UNKNOWN_MAX = 50
+_NONE = ReferenceScan((), ())
 
 
 def container_states(exec_root: str) -> Iterator[str]:
@@ -37,18 +38,20 @@ def scan_references(
     *,
     below: str,
     list_containers: Callable[[str], Iterable[Container]],
+    pins: ReferenceScan = _NONE,
     proc: str = "/proc",
     root: str = "",
 ) -> ReferenceScan:
     """Return every reference to a binary that this node's containers and processes hold, and the faults.
 
     ``below`` is the real path of the data root; ``list_containers`` returns the containers of the containerd at an
-    address, or raises ContainerdUnknown; ``root`` is put before the paths of the engines' files. Blocks while a file
-    system or a containerd does not respond.
+    address, or raises ContainerdUnknown; ``pins`` are those of pins; ``root`` is put before the paths of the engines'
+    files. Blocks while a file system or a containerd does not respond.
     """
     addresses = {os.path.realpath(engine.address) for engine in engines}
     found_in_processes, faults, locations = read_processes(below, addresses, proc)
     scans = [
+        (pins.references, pins.unknown),
         *(_scan_engine(engine, below, list_containers) for engine in engines),
         (found_in_processes, faults),
         search_engine_files(locations, root),
@@ -79,7 +82,7 @@ def _scan_engine(
     bundles = read_bundles(engine.state)
     references = [Reference(path, _holder(key, bundles)) for key, paths in bundles.paths.items() for path in paths]
     for container in listed:
-        holder = _holder((container.namespace, container.id), bundles)
+        holder = _holder((container.namespace, container.id), bundles, is_sandbox=container.is_sandbox)
         paths, fault = _container_paths(container, below)
         references += (Reference(path, holder) for path in paths)
         if fault is not None:
@@ -98,7 +101,8 @@ def _is_absent(engine: Engine) -> bool:
     """
     if engine.metadata is None:
         return False
-    paths = (engine.address, f"{engine.state}/{TASKS}", f"{engine.state}/{LINUX_TASKS}", engine.metadata)
+    below_state = (f"{engine.state}/{name}" for name in (TASKS, LINUX_TASKS, SANDBOXES))
+    paths = (engine.address, *below_state, engine.metadata)
     return not any(_exists(path) for path in paths)
 
 
@@ -124,6 +128,8 @@ def _container_paths(container: Container, below: str) -> tuple[list[str], str |
     return paths, None
 
 
-def _holder(key: tuple[str, str], bundles: Bundles) -> str:
+def _holder(key: tuple[str, str], bundles: Bundles, *, is_sandbox: bool = False) -> str:
     namespace, identifier = key
+    if is_sandbox:
+        return f"sandbox {namespace}/{identifier}"
     return f"container {namespace}/{identifier} ({'task' if key in bundles.paths else 'stopped'})"

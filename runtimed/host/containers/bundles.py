@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from runtimed.core.collection.references import DamagedBundle, binary_of_options_json
+from runtimed.core.collection.references import DamagedBundle, binary_of_options_json, runc_options_of_json
 
 # Below an engine's state directory. The second is that of containerd 1's first shim, which containerd 2 does not have.
 # Its bundles hold less, but its containers are in the API's list.
 TASKS = "io.containerd.runtime.v2.task"
 LINUX_TASKS = "io.containerd.runtime.v1.linux"
+# The bundles of sandboxes that a shim controls: those of containerd 2's sandbox API.
+SANDBOXES = "io.containerd.sandbox.controller.v1.shim"
+# The root below which runc's shim keeps the states of containers, unless its options name another.
+_RUNC_ROOT = "/run/containerd/runc"
 
 # A path is 4,096 bytes at most, and an options.json holds a few.
 _FILE_MAX = 1 << 20
@@ -28,6 +32,58 @@ class Bundles:
     unknown: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A container that runc's shim has created, with the path of its binary."""
+
+    namespace: str
+    id: str
+    binary: str
+    # The `--root` that the shim passes to the binary.
+    root: str
+    bundle: str
+    # In seconds since the epoch.
+    created_s: float
+
+
+def read_tasks(state: str, skip: Container[str]) -> Iterator[Task]:
+    """Yield the tasks below an engine's state directory whose binary is a path, without the bundles in ``skip``.
+
+    A bundle that cannot be read is left out; `read_bundles` reports it.
+    """
+    directory = f"{state}/{TASKS}"
+    for namespace in _list(directory):
+        for name in _list(f"{directory}/{namespace}"):
+            bundle = f"{directory}/{namespace}/{name}"
+            # A dot: containerd is deleting it.
+            if name.startswith(".") or bundle in skip:
+                continue
+            try:
+                # The shim writes this file once. The time of the directory changes with each exec.
+                created_s = os.lstat(f"{bundle}/options.json").st_mtime
+                binary, root = _read_runc_options(bundle)
+            except (OSError, DamagedBundle):
+                continue
+            if "/" in binary:
+                root = os.path.normpath(f"{root or _RUNC_ROOT}/{namespace}")
+                yield Task(namespace, name, binary, root, bundle, created_s)
+
+
+def _list(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _read_runc_options(directory: str) -> tuple[str, str]:
+    bundle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return runc_options_of_json(_read_file(bundle, "options.json") or b"{}")
+    finally:
+        os.close(bundle)
+
+
 def read_bundles(state: str) -> Bundles:
     """Return the content of all bundles below an engine's state directory, in every namespace.
 
@@ -35,8 +91,9 @@ def read_bundles(state: str) -> Bundles:
     """
     found = Bundles()
     _read_tasks(f"{state}/{TASKS}", found)
-    if os.path.lexists(f"{state}/{LINUX_TASKS}"):
-        _read_tasks(f"{state}/{LINUX_TASKS}", found)
+    for optional in (LINUX_TASKS, SANDBOXES):
+        if os.path.lexists(f"{state}/{optional}"):
+            _read_tasks(f"{state}/{optional}", found)
     return found
 
 

@@ -1,0 +1,357 @@
+"""Pins of real files in step with containers: swept, adopted, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtimed.core.collection.references import Reference
+from runtimed.core.config import Engine
+from runtimed.core.pins import Pin, pin_file, render_pin
+from runtimed.host.pins import PinDirectory
+from runtimed.inspection.pinned_containers import ABSENT_S, ADOPT_AGE_S, PinnedContainers, Unpinned
+
+WRAPPER = "/data/wrappers/gvisor-" + "a" * 32
+
+
+class Node:
+    """A node below a directory: pins, containerd's tasks, and the states of a runtime."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stable = root / "data/runtimes"
+        self.states = root / "states/moby"
+        self.usual = root / "usual"
+        self.tasks = root / "run/io.containerd.runtime.v2.task"
+        for path in (self.stable, self.states, self.usual, self.tasks):
+            path.mkdir(parents=True)
+        self.pins = PinDirectory(str(root / "pins"))
+        assert self.pins.make() is None
+        self.now_s = 1000.0
+        self.targets: dict[str, list[tuple[float, str]]] = {}
+        self.engine = Engine("/c.sock", str(root / "run"), None)
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon anew."""
+        self.pinned = PinnedContainers(
+            self.pins,
+            stable=str(self.stable),
+            engines=lambda: [self.engine],
+            target_at=self.target_at,
+            roots=[str(self.usual)],
+            clock_s=lambda: self.now_s,
+        )
+
+    def target_at(self, link: str, time_s: float) -> str | None:
+        return next((target for since_s, target in reversed(self.targets.get(link, [])) if since_s <= time_s), None)
+
+    def pin(self, identifier: str = "a", target: str = WRAPPER, **more: str) -> Pin:
+        root = str(self.states)
+        state, bundle = more.get("state", root), more.get("bundle", self.bundle_of(identifier))
+        pin = Pin("gvisor", root, identifier, state, bundle, target)
+        with open(f"{self.pins.path}/{pin_file(identifier)}", "ab") as file:
+            file.write(render_pin(pin))
+        return pin
+
+    def bundle_of(self, identifier: str, namespace: str = "moby") -> str:
+        return str(self.tasks / namespace / identifier)
+
+    def run(self, identifier: str = "a", bundle: bool = True) -> None:
+        (self.states / identifier).mkdir()
+        if bundle:
+            Path(self.bundle_of(identifier)).mkdir(parents=True)
+
+    def end(self, identifier: str = "a", bundle: bool = True) -> None:
+        (self.states / identifier).rmdir()
+        if bundle:
+            Path(self.bundle_of(identifier)).rmdir()
+
+    def task(self, identifier: str, created_s: float, namespace: str = "moby", **options: str) -> None:
+        bundle = Path(self.bundle_of(identifier, namespace))
+        bundle.mkdir(parents=True)
+        options = {"binary_name": f"{self.stable}/gvisor", "root": str(self.states.parent), **options}
+        (bundle / "options.json").write_text(json.dumps(options))
+        os.utime(bundle / "options.json", (created_s, created_s))
+
+    def left(self, now_s: float) -> list[str]:
+        """Sweep, and return the ids that are left."""
+        swept = self.pinned.sweep(now_s)
+        assert swept.faults == ()
+        assert swept.pins == self.pinned.pins
+        return sorted(pin.id for pin in swept.pins)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def test_a_pin_stays_while_its_container_has_a_state(node: Node) -> None:
+    node.pin()
+    node.run()
+    for now_s in (0, 60, 10_000):
+        assert node.left(now_s) == ["a"]
+    Path(node.bundle_of("a")).rmdir()
+    assert node.left(20_000) == ["a"], "without a bundle too"
+
+
+def test_a_pin_without_state_and_bundle_is_removed_at_once(node: Node) -> None:
+    node.pin()
+    node.run()
+    node.end()
+    assert node.left(0) == []
+    assert os.listdir(node.pins.path) == []
+
+
+def test_a_pin_of_a_container_that_is_being_created_stays(node: Node) -> None:
+    node.pin()
+    Path(node.bundle_of("a")).mkdir(parents=True)
+    for now_s in (0, 60, 10_000):
+        assert node.left(now_s) == ["a"]
+
+
+@pytest.mark.parametrize("bundle", ["", "/"])
+def test_without_a_bundle_that_tells_a_pin_is_removed_after_its_state_was_seen(node: Node, bundle: str) -> None:
+    node.pin(bundle=bundle)
+    assert node.left(0) == ["a"]
+    assert node.left(1000) == ["a"], "never seen with a state"
+    node.run(bundle=False)
+    assert node.left(2000) == ["a"]
+    node.end(bundle=False)
+    # It may be restarting.
+    assert node.left(3000) == ["a"]
+    assert node.left(3000 + ABSENT_S - 1) == ["a"]
+    node.run(bundle=False)
+    assert node.left(3000 + ABSENT_S) == ["a"]
+    node.end(bundle=False)
+    assert node.left(4000) == ["a"], "the time starts again"
+    assert node.left(4000 + ABSENT_S) == []
+
+
+def test_a_pin_that_this_process_has_not_seen_with_a_state_stays(node: Node) -> None:
+    node.pin(bundle="")
+    node.run(bundle=False)
+    assert node.left(0) == ["a"]
+    node.end(bundle=False)
+    node.start()
+    assert node.left(60) == ["a"]
+    assert node.left(10_000) == ["a"]
+
+
+def test_a_pin_whose_root_is_not_known_is_looked_for_in_the_usual_ones(node: Node) -> None:
+    node.pin(state="")
+    (node.usual / "a_sandbox:a.state").write_text("")
+    assert node.left(0) == ["a"]
+    (node.usual / "a_sandbox:a.state").unlink()
+    assert node.left(1) == []
+
+
+def test_a_pin_whose_root_does_not_exist_stays(node: Node) -> None:
+    # An engine with a mount namespace that the daemon does not see.
+    node.pin(state="/nowhere/moby", bundle="/nowhere/a")
+    assert node.left(0) == ["a"]
+    assert node.left(10_000) == ["a"]
+
+
+def test_a_shared_file_stays_until_all_of_its_containers_are_gone(node: Node) -> None:
+    for name in ("one of them", "two of them"):
+        node.pin(name)
+        node.run(name)
+    node.end("one of them")
+    assert node.left(0) == ["one of them", "two of them"]
+    node.end("two of them")
+    assert node.left(1) == []
+
+
+def test_an_empty_file_is_removed_when_it_is_old(node: Node) -> None:
+    assert node.left(0) == []
+    path = Path(node.pins.path, "a")
+    path.write_text("")
+    assert node.left(0) == []
+    assert node.left(ABSENT_S - 1) == []
+    assert path.exists(), "a launcher may be about to write"
+    path.write_text("\n1\t=gvi")
+    assert node.left(ABSENT_S) == []
+    assert path.exists(), "it has begun to write"
+    assert node.left(2 * ABSENT_S) == []
+    assert not path.exists()
+
+
+def test_a_container_that_is_created_again_during_the_sweep_keeps_its_pin(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.pin()
+    real = node.pins.remove_gone
+
+    def create_first(*args: Any) -> bool:
+        # The launcher finds an identical pin, and records none.
+        Path(node.bundle_of("a")).mkdir(parents=True)
+        return real(*args)
+
+    monkeypatch.setattr(node.pins, "remove_gone", create_first)
+    assert node.left(0) == ["a"]
+    assert [pin.id for pin in node.pins.read().pins] == ["a"]
+
+
+def test_pins_that_cannot_be_read_are_faults_and_unknown_references(node: Node) -> None:
+    node.pin()
+    node.run()
+    os.mkfifo(f"{node.pins.path}/b")
+    scan = node.pinned.look()
+    assert scan.references == (Reference(WRAPPER, "container a (pin)"),)
+    assert scan.unknown == node.pinned.faults == (f"{node.pins.path}/b: is not a regular file",)
+    assert node.pinned.read() == scan
+
+
+def test_a_missing_directory_is_made_again(node: Node) -> None:
+    assert node.left(0) == []
+    Path(node.pins.path).rmdir()
+    assert node.left(1) == []
+    assert Path(node.pins.path).is_dir()
+    Path(node.pins.path).rmdir()
+    Path(node.pins.path).symlink_to(node.root)
+    assert "pins cannot be used: Not a directory" in node.pinned.look().unknown[0]
+
+
+def test_only_pins_of_wrappers_are_references(node: Node) -> None:
+    node.pin("a")
+    node.run("a")
+    node.pin("b", "/usr/bin/runc")
+    node.run("b")
+    assert node.pinned.look().references == (Reference(WRAPPER, "container a (pin)"),)
+
+
+def test_a_container_of_an_earlier_layout_gets_the_target_of_its_time(node: Node) -> None:
+    node.targets["gvisor"] = [(0, "/old"), (500, "/new")]
+    node.task("early", 499)
+    node.task("late", 501)
+    adopted = {pin.id: pin for pin in node.pinned.adopt(0)}
+    assert {identifier: pin.target for identifier, pin in adopted.items()} == {"early": "/old", "late": "/new"}
+    root = str(node.states)
+    assert adopted["early"] == Pin("gvisor", root, "early", root, node.bundle_of("early"), "/old")
+    assert sorted(pin.id for pin in node.pinned.pins) == ["early", "late"]
+    assert node.pinned.unpinned == ()
+    assert node.pinned.adopt(0) == ()
+    assert node.left(10_000) == ["early", "late"]
+    assert node.pinned.adopt(0) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "root"),
+    [({"root": ""}, "/run/containerd/runc/moby"), ({"root": "/var/run/docker/"}, "/var/run/docker/moby")],
+)
+def test_the_root_of_an_adopted_pin_is_the_one_that_the_shim_gives(
+    node: Node, options: dict[str, str], root: str
+) -> None:
+    node.targets["gvisor"] = [(0, "/old")]
+    node.task("a", 1, **options)
+    (pin,) = node.pinned.adopt(0)
+    assert (pin.root, pin.state) == (root, root)
+
+
+def test_a_container_that_does_not_use_a_stable_path_is_not_adopted(node: Node) -> None:
+    node.targets.update({link: [(0, "/old")] for link in ("gvisor", "runc")})
+    for number, binary in enumerate(["", "runc", "/usr/bin/gvisor", WRAPPER, f"{node.stable}x/gvisor"]):
+        node.task(str(number), 1, binary_name=binary)
+    Path(node.bundle_of("none")).mkdir()
+    (node.tasks / "moby/.deleted").mkdir()
+    (node.tasks / "moby/broken").mkdir()
+    (node.tasks / "moby/broken/options.json").write_text("{")
+    assert node.pinned.adopt(0) == ()
+    assert node.pinned.unpinned == ()
+
+
+def test_a_stable_path_through_a_link_is_known(node: Node) -> None:
+    node.targets["gvisor"] = [(0, "/old")]
+    (node.root / "alias").symlink_to("data")
+    node.task("a", 1, binary_name=str(node.root / "alias/runtimes/gvisor"))
+    assert [pin.target for pin in node.pinned.adopt(0)] == ["/old"]
+
+
+def test_a_young_container_may_just_be_recording_its_pin(node: Node) -> None:
+    node.targets["gvisor"] = [(0, "/old")]
+    node.task("a", node.now_s)
+    node.now_s += ADOPT_AGE_S - 1
+    node.pinned.look()
+    assert (node.pinned.pins, node.pinned.unpinned) == ((), ())
+    node.now_s += 1
+    node.pinned.look()
+    assert [pin.id for pin in node.pinned.pins] == ["a"]
+
+
+def test_containers_without_a_pin_are_counted(node: Node) -> None:
+    node.targets["gvisor"] = [(500, "/new")]
+    node.task("a", 499)
+    node.task("b", 500, namespace="k8s.io")
+    node.pinned.look()
+    assert node.pinned.unpinned == (Unpinned("moby/a", f"{node.stable}/gvisor"),)
+    assert [pin.id for pin in node.pinned.pins] == ["b"]
+
+
+def test_a_pin_that_cannot_be_written_leaves_the_container_unpinned(node: Node) -> None:
+    node.targets["gvisor"] = [(0, "/old")]
+    node.task("a", 1)
+    assert node.left(0) == []
+    os.mkdir(f"{node.pins.path}/a")
+    node.pinned.look()
+    assert node.pinned.unpinned == (Unpinned("moby/a", f"{node.stable}/gvisor"),)
+
+
+def test_the_same_id_in_another_namespace_is_another_container(node: Node) -> None:
+    node.targets["gvisor"] = [(0, "/old")]
+    node.pin("a", "/new")
+    node.task("a", 1)
+    node.task("a", 1, namespace="k8s.io")
+    (pin,) = node.pinned.adopt(0)
+    assert pin.root == f"{node.states.parent}/k8s.io"
+    assert node.pinned.sweep(0).removed == 0
+    assert {pin.target for pin in node.pinned.pins} == {"/old", "/new"}
+
+
+async def test_the_watch_looks_again_also_after_an_error(node: Node) -> None:
+    looks = 0
+
+    async def in_thread(function: Any) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("a bug")
+        function()
+
+    node.pin()
+    task = asyncio.create_task(node.pinned.watch(in_thread, every_s=0.001))
+    while looks < 3:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert os.listdir(node.pins.path) == []
+
+
+@pytest.fixture
+def thousand(node: Node) -> Node:
+    for number in range(1000):
+        name = f"{number:064}"
+        node.task(name, 1, **({} if number % 2 else {"binary_name": "/usr/bin/runc"}))
+        (node.states / name).mkdir()
+        pin = Pin("gvisor", str(node.states), name, str(node.states), node.bundle_of(name), WRAPPER)
+        if number % 2:
+            assert node.pins.add(pin) is None
+    return node
+
+
+def test_a_look_at_a_thousand_containers_takes_milliseconds(thousand: Node) -> None:
+    thousand.pinned.look()
+    begin_s = time.process_time()
+    for _ in range(5):
+        assert len(thousand.pinned.look().references) == 500
+    assert (time.process_time() - begin_s) / 5 < 0.5
+    assert thousand.pinned.unpinned == ()
