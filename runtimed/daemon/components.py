@@ -22,7 +22,6 @@ from runtimed.api.sockets import Peer
 from runtimed.core.collection import collect
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
-from runtimed.core.containers import ContainersSummary, describe_containers, summarise_containers
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
@@ -103,7 +102,7 @@ class Components:
             connections=lambda: len(self.connections),
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
-            containers=self._summarise_containers,
+            pinned=containers,
         )
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
@@ -230,11 +229,6 @@ class Components:
     async def _look_at_containers(self) -> None:
         async with asyncio.timeout(SCAN_TIMEOUT_S):
             await self._scanning_thread.run(self._containers.look, self._reloader.current.config.runtimed.containerd)
-
-    def _summarise_containers(self) -> ContainersSummary:
-        containers, store = self._containers, self._store
-        found = describe_containers(containers.pins, self._reloader.current, store.name_of, store.generation_of)
-        return summarise_containers(found, len(containers.unpinned), containers.faults)
 
     async def _scan_references(self) -> ReferenceScan:
         engines = self._reloader.current.config.runtimed.containerd
