@@ -30,7 +30,7 @@ from runtimed.api.describe import describe_table
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
-from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.plan import BootContext
 from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
@@ -296,7 +296,7 @@ class WiredReloader:
         return self.documents
 
     def start(self) -> Awaitable[object]:
-        recovered = self.store.open(rebuild_wrappers)
+        recovered = self.store.open(rebuild_scripts)
         return self.reloader.start(self.documents, recovered.last, recovered.config_text, published=recovered.published)
 
     def table(self) -> dict[str, Any]:

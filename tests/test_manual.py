@@ -18,13 +18,14 @@ from runtimed.api.openapi import describe_api as describe
 from runtimed.cli.parser import Parser, make_parser
 from runtimed.core import shapes
 from runtimed.core.config import BOOT_ONLY, SETTINGS, Config, Settings
+from runtimed.core.containers import ContainersSummary
 from runtimed.core.problem_codes import PROBLEM_CODES
 from runtimed.daemon.arguments import make_parser as make_daemon_parser
 
 MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
 PAGES = ("runtimed.8", "runtimectl.1", "runtimed.json.5", "runtimed-api.7")
 TEXT = {name: (MANUAL / f"{name}.scd").read_text() for name in PAGES}
-FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1)
+FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1, ContainersSummary())
 
 
 def section(page: str, name: str) -> str:

@@ -11,10 +11,11 @@ from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
+from runtimed.core.history.layout import CURRENT, WRAPPERS
 from runtimed.core.table.availability import files_of
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.lint import LintFacts, lint_runtime
-from runtimed.core.table.wrapper import Wrapper
+from runtimed.core.table.script import Script
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -71,7 +72,7 @@ def _describe(
     outcome = looked_up.get(wanted)
     refused = outcome.reason if isinstance(outcome, BinaryUnavailable) and outcome.refused else None
     remarks = lint_runtime(generation, runtime, LintFacts(found, replaceable, features, refused))
-    origin = generation.config.origins.get(runtime.name)
+    origin, root = generation.config.origins.get(runtime.name), generation.host.data_root
     return {
         "name": runtime.name,
         "source": runtime.source,
@@ -80,7 +81,8 @@ def _describe(
         "origin": None if origin is None else {"file": origin.file, "line": origin.line, "fields": dict(origin.fields)},
         "shim": runtime.shim,
         "options": None if runtime.options is None else runtime.options.readable(),
-        "wrapper": None if runtime.wrapper is None else _wrapper(runtime.wrapper, generation.host.data_root),
+        "stable_path": None if runtime.launcher is None else f"{root}/{CURRENT}/{runtime.launcher.link}",
+        "wrapper": None if runtime.wrapper is None else _wrapper(runtime.wrapper, root),
         "available": reason is None,
         "binary": found,
         "binary_why": binary["why"],
@@ -95,10 +97,10 @@ def _describe(
     }
 
 
-def _wrapper(wrapper: Wrapper, root: str) -> shapes.Wrapper:
+def _wrapper(wrapper: Script, root: str) -> shapes.Wrapper:
     return {
-        "path": f"{root}/wrappers/{wrapper.file}",
-        "stable_path": f"{root}/runtimes/{wrapper.link}",
+        "path": f"{root}/{WRAPPERS}/{wrapper.file}",
+        "stable_path": f"{root}/{CURRENT}/{wrapper.link}",
         "text": wrapper.text.decode(),
     }
 

@@ -11,6 +11,7 @@ from runtimed.core import shapes
 from runtimed.core.collection.collect import Collection, Verdict
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.containers import ContainersSummary, PinnedContainer, summarise_kept
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, ConfigurationRejected
 from runtimed.core.features import Features
@@ -49,6 +50,18 @@ _WRONG = """{
   }
 }
 """
+# It was created before the second generation.
+_CONTAINER = PinnedContainer(
+    "demo",
+    "/run/containerd/runc/k8s.io",
+    "gvisor",
+    "gvisor",
+    "/usr/bin/runsc",
+    1,
+    outdated=True,
+    bundle="/run/containerd/io.containerd.runtime.v2.task/k8s.io/demo",
+)
+_KEPT = summarise_kept([_CONTAINER])
 _METRICS = """# HELP runtimed_generation Number of the current generation.
 # TYPE runtimed_generation gauge
 runtimed_generation 2.0
@@ -78,7 +91,7 @@ def make_examples() -> Mapping[tuple[str, int], object]:
     described = describe_runtime(new, new.runtimes["gvisor"], _Node())
     changes = compare_generations(old, new)
     names = changes.added, changes.changed, changes.removed
-    report = Report("applied", new.number, "file-change", *names, duration_ms=3.1, time_s=_NOON_S).as_dict()
+    report = Report("applied", new.number, "file-change", *names, kept=_KEPT, duration_ms=3.1, time_s=_NOON_S).as_dict()
     return {
         ("resolve", 200): after.manifest.answers["gvisor"],
         ("listRuntimes", 200): {
@@ -92,6 +105,7 @@ def make_examples() -> Mapping[tuple[str, int], object]:
         },
         ("describeGeneration", 200): describe_retained(before),
         ("compareGenerations", 200): compare_retained(before, after),
+        ("listContainers", 200): {"generation": new.number, "containers": [_CONTAINER.as_dict()]},
         ("status", 200): _status(new, report),
         ("reload", 200): report,
         ("reload", 422): _rejection(),
@@ -121,7 +135,7 @@ def _rejection() -> shapes.Report:
 
 
 def _collection(generation: Generation) -> shapes.Collection:
-    files = [wrapper.file for wrapper in generation.wrappers]
+    files = [script.file for script in generation.scripts]
     verdicts = [Verdict(file, collect=False, reason=f"generation {generation.number} names it") for file in files]
     return Collection(tuple(verdicts), (), (), dry_run=True).as_dict()
 
@@ -144,6 +158,7 @@ def _status(generation: Generation, report: shapes.Report) -> shapes.Status:
         "watcher": {"mode": "inotify", "alive": True, "faults": {}},
         "drift": [],
         "drift_count": 0,
+        "containers": ContainersSummary(1, 0, _KEPT).as_dict(),
         "events": {"seq": int(_NOON_S * 1000) + 4, "subscribers": 1},
         "uptime_s": 86400.5,
         "pid": 4242,

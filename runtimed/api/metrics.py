@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runtimed import __version__
 from runtimed.api.counters import Counters, Histogram
+from runtimed.core.containers import ContainersSummary
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -37,6 +38,7 @@ class Figures:
     wrappers: int | None
     # Retained generations.
     generations: int
+    containers: ContainersSummary
 
 
 def render_metrics(figures: Figures, counters: Counters) -> bytes:
@@ -67,6 +69,9 @@ def _state(figures: Figures) -> Iterable[Metric]:
         ("connections", "Open connections.", figures.connections),
         ("subscribers", "Clients that listen to events.", figures.subscribers),
         ("wrappers", "Wrapper files on disk.", figures.wrappers),
+        ("pinned_containers", "Containers with a pin.", figures.containers.pinned),
+        ("unpinned_containers", "Containers on a stable path without a pin.", figures.containers.unpinned),
+        ("outdated_containers", "Containers that keep an older definition.", figures.containers.outdated),
     ):
         if value is not None:
             yield GaugeMetricFamily(f"runtimed_{name}", text, value=value)

@@ -40,6 +40,7 @@ Every client that may connect may read. Only root, and the user that the daemon 
 _GROUPS = {
     "runtimes": "The current generation",
     "generations": "The retained generations",
+    "containers": "The containers that were started through stable paths",
     "daemon": "The daemon: its status, events, metrics, reload and collection",
 }
 

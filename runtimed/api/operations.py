@@ -131,6 +131,14 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             {200: Success("The difference.", shapes.GenerationsDiff)},
             (_generation("from", "the generation before", 1), _generation("to", "the generation after", 2)),
         ),
+        ("GET", "/v1/containers"): Operation(
+            "listContainers",
+            "containers",
+            "The containers with a pin",
+            "Returns the containers that were started through the stable path of a runtime, each with the binary that "
+            "it keeps, and whether the stable path leads to another one now.",
+            {200: Success("The list.", shapes.Containers)},
+        ),
         ("GET", "/v1/status"): Operation(
             "status",
             "daemon",

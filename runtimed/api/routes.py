@@ -14,12 +14,14 @@ from runtimed.api.description import Description
 from runtimed.api.events import Events
 from runtimed.api.functions import DaemonFunctions
 from runtimed.api.history import NUMBER, History
+from runtimed.api.large import large_json_response
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import render_metrics
 from runtimed.api.problems import bad_name, json_response
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.stream import Stream
+from runtimed.core.containers import describe_containers
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.generation import Generation, Runtime
@@ -59,6 +61,7 @@ class Routes:
             Route("/v1/gc", "POST", self._collect, frozenset({"dry_run"})),
             Route("/v1/generations", "GET", history.list),
             Route("/v1/generations/{name}", "GET", history.show),
+            Route("/v1/containers", "GET", self._containers),
             Route("/v1/diff", "GET", history.compare, frozenset({"from", "to"})),
             Route("/v1/events", "GET", self._subscribe, frozenset({"since"})),
             Route("/metrics", "GET", self._metrics),
@@ -134,6 +137,15 @@ class Routes:
             runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
         return self._daemon.in_binaries(request.peer, _render_runtime, generation, runtime, self._daemon)
 
+    async def _containers(self, request: Request) -> Response:
+        try:
+            response: Response = await self._daemon.in_data_root(
+                request.peer, _render_containers, self._daemon.current(), self._daemon
+            )
+        except StoreFailed as error:
+            return problem(error.code, str(error))
+        return response
+
     def _status(self, _request: Request) -> Response:
         return json_response(200, self._daemon.status())
 
@@ -199,6 +211,12 @@ def _method_not_allowed(request: Request, route: Route) -> Response:
 def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> Response:
     # In a thread: options and arguments may have megabytes.
     return json_response(200, describe_runtime(generation, runtime, inspector))
+
+
+def _render_containers(generation: Generation, daemon: DaemonFunctions) -> Response:
+    found = describe_containers(daemon.pins(), generation, daemon.name_of, daemon.generation_of)
+    containers = [each.as_dict() for each in found]
+    return large_json_response(200, {"generation": generation.number, "containers": containers})
 
 
 def _render_table(generation: Generation, inspector: Inspector) -> Response:

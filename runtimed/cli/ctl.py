@@ -83,6 +83,8 @@ def _settle_format(args: Namespace) -> None:
     if getattr(args, "digest", None) is not None and args.generation is None:
         args.parser.error("--digest needs --generation: a digest alone does not say where to look")
     form = getattr(args, "format", None)
+    if form == "path" and args.generation is not None:
+        args.parser.error("--format path takes no --generation: a stable path belongs to all generations")
     if args.json and form not in (None, "json"):
         args.parser.error(f"--json and --format {form} contradict each other")
     if form == "json":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from runtimed.cli.humanize import place, shown, with_detail
 from runtimed.cli.render import lacks_shim, render_drift
@@ -16,8 +16,8 @@ _SOURCES = {
 }
 
 
-def render_description(runtime: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return everything that is known of one runtime, from its definition to the binary that is executed."""
+def render_description(runtime: Document, terminal: Terminal = PLAIN, *, containers: Sequence[Field] = ()) -> list[str]:
+    """Return everything that is known of one runtime, from its definition to the fields about its ``containers``."""
     default = ", the default runtime" if runtime["default"] else ""
     lint = [Tinted(f"{each['code']}: {each['message']}", YELLOW) for each in runtime["lint"]]
     fields: list[Field] = [
@@ -28,10 +28,12 @@ def render_description(runtime: Document, terminal: Terminal = PLAIN) -> list[st
         ("options", "" if runtime["options"] else "none: the shim's own defaults"),
         *((f"  {key}", shown(value)) for key, value in (runtime["options"] or {}).items()),
         *_wrapper(runtime["wrapper"]),
+        *([] if runtime["stable_path"] is None else [("stable path", runtime["stable_path"])]),
         ("binary", _binary(runtime)),
         ("available", _available(runtime)),
         *_drift(runtime["drift"]),
         *_features(runtime["features"]),
+        *containers,
         *list_fields("lint", lint or ["no warnings"]),
         ("generation", runtime["generation"]),
         ("digest", runtime["digest"]),
@@ -60,7 +62,6 @@ def _shim_binary(binary: Document) -> str:
 def _wrapper(wrapper: Document | None) -> Iterator[Field]:
     if wrapper is not None:
         yield "wrapper", wrapper["path"]
-        yield "  stable path", wrapper["stable_path"]
         lines = wrapper["text"].removesuffix("\n").split("\n")
         yield from list_fields("  text", (Tinted(line, None, wraps=False) for line in lines))
 

@@ -1,4 +1,4 @@
-"""Renders a resolution for other programs: arguments of ``ctr run``, an Any in two words, a path.
+"""Renders a runtime for other programs: arguments of ``ctr run``, an Any in two words, its stable path.
 
 How ``ctr`` treats its flags was tried with containerd 1.6.20 and agrees with its ``cmd/ctr/commands/run``.
 """
@@ -57,22 +57,22 @@ def render_any(resolution: Document) -> str:
     return f"{options['type_url']} {options['value']}".rstrip()
 
 
-def render_path(resolution: Document) -> str:
-    """Return the binary that the resolution names: that of its options, or a shim that is a path.
+def render_path(runtime: Document) -> str:
+    """Return the stable path of a runtime, from its description.
 
     Raises:
-        FormatUnavailable: the resolution names no binary, or its path is not printable.
+        FormatUnavailable: the runtime has no stable path, or its stable path is not printable.
     """
-    shim = str(resolution["shim"])
-    path = str(_fields(resolution).get("binary_name") or (shim if shim.startswith("/") else ""))
-    if not path:
+    path = runtime["stable_path"]
+    if path is None:
         raise FormatUnavailable(
-            f"{resolution['runtime']} names no binary, only the shim {shim}",
-            f"runtimectl explain {resolution['runtime']} shows which binary is executed",
+            f"{runtime['name']} has no stable path, because its definition has no path: it is the shim "
+            f"{runtime['shim']}",
+            f"an engine is given the shim; runtimectl explain {runtime['name']} shows it",
         )
     if not path.isprintable():
         raise FormatUnavailable(f"the path {path!r} holds a character that is not printable", "use --format json")
-    return path
+    return str(path)
 
 
 def _ctr_words(resolution: Document) -> Iterator[str]:

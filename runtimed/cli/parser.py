@@ -128,7 +128,10 @@ def _add_resolve(parser: Parser) -> None:
     parser.add_argument(
         "--digest", metavar="DIGEST", help="with --generation: only if the resolution still has this digest"
     )
-    text = "ctr: the flags of `ctr run`; any: type_url and base64 of the options; path: the binary; json: as --json"
+    text = (
+        "ctr: the flags of `ctr run`; any: type_url and base64 of the options; path: the stable path, for the "
+        "configuration of an engine; json: as --json"
+    )
     parser.add_argument("--format", choices=("ctr", "json", "any", "path"), help=text)
 
 
@@ -244,6 +247,12 @@ _VERBS: dict[str, VerbRow] = {
     ),
     "list": (verbs.list_runtimes, "list the runtimes and whether each can be used", "runtimectl list", None),
     "explain": (verbs.explain, "show how a name resolves, and why", "runtimectl explain gvisor", _add_explain),
+    "containers": (
+        verbs.containers,
+        "list the containers that were started through stable paths",
+        "runtimectl containers --json | jq '.containers[] | select(.outdated) | .id'",
+        None,
+    ),
     "status": (
         verbs.status,
         "show the health and the state of the daemon",

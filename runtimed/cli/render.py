@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from runtimed.cli.humanize import counted, duration, moment, place, shown, since, trigger, with_detail
 from runtimed.cli.tables import Document, Field, fits, list_fields, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
-from runtimed.core.message_text import printable
+from runtimed.core.message_text import kept_text, printable
 
 # How changed runtimes are marked, by their key in a report.
 MARKS = {"added": ("+", GREEN), "changed": ("~", YELLOW), "removed": ("-", RED)}
@@ -86,6 +86,7 @@ def render_status(status: Document, terminal: Terminal = PLAIN, *, now_s: float)
         ("watcher", _watcher(watcher)),
         *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
         *_drifts(status["drift"], status["drift_count"]),
+        *_containers(status["containers"]),
         *list_fields("sockets", status["hosts"]),
         ("data root", status["data_root"]),
         ("uptime", duration(status["uptime_s"])),
@@ -151,6 +152,7 @@ def render_notes(report: Document, terminal: Terminal = PLAIN, *, verbose: bool 
     lines += [render_line(f"note: {render_problem(remark)}", YELLOW, terminal) for remark in remarks]
     if more := len(report["remarks"]) - len(remarks):
         lines.append(f"note: and {more} more remarks, which --verbose shows")
+    lines += [render_line(text, None, terminal) for text in _kept(report["kept"])]
     if unavailable := _unavailable(report, report["runtime_count"]):
         warning = [f"warning: {'; '.join(unavailable)}"]
         if not fits(warning, terminal):
@@ -237,6 +239,26 @@ def _drifts(drifts: Sequence[Document], count: int) -> Iterable[Field]:
         yield "drift", Tinted(text, YELLOW)
     if (more := count - len(drifts)) > 0:
         yield "", f"and {more} more"
+
+
+def _containers(containers: Document) -> Iterable[Field]:
+    """Yield the fields about containers, none if no container was started through a stable path."""
+    if not any(containers.values()):
+        return
+    yield "containers", f"{containers['pinned']} with a pin"
+    yield from list_fields("  kept", _kept(containers["kept"]))
+    if unpinned := containers["unpinned"]:
+        text = f"{counted(unpinned, 'container')} on a stable path, bound to the current definition"
+        yield "  without a pin", Tinted(text, YELLOW)
+    yield from list_fields("  unreadable pins", (Tinted(each, RED) for each in containers["unknown"]))
+
+
+def _kept(kept: Sequence[Document]) -> list[str]:
+    """Return a line for each older definition that containers keep, the first twenty of them."""
+    lines = [
+        kept_text(each["runtime"], each["containers"], each["generation"], each["binary"]) for each in kept[:_LISTED]
+    ]
+    return [*lines, f"and {len(kept) - _LISTED} more kept definitions"] if len(kept) > _LISTED else lines
 
 
 def _watcher(watcher: Document) -> Tinted:

@@ -21,7 +21,7 @@ from runtimed.cli.render import (
 )
 from runtimed.cli.tables import Document, render_fields
 from runtimed.cli.terminal import Terminal
-from runtimed.client import Client
+from runtimed.client import Client, Refused
 from runtimed.core.message_text import printable
 
 Verb = Callable[[Client, Namespace], int]
@@ -43,6 +43,8 @@ _CONFIGURATION_HINT = "fix the file; the previous configuration stays in effect"
 def resolve(client: Client, args: Namespace) -> int:
     """Show the resolution of a name, for people or in the format of another program."""
     resolution = client.resolve(args.name, args.generation, args.digest)
+    if args.format == "path":
+        return _print_as(args.format, client.explain(resolution["runtime"]), client.socket)
     if args.format is not None:
         return _print_as(args.format, resolution, client.socket)
     return _show(render_resolution, resolution, args)
@@ -50,14 +52,29 @@ def resolve(client: Client, args: Namespace) -> int:
 
 def explain(client: Client, args: Namespace) -> int:
     """Show how a name resolves, and why."""
+    from runtimed.cli.containers import list_containers  # noqa: PLC0415 - only a few verbs need it
     from runtimed.cli.explain import render_description  # noqa: PLC0415 - only one verb needs it
 
-    return _show(render_description, client.explain(args.name), args)
+    runtime = client.explain(args.name)
+    if args.json:
+        return _show(render_description, runtime, args)
+    try:
+        containers = list_containers(client.containers(), args.name)
+    except Refused as exc:
+        containers = [("containers", f"unknown: {exc}")]
+    return _show(partial(render_description, containers=containers), runtime, args)
 
 
 def list_runtimes(client: Client, args: Namespace) -> int:
     """Show the table."""
     return _show(render_runtimes, client.runtimes(), args)
+
+
+def containers(client: Client, args: Namespace) -> int:
+    """Show the containers that have a pin."""
+    from runtimed.cli.containers import render_containers  # noqa: PLC0415 - as above
+
+    return _show(render_containers, client.containers(), args)
 
 
 def status(client: Client, args: Namespace) -> int:
@@ -198,12 +215,13 @@ def _show(render: Render, document: Document, args: Namespace) -> int:
     return OK
 
 
-def _print_as(form: str, resolution: Document, socket: str) -> int:
+def _print_as(form: str, document: Document, socket: str) -> int:
+    """Print a resolution, or for a path the description of a runtime, in the format of another program."""
     from runtimed.cli import formats  # noqa: PLC0415 - only one verb needs it
 
     render = {"ctr": formats.render_ctr, "any": formats.render_any, "path": formats.render_path}[form]
     try:
-        print_utf8(render(resolution))
+        print_utf8(render(document))
     except formats.FormatUnavailable as exc:
         fail(f"{exc} (socket {socket})", exc.hint)
         return REFUSED

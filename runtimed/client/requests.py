@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from runtimed.client.events import EventStream
-    from runtimed.core.shapes.daemon import Collection, Health, Report, Status
+    from runtimed.core.shapes.daemon import Collection, Containers, Health, Report, Status
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
         Generations,
@@ -47,6 +47,10 @@ class Requests(Transport):
     async def explain(self, runtime: str) -> RuntimeDescription:
         """Return one runtime's definition, origin, options and whether it is available."""
         return await self._get(f"/v1/runtimes/{quote(runtime)}")
+
+    async def containers(self) -> Containers:
+        """Return the containers that have a pin, under ``containers``."""
+        return await self._get("/v1/containers")
 
     async def status(self) -> Status:
         """Return the daemon's status, health first."""

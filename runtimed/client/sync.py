@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from socket import socket as socket_type
     from typing import Any, TypeVar
 
-    from runtimed.core.shapes.daemon import Collection, Health, Report, Status
+    from runtimed.core.shapes.daemon import Collection, Containers, Health, Report, Status
     from runtimed.core.shapes.events import Event
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
@@ -99,6 +99,16 @@ class Client:
         Raises: UnknownRuntime, InvalidRuntimeName, DiskTimeout.
         """
         return _run(self._requests.explain(runtime))
+
+    def containers(self) -> Containers:
+        """Return the containers that were started through stable paths, sorted by runtime, under ``containers``.
+
+        >>> [each["id"] for each in Client().containers()["containers"] if each["outdated"]]
+        []
+
+        Raises: StoreFailed, DiskTimeout.
+        """
+        return _run(self._requests.containers())
 
     def status(self) -> Status:
         """Return the daemon's status, health first.

@@ -48,6 +48,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return folded[matches[0]] if matches else None
 
 
+def kept_text(runtime: str, containers: int, generation: int | None, binary: str) -> str:
+    """Return the line about ``containers`` that keep the ``binary`` of a generation, None for one that is unknown."""
+    subject = "1 container keeps" if containers == 1 else f"{containers} containers keep"
+    owner = "an earlier generation's" if generation is None else f"generation {generation}'s"
+    return f"{runtime}: {subject} {owner} {binary}"
+
+
 def printable(text: object) -> str:
     r"""Return ``text`` as one line in which each character that is not printable is escaped: ``\n``, ``\x1b``.
 

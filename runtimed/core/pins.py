@@ -36,9 +36,9 @@ class Pin:
     target: str
 
 
-def pin_file(id: str) -> str:
-    """Return the name of the file that holds the pins of the container ``id``."""
-    return id if _SAFE_ID.fullmatch(id) else OTHER_FILE
+def pin_file(container: str) -> str:
+    """Return the name of the file that holds the pins of the container id ``container``."""
+    return container if _SAFE_ID.fullmatch(container) else OTHER_FILE
 
 
 def render_pin(pin: Pin) -> bytes:
@@ -55,11 +55,15 @@ def render_pin(pin: Pin) -> bytes:
 
 
 def read_pins(data: bytes) -> tuple[Pin, ...]:
-    """Return the pins in a file's content ``data``: the last one of each root and id.
+    """Return the pins in a file's content ``data``: the last one of each root and id, in the order of their lines.
 
     Lines that are incomplete or of another version are ignored.
     """
-    return tuple({(pin.root, pin.id): pin for pin in _complete(data)}.values())
+    pins: dict[tuple[str, str], Pin] = {}
+    for pin in _complete(data):
+        pins.pop((pin.root, pin.id), None)
+        pins[pin.root, pin.id] = pin
+    return tuple(pins.values())
 
 
 def _complete(data: bytes) -> Iterator[Pin]:
@@ -70,5 +74,5 @@ def _complete(data: bytes) -> Iterator[Pin]:
             continue
         marked = fields[1:-2]
         if all(field.startswith("=") for field in marked):
-            link, root, id, state, bundle = (field[1:] for field in marked)
-            yield Pin(link, root, id, state, bundle, fields[-2])
+            link, root, container, state, bundle = (field[1:] for field in marked)
+            yield Pin(link, root, container, state, bundle, fields[-2])

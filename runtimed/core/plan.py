@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+import posixpath
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import BOOT_ONLY, Documents, Flags, Settings
+from runtimed.core.config import BOOT_ONLY, Config, Documents, Flags, Settings
 from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.configuration.position import render_pointer
+from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.history.layout import CURRENT
 from runtimed.core.history.manifest import Manifest, restore_config
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Difference, Generation, Host, build_generation, compare_generations
@@ -61,8 +65,24 @@ def plan(
         ConfigurationRejected: with all problems in the documents.
     """
     config = parse_configuration(documents, context.flags, context.defaults, main_required=main_required)
+    if problems := tuple(_stable_paths(config, context.host.data_root)):
+        raise ConfigurationRejected(problems)
     generation = build_generation(config, context.host, number, previous)
     return Plan(generation, compare_generations(previous, generation))
+
+
+def _stable_paths(config: Config, data_root: str) -> Iterator[Problem]:
+    """Yield a problem for each runtime whose path is a stable path: its launcher would execute itself for ever."""
+    directory = f"{data_root}/{CURRENT}/"
+    for name, definition in config.runtimes.items():
+        if definition.path is not None and posixpath.normpath(definition.path).startswith(directory):
+            origin = config.origins[name]
+            pointer, line = render_pointer(("runtimes", name, "path")), origin.fields.get("path", origin.line)
+            text = "a stable path of runtimed itself, which is for the configuration of engines"
+            expected = "the binary of an OCI runtime, such as /usr/bin/runc"
+            yield Problem(
+                text, origin.file, line, pointer=pointer, found=json.dumps(definition.path), expected=expected
+            )
 
 
 def restore_generation(manifest: Manifest, config_text: bytes, context: BootContext, number: int) -> Generation:

@@ -52,7 +52,7 @@ class ProblemCode:
 
 
 _READING = ("resolve", "describeGeneration", "compareGenerations")
-_DISK = (*_READING, "listRuntimes", "describeRuntime", "metrics")
+_DISK = (*_READING, "listRuntimes", "describeRuntime", "listContainers", "metrics")
 _CHANGING = ("reload", "collectWrappers")
 _NAMING = ("resolve", "describeRuntime")
 _KNOWN = {"known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"], "known_total": 5}
@@ -224,7 +224,7 @@ PROBLEM_CODES = {
         500,
         "the data root cannot be read",
         "reading /var/lib/runtimed/generations/00000001: Input/output error",
-        operations=(*_READING, "collectWrappers"),
+        operations=(*_READING, "listContainers", "collectWrappers"),
         exception="StoreFailed",
     ),
     "disk-timeout": ProblemCode(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from runtimed.core.containers import Kept, describe_kept
 from runtimed.core.errors import Problem
 from runtimed.core.table.availability import Unavailable
 
@@ -44,6 +45,8 @@ class Report:
     # The unavailable runtimes in the new table, and the number of all runtimes in it; 0 if it was not examined.
     unavailable: tuple[Unavailable, ...] = ()
     runtimes: int = 0
+    # The older definitions that containers keep, compared with the new table.
+    kept: tuple[Kept, ...] = ()
     duration_ms: float = 0.0
     # The end of the reload in seconds since the epoch.
     time_s: float = 0.0
@@ -65,7 +68,7 @@ class Report:
         return len(self.problems) + self.omitted
 
     def as_dict(self) -> shapes.Report:
-        """Return the JSON shape, with at most 1,000 problems and unavailable runtimes, and the number of all."""
+        """Return the JSON shape, with at most 1,000 entries in the lists that also have a count."""
         default = self.default_runtime
         report: shapes.Report = {
             "outcome": self.outcome,
@@ -86,6 +89,8 @@ class Report:
             "unavailable": [each.as_dict() for each in self.unavailable[:_UNAVAILABLE_MAX]],
             "unavailable_count": len(self.unavailable),
             "runtime_count": self.runtimes,
+            "kept": describe_kept(self.kept),
+            "kept_count": len(self.kept),
             "duration_ms": self.duration_ms,
             "time": self.time_s,
             "dry_run": self.dry_run,

@@ -22,6 +22,7 @@ from runtimed.api.sockets import Peer
 from runtimed.core.collection import collect
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Settings
+from runtimed.core.containers import ContainersSummary, describe_containers, summarise_containers
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
@@ -37,6 +38,7 @@ from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.lookups import Lookups
+from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.inspection.published_files import PublishedWatch
 from runtimed.inspection.wrapper_collector import Collector
 from runtimed.reload.reloader import Reloader
@@ -65,6 +67,7 @@ class Components:
         *,
         reloader: Reloader,
         store: Store,
+        containers: PinnedContainers,
         watcher: Watcher,
         boot: Settings,
         inspector: NodeInspector,
@@ -75,6 +78,7 @@ class Components:
     ) -> None:
         self._reloader = reloader
         self._store = store
+        self._containers = containers
         self._inspector = inspector
         self._announcer = announcer
         self._probing_thread, self._scanning_thread = _open_worker("probing", stack), _open_worker("scanning", stack)
@@ -99,6 +103,7 @@ class Components:
             connections=lambda: len(self.connections),
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
+            containers=self._summarise_containers,
         )
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
@@ -133,6 +138,9 @@ class Components:
             lookup=lookups.of,
             read_generation=store.read,
             figures=status.figures,
+            pins=self._containers.read,
+            name_of=store.name_of,
+            generation_of=store.generation_of,
             look_up_all=inspector.look_up_all,
             replaceable=inspector.replaceable,
             features=inspector.features,
@@ -158,6 +166,7 @@ class Components:
             "gc": self._collector.watch(lambda: self._reloader.current.config.runtimed.gc),
             "drift": self.drift.watch(),
             "published": self._published.watch(),
+            "pins": self._containers.watch(self._look_at_containers),
         }
 
     def on_report(self, report: Report, generation: Generation) -> None:
@@ -218,10 +227,23 @@ class Components:
         self._check_health()
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
+    async def _look_at_containers(self) -> None:
+        async with asyncio.timeout(SCAN_TIMEOUT_S):
+            await self._scanning_thread.run(self._containers.look, self._reloader.current.config.runtimed.containerd)
+
+    def _summarise_containers(self) -> ContainersSummary:
+        containers, store = self._containers, self._store
+        found = describe_containers(containers.pins, self._reloader.current, store.name_of, store.generation_of)
+        return summarise_containers(found, len(containers.unpinned), containers.faults)
+
     async def _scan_references(self) -> ReferenceScan:
         engines = self._reloader.current.config.runtimed.containerd
         list_within = partial(list_containers, timeout_s=SCAN_TIMEOUT_S / 2)
-        scan = partial(scan_references, engines, below=self._store.root, list_containers=list_within)
+
+        def scan() -> ReferenceScan:
+            pins = self._containers.look(engines)
+            return scan_references(engines, below=self._store.root, list_containers=list_within, pins=pins)
+
         try:
             async with asyncio.timeout(SCAN_TIMEOUT_S):
                 return await self._scanning_thread.run(scan)

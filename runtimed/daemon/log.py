@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TextIO, cast
 
@@ -101,22 +101,28 @@ def log_report(report: Report) -> None:
     fields = {k: v for k, v in report.as_dict().items() if v is not None and v is not False and v != []}
     del fields["outcome"], fields["time"], fields["problem_count"]
     # The look at the binaries that follows logs these.
-    for key in ("unavailable", "unavailable_count", "runtime_count"):
+    for key in ("unavailable", "unavailable_count", "runtime_count", "kept_count"):
         fields.pop(key, None)
     if report.remarks:
         fields["remarks"] = [str(remark) for remark in report.remarks[:_SHOWN]]
+    if report.kept:
+        fields["kept"] = _first(report.kept, len(report.kept))
     if report.repaired:
         _log.warning("store.repaired", generation=report.generation, repaired=fields.pop("repaired"))
     for key in ("added", "changed", "removed", "ignored", "overridden"):
         if len(names := getattr(report, key)) > _SHOWN:
-            fields[key] = [*names[:_SHOWN], f"and {len(names) - _SHOWN} more"]
+            fields[key] = _first(names, len(names))
     if report.outcome == "rejected":
-        more = report.problem_count - _SHOWN
-        shown = [str(problem) for problem in report.problems[:_SHOWN]]
-        fields["problems"] = [*shown, f"and {more} more"] if more > 0 else shown
+        fields["problems"] = _first(report.problems, report.problem_count)
         _log.error("reload.rejected", **fields)
     else:
         _log.info("reload.applied" if report.outcome == "applied" else "reload.unchanged", **fields)
+
+
+def _first(values: Sequence[object], count: int) -> list[str]:
+    """Return the first of ``values`` as texts, and how many more of ``count`` there are."""
+    shown = [str(value) for value in values[:_SHOWN]]
+    return [*shown, f"and {count - _SHOWN} more"] if count > _SHOWN else shown
 
 
 def log_replaceable(begun: Mapping[str, str], ended: Collection[str]) -> None:

@@ -16,9 +16,11 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
-from runtimed.core.config import Documents, Settings
+from runtimed.core.config import Config, Documents, Settings
+from runtimed.core.containers import Kept, describe_containers, summarise_kept
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
+from runtimed.core.history.layout import CURRENT, PINS
 from runtimed.core.plan import BootContext, plan
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation, Host
@@ -29,12 +31,13 @@ from runtimed.daemon.configuration_reader import ConfigurationReader, main_requi
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.startup import (
     bind_sockets,
-    find_settings,
+    find_configuration,
     open_store,
     secure_runtime_directories,
     secure_runtime_directory,
 )
 from runtimed.host.facts import read_facts
+from runtimed.host.pins import PinDirectory
 from runtimed.host.process import raise_descriptor_limit, write_pidfile
 from runtimed.host.store import Recovered, Store
 from runtimed.host.store.numbers import reserve_event_numbers
@@ -43,6 +46,7 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
@@ -151,19 +155,22 @@ class Daemon:
         self._watcher.start()
         documents = await self._reader.read()
         # The store has the last good settings, but its path must be known to open it.
-        data_root = find_settings(documents, self._arguments, None, b"").data_root
+        data_root = find_configuration(documents, self._arguments, None, b"").settings.data_root
         store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
-        settings = find_settings(documents, self._arguments, recovered.last, recovered.config_text)
+        config = find_configuration(documents, self._arguments, recovered.last, recovered.config_text)
+        settings = config.settings
         self._log_format = settings.log_format
         self._configure_log(settings)
         await self._disk_worker.run(secure_runtime_directories, settings, self._trust)
         await self._continue_event_numbers(settings, recovered)
         sockets = bind_sockets(settings, self._environ, stack)
         recovered = await self._continue_generation_numbers(store, recovered, settings)
-        reloader = await self._publish_first_generation(documents, store, recovered, settings, stack)
+        containers = await self._take_over_containers(store, recovered, config)
+        reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)
         components = self._components = Components(
             reloader=reloader,
             store=store,
+            containers=containers,
             watcher=self._watcher,
             boot=replace(settings, hosts=tuple(f"unix://{each.path}" for each in sockets)),
             inspector=self._inspector,
@@ -198,8 +205,26 @@ class Daemon:
         log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
         return replace(recovered, published=False)
 
+    async def _take_over_containers(self, store: Store, recovered: Recovered, config: Config) -> PinnedContainers:
+        """Prepare the directory of pins, before the first launcher is published."""
+        exec_root = config.settings.exec_root
+        containers = PinnedContainers(
+            PinDirectory(f"{exec_root}/{PINS}"),
+            stable=f"{store.root}/{CURRENT}",
+            target_at=store.target_at,
+        )
+        earlier = recovered.last.host.exec_root if recovered.last is not None else exec_root
+        await self._disk_worker.run(containers.take_over, f"{earlier}/{PINS}", config.runtimed.containerd)
+        return containers
+
     async def _publish_first_generation(
-        self, documents: Documents, store: Store, recovered: Recovered, settings: Settings, stack: AsyncExitStack
+        self,
+        documents: Documents,
+        store: Store,
+        recovered: Recovered,
+        settings: Settings,
+        containers: PinnedContainers,
+        stack: AsyncExitStack,
     ) -> Reloader:
         arguments = self._arguments
         host = Host(read_facts(self._environ), store.root, settings.exec_root)
@@ -213,11 +238,16 @@ class Daemon:
             on_report=self._on_report,
             on_repair=self._announcer.reloaded,
             find_unavailable=self._inspector.find_unavailable,
+            find_kept=partial(self._find_kept, store, containers),
             planner=partial(self._gc_freeze.call, plan),
         )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
         return reloader
+
+    async def _find_kept(self, store: Store, containers: PinnedContainers, generation: Generation) -> tuple[Kept, ...]:
+        pins = await self._disk_worker.run(containers.read)
+        return summarise_kept(describe_containers(pins, generation, store.name_of, store.generation_of))
 
     def _start_triggers(self, reloader: Reloader, components: Components, stack: AsyncExitStack) -> None:
         """Start the tasks that reload on SIGHUP and on file changes, and those that watch the node."""

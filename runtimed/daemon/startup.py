@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
-from runtimed.core.config import Documents, Settings, Source
+from runtimed.core.config import Config, Documents, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import (
     ConfigurationRejected,
@@ -21,7 +21,7 @@ from runtimed.core.errors import (
     SocketRefused,
     StoreFailed,
 )
-from runtimed.core.history.manifest import Manifest, rebuild_wrappers
+from runtimed.core.history.manifest import Manifest, rebuild_scripts
 from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
 from runtimed.host.containers import container_states
@@ -39,7 +39,7 @@ SOCKET_MODE = 0o660
 _SHIPPED_NAME = "runtimed"
 
 
-def find_settings(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Settings:
+def find_configuration(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Config:
     """Return the settings to run with: those of ``documents``, or of the last good generation where they are invalid.
 
     Flags override both; without any valid configuration they and the defaults remain. ``last`` and ``config_text``
@@ -54,7 +54,7 @@ def find_settings(documents: Documents, arguments: Arguments, last: Manifest | N
             documents = Documents(documents.main_path, Source(documents.main_path, config_text))
     if not _is_valid(documents, arguments):
         documents = Documents(documents.main_path)
-    return parse_configuration(documents, arguments.flags, arguments.defaults).settings
+    return parse_configuration(documents, arguments.flags, arguments.defaults)
 
 
 def _is_valid(documents: Documents, arguments: Arguments) -> bool:
@@ -78,7 +78,7 @@ async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitSt
             store.close()
 
     stack.callback(release)
-    recovered = await worker.run(store.open, rebuild_wrappers)
+    recovered = await worker.run(store.open, rebuild_scripts)
     for fault in recovered.faults:
         log.warning("store.recovered", fault=fault)
     return store, recovered

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runtimed import __version__
 from runtimed.api.metrics import Figures
 from runtimed.core.config import Settings
+from runtimed.core.containers import ContainersSummary
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import StoreFailed
 from runtimed.core.report import Report, shorten
@@ -51,6 +52,8 @@ class Status:
     connections: Callable[[], int]
     exhausted: Callable[[], str | None]
     published_faults: Callable[[], Mapping[str, str]]
+    # Returns the result of the last look at the containers that use stable paths.
+    containers: Callable[[], ContainersSummary]
     _started_s: float = field(default_factory=time.monotonic, init=False)
     # The last results, with their inputs.
     _unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
@@ -111,6 +114,7 @@ class Status:
                 for binary, drift in islice(self.drift.drifts.items(), _SHOWN)
             ],
             "drift_count": len(self.drift.drifts),
+            "containers": self.containers().as_dict(),
             "events": {"seq": events.last, "subscribers": len(events)},
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "pid": os.getpid(),
@@ -144,6 +148,7 @@ class Status:
             connections=self.connections(),
             subscribers=len(self.announcer.events),
             wrappers=wrappers,
+            containers=self.containers(),
         )
 
     def _last_reload(self) -> shapes.ShortReport | None:

@@ -26,6 +26,7 @@ def read_facts(
         cgroup2=_mounted_type(os.path.realpath(cgroup_root), mountinfo) == "cgroup2",
         systemd=_is_real_directory(systemd_dir),
         ramdisk=bool(environ.get("DOCKER_RAMDISK")),
+        search=environ.get("PATH", ""),
     )
 
 

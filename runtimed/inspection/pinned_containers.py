@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -49,9 +48,8 @@ class Unpinned:
 class PinnedContainers:
     """The containers that use a stable path. The methods that are no coroutines and no properties block.
 
-    ``stable`` is the directory of the stable paths. ``engines`` returns the configured containerds. ``target_at``
-    returns the target that the stable path with a file name had at a time in seconds since the epoch, None if that
-    is not known.
+    ``stable`` is the directory of the stable paths. ``target_at`` returns the target that the stable path with a file
+    name had at a time in seconds since the epoch, None if that is not known.
     """
 
     def __init__(
@@ -59,7 +57,6 @@ class PinnedContainers:
         directory: PinDirectory,
         *,
         stable: str,
-        engines: Callable[[], Sequence[Engine]],
         target_at: Callable[[str, float], str | None],
         roots: Sequence[str] | None = None,
         clock_s: Callable[[], float] = time.time,
@@ -67,7 +64,6 @@ class PinnedContainers:
     ) -> None:
         self._directory = directory
         self._stable = stable
-        self._engines = engines
         self._target_at = target_at
         self._roots = usual_roots(os.environ.get("XDG_RUNTIME_DIR")) if roots is None else roots
         self._clock_s = clock_s
@@ -81,15 +77,34 @@ class PinnedContainers:
         self.unpinned: tuple[Unpinned, ...] = ()
         self.faults: tuple[str, ...] = ()
 
-    def look(self, adopt_age_s: float = ADOPT_AGE_S) -> ReferenceScan:
-        """Sweep and adopt; return the references of the pins, and as ``unknown`` what cannot be read of them."""
+    def take_over(self, earlier: str, engines: Sequence[Engine]) -> None:
+        """Make the directory of pins, with those of an ``earlier`` exec root, before launchers are published.
+
+        Containers that use a stable path without a pin get one while the path still leads where it did.
+        """
+        faults = [fault for fault in (self._directory.make(),) if fault is not None]
+        if earlier != self._directory.path:
+            faults += self._directory.take_over(earlier)
+        for fault in faults:
+            log.error("pins.unusable", fault=fault)
+        self.adopt(engines, age_s=0.0)
+
+    def look(self, engines: Sequence[Engine], adopt_age_s: float = ADOPT_AGE_S) -> ReferenceScan:
+        """Sweep and adopt; return the references of the pins, and as ``unknown`` what cannot be read of them.
+
+        ``engines`` are the configured containerds.
+        """
         swept = self.sweep(self._monotonic_s())
-        adopted = self.adopt(adopt_age_s)
+        adopted = self.adopt(engines, adopt_age_s)
         if adopted:
             log.info("pins.adopted", containers=len(adopted))
         return references_of_pins(self.pins, swept.faults)
 
-    def read(self) -> ReferenceScan:
+    def read(self) -> tuple[Pin, ...]:
+        """Return the pins that are recorded now."""
+        return tuple(self._directory.read().pins)
+
+    def references(self) -> ReferenceScan:
         """Return the references of the pins that are recorded now."""
         found = self._directory.read()
         return references_of_pins(found.pins, found.faults)
@@ -117,7 +132,7 @@ class PinnedContainers:
         self.faults = found.faults if fault is None else (fault, *found.faults)
         return Swept(self.pins, removed, self.faults)
 
-    def adopt(self, age_s: float = ADOPT_AGE_S) -> tuple[Pin, ...]:
+    def adopt(self, engines: Sequence[Engine], age_s: float = ADOPT_AGE_S) -> tuple[Pin, ...]:
         """Pin the containers that use a stable path without a pin, are older than ``age_s``, and have a known target.
 
         Return the new pins; ``unpinned`` are the containers that remain without one.
@@ -125,7 +140,7 @@ class PinnedContainers:
         adopted: list[Pin] = []
         unpinned: list[Unpinned] = []
         # The last reading of the pins must not be older than that of the containers: an id may be used again.
-        tasks = [task for task in self._tasks_on_stable_paths() if self._clock_s() - task.created_s >= age_s]
+        tasks = [task for task in self._tasks_on_stable_paths(engines) if self._clock_s() - task.created_s >= age_s]
         pinned = {(pin.root, pin.id) for pin in self._directory.read().pins} if tasks else set()
         for task in tasks:
             if (task.root, task.id) in pinned:
@@ -142,11 +157,11 @@ class PinnedContainers:
         self.unpinned = tuple(unpinned)
         return tuple(adopted)
 
-    async def watch(self, in_thread: Callable[..., Awaitable[Any]], every_s: float = EVERY_S) -> None:
-        """Look every ``every_s`` seconds until cancelled. ``in_thread`` calls a function in a worker thread."""
+    async def watch(self, look: Callable[[], Awaitable[object]], every_s: float = EVERY_S) -> None:
+        """Await ``look``, which calls `look` in a worker thread, every ``every_s`` seconds until cancelled."""
         while True:
             try:
-                await in_thread(self.look)
+                await look()
             except Exception:
                 log.exception("pins.look_failed")
             await asyncio.sleep(every_s)
@@ -177,20 +192,16 @@ class PinnedContainers:
     def _is_absent_long(self, key: Pin | Mark, now_s: float) -> bool:
         return now_s - self._absent_since_s.setdefault(key, now_s) >= ABSENT_S
 
-    def _tasks_on_stable_paths(self) -> Iterator[Task]:
+    def _tasks_on_stable_paths(self, engines: Sequence[Engine]) -> Iterator[Task]:
         bundles = frozenset(pin.bundle for pin in self.pins)
         # Each directory is compared once; links and bind mounts give the data root other paths.
         is_stable: dict[str, bool] = {}
-        for task in self._tasks(bundles):
+        for task in (task for engine in engines for task in read_tasks(engine.state, bundles)):
             directory = os.path.dirname(task.binary)
             if directory not in is_stable:
                 is_stable[directory] = directory == self._stable or _is_same(directory, self._stable)
             if is_stable[directory]:
                 yield task
-
-    def _tasks(self, skip: frozenset[str]) -> Iterable[Task]:
-        for engine in self._engines():
-            yield from read_tasks(engine.state, skip)
 
 
 def _is_same(one: str, other: str) -> bool:

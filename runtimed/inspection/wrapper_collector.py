@@ -50,7 +50,7 @@ class Collector:
 
     def published(self, generation: Generation) -> None:
         """Restart the grace time of the wrappers of ``generation``, which responses name from now on."""
-        files = {wrapper.file for wrapper in generation.wrappers}
+        files = {script.file for script in generation.scripts}
         self._handed_out |= files
         self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in files}
 

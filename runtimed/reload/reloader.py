@@ -6,7 +6,6 @@ fail after it, so there is no rollback.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import structlog
 
 from runtimed.core.config import Documents
+from runtimed.core.containers import Kept
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.history.manifest import Manifest, compare_with_manifest
 from runtimed.core.plan import BootContext, Plan, describe_plan, plan, report_on, restore_generation
@@ -23,14 +23,17 @@ from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.reload.coalesce import Coalescer
+from runtimed.reload.look import Looks
 from runtimed.reload.publisher import DAMAGE, PUBLISH, SETTLE, Disk, Publisher
 
 log = structlog.get_logger()
 
 # Time between two attempts to publish valid documents that the disk did not take. A hint triggers the attempt.
 RETRY_S = 25.0
-# Time that a report waits for the look at the runtimes' files. The reload itself is done by then.
-LOOK_TIMEOUT_S = 2.0
+
+
+async def _find_none(_generation: Generation) -> tuple[Kept, ...]:
+    return ()
 
 
 class Reloader:
@@ -39,8 +42,9 @@ class Reloader:
     ``read`` returns the documents at one instant, within bounded time. ``run_blocking`` calls a function in a
     worker thread. ``on_begin`` is called when a reload starts, ``on_report`` with its report and the current
     generation; not for dry runs, nor for a retry that fails as before. ``on_repair`` is called with the report of a
-    repair outside of a reload. ``find_unavailable`` returns the unusable runtimes of a generation. ``planner`` is
-    `runtimed.core.plan.plan`, or a wrapper around it.
+    repair outside of a reload. ``find_unavailable`` returns the unusable runtimes of a generation, ``find_kept`` the
+    definitions that containers keep and that it has no more. ``planner`` is `runtimed.core.plan.plan`, or a wrapper
+    around it.
     """
 
     # Absent until `start` has published a generation. No property, because every request reads it.
@@ -57,6 +61,7 @@ class Reloader:
         on_report: Callable[[Report, Generation], None],
         on_repair: Callable[[Report, Generation], None],
         find_unavailable: Callable[[Generation], Awaitable[tuple[Unavailable, ...]]],
+        find_kept: Callable[[Generation], Awaitable[tuple[Kept, ...]]] = _find_none,
         planner: Callable[..., Plan] = plan,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +72,7 @@ class Reloader:
         self._on_begin = on_begin
         self._on_report = on_report
         self._on_repair = on_repair
-        self._find_unavailable = find_unavailable
+        self._looks = Looks(find_unavailable, find_kept)
         self._planner = planner
         self._clock_s = clock_s
         self._publisher = Publisher(disk, run_blocking)
@@ -154,7 +159,7 @@ class Reloader:
         started_s = self._clock_s()
         documents = self._seen = await self._read()
         report = await self._apply(await self._examine(documents), reason, started_s)
-        report = await self._add_unavailable(report, self.current)
+        report = await self._looks.add_to(report, self.current)
         self._conclude(report)
         return report
 
@@ -165,7 +170,7 @@ class Reloader:
         if isinstance(examined, Plan):
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
             report = replace(report, changes=await self._run_blocking(describe_plan, examined, self.current, number))
-            report = await self._add_unavailable(report, examined.generation)
+            report = await self._looks.add_to(report, examined.generation)
         return self._finish(report, started_s)
 
     async def _run_repair(self) -> None:
@@ -204,7 +209,7 @@ class Reloader:
         report = await self._apply(examined, "retry" if is_retry else "file-change", started_s)
         # A retry that fails as before is not reported again.
         if not is_retry or (report.problems, self.faults) != before:
-            self._conclude(await self._add_unavailable(report, self.current))
+            self._conclude(await self._looks.add_to(report, self.current))
         return True
 
     def _is_retry_due(self) -> bool:
@@ -266,20 +271,6 @@ class Reloader:
             if compare_with_manifest(manifest, generation).changes_resolutions:
                 raise StartFailed(report.problems) from None
             self.current = replace(generation, number=manifest.number)
-
-    async def _add_unavailable(self, report: Report, generation: Generation) -> Report:
-        """Return ``report`` with the unusable runtimes of ``generation``, unless it is a rejection."""
-        if report.outcome == "rejected":
-            return report
-        unavailable: tuple[Unavailable, ...] = ()
-        try:
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                unavailable = await self._find_unavailable(generation)
-        except TimeoutError:
-            log.warning("reload.look_timed_out", timeout_s=LOOK_TIMEOUT_S)
-        except Exception:
-            log.exception("reload.look_failed")
-        return replace(report, unavailable=unavailable, runtimes=len(generation.runtimes))
 
     def _finish(self, report: Report, started_s: float) -> Report:
         """Return ``report`` with the number of the current generation and the times of an attempt that ends now."""

@@ -30,6 +30,7 @@ from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
 from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
 from runtimed.core.history.retained import RetainedGeneration
+from runtimed.core.pins import Pin
 from runtimed.core.problem_codes import EVERY, PROBLEM_CODES
 from runtimed.core.report import Report
 
@@ -50,6 +51,11 @@ class FaultyFakeService(FakeService):
         if self.fault is not None:
             raise self.fault
         return super().read_generation(number)
+
+    def pins(self) -> tuple[Pin, ...]:
+        if self.fault is not None:
+            raise self.fault
+        return super().pins()
 
     async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
         if self.fault is not None:
@@ -140,6 +146,9 @@ CASES = [
     *readings("/v1/generations/{}"),
     Case("/v1/diff?from=3&to=5"),
     *readings("/v1/diff?from={}&to=5"),
+    Case("/v1/containers"),
+    Case("/v1/containers", 500, "store-failed", fail_disk),
+    *disk("/v1/containers"),
     Case("/v1/status"),
     post("/v1/reload", 200),
     post("/v1/reload?dry_run=true", 422, prepare=reject),

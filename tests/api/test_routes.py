@@ -26,11 +26,13 @@ from runtimed.core import shapes
 from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.containers import PinnedContainer, describe_containers, summarise_containers
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem, TooManyWaiting
 from runtimed.core.features import Features
 from runtimed.core.history.manifest import read_manifest, render_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
+from runtimed.core.pins import Pin
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.facts import Facts, Machine
 from runtimed.core.table.generation import Generation, Host, build_generation
@@ -69,6 +71,11 @@ class FakeService:
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
         self.drifts: dict[str, Drift] = {}
+        # /usr/bin/runsc is what the stable path led to in generation 3.
+        self.pinned = [
+            Pin("crun", "", "plain", "", "", "/usr/bin/crun"),
+            Pin("gvisor", "/run/moby", "old\udcff", "/run/moby", "/b", "/usr/bin/runsc"),
+        ]
         self.counters = Counters()
         self.events = Events(lambda _reason: None)
         self.routes = Routes(functions_of(self), self.events, self.counters)
@@ -96,6 +103,7 @@ class FakeService:
             "watcher": {"mode": "inotify", "alive": True, "faults": {}},
             "drift": [{**drift.as_dict(), "runtimes": ["crun"], "runtime_count": 1} for drift in self.drifts.values()],
             "drift_count": len(self.drifts),
+            "containers": summarise_containers(self.containers(), unpinned=1).as_dict(),
             "events": {"seq": self.events.last, "subscribers": len(self.events)},
             "uptime_s": 1.5,
             "pid": 1,
@@ -122,6 +130,18 @@ class FakeService:
             raise GenerationGone(number, "is no longer retained") if 0 < number < 5 else NoSuchGeneration(number, 5)
         generation = self.generations[number]
         return read_retained(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
+
+    def pins(self) -> tuple[Pin, ...]:
+        return tuple(self.pinned)
+
+    def name_of(self, link: str) -> str:
+        return link.upper()
+
+    def generation_of(self, _link: str, target: str) -> int | None:
+        return {"/usr/bin/crun": 5, "/usr/bin/runsc": 3}.get(target)
+
+    def containers(self) -> tuple[PinnedContainer, ...]:
+        return describe_containers(self.pins(), self.generation, self.name_of, self.generation_of)
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
         return look_up_each(self.look_up, files)
@@ -158,6 +178,7 @@ class FakeService:
             connections=4,
             subscribers=0,
             wrappers=2,
+            containers=summarise_containers(self.containers(), unpinned=1),
         )
 
     def may_change(self, peer: Peer) -> bool:
@@ -429,6 +450,8 @@ async def test_metrics_are_in_the_format_of_prometheus(node: FakeService) -> Non
     assert found["runtimed_reload_duration_seconds_bucket", ("le", "+Inf")] == 1
     assert found["runtimed_reload_last_success_timestamp_seconds",] == 1700000000.0
     assert found["process_open_fds",] > 0
+    for kind, count in {"pinned": 2, "unpinned": 1, "outdated": 1}.items():
+        assert found[f"runtimed_{kind}_containers",] == count
 
 
 async def test_a_label_of_the_metrics_takes_one_value_of_a_fixed_set(node: FakeService) -> None:
@@ -465,6 +488,35 @@ async def test_drift_is_shown_with_the_runtime_whose_binary_it_is(node: FakeServ
     node.drifts = {"/usr/bin/crun": Drift("/usr/bin/crun", "replaced", "/usr/bin/crun")}
     assert (await node.ask("/v1/runtimes/crun"))[1]["drift"]["kind"] == "replaced"
     assert (await node.ask("/v1/runtimes/kata"))[1]["drift"] is None
+
+
+async def test_containers_with_a_pin_are_listed_with_the_binary_that_they_keep(node: FakeService) -> None:
+    assert await node.ask("/v1/containers") == (
+        200,
+        {
+            "generation": 5,
+            "containers": [
+                {
+                    "id": "plain",
+                    "root": None,
+                    "runtime": "CRUN",
+                    "generation": 5,
+                    "binary": "/usr/bin/crun",
+                    "outdated": False,
+                    "bundle": None,
+                },
+                {
+                    "id": "old\udcff",
+                    "root": "/run/moby",
+                    "runtime": "GVISOR",
+                    "generation": 3,
+                    "binary": "/usr/bin/runsc",
+                    "outdated": True,
+                    "bundle": "/b",
+                },
+            ],
+        },
+    )
 
 
 async def test_a_file_system_that_does_not_respond_is_a_503(node: FakeService) -> None:

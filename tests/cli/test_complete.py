@@ -23,7 +23,10 @@ from runtimed.cli.bash import read_line
 # bash's own default.
 BREAKS = " \t\n\"'@><=;|&(:"
 FILES = 3
-VERBS = ["resolve", "list", "explain", "status", "watch", "check", "plan", "reload", "generations", "diff", "gc"]
+VERBS = [
+    *("resolve", "list", "explain", "containers", "status", "watch", "check", "plan", "reload", "generations"),
+    *("diff", "gc"),
+]
 
 
 def words(*typed: str, on: RunningDaemon | None = None) -> Run:

@@ -178,11 +178,10 @@ def test_letters_of_any_script_are_written_in_utf8_whatever_the_locale_is(own_da
     path = str(put_executable(own_daemon.root / "\N{LATIN SMALL LETTER E WITH ACUTE}" / "r"))
     own_daemon.write({"runtimes": {"plain": {"path": path}}})
     own_daemon.reload()
-    command = [*COMMAND, "--socket", str(own_daemon.socket), "resolve", "plain", "--format"]
+    command = [*COMMAND, "--socket", str(own_daemon.socket), "resolve", "plain", "--format", "ctr"]
     environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(Path.cwd())}
-    for form in ("path", "ctr"):
-        run = subprocess.run([*command, form], check=True, capture_output=True, env=environ)
-        assert path.encode() in run.stdout
+    run = subprocess.run(command, check=True, capture_output=True, env=environ)
+    assert path.encode() in run.stdout
 
 
 # any and path
@@ -208,33 +207,42 @@ def test_any_of_defaults_is_the_type_alone_and_no_options_are_refused(formats: R
         render_any(resolution(RUNC_SHIM))
 
 
+@pytest.mark.parametrize("name", ["plain", "blank", "glob"])
+def test_path_is_the_stable_path_of_a_runtime_with_a_path(formats: RunningDaemon, name: str) -> None:
+    run = runtimectl("resolve", name, "--format", "path", on=formats)
+    assert (run.returncode, run.stderr, run.stdout) == (0, "", f"{formats.data}/runtimes/{name}\n")
+    if name == "plain":
+        assert runtimectl("resolve", "--format", "path", on=formats).stdout == run.stdout, "of the default runtime"
+
+
 @pytest.mark.parametrize(
-    ("name", "path"),
+    ("name", "shim"),
     [
-        ("plain", "/bin/sh"),
-        ("blank", "{root}/a b"),
-        ("glob", "{root}/*"),
-        ("absolute", "{root}/containerd-shim-x-v2"),
+        ("kata", "io.containerd.kata.v2"),
+        ("defaults", RUNC_SHIM),
+        ("runc", RUNC_SHIM),
+        ("io.containerd.implicit.v2", "io.containerd.implicit.v2"),
     ],
 )
-def test_path_is_the_binary_in_the_resolution(formats: RunningDaemon, name: str, path: str) -> None:
-    run = runtimectl("resolve", name, "--format", "path", on=formats)
-    assert (run.returncode, run.stderr, run.stdout) == (0, "", path.replace("{root}", str(formats.root)) + "\n")
-
-
-@pytest.mark.parametrize("name", ["kata", "defaults", "io.containerd.implicit.v2"])
-def test_path_is_refused_without_a_binary(formats: RunningDaemon, name: str) -> None:
+def test_path_is_refused_for_a_runtime_without_a_path(formats: RunningDaemon, name: str, shim: str) -> None:
     run = runtimectl("resolve", name, "--format", "path", on=formats)
     assert (run.returncode, run.stdout) == (1, "")
     error, hint = run.stderr.splitlines()
-    assert error.startswith(f"runtimectl: {name} names no binary")
-    assert hint == f"hint: runtimectl explain {name} shows which binary is executed"
+    assert error.startswith(f"runtimectl: {name} has no stable path")
+    assert shim in error
+    assert hint == f"hint: an engine is given the shim; runtimectl explain {name} shows it"
 
 
 @pytest.mark.parametrize("path", ["/a\nb", "/a\x1b[31m", "/a\udcff"])
 def test_a_path_that_is_not_printable_is_refused(path: str) -> None:
     with pytest.raises(FormatUnavailable):
-        render_path(resolution(RUNC_SHIM, RUNC, binary_name=path))
+        render_path({"name": "r", "shim": RUNC_SHIM, "stable_path": path})
+
+
+def test_a_stable_path_belongs_to_no_generation(formats: RunningDaemon) -> None:
+    run = runtimectl("resolve", "plain", "--generation", "1", "--format", "path", on=formats)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "--format path takes no --generation" in run.stderr
 
 
 # The flag itself

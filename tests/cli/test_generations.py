@@ -103,9 +103,9 @@ def test_resolve_with_a_generation_knows_names_that_are_gone_since(twice: Runnin
     assert then["options"]["fields"]["config_path"] == "/a"
     assert fields_of(runtimectl("resolve", "--generation", "1", on=twice).stdout)["runtime"] == ["stays"]
     assert runtimectl("resolve", "goes", on=twice).returncode == 1
-    run = runtimectl("resolve", "goes", "--generation", "1", "--format", "path", on=twice)
+    run = runtimectl("resolve", "goes", "--generation", "1", "--format", "ctr", on=twice)
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.startswith(f"{twice.data}/wrappers/goes-")
+    assert f" --runc-binary {twice.data}/wrappers/goes-" in run.stdout
     pinned = ("resolve", "kata", "--generation", "1", "--digest")
     assert runtimectl(*pinned, then["digest"], on=twice).returncode == 0
     run = runtimectl(*pinned, "sha256:0", on=twice)

@@ -43,6 +43,7 @@ GOOD = [
     (("status",), "health         ok\n"),
     (("plan",), "a reload would change nothing; generation 1 stays in use\n"),
     (("reload",), "already live: generation 1, since "),
+    (("containers",), "no container has a pin"),
     (("generations",), "GENERATION  CREATED  "),
     (("diff", "1", "1"), "generations 1 and 1 do not differ\n"),
     (("gc", "--dry-run"), "VERDICT  WRAPPER"),

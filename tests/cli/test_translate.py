@@ -140,7 +140,7 @@ def test_an_export_can_be_imported_and_the_daemon_accepts_it(daemon: RunningDaem
         assert own_daemon.reload()["outcome"] in ("applied", "unchanged")
         for name in ("plain", "wrapped", "kata"):
             theirs, ours = (one.resolve(name)["options"]["fields"] for one in (daemon, own_daemon))
-            binary = f"{daemon.data}/runtimes/wrapped" if name == "wrapped" else theirs.get("binary_name")
+            binary = theirs.get("binary_name") if name == "kata" else f"{daemon.data}/runtimes/{name}"
             assert ours.get("binary_name") == binary
             assert ours.get("config_path") == theirs.get("config_path")
 

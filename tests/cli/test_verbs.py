@@ -104,7 +104,7 @@ def test_explain_has_a_line_for_each_lint(daemon: RunningDaemon) -> None:
 
 
 def test_gc_gives_a_verdict_and_a_reason_for_every_wrapper(twice: RunningDaemon) -> None:
-    for flags, total in (("--dry-run", "dry run: 0 of 3 wrappers can be removed"), ("", "0 of 3 ")):
+    for flags, total in (("--dry-run", "dry run: 0 of 8 wrappers can be removed"), ("", "0 of 8 ")):
         run = runtimectl("gc", *filter(None, [flags]), on=twice)
         assert run.returncode == 0
         header, *rows, last = run.stdout.splitlines()
@@ -146,7 +146,7 @@ def test_gc_lists_unreadable_sources_of_references_and_keeps_wrappers(own_daemon
     run = runtimectl("gc", on=own_daemon)
     assert run.returncode == 0
     assert "it cannot be known whether something refers to it" in run.stdout
-    assert run.stdout.splitlines()[-1] == "0 of 1 wrapper collected, 1 kept"
+    assert run.stdout.splitlines()[-1] == "0 of 3 wrappers collected, 3 kept"
     warnings = run.stderr.splitlines()
     assert warnings
     assert all(line.startswith("warning: references to wrappers are not known completely: ") for line in warnings)
@@ -196,7 +196,7 @@ def test_json_is_the_response_of_the_daemon(twice: RunningDaemon, args: tuple[st
 
 
 def test_json_of_gc_and_of_a_refusal_is_on_stdout_too(twice: RunningDaemon) -> None:
-    assert json.loads(runtimectl("--json", "gc", "--dry-run", on=twice).stdout)["kept"] == 3
+    assert json.loads(runtimectl("--json", "gc", "--dry-run", on=twice).stdout)["kept"] == 8
     run = runtimectl("diff", "1", "9", "--json", on=twice)
     assert (run.returncode, json.loads(run.stdout)["code"]) == (1, "no-such-generation")
 

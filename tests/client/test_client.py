@@ -153,6 +153,10 @@ def test_status_and_health_are_the_daemons(new_client: NewClient, daemon: Runnin
     assert dict(client.healthz()) == {"status": "ok"}
 
 
+def test_containers_are_those_that_have_a_pin(new_client: NewClient, daemon: RunningDaemon) -> None:
+    assert dict(new_client(str(daemon.socket)).containers()) == {"generation": 1, "containers": []}
+
+
 def test_a_rejected_reload_returns_its_report(new_client: NewClient, own_daemon: RunningDaemon) -> None:
     client = new_client(str(own_daemon.socket))
     assert client.reload()["outcome"] == "unchanged"
@@ -540,7 +544,7 @@ def top_levels(modules: str) -> set[str]:
 
 def test_both_clients_have_the_same_methods() -> None:
     methods = {name: method for name, method in vars(Client).items() if inspect.isfunction(method) and name[0] != "_"}
-    assert len(methods) == 11
+    assert len(methods) == 12
     for name, method in methods.items():
         one, other = inspect.signature(method), inspect.signature(getattr(AsyncClient, name))
         assert one.parameters == other.parameters, name

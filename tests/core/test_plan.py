@@ -9,6 +9,7 @@ import pytest
 
 from runtimed.core import shapes
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.plan import BootContext, Plan, describe_plan, plan
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
@@ -48,6 +49,18 @@ def test_the_changes_of_a_plan_have_both_definitions() -> None:
         "removed": [{"name": "goes", "from": {"path": "/x"}, "to": None}],
         "default_runtime": {"from": "goes", "to": "runc"},
     }
+
+
+@pytest.mark.parametrize("path", ["/data/runtimes/gvisor", "/data//runtimes/./x"])
+def test_a_path_that_is_a_stable_path_is_refused_with_its_line(path: str) -> None:
+    text = json.dumps({"runtimes": {"a/b": {"path": path}}}, indent=1)
+    with pytest.raises(ConfigurationRejected) as caught:
+        plan(Documents(MAIN, Source(MAIN, text.encode())), FRAME, 1, None, None)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.pointer) == (MAIN, 4, "/runtimes/a~1b/path")
+    assert "a stable path of runtimed itself" in problem.message
+    assert problem.found == json.dumps(path)
+    assert "/usr/bin/runc" in str(problem.expected)
 
 
 def test_a_changed_stock_runtime_has_no_definition() -> None:

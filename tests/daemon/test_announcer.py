@@ -13,6 +13,7 @@ import structlog
 from harness.description import check_event
 from harness.generation import generation_of
 
+from runtimed.core.containers import Kept
 from runtimed.core.drift import Drift
 from runtimed.core.errors import Problem
 from runtimed.core.report import Report
@@ -98,8 +99,10 @@ def test_the_service_manager_gets_every_reload_after_the_first_ready(announced: 
 
 def test_an_event_stays_small_whatever_the_size_of_the_table(announced: Announced) -> None:
     names = tuple(f"runtime{number}" for number in range(10_000))
-    announced.announcer.reloaded(Report("applied", 1, "api", added=names), generation_of({}))
+    kept = tuple(Kept(name, 1, 1, "/bin/x") for name in names)
+    announced.announcer.reloaded(Report("applied", 1, "api", added=names, kept=kept), generation_of({}))
     reload = announced.events()[0]
+    assert (len(reload["kept"]), reload["kept_total"], reload["kept_count"]) == (50, 1000, 10_000)
     assert len(reload["added"]) == 50
     assert reload["added_total"] == 10_000
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from runtimed.core.containers import Kept
 from runtimed.core.errors import Problem
 from runtimed.core.features import Features
 from runtimed.core.report import Report
@@ -106,6 +107,15 @@ def test_a_line_stays_readable_whatever_the_size_of_the_table() -> None:
     log_report(Report("applied", 1, "start", added=tuple(f"r{n}" for n in range(1000))))
     (event,) = lines(stream)
     assert event["added"] == [*(f"r{n}" for n in range(20)), "and 980 more"]
+
+
+def test_a_reload_is_logged_with_the_definitions_that_containers_keep() -> None:
+    stream = io.StringIO()
+    configure_log("info", "json", stream)
+    log_report(Report("applied", 8, "api", kept=tuple(Kept(f"r{n}", 1, 7, "/bin/x") for n in range(22))))
+    (event,) = lines(stream)
+    assert event["kept"][:1] == ["r0: 1 container keeps generation 7's /bin/x"]
+    assert event["kept"][20:] == ["and 2 more"]
 
 
 def test_events_below_the_level_are_not_written_and_the_level_can_change() -> None:

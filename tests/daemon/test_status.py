@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from harness.generation import SETTINGS, generation_of
 
+from runtimed.core.containers import ContainersSummary, Kept
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.report import Report
@@ -37,6 +38,7 @@ class StatusParts:
 
     def __init__(self, current: Generation, last: Report | None = None) -> None:
         self.reloader = SimpleNamespace(current=current, last=last, faults={})
+        self.containers = ContainersSummary()
         self.drift = DriftWatch(self._look, lambda *_: None)
         self.drift.apply(current)
         self.status = Status(
@@ -49,6 +51,7 @@ class StatusParts:
             connections=lambda: 1,
             exhausted=lambda: None,
             published_faults=dict,
+            containers=lambda: self.containers,
         )
 
     async def _look(self, _: object) -> Mapping[str, BinaryState]:
@@ -119,3 +122,16 @@ def test_a_status_shows_the_report_of_the_last_reload() -> None:
             last = node.status.as_dict()["last_reload"]
             assert last is not None
             assert last["reason"] == reason
+
+
+def test_a_status_shows_the_containers_of_the_last_look() -> None:
+    node = StatusParts(generation(3))
+    assert node.status.as_dict()["containers"] == ContainersSummary().as_dict()
+    node.containers = ContainersSummary(5, 1, (Kept("gvisor", 3, 7, "/usr/bin/runsc"),), ("x: denied",))
+    assert node.status.as_dict()["containers"] == {
+        "pinned": 5,
+        "unpinned": 1,
+        "outdated": 3,
+        "kept": [{"runtime": "gvisor", "containers": 3, "generation": 7, "binary": "/usr/bin/runsc"}],
+        "unknown": ["x: denied"],
+    }

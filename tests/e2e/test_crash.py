@@ -43,7 +43,7 @@ from e2e.harness.syscalls import (
 )
 from harness.daemon import PATIENCE_S, wait_until
 
-from runtimed.core.table.wrapper import is_intact
+from runtimed.core.table.script import is_intact
 
 # On a slow machine the daemon's own look at the files, every 30 s, may come between; then a trial tells nothing.
 BY_THE_CLOCK = (b'"reason": "file-change', b'"reason": "retry"')

@@ -17,8 +17,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-# Bounds a failing test; every condition takes far less.
-PATIENCE_S = 30.0
+# Bounds a failing test; every condition takes far less. Longer than a virtual machine may stand still.
+PATIENCE_S = 60.0
 # The daemon with another interval between looks for drift.
 _WITH_INTERVAL = """
 import functools, sys
@@ -132,7 +132,8 @@ class RunningDaemon:
         self.drift_every_s: float | None = None
         # Name by name, because pytest changes a variable while threads of a test start daemons.
         inherited = {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
-        self.environ = {**inherited, **(environ or {})}
+        # So that SIGABRT prints the stack of each thread, see `_explain`.
+        self.environ = {**inherited, "PYTHONFAULTHANDLER": "1", **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def install(self, *names: str) -> None:
@@ -224,8 +225,16 @@ class RunningDaemon:
             connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
+        except TimeoutError as error:
+            raise AssertionError(f"{method} {path} took more than {PATIENCE_S} s; {self._explain()}") from error
         finally:
             connection.close()
+
+    def _explain(self) -> str:
+        """End a daemon that does not respond, and return the end of its log, with the stack of each thread."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop(signal.SIGABRT)
+        return f"the end of the daemon's log:\n{self.log_file.read_text()[-20_000:]}"
 
     def get(self, path: str) -> tuple[int, Any]:
         return self.ask("GET", path)

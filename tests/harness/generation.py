@@ -1,8 +1,10 @@
-"""Builds generations from configuration documents."""
+"""Builds generations from configuration documents, and manifests as earlier versions wrote them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 
 from runtimed.core.config import Documents, Flags, Settings, Source
@@ -18,3 +20,12 @@ def generation_of(document: Mapping[str, object], number: int = 1) -> Generation
     main = Source("/d.json", json.dumps(document).encode())
     config = parse_configuration(Documents(main.path, main), Flags(), SETTINGS)
     return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), number)
+
+
+def without_launchers(manifest: bytes, generation: Generation) -> bytes:
+    """Return the manifest of ``generation`` as a version without launchers wrote it: its links are to the wrappers."""
+    unsigned = manifest.rpartition(b',\n"checksum"')[0]
+    body = re.sub(rb'"targets": {.*?\n},\n|, "search": "[^"]*"', b"", unsigned, flags=re.DOTALL)
+    for wrapper in generation.wrappers:
+        body = body.replace(generation.links[wrapper.link].encode(), wrapper.file.encode())
+    return body + b',\n"checksum": "sha256:%b"\n}\n' % hashlib.sha256(body).hexdigest().encode()

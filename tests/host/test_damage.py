@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import listing
-from host.test_store import Root, retained, wrappers
+from host.test_store import Root, launcher, retained, stable_texts
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.table.generation import Generation
@@ -32,8 +32,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 
 def only(generation: Generation) -> str:
-    (wrapper,) = generation.wrappers
-    return wrapper.file
+    return launcher(generation).file
 
 
 def truncate(path: Path) -> None:
@@ -62,14 +61,17 @@ def test_intact_published_files_are_not_changed(root: Root) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_wrapper_is_written_again_under_the_same_number(root: Root, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_script_is_written_again_under_the_same_number(root: Root, damage: Callable[[Path], None]) -> None:
     generation = root.publish(a=["1"])
-    assert not root.store.seems_damaged()
-    damage(root.path / "wrappers" / only(generation))
-    assert root.store.seems_damaged()
-    outcome = root.store.repair(generation)
-    assert (len(outcome.repaired), outcome.fault, outcome.remark, outcome.republish) == (1, None, None, None)
-    assert root.current() == wrappers(generation)
+    for script in generation.scripts:
+        assert not root.store.seems_damaged()
+        path = root.path / "wrappers" / script.file
+        damage(path)
+        assert root.store.seems_damaged()
+        outcome = root.store.repair(generation)
+        assert (len(outcome.repaired), outcome.fault, outcome.remark, outcome.republish) == (1, None, None, None)
+        assert path.read_bytes() == script.text
+    assert root.current() == stable_texts(generation)
     assert not root.store.seems_damaged()
 
 
@@ -79,7 +81,7 @@ def test_a_wrapper_that_only_an_older_generation_names_is_written_again(root: Ro
     (root.path / "wrappers" / only(old)).unlink()
     assert root.store.seems_damaged()
     assert len(root.store.repair(generation).repaired) == 1
-    assert (root.path / "wrappers" / only(old)).read_bytes() == wrappers(old)["a"]
+    assert (root.path / "wrappers" / only(old)).read_bytes() == stable_texts(old)["a"]
 
 
 @pytest.mark.parametrize("name", ["runtimes", "runtimes/a", "wrappers", "VERSION", "lock"])
@@ -91,7 +93,7 @@ def test_removed_files_are_made_again_under_the_same_number(root: Root, name: st
     outcome = root.store.repair(generation)
     assert (outcome.fault, outcome.republish) == (None, None)
     assert not root.store.seems_damaged()
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
     recovered = root.open()
     assert (recovered.published, recovered.faults) == (True, ())
 
@@ -109,7 +111,7 @@ def test_the_current_generation_without_its_directory_must_be_republished(root: 
     assert "missing" in str(outcome.republish)
     anew = root.publish(a=["2"])
     assert anew.number == 3
-    assert root.current() == wrappers(anew)
+    assert root.current() == stable_texts(anew)
     assert not root.store.repair(anew).fault
     assert not root.store.seems_damaged()
     assert all((root.path / f"generations/{number:08d}").is_dir() for number in retained(root))
@@ -161,7 +163,7 @@ def test_a_carried_link_whose_wrapper_is_lost_does_not_stay_dangling(root: Root)
     (root.path / "wrappers" / only(old)).unlink()
     outcome = root.store.repair(generation)
     assert any("runtimes/a removed" in words for words in outcome.repaired)
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
     assert not root.store.seems_damaged()
 
 
@@ -172,7 +174,7 @@ def test_a_start_leaves_no_carried_link_dangling(root: Root) -> None:
     (root.path / "wrappers" / only(old)).unlink()
     recovered = root.open()
     assert any("link a removed" in fault for fault in recovered.faults)
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
 
 
 def test_a_damaged_wrapper_without_a_known_text_loses_its_link(root: Root) -> None:
@@ -243,7 +245,7 @@ def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root
     generation = root.publish(a=["1"])
     (root.path / "lock").unlink()
     other = root.new_store()
-    other.open(lambda _text: {})
+    other.open(lambda _manifest, _text: {})
     try:
         (root.path / "wrappers" / only(generation)).unlink()
         before = listing(root.path)
@@ -273,7 +275,7 @@ def test_a_link_that_was_rolled_back_leads_to_the_running_generation_again(root:
     (root.path / "runtimes").unlink()
     (root.path / "runtimes").symlink_to("generations/00000001/runtimes")
     assert any("leads to" in words for words in root.store.repair(generation).repaired)
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
 
 
 def test_a_number_that_is_already_on_disk_is_skipped(root: Root) -> None:

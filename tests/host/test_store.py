@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.generation import without_launchers
 
 import runtimed.host.store.retained
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
-from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.script import Script
 from runtimed.host.store import Recovered, Store
 
 STEPS = ["wrappers", "generation", "links", "config", "manifest", "sync", "swap", "sync-root"]
@@ -45,7 +47,7 @@ class Root:
     def open(self) -> Recovered:
         self.store.close()
         self.store = self.new_store()
-        return self.store.open(rebuild_wrappers)
+        return self.store.open(rebuild_scripts)
 
     def build(self, **runtimes: list[str]) -> Generation:
         """Return a generation whose runtimes have these arguments."""
@@ -83,20 +85,30 @@ def root(tmp_path: Path) -> Iterator[Root]:
     found.store.close()
 
 
-def wrappers(generation: Generation) -> dict[str, bytes]:
-    return {wrapper.link: wrapper.text for wrapper in generation.wrappers}
+def stable_texts(generation: Generation) -> dict[str, bytes]:
+    """Return the texts that the stable paths lead to, by name."""
+    return {link: script.text for link, script in stable_scripts(generation).items()}
+
+
+def stable_scripts(generation: Generation) -> dict[str, Script]:
+    return {link: r.launcher for link, r in generation.launchers.items() if r.launcher is not None}
+
+
+def launcher(generation: Generation) -> Script:
+    (found,) = stable_scripts(generation).values()
+    return found
 
 
 def test_stable_paths_lead_to_the_published_generation(root: Root) -> None:
     generation = root.publish(a=["x"], b=["y z"])
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
     assert os.readlink(root.path / "runtimes") == "generations/00000001/runtimes"
 
 
-def test_a_wrapper_is_executable_for_its_owner_only(root: Root) -> None:
+def test_a_script_is_executable_for_its_owner_only(root: Root) -> None:
     generation = root.publish(a=["x"])
-    (wrapper,) = generation.wrappers
-    assert (root.path / "wrappers" / wrapper.file).stat().st_mode & 0o7777 == 0o700
+    files = [root.path / "wrappers" / script.file for script in generation.scripts]
+    assert [file.stat().st_mode & 0o7777 for file in files] == [0o700, 0o700]
 
 
 def test_numbers_only_grow(root: Root) -> None:
@@ -108,14 +120,14 @@ def test_numbers_only_grow(root: Root) -> None:
 def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
     first = root.publish(a=["1"], b=["1"])
     second = root.publish(b=["2"])
-    assert root.current() == {**wrappers(first), **wrappers(second)}
+    assert root.current() == {**stable_texts(first), **stable_texts(second)}
     root.open()
     third = root.publish(c=["3"])
-    assert root.current() == {**wrappers(first), **wrappers(second), **wrappers(third)}
+    assert root.current() == {**stable_texts(first), **stable_texts(second), **stable_texts(third)}
 
 
 def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root) -> None:
-    (wrapper,) = root.publish(a=["1"]).wrappers
+    wrapper = launcher(root.publish(a=["1"]))
     second = root.publish(b=["2"])
     shutil.rmtree(root.path / "generations/00000001")
     (root.path / "wrappers" / wrapper.file).unlink()
@@ -124,11 +136,11 @@ def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root
     assert recovered.published
     assert recovered.faults == ()
     third = root.publish(c=["3"])
-    assert root.current() == {**wrappers(second), **wrappers(third)}
+    assert root.current() == {**stable_texts(second), **stable_texts(third)}
 
 
 def test_a_damaged_carried_wrapper_without_a_known_text_is_reported(root: Root) -> None:
-    (wrapper,) = root.publish(a=["1"]).wrappers
+    wrapper = launcher(root.publish(a=["1"]))
     root.publish(b=["2"])
     shutil.rmtree(root.path / "generations/00000001")
     _flip(root.path / "wrappers" / wrapper.file)
@@ -138,7 +150,7 @@ def test_a_damaged_carried_wrapper_without_a_known_text_is_reported(root: Root) 
 
 
 def test_an_unchanged_wrapper_is_not_written_again(root: Root) -> None:
-    (wrapper,) = root.publish(a=["1"]).wrappers
+    wrapper = launcher(root.publish(a=["1"]))
     before = (root.path / "wrappers" / wrapper.file).stat()
     root.publish(a=["1"], b=["2"])
     after = (root.path / "wrappers" / wrapper.file).stat()
@@ -166,13 +178,13 @@ def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: 
     root.fail_at = step
     with pytest.raises(StoreFailed, match="No space left on device"):
         root.store.publish(root.build(a=["2"], b=["3"]), retain=16)
-    assert root.current() == wrappers(old)
+    assert root.current() == stable_texts(old)
     left = set(root.listing()) - before
     assert all(name.startswith("wrappers/") for name in left), "wrappers may stay, nobody was given them"
     root.fail_at = None
     new = root.publish(a=["2"], b=["3"])
     assert new.number == 2
-    assert root.current() == wrappers(new)
+    assert root.current() == stable_texts(new)
 
 
 def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -> None:
@@ -182,7 +194,7 @@ def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -
     fault = root.store.publish(generation, retain=16)
     assert fault is not None
     assert "may not survive a power loss" in fault
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -204,12 +216,12 @@ root.store.publish(root.build(a=["2"], b=["3"]), retain=16)
     assert died.returncode == -9
     recovered = root.open()
     new = root.build(a=["2"], b=["3"])
-    assert root.current() == (wrappers(new) if step == "sync-root" else wrappers(old))
+    assert root.current() == (stable_texts(new) if step == "sync-root" else stable_texts(old))
     assert recovered.published
     assert not [name for name in root.listing() if ".tmp-" in name]
     after = root.publish(a=["2"], b=["3"])
     assert after.number >= 2
-    assert root.current() == wrappers(after)
+    assert root.current() == stable_texts(after)
 
 
 def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: Root) -> None:
@@ -220,7 +232,7 @@ def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: Root) -
     root.publish(a=["now"], retain=2)
     assert retained(root) == [5, 6]
     assert sorted(os.listdir(root.path / "generations")) == ["00000005", "00000006"]
-    assert root.current() == {"a": b"".join(wrappers(root.build(a=["now"])).values())}
+    assert root.current() == {"a": launcher(root.build(a=["now"])).text}
 
 
 @pytest.mark.parametrize("step", ["generation", "links", "manifest", "sync", "swap"])
@@ -233,7 +245,7 @@ def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(ro
     assert set(os.listdir(root.path / "wrappers")) == before
     root.fail_at = None
     after = root.publish(a=["1"], b=["2"], c=["1"])
-    assert root.current() == wrappers(after)
+    assert root.current() == stable_texts(after)
 
 
 def test_the_lock_does_not_prevent_a_read_only_remount(root: Root) -> None:
@@ -242,7 +254,7 @@ def test_the_lock_does_not_prevent_a_read_only_remount(root: Root) -> None:
 
 
 def test_a_wrapper_outlives_its_generation(root: Root) -> None:
-    (wrapper,) = root.publish(a=["1"]).wrappers
+    wrapper = launcher(root.publish(a=["1"]))
     root.publish(a=["2"])
     root.now += 3601
     root.publish(a=["3"], retain=1)
@@ -302,12 +314,12 @@ def test_a_generation_removed_by_hand_does_not_prevent_dropping_others(root: Roo
 
 def test_a_missing_wrapper_that_is_written_again_stays_when_the_publish_fails(root: Root) -> None:
     generation = root.publish(a=["1"])
-    (wrapper,) = generation.wrappers
+    wrapper = launcher(generation)
     (root.path / "wrappers" / wrapper.file).unlink()
     root.fail_at = "manifest"
     with pytest.raises(StoreFailed):
         root.store.publish(root.build(a=["1"], b=["1"]), retain=16)
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
 
 
 def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: Root) -> None:
@@ -316,7 +328,7 @@ def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: Root
     moved = root.path.with_name("moved")
     root.path.rename(moved)
     store = Store(str(moved))
-    store.open(rebuild_wrappers)
+    store.open(rebuild_scripts)
     with pytest.raises(GenerationGone, match=f"was published in {root.path}"):
         store.read(1)
     store.close()
@@ -333,11 +345,11 @@ def test_an_older_unreadable_generation_does_not_prevent_a_start_and_stays(root:
     assert recovered.published
     assert "generation 1 cannot be read" in recovered.faults[0]
     assert (manifest.is_dir(), retained(root)) == (True, [2])
-    assert root.current() == wrappers(second)
+    assert root.current() == stable_texts(second)
 
 
 def test_a_wrapper_that_cannot_be_repaired_makes_the_generation_unpublished(root: Root) -> None:
-    (wrapper,) = root.publish(a=["1"]).wrappers
+    wrapper = launcher(root.publish(a=["1"]))
     path = root.path / "wrappers" / wrapper.file
     path.unlink()
     path.mkdir()
@@ -361,7 +373,7 @@ def test_a_data_root_has_a_unique_and_stable_identity(tmp_path: Path) -> None:
     for path in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
         path.mkdir(exist_ok=True)
         store = Store(str(path))
-        store.open(rebuild_wrappers)
+        store.open(rebuild_scripts)
         store.close()
         found.append(store.identity)
     assert found[0] == found[2] != found[1]
@@ -383,7 +395,7 @@ def test_a_second_store_on_the_same_root_is_refused_with_the_process_id(root: Ro
     root.publish(a=["1"])
     before = root.listing()
     with pytest.raises(AlreadyRunning) as caught:
-        root.new_store().open(rebuild_wrappers)
+        root.new_store().open(rebuild_scripts)
     assert caught.value.pid == os.getpid()
     assert root.listing() == before
 
@@ -391,14 +403,14 @@ def test_a_second_store_on_the_same_root_is_refused_with_the_process_id(root: Ro
 def test_a_directory_that_holds_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(DataRootRefused, match=r"holds other things \(photos\).*--data-root"):
-        Store(str(tmp_path)).open(rebuild_wrappers)
+        Store(str(tmp_path)).open(rebuild_scripts)
     assert os.listdir(tmp_path) == ["photos"]
 
 
 def test_a_new_file_system_with_its_lost_and_found_is_taken(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     store = Store(str(tmp_path))
-    store.open(rebuild_wrappers)
+    store.open(rebuild_scripts)
     store.close()
     assert (tmp_path / "VERSION").read_text().startswith("layout=1\n")
 
@@ -414,7 +426,7 @@ def test_a_new_file_system_with_its_lost_and_found_is_taken(tmp_path: Path) -> N
 def test_an_unknown_layout_is_refused_with_the_remedy(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "VERSION").write_text(text, encoding="latin-1")
     with pytest.raises(DataRootRefused, match=words):
-        Store(str(tmp_path)).open(rebuild_wrappers)
+        Store(str(tmp_path)).open(rebuild_scripts)
     assert os.listdir(tmp_path) == ["VERSION"]
 
 
@@ -447,9 +459,9 @@ def test_a_damaged_current_generation_is_not_trusted_and_stays_until_the_next_on
     assert recovered.next_number == 3
     assert recovered.faults
     # The stable paths still lead to the old wrappers.
-    assert root.current() == wrappers(second)
+    assert root.current() == stable_texts(second)
     third = root.publish(a=["1"])
-    assert root.current() == wrappers(third)
+    assert root.current() == stable_texts(third)
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
@@ -460,14 +472,14 @@ def test_a_damaged_older_generation_is_removed(root: Root, damage: Callable[[Pat
     recovered = root.open()
     assert recovered.published
     assert retained(root) == [2]
-    assert root.current() == wrappers(second)
+    assert root.current() == stable_texts(second)
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink, lambda path: path.chmod(0o600)])
 def test_a_damaged_wrapper_of_any_retained_generation_is_written_again(
     root: Root, damage: Callable[[Path], None]
 ) -> None:
-    (dropped,) = root.publish(a=["1"]).wrappers
+    dropped = launcher(root.publish(a=["1"]))
     root.publish(b=["2"])
     path = root.path / "wrappers" / dropped.file
     damage(path)
@@ -482,7 +494,7 @@ def test_wrappers_are_written_again_when_their_directory_is_gone(root: Root) -> 
     generation = root.publish(a=["1"], b=["2"])
     shutil.rmtree(root.path / "wrappers")
     assert root.open().published
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
 
 
 def _remove_link(path: Path) -> None:
@@ -509,7 +521,7 @@ def test_a_lost_current_link_is_replaced_by_the_next_publish(root: Root, damage:
     assert recovered.last.digest == generation.digest
     again = root.publish(a=["1"])
     assert again.number > generation.number
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
 
 
 def test_a_directory_in_place_of_the_current_link_is_refused_and_left_alone(root: Root) -> None:
@@ -540,10 +552,51 @@ def test_files_of_an_interrupted_publish_are_removed(root: Root) -> None:
 
 
 def test_the_next_generation_writes_a_deleted_wrapper_again(root: Root) -> None:
-    (wrapper,) = root.publish(a=["1"]).wrappers
+    wrapper = launcher(root.publish(a=["1"]))
     (root.path / "wrappers" / wrapper.file).unlink()
     generation = root.publish(a=["1"], b=["2"])
-    assert root.current() == wrappers(generation)
+    assert root.current() == stable_texts(generation)
+
+
+def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_path(root: Root) -> None:
+    generations = [root.publish(a=["1"], B_=["x"]), root.publish(a=["2"]), root.publish(a=["1"])]
+    first, second = (generation.runtimes["a"].target or "" for generation in generations[:2])
+    for _ in range(2):
+        assert [root.store.generation_of("a", target) for target in (first, second, "/x")] == [3, 2, None]
+        assert root.store.generation_of("%42_", generations[0].runtimes["B_"].target or "") == 1
+        assert [root.store.name_of(link) for link in ("a", "%42_", "never")] == ["a", "B_", "never"]
+        root.open()
+
+
+def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(root: Root) -> None:
+    targets, times = [], []
+    for number in range(3):
+        times.append(root.now)
+        targets.append(root.publish(a=[str(number)]).runtimes["a"].target)
+        root.now += 100
+    assert [root.store.target_at("a", time_s + 50) for time_s in times] == targets
+    assert root.store.target_at("a", times[0] - 1) is None
+    assert root.store.target_at("other", root.now) is None
+
+
+def test_generations_of_a_version_without_launchers_are_taken_over(root: Root) -> None:
+    old = root.publish(a=["1"], b=["1"])
+    wrappers = {wrapper.link: wrapper for wrapper in old.wrappers}
+    manifest = root.path / "generations/00000001/manifest.json"
+    for link, script in stable_scripts(old).items():
+        (root.path / "wrappers" / script.file).unlink()
+        path = root.path / "runtimes" / link
+        path.unlink()
+        path.symlink_to(f"../../../wrappers/{wrappers[link].file}")
+    manifest.write_bytes(without_launchers(manifest.read_bytes(), old))
+    recovered = root.open()
+    assert (recovered.published, recovered.faults) == (True, ())
+    assert root.store.target_at("a", root.now) == old.runtimes["a"].target
+    new = root.publish(a=["2"])
+    assert root.current() == {"a": launcher(new).text, "b": wrappers["b"].text}
+    (root.path / "wrappers" / wrappers["a"].file).unlink()
+    assert len(root.store.repair(new).repaired) == 1
+    assert root.open().published
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root; CI has it")
@@ -560,6 +613,8 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=0700", "tmpfs", mount
 root = Root(Path(mount) / "data")
 root.open()
 root.publish()
+root.publish(plain=[])
+assert not root.store.seems_damaged()
 try:
     root.publish(a=["1"])
 except StoreFailed as error:

@@ -14,7 +14,7 @@ import pytest
 from runtimed.core.collection.collect import LEAST_GRACE_S
 from runtimed.core.collection.references import Reference, ReferenceScan
 from runtimed.core.config import Config, Definition, Settings
-from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Host, build_generation
 from runtimed.host.store import Store
@@ -32,7 +32,7 @@ class WrapperStore:
         self.worker = Worker("working")
         self.fail = False
         self.store = Store(str(root), clock=lambda: self.wall_s, monotonic_s=lambda: self.wall_s, at_step=self._step)
-        self.store.open(rebuild_wrappers)
+        self.store.open(rebuild_scripts)
         self.scan = ReferenceScan((), ())
         self.scans = 0
         self.grace_s = 100.0
@@ -108,7 +108,7 @@ async def test_the_next_publish_makes_no_link_to_a_collected_wrapper(node: Wrapp
     node.publish("b")
     assert node.links() == ["a", "b"]
     node.store.close()
-    recovered = node.store.open(rebuild_wrappers)
+    recovered = node.store.open(rebuild_scripts)
     assert recovered.published
     assert recovered.faults == ()
 

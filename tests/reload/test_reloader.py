@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.containers import Kept
 from runtimed.core.errors import StartFailed, StoreFailed
-from runtimed.core.history.manifest import rebuild_wrappers
+from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.plan import BootContext
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
@@ -41,6 +42,7 @@ class ReloaderOnDocuments:
         self.gate.set()
         self.reports: list[tuple[Report, int]] = []
         self.now_s = 0.0
+        self.look_error: Exception | None = None
         self.step: Callable[[str], None] = lambda _step: None
 
     async def read(self) -> Documents:
@@ -53,10 +55,16 @@ class ReloaderOnDocuments:
     async def find_unavailable(self, _generation: Generation) -> tuple[Unavailable, ...]:
         return ()
 
+    async def find_kept(self, generation: Generation) -> tuple[Kept, ...]:
+        """Return that a container keeps each of the names "a" and "b" that the generation lacks."""
+        if self.look_error is not None:
+            raise self.look_error
+        return tuple(Kept(name, 1, 1, "/bin/x") for name in ("a", "b") if name not in generation.runtimes)
+
     def boot(self, **settings: Any) -> tuple[Reloader, Recovered]:
         """Open the data root as a start does, and return a reloader for it."""
         self.store = Store(str(self.data), at_step=lambda step: self.step(step))  # noqa: PLW0108 - step is set later
-        recovered = self.store.open(rebuild_wrappers)
+        recovered = self.store.open(rebuild_scripts)
         boot = Settings(str(self.data), "/exec", ("unix:///exec/s",), **settings)
         host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), str(self.data), "/exec")
         context = BootContext(MAIN, Flags(), boot, host, boot)
@@ -69,6 +77,7 @@ class ReloaderOnDocuments:
             on_report=lambda report, current: self.reports.append((report, current.number)),
             on_repair=lambda _report, _current: None,
             find_unavailable=self.find_unavailable,
+            find_kept=self.find_kept,
             clock_s=lambda: self.now_s,
         )
         return reloader, recovered
@@ -230,6 +239,35 @@ async def test_only_a_dry_run_reports_the_definitions_of_changes(node: ReloaderO
     unchanged = (await reloader.reload("api", dry_run=True)).changes
     assert unchanged is not None
     assert (unchanged["from"], unchanged["to"], unchanged["added"]) == (2, 2, [])
+
+
+async def test_a_report_names_the_containers_that_keep_another_definition(node: ReloaderOnDocuments) -> None:
+    node.write("a", "b")
+    reloader = await node.start()
+    assert (await reloader.reload("api")).kept == ()
+    node.write("a")
+    assert [str(kept) for kept in (await reloader.reload("api", dry_run=True)).kept] == [
+        "b: 1 container keeps generation 1's /bin/x"
+    ]
+    assert (await reloader.reload("api", dry_run=True)).as_dict()["kept_count"] == 1
+    for outcome in ("applied", "unchanged"):
+        report = await reloader.reload("api")
+        assert (report.outcome, [kept.runtime for kept in report.kept]) == (outcome, ["b"])
+    node.write()
+    assert await reloader.reload_changed(lambda _documents: True)
+    assert [kept.runtime for kept in node.reports[-1][0].kept] == ["a", "b"]
+    node.text = "["
+    assert (await reloader.reload("api")).kept == ()
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(5, "Input/output error")])
+async def test_a_look_that_fails_or_hangs_does_not_fail_the_reload(node: ReloaderOnDocuments, error: Exception) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.look_error = error
+    node.write("b")
+    report = await reloader.reload("api")
+    assert (report.outcome, report.kept, report.runtimes) == ("applied", (), 3)
 
 
 async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocuments) -> None:

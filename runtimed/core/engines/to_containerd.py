@@ -25,7 +25,7 @@ _ONE_MAJOR: Mapping[str, str] = {
 def write_containerd(table: Mapping[str, Any], version: int) -> Translation:
     """Return a config.toml of ``version`` (one of layout.PLUGINS) with the runtimes of ``table``.
 
-    A wrapper is named by its stable path, because containerd reads its configuration once, and wrappers change. The
+    A runtime with a path is named by its stable path, because containerd reads its configuration once. The
     stock runc is included, because a file that lists runtimes replaces containerd's list.
     """
     remarks = [_remark_on_import(version)]
@@ -57,8 +57,8 @@ def write_containerd(table: Mapping[str, Any], version: int) -> Translation:
 
 def _entry(runtime: Mapping[str, Any]) -> dict[str, object]:
     shim, given = runtime["shim"], dict(runtime["options"] or {})
-    if runtime["wrapper"] is not None:
-        given["binary_name"] = runtime["wrapper"]["stable_path"]
+    if runtime["stable_path"] is not None:
+        given["binary_name"] = runtime["stable_path"]
     # Default values are left out, except for SystemdCgroup, which people look for.
     options = {
         field.go_name: given[field.name]

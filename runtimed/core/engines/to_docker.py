@@ -24,7 +24,7 @@ class _Inexpressible(Exception):
 def write_docker(table: Mapping[str, Any]) -> Translation:
     """Return a daemon.json with the configured runtimes of ``table`` and its default runtime.
 
-    A runtime with arguments is named by its stable path, so that dockerd makes no wrapper for it.
+    A runtime with a path is named by its stable path, so that dockerd follows its changes and makes no wrapper for it.
     """
     remarks: list[Problem] = []
     runtimes: dict[str, object] = {}
@@ -59,8 +59,7 @@ def write_docker(table: Mapping[str, Any]) -> Translation:
 def _entry(runtime: Mapping[str, Any]) -> dict[str, object]:
     definition = runtime["definition"]
     if "path" in definition:
-        wrapper = runtime["wrapper"]
-        return {"path": definition["path"] if wrapper is None else wrapper["stable_path"]}
+        return {"path": runtime["stable_path"]}
     options = _options(definition["runtimeType"], definition.get("options") or {})
     return {"runtimeType": definition["runtimeType"], **({"options": options} if options else {})}
 

@@ -9,7 +9,7 @@
 ``generations/<number>/``
     ``config.json``, ``manifest.json``, ``runtimes/<link> -> ../../../wrappers/<file>``
 ``wrappers/<file>``
-    wrapper scripts, named by their content
+    wrappers and launchers, named by their content
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ MANIFEST = "manifest.json"
 LINKS = "runtimes"
 # Below the exec root: the directory in which runc keeps the states of containers, which it trusts.
 RUNC_STATES = "runtime-runc"
+# Below the exec root: the pins, which launchers write (see `runtimed.core.pins`).
+PINS = "pins"
 # The prefix of the temporary names under which files are written before they are renamed.
 TEMPORARY = ".tmp-"
 
@@ -55,6 +57,6 @@ def current_number(target: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def link_target(wrapper_file: str) -> str:
-    """Return the target of the link from a generation's ``runtimes/`` to ``wrapper_file``."""
-    return f"../../../{WRAPPERS}/{wrapper_file}"
+def link_target(file: str) -> str:
+    """Return the target of the link from a generation's ``runtimes/`` to the script ``file``."""
+    return f"../../../{WRAPPERS}/{file}"

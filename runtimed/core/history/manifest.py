@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from runtimed import __version__
 from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
-from runtimed.core.history.layout import CONFIG, LAYOUT
-from runtimed.core.table.generation import Difference, Generation, compare_answers
-from runtimed.core.table.wrapper import is_wrapper_file, make_wrapper
+from runtimed.core.history.layout import CONFIG, LAYOUT, WRAPPERS
+from runtimed.core.table.facts import Facts
+from runtimed.core.table.generation import Difference, Generation, Host, compare_answers, make_scripts
+from runtimed.core.table.script import is_script_file
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -43,14 +44,33 @@ class Manifest:
     origins: Mapping[str, Origin]
     default_runtime: str
     config_checksum: str
-    # Names in the generation's runtimes/ -> wrapper files: of its runtimes, and of removed runtimes whose wrappers were
-    # not collected yet.
+    # Names in the generation's runtimes/ -> the files that they lead to: of its runtimes, and of removed runtimes that
+    # were not collected yet. The files are launchers, or wrappers where a version without launchers published them.
     links: Mapping[str, str]
     carried: Mapping[str, str]
+    # The same names of the generation's runtimes -> the targets of their pins, and -> the names of the runtimes.
+    targets: Mapping[str, str]
+    names: Mapping[str, str]
     # Resolutions by name.
     answers: Mapping[str, shapes.Resolution]
-    # The data root in the paths of the resolutions.
-    data_root: str
+    # The host at that time, with the data root in the paths of the resolutions.
+    host: Host
+
+    @property
+    def files(self) -> Iterator[str]:
+        """Yield the wrappers and launchers of the generation's runtimes."""
+        yield from self.links.values()
+        yield from self._wrappers
+
+    @property
+    def has_wrappers(self) -> bool:
+        """Whether a resolution names a wrapper."""
+        return any(self._wrappers)
+
+    @property
+    def _wrappers(self) -> Iterator[str]:
+        directory = f"{self.host.data_root}/{WRAPPERS}/"
+        return (target.removeprefix(directory) for target in self.targets.values() if target.startswith(directory))
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -74,9 +94,10 @@ def render_manifest(generation: Generation, carried: Mapping[str, str], created_
         "host": asdict(generation.host),
     }
     tables: dict[str, Mapping[str, str]] = {
-        "links": {wrapper.link: json.dumps(wrapper.file) for wrapper in generation.wrappers},
+        "links": {link: json.dumps(file) for link, file in generation.links.items()},
         "carried": {link: json.dumps(file) for link, file in carried.items()},
-        "names": {r.wrapper.link: json.dumps(name) for name, r in generation.runtimes.items() if r.wrapper is not None},
+        "targets": {link: json.dumps(runtime.target) for link, runtime in generation.launchers.items()},
+        "names": {link: json.dumps(runtime.name) for link, runtime in generation.launchers.items()},
         "origins": {name: json.dumps([o.file, o.line, dict(o.fields)]) for name, o in config.origins.items()},
         "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
     }
@@ -131,8 +152,11 @@ def _manifest(found: Any, number: int) -> Manifest:
     if found["layout"] != LAYOUT or found["generation"] != number:
         found_here = f"layout {found['layout']!r}, generation {found['generation']!r}"
         raise DamagedManifest(number, f"{found_here}; expected layout {LAYOUT}, generation {number}")
-    if not all(is_wrapper_file(file) for key in ("links", "carried") for file in found[key].values()):
-        raise DamagedManifest(number, "it names a file that is not a wrapper")
+    if not all(is_script_file(file) for key in ("links", "carried") for file in found[key].values()):
+        raise DamagedManifest(number, "it names a file that is not a script")
+    host = Host(**{**found["host"], "facts": Facts(**found["host"]["facts"])})
+    # A version without launchers made links to the wrappers.
+    wrappers = {link: f"{host.data_root}/{WRAPPERS}/{file}" for link, file in found["links"].items()}
     return Manifest(
         number=number,
         digest=found["digest"],
@@ -144,8 +168,10 @@ def _manifest(found: Any, number: int) -> Manifest:
         config_checksum=found["config_checksum"],
         links=found["links"],
         carried=found["carried"],
+        targets=found.get("targets", wrappers),
+        names=found["names"],
         answers=found["answers"],
-        data_root=found["host"]["data_root"],
+        host=host,
     )
 
 
@@ -166,15 +192,15 @@ def compare_with_manifest(manifest: Manifest, new: Generation) -> Difference:
     return compare_answers(manifest.digests, new.digests, (manifest.default_runtime, new.config.default_runtime))
 
 
-def rebuild_wrappers(config_text: bytes) -> Mapping[str, bytes]:
-    """Return the wrappers, file name -> text, of the generation with the merged configuration ``config_text``.
+def rebuild_scripts(manifest: Manifest, config_text: bytes) -> Mapping[str, bytes]:
+    """Return the wrappers and launchers, file name -> text, of the generation of ``manifest`` and ``config_text``.
 
     Raises:
         ConfigurationRejected: see `restore_config`.
     """
     config = _parse_text(CONFIG, config_text, Settings(data_root="/", exec_root="/", hosts=()), Flags())
-    made = (make_wrapper(d.name, d.path, d.args) for d in config.runtimes.values() if d.path and d.args)
-    return {wrapper.file: wrapper.text for wrapper in made}
+    made = (make_scripts(d, manifest.host) for d in config.runtimes.values() if d.path)
+    return {script.file: script.text for wrapper, launcher, _ in made for script in (wrapper, launcher) if script}
 
 
 def _parse_text(path: str, config_text: bytes, defaults: Settings, flags: Flags) -> Config:

@@ -23,6 +23,15 @@ class ConfigurationProblem(TypedDict):
     message: str
 
 
+class KeptDefinition(TypedDict):
+    """A number of containers that keep the same older definition of a runtime."""
+
+    runtime: str
+    containers: int
+    generation: Annotated[int | None, "the newest retained generation with this definition; null if none has it"]
+    binary: Annotated[str, "the wrapper or the binary that the containers keep"]
+
+
 class ReportBody(TypedDict):
     """The report of a reload without the time."""
 
@@ -50,6 +59,11 @@ class ReportBody(TypedDict):
     ]
     unavailable_count: int
     runtime_count: Annotated[int, "number of runtimes in the table; 0 after a rejection and after a start"]
+    kept: Annotated[
+        list[KeptDefinition],
+        "the first thousand older definitions that containers keep; empty after a rejection and after a start",
+    ]
+    kept_count: int
     duration_ms: float
     dry_run: Annotated[bool, "whether it was only a plan"]
 
@@ -76,6 +90,7 @@ class ReloadData(ReportBody):
     ignored_total: NotRequired[int]
     overridden_total: NotRequired[int]
     unavailable_total: NotRequired[int]
+    kept_total: NotRequired[int]
 
 
 class ShortReport(ReloadData):
@@ -118,6 +133,20 @@ class DriftData(Drift):
     runtime_count: int
 
 
+class ContainersStatus(TypedDict):
+    """The containers that were started through stable paths, as of the last look."""
+
+    pinned: Annotated[int, "number of containers with a pin: they keep the binary that they were created with"]
+    unpinned: Annotated[
+        int, "number of containers without a pin: all calls execute the current definition of their runtime"
+    ]
+    outdated: Annotated[int, "number of containers with a pin that keep an older definition"]
+    kept: Annotated[list[KeptDefinition], "the first thousand older definitions that containers keep"]
+    unknown: Annotated[
+        list[str], "the first thousand files of pins that cannot be read: calls for their containers are refused"
+    ]
+
+
 class Status(TypedDict):
     """The status of the daemon."""
 
@@ -139,6 +168,7 @@ class Status(TypedDict):
     watcher: WatcherStatus
     drift: Annotated[list[DriftData], "the first thousand binaries that changed since the configuration was loaded"]
     drift_count: int
+    containers: ContainersStatus
     events: EventsStatus
     uptime_s: float
     pid: int
@@ -163,6 +193,25 @@ class Collection(TypedDict):
         list[str], "sources of references that could not be read; a wrapper that they may refer to is kept"
     ]
     wrappers: list[WrapperVerdict]
+
+
+class PinnedContainer(TypedDict):
+    """A container that was started through the stable path of a runtime, and has a pin."""
+
+    id: str
+    root: Annotated[str | None, "the --root that the engine gave; null for none"]
+    runtime: str
+    generation: Annotated[int | None, "the newest retained generation with this binary; null if none has it"]
+    binary: Annotated[str, "the wrapper or the binary that the container keeps"]
+    outdated: Annotated[bool, "whether the stable path leads to another binary now, or to none"]
+    bundle: Annotated[str | None, "directory of its OCI bundle; null if it is unknown"]
+
+
+class Containers(TypedDict):
+    """The containers that have a pin, sorted by runtime and id."""
+
+    generation: Annotated[int, "number of the current generation, with which the binaries are compared"]
+    containers: list[PinnedContainer]
 
 
 class Health(TypedDict):

@@ -81,7 +81,7 @@ class Wrapper(TypedDict):
     """The script that executes a binary with additional arguments."""
 
     path: Annotated[str, "derived from the content, which never changes; resolutions name this path"]
-    stable_path: Annotated[str, "always leads to the current generation's wrapper of this runtime"]
+    stable_path: Annotated[str, "the `stable_path` of the runtime"]
     text: str
 
 
@@ -137,6 +137,11 @@ class RuntimeDescription(TypedDict):
     origin: Origin | None
     shim: str
     options: OptionFields | None
+    stable_path: Annotated[
+        str | None,
+        "for the configuration of an engine: leads to a launcher, which executes what the name means now, and for a "
+        "container what it meant at its creation; null for a runtime without a `path`",
+    ]
     wrapper: Annotated[Wrapper | None, "null for a runtime without arguments"]
     available: Annotated[
         bool, "whether every file in the resolution can be executed: the binary, the wrapper, a configured shim"

@@ -15,6 +15,8 @@ class Facts:
     systemd: bool
     # The root file system is a ramdisk, which pivot_root(2) cannot leave (dockerd's DOCKER_RAMDISK).
     ramdisk: bool
+    # The PATH of the daemon, which launchers search for a bare name: an engine may pass none.
+    search: str = ""
 
 
 @dataclass(frozen=True, slots=True)

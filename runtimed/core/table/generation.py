@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from runtimed import __version__
 from runtimed.core.config import Config, Definition, config_document, definition_document
-from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES
+from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES, file_name
 from runtimed.core.containerd.options import RUNC, RUNC_SHIMS, Options, make_options
-from runtimed.core.history.layout import RUNC_STATES
+from runtimed.core.history.layout import PINS, RUNC_STATES, WRAPPERS
 from runtimed.core.table.answer import Answer, render_answer
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.wrapper import Wrapper, make_wrapper
+from runtimed.core.table.launcher import make_launcher
+from runtimed.core.table.script import Script
+from runtimed.core.table.wrapper import make_wrapper
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -48,7 +50,9 @@ class Runtime:
     options: Options | None
     answer: Answer
     definition: Definition | None = None
-    wrapper: Wrapper | None = None
+    wrapper: Script | None = None
+    # The script at the stable path, None where the runtime has no `path`.
+    launcher: Script | None = None
     # The definition as a line of the merged daemon.json: `"name": {…}`.
     text: bytes = b""
 
@@ -59,6 +63,11 @@ class Runtime:
             return self.definition.path
         named = self.options.binary_name if self.options is not None else ""
         return named or (RUNC_NAME if self.shim in RUNC_SHIMS else None)
+
+    @property
+    def target(self) -> str | None:
+        """What a pin of the launcher names: the wrapper or the binary; None where there is no launcher."""
+        return self.options.binary_name if self.launcher is not None and self.options is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +84,24 @@ class Generation:
     config_text: bytes
 
     @property
-    def wrappers(self) -> Iterator[Wrapper]:
-        """Yield the wrappers of this generation's runtimes."""
+    def launchers(self) -> Mapping[str, Runtime]:
+        """The runtimes that have a launcher, by the file names of their stable paths."""
+        return {r.launcher.link: r for r in self.runtimes.values() if r.launcher is not None}
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """The files of the launchers, by the same file names."""
+        return {r.launcher.link: r.launcher.file for r in self.runtimes.values() if r.launcher is not None}
+
+    @property
+    def wrappers(self) -> Iterator[Script]:
+        """Yield the wrappers, which resolutions name."""
         return (runtime.wrapper for runtime in self.runtimes.values() if runtime.wrapper is not None)
+
+    @property
+    def scripts(self) -> Iterator[Script]:
+        """Yield the wrappers and launchers of this generation's runtimes."""
+        return (each for r in self.runtimes.values() for each in (r.wrapper, r.launcher) if each is not None)
 
     def definition(self, name: str) -> shapes.Definition | None:
         """Return the entry of daemon.json's ``runtimes`` for ``name``; None for a stock runtime and an unknown name."""
@@ -173,18 +197,25 @@ def _runtime(name: str, definition: Definition | None, config: Config, host: Hos
     if definition is None:
         options: Options | None = _runc_options(RUNC_NAME, config, host)
         return Runtime(name, "stock", RUNC_SHIM, options, render_answer(name, "stock", RUNC_SHIM, options))
-    wrapper = None
+    wrapper = launcher = None
     if definition.runtime_type is not None:
         shim, options = definition.runtime_type, definition.options
     else:
-        binary = definition.path or ""
-        if definition.args:
-            wrapper = make_wrapper(name, binary, definition.args)
-            binary = f"{host.data_root}/wrappers/{wrapper.file}"
+        wrapper, launcher, binary = make_scripts(definition, host)
         shim, options = RUNC_SHIM, _runc_options(binary, config, host)
     text = f"{json.dumps(name)}: {json.dumps(definition_document(definition))}".encode()
     answer = render_answer(name, "configured", shim, options)
-    return Runtime(name, "configured", shim, options, answer, definition, wrapper, text)
+    return Runtime(name, "configured", shim, options, answer, definition, wrapper, launcher, text)
+
+
+def make_scripts(definition: Definition, host: Host) -> tuple[Script | None, Script, str]:
+    """Return the wrapper, if any, and the launcher of a ``path`` runtime, and the binary that its resolution names."""
+    path, args = definition.path or "", definition.args
+    wrapper = make_wrapper(definition.name, path, args) if args else None
+    target = path if wrapper is None else f"{host.data_root}/{WRAPPERS}/{wrapper.file}"
+    pins = f"{host.exec_root}/{PINS}"
+    link = file_name(definition.name)
+    return wrapper, make_launcher(link, path, args, target, pins, host.facts.search), target
 
 
 def _runc_options(binary: str, config: Config, host: Host) -> Options:
@@ -207,10 +238,14 @@ def _config_text(config: Config, runtimes: Mapping[str, Runtime]) -> bytes:
 
 
 def _digest(config: Config, host: Host, runtimes: Mapping[str, Runtime], config_text: bytes) -> str:
-    # The existence of the main file counts, because a start protects a table that came from one.
-    head = json.dumps([__version__, config.path, config.path in config.sources, asdict(host)], sort_keys=True).encode()
+    # The existence of the main file counts, because a start protects a table that came from one. The PATH counts only
+    # where a launcher holds it.
+    facts = asdict(replace(host, facts=replace(host.facts, search="")))
+    head = json.dumps([__version__, config.path, config.path in config.sources, facts], sort_keys=True).encode()
     digest = hashlib.sha256(head)
     digest.update(config_text)
     for runtime in runtimes.values():
         digest.update(runtime.answer.digest.encode())
+        if runtime.launcher is not None:
+            digest.update(runtime.launcher.file.encode())
     return f"sha256:{digest.hexdigest()}"

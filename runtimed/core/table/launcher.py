@@ -79,7 +79,7 @@ def make_launcher(link: str, program: str, args: Sequence[str], target: str, pin
         if "/" not in target:
             head.append("_rd_target=$_rd_program")
     head.append(f'_rd_current() {{ exec {" ".join((word, *map(shlex.quote, args)))} "$@"; }}\n')
-    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode() + _BODY)
+    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode(), _BODY)
 
 
 def _words(names: Sequence[str]) -> str:
@@ -97,7 +97,7 @@ _BODY = f"""\
 _rd_tab='\t'
 # Finds the last pin of the container $1. Returns 1 if there is none. Sets _rd_bad if its file cannot be read.
 _rd_look() {{
-  _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same=
+  _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same= _rd_read=
   case $1 in
   '' | .* | *[!0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+-]*) _rd_file=$_rd_pins/.other ;;
   *) [ ${{#1}} -le 200 ] || _rd_file=$_rd_pins/.other ;;
@@ -106,6 +106,7 @@ _rd_look() {{
     [ -e "$_rd_file" ] && _rd_bad=$_rd_file
     return
   fi
+  _rd_read=1
   # "=" leads each field, because the shell skips empty ones. "." ends a line that was written whole.
   while IFS=$_rd_tab read -r _rd_v _rd_l _rd_r _rd_i _rd_s _rd_b _rd_t _rd_e; do
     [ "$_rd_i" = "=$1" ] && [ "$_rd_v$_rd_e" = 1. ] || continue
@@ -219,8 +220,8 @@ if [ -z "$_rd_bad" ] && ! {{ [ "$_rd_pin" ] && _rd_may_exist; }}; then
     if [ "$_rd_line" != "$_rd_new" ]; then
       printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_state" \
         "$_rd_bundle" "$_rd_target" 2>/dev/null >>"$_rd_file"
-      # Execute the runtime that later calls will find: another create may have been first, or the disk be full.
-      _rd_look "$_rd_id"
+      # Execute the runtime that later calls will find. An older pin stays if this one could not be recorded.
+      [ "$_rd_read" ] && _rd_look "$_rd_id"
     fi ;;
   esac
 fi

@@ -16,16 +16,25 @@ _FILE = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGEST_DIGITS}}}")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script: the name of the stable path, the content-addressed file name, the text."""
+    """A script: the name of the stable path, the content-addressed file name, the text.
+
+    Large tables have many launchers, which share the ``tail`` of their text in memory.
+    """
 
     link: str
     file: str
-    text: bytes
+    head: bytes
+    tail: bytes = b""
+
+    @property
+    def text(self) -> bytes:
+        """The content of the file."""
+        return self.head + self.tail
 
 
-def make_script(link: str, text: bytes) -> Script:
-    """Return the script ``text`` of the stable path ``link``, with the file name that its content requires."""
-    return Script(link, f"{link}-{_digest(text)}", text)
+def make_script(link: str, head: bytes, tail: bytes = b"") -> Script:
+    """Return the script ``head + tail`` of the stable path ``link``, with the file name that its content requires."""
+    return Script(link, f"{link}-{_digest(head + tail)}", head, tail)
 
 
 def is_script_file(file: str) -> bool:

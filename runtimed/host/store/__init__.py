@@ -36,7 +36,7 @@ class Staged:
 
     generation: Generation
     summary: Summary
-    # The content of its `runtimes/`: name -> wrapper file. Carried links are those of runtimes that were dropped.
+    # The content of its `runtimes/`: name -> launcher. Carried links are those of runtimes that were dropped.
     links: Mapping[str, str]
     carried: Mapping[str, str]
     # The wrapper files that did not exist before.
@@ -81,6 +81,8 @@ class Store:
         # The links of the current generation, with carried ones.
         self._links = recovered.links
         self.next_number = recovered.next_number
+        # Whether a resolution of the current generation names a wrapper.
+        self._must_execute = recovered.last is not None and recovered.last.has_wrappers
         # The number of the current generation; 0 if none is known to be whole.
         last = recovered.last if recovered.published else None
         self._published, self._config_checksum = (last.number, last.config_checksum) if last is not None else (0, "")
@@ -131,7 +133,7 @@ class Store:
         The order is wrappers, links, configuration, and the manifest last: a start removes a directory without a
         valid manifest. After StoreFailed the published files are unchanged, and the new ones are removed.
         """
-        links = {wrapper.link: wrapper.file for wrapper in generation.wrappers}
+        links = generation.links
         # A dropped runtime keeps its link: an engine may use the stable path.
         carried = {link: file for link, file in self._links.items() if link not in links}
         default, runtimes = generation.config.default_runtime, len(generation.runtimes)
@@ -141,7 +143,7 @@ class Store:
             if (refusal := self._refusal()) is not None:
                 raise StoreFailed("writing", self.root, refusal)
             self._at_step("wrappers")
-            made = self._wrappers.write(tuple(generation.wrappers))
+            made = self._wrappers.write(tuple(generation.scripts), must_execute=any(generation.wrappers))
             try:
                 make_directory(self._paths.generations)
                 self._at_step("generation")
@@ -186,11 +188,11 @@ class Store:
         except StoreFailed:
             self._give_up(staged)
             raise
-        files = [wrapper.file for wrapper in generation.wrappers]
-        self._retained.add(staged.summary, files, replaced=self._published)
+        self._retained.add(staged.summary, generation, replaced=self._published)
         self._published, self._config_checksum = number, checksum(generation.config_text)
         self._links = staged.links
-        self._wrappers.intact.update(staged.links.values())
+        self._must_execute = any(generation.wrappers)
+        self._wrappers.intact.update(script.file for script in generation.scripts)
         self.next_number = number + 1
         self._synced = False
         self._expected = self._expect()
@@ -240,6 +242,18 @@ class Store:
         """Return each wrapper file that a retained generation names, with the newest such generation."""
         return self._retained.references()
 
+    def generation_of(self, link: str, target: str) -> int | None:
+        """Return the newest retained generation with this target, as ``RetainedGenerations.generation_of`` does."""
+        return self._retained.generation_of(link, target)
+
+    def target_at(self, link: str, time_s: float) -> str | None:
+        """Return the target of a stable path at a time, as ``RetainedGenerations.target_at`` does."""
+        return self._retained.target_at(link, time_s)
+
+    def name_of(self, link: str) -> str:
+        """Return the name of the runtime with a stable path, as ``RetainedGenerations.name_of`` does."""
+        return self._retained.name_of(link)
+
     def remove_wrapper(self, file: str) -> str | None:
         """Remove a wrapper and the carried links to it; return why it was not removed, None if it was."""
         number = self._retained.references().get(file)
@@ -274,7 +288,7 @@ class Store:
             return RepairOutcome(fault=fault)
         self._wrappers.intact -= set(damage.wrappers)
         repair = Repair(self._paths, damage, self._expected)
-        texts = {wrapper.file: wrapper.text for wrapper in generation.wrappers}
+        texts = {script.file: script.text for script in generation.scripts}
         texts |= self._retained.wrapper_texts(set(damage.wrappers) - texts.keys())
         try:
             self._at_step("repair")
@@ -295,4 +309,5 @@ class Store:
         references = self._retained.references()
         wrappers = frozenset((*references, *self._links.values()))
         retained = frozenset(summary.number for summary in self._retained.summaries())
-        return Expected(self._published, self._links, wrappers, retained, self._config_checksum)
+        must_execute = self._must_execute
+        return Expected(self._published, self._links, wrappers, retained, self._config_checksum, must_execute)

@@ -34,6 +34,8 @@ class Expected:
     wrappers: frozenset[str]
     retained: frozenset[int]
     config_checksum: str
+    # Whether a resolution names a wrapper, which must be executable.
+    must_execute: bool
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class PublishedFiles:
             damage = self._foreign_changes(expected)
             if refusal := self._lock.refusal() or damage.refusal:
                 return Damage(refusal=refusal)
-            if expected.wrappers:
+            if expected.must_execute:
                 reasons = (noexec_reason(view, self._paths.root) for view in self._lock.views)
                 damage.noexec = next(filter(None, reasons), "")
             damage.root_files = self._bad_root_files()

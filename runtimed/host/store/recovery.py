@@ -23,8 +23,8 @@ from runtimed.host.store.disk import WRAPPER_MODE, failing_as, leads_to, make_di
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import is_intact_file
 
-# From a generation's config.json to its wrappers: file name -> text.
-Rebuild = Callable[[bytes], Mapping[str, bytes]]
+# From a generation's manifest and config.json to its wrappers and launchers: file name -> text.
+Rebuild = Callable[[Manifest, bytes], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +152,12 @@ class _Recovery:
     def _repair_wrappers(self) -> frozenset[str]:
         """Write damaged wrappers again, and return the intact ones."""
         manifests = self._manifests.values()
-        wanted = {file for manifest in manifests for file in manifest.links.values()}
+        wanted = {file for manifest in manifests for file in manifest.files}
         # A missing carried wrapper was collected.
         carried = {file for manifest in manifests for file in manifest.carried.values()}
         wanted |= {file for file in carried if os.path.lexists(self._paths.wrapper(file))}
         damaged = {file for file in wanted if not is_intact_file(self._paths.wrapper(file), file)}
-        named = ((number, self._manifests[number].links.values()) for number in sorted(self._manifests, reverse=True))
+        named = ((number, set(self._manifests[number].files)) for number in sorted(self._manifests, reverse=True))
         texts = rebuild_texts(self._paths, self._rebuild, damaged, named)
         repaired = {file for file in sorted(texts) if self._repair_wrapper(file, texts[file])}
         unknown = sorted(damaged - texts.keys())
@@ -192,7 +192,9 @@ class _Recovery:
     def _is_whole(self, manifest: Manifest, intact: frozenset[str]) -> bool:
         directory = self._paths.links(manifest.number)
         links = manifest.links.items()
-        return all(file in intact and leads_to(f"{directory}/{link}", link_target(file)) for link, file in links)
+        return intact.issuperset(manifest.files) and all(
+            leads_to(f"{directory}/{link}", link_target(file)) for link, file in links
+        )
 
 
 def rebuild_texts(
@@ -206,6 +208,7 @@ def rebuild_texts(
     for number, wrappers in named:
         if any(file in files and file not in texts for file in wrappers):
             # A configuration of another version of the program may be rejected; another generation may have the text.
-            with contextlib.suppress(OSError, ConfigurationRejected):
-                texts |= rebuild(read_file(paths.config(number)))
+            with contextlib.suppress(OSError, ConfigurationRejected, DamagedManifest):
+                manifest = read_manifest(read_file(paths.manifest(number)), number)
+                texts |= rebuild(manifest, read_file(paths.config(number)))
     return {file: text for file, text in texts.items() if file in files}

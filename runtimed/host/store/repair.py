@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from runtimed.core.history.layout import LOCK, VERSION, current_target, link_target
-from runtimed.core.table.wrapper import is_intact
+from runtimed.core.table.script import is_intact
 from runtimed.host.store.damage import OTHERS_WRITE, Damage, Expected
 from runtimed.host.store.disk import FILE_MODE, SYNC_MOST, WRAPPER_MODE, make_directory, replace_file, replace_link
 from runtimed.host.store.paths import Paths

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from runtimed.core.errors import DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
 from runtimed.core.history.manifest import Manifest, read_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
+from runtimed.core.table.generation import Generation
 from runtimed.host.store.disk import failing_as, read_file
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.recovery import Rebuild, rebuild_texts
@@ -42,9 +43,12 @@ class RetainedGenerations:
         ordered = sorted(manifests.items())
         # By number in ascending order. Other threads read it, so they copy it first.
         self._summaries = {number: summarise_retained(manifest) for number, manifest in ordered}
-        # Wrapper file -> the newest generation that names it. The oldest generations are dropped first, so this one is
-        # retained as long as any that names it.
-        self._newest = {file: number for number, manifest in ordered for file in manifest.links.values()}
+        # Wrapper or launcher -> the newest generation that names it. The oldest generations are dropped first, so this
+        # one is retained as long as any that names it. The same for a stable path and its target.
+        self._newest = {file: number for number, manifest in ordered for file in manifest.files}
+        self._targets = {pair: number for number, manifest in ordered for pair in manifest.targets.items()}
+        # The names of runtimes by those of their stable paths.
+        self._names = {link: name for _, manifest in ordered for link, name in manifest.names.items()}
         # Number -> time.monotonic() of the replacement; earlier processes have replaced the others.
         self._replaced_s: dict[int, float] = {}
         self._opened_s = monotonic_s()
@@ -56,16 +60,45 @@ class RetainedGenerations:
         return tuple(self._summaries.copy().values())
 
     def references(self) -> Mapping[str, int]:
-        """Return each wrapper file that a retained generation names, with the newest such generation."""
+        """Return each wrapper and launcher that a retained generation names, with the newest such generation."""
         self._newest = {file: number for file, number in self._newest.items() if number in self._summaries}
         return self._newest
 
-    def add(self, summary: Summary, wrapper_files: list[str], replaced: int) -> None:
-        """Add a generation that names ``wrapper_files`` and has replaced the generation ``replaced`` (0: none)."""
+    def generation_of(self, link: str, target: str) -> int | None:
+        """Return the newest retained generation in which the stable path ``link`` had ``target``, None for none."""
+        number = self._targets.get((link, target))
+        return number if number in self._summaries else None
+
+    def name_of(self, link: str) -> str:
+        """Return the name of the runtime whose stable path is ``link``; ``link`` itself if it is not known."""
+        return self._names.get(link, link)
+
+    def target_at(self, link: str, time_s: float) -> str | None:
+        """Return the target of the stable path ``link`` at ``time_s``, in seconds since the epoch.
+
+        None: no retained generation of that time had this stable path. Reads the disk.
+        """
+        number = max((s.number for s in self.summaries() if s.created_s <= time_s), default=None)
+        if number is None:
+            return None
+        try:
+            manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+        except (OSError, DamagedManifest):
+            return None
+        return manifest.targets.get(link)
+
+    def add(self, summary: Summary, generation: Generation, replaced: int) -> None:
+        """Add ``generation``, which has replaced the generation ``replaced`` (0: none)."""
         if replaced:
             self._replaced_s[replaced] = self._monotonic_s()
         self._summaries[summary.number] = summary
-        self._newest.update(dict.fromkeys(wrapper_files, summary.number))
+        self._newest.update(dict.fromkeys((script.file for script in generation.scripts), summary.number))
+        self._targets = {pair: number for pair, number in self._targets.items() if number in self._summaries}
+        launchers = generation.launchers.items()
+        self._targets.update(((link, runtime.target or ""), summary.number) for link, runtime in launchers)
+        known = {link for link, _ in self._targets}
+        self._names = {link: name for link, name in self._names.items() if link in known}
+        self._names.update((link, runtime.name) for link, runtime in launchers)
 
     def forget(self, number: int) -> None:
         """Remove a generation from memory."""
@@ -113,8 +146,8 @@ class RetainedGenerations:
             # It may have been dropped since.
             self._require_retained(number)
             raise
-        if manifest.data_root != self._paths.root:
-            reason = f"was published in {manifest.data_root}, and its resolutions name paths there"
+        if manifest.host.data_root != self._paths.root:
+            reason = f"was published in {manifest.host.data_root}, and its resolutions name paths there"
             raise GenerationGone(number, reason)
         while len(self._read) >= _READ_MOST:
             del self._read[next(iter(self._read))]
@@ -131,7 +164,7 @@ class RetainedGenerations:
         raise NoSuchGeneration(number, newest)
 
     def wrapper_texts(self, files: set[str]) -> dict[str, bytes]:
-        """Return the texts of those wrapper ``files`` that a retained configuration has."""
+        """Return the texts of those scripts ``files`` that a retained configuration has."""
         named: dict[int, list[str]] = {}
         for file, number in self._newest.items():
             named.setdefault(number, []).append(file)

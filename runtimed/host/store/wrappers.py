@@ -1,4 +1,4 @@
-"""Writes and removes wrapper scripts: files named by their content, written once and never changed."""
+"""Writes wrappers and launchers: files named by their content, written once and never changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import TEMPORARY
-from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file
+from runtimed.core.table.script import Script, is_intact, is_script_file
 from runtimed.host.store.disk import (
     SYNC_MOST,
     WRAPPER_MODE,
@@ -26,39 +26,39 @@ _WRAPPER_BYTES = 16 << 20
 
 
 class WrapperDirectory:
-    """The wrappers of a data root; ``intact`` are files known to have the content their names promise."""
+    """The wrappers and launchers of a data root; ``intact`` are files known to have the content their names promise."""
 
     def __init__(self, paths: Paths, intact: Iterable[str]) -> None:
         self._paths = paths
         self.intact = set(intact)
 
-    def write(self, wrappers: tuple[Wrapper, ...]) -> tuple[str, ...]:
-        """Write those of ``wrappers`` that do not exist, all or none, and return the new files.
+    def write(self, scripts: tuple[Script, ...], *, must_execute: bool) -> tuple[str, ...]:
+        """Write those of ``scripts`` that do not exist, all or none, and return the new files.
 
         The caller adds them to ``intact`` once their generation is published.
 
         Raises:
-            StoreFailed: the file system would not execute them.
+            StoreFailed: the file system would not execute them, and a resolution names one (``must_execute``).
             OSError: a write failed.
         """
-        if wrappers and (reason := noexec_reason(self._paths.root, self._paths.root)):
+        if must_execute and (reason := noexec_reason(self._paths.root, self._paths.root)):
             raise StoreFailed("writing wrappers below", self._paths.root, reason)
         make_directory(self._paths.wrappers)
-        new = [w for w in wrappers if w.file not in self.intact or not os.path.lexists(self._paths.wrapper(w.file))]
+        new = [s for s in scripts if s.file not in self.intact or not os.path.lexists(self._paths.wrapper(s.file))]
         # Without a sync a power cut leaves them empty until the next start writes them again.
         sync = len(new) <= SYNC_MOST
         made: list[str] = []
         try:
-            for wrapper in new:
-                path = self._paths.wrapper(wrapper.file)
+            for script in new:
+                path = self._paths.wrapper(script.file)
                 try:
-                    write_new(path, wrapper.text, WRAPPER_MODE, sync=sync)
+                    write_new(path, script.text, WRAPPER_MODE, sync=sync)
                     # A file in `intact` had gone missing and has a link: it stays if the publish fails.
-                    if wrapper.file not in self.intact:
-                        made.append(wrapper.file)
+                    if script.file not in self.intact:
+                        made.append(script.file)
                 except FileExistsError:
                     # Left by an interrupted publish, or damaged since.
-                    replace_file(path, wrapper.text, WRAPPER_MODE, sync=sync)
+                    replace_file(path, script.text, WRAPPER_MODE, sync=sync)
         except OSError:
             self.take_back(made)
             raise
@@ -82,7 +82,7 @@ class WrapperDirectory:
                 names = os.listdir(self._paths.wrappers)
             except FileNotFoundError:
                 return ()
-        return tuple(name for name in sorted(names) if is_wrapper_file(name) and not name.startswith(TEMPORARY))
+        return tuple(name for name in sorted(names) if is_script_file(name) and not name.startswith(TEMPORARY))
 
 
 def noexec_reason(view: str, root: str) -> str | None:

@@ -132,16 +132,18 @@ def test_the_manifest_maps_file_names_to_names(names: set[str]) -> None:
     settings = Settings(data_root="/data", exec_root="/run", hosts=())
     host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/run")
     generation = build_generation(Config("/daemon.json", settings, definitions), host, 1)
-    links = {wrapper.link: wrapper.file for wrapper in generation.wrappers}
-    manifest = json.loads(render_manifest(generation, links, 0.0))
+    manifest = json.loads(render_manifest(generation, {}, 0.0))
     assert sorted(manifest["names"].values()) == sorted(names)
     for link, name in manifest["names"].items():
-        wrapper = generation.runtimes[name].wrapper
-        assert wrapper is not None
-        assert (wrapper.link, wrapper.file) == (link, manifest["links"][link])
-        assert wrapper.file.startswith(f"{link}-")
-        assert len(wrapper.file) <= 143  # the limit of eCryptfs, the lowest of all Linux file systems
-        assert "/" not in wrapper.file
+        runtime = generation.runtimes[name]
+        assert runtime.launcher is not None
+        assert runtime.wrapper is not None
+        assert runtime.launcher.file == manifest["links"][link]
+        for script in (runtime.wrapper, runtime.launcher):
+            assert script.link == link
+            assert script.file.startswith(f"{link}-")
+            assert len(script.file) <= 143  # the limit of eCryptfs, the lowest of all Linux file systems
+            assert "/" not in script.file
 
 
 @pytest.mark.parametrize(

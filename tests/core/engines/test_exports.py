@@ -67,11 +67,11 @@ def table_of(generation: Generation) -> dict[str, Any]:
 
 
 def meaning(generation: Generation, name: str) -> tuple[str, dict[str, object]]:
-    """Return the shim and the options that are set, with the stable path of the wrapper as in exports."""
+    """Return the shim and the options that are set, with the stable path as in exports."""
     runtime = generation.runtimes[name]
     options: dict[str, object] = {k: v for k, v in (runtime.options.fields if runtime.options else ()) if v}
-    if runtime.wrapper is not None:
-        options["binary_name"] = f"/data/runtimes/{runtime.wrapper.link}"
+    if runtime.launcher is not None and not str(options["binary_name"]).startswith("/data/runtimes/"):
+        options["binary_name"] = f"/data/runtimes/{runtime.launcher.link}"
     return runtime.shim, options
 
 
@@ -167,14 +167,14 @@ TABLE = {
 }
 
 
-def test_dockerd_gets_configured_runtimes_and_stable_paths_of_wrappers() -> None:
+def test_dockerd_gets_configured_runtimes_and_stable_paths() -> None:
     exported = write_docker(table_of(generation_of(TABLE)))
     assert exported.document == {
         "runtimes": {
-            "crun": {"path": "/usr/bin/crun"},
+            "crun": {"path": "/data/runtimes/crun"},
             "gvisor": {"path": "/data/runtimes/gvisor"},
             "kata": {"runtimeType": KATA, "options": {"TypeUrl": "t"}},
-            RUNC: {"path": "/usr/bin/crun"},
+            RUNC: {"path": f"/data/runtimes/{RUNC}"},
         },
         "default-runtime": "gvisor",
     }
@@ -190,11 +190,11 @@ def test_dockerd_gets_configured_runtimes_and_stable_paths_of_wrappers() -> None
 
 
 @pytest.mark.parametrize("version", PLUGINS)
-def test_containerd_gets_all_runtimes_and_stable_paths_of_wrappers(version: int) -> None:
+def test_containerd_gets_all_runtimes_and_stable_paths(version: int) -> None:
     exported = write_containerd(table_of(generation_of(TABLE)), version)
     plugin: Any = through_toml(exported.document)["plugins"][PLUGINS[version]]
     common = {"Root": "/run/runtimed/runtime-runc", "SystemdCgroup": False}
-    crun = {"runtime_type": RUNC, "options": {"BinaryName": "/usr/bin/crun", **common}}
+    crun = {"runtime_type": RUNC, "options": {"BinaryName": "/data/runtimes/crun", **common}}
     assert plugin["containerd"] == {
         "default_runtime_name": "gvisor",
         "runtimes": {
@@ -203,7 +203,7 @@ def test_containerd_gets_all_runtimes_and_stable_paths_of_wrappers(version: int)
             "kata": {"runtime_type": KATA, "options": {"TypeUrl": "t"}},
             "Odd name": {"runtime_type": RUNC, "options": {"IoUid": 7, "TaskApiVersion": 3}},
             "runc": {"runtime_type": RUNC, "options": {"BinaryName": "runc", **common}},
-            RUNC: crun,
+            RUNC: {"runtime_type": RUNC, "options": {"BinaryName": f"/data/runtimes/{RUNC}", **common}},
         },
     }
     way = f'plugins."{PLUGINS[version]}".containerd.runtimes'

@@ -7,13 +7,14 @@ import json
 from types import MappingProxyType
 
 import pytest
+from harness.generation import without_launchers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
-from runtimed.core.history.manifest import checksum, read_manifest, rebuild_wrappers, render_manifest, restore_config
+from runtimed.core.history.manifest import checksum, read_manifest, rebuild_scripts, render_manifest, restore_config
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host, build_generation
 
@@ -45,7 +46,11 @@ def test_a_manifest_describes_the_generation() -> None:
     assert (found.number, found.digest, found.created_s) == (42, GENERATION.digest, 1234.5)
     assert found.configuration == "/etc/d.json"
     assert found.sources == ("/etc/d.json",)
-    assert found.links == {w.link: w.file for w in GENERATION.wrappers}
+    assert found.links == GENERATION.links
+    assert found.names == {"a": "a", "%2e.%2fb": "../b"}
+    assert found.targets == {link: runtime.target for link, runtime in GENERATION.launchers.items()}
+    assert sorted(found.files) == sorted(script.file for script in GENERATION.scripts)
+    assert found.host == HOST
     assert found.carried == CARRIED
     assert found.default_runtime == "a"
     assert found.config_checksum == checksum(GENERATION.config_text)
@@ -77,8 +82,8 @@ def test_a_manifest_in_another_generations_directory_is_refused() -> None:
         read_manifest(MANIFEST, 43)
 
 
-def test_a_manifest_with_a_file_that_is_not_a_wrapper_is_refused() -> None:
-    with pytest.raises(DamagedManifest, match="names a file that is not a wrapper"):
+def test_a_manifest_with_a_file_that_is_not_a_script_is_refused() -> None:
+    with pytest.raises(DamagedManifest, match="names a file that is not a script"):
         read_manifest(render_manifest(GENERATION, {"a": "../../etc/passwd"}, 0.0), 42)
 
 
@@ -116,8 +121,16 @@ def test_a_restored_configuration_may_exceed_the_limit_for_files() -> None:
     assert build_generation(restored, HOST, 1).digest == generation.digest
 
 
-def test_the_wrappers_are_rebuilt_from_the_configuration_alone() -> None:
-    assert rebuild_wrappers(GENERATION.config_text) == {w.file: w.text for w in GENERATION.wrappers}
+def test_the_scripts_are_rebuilt_from_the_manifest_and_the_configuration() -> None:
+    scripts = rebuild_scripts(read_manifest(MANIFEST, 42), GENERATION.config_text)
+    assert scripts == {script.file: script.text for script in GENERATION.scripts}
+
+
+def test_a_manifest_of_a_version_without_launchers_has_wrappers_as_targets() -> None:
+    wrappers = {wrapper.link: wrapper.file for wrapper in GENERATION.wrappers}
+    found = read_manifest(without_launchers(MANIFEST, GENERATION), 42)
+    assert found.targets == {link: f"/data/wrappers/{file}" for link, file in wrappers.items()}
+    assert set(found.files) == set(wrappers.values())
 
 
 def test_a_large_generation_is_rendered_as_valid_json() -> None:

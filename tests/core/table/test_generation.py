@@ -84,6 +84,28 @@ def test_a_path_with_arguments_is_a_wrapper_below_the_data_root() -> None:
     assert wrapper.text.endswith(b"exec runsc --platform=systrap 'a b' \"$@\"\n")
 
 
+def test_every_path_runtime_has_a_launcher_and_its_target_is_what_resolutions_name() -> None:
+    generation = build(GVISOR, CRUN, KATA)
+    gvisor, crun = generation.runtimes["gvisor"], generation.runtimes["crun"]
+    assert gvisor.launcher is not None
+    assert crun.launcher is not None
+    assert crun.target == "/usr/bin/crun"
+    assert gvisor.target == answer(generation, "gvisor")["options"]["fields"]["binary_name"]
+    assert f"_rd_target={gvisor.target}\n".encode() in gvisor.launcher.text
+    assert b"_rd_pins=/run/runtimed/pins\n" in crun.launcher.text
+    assert generation.links == {"crun": crun.launcher.file, "gvisor": gvisor.launcher.file}
+    assert list(generation.scripts) == [crun.launcher, gvisor.wrapper, gvisor.launcher]
+    for name in ("kata", "runc"):
+        assert (generation.runtimes[name].launcher, generation.runtimes[name].target) == (None, None)
+
+
+def test_the_path_of_the_daemon_counts_only_where_a_launcher_searches_it() -> None:
+    elsewhere = replace(HOST, facts=replace(HOST.facts, search="/opt/bin"))
+    for definition, same in ((CRUN, True), (replace(CRUN, path="crun"), False)):
+        digests = [build_generation(config(definition), host, 1).digest for host in (HOST, elsewhere)]
+        assert (digests[0] == digests[1]) is same
+
+
 def test_only_a_configured_runtime_needs_the_files_in_its_resolution() -> None:
     options = make_options(RUNC, {"binary_name": "/opt/crun"})
     typed = Definition("typed", runtime_type="io.containerd.runc.v2", options=options)

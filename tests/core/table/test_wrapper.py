@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.table.wrapper import Wrapper, is_intact, is_wrapper_file, make_wrapper
+from runtimed.core.table.script import Script, is_intact, is_script_file
+from runtimed.core.table.wrapper import make_wrapper
 
 # coreutils' printf: prints each argument after the format, followed by a NUL.
 PRINTF = "/usr/bin/printf"
@@ -38,7 +39,7 @@ def directory() -> Iterator[Path]:
         yield Path(path)
 
 
-def write(directory: Path, wrapper: Wrapper) -> Path:
+def write(directory: Path, wrapper: Script) -> Path:
     path = directory / wrapper.file
     if not path.exists():
         path.write_bytes(wrapper.text)
@@ -146,7 +147,7 @@ def test_a_file_is_named_by_its_content(args: list[str], other: list[str]) -> No
     assert wrapper == again
     assert (wrapper.file == changed.file) == (args == other)
     assert wrapper.file.startswith("w-")
-    assert is_wrapper_file(wrapper.file)
+    assert is_script_file(wrapper.file)
     assert is_intact(wrapper.file, wrapper.text)
     assert not is_intact(wrapper.file, wrapper.text + b"\n")
     assert not is_intact(wrapper.file, wrapper.text[:-1])
@@ -154,7 +155,7 @@ def test_a_file_is_named_by_its_content(args: list[str], other: list[str]) -> No
 
 @pytest.mark.parametrize("file", ["", "w", "w-", "-0123", "w-" + "0" * 31, "w-" + "G" * 32, "../" + "0" * 32])
 def test_other_names_are_not_wrapper_files(file: str) -> None:
-    assert not is_wrapper_file(file)
+    assert not is_script_file(file)
 
 
 def test_mode_0700_is_enough(directory: Path) -> None:

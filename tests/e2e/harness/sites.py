@@ -17,7 +17,8 @@ from typing import Any, Literal, Self
 from harness.daemon import RunningDaemon, UnixConnection, short_directory
 
 from runtimed.core.history.manifest import checksum, read_manifest
-from runtimed.core.table.wrapper import is_intact, make_wrapper
+from runtimed.core.table.script import is_intact
+from runtimed.core.table.wrapper import make_wrapper
 
 Outcome = Literal["old", "new"]
 
