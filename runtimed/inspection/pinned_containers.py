@@ -102,7 +102,8 @@ class PinnedContainers:
 
     def read(self) -> tuple[Pin, ...]:
         """Return the pins that are recorded now."""
-        return tuple(self._directory.read().pins)
+        self.pins = tuple(self._directory.read().pins)
+        return self.pins
 
     def references(self) -> ReferenceScan:
         """Return the references of the pins that are recorded now."""
