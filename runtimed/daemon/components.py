@@ -84,6 +84,7 @@ class Components:
         self._collector = Collector(
             store,
             scan=self._scan_references,
+            read_pins=partial(self._scanning_thread.run, containers.references),
             disk=disk,
             grace_s=lambda: reloader.current.config.runtimed.grace_s,
             on_removed=announcer.collected,

@@ -67,19 +67,10 @@ class PinDirectory:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(self.path, _MODE)
-                # Not through a link, which its owner could change later.
-                directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    status = os.fstat(directory)
-                    if status.st_uid != os.geteuid():
-                        return f"{self._shown()} belongs to user {status.st_uid}; remove it, and it is made anew"
-                    if stat.S_IMODE(status.st_mode) != _MODE:
-                        os.fchmod(directory, _MODE)
-                    left = [name for name in os.listdir(directory) if name.startswith(_ASIDE)]
-                finally:
-                    os.close(directory)
-                for name in left:
-                    self._put_back(name.removeprefix(_ASIDE), ())
+                self._require_own()
+                for name in os.listdir(self.path):
+                    if name.startswith(_ASIDE):
+                        self._put_back(name.removeprefix(_ASIDE), ())
             except OSError as error:
                 return f"{self._shown()} cannot be used: {error.strerror}"
             return None
@@ -141,15 +132,34 @@ class PinDirectory:
 
         The pin of the earlier exec root is the newer one where both have one.
         """
-        if not os.path.lexists(other):
+        earlier = PinDirectory(other)
+        try:
+            # Its parents may belong to anyone by now, and root executes what a pin names.
+            earlier._require_own()
+        except FileNotFoundError:
             return ()  # it was below /run, and the machine has booted since
-        found, own = PinDirectory(other).read(), self.read()
+        except OSError as error:
+            return (f"{earlier._shown()} cannot be taken over: {error.strerror}",)
+        found, own = earlier.read(), self.read()
         faults = [*found.faults, *own.faults]
         known = {(pin.root, pin.id): pin for pin in own.pins}
         faults += (
             fault for pin in found.pins if known.get((pin.root, pin.id)) != pin and (fault := self.add(pin)) is not None
         )
         return tuple(faults)
+
+    def _require_own(self) -> None:
+        """Raise an OSError unless the directory belongs to this user; give it its mode."""
+        # Not through a link, which its owner could change later.
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(directory)
+            if status.st_uid != os.geteuid():
+                raise OSError(0, f"it belongs to user {status.st_uid}; remove it, and it is made anew")
+            if stat.S_IMODE(status.st_mode) != _MODE:
+                os.fchmod(directory, _MODE)
+        finally:
+            os.close(directory)
 
     def _put_back(self, name: str, gone: tuple[Pin, ...]) -> None:
         """Give a file that is being removed its name back; ``gone`` are pins that need not be kept."""

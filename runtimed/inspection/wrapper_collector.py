@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from runtimed.core.collection.collect import Collection, judge_wrappers
+from runtimed.core.collection.collect import Collection, Verdict, find_reasons, judge_wrappers
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.errors import StoreFailed
 from runtimed.core.table.generation import Generation
@@ -18,14 +17,19 @@ from runtimed.host.store import Store
 # Interval between reference scans; at least two scans must fall into the grace time. A generation is retained for an
 # hour, in which two scans find its wrappers referenced.
 WATCH_EVERY_S = 1800.0
+# Time that a launcher that was loaded before its removal has to record its pin.
+LOADED_S = 1.0
+# Time after which reading the pins counts as failed, so that every wrapper is kept.
+_PINS_TIMEOUT_S = 10.0
 
 
 class Collector:
-    """Judges and removes the wrappers of ``store``.
+    """Judges and removes the wrappers and launchers of ``store``.
 
-    ``scan`` returns the references to wrappers, within bounded time. ``disk`` calls a method of ``store`` in the thread
-    that publishes, so that no publish comes between the judgement and a removal. ``grace_s`` returns the configured
-    grace time. ``on_removed`` is called for each removal, with the file and the requester.
+    ``scan`` returns the references to wrappers, within bounded time; ``read_pins`` returns those of pins alone.
+    ``disk`` calls a method of ``store`` in the thread that publishes, so that no publish comes between the judgement
+    and a removal. ``grace_s`` returns the configured grace time. ``on_removed`` is called for each removal, with the
+    file and the requester. ``loaded_s`` is the time between the removal of launchers and that of other wrappers.
     """
 
     def __init__(
@@ -33,17 +37,21 @@ class Collector:
         store: Store,
         *,
         scan: Callable[[], Awaitable[ReferenceScan]],
+        read_pins: Callable[[], Awaitable[ReferenceScan]],
         disk: Callable[..., Awaitable[Any]],
         grace_s: Callable[[], float],
         on_removed: Callable[[str, str], None],
         clock_s: Callable[[], float] = time.monotonic,
+        loaded_s: float = LOADED_S,
     ) -> None:
         self._store = store
         self._scan_references = scan
+        self._read_pins = read_pins
         self._disk = disk
         self._grace_s = grace_s
         self._on_removed = on_removed
         self._clock_s = clock_s
+        self._loaded_s = loaded_s
         self._lock = asyncio.Lock()
         self._unreferenced_since_s: Mapping[str, float] = {}
         self._handed_out: set[str] = set()
@@ -62,7 +70,7 @@ class Collector:
         """
         async with self._lock:
             begun_s = self._clock_s()
-            files, held = await self._disk(self._list)
+            files, held, linked = await self._disk(self._list)
             # Responses from retained generations name their wrappers as well.
             self._handed_out = {file for file in files if file in held or file in self._handed_out}
             # A scan is expensive, and has no use where a retained generation holds every wrapper.
@@ -80,14 +88,11 @@ class Collector:
             self._unreferenced_since_s = judgement.unreferenced_since_s
             if dry_run:
                 return Collection(judgement.verdicts, (), scan.unknown, dry_run=True)
-            verdicts, collected = [], []
-            for verdict in judgement.verdicts:
-                failure = await self._disk(self._store.remove_wrapper, verdict.file) if verdict.collect else ""
-                if failure is None:
-                    collected.append(verdict.file)
-                    self._on_removed(verdict.file, asked_by)
-                verdicts.append(replace(verdict, reason=failure) if failure else verdict)
-            return Collection(tuple(verdicts), tuple(collected), scan.unknown, dry_run=False)
+            files = tuple(verdict.file for verdict in judgement.verdicts if verdict.collect)
+            kept = await self._remove(files, linked, asked_by)
+            verdicts = tuple(kept.get(verdict.file, verdict) for verdict in judgement.verdicts)
+            collected = tuple(file for file in files if file not in kept)
+            return Collection(verdicts, collected, scan.unknown, dry_run=False)
 
     async def watch(self, automatic: Callable[[], bool], every_s: float = WATCH_EVERY_S) -> None:
         """Scan for references every ``every_s`` seconds; remove unreferenced wrappers if ``automatic`` returns true."""
@@ -97,5 +102,36 @@ class Collector:
                 await self.collect("runtimed.gc of the configuration", dry_run=not automatic())
             await asyncio.sleep(every_s)
 
-    def _list(self) -> tuple[tuple[str, ...], Mapping[str, int]]:
-        return self._store.wrapper_files(), dict(self._store.wrapper_references())
+    async def _remove(self, files: Sequence[str], linked: frozenset[str], asked_by: str) -> Mapping[str, Verdict]:
+        """Remove ``files``, those that a stable path leads to first; return the verdicts on those that stay."""
+        kept: dict[str, Verdict] = {}
+        launchers = [file for file in files if file in linked]
+        for file in launchers:
+            await self._remove_file(file, asked_by, kept)
+        others = [file for file in files if file not in linked]
+        if launchers and others:
+            await asyncio.sleep(self._loaded_s)
+        reason_to_keep = find_reasons(await self._find_pins() if others else ReferenceScan((), ()))
+        for file in others:
+            if (reason := reason_to_keep(file)) is not None:
+                kept[file] = Verdict(file, collect=False, reason=reason)
+            else:
+                await self._remove_file(file, asked_by, kept)
+        return kept
+
+    async def _remove_file(self, file: str, asked_by: str, kept: dict[str, Verdict]) -> None:
+        failure = await self._disk(self._store.remove_wrapper, file)
+        if failure is None:
+            self._on_removed(file, asked_by)
+        else:
+            kept[file] = Verdict(file, collect=True, reason=failure)
+
+    async def _find_pins(self) -> ReferenceScan:
+        try:
+            async with asyncio.timeout(_PINS_TIMEOUT_S):
+                return await self._read_pins()
+        except TimeoutError:
+            return ReferenceScan((), (f"reading the pins took longer than {_PINS_TIMEOUT_S:g} s",))
+
+    def _list(self) -> tuple[tuple[str, ...], Mapping[str, int], frozenset[str]]:
+        return self._store.wrapper_files(), dict(self._store.wrapper_references()), self._store.linked_files()

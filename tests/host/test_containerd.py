@@ -17,7 +17,14 @@ import grpc
 import pytest
 from harness.daemon import short_directory, wait_until
 
-from runtimed.core.containerd.api import LIST_CONTAINERS, LIST_NAMESPACES, ContainerdUnknown, new_message
+from runtimed.core.containerd.api import (
+    LIST_CONTAINERS,
+    LIST_NAMESPACES,
+    LIST_SANDBOXES,
+    Container,
+    ContainerdUnknown,
+    new_message,
+)
 from runtimed.host.containerd import list_containers
 
 ONE_NAMESPACE = b"\x0a\x09\x0a\x07default"
@@ -30,12 +37,21 @@ def socket_path() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def peer(address: str, namespaces: bytes, containers: Callable[[str], Iterator[bytes]] | None) -> Iterator[None]:
-    """A gRPC server that answers with these bytes; without the second method where ``containers`` is None."""
+def peer(
+    address: str,
+    namespaces: bytes,
+    containers: Callable[[str], Iterator[bytes]] | None,
+    sandboxes: Callable[[str], bytes] | None = None,
+) -> Iterator[None]:
+    """A gRPC server that answers with these bytes; without the methods of those functions that are None."""
 
     def stream(_request: bytes, context: Any) -> Iterator[bytes]:
         assert containers is not None
         yield from containers(dict(context.invocation_metadata())["containerd-namespace"])
+
+    def list_sandboxes(_request: bytes, context: Any) -> bytes:
+        assert sandboxes is not None
+        return sandboxes(dict(context.invocation_metadata())["containerd-namespace"])
 
     class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
         def service(self, call: Any) -> Any:
@@ -43,6 +59,8 @@ def peer(address: str, namespaces: bytes, containers: Callable[[str], Iterator[b
                 return grpc.unary_unary_rpc_method_handler(lambda _request, _context: namespaces)
             if call.method == LIST_CONTAINERS and containers is not None:
                 return grpc.unary_stream_rpc_method_handler(stream)
+            if call.method == LIST_SANDBOXES and sandboxes is not None:
+                return grpc.unary_unary_rpc_method_handler(list_sandboxes)
             return None
 
     with ThreadPoolExecutor(4) as pool:
@@ -146,6 +164,46 @@ def test_containers_of_every_namespace_and_large_ones_are_listed(socket_path: st
     with peer(socket_path, ONE_NAMESPACE + b"\x0a\x06\x0a\x04moby", two):
         found = [(container.namespace, container.id) for container in list_containers(socket_path, 20.0)]
     assert found == [(name, f"{name}-{size}") for name in ("default", "moby") for size in ("small", "large")]
+
+
+def sandbox_list(*identifiers: str) -> bytes:
+    found = new_message("StoreListResponse")
+    for identifier in identifiers:
+        sandbox = found.list.add(sandbox_id=identifier)
+        sandbox.runtime.name = "io.containerd.runc.v2"
+        sandbox.runtime.options.type_url = "containerd.runc.v1.Options"
+        sandbox.runtime.options.value = b"2\x04/x/y"
+    return bytes(found.SerializeToString())
+
+
+def test_sandboxes_of_every_namespace_are_listed_after_its_containers(socket_path: str) -> None:
+    namespaces = ONE_NAMESPACE + b"\x0a\x06\x0a\x04moby"
+    with peer(socket_path, namespaces, lambda name: iter([message("a")]), lambda name: sandbox_list(f"{name}-s")):
+        found = list_containers(socket_path, 5.0)
+    assert [(one.namespace, one.id, one.is_sandbox) for one in found] == [
+        (name, *more) for name in ("default", "moby") for more in (("a", False), (f"{name}-s", True))
+    ]
+    options = ("io.containerd.runc.v2", "containerd.runc.v1.Options", b"2\x04/x/y")
+    assert found[1] == Container("default", "default-s", *options, is_sandbox=True)
+
+
+def test_a_containerd_without_sandboxes_has_none(socket_path: str) -> None:
+    with peer(socket_path, ONE_NAMESPACE, lambda _namespace: iter([message("a")])):
+        assert [one.id for one in list_containers(socket_path, 5.0)] == ["a"]
+
+
+@pytest.mark.parametrize("answer", [b"\xff", sandbox_list("a", "")])
+def test_an_undecodable_list_of_sandboxes_is_an_error(socket_path: str, answer: bytes) -> None:
+    with peer(socket_path, ONE_NAMESPACE, lambda _namespace: iter([]), lambda _namespace: answer):
+        assert "undecodable StoreListResponse" in reason(socket_path)
+
+
+def test_a_list_of_sandboxes_that_fails_is_an_error(socket_path: str) -> None:
+    def fail(_namespace: str) -> bytes:
+        raise OSError("gone")
+
+    with peer(socket_path, ONE_NAMESPACE, lambda _namespace: iter([]), fail):
+        assert reason(socket_path).startswith("unknown: ")
 
 
 def test_a_path_with_special_characters_of_uris_is_taken_literally() -> None:

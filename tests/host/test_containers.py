@@ -8,16 +8,17 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from harness.engine_state import ROOT, SHIM, SHIM_BINARY, WRAPPER, EngineState, container, new_node, ordinary_user
 
-from runtimed.core.collection.references import Reference
+from runtimed.core.collection.references import Reference, ReferenceScan
 from runtimed.core.config import Engine
 from runtimed.core.containerd.api import Container
 from runtimed.core.containerd.options import GENERIC, RUNC, encode_options, make_options
-from runtimed.host.containers import scan_references
+from runtimed.host.containers import Task, read_tasks, scan_references
 
 
 @pytest.fixture
@@ -73,6 +74,59 @@ def test_bundles_of_the_first_shim_of_containerd_1_are_read(node: EngineState) -
     linux = "containerd.linux.runc.RuncOptions"
     node.listed = [Container("moby", "a", "io.containerd.runtime.v1.linux", linux, value)]
     assert node.found() == {("/opt/old", "container moby/a (task)"), ("/opt/new", "container moby/a (task)")}
+
+
+def test_bundles_of_sandboxes_are_read(node: EngineState) -> None:
+    bundle = node.root / "state/io.containerd.sandbox.controller.v1.shim/k8s.io/sb"
+    bundle.mkdir(parents=True)
+    (bundle / "shim-binary-path").write_text(SHIM_BINARY)
+    (bundle / "runtime").write_text(WRAPPER)
+    holder = "container k8s.io/sb (task)"
+    assert node.found() == {(SHIM_BINARY, holder), (WRAPPER, holder)}
+    bundle.chmod(0)
+    with ordinary_user():
+        assert f"{bundle}: Permission denied" in node.unknown()
+
+
+def test_a_sandbox_refers_to_the_paths_in_its_options(node: EngineState) -> None:
+    node.listed = [replace(container("sb", WRAPPER, "k8s.io"), is_sandbox=True)]
+    assert node.found() == {(WRAPPER, "sandbox k8s.io/sb")}
+    node.listed = [Container("k8s.io", "sb", SHIM, RUNC, b"\xff", is_sandbox=True)]
+    assert "sandbox k8s.io/sb: undecodable" in node.unknown()
+
+
+def test_pins_and_their_faults_are_part_of_the_scan(node: EngineState) -> None:
+    node.bundle("a", runtime="/opt/x")
+    pins = ReferenceScan((Reference(WRAPPER, "container a (pin)"),), ("pins: unreadable",))
+    scan = scan_references(
+        [node.engine],
+        below=ROOT,
+        list_containers=node.list,
+        pins=pins,
+        proc=str(node.proc),
+        root=str(node.root / "host"),
+    )
+    assert scan.unknown == pins.unknown
+    assert {reference.path for reference in scan.references} == {WRAPPER, "/opt/x"}
+
+
+def test_the_tasks_whose_binary_is_a_path_are_listed_with_their_time(node: EngineState) -> None:
+    node.bundle("a", options__json='{"binary_name":"/x/a","root":"/r"}')
+    node.bundle("b", "k8s.io", options__json='{"binary_name":"/x/b"}')
+    node.bundle("name", options__json='{"binary_name":"runc"}')
+    node.bundle("skipped", options__json='{"binary_name":"/x/a"}')
+    node.bundle(".deleted", options__json='{"binary_name":"/x/a"}')
+    node.bundle("broken", options__json="{")
+    node.bundle("empty")
+    (node.tasks / "file").write_text("")
+    os.utime(node.tasks / "moby/a/options.json", (5, 5))
+    os.utime(node.tasks / "k8s.io/b/options.json", (6, 6))
+    skip = {str(node.tasks / "moby/skipped")}
+    assert sorted(read_tasks(node.engine.state, skip), key=lambda task: task.id) == [
+        Task("moby", "a", "/x/a", "/r/moby", str(node.tasks / "moby/a"), 5.0),
+        Task("k8s.io", "b", "/x/b", "/run/containerd/runc/k8s.io", str(node.tasks / "k8s.io/b"), 6.0),
+    ]
+    assert list(read_tasks(f"{node.root}/none", ())) == []
 
 
 def test_a_stopped_container_refers_to_the_paths_in_its_options(node: EngineState) -> None:

@@ -252,7 +252,18 @@ def test_the_pins_of_an_earlier_exec_root_are_taken_over_once(pins: PinDirectory
 def test_an_earlier_exec_root_that_is_gone_or_unreadable_is_told(pins: PinDirectory, tmp_path: Path) -> None:
     assert pins.take_over(str(tmp_path / "none")) == ()
     (tmp_path / "file").write_text("")
-    assert pins.take_over(str(tmp_path / "file")) == (f"{tmp_path}/file: Not a directory",)
+    assert pins.take_over(str(tmp_path / "file")) == (f"{tmp_path}/file cannot be taken over: Not a directory",)
+
+
+@AS_ROOT
+def test_an_earlier_exec_root_of_another_user_is_not_taken_over(pins: PinDirectory, tmp_path: Path) -> None:
+    other = PinDirectory(str(tmp_path / "other"))
+    assert other.make() is None
+    append(other, pin())
+    os.chown(other.path, 65534, 65534)
+    (fault,) = pins.take_over(other.path)
+    assert "belongs to user 65534" in fault
+    assert list(pins.read().pins) == []
 
 
 LAUNCHER = """

@@ -36,7 +36,7 @@ class Node:
         assert self.pins.make() is None
         self.now_s = 1000.0
         self.targets: dict[str, list[tuple[float, str]]] = {}
-        self.engine = Engine("/c.sock", str(root / "run"), None)
+        self.engines = [Engine("/c.sock", str(root / "run"), None)]
         self.start()
 
     def start(self) -> None:
@@ -44,7 +44,6 @@ class Node:
         self.pinned = PinnedContainers(
             self.pins,
             stable=str(self.stable),
-            engines=lambda: [self.engine],
             target_at=self.target_at,
             roots=[str(self.usual)],
             clock_s=lambda: self.now_s,
@@ -205,10 +204,10 @@ def test_pins_that_cannot_be_read_are_faults_and_unknown_references(node: Node) 
     node.pin()
     node.run()
     os.mkfifo(f"{node.pins.path}/b")
-    scan = node.pinned.look()
+    scan = node.pinned.look(node.engines)
     assert scan.references == (Reference(WRAPPER, "container a (pin)"),)
     assert scan.unknown == node.pinned.faults == (f"{node.pins.path}/b: is not a regular file",)
-    assert node.pinned.read() == scan
+    assert node.pinned.references() == scan
 
 
 def test_a_missing_directory_is_made_again(node: Node) -> None:
@@ -218,7 +217,7 @@ def test_a_missing_directory_is_made_again(node: Node) -> None:
     assert Path(node.pins.path).is_dir()
     Path(node.pins.path).rmdir()
     Path(node.pins.path).symlink_to(node.root)
-    assert "pins cannot be used: Not a directory" in node.pinned.look().unknown[0]
+    assert "pins cannot be used: Not a directory" in node.pinned.look(node.engines).unknown[0]
 
 
 def test_only_pins_of_wrappers_are_references(node: Node) -> None:
@@ -226,22 +225,22 @@ def test_only_pins_of_wrappers_are_references(node: Node) -> None:
     node.run("a")
     node.pin("b", "/usr/bin/runc")
     node.run("b")
-    assert node.pinned.look().references == (Reference(WRAPPER, "container a (pin)"),)
+    assert node.pinned.look(node.engines).references == (Reference(WRAPPER, "container a (pin)"),)
 
 
 def test_a_container_of_an_earlier_layout_gets_the_target_of_its_time(node: Node) -> None:
     node.targets["gvisor"] = [(0, "/old"), (500, "/new")]
     node.task("early", 499)
     node.task("late", 501)
-    adopted = {pin.id: pin for pin in node.pinned.adopt(0)}
+    adopted = {pin.id: pin for pin in node.pinned.adopt(node.engines, 0)}
     assert {identifier: pin.target for identifier, pin in adopted.items()} == {"early": "/old", "late": "/new"}
     root = str(node.states)
     assert adopted["early"] == Pin("gvisor", root, "early", root, node.bundle_of("early"), "/old")
     assert sorted(pin.id for pin in node.pinned.pins) == ["early", "late"]
     assert node.pinned.unpinned == ()
-    assert node.pinned.adopt(0) == ()
+    assert node.pinned.adopt(node.engines, 0) == ()
     assert node.left(10_000) == ["early", "late"]
-    assert node.pinned.adopt(0) == ()
+    assert node.pinned.adopt(node.engines, 0) == ()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ def test_the_root_of_an_adopted_pin_is_the_one_that_the_shim_gives(
 ) -> None:
     node.targets["gvisor"] = [(0, "/old")]
     node.task("a", 1, **options)
-    (pin,) = node.pinned.adopt(0)
+    (pin,) = node.pinned.adopt(node.engines, 0)
     assert (pin.root, pin.state) == (root, root)
 
 
@@ -265,7 +264,7 @@ def test_a_container_that_does_not_use_a_stable_path_is_not_adopted(node: Node) 
     (node.tasks / "moby/.deleted").mkdir()
     (node.tasks / "moby/broken").mkdir()
     (node.tasks / "moby/broken/options.json").write_text("{")
-    assert node.pinned.adopt(0) == ()
+    assert node.pinned.adopt(node.engines, 0) == ()
     assert node.pinned.unpinned == ()
 
 
@@ -273,17 +272,17 @@ def test_a_stable_path_through_a_link_is_known(node: Node) -> None:
     node.targets["gvisor"] = [(0, "/old")]
     (node.root / "alias").symlink_to("data")
     node.task("a", 1, binary_name=str(node.root / "alias/runtimes/gvisor"))
-    assert [pin.target for pin in node.pinned.adopt(0)] == ["/old"]
+    assert [pin.target for pin in node.pinned.adopt(node.engines, 0)] == ["/old"]
 
 
 def test_a_young_container_may_just_be_recording_its_pin(node: Node) -> None:
     node.targets["gvisor"] = [(0, "/old")]
     node.task("a", node.now_s)
     node.now_s += ADOPT_AGE_S - 1
-    node.pinned.look()
+    node.pinned.look(node.engines)
     assert (node.pinned.pins, node.pinned.unpinned) == ((), ())
     node.now_s += 1
-    node.pinned.look()
+    node.pinned.look(node.engines)
     assert [pin.id for pin in node.pinned.pins] == ["a"]
 
 
@@ -291,7 +290,7 @@ def test_containers_without_a_pin_are_counted(node: Node) -> None:
     node.targets["gvisor"] = [(500, "/new")]
     node.task("a", 499)
     node.task("b", 500, namespace="k8s.io")
-    node.pinned.look()
+    node.pinned.look(node.engines)
     assert node.pinned.unpinned == (Unpinned("moby/a", f"{node.stable}/gvisor"),)
     assert [pin.id for pin in node.pinned.pins] == ["b"]
 
@@ -301,7 +300,7 @@ def test_a_pin_that_cannot_be_written_leaves_the_container_unpinned(node: Node) 
     node.task("a", 1)
     assert node.left(0) == []
     os.mkdir(f"{node.pins.path}/a")
-    node.pinned.look()
+    node.pinned.look(node.engines)
     assert node.pinned.unpinned == (Unpinned("moby/a", f"{node.stable}/gvisor"),)
 
 
@@ -310,24 +309,36 @@ def test_the_same_id_in_another_namespace_is_another_container(node: Node) -> No
     node.pin("a", "/new")
     node.task("a", 1)
     node.task("a", 1, namespace="k8s.io")
-    (pin,) = node.pinned.adopt(0)
+    (pin,) = node.pinned.adopt(node.engines, 0)
     assert pin.root == f"{node.states.parent}/k8s.io"
     assert node.pinned.sweep(0).removed == 0
     assert {pin.target for pin in node.pinned.pins} == {"/old", "/new"}
 
 
+def test_the_pins_of_an_earlier_exec_root_are_taken_over_and_other_containers_adopted(node: Node) -> None:
+    node.targets["gvisor"] = [(0, "/old")]
+    node.task("a", node.now_s)
+    earlier = PinDirectory(str(node.root / "earlier"))
+    assert earlier.make() is None
+    assert earlier.add(Pin("x", "/r", "b", "", "", "/x")) is None
+    Path(node.pins.path).rmdir()
+    for directory in (earlier.path, earlier.path, node.pins.path):
+        node.pinned.take_over(directory, node.engines)
+        assert {pin.id: pin.target for pin in node.pinned.read()} == {"a": "/old", "b": "/x"}
+
+
 async def test_the_watch_looks_again_also_after_an_error(node: Node) -> None:
     looks = 0
 
-    async def in_thread(function: Any) -> None:
+    async def look() -> None:
         nonlocal looks
         looks += 1
         if looks == 1:
             raise RuntimeError("a bug")
-        function()
+        node.pinned.look(node.engines)
 
     node.pin()
-    task = asyncio.create_task(node.pinned.watch(in_thread, every_s=0.001))
+    task = asyncio.create_task(node.pinned.watch(look, every_s=0.001))
     while looks < 3:
         await asyncio.sleep(0.001)
     task.cancel()
@@ -349,9 +360,9 @@ def thousand(node: Node) -> Node:
 
 
 def test_a_look_at_a_thousand_containers_takes_milliseconds(thousand: Node) -> None:
-    thousand.pinned.look()
+    thousand.pinned.look(thousand.engines)
     begin_s = time.process_time()
     for _ in range(5):
-        assert len(thousand.pinned.look().references) == 500
+        assert len(thousand.pinned.look(thousand.engines).references) == 500
     assert (time.process_time() - begin_s) / 5 < 0.5
     assert thousand.pinned.unpinned == ()

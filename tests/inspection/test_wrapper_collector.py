@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Host, build_generation
 from runtimed.host.store import Store
 from runtimed.host.worker import Worker
+from runtimed.inspection import wrapper_collector
 from runtimed.inspection.wrapper_collector import Collector
 
 
@@ -35,15 +37,20 @@ class WrapperStore:
         self.store.open(rebuild_scripts)
         self.scan = ReferenceScan((), ())
         self.scans = 0
+        self.pins = ReferenceScan((), ())
+        # The files that are there at each reading of the pins.
+        self.pins_read_with: list[list[str]] = []
         self.grace_s = 100.0
         self.removed: list[tuple[str, str]] = []
         self.collector = Collector(
             self.store,
             scan=self._scan_references,
+            read_pins=self._read_pins,
             disk=self.worker.run,
             grace_s=lambda: self.grace_s,
             on_removed=lambda file, asked_by: self.removed.append((file, asked_by)),
             clock_s=lambda: self.now_s,
+            loaded_s=0,
         )
 
     def _step(self, step: str) -> None:
@@ -53,6 +60,10 @@ class WrapperStore:
     async def _scan_references(self) -> ReferenceScan:
         self.scans += 1
         return self.scan
+
+    async def _read_pins(self) -> ReferenceScan:
+        self.pins_read_with.append(os.listdir(self.root / "wrappers"))
+        return self.pins
 
     def publish(self, *names: str) -> None:
         settings = Settings(str(self.root), "/exec", ("unix:///s",))
@@ -65,7 +76,8 @@ class WrapperStore:
         self.collector.published(generation)
 
     def wrappers(self) -> list[str]:
-        return sorted(name.partition("-")[0] for name in os.listdir(self.root / "wrappers"))
+        """Return the names of the runtimes that have a wrapper or a launcher."""
+        return sorted({name.partition("-")[0] for name in os.listdir(self.root / "wrappers")})
 
     def links(self) -> list[str]:
         return sorted(os.listdir(self.root / "runtimes"))
@@ -83,7 +95,7 @@ async def collect_after(node: WrapperStore, seconds: float, **more: Any) -> list
     await node.collector.collect("uid 0", dry_run=True)
     node.now_s += seconds
     collection = await node.collector.collect("uid 0", **{"dry_run": False, **more})
-    return sorted(file.partition("-")[0] for file in collection.collected)
+    return sorted({file.partition("-")[0] for file in collection.collected})
 
 
 async def test_an_unreferenced_wrapper_is_removed_with_its_link_after_the_grace_time(
@@ -97,7 +109,7 @@ async def test_an_unreferenced_wrapper_is_removed_with_its_link_after_the_grace_
     assert await collect_after(node, 100) == ["old"]
     assert node.wrappers() == ["new", "stays"]
     assert node.links() == ["new", "stays"]
-    assert [asked_by for _, asked_by in node.removed] == ["uid 0"]
+    assert [asked_by for _, asked_by in node.removed] == ["uid 0"] * 2
 
 
 async def test_the_next_publish_makes_no_link_to_a_collected_wrapper(node: WrapperStore) -> None:
@@ -119,7 +131,8 @@ async def test_a_runtime_that_returns_after_its_wrapper_was_collected_gets_it_ag
     node.publish("a")
     assert await collect_after(node, 100) == ["old"]
     node.publish("old")
-    assert (node.root / "runtimes/old").read_text().endswith('exec /bin/true old "$@"\n')
+    assert "exec /bin/true old " in (node.root / "runtimes/old").read_text()
+    assert node.wrappers() == ["a", "old"]
 
 
 async def test_a_dry_run_removes_nothing(node: WrapperStore) -> None:
@@ -164,7 +177,8 @@ async def test_a_wrapper_that_was_named_between_two_scans_starts_a_new_grace_tim
     for names in (("old",), (), ()):
         node.publish(*names)
     collection = await node.collector.collect("uid 0", dry_run=False)
-    assert [verdict.reason for verdict in collection.verdicts] == ["nothing refers to it, but only for 0 of 100 s"]
+    reasons = [verdict.reason for verdict in collection.verdicts]
+    assert reasons == ["nothing refers to it, but only for 0 of 100 s"] * 2
 
 
 async def test_a_generation_that_names_the_wrapper_before_the_removal_keeps_it(node: WrapperStore) -> None:
@@ -185,6 +199,71 @@ async def test_a_generation_that_names_the_wrapper_before_the_removal_keeps_it(n
     assert collection.collected == ()
     assert "names it" in collection.verdicts[0].reason
     assert (node.root / "runtimes/old").exists()
+
+
+def launcher_and_wrapper(node: WrapperStore) -> tuple[str, str]:
+    launcher = os.path.basename(os.path.realpath(node.root / "runtimes/old"))
+    (wrapper,) = set(os.listdir(node.root / "wrappers")) - {launcher}
+    return launcher, wrapper
+
+
+async def test_the_launcher_of_a_removed_runtime_goes_before_its_wrapper(node: WrapperStore) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    launcher, wrapper = launcher_and_wrapper(node)
+    assert await collect_after(node, 100) == ["old"]
+    assert [file for file, _ in node.removed] == [launcher, wrapper]
+    assert node.pins_read_with == [[wrapper]], "after the launcher, and before the wrapper"
+
+
+@pytest.mark.parametrize(
+    ("unknown", "reason"),
+    [((), "container a (pin) refers to it"), (("x",), "it cannot be known whether something refers to it: x")],
+)
+async def test_a_pin_that_was_recorded_after_the_scan_keeps_its_wrapper(
+    node: WrapperStore, unknown: tuple[str, ...], reason: str
+) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    launcher, wrapper = launcher_and_wrapper(node)
+    pin = Reference(f"{node.root}/wrappers/{wrapper}", "container a (pin)")
+    node.pins = ReferenceScan((), unknown) if unknown else ReferenceScan((pin,), ())
+    await node.collector.collect("uid 0", dry_run=True)
+    node.now_s += 100
+    collection = await node.collector.collect("uid 0", dry_run=False)
+    assert collection.collected == (launcher,)
+    assert os.listdir(node.root / "wrappers") == [wrapper]
+    shown = {each["file"]: (each["verdict"], each["reason"]) for each in collection.as_dict()["wrappers"]}
+    assert shown[wrapper] == ("keep", reason)
+    assert shown[launcher][0] == "collected"
+    node.pins = ReferenceScan((), ())
+    assert await collect_after(node, 0) == ["old"]
+
+
+async def test_launchers_have_time_to_record_their_pins_and_pins_that_hang_keep_wrappers(
+    node: WrapperStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish()
+    launcher, _ = launcher_and_wrapper(node)
+    node.collector._loaded_s = 0.2
+    monkeypatch.setattr(wrapper_collector, "_PINS_TIMEOUT_S", 0.01)
+
+    async def hang() -> ReferenceScan:
+        assert time.monotonic() - begin_s >= 0.2
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    node.collector._read_pins = hang
+    await node.collector.collect("uid 0", dry_run=True)
+    node.now_s += 100
+    begin_s = time.monotonic()
+    collection = await node.collector.collect("uid 0", dry_run=False)
+    assert collection.collected == (launcher,)
+    assert "reading the pins took longer than 0.01 s" in str(collection.verdicts)
 
 
 async def test_a_removal_that_fails_is_in_the_verdict_and_has_no_other_effect(node: WrapperStore) -> None:

@@ -7,8 +7,8 @@ references that cannot be read, and a grace time that has not passed since this 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Collection as Files
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,20 +90,15 @@ def judge_wrappers(
     last, ``begun_s``, because a scan may miss a container that is created meanwhile. It starts again after a reference
     or a doubt.
     """
-    # By base name, because a container may refer to the data root through a link or a bind mount. A file of the same
-    # name elsewhere keeps a wrapper longer, which is harmless.
-    holders = {posixpath.basename(reference.path): reference.holder for reference in scan.references}
+    reason_to_keep = find_reasons(scan)
     since_s: dict[str, float] = {}
     verdicts = []
     for file in sorted(files):
-        link = file.rpartition("-")[0]
         collect = False
         if file in held:
             reason = f"generation {held[file]} names it"
-        elif (holder := holders.get(file) or holders.get(link)) is not None:
-            reason = f"{holder} refers to it"
-        elif scan.unknown:
-            reason = f"it cannot be known whether something refers to it: {scan.unknown[0]}"
+        elif (found := reason_to_keep(file)) is not None:
+            reason = found
         else:
             since_s[file] = unreferenced_since_s.get(file, now_s)
             free_s = max(begun_s - since_s[file], 0.0)
@@ -115,3 +110,19 @@ def judge_wrappers(
                 reason = f"nothing refers to it, but only for {free_s:.0f} of {needed_s:.0f} s"
         verdicts.append(Verdict(file, collect=collect, reason=reason))
     return Judgement(tuple(verdicts), since_s)
+
+
+def find_reasons(scan: ReferenceScan) -> Callable[[str], str | None]:
+    """Return a function that returns why ``scan`` keeps a wrapper file, None if it does not."""
+    # By base name, because a container may refer to the data root through a link or a bind mount. A file of the same
+    # name elsewhere keeps a wrapper longer, which is harmless.
+    holders = {posixpath.basename(reference.path): reference.holder for reference in scan.references}
+
+    def reason_to_keep(file: str) -> str | None:
+        if (holder := holders.get(file) or holders.get(file.rpartition("-")[0])) is not None:
+            return f"{holder} refers to it"
+        if scan.unknown:
+            return f"it cannot be known whether something refers to it: {scan.unknown[0]}"
+        return None
+
+    return reason_to_keep

@@ -242,6 +242,10 @@ class Store:
         """Return each wrapper file that a retained generation names, with the newest such generation."""
         return self._retained.references()
 
+    def linked_files(self) -> frozenset[str]:
+        """Return the files that a stable path leads to."""
+        return frozenset(self._links.values())
+
     def generation_of(self, link: str, target: str) -> int | None:
         """Return the newest retained generation with this target, as ``RetainedGenerations.generation_of`` does."""
         return self._retained.generation_of(link, target)

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from runtimed.core.collection.references import (
     DamagedBundle,
+    Reference,
+    ReferenceScan,
     binary_of_options,
     binary_of_options_json,
     engine_paths_in_arguments,
     engine_paths_in_text,
     paths_in_arguments,
+    references_of_pins,
+    runc_options_of_json,
     shim_address,
     wrappers_in_text,
 )
@@ -24,6 +28,7 @@ from runtimed.core.containerd.api import (
     UndecodableMessage,
     decode_container,
     decode_namespaces,
+    decode_sandboxes,
     new_message,
 )
 from runtimed.core.containerd.names import file_name
@@ -38,6 +43,7 @@ from runtimed.core.containerd.options import (
     make_options,
 )
 from runtimed.core.errors import RuntimedError
+from runtimed.core.pins import Pin
 from runtimed.core.table.wrapper import make_wrapper
 
 ROOT = "/var/lib/runtimed"
@@ -121,6 +127,13 @@ def test_the_binary_of_an_options_json_is_found_or_none(data: bytes, binary: str
     assert binary_of_options_json(data) == binary
 
 
+def test_the_root_of_an_options_json_is_found_or_none() -> None:
+    assert runc_options_of_json(b'{"binary_name":"/b","root":"/r","x":1}') == ("/b", "/r")
+    assert runc_options_of_json(b"{}") == ("", "")
+    with pytest.raises(DamagedBundle, match="strings"):
+        runc_options_of_json(b'{"root":null}')
+
+
 @pytest.mark.parametrize("data", [b"", b'{"binary_na', b"[]", b'{"binary_name":1}', b"\xff", b"[" * 100_000])
 def test_an_invalid_options_json_is_an_error(data: bytes) -> None:
     with pytest.raises(DamagedBundle):
@@ -200,6 +213,18 @@ def test_a_container_is_read_from_the_bytes_that_containerd_1_6_sends() -> None:
     assert decode_namespaces(b"\x0a\x09\x0a\x07default\x0a\x06\x0a\x04moby") == ("default", "moby")
 
 
+def test_sandboxes_are_read_from_the_bytes_that_containerd_2_sends() -> None:
+    options = b"\x0a\x1acontainerd.runc.v1.Options\x12\x0e2\x0c/tmp/cx/w/gv"
+    runtime = b"\x0a\x15io.containerd.runc.v2\x12" + bytes([len(options)]) + options
+    # sandbox_id = 1, runtime = 2, labels = 4, created_at = 5, sandboxer = 10
+    sandbox = b"\x0a\x02sb\x12" + bytes([len(runtime)]) + runtime
+    sandbox += b"\x22\x06\x0a\x01k\x12\x01v" + b"\x2a\x00" + b"\x52\x04shim"
+    one = b"\x0a" + bytes([len(sandbox)]) + sandbox
+    expected = Container("k8s.io", "sb", "io.containerd.runc.v2", RUNC, b"2\x0c/tmp/cx/w/gv", is_sandbox=True)
+    assert decode_sandboxes("k8s.io", one + one) == (expected, expected)
+    assert decode_sandboxes("k8s.io", b"") == ()
+
+
 def test_an_invalid_message_is_an_error() -> None:
     with pytest.raises(UndecodableMessage, match="undecodable ListNamespacesResponse"):
         decode_namespaces(b"\xff")
@@ -249,3 +274,15 @@ def test_only_the_arguments_of_engines_name_engine_files() -> None:
     assert engine_paths_in_arguments([b"podman", b"--root=/srv/b", b"ps"]) == {"/srv/b"}
     assert engine_paths_in_arguments([b"tar", b"--root", b"/srv/c"]) == set()
     assert engine_paths_in_arguments([]) == set()
+
+
+def test_a_pin_is_a_reference_to_its_wrapper() -> None:
+    pins = [
+        Pin("gvisor", "/r", "a", "/r", "/b", WRAPPER),
+        Pin("gvisor", "", "odd\n\udcff", "", "", WRAPPER),
+        # The target of a runtime without arguments would keep the wrappers of one that is called "runc".
+        Pin("x", "/r", "b", "/r", "/b", "/usr/bin/runc"),
+    ]
+    assert references_of_pins(pins, ["unreadable"]) == ReferenceScan(
+        (Reference(WRAPPER, "container a (pin)"), Reference(WRAPPER, "container odd\\n\\xff (pin)")), ("unreadable",)
+    )
