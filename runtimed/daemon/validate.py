@@ -10,16 +10,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
+from runtimed.core.containers import Kept, describe_containers, summarise_kept
 from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.history.layout import PINS
 from runtimed.core.message_text import printable
 from runtimed.core.plan import BootContext, Plan, plan, report_on
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
-from runtimed.core.table.generation import Generation, Host
+from runtimed.core.table.generation import Generation, Host, build_generation
 from runtimed.daemon.arguments import STDIN, Arguments
 from runtimed.daemon.configuration_reader import main_required, read_snapshot
 from runtimed.daemon.startup import refusals
 from runtimed.host.facts import read_facts
+from runtimed.host.pins import PinDirectory
 from runtimed.host.trust import Trust, walk
 from runtimed.inspection.binaries import NodeInspector
 
@@ -60,7 +63,8 @@ def _check(arguments: Arguments) -> Report:
     problems = tuple(Problem(str(error)) for error in refusals(generation.config.settings, trust, os.environ))
     if problems:
         return Report("rejected", 0, "validate", problems=problems, cause="configuration", remarks=report.remarks)
-    return replace(report, unavailable=_find_unavailable(generation), runtimes=len(generation.runtimes))
+    kept = _find_kept(generation)
+    return replace(report, unavailable=_find_unavailable(generation), kept=kept, runtimes=len(generation.runtimes))
 
 
 def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
@@ -69,6 +73,22 @@ def _find_unavailable(generation: Generation) -> tuple[Unavailable, ...]:
         return asyncio.run(inspector.find_unavailable(generation))
     finally:
         inspector.stop()
+
+
+def _find_kept(generation: Generation) -> tuple[Kept, ...]:
+    """Return the definitions that containers of this node keep and that ``generation`` lacks.
+
+    A user who may not read the pins gets none. Only a daemon knows the generations of the definitions.
+    """
+    settings = generation.config.settings
+    pins = tuple(PinDirectory(f"{settings.exec_root}/{PINS}").read().pins)
+    if not pins:
+        return ()
+    # The targets are in the configured data root.
+    host = replace(generation.host, data_root=settings.data_root, exec_root=settings.exec_root)
+    generation = build_generation(generation.config, host, 0)
+    names = {link: runtime.name for link, runtime in generation.launchers.items()}
+    return summarise_kept(describe_containers(pins, generation, lambda link: names.get(link, link), lambda *_: None))
 
 
 def _lines(report: Report, arguments: Arguments) -> Iterable[str]:
@@ -80,6 +100,7 @@ def _lines(report: Report, arguments: Arguments) -> Iterable[str]:
         summary = summarise_unavailable(report.unavailable, report.runtimes)
         file = "stdin" if arguments.config_path == STDIN else arguments.config_path
         yield f"{file}: OK ({summary if report.unavailable else f'{report.runtimes} runtimes'})"
+    yield from map(str, report.kept)
     for remark in report.remarks:
         yield f"note: {remark}"
     if len(report.ignored) <= _NAMED or arguments.verbose:

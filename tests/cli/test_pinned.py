@@ -62,6 +62,17 @@ def test_containers_and_explain_list_the_container(pinned: RunningDaemon) -> Non
     assert line == f"web in {pinned.root}/states keeps {pinned.root / BEFORE} of generation 1"
 
 
+def test_check_names_the_container_that_would_keep_the_old_binary(pinned: RunningDaemon) -> None:
+    roots = {"data-root": str(pinned.data), "exec-root": str(pinned.socket.parent)}
+    for binary, kept in (
+        (BEFORE, []),
+        (AFTER, [f"x: 1 container keeps an earlier generation's {pinned.root / BEFORE}"]),
+    ):
+        document = {"runtimes": {"x": {"path": str(pinned.root / binary)}}, **roots}
+        run = runtimectl("check", "-", input=json.dumps(document))
+        assert (run.returncode, run.stdout.splitlines()[1:]) == (0, kept)
+
+
 def test_a_restart_knows_the_container(pinned: RunningDaemon) -> None:
     pinned.reload()
     pinned.stop()
