@@ -169,8 +169,8 @@ class Client:
     def gc(self, *, dry_run: bool = False) -> Collection:
         """Return the verdict on every wrapper with its reason; remove unreferenced ones unless it is a ``dry_run``.
 
-        >>> [wrapper["verdict"] for wrapper in Client().gc(dry_run=True)["wrappers"]]
-        ['keep']
+        >>> {wrapper["verdict"] for wrapper in Client().gc(dry_run=True)["wrappers"]}
+        {'keep'}
 
         Raises: Forbidden, StoreFailed, DiskTimeout.
         """
