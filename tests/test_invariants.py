@@ -32,7 +32,6 @@ from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.plan import BootContext
-from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Store
@@ -248,7 +247,7 @@ async def in_place(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
     return function(*args, **kwargs)
 
 
-async def all_available(_generation: Generation) -> tuple[Unavailable, ...]:
+async def find_none(_generation: Generation) -> tuple[()]:
     return ()
 
 
@@ -285,7 +284,8 @@ class WiredReloader:
             on_begin=lambda: None,
             on_report=lambda _report, _generation: None,
             on_repair=lambda _report, _generation: None,
-            find_unavailable=all_available,
+            find_unavailable=find_none,
+            find_kept=find_none,
         )
 
     def write(self, texts: list[str]) -> None:

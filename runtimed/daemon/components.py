@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -20,17 +20,14 @@ from runtimed.api.routes import Routes
 from runtimed.api.server import Server
 from runtimed.api.sockets import Peer
 from runtimed.core.collection import collect
-from runtimed.core.collection.references import ReferenceScan
-from runtimed.core.config import Settings
-from runtimed.core.containers import ContainersSummary, describe_containers, summarise_containers
+from runtimed.core.config import Engine, Settings
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.announcer import Announcer
+from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.status import Status
-from runtimed.host.containerd import list_containers
-from runtimed.host.containers import scan_references
 from runtimed.host.facts import read_machine, read_system
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
@@ -38,7 +35,6 @@ from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.lookups import Lookups
-from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.inspection.published_files import PublishedWatch
 from runtimed.inspection.wrapper_collector import Collector
 from runtimed.reload.reloader import Reloader
@@ -47,8 +43,6 @@ log = structlog.get_logger()
 
 # Time after which a request that waits for a file system gets an error.
 CALL_TIMEOUT_S = 10.0
-# Time after which a reference scan counts as failed, so that every wrapper is kept.
-SCAN_TIMEOUT_S = 60.0
 # Time after which a look at all binaries counts as failed.
 STATES_TIMEOUT_S = 30.0
 # Time that requests have to finish when the daemon stops.
@@ -67,7 +61,7 @@ class Components:
         *,
         reloader: Reloader,
         store: Store,
-        containers: PinnedContainers,
+        containers: ContainerWatch,
         watcher: Watcher,
         boot: Settings,
         inspector: NodeInspector,
@@ -81,11 +75,11 @@ class Components:
         self._containers = containers
         self._inspector = inspector
         self._announcer = announcer
-        self._probing_thread, self._scanning_thread = _open_worker("probing", stack), _open_worker("scanning", stack)
+        self._probing_thread = _open_worker("probing", stack)
         self._collector = Collector(
             store,
-            scan=self._scan_references,
-            read_pins=partial(self._scanning_thread.run, containers.references),
+            scan=lambda: containers.find_references(self._engines()),
+            read_pins=containers.find_pin_references,
             disk=disk,
             grace_s=lambda: reloader.current.config.runtimed.grace_s,
             on_removed=announcer.collected,
@@ -104,7 +98,7 @@ class Components:
             connections=lambda: len(self.connections),
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
-            containers=self._summarise_containers,
+            pinned=containers.pinned,
         )
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
@@ -139,7 +133,7 @@ class Components:
             lookup=lookups.of,
             read_generation=store.read,
             figures=status.figures,
-            pins=self._containers.read,
+            pins=self._containers.pinned.read,
             name_of=store.name_of,
             generation_of=store.generation_of,
             look_up_all=inspector.look_up_all,
@@ -167,7 +161,7 @@ class Components:
             "gc": self._collector.watch(lambda: self._reloader.current.config.runtimed.gc),
             "drift": self.drift.watch(),
             "published": self._published.watch(),
-            "pins": self._containers.watch(self._look_at_containers),
+            "pins": self._containers.pinned.watch(lambda: self._containers.look(self._engines())),
         }
 
     def on_report(self, report: Report, generation: Generation) -> None:
@@ -228,30 +222,8 @@ class Components:
         self._check_health()
         return bool(self._listeners.faults) or "store" in self._reloader.faults
 
-    async def _look_at_containers(self) -> None:
-        async with asyncio.timeout(SCAN_TIMEOUT_S):
-            await self._scanning_thread.run(self._containers.look, self._reloader.current.config.runtimed.containerd)
-
-    def _summarise_containers(self) -> ContainersSummary:
-        containers, store = self._containers, self._store
-        found = describe_containers(containers.pins, self._reloader.current, store.name_of, store.generation_of)
-        return summarise_containers(found, len(containers.unpinned), containers.faults)
-
-    async def _scan_references(self) -> ReferenceScan:
-        engines = self._reloader.current.config.runtimed.containerd
-        list_within = partial(list_containers, timeout_s=SCAN_TIMEOUT_S / 2)
-
-        def scan() -> ReferenceScan:
-            pins = self._containers.look(engines)
-            return scan_references(engines, below=self._store.root, list_containers=list_within, pins=pins)
-
-        try:
-            async with asyncio.timeout(SCAN_TIMEOUT_S):
-                return await self._scanning_thread.run(scan)
-        except TimeoutError:
-            return ReferenceScan((), (f"the reference scan took longer than {SCAN_TIMEOUT_S:g} s",))
-        except Exception as error:  # noqa: BLE001 - after an incomplete scan every wrapper is kept
-            return ReferenceScan((), (f"the reference scan failed: {error!r}",))
+    def _engines(self) -> Sequence[Engine]:
+        return self._reloader.current.config.runtimed.containerd
 
     async def _drain(self) -> None:
         self._announcer.events.close()

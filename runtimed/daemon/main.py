@@ -16,11 +16,9 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
-from runtimed.core.config import Config, Documents, Settings
-from runtimed.core.containers import Kept, describe_containers, summarise_kept
+from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
-from runtimed.core.history.layout import CURRENT, PINS
 from runtimed.core.plan import BootContext, plan
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation, Host
@@ -28,6 +26,7 @@ from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.arguments import Arguments, parse_arguments
 from runtimed.daemon.components import Components
 from runtimed.daemon.configuration_reader import ConfigurationReader, main_required
+from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.startup import (
     bind_sockets,
@@ -37,7 +36,6 @@ from runtimed.daemon.startup import (
     secure_runtime_directory,
 )
 from runtimed.host.facts import read_facts
-from runtimed.host.pins import PinDirectory
 from runtimed.host.process import raise_descriptor_limit, write_pidfile
 from runtimed.host.store import Recovered, Store
 from runtimed.host.store.numbers import reserve_event_numbers
@@ -46,7 +44,6 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
-from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
@@ -165,7 +162,11 @@ class Daemon:
         await self._continue_event_numbers(settings, recovered)
         sockets = bind_sockets(settings, self._environ, stack)
         recovered = await self._continue_generation_numbers(store, recovered, settings)
-        containers = await self._take_over_containers(store, recovered, config)
+        scanning_worker = Worker("scanning")
+        stack.callback(scanning_worker.close)
+        containers = ContainerWatch(store, settings.exec_root, scanning_worker)
+        earlier = recovered.last.host.exec_root if recovered.last is not None else None
+        await containers.take_over(earlier, config.runtimed.containerd)
         reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)
         components = self._components = Components(
             reloader=reloader,
@@ -205,25 +206,13 @@ class Daemon:
         log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
         return replace(recovered, published=False)
 
-    async def _take_over_containers(self, store: Store, recovered: Recovered, config: Config) -> PinnedContainers:
-        """Prepare the directory of pins, before the first launcher is published."""
-        exec_root = config.settings.exec_root
-        containers = PinnedContainers(
-            PinDirectory(f"{exec_root}/{PINS}"),
-            stable=f"{store.root}/{CURRENT}",
-            target_at=store.target_at,
-        )
-        earlier = recovered.last.host.exec_root if recovered.last is not None else exec_root
-        await self._disk_worker.run(containers.take_over, f"{earlier}/{PINS}", config.runtimed.containerd)
-        return containers
-
     async def _publish_first_generation(
         self,
         documents: Documents,
         store: Store,
         recovered: Recovered,
         settings: Settings,
-        containers: PinnedContainers,
+        containers: ContainerWatch,
         stack: AsyncExitStack,
     ) -> Reloader:
         arguments = self._arguments
@@ -238,16 +227,12 @@ class Daemon:
             on_report=self._on_report,
             on_repair=self._announcer.reloaded,
             find_unavailable=self._inspector.find_unavailable,
-            find_kept=partial(self._find_kept, store, containers),
+            find_kept=containers.find_kept,
             planner=partial(self._gc_freeze.call, plan),
         )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
         return reloader
-
-    async def _find_kept(self, store: Store, containers: PinnedContainers, generation: Generation) -> tuple[Kept, ...]:
-        pins = await self._disk_worker.run(containers.read)
-        return summarise_kept(describe_containers(pins, generation, store.name_of, store.generation_of))
 
     def _start_triggers(self, reloader: Reloader, components: Components, stack: AsyncExitStack) -> None:
         """Start the tasks that reload on SIGHUP and on file changes, and those that watch the node."""

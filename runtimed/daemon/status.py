@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runtimed import __version__
 from runtimed.api.metrics import Figures
 from runtimed.core.config import Settings
-from runtimed.core.containers import ContainersSummary
+from runtimed.core.containers import ContainersSummary, describe_containers, summarise_containers
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import StoreFailed
 from runtimed.core.report import Report, shorten
@@ -23,6 +23,7 @@ from runtimed.daemon.announcer import Announcer, drift_document
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspection.drift_watch import DriftWatch, watched_binaries
+from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.reload.reloader import Reloader
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ class Status:
     connections: Callable[[], int]
     exhausted: Callable[[], str | None]
     published_faults: Callable[[], Mapping[str, str]]
-    # Returns the result of the last look at the containers that use stable paths.
-    containers: Callable[[], ContainersSummary]
+    # The containers that use stable paths, as of the last look.
+    pinned: PinnedContainers
     _started_s: float = field(default_factory=time.monotonic, init=False)
     # The last results, with their inputs.
     _unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
     _last: tuple[Report, shapes.ShortReport] | None = None
+    _containers: tuple[tuple[object, ...], ContainersSummary] | None = None
 
     def faults(self) -> dict[str, str]:
         """Return why the daemon is degraded, by subject; empty when it is not."""
@@ -83,6 +85,15 @@ class Status:
         found = find_unavailable(generation, obstacles)
         self._unavailable = generation, states, found
         return found
+
+    def containers(self) -> ContainersSummary:
+        """Return the summary of the containers, according to the last look at them."""
+        generation, seen = self.reloader.current, self.pinned
+        inputs = generation, seen.pins, seen.unpinned, seen.faults
+        if self._containers is None or any(a is not b for a, b in zip(self._containers[0], inputs, strict=True)):
+            found = describe_containers(seen.pins, generation, self.store.name_of, self.store.generation_of)
+            self._containers = inputs, summarise_containers(found, len(seen.unpinned), seen.faults)
+        return self._containers[1]
 
     def as_dict(self) -> shapes.Status:
         """Return the JSON shape of the status."""

@@ -77,13 +77,13 @@ class PinnedContainers:
         self.unpinned: tuple[Unpinned, ...] = ()
         self.faults: tuple[str, ...] = ()
 
-    def take_over(self, earlier: str, engines: Sequence[Engine]) -> None:
+    def take_over(self, earlier: str | None, engines: Sequence[Engine]) -> None:
         """Make the directory of pins, with those of an ``earlier`` exec root, before launchers are published.
 
         Containers that use a stable path without a pin get one while the path still leads where it did.
         """
         faults = [fault for fault in (self._directory.make(),) if fault is not None]
-        if earlier != self._directory.path:
+        if earlier is not None and earlier != self._directory.path:
             faults += self._directory.take_over(earlier)
         for fault in faults:
             log.error("pins.unusable", fault=fault)

@@ -32,10 +32,6 @@ log = structlog.get_logger()
 RETRY_S = 25.0
 
 
-async def _find_none(_generation: Generation) -> tuple[Kept, ...]:
-    return ()
-
-
 class Reloader:
     """Holds the current generation and replaces it.
 
@@ -61,7 +57,7 @@ class Reloader:
         on_report: Callable[[Report, Generation], None],
         on_repair: Callable[[Report, Generation], None],
         find_unavailable: Callable[[Generation], Awaitable[tuple[Unavailable, ...]]],
-        find_kept: Callable[[Generation], Awaitable[tuple[Kept, ...]]] = _find_none,
+        find_kept: Callable[[Generation], Awaitable[tuple[Kept, ...]]],
         planner: Callable[..., Plan] = plan,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -49,7 +49,7 @@ def test_many_ignored_keys_are_counted_and_named_with_verbose() -> None:
     lines = runtimectl("check", "--verbose", "-", input=text).stdout.splitlines()
     assert len(lines) == 1 + len(MANY)
     assert json.loads(runtimectl("check", "--json", "-", input=text).stdout)["ignored"] == list(MANY)
-    empty = dict.fromkeys(("remarks", "restart_required", "overridden", "repaired", "unavailable"), ())
+    empty = dict.fromkeys(("remarks", "restart_required", "overridden", "repaired", "unavailable", "kept"), ())
     report = {**empty, "ignored": list(MANY), "runtime_count": 0}
     assert render_notes(report) == [f"ignored, of no use to runtimed: {len(MANY)} keys, which --verbose names"]
     assert "zzz" not in render_notes(report, verbose=True)[0]

@@ -29,7 +29,7 @@ from runtimed.core.message_text import printable
 
 # Each verb with the arguments that it cannot do without.
 VERBS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("resolve", "list", "status", "watch", "generations", "plan", "reload", "gc"), ()),
+    **dict.fromkeys(("resolve", "list", "containers", "status", "watch", "generations", "plan", "reload", "gc"), ()),
     **dict.fromkeys(("check", "version", "help"), ()),
     "explain": ("plain",),
     "diff": ("1", "2"),
@@ -161,6 +161,7 @@ REPORT = {
     "unavailable": [],
     "unavailable_count": 0,
     "runtime_count": 0,
+    "kept": [],
     "restart_required": ["data-root", "hosts"],
     "ignored": [],
     "overridden": ["debug"],

@@ -105,6 +105,7 @@ REPORT: dict[str, Any] = {
     "unavailable": [],
     "unavailable_count": 0,
     "runtime_count": 0,
+    "kept": [],
     "added": [],
     "changed": [],
     "removed": [],

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
+from harness.generation import generation_of
 
 from runtimed.core.containers import (
     ContainersSummary,
@@ -16,6 +14,7 @@ from runtimed.core.containers import (
     summarise_kept,
 )
 from runtimed.core.pins import Pin
+from runtimed.core.table.generation import Generation
 
 OLD, NEW = "/usr/bin/runsc", "/opt/runsc"
 
@@ -24,16 +23,13 @@ def pin(link: str, container: str, target: str, root: str = "/run/engine", bundl
     return Pin(link=link, root=root, id=container, state=root, bundle=bundle, target=target)
 
 
-def table(**targets: str | None) -> Any:
-    """Return a generation whose stable paths lead to ``targets``; a runtime without a target has no stable path."""
-    runtimes = {
-        name: SimpleNamespace(launcher=None if target is None else SimpleNamespace(link=name), target=target)
-        for name, target in targets.items()
-    }
-    return SimpleNamespace(number=8, runtimes=runtimes)
+def table(**paths: str | None) -> Generation:
+    """Return generation 8 of runtimes with these paths; one without a path is a shim."""
+    shim = {"runtimeType": "io.containerd.kata.v2"}
+    return generation_of({"runtimes": {name: {"path": path} if path else shim for name, path in paths.items()}}, 8)
 
 
-def describe(generation: Any, *pins: Pin) -> tuple[PinnedContainer, ...]:
+def describe(generation: Generation, *pins: Pin) -> tuple[PinnedContainer, ...]:
     known = {("gvisor", OLD): 7, ("gvisor", NEW): 8}
     return describe_containers(pins, generation, str.upper, lambda link, target: known.get((link, target)))
 
@@ -65,9 +61,22 @@ def test_a_generation_that_has_a_name_on_path_has_its_binary() -> None:
         (table(gvisor="sc"), True),
     ],
 )
-def test_a_container_is_outdated_if_the_stable_path_leads_to_another_target(generation: Any, outdated: bool) -> None:
+def test_a_container_is_outdated_if_the_stable_path_leads_to_another_target(
+    generation: Generation, outdated: bool
+) -> None:
     (container,) = describe(generation, pin("gvisor", "a", OLD))
     assert container.outdated is outdated
+
+
+def test_a_container_of_a_runtime_with_arguments_keeps_its_wrapper() -> None:
+    before, after = (
+        generation_of({"runtimes": {"gvisor": {"path": OLD, "runtimeArgs": [flag]}}}) for flag in ("--a", "--b")
+    )
+    target = before.runtimes["gvisor"].target
+    assert target is not None
+    assert target.startswith("/data/wrappers/gvisor-")
+    pinned = pin("gvisor", "a", target)
+    assert [describe(each, pinned)[0].outdated for each in (before, after)] == [False, True]
 
 
 def test_containers_are_sorted_by_runtime_id_and_root() -> None:

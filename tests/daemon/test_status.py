@@ -13,6 +13,7 @@ from harness.generation import SETTINGS, generation_of
 from runtimed.core.containers import ContainersSummary, Kept
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import ConfigurationRejected
+from runtimed.core.pins import Pin
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.status import Status
@@ -38,12 +39,13 @@ class StatusParts:
 
     def __init__(self, current: Generation, last: Report | None = None) -> None:
         self.reloader = SimpleNamespace(current=current, last=last, faults={})
-        self.containers = ContainersSummary()
+        self.pinned = SimpleNamespace(pins=(), unpinned=(), faults=())
+        self.compared = 0
         self.drift = DriftWatch(self._look, lambda *_: None)
         self.drift.apply(current)
         self.status = Status(
             reloader=self.reloader,  # type: ignore[arg-type]
-            store=SimpleNamespace(),  # type: ignore[arg-type]
+            store=SimpleNamespace(name_of=self.name_of, generation_of=lambda *_: 7),  # type: ignore[arg-type]
             watcher=SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
             drift=self.drift,
             announcer=SimpleNamespace(events=Events()),  # type: ignore[arg-type]
@@ -51,8 +53,12 @@ class StatusParts:
             connections=lambda: 1,
             exhausted=lambda: None,
             published_faults=dict,
-            containers=lambda: self.containers,
+            pinned=self.pinned,  # type: ignore[arg-type]
         )
+
+    def name_of(self, link: str) -> str:
+        self.compared += 1
+        return link
 
     async def _look(self, _: object) -> Mapping[str, BinaryState]:
         raise TimeoutError
@@ -124,14 +130,15 @@ def test_a_status_shows_the_report_of_the_last_reload() -> None:
             assert last["reason"] == reason
 
 
-def test_a_status_shows_the_containers_of_the_last_look() -> None:
-    node = StatusParts(generation(3))
+def test_a_status_compares_the_containers_of_the_last_look_once_for_each_generation() -> None:
+    node = StatusParts(generation(1))
     assert node.status.as_dict()["containers"] == ContainersSummary().as_dict()
-    node.containers = ContainersSummary(5, 1, (Kept("gvisor", 3, 7, "/usr/bin/runsc"),), ("x: denied",))
-    assert node.status.as_dict()["containers"] == {
-        "pinned": 5,
-        "unpinned": 1,
-        "outdated": 3,
-        "kept": [{"runtime": "gvisor", "containers": 3, "generation": 7, "binary": "/usr/bin/runsc"}],
-        "unknown": ["x: denied"],
-    }
+    node.pinned.pins = (Pin("runtime-0", "", "a", "", "", "/usr/bin/runtime-0"),)
+    node.pinned.unpinned, node.pinned.faults = ("db", "web"), ("x: denied",)
+    kept = Kept("runtime-0", 1, 7, "/usr/bin/runtime-0")
+    for count, found in ((1, ()), (0, (kept,))):
+        node.reloader.current = generation(count)
+        summary = ContainersSummary(1, 2, found, ("x: denied",))
+        assert node.status.as_dict()["containers"] == summary.as_dict()
+        assert node.status.containers() is node.status.containers()
+    assert node.compared == 2

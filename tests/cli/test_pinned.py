@@ -1,0 +1,71 @@
+"""Tests of runtimectl with a container that a launcher has pinned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from harness.daemon import RunningDaemon, new_daemon, put_executable, wait_until
+from harness.runtimectl import fields_of, runtimectl
+
+BEFORE, AFTER = "old", "new"
+
+
+@pytest.fixture(scope="module")
+def pinned() -> Iterator[RunningDaemon]:
+    """Yield a daemon whose runtime "x" has another binary than when the container "web" was created through it."""
+    with new_daemon() as made:
+        for name in (BEFORE, AFTER):
+            put_executable(made.root / name)
+        made.write({"runtimes": {"x": {"path": str(made.root / BEFORE)}}})
+        made.start()
+        bundle = made.root / "bundle"
+        bundle.mkdir()
+        state = made.root / "states"
+        (state / "web").mkdir(parents=True)
+        path = runtimectl("resolve", "x", "--format", "path", on=made).stdout.strip()
+        subprocess.run([path, "--root", str(state), "create", "--bundle", str(bundle), "web"], check=True)
+        made.write({"runtimes": {"x": {"path": str(made.root / AFTER)}}})
+        yield made
+
+
+def text(made: RunningDaemon) -> str:
+    return f"x: 1 container keeps generation 1's {made.root / BEFORE}"
+
+
+def test_plan_reload_and_status_name_the_container_that_keeps_the_old_binary(pinned: RunningDaemon) -> None:
+    # The watcher may have applied the edit before.
+    assert text(pinned) in runtimectl("plan", on=pinned).stdout.splitlines()
+    assert text(pinned) in runtimectl("reload", on=pinned).stdout.splitlines()
+    assert pinned.status()["last_reload"]["kept"] == [
+        {"runtime": "x", "containers": 1, "generation": 1, "binary": str(pinned.root / BEFORE)}
+    ]
+    assert [text(pinned)] in [line.get("kept") for line in pinned.log()]
+
+
+def test_containers_and_explain_list_the_container(pinned: RunningDaemon) -> None:
+    pinned.reload()
+    (container,) = json.loads(runtimectl("containers", "--json", on=pinned).stdout)["containers"]
+    assert container == {
+        "id": "web",
+        "root": str(pinned.root / "states"),
+        "runtime": "x",
+        "generation": 1,
+        "binary": str(pinned.root / BEFORE),
+        "outdated": True,
+        "bundle": str(pinned.root / "bundle"),
+    }
+    assert "web *" in runtimectl("containers", on=pinned).stdout
+    (line,) = fields_of(runtimectl("explain", "x", on=pinned).stdout)["containers"]
+    assert line == f"web in {pinned.root}/states keeps {pinned.root / BEFORE} of generation 1"
+
+
+def test_a_restart_knows_the_container(pinned: RunningDaemon) -> None:
+    pinned.reload()
+    pinned.stop()
+    pinned.start()
+    found = wait_until(lambda: pinned.status()["containers"]["pinned"], "the first look")
+    assert found == 1
+    assert fields_of(runtimectl("status", on=pinned).stdout)["kept"] == [text(pinned)]
