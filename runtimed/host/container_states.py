@@ -35,14 +35,16 @@ class ContainerStates:
     def has_state(self, pin: Pin) -> bool | None:
         """Return whether the container of ``pin`` has a state; None if that cannot be known.
 
-        A known root that does not exist may exist in the mount namespace of the engine.
+        A known root that does not exist may exist in the mount namespace of the engine, unless the directory above the
+        bundle is there: then the runtime has never made its root.
         """
         if pin.state and not os.path.isabs(pin.state):
             return None
         found = [self._list(root) for root in ((pin.state,) if pin.state else self._roots)]
         if any(ids is not None and pin.id in ids for ids in found):
             return True
-        if any(ids is None for ids in found) or (pin.state and not os.path.isdir(pin.state)):
+        parents = (pin.state, os.path.dirname(pin.bundle))
+        if any(ids is None for ids in found) or (pin.state and not any(map(os.path.isdir, parents))):
             return None
         return False
 

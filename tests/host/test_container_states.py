@@ -54,6 +54,13 @@ def test_a_root_that_is_missing_or_relative_says_nothing(tmp_path: Path) -> None
     assert ContainerStates([str(tmp_path / "missing")]).has_state(pin()) is False
 
 
+def test_a_root_that_was_never_made_is_told_by_the_directory_of_bundles(tmp_path: Path) -> None:
+    root, bundle = str(tmp_path / "missing"), str(tmp_path / "bundles/a")
+    assert ContainerStates([]).has_state(pin(state=root, bundle=bundle)) is None
+    (tmp_path / "bundles").mkdir()
+    assert ContainerStates([]).has_state(pin(state=root, bundle=bundle)) is False
+
+
 def test_a_root_that_cannot_be_listed_says_nothing_unless_another_one_tells(tmp_path: Path) -> None:
     for name in ("closed", "open/a"):
         (tmp_path / name).mkdir(parents=True)

@@ -235,6 +235,16 @@ def test_an_engine_that_is_partly_there_must_answer(node: EngineState, left: str
     assert "does not answer" in node.unknown()
 
 
+@pytest.mark.parametrize("name", ["io.containerd.runtime.v1.linux", "io.containerd.sandbox.controller.v1.shim"])
+def test_an_engine_with_bundles_of_another_kind_must_answer(node: EngineState, name: str) -> None:
+    (node.root / "c.sock").unlink()
+    for directory in ("state", "root"):
+        shutil.rmtree(node.root / directory)
+    (node.root / "state" / name).mkdir(parents=True)
+    node.listed = None
+    assert "does not answer" in node.unknown()
+
+
 def test_the_running_containers_of_a_stopped_engine_are_found(node: EngineState) -> None:
     node.bundle("a", runtime=WRAPPER)
     node.listed = None

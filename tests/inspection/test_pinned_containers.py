@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from runtimed.core.collection.references import Reference
 from runtimed.core.config import Engine
 from runtimed.core.pins import Pin, pin_file, render_pin
+from runtimed.core.table.launcher import make_launcher
 from runtimed.host.pins import PinDirectory
 from runtimed.inspection.pinned_containers import ABSENT_S, ADOPT_AGE_S, PinnedContainers, Unpinned
 
@@ -184,15 +187,16 @@ def test_an_empty_file_is_removed_when_it_is_old(node: Node) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("sign", ["run/io.containerd.runtime.v2.task/moby/a", "usual/a_sandbox:a.state"])
 def test_a_container_that_is_created_again_during_the_sweep_keeps_its_pin(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch, sign: str
 ) -> None:
-    node.pin()
+    node.pin(state="")
     real = node.pins.remove_gone
 
     def create_first(*args: Any) -> bool:
         # The launcher finds an identical pin, and records none.
-        Path(node.bundle_of("a")).mkdir(parents=True)
+        (node.root / sign).mkdir(parents=True)
         return real(*args)
 
     monkeypatch.setattr(node.pins, "remove_gone", create_first)
@@ -345,6 +349,43 @@ async def test_the_watch_looks_again_also_after_an_error(node: Node) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert os.listdir(node.pins.path) == []
+
+
+def test_real_launchers_lose_no_pin_while_the_daemon_sweeps_without_a_pause(node: Node) -> None:
+    # The state is the last argument below the value of --root.
+    program = node.root / "program"
+    program.write_text('#!/bin/sh\nfor id do :; done\nmkdir "$2/$id"\n')
+    program.chmod(0o700)
+    paths = []
+    for target in ("/first", "/second"):
+        launcher = make_launcher("gvisor", str(program), (), target, node.pins.path, "")
+        paths.append(node.root / launcher.file)
+        paths[-1].write_bytes(launcher.text)
+        paths[-1].chmod(0o700)
+    stop = threading.Event()
+    removed = 0
+
+    def sweep() -> None:
+        nonlocal removed
+        while not stop.is_set():
+            removed += node.pinned.sweep(0).removed
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    try:
+        for number in range(200):
+            Path(node.bundle_of("a")).mkdir(parents=True)
+            # Every second one is created again with the same definition.
+            which = number // 2 % 2
+            command = [str(paths[which]), "--root", str(node.states), "create", "--bundle", node.bundle_of("a"), "a"]
+            subprocess.run(command, check=True)
+            (pin,) = PinDirectory(node.pins.path).read().pins
+            assert pin.target == ("/first", "/second")[which]
+            node.end()
+    finally:
+        stop.set()
+        thread.join()
+    assert removed
 
 
 @pytest.fixture
