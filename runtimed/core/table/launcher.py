@@ -81,7 +81,7 @@ def make_launcher(link: str, program: str, args: Sequence[str], target: str, pin
         if "/" not in target:
             head.append("_rd_target=$_rd_program")
     head.append(f'_rd_current() {{ exec {" ".join((word, *map(shlex.quote, args)))} "$@"; }}\n')
-    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode() + _BODY)
+    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode(errors="surrogateescape") + _BODY)
 
 
 def _words(names: Sequence[str]) -> str:
