@@ -140,6 +140,8 @@ def test_a_pin_without_a_root_is_not_that_of_another_known_root(node: Node) -> N
     assert node.executed(new, "--root", node.root, "kill", "c1") == "old"
     assert node.executed(new, "--root", f"{node.root}/.", "kill", "c1") == "old"
     assert node.executed(new, "--root", "/another", "kill", "c1") == "new"
+    node.pin(old, "c2", root="/run/one", state="")
+    assert node.executed(new, "--root", "/another", "kill", "c2") == "new"
 
 
 def test_the_root_among_the_runtimes_arguments_holds_the_state(node: Node) -> None:

@@ -152,6 +152,13 @@ def test_a_later_call_executes_the_runtime_of_its_container_alone(node: Node, li
     assert node.executed(new, *words(line, ID)) == "old"
 
 
+def test_an_unknown_option_has_one_value_at_most(node: Node) -> None:
+    new, decoy = node.launcher("new"), node.launcher("decoy")
+    node.pin(decoy, "sh", root=ROOT)
+    assert node.executed(new, "exec", "--future", "/v", "free", "sh") == "new"
+    assert node.executed(new, "exec", "--future", "sh", "free") == "decoy"
+
+
 @pytest.mark.parametrize("container", ["create", "kill", "exec", "features", "list", "root", "mounts", "0"])
 def test_an_id_may_look_like_a_verb(node: Node, container: str) -> None:
     old, new = node.launcher("old"), node.launcher("new")
