@@ -59,7 +59,8 @@ class Node:
         """Return the path of a program that prints its own name and its arguments, each with a NUL."""
         path = self.place / name
         if not path.exists():
-            path.write_text(f"#!/bin/sh\nexec /usr/bin/printf '%s\\0' {name} \"$@\"\n")
+            text = f"#!/bin/sh\nexec /usr/bin/printf '%s\\0' '{name}' \"$@\"\n"
+            path.write_bytes(os.fsencode(text))
             path.chmod(0o755)
         return str(path)
 

@@ -38,6 +38,8 @@ _CHECKPOINT_VALUES = (
     *("image-path", "work-path", "parent-path", "path", "manage-cgroups-mode", "status-fd", "page-server", "empty-ns"),
     *("network-lock", "cuda-checkpoint-path", "save-restore-exec-argv", "save-restore-exec-timeout"),
 )
+# Of tar and trace.
+_NESTED_VALUES = ("file", "config", "name")
 
 
 def root_of(args: Sequence[str]) -> str:
@@ -79,7 +81,7 @@ def make_launcher(link: str, program: str, args: Sequence[str], target: str, pin
         if "/" not in target:
             head.append("_rd_target=$_rd_program")
     head.append(f'_rd_current() {{ exec {" ".join((word, *map(shlex.quote, args)))} "$@"; }}\n')
-    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode(), _BODY)
+    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode(errors="surrogateescape"), _BODY)
 
 
 def _words(names: Sequence[str]) -> str:
@@ -166,7 +168,7 @@ for _rd_w do
     checkpoint | fscheckpoint) _rd_flags= _rd_values={_words(_CHECKPOINT_VALUES)} ;;
     state | start | delete | pause | resume | usage | debug | port-forward | read-control | write-control)
       _rd_flags= _rd_values= ;;
-    mounts | tar | trace) _rd_at=nested _rd_flags= _rd_values= ;;
+    mounts | tar | trace) _rd_at=nested _rd_flags= _rd_values={_words(_NESTED_VALUES)} ;;
     features | spec | list | help | h | version | info | flags | do | boot | gofer | install | uninstall) break ;;
     *) if [ "$_rd_kind" ]; then _rd_at=global; else _rd_at=unknown _rd_flags= _rd_values=; fi ;;
     esac ;;

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from harness.launchers import SHELLS, Node, new_node
 
-from runtimed.core.pins import Pin
+from runtimed.core.pins import Pin, read_pins
 from runtimed.core.table.launcher import make_launcher, root_of
 from runtimed.core.table.script import is_intact, is_script_file
 
@@ -140,6 +140,8 @@ def test_a_pin_without_a_root_is_not_that_of_another_known_root(node: Node) -> N
     assert node.executed(new, "--root", node.root, "kill", "c1") == "old"
     assert node.executed(new, "--root", f"{node.root}/.", "kill", "c1") == "old"
     assert node.executed(new, "--root", "/another", "kill", "c1") == "new"
+    node.pin(old, "c2", root="/run/one", state="")
+    assert node.executed(new, "--root", "/another", "kill", "c2") == "new"
 
 
 def test_the_root_among_the_runtimes_arguments_holds_the_state(node: Node) -> None:
@@ -365,6 +367,18 @@ def test_the_environment_of_the_program_is_that_of_the_caller(node: Node) -> Non
         assert {name: found.pop(name, None) for name in env} == env
         # The shells add these themselves: runtimed(8) tells.
         assert set(found) <= {"PWD", "OLDPWD", "SHLVL", "_"}
+
+
+def test_paths_need_not_be_text(node: Node) -> None:
+    pins = node.place / "p\udcff"
+    pins.mkdir()
+    launcher = make_launcher("w", node.program("a\udcffb"), [], "/w\udcff", str(pins), "")
+    path = node.place / launcher.file
+    path.write_bytes(launcher.text)
+    assert (
+        subprocess.run([*node.shell, path, "create", "c1"], check=True, capture_output=True, timeout=30).stderr == b""
+    )
+    assert [pin.target for pin in read_pins((pins / "c1").read_bytes())] == ["/w\udcff"]
 
 
 def test_the_launcher_becomes_the_program(node: Node) -> None:
