@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -32,14 +33,16 @@ _TAKE_OVER_TIMEOUT_S = 5.0
 class ContainerWatch:
     """The looks at containers, for the daemon with ``store`` and the directory ``exec_root``.
 
-    ``worker`` is the thread. ``engines`` are always the configured containerds.
+    ``worker`` is the thread. ``read`` calls a function in a thread that no engine can block, because a report of a reload
+    must not wait for a scan. ``engines`` are always the configured containerds.
     """
 
-    def __init__(self, store: Store, exec_root: str, worker: Worker) -> None:
+    def __init__(self, store: Store, exec_root: str, worker: Worker, read: Callable[..., Awaitable[Any]]) -> None:
         directory, stable = PinDirectory(f"{exec_root}/{PINS}"), f"{store.root}/{CURRENT}"
         self.pinned = PinnedContainers(directory, stable=stable, target_at=store.target_at)
         self._store = store
         self._worker = worker
+        self._read = read
 
     async def take_over(self, earlier_exec_root: str | None, engines: Sequence[Engine]) -> None:
         """Make the directory of pins, before the first launcher is published, and pin the containers that have none.
@@ -60,13 +63,13 @@ class ContainerWatch:
 
     async def find_kept(self, generation: Generation) -> tuple[Kept, ...]:
         """Return the definitions that containers keep and that ``generation`` has no more."""
-        pins = await self._worker.run(self.pinned.read)
-        found = describe_containers(pins, generation, self._store.name_of, self._store.generation_of)
-        return summarise_kept(found)
+        kept: tuple[Kept, ...] = await self._read(self._find_kept, generation)
+        return kept
 
     async def find_pin_references(self) -> ReferenceScan:
         """Return the references of the pins that are recorded now."""
-        return await self._worker.run(self.pinned.references)
+        found: ReferenceScan = await self._read(self.pinned.references)
+        return found
 
     async def find_references(self, engines: Sequence[Engine]) -> ReferenceScan:
         """Return all references to wrappers on this node; if that fails, the reason as ``unknown``."""
@@ -77,6 +80,10 @@ class ContainerWatch:
             return ReferenceScan((), (f"the reference scan took longer than {SCAN_TIMEOUT_S:g} s",))
         except Exception as error:  # noqa: BLE001 - after an incomplete scan every wrapper is kept
             return ReferenceScan((), (f"the reference scan failed: {error!r}",))
+
+    def _find_kept(self, generation: Generation) -> tuple[Kept, ...]:
+        pins = self.pinned.read()
+        return summarise_kept(describe_containers(pins, generation, self._store.name_of, self._store.generation_of))
 
     def _scan(self, engines: Sequence[Engine]) -> ReferenceScan:
         pins = self.pinned.look(engines)

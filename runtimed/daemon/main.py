@@ -164,7 +164,7 @@ class Daemon:
         recovered = await self._continue_generation_numbers(store, recovered, settings)
         scanning_worker = Worker("scanning")
         stack.callback(scanning_worker.close)
-        containers = ContainerWatch(store, settings.exec_root, scanning_worker)
+        containers = ContainerWatch(store, settings.exec_root, scanning_worker, self._disk_worker.run)
         earlier = recovered.last.host.exec_root if recovered.last is not None else None
         await containers.take_over(earlier, config.runtimed.containerd)
         reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)

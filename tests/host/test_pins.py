@@ -136,14 +136,16 @@ def test_a_file_that_cannot_be_read_is_a_fault_and_others_are_read(
     assert str(pins.add(pin("a"))).startswith(f"{pins.path}/a: ")
 
 
-def test_an_unreadable_file_is_a_fault(pins: PinDirectory) -> None:
-    append(pins, pin())
-    os.chmod(f"{pins.path}/a", 0)
-    os.chmod(pins.path, 0o755)
-    for parent in Path(pins.path).parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    with ordinary_user():
-        assert pins.read().faults == (f"{pins.path}/a: Permission denied",)
+def test_an_unreadable_file_is_a_fault() -> None:
+    with short_directory() as root:
+        root.chmod(0o755)
+        pins = PinDirectory(f"{root}/pins")
+        assert pins.make() is None
+        append(pins, pin())
+        os.chmod(f"{pins.path}/a", 0)
+        os.chmod(pins.path, 0o755)
+        with ordinary_user():
+            assert pins.read().faults == (f"{pins.path}/a: Permission denied",)
 
 
 def test_a_file_of_gone_containers_is_removed(pins: PinDirectory) -> None:
