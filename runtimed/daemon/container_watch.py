@@ -33,8 +33,8 @@ _TAKE_OVER_TIMEOUT_S = 5.0
 class ContainerWatch:
     """The looks at containers, for the daemon with ``store`` and the directory ``exec_root``.
 
-    ``worker`` is the thread. ``read`` calls a function in a thread that no engine can block, because a report of a reload
-    must not wait for a scan. ``engines`` are always the configured containerds.
+    ``worker`` is the thread. ``read`` calls a function in a thread that no engine can block, because a report must not
+    wait for a scan. ``engines`` are always the configured containerds.
     """
 
     def __init__(self, store: Store, exec_root: str, worker: Worker, read: Callable[..., Awaitable[Any]]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.daemon import short_directory
 from harness.engine_state import ordinary_user
 
 from runtimed.core.pins import Pin, pin_file, render_pin
