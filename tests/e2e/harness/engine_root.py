@@ -33,8 +33,14 @@ if mountpoint -q "$root/sys/fs/cgroup/unified"; then umount "$root/sys/fs/cgroup
 for masked in /etc/docker /run/docker /run/containerd /run/containers /run/libpod /var/lib/containers; do
   mask "$masked"
 done
+cd "$root/"
+if [ -n "$root" ]; then
+  # A process in a chroot can make no user namespace, which gVisor does.
+  pivot_root . mnt
+  umount -l mnt
+fi
 echo ready
-exec ${root:+chroot "$root"} sleep infinity
+exec sleep infinity
 """
 
 
@@ -43,7 +49,7 @@ class EngineRoot:
 
     def __init__(self, holder: int) -> None:
         # The words before a program and its arguments.
-        self.enter = ("nsenter", f"--target={holder}", "--mount", "--net", "--root", "--wd=/")
+        self.enter = ("nsenter", f"--target={holder}", "--mount", "--net", "--root", "--wd")
         self._holder = holder
 
     def path(self, path: Path | str) -> Path:

@@ -29,6 +29,9 @@ _SLEEP = ("/bin/busybox", "sleep", "1000")
 class Engine(ABC):
     """An engine that has been given ``stable_path``, and that is not told of any change of the table."""
 
+    # Whether it runs what it runs by gVisor's runtime without gVisor's shim.
+    runs_gvisor = True
+
     def __init__(self, root: EngineRoot, stable_path: Path) -> None:
         self.root = root
         self.stable_path = stable_path
@@ -99,7 +102,10 @@ class Containerd(Engine):
 
 
 class Cri(Engine):
-    """containerd's CRI plugin: a container in a pod of its own; a RuntimeClass's handler names the stable path."""
+    """containerd's CRI plugin: each container is in another pod; a RuntimeClass's handler names the stable path."""
+
+    # runc's shim does not see the end of gVisor's pods.
+    runs_gvisor = False
 
     def __init__(self, root: EngineRoot, stable_path: Path, cri: RunningCri) -> None:
         super().__init__(root, stable_path)
@@ -116,8 +122,12 @@ class Cri(Engine):
         self._cri.exec(identifier)
 
     def restart(self, identifier: str) -> str:
-        self.remove(identifier)
-        return self.run()
+        # As a kubelet does it: another container in the same pod.
+        self._cri.remove_container(identifier)
+        pod = self._pods.pop(identifier)
+        container = self._cri.run_container(pod)
+        self._pods[container] = pod
+        return container
 
     def remove(self, identifier: str) -> None:
         self._cri.remove_container(identifier)
@@ -222,9 +232,10 @@ def _containerd(root: EngineRoot, stable_path: Path) -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def _cri(root: EngineRoot, stable_path: Path) -> Iterator[Engine]:
-    handler = f'[{_CRI}.w]\nruntime_type = "io.containerd.runc.v2"\n'
-    handler += f'[{_CRI}.w.options]\nBinaryName = "{stable_path}"\n'
-    with short_directory() as directory, running_cri(directory / "c", handler, root.enter) as cri:
+    # The default one has to be there.
+    handlers = "".join(f'[{_CRI}.{name}]\nruntime_type = "io.containerd.runc.v2"\n' for name in ("runc", "w"))
+    handlers += f'[{_CRI}.w.options]\nBinaryName = "{stable_path}"\n'
+    with short_directory() as directory, running_cri(directory / "c", handlers, root.enter) as cri:
         yield Cri(root, stable_path, cri)
 
 

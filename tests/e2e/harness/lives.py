@@ -97,6 +97,10 @@ def live(life: Life) -> None:
         happen(life)
         try:
             life.remove(first.pop(), "runc")
+            if kind == "runsc" and not life.engine.runs_gvisor:
+                assert previous is not None
+                life.engine.exec(previous[0])
+                continue
             if previous is not None:
                 life.remove(life.restart(previous[0], kind), kind)
             previous = life.start(kind), kind
