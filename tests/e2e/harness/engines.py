@@ -16,7 +16,7 @@ from e2e.harness.containerd import RUNC_OPTIONS, RunningContainerd, running_cont
 from e2e.harness.cri import RunningCri, running_cri
 from e2e.harness.dockerd import RunningDockerd, running_dockerd
 from e2e.harness.engine_root import EngineRoot
-from harness.daemon import short_directory
+from harness.daemon import short_directory, wait_until
 
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
 
@@ -192,7 +192,10 @@ class Podman(Engine):
         self._podman("exec", identifier, *_EXIT_42, status=42)
 
     def restart(self, identifier: str) -> str:
-        self._podman("restart", "--time", "0", identifier)
+        self._podman("stop", "--time", "0", identifier)
+        # podman's clean-up after the stop may otherwise end what is started: seen with podman 5.8.
+        wait_until(lambda: not _processes_of(identifier), "podman to clean up")
+        self._podman("start", identifier)
         return identifier
 
     def remove(self, identifier: str) -> None:
@@ -213,6 +216,16 @@ def run(root: EngineRoot, *words: str, status: int = 0) -> str:
     done = root.run(*words)
     assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
     return done.stdout
+
+
+def _processes_of(identifier: str) -> list[str]:
+    """Return the processes whose arguments name a container."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if identifier.encode() in (entry / "cmdline").read_bytes():
+                found.append(entry.name)
+    return found
 
 
 def build_rootfs(directory: Path) -> Path:
