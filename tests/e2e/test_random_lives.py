@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 from e2e.harness.command_line import CommandLine
-from e2e.harness.containerd import RUNC_OPTIONS, running_containerd
-from e2e.harness.engine_root import new_engine_root
-from e2e.harness.engines import build_rootfs
-from e2e.harness.node import STOCK, ContainerdNode, in_memory
-from harness.daemon import new_daemon, put_executable, short_directory, wait_until
+from e2e.harness.containerd import RUNC_OPTIONS
+from e2e.harness.hasty import new_hasty_node
+from e2e.harness.node import STOCK, ContainerdNode
+from harness.daemon import put_executable, wait_until
 
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
 
@@ -30,17 +29,6 @@ CONTAINERS = 20
 BY_CONTAINERD = 3
 NAMES = 5
 GRACE_S = 2
-# The daemon with short intervals: it drops generations after a second, and looks at containers and pins all the time.
-_HASTY = """
-import functools, sys
-from runtimed import __main__
-from runtimed.host.store import retained
-from runtimed.inspection import pinned_containers, wrapper_collector
-retained._KEEP_S = retained._REPLACED_KEEP_S = pinned_containers.ABSENT_S = 1.0
-for owner in (pinned_containers.PinnedContainers, wrapper_collector.Collector):
-    owner.watch = functools.partialmethod(owner.watch, every_s=0.5)
-sys.exit(__main__.main())
-"""
 _RECORDING = '#!/bin/sh\nprintf "%s\\n" "$*" >>{calls}\nshift\nexec {program} "$@"\n'
 
 
@@ -212,16 +200,11 @@ class Lives:
 
 @pytest.fixture
 def lives() -> Iterator[Lives]:
-    with new_daemon() as daemon, in_memory(daemon.data), short_directory() as directory, new_engine_root() as root:
-        daemon.program = ["-c", _HASTY]
-        line = CommandLine(root, directory, build_rootfs(directory / "rootfs"))
-        with running_containerd(root.enter) as containerd:
-            node = ContainerdNode(daemon, containerd, f"{GRACE_S}s")
-            node.own["gc"] = True
-            node.write({})
-            daemon.start()
-            yield Lives(node, line, SEED)
-            daemon.kill()
+    with new_hasty_node(f"{GRACE_S}s") as hasty:
+        hasty.node.own["gc"] = True
+        hasty.node.write({})
+        hasty.node.daemon.start()
+        yield Lives(hasty.node, hasty.line, SEED)
 
 
 @pytest.mark.timeout(600)
