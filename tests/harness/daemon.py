@@ -128,6 +128,8 @@ class RunningDaemon:
         self.log_file = root / "log"
         # The words before the interpreter, with setpriv for example.
         self.command = list(command)
+        # The words after the interpreter.
+        self.program = ["-m", "runtimed"]
         # Seconds between looks for drift; None for the default of the daemon.
         self.drift_every_s: float | None = None
         # Name by name, because pytest changes a variable while threads of a test start daemons.
@@ -155,7 +157,7 @@ class RunningDaemon:
 
     def launch(self, *more: str) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it."""
-        program = ["-m", "runtimed"]
+        program = self.program
         if self.drift_every_s is not None:
             program = ["-c", _WITH_INTERVAL.format(every_s=self.drift_every_s)]
         with self.log_file.open("ab") as log:

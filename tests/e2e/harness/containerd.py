@@ -39,8 +39,10 @@ class RunningContainerd:
     it is ``/run/containerd/runc/<namespace>`` for every containerd. ``new_id`` makes such ids.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, enter: Sequence[str] = ()) -> None:
         self.root = root
+        # The words before a program that runs in another namespace; none: containerd gets a new one.
+        self.enter = list(enter)
         self.address = str(root / "c.sock")
         self.state = root / "state"
         self.engine = Engine(self.address, str(self.state), str(root / "root"))
@@ -58,7 +60,7 @@ class RunningContainerd:
         off = ", ".join(f'"io.containerd.{name}"' for name in _PLUGINS_OFF)
         lines = ["version = 2", f'root = "{self.root}/root"', f'state = "{self.state}"', f"disabled_plugins = [{off}]"]
         config.write_text("\n".join([*lines, "[grpc]", f'address = "{self.address}"', ""]))
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh"]
+        command = self.enter or ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh"]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "containerd", "--config", str(config)],
@@ -102,7 +104,7 @@ class RunningContainerd:
 
     def ctr(self, *words: str, namespace: str = "default", status: int = 0) -> str:
         """Return what ``ctr`` prints; its exit status must be ``status``."""
-        command = ["ctr", "--address", self.address, "--namespace", namespace, *words]
+        command = [*self.enter, "ctr", "--address", self.address, "--namespace", namespace, *words]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == status, (command, done.returncode, done.stdout, done.stderr)
         return done.stdout
@@ -229,7 +231,8 @@ class RunningContainerd:
             (self.rootfs / "bin" / name).symlink_to("busybox")
 
     def _answers(self) -> bool:
-        done = subprocess.run(["ctr", "--address", self.address, "version"], check=False, capture_output=True)
+        command = [*self.enter, "ctr", "--address", self.address, "version"]
+        done = subprocess.run(command, check=False, capture_output=True)
         return done.returncode == 0
 
     def _ended(self) -> bool:
@@ -247,13 +250,13 @@ class RunningContainerd:
 
 
 @contextlib.contextmanager
-def running_containerd() -> Iterator[RunningContainerd]:
-    """Yield a containerd that answers; at the end nothing of it is left."""
+def running_containerd(enter: Sequence[str] = ()) -> Iterator[RunningContainerd]:
+    """Yield a containerd that answers; at the end nothing of it is left. ``enter``: see `RunningContainerd`."""
     assert os.geteuid() == 0, "these tests need root"
     for program in PROGRAMS:
         assert shutil.which(program), f"install {program}"
     with short_directory() as root:
-        containerd = RunningContainerd(root)
+        containerd = RunningContainerd(root, enter)
         containerd.build_rootfs()
         try:
             yield containerd.start()

@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -33,13 +33,16 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 class RunningCri:
     """A containerd below ``root`` (a short path) that has the tables in ``exported``, and a sandbox image."""
 
-    def __init__(self, root: Path, exported: str) -> None:
+    def __init__(self, root: Path, exported: str, enter: Sequence[str] = ()) -> None:
         self.root = root
+        # The words before a program that runs in another namespace; none: containerd gets a new one.
+        self.enter = list(enter)
         self.address = f"{root}/c.sock"
         self.log_file = root / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
-        self._pods: set[str] = set()
+        # Pod -> what it was made with.
+        self._pods: dict[str, bytes] = {}
         head = f'version = 2\nroot = "{root}/root"\nstate = "{root}/state"\n'
         head += 'disabled_plugins = ["io.containerd.internal.v1.opt"]\n'
         # Where these tests run, root may not be allowed to make a process safer from the kernel's OOM killer.
@@ -50,8 +53,8 @@ class RunningCri:
 
     def start(self) -> RunningCri:
         """Start it and wait until it answers; its CRI plugin has to be there."""
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh"]
-        command += ["containerd", "--config", f"{self.root}/config.toml"]
+        command = self.enter or ["unshare", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE, "sh"]
+        command = [*command, "containerd", "--config", f"{self.root}/config.toml"]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(lambda: self._answers() or self.process is None or self.process.poll() is not None, "an answer")
@@ -63,14 +66,14 @@ class RunningCri:
     def stop(self) -> None:
         """Remove every pod, and stop it."""
         if self.process is not None and self.process.poll() is None:
-            for identifier in self._pods.copy():
+            for identifier in list(self._pods):
                 self.remove_pod(identifier)
             self.process.terminate()
             self.process.wait(PATIENCE_S)
 
     def ctr(self, *words: str, given: bytes | None = None) -> str:
         """Return what ``ctr`` prints."""
-        command = ["ctr", "--address", self.address, "--namespace", "k8s.io", *words]
+        command = [*self.enter, "ctr", "--address", self.address, "--namespace", "k8s.io", *words]
         return subprocess.run(command, check=True, capture_output=True, input=given, timeout=PATIENCE_S).stdout.decode()
 
     def run_pod(self, handler: str) -> str:
@@ -78,24 +81,45 @@ class RunningCri:
         name = f"pod{next(self._numbers)}".encode()
         metadata = _bytes(1, name) + _bytes(2, name) + _bytes(3, b"default")
         linux = _bytes(2, _bytes(1, bytes([1 << 3, _NODE])))
-        request = _bytes(1, _bytes(1, metadata) + _bytes(8, linux)) + _bytes(2, handler.encode())
+        config = _bytes(1, metadata) + _bytes(8, linux)
         # The answer is a message of one string: its tag, its length, itself.
-        identifier = self._call("RunPodSandbox", request)[2:].decode()
-        self._pods.add(identifier)
+        identifier = self._call("RunPodSandbox", _bytes(1, config) + _bytes(2, handler.encode()))[2:].decode()
+        self._pods[identifier] = config
         return identifier
+
+    def run_container(self, pod: str) -> str:
+        """Start a container that sleeps in a pod, and return its id."""
+        metadata = _bytes(1, f"container{next(self._numbers)}".encode())
+        words = b"".join(_bytes(3, word) for word in (b"/bin/busybox", b"sleep", b"1000"))
+        config = _bytes(1, metadata) + _bytes(2, _bytes(1, SANDBOX_IMAGE.encode())) + words
+        request = _bytes(1, pod.encode()) + _bytes(2, config) + _bytes(3, self._pods[pod])
+        identifier = self._call("CreateContainer", request)[2:].decode()
+        self._call("StartContainer", _bytes(1, identifier.encode()))
+        return identifier
+
+    def exec(self, container: str) -> None:
+        """See that a process is executed in a container: its exit status is returned."""
+        words = b"".join(_bytes(2, word) for word in (b"/bin/busybox", b"sh", b"-c", b"exit 42"))
+        # The third field: the exit status.
+        assert self._call("ExecSync", _bytes(1, container.encode()) + words) == bytes([3 << 3, 42])
+
+    def remove_container(self, container: str) -> None:
+        """Stop a container by force, and remove it."""
+        for method in ("StopContainer", "RemoveContainer"):
+            self._call(method, _bytes(1, container.encode()))
 
     def remove_pod(self, identifier: str) -> None:
         """End a pod and remove it."""
         for method in ("StopPodSandbox", "RemovePodSandbox"):
             self._call(method, _bytes(1, identifier.encode()))
-        self._pods.discard(identifier)
+        del self._pods[identifier]
 
     def _call(self, method: str, request: bytes) -> bytes:
         with grpc.insecure_channel(f"unix://{self.address}") as channel:
             return bytes(channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(request, timeout=PATIENCE_S))
 
     def _answers(self) -> bool:
-        command = ["ctr", "--address", self.address, "version"]
+        command = [*self.enter, "ctr", "--address", self.address, "version"]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def _import_image(self) -> None:
@@ -126,17 +150,21 @@ class RunningCri:
 
 def _bytes(number: int, data: bytes) -> bytes:
     """Return field ``number`` of a protobuf message: a string, or a message within."""
-    assert len(data) < 128, "its length takes one byte"
-    return bytes([number << 3 | 2, len(data)]) + data
+    assert len(data) < 128 * 128, "its length takes two bytes at most"
+    length = [len(data)] if len(data) < 128 else [len(data) & 127 | 128, len(data) >> 7]
+    return bytes([number << 3 | 2, *length]) + data
 
 
 @contextlib.contextmanager
-def running_cri(root: Path, exported: str) -> Iterator[RunningCri]:
-    """Yield a containerd that runs pods; at the end it is stopped, and every pod is gone."""
+def running_cri(root: Path, exported: str, enter: Sequence[str] = ()) -> Iterator[RunningCri]:
+    """Yield a containerd that runs pods; at the end it is stopped, and every pod is gone.
+
+    ``enter``: see `RunningCri`.
+    """
     for program in PROGRAMS:
         assert shutil.which(program), f"install {program}"
     root.mkdir()
-    cri = RunningCri(root, exported)
+    cri = RunningCri(root, exported, enter)
     try:
         yield cri.start()
     except BaseException:

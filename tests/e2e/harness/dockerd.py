@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.daemon import UnixConnection, put, short_directory, wait_until
@@ -52,8 +52,10 @@ def run_docker(
 class RunningDockerd:
     """A dockerd below ``root``, with a containerd of its own, without networks and images."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, enter: Sequence[str] = ()) -> None:
         self.root = root
+        # The words before a program that runs in another namespace; none: dockerd gets a new one.
+        self.enter = list(enter)
         self.socket = root / "d.sock"
         self.config = root / "daemon.json"
         self.process: subprocess.Popen[bytes] | None = None
@@ -62,7 +64,7 @@ class RunningDockerd:
         """Start with ``document`` as its daemon.json, and wait until it answers."""
         put(self.config, document)
         command = [
-            *("unshare", "--mount", "--net", "sh", "-c", _APART, "sh"),
+            *(self.enter or ("unshare", "--mount", "--net", "sh", "-c", _APART, "sh")),
             *("dockerd", "--config-file", str(self.config), "--pidfile", str(self.root / "pid")),
             *("--data-root", str(self.root / "data"), "--exec-root", str(self.root / "exec")),
             *("-H", f"unix://{self.socket}", "--storage-driver", "vfs", "--iptables=false", "--bridge=none"),
@@ -103,11 +105,14 @@ class RunningDockerd:
 
 
 @contextlib.contextmanager
-def running_dockerd(document: object) -> Iterator[RunningDockerd]:
-    """Yield a dockerd whose daemon.json is ``document``; nothing of it is left at the end."""
+def running_dockerd(document: object, enter: Sequence[str] = ()) -> Iterator[RunningDockerd]:
+    """Yield a dockerd whose daemon.json is ``document``; nothing of it is left at the end.
+
+    ``enter``: see `RunningDockerd`.
+    """
     assert shutil.which("dockerd"), "install docker.io"
     with short_directory() as root:
-        dockerd = RunningDockerd(root)
+        dockerd = RunningDockerd(root, enter)
         try:
             dockerd.start(document)
             yield dockerd
