@@ -83,8 +83,8 @@ class Site:
         with self.old_daemon():
             self.apply(NEW, LAST + 1)
         self.links["new"] = self.published()[1]
-        assert self.links["old"].keys() == set(STABLE)
-        assert self.links["new"].keys() == {*STABLE, "added", "halfway"}
+        assert self.links["old"].keys() == {*STABLE, "plain"}
+        assert self.links["new"].keys() == {*STABLE, "plain", "added", "halfway"}
         return self
 
     @property
@@ -160,7 +160,7 @@ class Site:
         return {key: value for key, value in body.items() if key != "current"}
 
     def published(self) -> tuple[int, Mapping[str, str]]:
-        """Return the generation that ``runtimes`` leads to, and its links to wrapper files; fail unless it is whole."""
+        """Return the generation that ``runtimes`` leads to, and its links to launchers; fail unless it is whole."""
         directory = (self.data / "runtimes").resolve(strict=True).parent
         number = int(directory.name)
         manifest = read_manifest((directory / "manifest.json").read_bytes(), number)
@@ -215,7 +215,7 @@ class Site:
         assert sorted(found) == list(retained)
         for number, path in found.items():
             manifest = read_manifest((path / "manifest.json").read_bytes(), number)
-            for file in manifest.links.values():
+            for file in manifest.files:
                 assert is_intact(file, (self.data / "wrappers" / file).read_bytes())
 
 
