@@ -72,17 +72,17 @@ def plan(
 
 
 def _stable_paths(config: Config, data_root: str) -> Iterator[Problem]:
-    """Yield a problem for each runtime whose path is a stable path: its launcher would execute itself for ever."""
+    """Yield a problem for each runtime whose binary is a stable path: its launcher would execute itself for ever."""
     directory = f"{data_root}/{CURRENT}/"
     for name, definition in config.runtimes.items():
-        if definition.path is not None and posixpath.normpath(definition.path).startswith(directory):
+        field = "options" if definition.path is None else "path"
+        binary = definition.path or (definition.options.binary_name if definition.options is not None else "")
+        if posixpath.normpath(binary).startswith(directory):
             origin = config.origins[name]
-            pointer, line = render_pointer(("runtimes", name, "path")), origin.fields.get("path", origin.line)
+            pointer, line = render_pointer(("runtimes", name, field)), origin.fields.get(field, origin.line)
             text = "a stable path of runtimed itself, which is for the configuration of engines"
             expected = "the binary of an OCI runtime, such as /usr/bin/runc"
-            yield Problem(
-                text, origin.file, line, pointer=pointer, found=json.dumps(definition.path), expected=expected
-            )
+            yield Problem(text, origin.file, line, pointer=pointer, found=json.dumps(binary), expected=expected)
 
 
 def restore_generation(manifest: Manifest, config_text: bytes, context: BootContext, number: int) -> Generation:

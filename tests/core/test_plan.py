@@ -51,15 +51,22 @@ def test_the_changes_of_a_plan_have_both_definitions() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/data/runtimes/gvisor", "/data//runtimes/./x"])
-def test_a_path_that_is_a_stable_path_is_refused_with_its_line(path: str) -> None:
-    text = json.dumps({"runtimes": {"a/b": {"path": path}}}, indent=1)
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"path": "/data/runtimes/gvisor"}, "path"),
+        ({"path": "/data//runtimes/./x"}, "path"),
+        ({"options": {"BinaryName": "/data/runtimes/x"}, "runtimeType": "io.containerd.runc.v2"}, "options"),
+    ],
+)
+def test_a_binary_that_is_a_stable_path_is_refused_with_its_line(entry: dict[str, Any], field: str) -> None:
+    text = json.dumps({"runtimes": {"a/b": entry}}, indent=1)
     with pytest.raises(ConfigurationRejected) as caught:
         plan(Documents(MAIN, Source(MAIN, text.encode())), FRAME, 1, None, None)
     (problem,) = caught.value.problems
-    assert (problem.file, problem.line, problem.pointer) == (MAIN, 4, "/runtimes/a~1b/path")
+    assert (problem.file, problem.line, problem.pointer) == (MAIN, 4, f"/runtimes/a~1b/{field}")
     assert "a stable path of runtimed itself" in problem.message
-    assert problem.found == json.dumps(path)
+    assert str(problem.found) in text
     assert "/usr/bin/runc" in str(problem.expected)
 
 

@@ -208,6 +208,10 @@ _rd_may_exist() {{
       "$_rd_d/runc" "$_rd_d/crun" "$_rd_d/runsc" "$_rd_d/youki"
   fi
 }}
+_rd_append() {{
+  printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_state" \
+    "$_rd_bundle" "$_rd_target" 2>/dev/null >>"$_rd_file"
+}}
 _rd_look "$_rd_id"
 # A container that may exist keeps its pin, also if this call fails. A new one starts even if it cannot be pinned.
 if [ -z "$_rd_bad" ] && ! {{ [ "$_rd_pin" ] && _rd_may_exist; }}; then
@@ -219,9 +223,14 @@ if [ -z "$_rd_bad" ] && ! {{ [ "$_rd_pin" ] && _rd_may_exist; }}; then
   [!/]* | *["$_rd_tab
 "]*) ;;
   *)
-    if [ "$_rd_line" != "$_rd_new" ]; then
-      printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_state" \
-        "$_rd_bundle" "$_rd_target" 2>/dev/null >>"$_rd_file"
+    if [ "$_rd_line" = "$_rd_new" ]; then
+      # The daemon removes no file of pins that has changed after it looked for the containers.
+      printf '\\n' 2>/dev/null >>"$_rd_file"
+      [ -s "$_rd_file" ] || _rd_append
+    else
+      _rd_append
+      # The daemon may have removed the file while it was open here.
+      [ -s "$_rd_file" ] || _rd_append
       # Execute the runtime that later calls will find. An older pin stays if this one could not be recorded.
       [ "$_rd_read" ] && _rd_look "$_rd_id"
     fi ;;

@@ -76,9 +76,18 @@ def test_an_identical_pin_is_recorded_once(node: Node) -> None:
     old = node.launcher("old", "--x")
     for _ in range(3):
         node.executed(old, "--root", node.root, "create", "-b", "/b c", "c1")
-    assert (node.pins / "c1").read_bytes().count(b"\n") == 2
+    assert (node.pins / "c1").read_bytes().count(b"\n1\t") == 1
     node.executed(old, "--root", node.root, "create", "-b", "/other", "c1")
-    assert (node.pins / "c1").read_bytes().count(b"\n") == 4
+    assert (node.pins / "c1").read_bytes().count(b"\n1\t") == 2
+
+
+def test_an_identical_pin_changes_the_file_so_that_a_sweep_keeps_it(node: Node) -> None:
+    old = node.launcher("old", "--x")
+    sizes = []
+    for _ in range(2):
+        node.executed(old, "--root", node.root, "create", "-b", "/b c", "c1")
+        sizes.append((node.pins / "c1").stat().st_size)
+    assert sizes[0] < sizes[1]
 
 
 @pytest.mark.parametrize("kind", ["runc", "crun", "runsc", "youki"])
