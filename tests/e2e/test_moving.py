@@ -125,7 +125,7 @@ def test_dockerd_lists_and_runs_what_is_exported_for_it(daemon: RunningDaemon) -
     with running_dockerd(exported(daemon, "docker")) as dockerd:
         runtimes = info(dockerd, ".Runtimes")
         assert runtimes["wrapped"]["path"] == f"{daemon.data}/runtimes/wrapped"
-        assert runtimes["a/b c"]["path"] == "/usr/bin/crun"
+        assert runtimes["a/b c"]["path"] == f"{daemon.data}/runtimes/a%2fb%20c"
         assert info(dockerd, ".DefaultRuntime") == "wrapped"
         image = import_busybox(dockerd)
         run = ("run", "--rm", "--network", "none")

@@ -39,7 +39,7 @@ BEFORE = (FIRST, SECOND, THIRD)
 LONG_PAST = (1, 2)
 LAST = len(BEFORE) + 1
 # The stable paths that clients may have been given by then.
-STABLE = ("earlier", "same", "changed", "dropped")
+STABLE = ("earlier", "same", "changed", "dropped", "plain")
 
 
 class Site:
@@ -160,18 +160,18 @@ class Site:
         return {key: value for key, value in body.items() if key != "current"}
 
     def published(self) -> tuple[int, Mapping[str, str]]:
-        """Return the generation that ``runtimes`` leads to, and its links to wrapper files; fail unless it is whole."""
+        """Return the generation that ``runtimes`` leads to, and its links to launchers; fail unless it is whole."""
         directory = (self.data / "runtimes").resolve(strict=True).parent
         number = int(directory.name)
         manifest = read_manifest((directory / "manifest.json").read_bytes(), number)
         assert checksum((directory / "config.json").read_bytes()) == manifest.config_checksum
         links = {}
         for link in (self.data / "runtimes").iterdir():
-            wrapper = link.resolve(strict=True)
-            assert wrapper.parent == self.data / "wrappers"
-            assert is_intact(wrapper.name, wrapper.read_bytes()), wrapper
-            assert wrapper.lstat().st_mode & 0o7777 == 0o700
-            links[link.name] = wrapper.name
+            launcher = link.resolve(strict=True)
+            assert launcher.parent == self.data / "wrappers"
+            assert is_intact(launcher.name, launcher.read_bytes()), launcher
+            assert launcher.lstat().st_mode & 0o7777 == 0o700
+            links[link.name] = launcher.name
         assert links == {**manifest.carried, **manifest.links}
         return number, links
 
@@ -215,7 +215,7 @@ class Site:
         assert sorted(found) == list(retained)
         for number, path in found.items():
             manifest = read_manifest((path / "manifest.json").read_bytes(), number)
-            for file in manifest.links.values():
+            for file in manifest.files:
                 assert is_intact(file, (self.data / "wrappers" / file).read_bytes())
 
 
