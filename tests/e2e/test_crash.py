@@ -190,7 +190,7 @@ def test_all_that_a_generation_consists_of_is_on_the_disk_before_the_link_moves(
     directories = [f"{directory}/runtimes", directory, "wrappers", "generations"]
     synced = {call.paths[0]: n for n, call in enumerate(publish.calls[:swap]) if call.name == "fsync"}
     wrappers = [name for name in synced if name.startswith("wrappers/")]
-    assert len(wrappers) == 3, "few new ones are synced, each before its rename where it replaces something"
+    assert len(wrappers) == 6, "few new ones are synced, each before its rename where it replaces something"
     assert list(synced) == [*wrappers, *files, *directories]
     synced = {name: position for name, position in synced.items() if not name.startswith("wrappers/.")}
     for name, position in synced.items():

@@ -22,6 +22,7 @@ from harness.reload_count import RELOADS, configuration
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.history.manifest import read_manifest
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host, build_generation
 
@@ -164,8 +165,12 @@ def generation_kib() -> float:
 
 
 def named_wrappers(data: Path) -> set[str]:
-    """Return the wrapper files that a link of a retained generation, its own or a carried one, leads to."""
-    return {Path(os.readlink(link)).name for link in data.glob("generations/*/runtimes/*")}
+    """Return the wrappers and launchers that a retained generation names, and those of its carried links."""
+    found: set[str] = set()
+    for path in data.glob("generations/*/manifest.json"):
+        manifest = read_manifest(path.read_bytes(), int(path.parent.name))
+        found |= {*manifest.files, *manifest.carried.values()}
+    return found
 
 
 def see_in_order(daemon: RunningDaemon, applied: int) -> None:

@@ -80,6 +80,7 @@ def test_the_wrapper_of_runsc_runs_runsc_with_its_arguments(daemon: RunningDaemo
     assert entry["runtimeArgs"], "the sample shows arguments"
     wrapper = binary_name(daemon, "gvisor")
     assert wrapper == described(daemon, "gvisor")["wrapper"]["path"]
+    assert f"_rd_target={wrapper}\n" in (daemon.data / "runtimes" / "gvisor").read_text()
     assert described(daemon, "gvisor")["binary"] == entry["path"]
     assert Path(entry["path"]).samefile(shutil.which("runsc") or "")
     for path in (wrapper, str(daemon.data / "runtimes" / "gvisor")):

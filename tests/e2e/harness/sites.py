@@ -83,8 +83,8 @@ class Site:
         with self.old_daemon():
             self.apply(NEW, LAST + 1)
         self.links["new"] = self.published()[1]
-        assert self.links["old"].keys() == set(STABLE)
-        assert self.links["new"].keys() == {*STABLE, "added", "halfway"}
+        assert self.links["old"].keys() == {*STABLE, "plain"}
+        assert self.links["new"].keys() == {*STABLE, "plain", "added", "halfway"}
         return self
 
     @property
