@@ -39,7 +39,7 @@ BEFORE = (FIRST, SECOND, THIRD)
 LONG_PAST = (1, 2)
 LAST = len(BEFORE) + 1
 # The stable paths that clients may have been given by then.
-STABLE = ("earlier", "same", "changed", "dropped")
+STABLE = ("earlier", "same", "changed", "dropped", "plain")
 
 
 class Site:
@@ -167,11 +167,11 @@ class Site:
         assert checksum((directory / "config.json").read_bytes()) == manifest.config_checksum
         links = {}
         for link in (self.data / "runtimes").iterdir():
-            wrapper = link.resolve(strict=True)
-            assert wrapper.parent == self.data / "wrappers"
-            assert is_intact(wrapper.name, wrapper.read_bytes()), wrapper
-            assert wrapper.lstat().st_mode & 0o7777 == 0o700
-            links[link.name] = wrapper.name
+            launcher = link.resolve(strict=True)
+            assert launcher.parent == self.data / "wrappers"
+            assert is_intact(launcher.name, launcher.read_bytes()), launcher
+            assert launcher.lstat().st_mode & 0o7777 == 0o700
+            links[link.name] = launcher.name
         assert links == {**manifest.carried, **manifest.links}
         return number, links
 
