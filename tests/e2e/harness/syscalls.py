@@ -27,6 +27,7 @@ CHANGING = (
 ASKING = ("statfs", "newfstatat", "getdents64")
 
 _LINE = re.compile(r"(?P<name>\w+)\((?P<arguments>.*?)(?:\)\s+= (?P<result>.*)| <unfinished \.\.\.>.*)")
+_DIGEST = re.compile("-[0-9a-f]{32}")
 _WORD = re.compile(r'"([^"]*)"|\d<([^>]*)>')
 
 
@@ -61,7 +62,8 @@ class Call:
         return any(os.path.dirname(one) == path for one in named)
 
     def __str__(self) -> str:
-        return f"{self.name}#{self.ordinal}({', '.join(self.paths)})"
+        # Without digests: the text of a launcher, which names the data root, is another one at every place.
+        return _DIGEST.sub("", f"{self.name}#{self.ordinal}({', '.join(self.paths)})")
 
 
 @dataclass(frozen=True, slots=True)
