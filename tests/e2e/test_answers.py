@@ -180,7 +180,8 @@ def test_protoc_finds_the_documented_field_numbers_in_answers_without_any_defini
     root = f'7: "{node.daemon.root}/run/runtime-runc"\n'
     assert raw("runc") == f'6: "runc"\n{root}'
     assert raw("crun") == f'6: "/usr/bin/crun"\n{root}'
-    wrapper = node.wrappers / next(file for file in node.files() if file.startswith("gvisor-"))
+    launcher = (node.daemon.data / "runtimes" / "gvisor").resolve()
+    (wrapper,) = (file for file in node.wrappers.glob("gvisor-*") if file != launcher)
     assert raw("gvisor") == f'6: "{wrapper}"\n{root}'
     assert raw("typed") == '4: 7\n6: "/usr/bin/crun"\n'
     assert raw("kata") == '2: "/etc/kata containers/qemu.toml"\n'

@@ -138,7 +138,7 @@ def fault(site: Site, call: Call, options: Sequence[str], thread: int) -> Iterat
     with attached(log, threads(site.pid)[thread], *options):
         yield
     hit = injected(log, site.data)
-    assert (hit.name, hit.ordinal, hit.paths) == (call.name, call.ordinal, call.paths), log.read_text()
+    assert str(hit) == str(call), log.read_text()
 
 
 def swap_of(found: Recording) -> int:
