@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from harness.daemon import short_directory
 from harness.engine_state import ordinary_user
 
 from runtimed.core.pins import Pin
@@ -61,17 +62,17 @@ def test_a_root_that_was_never_made_is_told_by_the_directory_of_bundles(tmp_path
     assert ContainerStates([]).has_state(pin(state=root, bundle=bundle)) is False
 
 
-def test_a_root_that_cannot_be_listed_says_nothing_unless_another_one_tells(tmp_path: Path) -> None:
-    for name in ("closed", "open/a"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "closed").chmod(0)
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    with ordinary_user():
-        states = ContainerStates([str(tmp_path / "closed"), str(tmp_path / "open")])
-        assert states.has_state(pin()) is True
-        assert states.has_state(pin("b")) is None
-        assert states.has_state(pin("b", state=str(tmp_path / "closed"))) is None
+def test_a_root_that_cannot_be_listed_says_nothing_unless_another_one_tells() -> None:
+    with short_directory() as root:
+        root.chmod(0o755)
+        closed, opened = root / "closed", root / "open"
+        (opened / "a").mkdir(parents=True)
+        closed.mkdir(0)
+        with ordinary_user():
+            states = ContainerStates([str(closed), str(opened)])
+            assert states.has_state(pin()) is True
+            assert states.has_state(pin("b")) is None
+            assert states.has_state(pin("b", state=str(closed))) is None
 
 
 def test_the_states_are_those_of_one_instant(tmp_path: Path) -> None:
