@@ -223,17 +223,11 @@ if [ -z "$_rd_bad" ] && ! {{ [ "$_rd_pin" ] && _rd_may_exist; }}; then
   [!/]* | *["$_rd_tab
 "]*) ;;
   *)
-    if [ "$_rd_line" = "$_rd_new" ]; then
-      # The daemon removes no file of pins that has changed after it looked for the containers.
-      printf '\\n' 2>/dev/null >>"$_rd_file"
-      [ -s "$_rd_file" ] || _rd_append
-    else
-      _rd_append
-      # The daemon may have removed the file while it was open here.
-      [ -s "$_rd_file" ] || _rd_append
-      # Execute the runtime that later calls will find. An older pin stays if this one could not be recorded.
-      [ "$_rd_read" ] && _rd_look "$_rd_id"
-    fi ;;
+    [ "$_rd_line" = "$_rd_new" ] || _rd_append
+    # The daemon may have removed the file meanwhile.
+    [ -s "$_rd_file" ] || _rd_append
+    # Execute the runtime that later calls will find. An older pin stays if this one could not be recorded.
+    [ "$_rd_read" ] && [ "$_rd_line" != "$_rd_new" ] && _rd_look "$_rd_id" ;;
   esac
 fi
 [ "$_rd_pin" ] && [ "$_rd_pin" != "$_rd_target" ] && exec "$_rd_pin" "$@"

@@ -81,15 +81,6 @@ def test_an_identical_pin_is_recorded_once(node: Node) -> None:
     assert (node.pins / "c1").read_bytes().count(b"\n1\t") == 2
 
 
-def test_an_identical_pin_changes_the_file_so_that_a_sweep_keeps_it(node: Node) -> None:
-    old = node.launcher("old", "--x")
-    sizes = []
-    for _ in range(2):
-        node.executed(old, "--root", node.root, "create", "-b", "/b c", "c1")
-        sizes.append((node.pins / "c1").stat().st_size)
-    assert sizes[0] < sizes[1]
-
-
 @pytest.mark.parametrize("kind", ["runc", "crun", "runsc", "youki"])
 def test_without_a_known_root_the_usual_ones_tell_whether_a_container_exists(node: Node, kind: str) -> None:
     old, new = node.launcher("old"), node.launcher("new")
