@@ -1,11 +1,11 @@
-"""Looks at the containers on this node in one thread, within bounded time: pins, and references to wrappers."""
+"""Looks at the containers on this node in threads, within bounded time: pins, and references to wrappers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -33,16 +33,17 @@ _TAKE_OVER_TIMEOUT_S = 5.0
 class ContainerWatch:
     """The looks at containers, for the daemon with ``store`` and the directory ``exec_root``.
 
-    ``worker`` is the thread. ``read`` calls a function in a thread that no engine can block, because a report must not
-    wait for a scan. ``engines`` are always the configured containerds.
+    ``stack`` ends its threads. ``engines`` are always the configured containerds.
     """
 
-    def __init__(self, store: Store, exec_root: str, worker: Worker, read: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, store: Store, exec_root: str, stack: AsyncExitStack) -> None:
         directory, stable = PinDirectory(f"{exec_root}/{PINS}"), f"{store.root}/{CURRENT}"
         self.pinned = PinnedContainers(directory, stable=stable, target_at=store.target_at)
         self._store = store
-        self._worker = worker
-        self._read = read
+        # Two, because a report must not wait for a scan, which an engine can block.
+        self._worker, self._pins_worker = Worker("scanning"), Worker("pins")
+        for worker in (self._worker, self._pins_worker):
+            stack.callback(worker.close)
 
     async def take_over(self, earlier_exec_root: str | None, engines: Sequence[Engine]) -> None:
         """Make the directory of pins, before the first launcher is published, and pin the containers that have none.
@@ -63,13 +64,11 @@ class ContainerWatch:
 
     async def find_kept(self, generation: Generation) -> tuple[Kept, ...]:
         """Return the definitions that containers keep and that ``generation`` has no more."""
-        kept: tuple[Kept, ...] = await self._read(self._find_kept, generation)
-        return kept
+        return await self._pins_worker.run(self._find_kept, generation)
 
     async def find_pin_references(self) -> ReferenceScan:
         """Return the references of the pins that are recorded now."""
-        found: ReferenceScan = await self._read(self.pinned.references)
-        return found
+        return await self._pins_worker.run(self.pinned.references)
 
     async def find_references(self, engines: Sequence[Engine]) -> ReferenceScan:
         """Return all references to wrappers on this node; if that fails, the reason as ``unknown``."""

@@ -162,9 +162,7 @@ class Daemon:
         await self._continue_event_numbers(settings, recovered)
         sockets = bind_sockets(settings, self._environ, stack)
         recovered = await self._continue_generation_numbers(store, recovered, settings)
-        scanning_worker = Worker("scanning")
-        stack.callback(scanning_worker.close)
-        containers = ContainerWatch(store, settings.exec_root, scanning_worker, self._disk_worker.run)
+        containers = ContainerWatch(store, settings.exec_root, stack)
         earlier = recovered.last.host.exec_root if recovered.last is not None else None
         await containers.take_over(earlier, config.runtimed.containerd)
         reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)
