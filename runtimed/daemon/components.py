@@ -133,9 +133,7 @@ class Components:
             lookup=lookups.of,
             read_generation=store.read,
             figures=status.figures,
-            pins=self._containers.pinned.read,
-            name_of=store.name_of,
-            generation_of=store.generation_of,
+            containers=self._containers.describe,
             look_up_all=inspector.look_up_all,
             replaceable=inspector.replaceable,
             features=inspector.features,
@@ -161,7 +159,7 @@ class Components:
             "gc": self._collector.watch(lambda: self._reloader.current.config.runtimed.gc),
             "drift": self.drift.watch(),
             "published": self._published.watch(),
-            "pins": self._containers.pinned.watch(lambda: self._containers.look(self._engines())),
+            "pins": self._containers.watch(self._engines),
         }
 
     def on_report(self, report: Report, generation: Generation) -> None:

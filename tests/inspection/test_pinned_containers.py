@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
 import subprocess
@@ -329,26 +327,6 @@ def test_the_pins_of_an_earlier_exec_root_are_taken_over_and_other_containers_ad
     for directory in (earlier.path, earlier.path, node.pins.path):
         node.pinned.take_over(directory, node.engines)
         assert {pin.id: pin.target for pin in node.pinned.read()} == {"a": "/old", "b": "/x"}
-
-
-async def test_the_watch_looks_again_also_after_an_error(node: Node) -> None:
-    looks = 0
-
-    async def look() -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            raise RuntimeError("a bug")
-        node.pinned.look(node.engines)
-
-    node.pin()
-    task = asyncio.create_task(node.pinned.watch(look, every_s=0.001))
-    while looks < 3:
-        await asyncio.sleep(0.001)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    assert os.listdir(node.pins.path) == []
 
 
 def test_real_launchers_lose_no_pin_while_the_daemon_sweeps_without_a_pause(node: Node) -> None:
