@@ -23,6 +23,8 @@ log = structlog.get_logger()
 ABSENT_S = 30.0
 # Age at which a container without a pin is given one, or counts as one without: it may just be recording it.
 ADOPT_AGE_S = 60.0
+# The most containers that one line of the log names.
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,7 @@ class PinnedContainers:
         ``engines`` are the configured containerds.
         """
         swept = self.sweep(self._monotonic_s())
-        adopted = self.adopt(engines, adopt_age_s)
-        if adopted:
-            log.info("pins.adopted", containers=len(adopted))
+        self.adopt(engines, adopt_age_s)
         return references_of_pins(self.pins, swept.faults)
 
     def read(self) -> tuple[Pin, ...]:
@@ -151,6 +151,11 @@ class PinnedContainers:
                 adopted.append(pin)
             else:
                 unpinned.append(Unpinned(f"{task.namespace}/{task.id}", task.binary))
+        if adopted:
+            log.info("pins.adopted", containers=len(adopted))
+        if unpinned and tuple(unpinned) != self.unpinned:
+            named = [f"{each.id} of {each.path}" for each in unpinned[:_SHOWN]]
+            log.warning("pins.missing", containers=len(unpinned), first=named)
         self.pins = (*self.pins, *adopted)
         self.unpinned = tuple(unpinned)
         return tuple(adopted)
