@@ -241,6 +241,19 @@ def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) ->
     assert root.store.repair(generation) == RepairOutcome()
 
 
+@needs_root
+def test_a_data_root_remounted_noexec_is_no_fault_while_no_resolution_names_a_wrapper(root: Root) -> None:
+    root.publish(a=["1"])
+    generation = root.publish(a=[])
+    subprocess.run(["mount", "--bind", root.path, root.path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,noexec", root.path], check=True)
+        assert not root.store.seems_damaged()
+        assert root.store.repair(generation) == RepairOutcome()
+    finally:
+        subprocess.run(["umount", root.path], check=True)
+
+
 def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root) -> None:
     generation = root.publish(a=["1"])
     (root.path / "lock").unlink()
