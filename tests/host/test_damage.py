@@ -242,7 +242,7 @@ def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) ->
 
 
 @needs_root
-def test_a_data_root_remounted_noexec_is_no_fault_while_no_resolution_names_a_wrapper(root: Root) -> None:
+def test_a_noexec_data_root_is_no_fault_while_no_resolution_names_a_wrapper(root: Root) -> None:
     root.publish(a=["1"])
     generation = root.publish(a=[])
     subprocess.run(["mount", "--bind", root.path, root.path], check=True)

@@ -341,7 +341,7 @@ def test_the_same_id_in_another_namespace_is_another_container(node: Node) -> No
     assert {pin.target for pin in node.pinned.pins} == {"/old", "/new"}
 
 
-def test_the_pins_of_an_earlier_exec_root_are_taken_over_and_other_containers_adopted(node: Node) -> None:
+def test_pins_of_an_earlier_exec_root_are_copied_and_other_containers_adopted(node: Node) -> None:
     node.targets["gvisor"] = [(0, "/old")]
     node.task("a", node.now_s)
     earlier = PinDirectory(str(node.root / "earlier"))
