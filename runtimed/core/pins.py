@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A container id that is its own file's name. All others share one file. As in the text of a launcher.
-_SAFE_ID = re.compile(r"[0-9a-zA-Z_+-][0-9a-zA-Z_.+-]{0,199}", re.ASCII)
+_SAFE_ID = re.compile(r"[0-9a-zA-Z_+-][0-9a-zA-Z_.+-]{0,199}")
 OTHER_FILE = ".other"
 _VERSION = "1"
 _END = "."

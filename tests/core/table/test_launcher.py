@@ -412,6 +412,11 @@ def test_a_launcher_is_named_by_its_content() -> None:
     assert len({one.file, *(make_launcher(*other, "/usr/bin").file for other in others)}) == 6
 
 
+def test_a_launcher_searches_only_the_absolute_directories_of_a_path() -> None:
+    text = make_launcher("x", "x", (), "x", "/pins", "bin::/usr/bin:.").text.decode()
+    assert "for _rd_program in /usr/bin/x x; do" in text.splitlines()
+
+
 def test_a_launcher_looks_below_the_same_usual_roots_as_the_daemon() -> None:
     text = make_launcher("x", "/x", (), "/x", "/pins", "").text.decode()
     assert [root for root in usual_roots(None) if root not in text.split()] == []
