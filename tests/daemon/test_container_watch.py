@@ -134,6 +134,21 @@ async def test_references_are_those_of_pins_too(node: Node) -> None:
         assert (wrapper, "container a (pin)") in [(one.path, one.holder) for one in scan.references]
 
 
+async def test_a_look_that_hangs_ends_with_an_error(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container_watch, "SCAN_TIMEOUT_S", 0.01)
+    released = node.hang(monkeypatch, "look")
+    with pytest.raises(TimeoutError):
+        await node.watch.look(())
+    released.set()
+
+
+async def test_a_containerd_that_does_not_answer_is_unknown(node: Node) -> None:
+    engine = Engine(f"{node.root}/no.sock", str(node.root), None)
+    unknown = (await node.watch.find_references((engine,))).unknown
+    assert any(f"{node.root}/no.sock" in fault for fault in unknown)
+    assert not any("the reference scan failed" in fault for fault in unknown)
+
+
 async def test_a_scan_that_hangs_or_fails_knows_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("a bug")

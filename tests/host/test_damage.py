@@ -236,8 +236,12 @@ def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) ->
         subprocess.run(["mount", "-o", "remount,bind,noexec", root.path], check=True)
         assert root.store.seems_damaged()
         assert "mount -o remount,exec" in str(root.store.repair(generation).fault)
+        root.open()
+        assert "mount -o remount,exec" in str(root.store.repair(generation).fault), "after a start too"
     finally:
+        root.store.close()
         subprocess.run(["umount", root.path], check=True)
+    root.open()
     assert root.store.repair(generation) == RepairOutcome()
 
 
