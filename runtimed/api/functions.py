@@ -10,11 +10,11 @@ from runtimed.api.metrics import Figures
 from runtimed.api.resolutions import Lookup
 from runtimed.api.sockets import Peer
 from runtimed.core.collection.collect import Collection
+from runtimed.core.containers import PinnedContainer
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
 from runtimed.core.history.retained import RetainedGeneration, Summary
-from runtimed.core.pins import Pin
 from runtimed.core.report import Report
 from runtimed.core.table.facts import Machine
 from runtimed.core.table.generation import Generation
@@ -45,11 +45,8 @@ class DaemonFunctions:
     read_generation: Callable[[int], RetainedGeneration]
     figures: Callable[[], Figures]
 
-    # Return the pins of containers, the name of the runtime whose stable path has a file name, and the newest retained
-    # generation in which that stable path leads to a target. They read directories: call them by `in_data_root`.
-    pins: Callable[[], tuple[Pin, ...]]
-    name_of: Callable[[str], str]
-    generation_of: Callable[[str, str], int | None]
+    # Return the containers that have a pin, compared with a generation. Reads a directory: call it by `in_data_root`.
+    containers: Callable[[Generation], tuple[PinnedContainer, ...]]
 
     # These read the file systems of binaries: call them by `in_binaries`. For each path or name, the first returns the
     # binary's path or why it cannot be executed. The others return why another user could replace a binary, its

@@ -70,7 +70,7 @@ def _state(figures: Figures) -> Iterable[Metric]:
         ("subscribers", "Clients that listen to events.", figures.subscribers),
         ("wrappers", "Wrapper files on disk.", figures.wrappers),
         ("pinned_containers", "Containers with a pin.", figures.containers.pinned),
-        ("unpinned_containers", "Containers on a stable path without a pin.", figures.containers.unpinned),
+        ("unpinned_containers", "Containers that use a stable path without a pin.", figures.containers.unpinned),
         ("outdated_containers", "Containers that keep an older definition.", figures.containers.outdated),
     ):
         if value is not None:

@@ -21,7 +21,6 @@ from runtimed.api.metrics import render_metrics
 from runtimed.api.problems import bad_name, json_response
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.stream import Stream
-from runtimed.core.containers import describe_containers
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.generation import Generation, Runtime
@@ -137,14 +136,8 @@ class Routes:
             runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
         return self._daemon.in_binaries(request.peer, _render_runtime, generation, runtime, self._daemon)
 
-    async def _containers(self, request: Request) -> Response:
-        try:
-            response: Response = await self._daemon.in_data_root(
-                request.peer, _render_containers, self._daemon.current(), self._daemon
-            )
-        except StoreFailed as error:
-            return problem(error.code, str(error))
-        return response
+    def _containers(self, request: Request) -> Answer:
+        return self._daemon.in_data_root(request.peer, _render_containers, self._daemon.current(), self._daemon)
 
     def _status(self, _request: Request) -> Response:
         return json_response(200, self._daemon.status())
@@ -214,8 +207,7 @@ def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspect
 
 
 def _render_containers(generation: Generation, daemon: DaemonFunctions) -> Response:
-    found = describe_containers(daemon.pins(), generation, daemon.name_of, daemon.generation_of)
-    containers = [each.as_dict() for each in found]
+    containers = [each.as_dict() for each in daemon.containers(generation)]
     return large_json_response(200, {"generation": generation.number, "containers": containers})
 
 

@@ -22,7 +22,7 @@ def render_containers(document: Document, terminal: Terminal = PLAIN) -> list[st
     """
     containers = document["containers"]
     if not containers:
-        return ["no container has a pin: none was started through a stable path"]
+        return ["no container has a pin; runtimectl status shows unreadable pins, and containers without a pin"]
     rows = [
         (
             f"{_id(container, terminal)}{' *' if container['outdated'] else ''}",
@@ -35,8 +35,9 @@ def render_containers(document: Document, terminal: Terminal = PLAIN) -> list[st
     ]
     lines = render_table(("CONTAINER", "RUNTIME", "GENERATION", "BINARY", "ROOT"), rows, terminal)
     outdated = sum(container["outdated"] for container in containers)
+    verb = "keeps" if outdated == 1 else "keep"
     total = counted(len(containers), "container")
-    return [*lines, f"* {outdated} of {total} keep an older definition"] if outdated else lines
+    return [*lines, f"* {outdated} of {total} {verb} an older definition"] if outdated else lines
 
 
 def list_containers(document: Document, runtime: str) -> list[Field]:

@@ -248,7 +248,7 @@ def _containers(containers: Document) -> Iterable[Field]:
     yield "containers", f"{containers['pinned']} with a pin"
     yield from list_fields("  kept", _kept(containers["kept"]))
     if unpinned := containers["unpinned"]:
-        text = f"{counted(unpinned, 'container')} on a stable path, bound to the current definition"
+        text = f"{counted(unpinned, 'container')}: calls execute the current definition"
         yield "  without a pin", Tinted(text, YELLOW)
     yield from list_fields("  unreadable pins", (Tinted(each, RED) for each in containers["unknown"]))
 

@@ -106,7 +106,7 @@ class Client:
         >>> [each["id"] for each in Client().containers()["containers"] if each["outdated"]]
         []
 
-        Raises: StoreFailed, DiskTimeout.
+        Raises: DiskTimeout.
         """
         return _run(self._requests.containers())
 

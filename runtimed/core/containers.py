@@ -152,11 +152,7 @@ def describe_kept(kept: Sequence[Kept]) -> list[shapes.KeptDefinition]:
 
 def _targets(generation: Generation) -> Mapping[str, str]:
     """Return the target of each stable path by its file name: an absolute path, or a name for a search on PATH."""
-    return {
-        runtime.launcher.link: runtime.target or ""
-        for runtime in generation.runtimes.values()
-        if runtime.launcher is not None
-    }
+    return {link: runtime.target or "" for link, runtime in generation.launchers.items()}
 
 
 def _leads_to(target: str, pinned: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reads and renders pins: the records of launchers, which runtime a container was created with.
+"""Reads and renders pins, in which launchers record the runtime that a container was created with.
 
 A pin is one line in a file of the directory of pins. A launcher (``core.table.launcher``) appends it with one write and
 leads it by a line feed, so that an earlier line that was cut off cannot spoil it. Fields are separated by tabs and led
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A container id that is its own file's name. All others share one file. As in the text of a launcher.
-_SAFE_ID = re.compile(r"[0-9a-zA-Z_+-][0-9a-zA-Z_.+-]{0,199}", re.ASCII)
+_SAFE_ID = re.compile(r"[0-9a-zA-Z_+-][0-9a-zA-Z_.+-]{0,199}")
 OTHER_FILE = ".other"
 _VERSION = "1"
 _END = "."
@@ -21,11 +21,11 @@ _FIELDS = 8
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What a container was created with.
+    """A record of the runtime that a container was created with.
 
     ``link`` is the file name of the stable path, ``root`` the ``--root`` that the engine gave, ``state`` the directory
     of the runtime's state, ``bundle`` the container's bundle, ``target`` the wrapper or binary. An engine need not give
-    a root or a bundle, and the state may not be known: these are "" then.
+    a root or a bundle, and the state may not be known: such a field is "".
     """
 
     link: str

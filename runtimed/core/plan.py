@@ -65,22 +65,25 @@ def plan(
         ConfigurationRejected: with all problems in the documents.
     """
     config = parse_configuration(documents, context.flags, context.defaults, main_required=main_required)
-    if problems := tuple(_stable_paths(config, context.host.data_root)):
+    # A data root that is configured now is in use after the next start.
+    if problems := tuple(_stable_paths(config, {context.host.data_root, config.settings.data_root})):
         raise ConfigurationRejected(problems)
     generation = build_generation(config, context.host, number, previous)
     return Plan(generation, compare_generations(previous, generation))
 
 
-def _stable_paths(config: Config, data_root: str) -> Iterator[Problem]:
+def _stable_paths(config: Config, data_roots: Collection[str]) -> Iterator[Problem]:
     """Yield a problem for each runtime whose binary is a stable path: its launcher would execute itself for ever."""
-    directory = f"{data_root}/{CURRENT}/"
+    directories = tuple(f"{data_root}/{CURRENT}/" for data_root in data_roots)
     for name, definition in config.runtimes.items():
         field = "options" if definition.path is None else "path"
         binary = definition.path or (definition.options.binary_name if definition.options is not None else "")
-        if posixpath.normpath(binary).startswith(directory):
+        if posixpath.normpath(binary).startswith(directories):
             origin = config.origins[name]
             pointer, line = render_pointer(("runtimes", name, field)), origin.fields.get(field, origin.line)
-            text = "a stable path of runtimed itself, which is for the configuration of engines"
+            text = (
+                "a stable path of runtimed itself, which is for the configuration of engines; give the runtime's binary"
+            )
             expected = "the binary of an OCI runtime, such as /usr/bin/runc"
             yield Problem(text, origin.file, line, pointer=pointer, found=json.dumps(binary), expected=expected)
 

@@ -224,7 +224,7 @@ PROBLEM_CODES = {
         500,
         "the data root cannot be read",
         "reading /var/lib/runtimed/generations/00000001: Input/output error",
-        operations=(*_READING, "listContainers", "collectWrappers"),
+        operations=(*_READING, "collectWrappers"),
         exception="StoreFailed",
     ),
     "disk-timeout": ProblemCode(

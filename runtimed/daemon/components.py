@@ -88,18 +88,7 @@ class Components:
         self._servers: list[Server] = []
         self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
         self._published = PublishedWatch(self._seems_damaged, self._repair)
-        self._status = Status(
-            reloader=reloader,
-            store=store,
-            watcher=watcher,
-            drift=self.drift,
-            announcer=announcer,
-            boot=boot,
-            connections=lambda: len(self.connections),
-            exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
-            published_faults=lambda: {**self._published.faults, **self._listeners.faults},
-            pinned=containers.pinned,
-        )
+        self._status = self._build_status(watcher, boot)
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
         self.connections = Connections(
@@ -114,6 +103,20 @@ class Components:
         self._probes: set[asyncio.Task[None]] = set()
         self._unavailable: tuple[Unavailable, ...] = ()
         self._apply(reloader.current, accept=False)
+
+    def _build_status(self, watcher: Watcher, boot: Settings) -> Status:
+        return Status(
+            reloader=self._reloader,
+            store=self._store,
+            watcher=watcher,
+            drift=self.drift,
+            announcer=self._announcer,
+            boot=boot,
+            connections=lambda: len(self.connections),
+            exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
+            published_faults=lambda: {**self._published.faults, **self._listeners.faults},
+            pinned=self._containers.pinned,
+        )
 
     def _build_functions(self, owners: Collection[int], stack: AsyncExitStack) -> DaemonFunctions:
         """Return the functions that the routes may call; users in ``owners`` may reload and collect."""
@@ -133,9 +136,7 @@ class Components:
             lookup=lookups.of,
             read_generation=store.read,
             figures=status.figures,
-            pins=self._containers.pinned.read,
-            name_of=store.name_of,
-            generation_of=store.generation_of,
+            containers=self._containers.describe,
             look_up_all=inspector.look_up_all,
             replaceable=inspector.replaceable,
             features=inspector.features,
@@ -161,7 +162,7 @@ class Components:
             "gc": self._collector.watch(lambda: self._reloader.current.config.runtimed.gc),
             "drift": self.drift.watch(),
             "published": self._published.watch(),
-            "pins": self._containers.pinned.watch(lambda: self._containers.look(self._engines())),
+            "pins": self._containers.watch(self._engines),
         }
 
     def on_report(self, report: Report, generation: Generation) -> None:

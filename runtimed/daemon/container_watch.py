@@ -11,7 +11,7 @@ import structlog
 
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.config import Engine
-from runtimed.core.containers import Kept, describe_containers, summarise_kept
+from runtimed.core.containers import Kept, PinnedContainer, describe_containers, summarise_kept
 from runtimed.core.history.layout import CURRENT, PINS
 from runtimed.core.table.generation import Generation
 from runtimed.host.containerd import list_containers
@@ -23,10 +23,12 @@ from runtimed.inspection.pinned_containers import PinnedContainers
 
 log = structlog.get_logger()
 
+# Interval between looks at the containers.
+EVERY_S = 60.0
 # Time after which a reference scan counts as failed, so that every wrapper is kept.
 SCAN_TIMEOUT_S = 60.0
-# Time that a start waits for the look at the containers of an earlier process. It goes on without: the state directory
-# of an engine may hang.
+# Time that a start waits for the look at the containers of an earlier process. Then it goes on, because the state
+# directory of an engine may hang.
 _TAKE_OVER_TIMEOUT_S = 5.0
 
 
@@ -57,6 +59,15 @@ class ContainerWatch:
         except TimeoutError:
             log.warning("pins.look_timed_out", timeout_s=_TAKE_OVER_TIMEOUT_S)
 
+    async def watch(self, engines: Callable[[], Sequence[Engine]], every_s: float = EVERY_S) -> None:
+        """Look at the containers of the ``engines`` of the moment every ``every_s`` seconds until cancelled."""
+        while True:
+            try:
+                await self.look(engines())
+            except Exception:
+                log.exception("pins.look_failed")
+            await asyncio.sleep(every_s)
+
     async def look(self, engines: Sequence[Engine]) -> None:
         """Remove the pins of containers that are gone, and pin containers that have none."""
         async with asyncio.timeout(SCAN_TIMEOUT_S):
@@ -80,9 +91,12 @@ class ContainerWatch:
         except Exception as error:  # noqa: BLE001 - after an incomplete scan every wrapper is kept
             return ReferenceScan((), (f"the reference scan failed: {error!r}",))
 
+    def describe(self, generation: Generation) -> tuple[PinnedContainer, ...]:
+        """Return the containers that have a pin now, compared with ``generation``. Blocks."""
+        return describe_containers(self.pinned.read(), generation, self._store.name_of, self._store.generation_of)
+
     def _find_kept(self, generation: Generation) -> tuple[Kept, ...]:
-        pins = self.pinned.read()
-        return summarise_kept(describe_containers(pins, generation, self._store.name_of, self._store.generation_of))
+        return summarise_kept(self.describe(generation))
 
     def _scan(self, engines: Sequence[Engine]) -> ReferenceScan:
         pins = self.pinned.look(engines)

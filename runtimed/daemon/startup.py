@@ -40,7 +40,7 @@ _SHIPPED_NAME = "runtimed"
 
 
 def find_configuration(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Config:
-    """Return the settings to run with: those of ``documents``, or of the last good generation where they are invalid.
+    """Return the configuration to start with: ``documents``, or the last good generation where they are invalid.
 
     Flags override both; without any valid configuration they and the defaults remain. ``last`` and ``config_text``
     are the generation on disk, if any; it counts only if it came from the same main file.

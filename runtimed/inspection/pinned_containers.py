@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,12 +19,12 @@ from runtimed.host.pins import Mark, PinDirectory, PinFile
 
 log = structlog.get_logger()
 
-# Interval between looks at the containers.
-EVERY_S = 60.0
 # Time for which a container that had a state must be without one, unless its bundle is gone: it may be restarting.
 ABSENT_S = 30.0
 # Age at which a container without a pin is given one, or counts as one without: it may just be recording it.
 ADOPT_AGE_S = 60.0
+# The most containers that one line of the log names.
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Unpinned:
 
 
 class PinnedContainers:
-    """The containers that use a stable path. The methods that are no coroutines and no properties block.
+    """The containers that use a stable path. Its methods block.
 
     ``stable`` is the directory of the stable paths. ``target_at`` returns the target that the stable path with a file
     name had at a time in seconds since the epoch, None if that is not known.
@@ -90,14 +89,12 @@ class PinnedContainers:
         self.adopt(engines, age_s=0.0)
 
     def look(self, engines: Sequence[Engine], adopt_age_s: float = ADOPT_AGE_S) -> ReferenceScan:
-        """Sweep and adopt; return the references of the pins, and as ``unknown`` what cannot be read of them.
+        """Sweep and adopt; return the references of the pins, and the faults as ``unknown``.
 
         ``engines`` are the configured containerds.
         """
         swept = self.sweep(self._monotonic_s())
-        adopted = self.adopt(engines, adopt_age_s)
-        if adopted:
-            log.info("pins.adopted", containers=len(adopted))
+        self.adopt(engines, adopt_age_s)
         return references_of_pins(self.pins, swept.faults)
 
     def read(self) -> tuple[Pin, ...]:
@@ -154,18 +151,14 @@ class PinnedContainers:
                 adopted.append(pin)
             else:
                 unpinned.append(Unpinned(f"{task.namespace}/{task.id}", task.binary))
+        if adopted:
+            log.info("pins.adopted", containers=len(adopted))
+        if unpinned and tuple(unpinned) != self.unpinned:
+            named = [f"{each.id} of {each.path}" for each in unpinned[:_SHOWN]]
+            log.warning("pins.missing", containers=len(unpinned), first=named)
         self.pins = (*self.pins, *adopted)
         self.unpinned = tuple(unpinned)
         return tuple(adopted)
-
-    async def watch(self, look: Callable[[], Awaitable[object]], every_s: float = EVERY_S) -> None:
-        """Await ``look``, which calls `look` in a worker thread, every ``every_s`` seconds until cancelled."""
-        while True:
-            try:
-                await look()
-            except Exception:
-                log.exception("pins.look_failed")
-            await asyncio.sleep(every_s)
 
     def _is_gone(self, file: PinFile, states: ContainerStates, now_s: float) -> bool:
         if not file.pins:

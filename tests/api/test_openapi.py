@@ -28,11 +28,12 @@ from runtimed.api.subscribers import SUBSCRIBERS_OF_ONE
 from runtimed.core import errors, shapes
 from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
+from runtimed.core.containers import PinnedContainer
 from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
 from runtimed.core.history.retained import RetainedGeneration
-from runtimed.core.pins import Pin
 from runtimed.core.problem_codes import EVERY, PROBLEM_CODES
 from runtimed.core.report import Report
+from runtimed.core.table.generation import Generation
 
 API = Path(openapi.__file__).parent
 
@@ -52,10 +53,10 @@ class FaultyFakeService(FakeService):
             raise self.fault
         return super().read_generation(number)
 
-    def pins(self) -> tuple[Pin, ...]:
+    def containers(self, generation: Generation) -> tuple[PinnedContainer, ...]:
         if self.fault is not None:
             raise self.fault
-        return super().pins()
+        return super().containers(generation)
 
     async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
         if self.fault is not None:
@@ -147,7 +148,6 @@ CASES = [
     Case("/v1/diff?from=3&to=5"),
     *readings("/v1/diff?from={}&to=5"),
     Case("/v1/containers"),
-    Case("/v1/containers", 500, "store-failed", fail_disk),
     *disk("/v1/containers"),
     Case("/v1/status"),
     post("/v1/reload", 200),

@@ -103,7 +103,7 @@ class FakeService:
             "watcher": {"mode": "inotify", "alive": True, "faults": {}},
             "drift": [{**drift.as_dict(), "runtimes": ["crun"], "runtime_count": 1} for drift in self.drifts.values()],
             "drift_count": len(self.drifts),
-            "containers": summarise_containers(self.containers(), unpinned=1).as_dict(),
+            "containers": summarise_containers(self.containers(self.generation), unpinned=1).as_dict(),
             "events": {"seq": self.events.last, "subscribers": len(self.events)},
             "uptime_s": 1.5,
             "pid": 1,
@@ -131,17 +131,14 @@ class FakeService:
         generation = self.generations[number]
         return read_retained(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
 
-    def pins(self) -> tuple[Pin, ...]:
-        return tuple(self.pinned)
-
     def name_of(self, link: str) -> str:
         return link.upper()
 
     def generation_of(self, _link: str, target: str) -> int | None:
         return {"/usr/bin/crun": 5, "/usr/bin/runsc": 3}.get(target)
 
-    def containers(self) -> tuple[PinnedContainer, ...]:
-        return describe_containers(self.pins(), self.generation, self.name_of, self.generation_of)
+    def containers(self, generation: Generation) -> tuple[PinnedContainer, ...]:
+        return describe_containers(self.pinned, generation, self.name_of, self.generation_of)
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
         return look_up_each(self.look_up, files)
@@ -178,7 +175,7 @@ class FakeService:
             connections=4,
             subscribers=0,
             wrappers=2,
-            containers=summarise_containers(self.containers(), unpinned=1),
+            containers=summarise_containers(self.containers(self.generation), unpinned=1),
         )
 
     def may_change(self, peer: Peer) -> bool:

@@ -49,8 +49,9 @@ def test_containers_are_listed_with_the_binary_that_they_keep() -> None:
         ["db", "gvisor", "7", WRAPPER, "/run/containerd/runc/k8s.io"],
         [r"web\x1b *", "x", "unknown", "/usr/bin/x", "none"],
     ]
-    assert last == ["* 1 of 2 containers keep an older definition"]
+    assert last == ["* 1 of 2 containers keeps an older definition"]
     assert len(render(container("db"))) == 2
+    assert render(old, old)[-1] == "* 2 of 2 containers keep an older definition"
 
 
 def test_a_list_of_containers_fits_80_columns() -> None:
@@ -62,7 +63,7 @@ def test_a_list_of_containers_fits_80_columns() -> None:
 
 def test_a_daemon_without_pins_lists_no_containers(daemon: RunningDaemon) -> None:
     run = runtimectl("containers", on=daemon)
-    text = "no container has a pin: none was started through a stable path\n"
+    text = "no container has a pin; runtimectl status shows unreadable pins, and containers without a pin\n"
     assert (run.returncode, run.stderr, run.stdout) == (0, "", text)
     assert json.loads(runtimectl("containers", "--json", on=daemon).stdout) == {"generation": 1, "containers": []}
 
@@ -87,6 +88,7 @@ def test_explain_lists_ten_containers_of_the_runtime_and_counts_the_others(daemo
         "and 2 more",
     ]
     assert not any(line.startswith("containers") for line in render_description(runtime))
+    assert len(list_containers({"containers": many[2:12]}, "gvisor")) == 10
 
 
 def test_explain_describes_a_runtime_whose_containers_are_unknown(
@@ -120,7 +122,7 @@ def test_status_counts_containers_and_names_the_definitions_that_they_keep(daemo
     assert fields["containers"] == ["12 with a pin"]
     assert fields["kept"] == TEXTS[:1]
     assert f"  {TEXTS[1]}\n" in text
-    assert fields["without a pin"] == ["2 containers on a stable path, bound to the current definition"]
+    assert fields["without a pin"] == ["2 containers: calls execute the current definition"]
 
 
 # Reports

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from harness.daemon import RunningDaemon, new_daemon, put_executable, wait_until
 from harness.runtimectl import fields_of, runtimectl
+
+from runtimed.core.pins import Pin
+from runtimed.core.table.wrapper import make_wrapper
+from runtimed.host.pins import PinDirectory
 
 BEFORE, AFTER = "old", "new"
 
@@ -69,6 +74,24 @@ def test_check_names_the_container_that_would_keep_the_old_binary(pinned: Runnin
         (AFTER, [f"x: 1 container keeps an earlier generation's {pinned.root / BEFORE}"]),
     ):
         document = {"runtimes": {"x": {"path": str(pinned.root / binary)}}, **roots}
+        run = runtimectl("check", "-", input=json.dumps(document))
+        assert (run.returncode, run.stdout.splitlines()[1:]) == (0, kept)
+
+
+def test_check_finds_wrappers_in_the_configured_data_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    definition = {"path": "/usr/bin/true", "runtimeArgs": ["--a"]}
+    target = f"{tmp_path}/data/wrappers/{make_wrapper('x', '/usr/bin/true', ['--a']).file}"
+    (tmp_path / "exec").mkdir(mode=0o700)
+    pins = PinDirectory(f"{tmp_path}/exec/pins")
+    assert pins.make() is None
+    assert pins.add(Pin("x", "/r", "web", "", "", target)) is None
+    roots = {"data-root": f"{tmp_path}/data", "exec-root": f"{tmp_path}/exec"}
+    for args, kept in (
+        (["--a"], []),
+        (["--b"], [f"x: 1 container keeps an earlier generation's {target}"]),
+    ):
+        document = {"runtimes": {"x": {**definition, "runtimeArgs": args}}, **roots}
         run = runtimectl("check", "-", input=json.dumps(document))
         assert (run.returncode, run.stdout.splitlines()[1:]) == (0, kept)
 

@@ -48,6 +48,19 @@ def test_a_generation_that_has_a_name_on_path_has_its_binary() -> None:
     assert (container.generation, container.outdated) == (5, True)
 
 
+def test_the_json_shape_of_a_summary_has_the_first_thousand_entries_of_each_list() -> None:
+    kept = tuple(Kept(str(number), 1, None, "/x") for number in range(1001))
+    unknown = tuple(map(str, range(1001)))
+    shape = ContainersSummary(2000, 3, kept, unknown).as_dict()
+    assert shape == {
+        "pinned": 2000,
+        "unpinned": 3,
+        "outdated": 1001,
+        "kept": [each.as_dict() for each in kept[:1000]],
+        "unknown": list(unknown[:1000]),
+    }
+
+
 @pytest.mark.parametrize(
     ("generation", "outdated"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from harness.launchers import SHELLS, Launcher, new_node
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runtimed.core.pins import OTHER_FILE, Pin, pin_file, read_pins, render_pin
@@ -37,6 +37,7 @@ def test_the_last_pin_of_a_root_and_an_id_counts() -> None:
 
 
 @given(data=st.binary(max_size=60), cut=st.integers(0, len(LINE) - 1))
+@example(data=b"", cut=len(LINE) - 1)
 def test_a_line_that_was_cut_off_does_not_spoil_the_next(data: bytes, cut: int) -> None:
     assert read_pins(LINE[:cut]) == ()
     assert ONE in read_pins(LINE[:cut] + LINE)

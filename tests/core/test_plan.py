@@ -70,6 +70,12 @@ def test_a_binary_that_is_a_stable_path_is_refused_with_its_line(entry: dict[str
     assert "/usr/bin/runc" in str(problem.expected)
 
 
+def test_a_stable_path_in_a_data_root_that_is_only_configured_is_refused_too() -> None:
+    text = json.dumps({"runtimes": {"a": {"path": "/new/runtimes/a"}}, "data-root": "/new"})
+    with pytest.raises(ConfigurationRejected, match="a stable path of runtimed itself"):
+        plan(Documents(MAIN, Source(MAIN, text.encode())), FRAME, 1, None, None)
+
+
 def test_a_changed_stock_runtime_has_no_definition() -> None:
     found = changes({}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]})
     assert {"name": "runc", "from": None, "to": None} in found["changed"]

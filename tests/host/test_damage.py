@@ -236,9 +236,26 @@ def test_a_data_root_remounted_noexec_is_reported_with_the_remedy(root: Root) ->
         subprocess.run(["mount", "-o", "remount,bind,noexec", root.path], check=True)
         assert root.store.seems_damaged()
         assert "mount -o remount,exec" in str(root.store.repair(generation).fault)
+        root.open()
+        assert "mount -o remount,exec" in str(root.store.repair(generation).fault), "after a start too"
+    finally:
+        root.store.close()
+        subprocess.run(["umount", root.path], check=True)
+    root.open()
+    assert root.store.repair(generation) == RepairOutcome()
+
+
+@needs_root
+def test_a_noexec_data_root_is_no_fault_while_no_resolution_names_a_wrapper(root: Root) -> None:
+    root.publish(a=["1"])
+    generation = root.publish(a=[])
+    subprocess.run(["mount", "--bind", root.path, root.path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,noexec", root.path], check=True)
+        assert not root.store.seems_damaged()
+        assert root.store.repair(generation) == RepairOutcome()
     finally:
         subprocess.run(["umount", root.path], check=True)
-    assert root.store.repair(generation) == RepairOutcome()
 
 
 def test_a_data_root_that_another_daemon_has_locked_is_not_written_to(root: Root) -> None:

@@ -51,6 +51,10 @@ def test_systemd_runs_if_its_directory_exists_and_is_no_link(tmp_path: Path) -> 
     assert found == {"real": True, "link": False, "file": False, "none": False}
 
 
+def test_launchers_search_the_path_of_the_daemon() -> None:
+    assert [read_facts(environ).search for environ in ({}, {"PATH": "/a:b"})] == ["", "/a:b"]
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"), [({}, False), ({"DOCKER_RAMDISK": ""}, False), ({"DOCKER_RAMDISK": "0"}, True)]
 )

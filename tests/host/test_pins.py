@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -135,6 +136,29 @@ def test_a_file_that_cannot_be_read_is_a_fault_and_others_are_read(
     assert list(found.files) == ["b"]
     assert found.faults == (f"{pins.path}/a: {reason}",)
     assert str(pins.add(pin("a"))).startswith(f"{pins.path}/a: ")
+
+
+def test_a_file_that_is_too_large_is_a_fault(pins: PinDirectory) -> None:
+    append(pins, pin("a"))
+    os.truncate(f"{pins.path}/a", 16 << 20)
+    assert pins.read().faults == ()
+    os.truncate(f"{pins.path}/a", (16 << 20) + 1)
+    assert pins.read().faults == (f"{pins.path}/a: has more than 16777216 bytes",)
+
+
+def test_a_pin_that_is_written_in_part_is_a_fault_and_counts_not(pins: PinDirectory) -> None:
+    append(pins, pin(target="/old"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores SIGXFSZ.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(f"{pins.path}/a").st_size + 10, limits[1]))
+    try:
+        fault = pins.add(pin(target="/new"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert fault == f"{pins.path}/a: the file system is full"
+    assert [one.target for one in pins.read().pins] == ["/old"]
+    assert pins.add(pin(target="/new")) is None
+    assert [one.target for one in pins.read().pins] == ["/new"]
 
 
 def test_an_unreadable_file_is_a_fault() -> None:

@@ -568,6 +568,17 @@ def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_
         root.open()
 
 
+def test_the_targets_and_names_of_dropped_generations_are_forgotten(root: Root) -> None:
+    dropped = root.publish(a=["1"], B_=["x"])
+    target = dropped.runtimes["a"].target or ""
+    root.publish(a=["2"])
+    root.now += 3601
+    for number in range(2):
+        root.publish(retain=1, a=[f"new{number}"])
+        assert root.store.generation_of("a", target) is None
+    assert [root.store.name_of(link) for link in ("a", "%42_")] == ["a", "%42_"]
+
+
 def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(root: Root) -> None:
     targets, times = [], []
     for number in range(3):
@@ -575,6 +586,7 @@ def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(ro
         targets.append(root.publish(a=[str(number)]).runtimes["a"].target)
         root.now += 100
     assert [root.store.target_at("a", time_s + 50) for time_s in times] == targets
+    assert [root.store.target_at("a", time_s) for time_s in times] == targets
     assert root.store.target_at("a", times[0] - 1) is None
     assert root.store.target_at("other", root.now) is None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from runtimed.core.collection.references import Reference
 from runtimed.core.config import Engine
@@ -146,6 +145,18 @@ def test_a_pin_that_this_process_has_not_seen_with_a_state_stays(node: Node) -> 
     node.start()
     assert node.left(60) == ["a"]
     assert node.left(10_000) == ["a"]
+
+
+def test_a_removed_pin_that_is_recorded_again_has_not_been_seen_with_a_state(node: Node) -> None:
+    for started_s in (0, 1000):
+        node.pin(bundle="")
+        assert node.left(started_s) == ["a"]
+        assert node.left(started_s + ABSENT_S) == ["a"]
+        node.run(bundle=False)
+        assert node.left(started_s + 100) == ["a"]
+        node.end(bundle=False)
+        assert node.left(started_s + 200) == ["a"]
+        assert node.left(started_s + 200 + ABSENT_S) == []
 
 
 def test_a_pin_whose_root_is_not_known_is_looked_for_in_the_usual_ones(node: Node) -> None:
@@ -294,9 +305,20 @@ def test_containers_without_a_pin_are_counted(node: Node) -> None:
     node.targets["gvisor"] = [(500, "/new")]
     node.task("a", 499)
     node.task("b", 500, namespace="k8s.io")
-    node.pinned.look(node.engines)
+    with structlog.testing.capture_logs() as logged:
+        node.pinned.look(node.engines)
+        node.pinned.look(node.engines)
     assert node.pinned.unpinned == (Unpinned("moby/a", f"{node.stable}/gvisor"),)
     assert [pin.id for pin in node.pinned.pins] == ["b"]
+    assert logged == [
+        {"event": "pins.adopted", "log_level": "info", "containers": 1},
+        {
+            "event": "pins.missing",
+            "log_level": "warning",
+            "containers": 1,
+            "first": [f"moby/a of {node.stable}/gvisor"],
+        },
+    ]
 
 
 def test_a_pin_that_cannot_be_written_leaves_the_container_unpinned(node: Node) -> None:
@@ -319,7 +341,7 @@ def test_the_same_id_in_another_namespace_is_another_container(node: Node) -> No
     assert {pin.target for pin in node.pinned.pins} == {"/old", "/new"}
 
 
-def test_the_pins_of_an_earlier_exec_root_are_taken_over_and_other_containers_adopted(node: Node) -> None:
+def test_pins_of_an_earlier_exec_root_are_copied_and_other_containers_adopted(node: Node) -> None:
     node.targets["gvisor"] = [(0, "/old")]
     node.task("a", node.now_s)
     earlier = PinDirectory(str(node.root / "earlier"))
@@ -329,26 +351,6 @@ def test_the_pins_of_an_earlier_exec_root_are_taken_over_and_other_containers_ad
     for directory in (earlier.path, earlier.path, node.pins.path):
         node.pinned.take_over(directory, node.engines)
         assert {pin.id: pin.target for pin in node.pinned.read()} == {"a": "/old", "b": "/x"}
-
-
-async def test_the_watch_looks_again_also_after_an_error(node: Node) -> None:
-    looks = 0
-
-    async def look() -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            raise RuntimeError("a bug")
-        node.pinned.look(node.engines)
-
-    node.pin()
-    task = asyncio.create_task(node.pinned.watch(look, every_s=0.001))
-    while looks < 3:
-        await asyncio.sleep(0.001)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    assert os.listdir(node.pins.path) == []
 
 
 def test_real_launchers_lose_no_pin_while_the_daemon_sweeps_without_a_pause(node: Node) -> None:

@@ -139,8 +139,8 @@ class RuntimeDescription(TypedDict):
     options: OptionFields | None
     stable_path: Annotated[
         str | None,
-        "for the configuration of an engine: leads to a launcher, which executes what the name means now, and for a "
-        "container what it meant at its creation; null for a runtime without a `path`",
+        "for the configuration of an engine: leads to a launcher, which executes the current definition, and for a "
+        "container with a pin the definition of its creation; null for a runtime without a `path`",
     ]
     wrapper: Annotated[Wrapper | None, "null for a runtime without arguments"]
     available: Annotated[

@@ -66,7 +66,7 @@ class Runtime:
 
     @property
     def target(self) -> str | None:
-        """What a pin of the launcher names: the wrapper or the binary; None where there is no launcher."""
+        """The wrapper or the binary that a pin of the launcher names; None where there is no launcher."""
         return self.options.binary_name if self.launcher is not None and self.options is not None else None
 
 

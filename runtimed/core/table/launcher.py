@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from runtimed.core.table.script import Script, make_script
 
-# Options of runc, crun, runsc, youki and kata-runtime. Any word after an option that is in no list may be its value: it
-# is taken for one unless it is a verb or the id of a pinned container. So only those values need a list that could be
-# such a word, and only those options without a value that precede a container's id with other words after it.
+# Options of runc, crun, runsc, youki and kata-runtime.
+# The word after an option that is in no list may be its value. The launcher takes it for one, unless the word is a verb
+# or the id of a pinned container. So an option with a value is in a list if its value can be such a word. An option
+# without one is in a list if it can precede the id of a container with other words after the id.
 _GLOBAL_VALUES = (
     *("root", "r", "log", "l", "log-format", "log-level", "criu", "cgroup-manager", "kata-config", "config"),
     *("debug-log", "debug-command", "platform", "network", "overlay2", "trace"),

@@ -1,7 +1,6 @@
 """Generates wrapper scripts, which add a runtime's arguments.
 
-containerd's runc options hold a binary but no arguments. A wrapper's file is named by its content, so a path that a
-client has received never changes its meaning.
+containerd's runc options hold a binary but no arguments.
 """
 
 from __future__ import annotations

@@ -10,37 +10,24 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.history.layout import current_target, link_target
-from runtimed.core.history.manifest import checksum, render_manifest
+from runtimed.core.history.layout import current_target
+from runtimed.core.history.manifest import checksum
 from runtimed.core.history.retained import RetainedGeneration, Summary
 from runtimed.core.table.generation import Generation
 from runtimed.host.store.damage import Expected, PublishedFiles
-from runtimed.host.store.disk import FILE_MODE, failing_as, make_directory, replace_link, sync_directory, write_new
+from runtimed.host.store.disk import failing_as, make_directory, replace_link, sync_directory
 from runtimed.host.store.lock import DataRootLock, trusted_paths
 from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
 from runtimed.host.store.repair import Repair, RepairOutcome
 from runtimed.host.store.retained import RetainedGenerations, remove_generation
+from runtimed.host.store.staging import Staged, write_generation
 from runtimed.host.store.wrappers import WrapperDirectory
 
 __all__ = ["Recovered", "RepairOutcome", "Staged", "Store", "trusted_paths"]
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A generation that is whole on disk and not current yet."""
-
-    generation: Generation
-    summary: Summary
-    # The content of its `runtimes/`: name -> launcher. Carried links are those of runtimes that were dropped.
-    links: Mapping[str, str]
-    carried: Mapping[str, str]
-    # The wrapper files that did not exist before.
-    made: tuple[str, ...]
 
 
 class Store:
@@ -156,27 +143,11 @@ class Store:
                 raise
             staged = Staged(generation, summary, {**carried, **links}, carried, made)
             try:
-                self._write_generation(staged)
+                write_generation(self._paths, staged, self._at_step)
             except OSError:
                 self._give_up(staged)
                 raise
         return staged
-
-    def _write_generation(self, staged: Staged) -> None:
-        paths, generation, number = self._paths, staged.generation, staged.generation.number
-        links = paths.links(number)
-        os.mkdir(links, 0o700)
-        self._at_step("links")
-        for link, file in staged.links.items():
-            os.symlink(link_target(file), f"{links}/{link}")
-        self._at_step("config")
-        write_new(paths.config(number), generation.config_text, FILE_MODE, sync=True)
-        self._at_step("manifest")
-        manifest = render_manifest(generation, staged.carried, staged.summary.created_s)
-        write_new(paths.manifest(number), manifest, FILE_MODE, sync=True)
-        self._at_step("sync")
-        for path in (links, paths.generation(number), paths.wrappers, paths.generations):
-            sync_directory(path)
 
     def swap(self, staged: Staged) -> None:
         """Make ``staged`` current by one rename. Raises: StoreFailed: the old generation is still current."""

@@ -14,6 +14,7 @@ from harness.launchers import SHELLS, Node, new_node
 from runtimed.core.pins import Pin, read_pins
 from runtimed.core.table.launcher import make_launcher, root_of
 from runtimed.core.table.script import is_intact, is_script_file
+from runtimed.host.container_states import usual_roots
 
 
 @pytest.fixture(params=SHELLS, ids=" ".join)
@@ -400,3 +401,14 @@ def test_a_launcher_is_named_by_its_content() -> None:
     others = [("b", "/x", ["y"], "/w", "/pins"), ("a", "/z", ["y"], "/w", "/pins"), ("a", "/x", [], "/w", "/pins")]
     others += [("a", "/x", ["y"], "/v", "/pins"), ("a", "/x", ["y"], "/w", "/pins2")]
     assert len({one.file, *(make_launcher(*other, "/usr/bin").file for other in others)}) == 6
+
+
+def test_a_launcher_searches_only_the_absolute_directories_of_a_path() -> None:
+    text = make_launcher("x", "x", (), "x", "/pins", "bin::/usr/bin:.").text.decode()
+    assert "for _rd_program in /usr/bin/x x; do" in text.splitlines()
+
+
+def test_a_launcher_looks_below_the_same_usual_roots_as_the_daemon() -> None:
+    text = make_launcher("x", "/x", (), "/x", "/pins", "").text.decode()
+    assert [root for root in usual_roots(None) if root not in text.split()] == []
+    assert [root for root in usual_roots("$_rd_d") if root.startswith("$") and f'"{root}"' not in text] == []

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.table.script import Script, is_intact, is_script_file
+from runtimed.core.table.script import Script
 from runtimed.core.table.wrapper import make_wrapper
 
 # coreutils' printf: prints each argument after the format, followed by a NUL.
@@ -139,23 +139,6 @@ def test_the_program_inherits_streams_and_environment(directory: Path) -> None:
         [path], check=True, timeout=30, input=b"in\n", capture_output=True, env={**os.environ, "MARK": "a  b"}
     )
     assert (result.stdout, result.stderr) == (b"in\na  b\n", b"error\n")
-
-
-@given(args=ARGUMENTS, other=ARGUMENTS)
-def test_a_file_is_named_by_its_content(args: list[str], other: list[str]) -> None:
-    wrapper, again, changed = (make_wrapper("w", "/x", a) for a in (args, args, other))
-    assert wrapper == again
-    assert (wrapper.file == changed.file) == (args == other)
-    assert wrapper.file.startswith("w-")
-    assert is_script_file(wrapper.file)
-    assert is_intact(wrapper.file, wrapper.text)
-    assert not is_intact(wrapper.file, wrapper.text + b"\n")
-    assert not is_intact(wrapper.file, wrapper.text[:-1])
-
-
-@pytest.mark.parametrize("file", ["", "w", "w-", "-0123", "w-" + "0" * 31, "w-" + "G" * 32, "../" + "0" * 32])
-def test_other_names_are_not_wrapper_files(file: str) -> None:
-    assert not is_script_file(file)
 
 
 def test_mode_0700_is_enough(directory: Path) -> None:

@@ -16,12 +16,13 @@ from harness.daemon import new_daemon, short_directory
 _PROGRAM = """
 import functools, sys
 from runtimed import __main__
+from runtimed.daemon import container_watch
 from runtimed.host.store import retained
 from runtimed.inspection import pinned_containers, wrapper_collector
 retained._KEEP_S = retained._REPLACED_KEEP_S = pinned_containers.ABSENT_S = 1.0
 containers, collector = pinned_containers.PinnedContainers, wrapper_collector.Collector
 containers.look = functools.partialmethod(containers.look, adopt_age_s=0.0)
-for owner in (containers, collector):
+for owner in (container_watch.ContainerWatch, collector):
     owner.watch = functools.partialmethod(owner.watch, every_s=0.5)
 sys.exit(__main__.main())
 """
