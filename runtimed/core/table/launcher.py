@@ -209,30 +209,31 @@ _rd_may_exist() {{
   fi
 }}
 _rd_append() {{
-  printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_state" \
-    "$_rd_bundle" "$_rd_target" 2>/dev/null >>"$_rd_file"
+  printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_place" \
+    "$_rd_bundle" "$_rd_own" 2>/dev/null >>"$_rd_file"
 }}
 _rd_look "$_rd_id"
-# A container that may exist keeps its pin, also if this call fails. A new one starts even if it cannot be pinned.
-if [ -z "$_rd_bad" ] && ! {{ [ "$_rd_pin" ] && _rd_may_exist; }}; then
-  _rd_state=${{_rd_root:-$_rd_default_root}}
-  case $_rd_state in [!/]*) _rd_state=$PWD/$_rd_state ;; esac
+_rd_own=$_rd_target _rd_kept=
+# A container that may exist keeps its pin, also if this call fails. A pin of an unknown root or for a call without one
+# may be that of another container, and go with it: its target is recorded for this container too.
+[ "$_rd_pin" ] && _rd_may_exist && _rd_own=$_rd_pin _rd_kept=$_rd_same
+# A new container starts even if it cannot be pinned.
+if [ -z "$_rd_bad$_rd_kept" ]; then
+  _rd_place=${{_rd_root:-$_rd_default_root}}
+  case $_rd_place in [!/]*) _rd_place=$PWD/$_rd_place ;; esac
   case $_rd_bundle in [!/]*) _rd_bundle= ;; esac
-  _rd_new==$_rd_link$_rd_tab$_rd_root$_rd_tab$_rd_state$_rd_tab=$_rd_bundle$_rd_tab$_rd_target
-  case $_rd_target$_rd_root$_rd_id$_rd_state$_rd_bundle in
+  _rd_new==$_rd_link$_rd_tab$_rd_root$_rd_tab$_rd_place$_rd_tab=$_rd_bundle$_rd_tab$_rd_own
+  case $_rd_own$_rd_root$_rd_id$_rd_place$_rd_bundle in
   [!/]* | *["$_rd_tab
 "]*) ;;
   *)
-    if [ "$_rd_line" = "$_rd_new" ]; then
-      # The daemon removes no file of pins that has changed after it looked for the containers.
-      printf '\\n' 2>/dev/null >>"$_rd_file"
-      [ -s "$_rd_file" ] || _rd_append
-    else
-      _rd_append
-      # The daemon may have removed the file while it was open here.
-      [ -s "$_rd_file" ] || _rd_append
-      # Execute the runtime that later calls will find. An older pin stays if this one could not be recorded.
-      [ "$_rd_read" ] && _rd_look "$_rd_id"
+    # A file that has changed after the daemon looked for its containers stays.
+    if [ "$_rd_line" = "$_rd_new" ]; then printf '\\n' 2>/dev/null >>"$_rd_file"; else _rd_append; fi
+    if [ "$_rd_read" ] || ! [ -s "$_rd_file" ]; then
+      # The daemon may have removed the file while it was open here, and another launcher may have made it again.
+      _rd_look "$_rd_id"
+      # Execute the runtime that later calls will find. An older pin stays if this one cannot be recorded.
+      [ "$_rd_line" = "$_rd_new" ] || {{ _rd_append; _rd_look "$_rd_id"; }}
     fi ;;
   esac
 fi
