@@ -70,7 +70,7 @@ class PinDirectory:
                 self._require_own()
                 for name in os.listdir(self.path):
                     if name.startswith(_ASIDE):
-                        self._put_back(name.removeprefix(_ASIDE), ())
+                        self._put_back(name.removeprefix(_ASIDE))
             except OSError as error:
                 return f"{self._shown()} cannot be used: {error.strerror}"
             return None
@@ -117,12 +117,12 @@ class PinDirectory:
                 try:
                     # A launcher that has opened the file may write until it is removed, and even afterwards. It reads
                     # the file again by its name, and does not find it.
-                    if _mark(os.lstat(aside)) == judged.mark and is_gone():
+                    if is_gone() and _mark(os.lstat(aside)) == judged.mark:
                         os.unlink(aside)
                         return True
                 finally:
                     if os.path.lexists(aside):
-                        self._put_back(name, judged.pins)
+                        self._put_back(name)
             except OSError:
                 return False
             return False
@@ -161,8 +161,8 @@ class PinDirectory:
         finally:
             os.close(directory)
 
-    def _put_back(self, name: str, gone: tuple[Pin, ...]) -> None:
-        """Give a file that is being removed its name back; ``gone`` are pins that need not be kept."""
+    def _put_back(self, name: str) -> None:
+        """Give a file that is being removed its name back."""
         aside = self._path(_ASIDE + name)
         try:
             os.link(aside, self._path(name), follow_symlinks=False)
@@ -170,7 +170,7 @@ class PinDirectory:
             # A launcher has made a new file. Its pins are newer.
             known = {(pin.root, pin.id) for pin in self._read_file(name).pins}
             for pin in self._read_file(_ASIDE + name).pins:
-                if pin not in gone and (pin.root, pin.id) not in known:
+                if (pin.root, pin.id) not in known:
                     self._append(name, pin)
         except OSError:
             # A link needs an inode on tmpfs.

@@ -69,8 +69,9 @@ class PinnedContainers:
         self._monotonic_s = monotonic_s
         # The pins whose containers have had a state since this process started.
         self._seen: set[Pin] = set()
-        # Pin without a state, or file without a pin -> the time of the first look that found it so.
-        self._absent_since_s: dict[Pin | Mark, float] = {}
+        # File, and its pin without a state, or None for a file without a pin -> the time of the first look that found
+        # it so. A launcher changes the file when it is about to create the container again.
+        self._absent_since_s: dict[tuple[Mark, Pin | None], float] = {}
         # As of the last look. Read in other threads.
         self.pins: tuple[Pin, ...] = ()
         self.unpinned: tuple[Unpinned, ...] = ()
@@ -124,8 +125,8 @@ class PinnedContainers:
                 left += file.pins
                 marks.append(file.mark)
         self._seen &= set(left)
-        known = {*left, *marks}
-        self._absent_since_s = {key: since_s for key, since_s in self._absent_since_s.items() if key in known}
+        known = set(marks)
+        self._absent_since_s = {key: since_s for key, since_s in self._absent_since_s.items() if key[0] in known}
         self.pins = tuple(left)
         self.faults = found.faults if fault is None else (fault, *found.faults)
         return Swept(self.pins, removed, self.faults)
@@ -163,27 +164,27 @@ class PinnedContainers:
     def _is_gone(self, file: PinFile, states: ContainerStates, now_s: float) -> bool:
         if not file.pins:
             # A launcher may be about to write its first line.
-            return self._is_absent_long(file.mark, now_s)
+            return self._is_absent_long((file.mark, None), now_s)
         # Each pin is looked at, also after one that is not gone, because states are remembered.
-        gone = [self._is_container_gone(pin, states, now_s) for pin in file.pins]
+        gone = [self._is_container_gone(pin, file.mark, states, now_s) for pin in file.pins]
         return all(gone)
 
     def _is_still_gone(self, file: PinFile, now_s: float) -> bool:
         return self._is_gone(file, ContainerStates(self._roots), now_s)
 
-    def _is_container_gone(self, pin: Pin, states: ContainerStates, now_s: float) -> bool:
+    def _is_container_gone(self, pin: Pin, mark: Mark, states: ContainerStates, now_s: float) -> bool:
         state = states.has_state(pin)
         if state is not False:
-            self._absent_since_s.pop(pin, None)
+            self._absent_since_s.pop((mark, pin), None)
             if state:
                 self._seen.add(pin)
             return False
         # A bundle is there before its container is created, and until it is deleted.
         if bundle_exists(pin) is False:
             return True
-        return pin in self._seen and self._is_absent_long(pin, now_s)
+        return pin in self._seen and self._is_absent_long((mark, pin), now_s)
 
-    def _is_absent_long(self, key: Pin | Mark, now_s: float) -> bool:
+    def _is_absent_long(self, key: tuple[Mark, Pin | None], now_s: float) -> bool:
         return now_s - self._absent_since_s.setdefault(key, now_s) >= ABSENT_S
 
     def _tasks_on_stable_paths(self, engines: Sequence[Engine]) -> Iterator[Task]:

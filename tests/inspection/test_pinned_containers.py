@@ -137,6 +137,19 @@ def test_without_a_bundle_that_tells_a_pin_is_removed_after_its_state_was_seen(n
     assert node.left(4000 + ABSENT_S) == []
 
 
+def test_a_container_that_is_being_created_again_keeps_its_identical_pin(node: Node) -> None:
+    node.pin(bundle="/")
+    node.run(bundle=False)
+    assert node.left(0) == ["a"]
+    node.end(bundle=False)
+    assert node.left(60) == ["a"]
+    # The launcher has found the identical pin; the runtime has not made the state yet.
+    with open(f"{node.pins.path}/a", "ab") as file:
+        file.write(b"\n")
+    assert node.left(120) == ["a"]
+    assert node.left(120 + ABSENT_S) == []
+
+
 def test_a_pin_that_this_process_has_not_seen_with_a_state_stays(node: Node) -> None:
     node.pin(bundle="")
     node.run(bundle=False)

@@ -100,7 +100,7 @@ _BODY = f"""\
 _rd_tab='\t'
 # Finds the last pin of the container $1. Returns 1 if there is none. Sets _rd_bad if its file cannot be read.
 _rd_look() {{
-  _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same= _rd_read=
+  _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same= _rd_read= _rd_blank=
   case $1 in
   '' | .* | *[!0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+-]*) _rd_file=$_rd_pins/.other ;;
   *) [ ${{#1}} -le 200 ] || _rd_file=$_rd_pins/.other ;;
@@ -112,6 +112,7 @@ _rd_look() {{
   _rd_read=1
   # "=" leads each field, because the shell skips empty ones. "." ends a line that was written whole.
   while IFS=$_rd_tab read -r _rd_v _rd_l _rd_r _rd_i _rd_s _rd_b _rd_t _rd_e; do
+    [ "$_rd_v" ] || _rd_blank=x$_rd_blank
     [ "$_rd_i" = "=$1" ] && [ "$_rd_v$_rd_e" = 1. ] || continue
     _rd_r=${{_rd_r#=}} _rd_s=${{_rd_s#=}}
     if [ "$_rd_r" = "$_rd_root" ] || [ "$_rd_r" -ef "$_rd_root" ]; then
@@ -210,25 +211,34 @@ _rd_may_exist() {{
   fi
 }}
 _rd_append() {{
-  printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_state" \
-    "$_rd_bundle" "$_rd_target" 2>/dev/null >>"$_rd_file"
+  printf '\\n1\\t=%s\\t=%s\\t=%s\\t=%s\\t=%s\\t%s\\t.\\n' "$_rd_link" "$_rd_root" "$_rd_id" "$_rd_place" \
+    "$_rd_bundle" "$_rd_own" 2>/dev/null >>"$_rd_file"
 }}
 _rd_look "$_rd_id"
-# A container that may exist keeps its pin, also if this call fails. A new one starts even if it cannot be pinned.
-if [ -z "$_rd_bad" ] && ! {{ [ "$_rd_pin" ] && _rd_may_exist; }}; then
-  _rd_state=${{_rd_root:-$_rd_default_root}}
-  case $_rd_state in [!/]*) _rd_state=$PWD/$_rd_state ;; esac
+_rd_own=$_rd_target _rd_kept=
+# A container that may exist keeps its pin, also if this call fails. A pin of an unknown root or for a call without one
+# may be that of another container, and go with it: its target is recorded for this container too.
+[ "$_rd_pin" ] && _rd_may_exist && _rd_own=$_rd_pin _rd_kept=$_rd_same
+# A new container starts even if it cannot be pinned.
+if [ -z "$_rd_bad$_rd_kept" ]; then
+  _rd_place=${{_rd_root:-$_rd_default_root}}
+  case $_rd_place in [!/]*) _rd_place=$PWD/$_rd_place ;; esac
   case $_rd_bundle in [!/]*) _rd_bundle= ;; esac
-  _rd_new==$_rd_link$_rd_tab$_rd_root$_rd_tab$_rd_state$_rd_tab=$_rd_bundle$_rd_tab$_rd_target
-  case $_rd_target$_rd_root$_rd_id$_rd_state$_rd_bundle in
+  _rd_new==$_rd_link$_rd_tab$_rd_root$_rd_tab$_rd_place$_rd_tab=$_rd_bundle$_rd_tab$_rd_own
+  case $_rd_own$_rd_root$_rd_id$_rd_place$_rd_bundle in
   [!/]* | *["$_rd_tab
 "]*) ;;
   *)
-    [ "$_rd_line" = "$_rd_new" ] || _rd_append
-    # The daemon may have removed the file meanwhile.
-    [ -s "$_rd_file" ] || _rd_append
-    # Execute the runtime that later calls will find. An older pin stays if this one could not be recorded.
-    [ "$_rd_read" ] && [ "$_rd_line" != "$_rd_new" ] && _rd_look "$_rd_id" ;;
+    # A file that has changed after the daemon looked for its containers stays. Many line feeds would take time to read.
+    if [ "$_rd_line" != "$_rd_new" ]; then _rd_append
+    elif [ ${{#_rd_blank}} -lt 50 ]; then printf '\\n' 2>/dev/null >>"$_rd_file"
+    fi
+    if [ "$_rd_read" ] || ! [ -s "$_rd_file" ]; then
+      # The daemon may have removed the file while it was open here, and another launcher may have made it again.
+      _rd_look "$_rd_id"
+      # Execute the runtime that later calls will find. An older pin stays if this one cannot be recorded.
+      [ "$_rd_line" = "$_rd_new" ] || {{ _rd_append; _rd_look "$_rd_id"; }}
+    fi ;;
   esac
 fi
 [ "$_rd_pin" ] && [ "$_rd_pin" != "$_rd_target" ] && exec "$_rd_pin" "$@"

@@ -82,6 +82,53 @@ def test_an_identical_pin_is_recorded_once(node: Node) -> None:
     assert (node.pins / "c1").read_bytes().count(b"\n1\t") == 2
 
 
+def test_an_identical_pin_changes_the_file_so_that_a_sweep_keeps_it(node: Node) -> None:
+    old = node.launcher("old", "--x")
+    sizes = []
+    for _ in range(100):
+        node.executed(old, "--root", node.root, "create", "-b", "/b c", "c1")
+        sizes.append((node.pins / "c1").stat().st_size)
+    assert sizes[0] < sizes[1]
+    assert sizes[-1] < sizes[0] + 60, "it does not grow for ever"
+
+
+@pytest.mark.parametrize("made_again", ["", "$_rd_tab"])
+@pytest.mark.parametrize("recorded", ["/b", "/another"])
+def test_a_file_that_is_removed_meanwhile_gets_the_pin_again(node: Node, recorded: str, made_again: str) -> None:
+    # The daemon renames the file between the launcher's look and its write, and other launchers may make it again.
+    old = node.launcher("old")
+    node.executed(old, "--root", node.root, "create", "-b", recorded, "c1")
+    text = old.path.read_text()
+    look = '\n_rd_look "$_rd_id"\n'
+    assert text.count(look) == 1
+    removal = f'rm "$_rd_file"; printf "{made_again}" >>"$_rd_file"\n'
+    old.path.write_text(text.replace(look, look + removal))
+    node.executed(old, "--root", node.root, "create", "-b", "/b", "c1")
+    assert [pin.bundle for pin in node.pinned("c1")] == ["/b"]
+
+
+def test_a_write_to_a_file_that_another_launcher_makes_again_is_repeated(node: Node) -> None:
+    old = node.launcher("old")
+    node.executed(old, "--root", node.root, "create", "-b", "/another", "c1")
+    text = old.path.read_text()
+    write = '"$_rd_new" ]; then _rd_append\n'
+    assert text.count(write) == 1
+    old.path.write_text(text.replace(write, write + 'rm "$_rd_file"; echo >"$_rd_file"\n'))
+    node.executed(old, "--root", node.root, "create", "-b", "/b", "c1")
+    assert [pin.bundle for pin in node.pinned("c1")] == ["/b"]
+
+
+def test_two_containers_of_one_id_do_not_share_a_pin(node: Node) -> None:
+    # One is created with a root and one without, so each pin counts for the other as long as it is the only one.
+    old, new = node.launcher("old"), node.launcher("new")
+    node.executed(old, "--root", node.root, "create", "c1")
+    node.state("c1")
+    assert node.executed(new, "create", "c1") == "old"
+    lines = (node.pins / "c1").read_bytes().split(b"\n")
+    (node.pins / "c1").write_bytes(b"\n".join(line for line in lines if os.fsencode(node.root) not in line))
+    assert node.executed(new, "kill", "c1") == "old", "it keeps the runtime that it was created with"
+
+
 @pytest.mark.parametrize("kind", ["runc", "crun", "runsc", "youki"])
 def test_without_a_known_root_the_usual_ones_tell_whether_a_container_exists(node: Node, kind: str) -> None:
     old, new = node.launcher("old"), node.launcher("new")
