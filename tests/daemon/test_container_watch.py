@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from runtimed.core.pins import Pin
 from runtimed.daemon import container_watch
 from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.host.pins import PinDirectory
-from runtimed.host.worker import Worker
 
 
 @dataclass
@@ -44,17 +43,14 @@ class Node:
     """A container watch on a directory, with the names of the threads in which it reads pins."""
 
     root: Path
-    worker: Worker
+    stack: contextlib.AsyncExitStack
     watch: ContainerWatch = field(init=False)
     pins: PinDirectory = field(init=False)
 
     def __post_init__(self) -> None:
         store: Any = StoreOfNames(f"{self.root}/data")
-        self.watch = ContainerWatch(store, str(self.root), self.worker, self.read)
+        self.watch = ContainerWatch(store, str(self.root), self.stack)
         self.pins = PinDirectory(f"{self.root}/pins")
-
-    async def read(self, function: Callable[..., Any], *args: object) -> Any:
-        return function(*args)
 
     def hang(self, monkeypatch: pytest.MonkeyPatch, name: str) -> threading.Event:
         """Make a function of the module, or of the pins, wait for the event that is returned."""
@@ -65,11 +61,9 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    with contextlib.ExitStack() as stack:
-        worker = Worker("scanning")
-        stack.callback(worker.close)
-        yield Node(tmp_path, worker)
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield Node(tmp_path, stack)
 
 
 async def test_the_watch_looks_again_also_after_an_error(node: Node) -> None:

@@ -231,7 +231,7 @@ if [ -z "$_rd_bad$_rd_kept" ]; then
   *)
     # A file that has changed after the daemon looked for its containers stays. Many line feeds would take time to read.
     if [ "$_rd_line" != "$_rd_new" ]; then _rd_append
-    elif [ ${{#_rd_blank}} -lt 50 ]; then printf '\\n' 2>/dev/null >>"$_rd_file"
+    elif [ ${{#_rd_blank}} -lt 20 ]; then printf '\\n' 2>/dev/null >>"$_rd_file"
     fi
     if [ "$_rd_read" ] || ! [ -s "$_rd_file" ]; then
       # The daemon may have removed the file while it was open here, and another launcher may have made it again.
