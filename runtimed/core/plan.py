@@ -78,7 +78,8 @@ def _stable_paths(config: Config, data_roots: Collection[str]) -> Iterator[Probl
     for name, definition in config.runtimes.items():
         field = "options" if definition.path is None else "path"
         binary = definition.path or (definition.options.binary_name if definition.options is not None else "")
-        if posixpath.normpath(binary).startswith(directories):
+        # normpath() keeps two leading slashes (POSIX).
+        if posixpath.normpath(binary).replace("//", "/").startswith(directories):
             origin = config.origins[name]
             pointer, line = render_pointer(("runtimes", name, field)), origin.fields.get(field, origin.line)
             text = (

@@ -56,6 +56,7 @@ def test_the_changes_of_a_plan_have_both_definitions() -> None:
     [
         ({"path": "/data/runtimes/gvisor"}, "path"),
         ({"path": "/data//runtimes/./x"}, "path"),
+        ({"path": "//data/runtimes/x"}, "path"),
         ({"options": {"BinaryName": "/data/runtimes/x"}, "runtimeType": "io.containerd.runc.v2"}, "options"),
     ],
 )
