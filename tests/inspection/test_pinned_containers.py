@@ -233,7 +233,10 @@ def test_pins_that_cannot_be_read_are_faults_and_unknown_references(node: Node) 
     node.run()
     os.mkfifo(f"{node.pins.path}/b")
     scan = node.pinned.look(node.engines)
-    assert scan.references == (Reference(WRAPPER, "container a (pin)"),)
+    assert scan.references == (
+        Reference(WRAPPER, "container a (pin)"),
+        Reference("runtimes/gvisor", "container a (pin)"),
+    )
     assert scan.unknown == node.pinned.faults == (f"{node.pins.path}/b: is not a regular file",)
     assert node.pinned.references() == scan
 
@@ -248,12 +251,14 @@ def test_a_missing_directory_is_made_again(node: Node) -> None:
     assert "pins cannot be used: Not a directory" in node.pinned.look(node.engines).unknown[0]
 
 
-def test_only_pins_of_wrappers_are_references(node: Node) -> None:
+def test_pins_are_references_to_wrappers_and_stable_paths(node: Node) -> None:
     node.pin("a")
     node.run("a")
     node.pin("b", "/usr/bin/runc")
     node.run("b")
-    assert node.pinned.look(node.engines).references == (Reference(WRAPPER, "container a (pin)"),)
+    wrapper, stable = node.pinned.look(node.engines).references
+    assert wrapper == Reference(WRAPPER, "container a (pin)")
+    assert stable.path == "runtimes/gvisor"
 
 
 def test_a_container_of_an_earlier_layout_gets_the_target_of_its_time(node: Node) -> None:
@@ -394,7 +399,7 @@ def test_real_launchers_lose_no_pin_while_the_daemon_sweeps_without_a_pause(node
             which = number // 2 % 2
             command = [str(paths[which]), "--root", str(node.states), "create", "--bundle", node.bundle_of("a"), "a"]
             subprocess.run(command, check=True)
-            (pin,) = PinDirectory(node.pins.path).read().pins
+            (pin,) = node.pins.read().pins
             assert pin.target == ("/first", "/second")[which]
             node.end()
     finally:
@@ -419,6 +424,6 @@ def test_a_look_at_a_thousand_containers_takes_milliseconds(thousand: Node) -> N
     thousand.pinned.look(thousand.engines)
     begin_s = time.process_time()
     for _ in range(5):
-        assert len(thousand.pinned.look(thousand.engines).references) == 500
+        assert len(thousand.pinned.look(thousand.engines).references) == 501
     assert (time.process_time() - begin_s) / 5 < 0.5
     assert thousand.pinned.unpinned == ()

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from runtimed.core.collection.collect import LEAST_GRACE_S
-from runtimed.core.collection.references import Reference, ReferenceScan
+from runtimed.core.collection.references import Reference, ReferenceScan, references_of_pins
 from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.history.manifest import rebuild_scripts
+from runtimed.core.pins import Pin
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Host, build_generation
 from runtimed.host.store import Store
@@ -303,3 +304,16 @@ async def test_the_watch_scans_again_and_collects_only_where_that_is_configured(
     with suppress(asyncio.CancelledError):
         await task
     assert node.wrappers() == ([] if automatic else ["old"])
+
+
+async def test_the_stable_path_of_a_pinned_container_stays(node: WrapperStore) -> None:
+    # Nothing else tells of a container that an engine has started which the scan does not know.
+    node.publish("old")
+    node.publish()
+    node.publish()
+    pin = Pin("old", "", "a", "", "", "/usr/bin/runc")
+    node.scan = references_of_pins([pin], ())
+    assert await collect_after(node, 100) == []
+    assert (node.root / "runtimes/old").exists()
+    node.scan = ReferenceScan((), ())
+    assert await collect_after(node, 100) == ["old"]

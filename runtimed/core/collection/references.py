@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from runtimed.core.containerd.api import decode_linux_runtime
 from runtimed.core.containerd.options import RUNC, decode_options
 from runtimed.core.errors import RuntimedError
+from runtimed.core.history.layout import LINKS
 from runtimed.core.message_text import printable
 from runtimed.core.pins import Pin
 from runtimed.core.table.script import is_script_file
@@ -42,13 +43,16 @@ class ReferenceScan:
 
 
 def references_of_pins(pins: Iterable[Pin], faults: Iterable[str]) -> ReferenceScan:
-    """Return the references of ``pins`` to wrappers; ``faults`` are the pins that could not be read.
+    """Return the references of ``pins`` to wrappers and stable paths; ``faults`` are the pins that could not be read.
 
-    The binary of a runtime without arguments is left out. It would keep the wrappers of a runtime of the same name.
+    The engine calls the stable path as long as the container lives, also after the runtime was removed. The binary of a
+    runtime without arguments is left out. It would keep the wrappers of a runtime of the same name.
     """
+    pins = tuple(pins)
     wrapped = (pin for pin in pins if is_script_file(posixpath.basename(pin.target)))
     references = (Reference(pin.target, f"container {printable(pin.id)} (pin)") for pin in wrapped)
-    return ReferenceScan(tuple(references), tuple(faults))
+    stable = {pin.link: Reference(f"{LINKS}/{pin.link}", f"container {printable(pin.id)} (pin)") for pin in pins}
+    return ReferenceScan((*references, *stable.values()), tuple(faults))
 
 
 class DamagedBundle(RuntimedError):

@@ -276,7 +276,7 @@ def test_only_the_arguments_of_engines_name_engine_files() -> None:
     assert engine_paths_in_arguments([]) == set()
 
 
-def test_a_pin_is_a_reference_to_its_wrapper() -> None:
+def test_a_pin_is_a_reference_to_its_wrapper_and_its_stable_path() -> None:
     pins = [
         Pin("gvisor", "/r", "a", "/r", "/b", WRAPPER),
         Pin("gvisor", "", "odd\n\udcff", "", "", WRAPPER),
@@ -284,5 +284,11 @@ def test_a_pin_is_a_reference_to_its_wrapper() -> None:
         Pin("x", "/r", "b", "/r", "/b", "/usr/bin/runc"),
     ]
     assert references_of_pins(pins, ["unreadable"]) == ReferenceScan(
-        (Reference(WRAPPER, "container a (pin)"), Reference(WRAPPER, "container odd\\n\\xff (pin)")), ("unreadable",)
+        (
+            Reference(WRAPPER, "container a (pin)"),
+            Reference(WRAPPER, "container odd\\n\\xff (pin)"),
+            Reference("runtimes/gvisor", "container odd\\n\\xff (pin)"),
+            Reference("runtimes/x", "container b (pin)"),
+        ),
+        ("unreadable",),
     )
