@@ -11,12 +11,14 @@ from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.history.layout import CURRENT
 from runtimed.core.message_text import called, shown
 
 # Maps a pointer into the drop-in to the place in the original.
 Locate = Callable[[Pointer], Location]
 # A drop-in sets none of these, so any value will do.
 _SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ())
+_STABLE_PATHS = f"{_SETTINGS.data_root}/{CURRENT}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,38 @@ class Reader:
 
     def finish(self, dropin: Mapping[str, object], locate: Locate) -> Translation:
         """Return the translation, once runtimed would accept ``dropin``; raise ConfigurationRejected otherwise."""
+        own = self._without_stable_paths(dropin, locate)
         try:
-            return Translation(accept(dropin, self.renames, locate, self.problems), tuple(self.remarks))
+            return Translation(accept(own, self.renames, locate, self.problems), tuple(self.remarks))
         except ConfigurationRejected as rejection:
             rejection.remarks = tuple(self.remarks)
             raise
+
+    def _without_stable_paths(self, dropin: Mapping[str, object], locate: Locate) -> Mapping[str, object]:
+        """Return ``dropin`` without the runtimes that an export has put into the original."""
+        runtimes = dropin.get("runtimes")
+        if not isinstance(runtimes, dict):
+            return dropin
+        exported = {name for name, entry in runtimes.items() if _is_exported(entry)}
+        for name in exported:
+            text = "left out: its binary is a stable path of runtimed, which has the runtime already"
+            self.remark(locate(("runtimes", name)), text)
+        result = {**dropin, "runtimes": {name: runtimes[name] for name in runtimes if name not in exported}}
+        if dropin.get("default-runtime") in exported:
+            self.remark(locate(("default-runtime",)), "left out with the runtime that it names")
+            del result["default-runtime"]
+        return result
+
+
+def _is_exported(entry: object) -> bool:
+    """Return whether the binary of a runtime is a stable path of the default data root."""
+    if not isinstance(entry, dict):
+        return False
+    options = entry.get("options")
+    binaries = [value for key, value in entry.items() if str(key).casefold() == "path"]
+    if isinstance(options, dict):
+        binaries += [value for key, value in options.items() if str(key).casefold() in ("binaryname", "binary_name")]
+    return any(isinstance(binary, str) and binary.startswith(_STABLE_PATHS) for binary in binaries)
 
 
 def is_option(key: str, message: str) -> bool:

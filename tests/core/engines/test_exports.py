@@ -234,3 +234,26 @@ def test_a_default_is_left_out_with_its_runtime() -> None:
     for exported in (write_docker(table), write_containerd(table, 2)):
         assert "default" not in tomli_w.dumps(exported.document)
         assert "left out with the runtime that it names, body" in str(exported.remarks[-1])
+
+
+@pytest.mark.parametrize("engine", ["docker", "containerd"])
+def test_an_import_of_an_export_leaves_out_the_runtimes_that_the_table_has_already(engine: str) -> None:
+    document: dict[str, Any] = {
+        "runtimes": {"a/b": {"path": "/usr/bin/crun"}, "kata": {"runtimeType": KATA}},
+        "default-runtime": "a/b",
+    }
+    table = table_of(generation_of(document))
+    for runtime in table["runtimes"]:
+        if runtime["stable_path"] is not None:
+            runtime["stable_path"] = runtime["stable_path"].replace("/data/", "/var/lib/runtimed/")
+    if engine == "docker":
+        text = json.dumps(write_docker(table).document).encode()
+        translation = read_docker(Source("f", text))
+    else:
+        translation = read_containerd(through_toml(write_containerd(table, 2).document), "f", tomli_w.dumps)
+    found: Any = translation.document
+    assert list(found["runtimes"]) == ["kata"]
+    assert "default-runtime" not in translation.document
+    texts = [remark.message for remark in translation.remarks]
+    assert "left out: its binary is a stable path of runtimed, which has the runtime already" in texts
+    assert "left out with the runtime that it names" in texts
