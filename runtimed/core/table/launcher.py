@@ -100,7 +100,7 @@ _BODY = f"""\
 _rd_tab='\t'
 # Finds the last pin of the container $1. Returns 1 if there is none. Sets _rd_bad if its file cannot be read.
 _rd_look() {{
-  _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same= _rd_read= _rd_blank=
+  _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same= _rd_read= _rd_dots=
   case $1 in
   '' | .* | *[!0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+-]*) _rd_file=$_rd_pins/.other ;;
   *) [ ${{#1}} -le 200 ] || _rd_file=$_rd_pins/.other ;;
@@ -112,7 +112,7 @@ _rd_look() {{
   _rd_read=1
   # "=" leads each field, because the shell skips empty ones. "." ends a line that was written whole.
   while IFS=$_rd_tab read -r _rd_v _rd_l _rd_r _rd_i _rd_s _rd_b _rd_t _rd_e; do
-    [ "$_rd_v" ] || _rd_blank=x$_rd_blank
+    [ "$_rd_v" = . ] && _rd_dots=.$_rd_dots
     [ "$_rd_i" = "=$1" ] && [ "$_rd_v$_rd_e" = 1. ] || continue
     _rd_r=${{_rd_r#=}} _rd_s=${{_rd_s#=}}
     if [ "$_rd_r" = "$_rd_root" ] || [ "$_rd_r" -ef "$_rd_root" ]; then
@@ -229,15 +229,21 @@ if [ -z "$_rd_bad$_rd_kept" ]; then
   [!/]* | *["$_rd_tab
 "]*) ;;
   *)
-    # A file that has changed after the daemon looked for its containers stays. Many line feeds would take time to read.
-    if [ "$_rd_line" != "$_rd_new" ]; then _rd_append
-    elif [ ${{#_rd_blank}} -lt 20 ]; then printf '\\n' 2>/dev/null >>"$_rd_file"
-    fi
-    if [ "$_rd_read" ] || ! [ -s "$_rd_file" ]; then
-      # The daemon may have removed the file while it was open here, and another launcher may have made it again.
-      _rd_look "$_rd_id"
-      # Execute the runtime that later calls will find. An older pin stays if this one cannot be recorded.
-      [ "$_rd_line" = "$_rd_new" ] || {{ _rd_append; _rd_look "$_rd_id"; }}
+    if [ "$_rd_line" = "$_rd_new" ]; then
+      # A file that changes after the daemon has looked for its containers stays. Many lines would take time to read.
+      _rd_v=.
+      [ ${{#_rd_dots}} -ge 9 ] || printf '.\\n' 2>/dev/null >>"$_rd_file"
+      # A file of pins begins with an empty line. If this one does not, the daemon has removed it meanwhile.
+      IFS= read -r _rd_v 2>/dev/null <"$_rd_file"
+      [ "$_rd_v" ] && _rd_append
+    else
+      _rd_append
+      if [ "$_rd_read" ] || ! [ -s "$_rd_file" ]; then
+        # The daemon may have removed the file while it was open here, and another launcher may have made it again.
+        _rd_look "$_rd_id"
+        # Execute the runtime that later calls will find. An older pin stays if this one cannot be recorded.
+        [ "$_rd_line" = "$_rd_new" ] || {{ _rd_append; _rd_look "$_rd_id"; }}
+      fi
     fi ;;
   esac
 fi

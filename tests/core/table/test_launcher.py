@@ -89,7 +89,7 @@ def test_an_identical_pin_changes_the_file_so_that_a_sweep_keeps_it(node: Node) 
         node.executed(old, "--root", node.root, "create", "-b", "/b c", "c1")
         sizes.append((node.pins / "c1").stat().st_size)
     assert sizes[0] < sizes[1]
-    assert sizes[-1] < sizes[0] + 30, "it does not grow for ever"
+    assert sizes[-1] < sizes[0] + 50, "it does not grow for ever"
 
 
 @pytest.mark.parametrize("made_again", ["", "$_rd_tab"])
@@ -111,7 +111,7 @@ def test_a_write_to_a_file_that_another_launcher_makes_again_is_repeated(node: N
     old = node.launcher("old")
     node.executed(old, "--root", node.root, "create", "-b", "/another", "c1")
     text = old.path.read_text()
-    write = '"$_rd_new" ]; then _rd_append\n'
+    write = "else\n      _rd_append\n"
     assert text.count(write) == 1
     old.path.write_text(text.replace(write, write + 'rm "$_rd_file"; echo >"$_rd_file"\n'))
     node.executed(old, "--root", node.root, "create", "-b", "/b", "c1")
