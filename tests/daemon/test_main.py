@@ -127,7 +127,8 @@ class TestConfiguration:
         assert health(daemon)["status"] == "degraded"
         daemon.write({})
         means(daemon, "w", "unknown-runtime")
-        assert health(daemon)["status"] == "ok"
+        # The report follows the publish, after a look at binaries and containers.
+        wait_until(lambda: health(daemon)["status"] == "ok", "the report")
 
     def test_a_changed_boot_only_setting_requires_a_restart(self, daemon: RunningDaemon) -> None:
         daemon.write({})
@@ -179,7 +180,7 @@ class TestRejection:
         assert listing(daemon.data) == disk
         daemon.write(table(w=wrapped("two")))
         means(daemon, "w", echo("two"))
-        assert health(daemon) == {"status": "ok", "reasons": {}}
+        wait_until(lambda: health(daemon) == {"status": "ok", "reasons": {}}, "the report")
         assert daemon.resolve("w")["generation"] == before["generation"] + 1
 
     def test_a_requested_reload_returns_422_with_every_problem(self, daemon: RunningDaemon) -> None:

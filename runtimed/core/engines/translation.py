@@ -63,7 +63,8 @@ class Reader:
             text = "left out: its binary is a stable path of runtimed, which has the runtime already"
             self.remark(locate(("runtimes", name)), text)
         result = {**dropin, "runtimes": {name: runtimes[name] for name in runtimes if name not in exported}}
-        if dropin.get("default-runtime") in exported:
+        default = dropin.get("default-runtime")
+        if isinstance(default, str) and default in exported:
             self.remark(locate(("default-runtime",)), "left out with the runtime that it names")
             del result["default-runtime"]
         return result
