@@ -155,9 +155,7 @@ class Reloader:
         started_s = self._clock_s()
         documents = self._seen = await self._read()
         report = await self._apply(await self._examine(documents), reason, started_s)
-        report = await self._looks.add_to(report, self.current)
-        self._conclude(report)
-        return report
+        return await self._look_and_conclude(report)
 
     async def _run_dry(self, reason: str) -> Report:
         started_s = self._clock_s()
@@ -205,7 +203,7 @@ class Reloader:
         report = await self._apply(examined, "retry" if is_retry else "file-change", started_s)
         # A retry that fails as before is not reported again.
         if not is_retry or (report.problems, self.faults) != before:
-            self._conclude(await self._looks.add_to(report, self.current))
+            await self._look_and_conclude(report)
         return True
 
     def _is_retry_due(self) -> bool:
@@ -276,6 +274,13 @@ class Reloader:
             duration_ms=round((self._clock_s() - started_s) * 1000, 3),
             time_s=round(time.time(), 3),
         )
+
+    async def _look_and_conclude(self, report: Report) -> Report:
+        # The health must not wait for the looks.
+        self.last = report
+        report = await self._looks.add_to(report, self.current)
+        self._conclude(report)
+        return report
 
     def _conclude(self, report: Report) -> None:
         self.last = report

@@ -26,6 +26,7 @@ VARIES = (
     (r"\b\d+(\.\d+)? ms\b", "N ms"),
     (r"(uptime +)\d+ s", r"\1N s"),
     (r"process \d+", "process N"),
+    (r"\b[0-9a-f]{12}\b", "DIGEST"),
 )
 
 
