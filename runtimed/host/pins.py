@@ -67,6 +67,8 @@ class PinDirectory:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(self.path, _MODE)
+                    # Whatever the umask is.
+                    os.chmod(self.path, _MODE)
                 self._require_own()
                 for name in os.listdir(self.path):
                     if name.startswith(_ASIDE):
