@@ -58,6 +58,9 @@ class ContainerWatch:
                 await self._worker.run(self.pinned.take_over, earlier, engines)
         except TimeoutError:
             log.warning("pins.look_timed_out", timeout_s=_TAKE_OVER_TIMEOUT_S)
+        except Exception:
+            # The daemon must start: its clients need the table, and launchers need no daemon.
+            log.exception("pins.look_failed")
 
     async def watch(self, engines: Callable[[], Sequence[Engine]], every_s: float = EVERY_S) -> None:
         """Look at the containers of the ``engines`` of the moment every ``every_s`` seconds until cancelled."""

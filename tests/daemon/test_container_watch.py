@@ -104,6 +104,14 @@ async def test_a_start_goes_on_while_an_engine_hangs(node: Node, monkeypatch: py
     released.set()
 
 
+async def test_a_start_goes_on_after_an_error(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError("unexpected")
+
+    monkeypatch.setattr(node.watch.pinned, "take_over", fail)
+    await node.watch.take_over(None, ())
+
+
 async def test_containers_are_compared_with_a_generation_also_while_a_scan_hangs(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

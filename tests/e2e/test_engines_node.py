@@ -80,6 +80,39 @@ def ended(node: Installed, container: str) -> bool:
     return any(line.startswith(f"{container} ") and "STOPPED" in line for line in lines)
 
 
+def test_a_container_started_through_the_stable_path_keeps_its_runtime(node: Installed) -> None:
+    configure(node, runtimes={"life": {"path": "/usr/sbin/runc"}})
+    stable = node.ctl("resolve", "life", "--format", "path").strip()
+    containers = [f"life-{number}" for number in range(4)]
+    for container in containers:
+        node.run("ctr", "run", "--detach", "--runc-binary", stable, "--rootfs", ROOTFS, container, "/bin/sleep", "1000")
+
+    def use_up() -> None:
+        container = containers.pop()
+        node.run("ctr", "tasks", "exec", "--exec-id", "x", container, "/bin/sh", "-c", "exit 42", status=42)
+        node.run("ctr", "tasks", "kill", "--signal", "KILL", container)
+        wait_until(partial(ended, node, container), f"the end of {container}")
+        node.run("ctr", "tasks", "rm", container)
+        node.run("ctr", "containers", "rm", container)
+
+    configure(node, runtimes={"life": {"path": "/usr/bin/crun"}})
+    kept = {"runtime": "life", "containers": 4, "generation": node.number() - 1, "binary": "/usr/sbin/runc"}
+    assert json.loads(node.ctl("status", "--json"))["containers"]["kept"] == [kept]
+    use_up()
+    node.systemctl("stop", SERVICE)
+    use_up()
+    node.systemctl("start", SERVICE)
+    node.kill()
+    use_up()
+    node.settle()
+    configure(node)
+    use_up()
+    # A start looks at the containers at once.
+    node.systemctl("restart", SERVICE)
+    pins = node.machine.inside("/run/runtimed/pins")
+    wait_until(lambda: not list(pins.iterdir()), "the pins of removed containers to be removed")
+
+
 def old_wrapper(node: Installed, name: str) -> str:
     """Make a wrapper that no generation names, as one that is long gone has left it, and return its path."""
     made = make_wrapper(name, "/usr/sbin/runc", ("--log-format", "text"))

@@ -107,6 +107,9 @@ _rd_look() {{
   esac
   if ! [ -f "$_rd_file" ] || ! [ -r "$_rd_file" ]; then
     [ -e "$_rd_file" ] && _rd_bad=$_rd_file
+    # A directory that is missing has no pins. One that was replaced may have had some.
+    [ ! -d "$_rd_pins" ] && {{ [ -e "$_rd_pins" ] || [ -h "$_rd_pins" ]; }} && _rd_bad=$_rd_pins
+    [ "$_rd_bad" ]
     return
   fi
   _rd_read=1
