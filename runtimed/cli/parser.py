@@ -7,6 +7,7 @@ from functools import partial
 
 from runtimed import __version__
 from runtimed.cli import translate, verbs
+from runtimed.core.engines import NAMES
 from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -177,7 +178,7 @@ def _add_import(parser: Parser) -> None:
         "docker: a daemon.json; containerd: a config.toml of version 2 or 3, of which the runtimes of the CRI plugin "
         f"are taken. {_NOTES}"
     )
-    parser.add_argument("engine", choices=translate.ENGINES, help=text)
+    parser.add_argument("engine", choices=NAMES, help=text)
     parser.add_argument("file", metavar="FILE", help="its configuration; - is standard input")
     text = "give a runtime another name, for example one that is reserved; may be repeated"
     parser.add_argument("--rename", metavar="OLD=NEW", action="append", type=_rename, default=[], help=text)
@@ -188,7 +189,7 @@ def _add_export(parser: Parser) -> None:
         "docker: the runtimes of a daemon.json, for dockerd 24.0 and later; containerd: a file for the imports of "
         f"config.toml. {_NOTES}"
     )
-    parser.add_argument("engine", choices=translate.ENGINES, help=text)
+    parser.add_argument("engine", choices=NAMES, help=text)
     text = "for containerd: the layout (default: 2, which containerd 1.x and 2.x take; 3 is for 2.x alone)"
     parser.add_argument("--config-version", choices=("2", "3"), help=text)
 

@@ -6,8 +6,7 @@ check that the daemon makes of every configuration.
 
 from __future__ import annotations
 
-import json
-import re
+import os
 import sys
 
 from runtimed.cli import verbs
@@ -16,28 +15,28 @@ TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from runtimed.client import Client
     from runtimed.core.engines.translation import Translation
     from runtimed.core.errors import ConfigurationRejected
 
-ENGINES = ("docker", "containerd")
 # The daemon's limit for a configuration file.
 _MAX_BYTES = 16 * 1024 * 1024
 _STDIN = "-"
-_TEMPLATE = "the file is a Go template, import the config.toml that is made from it"
-# The end of every message of tomllib; only Python 3.14 has attributes for it.
-_TOML_PLACE = r" \(at line (\d+), column (\d+)\)\Z"
 
 
 def import_configuration(_client: Client, args: Namespace) -> int:
     """Print another engine's configuration as a drop-in, and notes on stderr."""
     from runtimed.core.config import Source  # noqa: PLC0415 - the daemon's code, which other verbs do not need
-    from runtimed.core.engines.from_containerd import read_containerd  # noqa: PLC0415
-    from runtimed.core.engines.from_docker import read_docker  # noqa: PLC0415
+    from runtimed.core.engines import load_engine  # noqa: PLC0415
+    from runtimed.core.engines.engine import Original  # noqa: PLC0415
+    from runtimed.core.engines.syntax import render_json  # noqa: PLC0415
     from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
 
+    read = load_engine(args.engine).read
+    if read is None:
+        verbs.complain(f"runtimectl: {args.engine} has no file that could be imported")
+        return verbs.USAGE
     name = "stdin" if args.file == _STDIN else args.file
     try:
         data = _read(args.file)
@@ -45,29 +44,24 @@ def import_configuration(_client: Client, args: Namespace) -> int:
         reason = getattr(exc, "strerror", None) or exc
         verbs.fail(f"{name} cannot be read: {reason}", "name a file that you may read, or - for standard input")
         return verbs.NO_DAEMON
-    renames = dict(args.rename)
     try:
-        if args.engine == "docker":
-            translation = read_docker(Source(name, data), renames)
-        else:
-            translation = read_containerd(_decode_toml(name, data), name, _toml, renames)
+        translation = read(Original(Source(name, data), dict(args.rename), os.path.isfile))
     except ConfigurationRejected as exc:
         return _refuse(name, exc, args)
-    return _show(translation, _json, args)
+    return _show(translation, render_json, args)
 
 
 def export_configuration(client: Client, args: Namespace) -> int:
     """Print the table as another engine's configuration, and notes on stderr."""
-    if args.engine == "docker" and args.config_version is not None:
-        verbs.complain("runtimectl: --config-version is for containerd; daemon.json has no versions")
-        return verbs.USAGE
-    from runtimed.core.engines.to_containerd import write_containerd  # noqa: PLC0415 - as above
-    from runtimed.core.engines.to_docker import write_docker  # noqa: PLC0415
+    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
+    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
 
-    table = client.runtimes()
-    if args.engine == "docker":
-        return _show(write_docker(table), _json, args)
-    return _show(write_containerd(table, int(args.config_version or 2)), _toml, args)
+    if args.engine != "containerd" and args.config_version is not None:
+        verbs.complain(f"runtimectl: --config-version is for containerd; the file of {args.engine} has no versions")
+        return verbs.USAGE
+    engine = load_engine(args.engine)
+    version = None if args.config_version is None else int(args.config_version)
+    return _show(engine.write(client.runtimes(), ExportOptions(version)), engine.render, args)
 
 
 def _read(path: str) -> bytes:
@@ -76,50 +70,6 @@ def _read(path: str) -> bytes:
     if len(data) > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES:,} bytes, the limit for a configuration")
     return data
-
-
-def _decode_toml(name: str, data: bytes) -> dict[str, Any]:
-    """Return the value of a TOML document.
-
-    Raises:
-        ConfigurationRejected: the document is not valid.
-    """
-    import tomllib  # noqa: PLC0415 - as above
-
-    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
-
-    try:
-        return tomllib.loads(data.decode())
-    except UnicodeDecodeError as exc:
-        line = data[: exc.start].count(b"\n") + 1
-        problem = Problem(f"byte 0x{data[exc.start]:02x} is not UTF-8, which TOML requires", name, line)
-    except tomllib.TOMLDecodeError as exc:
-        where = re.search(_TOML_PLACE, str(exc))
-        line_and_column = map(int, where.groups()) if where is not None else ()
-        # k3s and RKE2 have one.
-        found = f"{_TEMPLATE}; " if b"{{" in data else ""
-        problem = Problem(f"not valid TOML: {found}{re.sub(_TOML_PLACE, '', str(exc))}", name, *line_and_column)
-    except RecursionError:
-        problem = Problem("the document is nested deeper than any configuration is", name)
-    raise ConfigurationRejected((problem,))
-
-
-def _json(document: Mapping[str, object]) -> str:
-    # ASCII only: valid in every locale, and safe for a terminal.
-    return json.dumps(document, indent=2)
-
-
-def _toml(document: Mapping[str, object]) -> str:
-    import tomli_w  # noqa: PLC0415 - as above
-
-    # tomli_w escapes ESC and BEL, but not the C1 controls and the marks that turn the direction of writing. They can
-    # only be in basic strings, where TOML takes escapes.
-    text = tomli_w.dumps(document)
-    return "".join(c if c.isprintable() or c == "\n" else _escape(ord(c)) for c in text)
-
-
-def _escape(code: int) -> str:
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - as TOML has it
 
 
 def _show(translation: Translation, render: Callable[[Mapping[str, object]], str], args: Namespace) -> int:

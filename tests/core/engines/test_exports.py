@@ -17,11 +17,11 @@ from runtimed.api.describe import describe_table
 from runtimed.core.config import Config, Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containerd.options import MESSAGES, message_of
-from runtimed.core.engines.from_containerd import read_containerd
-from runtimed.core.engines.from_docker import read_docker
-from runtimed.core.engines.layout import PLUGINS
-from runtimed.core.engines.to_containerd import write_containerd
-from runtimed.core.engines.to_docker import write_docker
+from runtimed.core.engines.containerd.layout import PLUGINS
+from runtimed.core.engines.containerd.read import read_containerd
+from runtimed.core.engines.containerd.write import write_containerd
+from runtimed.core.engines.docker.read import read_docker
+from runtimed.core.engines.docker.write import write_docker
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.table.facts import Facts

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
-from runtimed.core.engines.from_docker import ShellSyntax, read_docker, split_by_shell
+from runtimed.core.engines.docker.read import ShellSyntax, read_docker, split_by_shell
 from runtimed.core.errors import ConfigurationRejected
 
 

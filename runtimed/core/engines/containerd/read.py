@@ -13,7 +13,7 @@ from types import MappingProxyType
 from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.containerd.options import GENERIC, message_of
-from runtimed.core.engines.layout import PLUGINS, dotted
+from runtimed.core.engines.containerd.layout import PLUGINS, dotted
 from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import called, shown

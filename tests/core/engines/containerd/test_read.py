@@ -13,8 +13,8 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.engines.from_containerd import read_containerd
-from runtimed.core.engines.layout import PLUGINS
+from runtimed.core.engines.containerd.layout import PLUGINS
+from runtimed.core.engines.containerd.read import read_containerd
 from runtimed.core.errors import ConfigurationRejected
 
 RUNC = "io.containerd.runc.v2"

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
-from runtimed.core.engines.layout import PLUGINS, dotted
+from runtimed.core.engines.containerd.layout import PLUGINS, dotted
 from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import Problem
 

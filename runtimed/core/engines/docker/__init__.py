@@ -1,0 +1,16 @@
+"""Knows dockerd's daemon.json."""
+
+from __future__ import annotations
+
+from runtimed.core.engines.docker.read import read_docker
+from runtimed.core.engines.docker.write import write_docker
+from runtimed.core.engines.engine import Engine
+from runtimed.core.engines.syntax import render_json
+
+ENGINE = Engine(
+    reads="a daemon.json",
+    writes="the runtimes of a daemon.json, for dockerd 24.0 and later",
+    read=lambda original: read_docker(original.source, original.renames),
+    write=lambda table, _: write_docker(table),
+    render=render_json,
+)

@@ -1,0 +1,163 @@
+"""Defines the face that all engines have: pure functions, and the files, programs and sockets that they need as data.
+
+The caller reads the files and runs the programs that an engine names, and passes their bytes to the engine's functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runtimed.core.config import Source
+from runtimed.core.engines.translation import Translation
+from runtimed.core.errors import Problem
+
+# The body of GET /v1/runtimes (core.shapes.RuntimeTable).
+Table = Mapping[str, Any]
+# A configuration of an engine as a value, before it is rendered.
+Document = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A configuration of an engine that is to be imported.
+
+    ``renames`` maps old names of runtimes to new ones. ``is_file`` tells whether a path leads to a regular file.
+    """
+
+    source: Source
+    renames: Mapping[str, str] = field(default_factory=dict)
+    is_file: Callable[[str], bool] = lambda _: False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The choices of the command line for an export."""
+
+    # Of containerd's configuration; None: the one that suits the engine that is found, else the oldest.
+    config_version: int | None = None
+    # For kubernetes: schedule the pods of a runtime to nodes whose label says that they have it.
+    node_selector: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A program to run: its words, found on PATH, and additions to the environment. The answer is its stdout."""
+
+    words: tuple[str, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """An HTTP request on a Unix socket. The answer is the body of the response."""
+
+    socket: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CriStatus:
+    """A verbose Status request to containerd's CRI plugin. The answer is the JSON of ``info["config"]``."""
+
+    socket: str
+
+
+Question = Run | Get | CriStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The state of a node before an engine's file is written.
+
+    ``files`` has the bytes of each of `Writing.inputs` that exists. ``version`` is the answer of `Writing.version`, or
+    None if the engine's program is missing. ``scratch`` is a directory for `Plan.scratch`.
+    """
+
+    files: Mapping[str, bytes]
+    version: str | None
+    scratch: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileWrite:
+    """The new content of a file."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to write an engine's files, so that each step leaves a configuration that the engine accepts.
+
+    First the files of ``scratch`` are made (name in `Found.scratch` -> content) and ``checks`` run; each must succeed,
+    except that a check may be unknown to an older engine (``unknown`` is in its stderr). ``judge`` gets their answers
+    and returns problems. Only then ``writes`` are made in order, each by a rename; equal bytes are not written.
+    """
+
+    writes: tuple[FileWrite, ...]
+    remarks: tuple[Problem, ...] = ()
+    scratch: Mapping[str, bytes] = field(default_factory=dict)
+    checks: tuple[Run, ...] = ()
+    unknown: str | None = None
+    judge: Callable[[Sequence[bytes]], Sequence[Problem]] = lambda _: ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """The file that an engine reads.
+
+    ``path`` is the file, ``inputs`` are all files that ``plan`` looks at, ``version`` is a program that prints the
+    engine's version. ``plan`` raises ConfigurationRejected, with the place of each problem, where it must not write: a
+    file that runtimed does not own, an entry of somebody else, a file that the engine would not read.
+    """
+
+    path: str
+    inputs: tuple[str, ...]
+    version: Run | None
+    plan: Callable[[Table, ExportOptions, Found], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an engine executes: a readable line for each runtime that it has, and the name of its default runtime."""
+
+    default: str | None
+    runtimes: Mapping[str, str]
+
+
+# When a running engine follows a change of its file.
+TakesEffect = Literal["reload", "restart", "at once"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How to learn what a running engine would execute now.
+
+    ``questions`` are asked for a document of `Engine.write`; ``expected`` is the view that follows from that document,
+    and ``answered`` the view that follows from the answers, by the names of the questions. ``answered`` raises
+    ValueError, with the reason, for answers that it does not understand. ``process`` is the name of the engine's
+    process, None for an engine without a daemon.
+    """
+
+    questions: Callable[[Document], Mapping[str, Question]]
+    expected: Callable[[Document], View]
+    answered: Callable[[Mapping[str, bytes]], View]
+    process: str | None
+    takes_effect: TakesEffect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One engine. A function that is None is one that the engine has no use for."""
+
+    # For the help: the file that is read or written.
+    reads: str | None = None
+    writes: str
+    write: Callable[[Table, ExportOptions], Translation]
+    render: Callable[[Document], str]
+    read: Callable[[Original], Translation] | None = None
+    writing: Writing | None = None
+    asking: Asking | None = None
