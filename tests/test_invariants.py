@@ -203,13 +203,19 @@ NAME = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12),
 ).filter(lambda name: name != "runc")
 WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-ENTRY = st.one_of(
+PLAIN_ENTRY = st.one_of(
     st.builds(
         lambda path, args: {"path": path, "runtimeArgs": args}, st.sampled_from(("/x", "y")), st.lists(WORD, max_size=3)
     ),
     st.builds(lambda kind: {"runtimeType": kind}, st.sampled_from(("io.containerd.kata.v2", "io.containerd.runsc.v1"))),
     st.builds(lambda path: {"runtimeType": "k", "options": {"ConfigPath": path}}, WORD),
 )
+ENGINES: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.sampled_from(("docker", "containerd")),
+    st.dictionaries(WORD, st.sampled_from((1, True, 1.0, None, "x", [{"y": None}], {})), max_size=2),
+    max_size=2,
+)
+ENTRY = st.one_of(PLAIN_ENTRY, st.builds(lambda entry, engines: {**entry, "engines": engines}, PLAIN_ENTRY, ENGINES))
 RUNTIMES = st.dictionaries(NAME, ENTRY, max_size=4)
 DRIVER = st.sampled_from(
     ({}, {"exec-opts": ["native.cgroupdriver=systemd"]}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]})

@@ -31,7 +31,7 @@ def render_generations(document: Document, terminal: Terminal = PLAIN) -> list[s
 
 
 def render_diff(document: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return the runtimes that resolve differently in two generations: + added, - removed, ~ changed."""
+    """Return the runtimes that differ between two generations: + added, - removed, ~ changed."""
     if not has_changes(document):
         return [f"generations {document['from']} and {document['to']} do not differ"]
     return [f"generation {document['from']} -> {document['to']}", *_changes(document, terminal)]
@@ -83,22 +83,25 @@ def _definition(runtime: Document, key: str) -> Iterator[tuple[str, str]]:
     """Yield a field and its value before, and its value after if that differs."""
     before, after = dict(_flat(runtime["from"])), dict(_flat(runtime["to"]))
     if key != "changed":
-        yield from ((f"{field}: {quoted(value)}", "") for field, value in (before or after).items())
+        yield from ((f"{field}: {value}", "") for field, value in (before or after).items())
         return
     if before == after:
         # The options also depend on daemon-wide settings: the cgroup driver, the exec root.
         yield "defined as before; a setting of the daemon changed its options", ""
     for field in dict.fromkeys((*before, *after)):
         if before.get(field) != after.get(field):
-            old = quoted(before[field]) if field in before else "was not set"
-            new = quoted(after[field]) if field in after else "is not set"
-            yield f"{field}: {old}", f"-> {new}"
+            yield f"{field}: {before.get(field, 'was not set')}", f"-> {after.get(field, 'is not set')}"
 
 
-def _flat(definition: Document | None) -> Iterator[tuple[str, object]]:
-    """Yield the fields of a definition, each option separately; none for a runtime that is not configured."""
+def _flat(definition: Document | None) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a definition as JSON, each option and each carried key separately.
+
+    A runtime that is not configured has none.
+    """
     for key, value in (definition or {}).items():
         if key == "options":
-            yield from ((f"options.{inner}", each) for inner, each in value.items())
+            yield from ((f"options.{inner}", quoted(each)) for inner, each in value.items())
+        elif key == "engines":
+            yield from ((f"engines.{e}.{k}", quoted(each)) for e, keys in value.items() for k, each in keys.items())
         else:
-            yield key, value
+            yield key, quoted(value)

@@ -6,6 +6,7 @@ setting needs a field here, its use, and its entry in the manual.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -100,19 +101,24 @@ class Origin:
 
     file: str
     line: int | None = None
-    # Field name as daemon.json spells it (path, runtimeArgs, runtimeType, options) -> line.
+    # Field name as daemon.json spells it (path, runtimeArgs, runtimeType, options, engines) -> line.
     fields: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One entry of ``runtimes``: either ``path`` (with ``args``) or ``runtime_type`` (with ``options``)."""
+    """One entry of ``runtimes``: either ``path`` (with ``args``) or ``runtime_type`` (with ``options``).
+
+    ``engines`` has the carried keys: engine -> keys that runtimed keeps for it, as JSON with sorted keys; "" if there
+    are none. It is text, because two texts are equal only if they mean the same: in Python 1 equals true and 1.0.
+    """
 
     name: str
     path: str | None = None
     args: tuple[str, ...] = ()
     runtime_type: str | None = None
     options: Options | None = None
+    engines: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +259,14 @@ def definition_document(definition: Definition) -> shapes.Definition:
         shim: shapes.ShimDefinition = {"runtimeType": definition.runtime_type}
         if definition.options is not None:
             shim["options"] = definition.options.readable()
+        if definition.engines:
+            shim["engines"] = json.loads(definition.engines)
         return shim
     binary: shapes.PathDefinition = {"path": definition.path or ""}
     if definition.args:
         binary["runtimeArgs"] = list(definition.args)
+    if definition.engines:
+        binary["engines"] = json.loads(definition.engines)
     return binary
 
 

@@ -168,6 +168,13 @@ async def test_the_table_is_shown_as_daemon_json_has_it(node: DockerApi) -> None
     assert node.looks == 0, "what an old client cannot read is not looked for"
 
 
+async def test_the_table_has_no_carried_keys_because_dockerd_has_none(node: DockerApi) -> None:
+    carried = {"engines": {"containerd": {"snapshotter": "devmapper"}}}
+    entries = {name: {**entry, **carried} for name, entry in TABLE["runtimes"].items()}
+    node.generation = build({**TABLE, "runtimes": entries})
+    assert (await node.get("/v1.43/info"))["Runtimes"] == {**TABLE["runtimes"], **STOCK}
+
+
 async def test_info_describes_the_node(node: DockerApi) -> None:
     info = await node.get("/info")
     expected = {

@@ -67,6 +67,14 @@ def test_diff_explains_a_change_with_the_same_definition() -> None:
     assert render_diff(found)[1:] == ["~ runc", "    defined as before; a setting of the daemon changed its options"]
 
 
+def test_diff_has_a_line_for_each_carried_key_and_knows_1_from_true() -> None:
+    old, new = {"docker": {"a": 1, "b": [1]}}, {"containerd": {"a": "x"}, "docker": {"a": True, "b": [1]}}
+    one = {"name": "k", "from": {"path": "/k", "engines": old}, "to": {"path": "/k", "engines": new}}
+    found = {"from": 1, "to": 2, "added": [], "changed": [one], "removed": [], "default_runtime": None}
+    lines = ["    engines.docker.a: 1 -> true", '    engines.containerd.a: was not set -> "x"']
+    assert render_diff(found)[1:] == ["~ k", *lines]
+
+
 def test_a_change_that_is_too_wide_for_one_line_has_two() -> None:
     one = {"name": "a", "from": {"runtimeArgs": ["-x" * 20]}, "to": {"runtimeArgs": ["-y" * 20]}}
     found = {"from": 1, "to": 2, "added": [], "changed": [one], "removed": [], "default_runtime": None}

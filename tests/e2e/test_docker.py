@@ -27,6 +27,9 @@ TABLE: Mapping[str, Any] = {
     },
     "default-runtime": "crun",
 }
+# The file that both daemons read. dockerd ignores keys of a runtime that it does not know.
+CARRIED = {"engines": {"containerd": {"snapshotter": "devmapper"}, "docker": {"x": [1, {"y": None}]}}}
+FILE = {**TABLE, "runtimes": {name: {**entry, **CARRIED} for name, entry in TABLE["runtimes"].items()}}
 STOCK = {"io.containerd.runc.v2": {"path": "runc"}, "runc": {"path": "runc"}}
 LISTED = "crun:/usr/bin/crun gvisor:runsc io.containerd.runc.v2:runc runc:runc"
 FEATURES = "org.opencontainers.runtime-spec.features"
@@ -41,7 +44,7 @@ BARE = {"Client", "Server", "Plugins", "Volume", "Network", "Log"}
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[RunningDaemon]:
     with new_daemon() as daemon:
-        daemon.write({**TABLE, "runtimed": {"probe": {"timeout": 60}}})
+        daemon.write({**FILE, "runtimed": {"probe": {"timeout": 60}}})
         daemon.start()
         # Asked for in a thread of its own.
         wait_until(lambda: "status" in daemon.get("/info")[1]["Runtimes"]["runc"], "the features of runc")
@@ -52,7 +55,7 @@ def daemon() -> Iterator[RunningDaemon]:
 
 @pytest.fixture(scope="module")
 def dockerd() -> Iterator[RunningDockerd]:
-    with running_dockerd(TABLE) as dockerd:
+    with running_dockerd(FILE) as dockerd:
         yield dockerd
 
 

@@ -409,6 +409,26 @@ async def test_a_start_after_a_change_reports_the_difference_to_the_last_run(
     assert (reloader.last.added, reloader.last.changed, reloader.last.removed) == (("c",), (), ("a",))
 
 
+async def test_a_change_of_carried_keys_is_a_changed_runtime_to_a_reload_and_to_a_start(
+    node: ReloaderOnDocuments,
+) -> None:
+    def write(engines: object) -> None:
+        node.text = json.dumps({"runtimes": {"a": {"path": "/a", "engines": engines}}})
+
+    write({})
+    reloader = await node.start()
+    answer = reloader.current.runtimes["a"].answer
+    for number, value in enumerate((1, True, [{"b": 1.0}]), 2):
+        write({"docker": {"x": value}})
+        reloader = await node.restart()
+        assert reloader.last is not None
+        assert (reloader.last.outcome, reloader.last.generation, reloader.last.changed) == ("applied", number, ("a",))
+    write(None)
+    report = await reloader.reload("api")
+    assert (report.outcome, report.generation, report.changed) == ("applied", 5, ("a",))
+    assert reloader.current.runtimes["a"].answer == answer
+
+
 async def test_a_new_version_of_the_program_publishes_again_without_changes(
     node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from runtimed import __version__
 from runtimed.api.describe import Inspector
+from runtimed.core.config import definition_document
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import BinaryUnavailable
@@ -123,13 +125,15 @@ def _entry(runtime: Runtime) -> bytes:
     definition = runtime.definition
     if definition is None:
         entry: dict[str, object] = {"path": RUNC_NAME}
-    elif definition.options is None:
+    elif definition.options is None and not definition.engines:
         return runtime.text
     else:
-        # With dockerd's spelling of the keys; resolutions have that of protobuf.
-        spelling = {field.name: field.go_name for field in MESSAGES[definition.options.type_url]}
-        options = {spelling[name]: value for name, value in definition.options.readable().items()}
-        entry = {"runtimeType": definition.runtime_type, "options": options}
+        # dockerd knows no carried keys.
+        entry = {**definition_document(replace(definition, engines=""))}
+        if definition.options is not None:
+            # With dockerd's spelling of the keys; resolutions have that of protobuf.
+            spelling = {field.name: field.go_name for field in MESSAGES[definition.options.type_url]}
+            entry["options"] = {spelling[name]: value for name, value in definition.options.readable().items()}
     return f"{json.dumps(runtime.name)}: {json.dumps(entry)}".encode()
 
 

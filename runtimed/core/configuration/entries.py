@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runtimed.core.config import Definition, Flags, Origin
+from runtimed.core.configuration.carried import read_carried
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.position import Location, Pointer, both_lines
@@ -34,6 +35,7 @@ _FIELDS: Mapping[str, tuple[type, str]] = MappingProxyType(
         "runtimeArgs": (list, "a list of strings"),
         "runtimeType": (str, "a string"),
         "options": (dict, "an object of options by name"),
+        "engines": (dict, "an object of keys by engine"),
     }
 )
 _FIELD_NAMES: Mapping[str, str] = MappingProxyType({name.casefold(): name for name in _FIELDS})
@@ -51,12 +53,14 @@ class Entry:
     args: tuple[str, ...] = ()
     runtime_type: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    # As in Definition.
+    engines: str = ""
     # Field as daemon.json's manual spells it -> as this document does.
     spelt: Mapping[str, str] = field(default_factory=dict)
 
     def definition(self, options: Options | None = None) -> Definition:
         """Return the runtime that this entry defines."""
-        return Definition(self.name, self.path or None, self.args, self.runtime_type or None, options)
+        return Definition(self.name, self.path or None, self.args, self.runtime_type or None, options, self.engines)
 
 
 def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
@@ -133,11 +137,19 @@ def read_entry(document: Document, name: str, raw: object, draft: Draft) -> Entr
             if value is not None:
                 given[name_of_field] = value
                 _check_field(document, (*pointer, key), value, _FIELDS[name_of_field], draft)
+    engines = given.get("engines")
+    carried = read_carried(document, (*pointer, spelt["engines"]), engines, draft) if isinstance(engines, dict) else ""
     if problems.total > before:
         return None
-    args = tuple(given.get("runtimeArgs", ()))
-    options = given.get("options", {})
-    return Entry(name, given.get("path", ""), args, given.get("runtimeType", ""), options, MappingProxyType(spelt))
+    return Entry(
+        name,
+        path=given.get("path", ""),
+        args=tuple(given.get("runtimeArgs", ())),
+        runtime_type=given.get("runtimeType", ""),
+        options=given.get("options", {}),
+        engines=carried,
+        spelt=MappingProxyType(spelt),
+    )
 
 
 def _check_field(document: Document, pointer: Pointer, value: object, kind: tuple[type, str], draft: Draft) -> None:

@@ -18,7 +18,7 @@ from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.layout import CONFIG, LAYOUT, WRAPPERS
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Difference, Generation, Host, compare_answers, make_scripts
+from runtimed.core.table.generation import Difference, Generation, Host, Identity, compare_identities, make_scripts
 from runtimed.core.table.script import is_script_file
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Manifest:
     names: Mapping[str, str]
     # Resolutions by name.
     answers: Mapping[str, shapes.Resolution]
+    # The carried keys of the runtimes that have some, by name (see `Definition.engines`).
+    engines: Mapping[str, str]
     # The host at that time, with the data root in the paths of the resolutions.
     host: Host
 
@@ -73,9 +75,9 @@ class Manifest:
         return (target.removeprefix(directory) for target in self.targets.values() if target.startswith(directory))
 
     @property
-    def digests(self) -> Mapping[str, str]:
-        """The digests of the resolutions, by name."""
-        return {name: answer["digest"] for name, answer in self.answers.items()}
+    def identities(self) -> Mapping[str, Identity]:
+        """The identities of the runtimes, by name."""
+        return {name: (answer["digest"], self.engines.get(name, "")) for name, answer in self.answers.items()}
 
 
 def render_manifest(generation: Generation, carried: Mapping[str, str], created_s: float) -> bytes:
@@ -100,6 +102,7 @@ def render_manifest(generation: Generation, carried: Mapping[str, str], created_
         "names": {link: json.dumps(runtime.name) for link, runtime in generation.launchers.items()},
         "origins": {name: json.dumps([o.file, o.line, dict(o.fields)]) for name, o in config.origins.items()},
         "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
+        "engines": {name: json.dumps(text) for name, text in generation.engines.items()},
     }
     # Entry by entry, because one json.dumps() of a large table would block the event loop.
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
@@ -171,6 +174,8 @@ def _manifest(found: Any, number: int) -> Manifest:
         targets=found.get("targets", wrappers),
         names=found["names"],
         answers=found["answers"],
+        # A version without carried keys wrote none.
+        engines=found.get("engines", {}),
         host=host,
     )
 
@@ -189,7 +194,8 @@ def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings, f
 
 def compare_with_manifest(manifest: Manifest, new: Generation) -> Difference:
     """Return the difference from the generation of ``manifest`` to ``new``."""
-    return compare_answers(manifest.digests, new.digests, (manifest.default_runtime, new.config.default_runtime))
+    defaults = manifest.default_runtime, new.config.default_runtime
+    return compare_identities(manifest.identities, new.identities, defaults)
 
 
 def rebuild_scripts(manifest: Manifest, config_text: bytes) -> Mapping[str, bytes]:

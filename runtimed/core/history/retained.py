@@ -13,7 +13,7 @@ from runtimed.core.history.manifest import Manifest, checksum
 from runtimed.core.message_text import nearest
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.availability import named_files
-from runtimed.core.table.generation import compare_answers
+from runtimed.core.table.generation import compare_identities
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -117,5 +117,5 @@ def compare_retained(old: RetainedGeneration, new: RetainedGeneration) -> shapes
     """Return the difference from ``old`` to ``new`` as a JSON object, with the definitions of both."""
     before, after = old.manifest, new.manifest
     defaults = before.default_runtime, after.default_runtime
-    difference = compare_answers(before.digests, after.digests, defaults)
+    difference = compare_identities(before.identities, after.identities, defaults)
     return difference.describe(before.number, after.number, old.definition, new.definition)

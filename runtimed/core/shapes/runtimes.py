@@ -48,6 +48,13 @@ class Resolution(ResolutionBody):
     digest: Annotated[str, "of the resolution without its generation; it changes only when the resolution does"]
 
 
+CarriedKeys = Annotated[
+    dict[str, dict[str, object]],
+    "keys of the runtime that only one engine knows, by the engine's name; exports to that engine have them, "
+    "resolutions never",
+]
+
+
 # Final: a type checker tells the two apart by their keys.
 @final
 class PathDefinition(TypedDict):
@@ -55,6 +62,7 @@ class PathDefinition(TypedDict):
 
     path: str
     runtimeArgs: NotRequired[list[str]]
+    engines: NotRequired[CarriedKeys]
 
 
 @final
@@ -63,6 +71,7 @@ class ShimDefinition(TypedDict):
 
     runtimeType: str
     options: NotRequired[OptionFields]
+    engines: NotRequired[CarriedKeys]
 
 
 # An entry of `runtimes` in daemon.json.
@@ -211,7 +220,7 @@ _BothNumbers = TypedDict("_BothNumbers", {"from": int, "to": int})
 
 
 class GenerationsDiff(_BothNumbers):
-    """The runtimes whose resolutions differ between two generations."""
+    """The runtimes whose resolutions or carried keys (`engines`) differ between two generations."""
 
     added: list[RuntimeChange]
     changed: list[RuntimeChange]

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     # Maps a name to its entry of daemon.json's `runtimes`; None for a stock runtime and for an unknown name.
     Define = Callable[[str], shapes.Definition | None]
 
+# A runtime has changed when one of these has: the digest of its resolution, and its carried keys.
+Identity = tuple[str, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -109,9 +112,16 @@ class Generation:
         return None if runtime is None or runtime.definition is None else definition_document(runtime.definition)
 
     @property
-    def digests(self) -> Mapping[str, str]:
-        """The digests of the resolutions, by name."""
-        return {name: runtime.answer.digest for name, runtime in self.runtimes.items()}
+    def engines(self) -> Mapping[str, str]:
+        """The carried keys of the runtimes that have some, by name (see `Definition.engines`)."""
+        definitions = ((name, runtime.definition) for name, runtime in self.runtimes.items())
+        return {name: found.engines for name, found in definitions if found is not None and found.engines}
+
+    @property
+    def identities(self) -> Mapping[str, Identity]:
+        """The identities of the runtimes, by name."""
+        engines = self.engines
+        return {name: (runtime.answer.digest, engines.get(name, "")) for name, runtime in self.runtimes.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,7 @@ class Difference:
 
     @property
     def changes_resolutions(self) -> bool:
-        """Whether the resolution of a name differs; the default runtime does not count."""
+        """Whether the resolution or the carried keys of a name differ; the default runtime does not count."""
         return bool(self.added or self.changed or self.removed)
 
     def describe(self, old: int, new: int, before: Define, after: Define) -> shapes.GenerationsDiff:
@@ -170,11 +180,14 @@ def compare_generations(old: Generation | None, new: Generation) -> Difference:
     """Return the difference from ``old``, or from an empty table, to ``new``."""
     if old is None:
         return Difference(added=tuple(new.runtimes))
-    return compare_answers(old.digests, new.digests, (old.config.default_runtime, new.config.default_runtime))
+    defaults = old.config.default_runtime, new.config.default_runtime
+    return compare_identities(old.identities, new.identities, defaults)
 
 
-def compare_answers(old: Mapping[str, str], new: Mapping[str, str], defaults: tuple[str, str]) -> Difference:
-    """Return the difference between two generations, from their digests by name and their default runtimes."""
+def compare_identities(
+    old: Mapping[str, Identity], new: Mapping[str, Identity], defaults: tuple[str, str]
+) -> Difference:
+    """Return the difference between two generations, from the identities of their runtimes and their defaults."""
     return Difference(
         added=tuple(name for name in new if name not in old),
         changed=tuple(name for name in new if name in old and old[name] != new[name]),

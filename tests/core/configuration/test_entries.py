@@ -121,6 +121,61 @@ def test_every_problem_of_an_entry_is_reported() -> None:
     ]
 
 
+# --- carried keys
+
+
+@pytest.mark.parametrize("key", ["engines", "Engines", "ENGINES"])
+@pytest.mark.parametrize("form", ['"path": "/x"', '"runtimeType": "a.b.v1", "options": {"TypeUrl": "t"}'])
+def test_the_keys_of_an_engine_are_carried_beside_a_path_and_beside_a_runtime_type(key: str, form: str) -> None:
+    engines = '{"docker": {"n": 1.0, "b": true}, "containerd": {"snapshotter": "x", "a": [{"b": {}}]}}'
+    found = draft_of(f'{{"runtimes": {{"k": {{{form}, "{key}": {engines}}}}}}}')
+    assert found.problems == found.remarks == []
+    text = found.definitions["k"].engines
+    assert text == '{"containerd": {"a": [{"b": {}}], "snapshotter": "x"}, "docker": {"b": true, "n": 1.0}}'
+    assert found.origins["k"].fields["engines"] == 1
+
+
+@pytest.mark.parametrize(
+    "engines",
+    ["null", "{}", '{"containerd": null}', '{"containerd": {}, "docker": {}}', '{"containerd": {"a": null}}'],
+)
+def test_carried_keys_that_are_null_or_empty_are_not_given(engines: str) -> None:
+    found = draft_of(f'{{"runtimes": {{"k": {{"path": "/x", "engines": {engines}}}}}}}')
+    assert found.problems == found.remarks == []
+    assert found.definitions["k"].engines == ""
+
+
+def test_a_null_within_carried_keys_is_not_given_either() -> None:
+    found = draft_of('{"runtimes": {"k": {"path": "/x", "engines": {"docker": {"a": [{"b": null, "c": 1}]}}}}}')
+    assert found.definitions["k"].engines == '{"docker": {"a": [{"c": 1}]}}'
+
+
+@pytest.mark.parametrize(
+    ("engines", "pointer", "column", "message"),
+    [
+        ("7", "", 20, "found 7, expected an object of keys by engine"),
+        ('["docker"]', "", 20, "found a list, expected an object of keys by engine"),
+        ('{"contanerd": {"a": 1}}', "/contanerd", 21, 'unknown engine "contanerd"; did you mean "containerd"?'),
+        ('{"Docker": null}', "/Docker", 21, 'unknown engine "Docker"; did you mean "docker"?'),
+        ('{"docker": "x"}', "/docker", 31, """found "x", expected an object of docker's keys of a runtime"""),
+        ('{"docker": []}', "/docker", 31, "found an empty list, expected an object of docker's keys of a runtime"),
+        ('{"docker": {"a": [1, null]}}', "/docker/a/1", 41, "found null, expected a value other than null"),
+    ],
+)
+def test_wrong_carried_keys_are_reported_with_their_place(
+    engines: str, pointer: str, column: int, message: str
+) -> None:
+    (problem,) = problems_of(f'{{"runtimes": {{"k": {{"path": "/x",\n        "engines": {engines}}}}}}}')
+    assert (problem.pointer, problem.line, problem.column) == (f"/runtimes/k/engines{pointer}", 2, column)
+    assert problem.message == message
+
+
+def test_carried_keys_are_bounded_in_number() -> None:
+    many = {str(number): number for number in range(1000)}
+    (problem,) = problems_of(json.dumps({"runtimes": {"k": {"path": "/x", "engines": {"docker": many}}}}))
+    assert problem.message == "found more entries, expected at most 1,000 entries"
+
+
 # --- rules
 
 

@@ -388,12 +388,21 @@ RUNC_OPTIONS = st.builds(
 GENERIC_OPTIONS = st.builds(lambda body: Options(GENERIC, (("config_body", body),)), st.binary(max_size=5))
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
 NAMES = WORDS.filter(lambda name: name != "runc")
-DEFINITIONS = st.one_of(
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    max_leaves=5,
+)
+CARRIED = st.dictionaries(
+    st.sampled_from(["docker", "containerd"]), st.dictionaries(WORDS, VALUES, min_size=1, max_size=2), max_size=2
+).map(lambda engines: json.dumps(engines, sort_keys=True) if engines else "")
+PLAIN_DEFINITIONS = st.one_of(
     st.builds(Definition, WORDS, WORDS.map("/".__add__), st.lists(WORDS, max_size=3).map(tuple)),
     st.builds(Definition, WORDS, runtime_type=WORDS),
     st.builds(Definition, WORDS, runtime_type=st.just("io.containerd.runc.v2"), options=RUNC_OPTIONS),
     st.builds(Definition, WORDS, runtime_type=st.just("io.containerd.kata.v2"), options=GENERIC_OPTIONS),
 )
+DEFINITIONS = st.builds(lambda plain, engines: dataclasses.replace(plain, engines=engines), PLAIN_DEFINITIONS, CARRIED)
 SETTINGS = st.builds(
     Settings,
     data_root=WORDS.map("/".__add__),

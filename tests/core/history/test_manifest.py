@@ -7,22 +7,29 @@ import json
 from types import MappingProxyType
 
 import pytest
-from harness.generation import without_launchers
+from harness.generation import without_carried_keys, without_launchers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
-from runtimed.core.history.manifest import checksum, read_manifest, rebuild_scripts, render_manifest, restore_config
+from runtimed.core.history.manifest import (
+    checksum,
+    compare_with_manifest,
+    read_manifest,
+    rebuild_scripts,
+    render_manifest,
+    restore_config,
+)
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Difference, Generation, Host, build_generation
 
 HOST = Host(Facts(cgroup2=False, systemd=False, ramdisk=True), "/data", "/exec")
 DEFAULTS = Settings("/data", "/exec", ("unix:///exec/s",))
 TEXT = {
     "runtimes": {
-        "a": {"path": "/a", "runtimeArgs": ["x y", "'"]},
+        "a": {"path": "/a", "runtimeArgs": ["x y", "'"], "engines": {"containerd": {"é": [1, "}"]}}},
         "../b": {"path": "/b", "runtimeArgs": ["é"]},
         "c": {"runtimeType": "io.containerd.kata.v2", "options": {"ConfigBody": "[x]"}},
     },
@@ -56,6 +63,8 @@ def test_a_manifest_describes_the_generation() -> None:
     assert found.config_checksum == checksum(GENERATION.config_text)
     assert found.origins == GENERATION.config.origins
     assert set(found.answers) == {"a", "../b", "c", "runc", "io.containerd.runc.v2"}
+    assert found.engines == {"a": r'{"containerd": {"\u00e9": [1, "}"]}}'}
+    assert found.identities == GENERATION.identities
     assert found.answers["c"] == json.loads(GENERATION.runtimes["c"].answer.at(42))
 
 
@@ -131,6 +140,16 @@ def test_a_manifest_of_a_version_without_launchers_has_wrappers_as_targets() -> 
     found = read_manifest(without_launchers(MANIFEST, GENERATION), 42)
     assert found.targets == {link: f"/data/wrappers/{file}" for link, file in wrappers.items()}
     assert set(found.files) == set(wrappers.values())
+
+
+def test_a_manifest_of_a_version_without_carried_keys_has_none() -> None:
+    generation = build_generation(parsed({"runtimes": {"a": {"path": "/a"}}}), HOST, 42)
+    manifest = render_manifest(generation, {}, 0.0)
+    found = read_manifest(without_carried_keys(manifest), 42)
+    assert found == read_manifest(manifest, 42)
+    assert compare_with_manifest(found, generation) == Difference()
+    (changed,) = compare_with_manifest(found, GENERATION).changed
+    assert changed == "a"
 
 
 def test_a_large_generation_is_rendered_as_valid_json() -> None:

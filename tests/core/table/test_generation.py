@@ -46,6 +46,7 @@ CRUN = Definition("crun", path="/usr/bin/crun")
 GVISOR = Definition("gvisor", path="runsc", args=("--platform=systrap", "a b"))
 KATA_OPTIONS, _ = read_options("io.containerd.kata.v2", {"ConfigPath": "/etc/kata.toml"})
 KATA = Definition("kata", runtime_type="io.containerd.kata.v2", options=KATA_OPTIONS)
+CARRIED = '{"containerd": {"snapshotter": "devmapper"}}'
 
 
 def test_the_stock_runtimes_are_known_without_configuration() -> None:
@@ -243,6 +244,7 @@ def test_the_digest_of_a_generation_covers_everything_but_its_number_and_its_ori
     others = [
         build(CRUN, GVISOR),
         build(replace(CRUN, path="/x")),
+        build(replace(CRUN, engines=CARRIED)),
         build(CRUN, default_runtime="crun"),
         build(CRUN, cgroup_driver="cgroupfs"),
         build_generation(replace(config(CRUN), path="/other.json"), HOST, 7),
@@ -261,6 +263,26 @@ def test_the_difference_has_added_changed_and_removed_names_and_the_default() ->
     assert compare_generations(None, new).added == ("crun", "io.containerd.runc.v2", "kata", "runc")
 
 
+@pytest.mark.parametrize("plain", [CRUN, GVISOR, KATA])
+def test_carried_keys_change_their_runtime_and_no_resolution(plain: Definition) -> None:
+    old, new = build(plain), build(replace(plain, engines=CARRIED))
+    assert compare_generations(old, new).changed == (plain.name,)
+    assert compare_generations(new, new).changed == ()
+    assert new.runtimes[plain.name].answer == old.runtimes[plain.name].answer
+    assert list(new.scripts) == list(old.scripts)
+    assert new.definition(plain.name) == {**(old.definition(plain.name) or {}), "engines": json.loads(CARRIED)}
+
+
+def test_carried_keys_that_python_takes_for_equal_are_a_change() -> None:
+    texts = ['{"docker": {"a": 1}}', '{"docker": {"a": true}}', '{"docker": {"a": 1.0}}']
+    first, *others = (config(replace(CRUN, engines=text)) for text in texts)
+    old = build_generation(first, HOST, 7)
+    for other in others:
+        new = build_generation(other, HOST, 8, old)
+        assert compare_generations(old, new).changed == ("crun",)
+        assert new == build_generation(other, HOST, 8)
+
+
 def test_an_unchanged_runtime_is_shared() -> None:
     old = build(CRUN, GVISOR)
     new = build_generation(config(CRUN, replace(GVISOR, args=("--x",))), HOST, 8, old)
@@ -275,6 +297,7 @@ DEFINITIONS = st.one_of(
         st.sampled_from(["a", "b", "io.containerd.runc.v2", "ü/..", "x" * 300]),
         path=st.sampled_from(["/x", "y"]),
         args=st.lists(st.text(max_size=3), max_size=2).map(tuple),
+        engines=st.sampled_from(["", CARRIED]),
     ),
     st.builds(Definition, st.sampled_from(["a", "b", "c"]), runtime_type=st.sampled_from(["x.y.v1", "z.w.v2"])),
 )
