@@ -6,8 +6,7 @@ import argparse
 from functools import partial
 
 from runtimed import __version__
-from runtimed.cli import translate, verbs
-from runtimed.core.engines import NAMES
+from runtimed.cli import engine_arguments, translate, verbs, verify
 from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -39,10 +38,11 @@ _OTHER_STATUSES = {
     "plan": "  1  the configuration would be rejected\n  3  with --exit-code: there are changes\n",
     "diff": "  3  with --exit-code: there are differences\n",
     "import": "  1  the file cannot be translated\n  2  the file cannot be read, or a usage error\n",
+    "export": "  1  with --write: a file is not written\n",
+    "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
 _HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
-_NOTES = "Notes on stderr list everything that is left out or changed"
 # The shell creates the file empty, and the daemon skips names with a leading dot.
 _IMPORT_EXAMPLE = """\
 cd /etc/runtimed/daemon.json.d &&
@@ -173,27 +173,6 @@ def _add_gc(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show which wrappers would be removed")
 
 
-def _add_import(parser: Parser) -> None:
-    text = (
-        "docker: a daemon.json; containerd: a config.toml of version 2 or 3, of which the runtimes of the CRI plugin "
-        f"are taken. {_NOTES}"
-    )
-    parser.add_argument("engine", choices=NAMES, help=text)
-    parser.add_argument("file", metavar="FILE", help="its configuration; - is standard input")
-    text = "give a runtime another name, for example one that is reserved; may be repeated"
-    parser.add_argument("--rename", metavar="OLD=NEW", action="append", type=_rename, default=[], help=text)
-
-
-def _add_export(parser: Parser) -> None:
-    text = (
-        "docker: the runtimes of a daemon.json, for dockerd 24.0 and later; containerd: a file for the imports of "
-        f"config.toml. {_NOTES}"
-    )
-    parser.add_argument("engine", choices=NAMES, help=text)
-    text = "for containerd: the layout (default: 2, which containerd 1.x and 2.x take; 3 is for 2.x alone)"
-    parser.add_argument("--config-version", choices=("2", "3"), help=text)
-
-
 def _add_help(parser: Parser) -> None:
     parser.add_argument("verb", nargs="?", type=_verb, choices=list(_VERBS), metavar="VERB", help="one of the verbs")
 
@@ -229,13 +208,6 @@ def _name(text: str) -> str:
     if text:
         return text
     raise argparse.ArgumentTypeError("the name is empty")
-
-
-def _rename(text: str) -> tuple[str, str]:
-    old, _, new = text.partition("=")
-    if old and new:
-        return old, new
-    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not of the form OLD=NEW")
 
 
 # In the order of the help.
@@ -281,13 +253,19 @@ _VERBS: dict[str, VerbRow] = {
         translate.import_configuration,
         "translate another engine's configuration into a drop-in",
         _IMPORT_EXAMPLE,
-        _add_import,
+        engine_arguments.add_import,
     ),
     "export": (
         translate.export_configuration,
         "translate the table into another engine's configuration",
-        "runtimectl export containerd > /etc/containerd/conf.d/runtimed.toml",
-        _add_export,
+        "sudo runtimectl export containerd --write",
+        engine_arguments.add_export,
+    ),
+    "verify": (
+        verify.verify,
+        "ask the engines of this node whether they follow the table",
+        "sudo runtimectl verify docker",
+        engine_arguments.add_verify,
     ),
     "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
     "help": (_help, "print help", "runtimectl help resolve", _add_help),

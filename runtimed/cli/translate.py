@@ -7,7 +7,6 @@ check that the daemon makes of every configuration.
 from __future__ import annotations
 
 import os
-import sys
 
 from runtimed.cli import verbs
 
@@ -52,16 +51,24 @@ def import_configuration(_client: Client, args: Namespace) -> int:
 
 
 def export_configuration(client: Client, args: Namespace) -> int:
-    """Print the table as another engine's configuration, and notes on stderr."""
+    """Print the table as another engine's configuration, or write it where the engine reads it; notes on stderr."""
     from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
     from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
 
     if args.engine != "containerd" and args.config_version is not None:
         verbs.complain(f"runtimectl: --config-version is for containerd; the file of {args.engine} has no versions")
         return verbs.USAGE
-    engine = load_engine(args.engine)
+    if args.engine != "kubernetes" and args.node_selector:
+        verbs.complain(f"runtimectl: --node-selector is for kubernetes; {args.engine} schedules no pods")
+        return verbs.USAGE
     version = None if args.config_version is None else int(args.config_version)
-    return _show(engine.write(client.runtimes(), ExportOptions(version)), engine.render, args)
+    options = ExportOptions(version, args.node_selector)
+    if args.write:
+        from runtimed.cli.engine_files import export_to_node  # noqa: PLC0415 - only this option needs it
+
+        return export_to_node(client, args, options)
+    engine = load_engine(args.engine)
+    return _show(engine.write(client.runtimes(), options), engine.render, args)
 
 
 def _read(path: str) -> bytes:
@@ -77,10 +84,7 @@ def _show(translation: Translation, render: Callable[[Mapping[str, object]], str
         verbs.print_json({"document": translation.document, "remarks": _remarks(translation), "problems": []})
         return verbs.OK
     verbs.print_utf8(render(translation.document).rstrip("\n"))
-    # The document first, also where both streams lead to one file.
-    sys.stdout.flush()
-    for remark in translation.remarks:
-        verbs.complain(f"note: {remark}")
+    verbs.note(translation.remarks)
     return verbs.OK
 
 

@@ -201,6 +201,13 @@ def complain(line: object) -> None:
     sys.stderr.write(f"{printable(line)}\n")
 
 
+def note(remarks: Iterable[object]) -> None:
+    """Print ``remarks`` on stderr, after the output so far, also where both streams lead to one file."""
+    sys.stdout.flush()
+    for remark in remarks:
+        complain(f"note: {remark}")
+
+
 def fail(error: object, hint: str) -> None:
     """Print an error and its remedy on stderr."""
     complain(f"runtimectl: {error}")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from posixpath import dirname
 from typing import Any, Literal
 
 from runtimed.core.config import Source
 from runtimed.core.engines.translation import Translation
-from runtimed.core.errors import Problem
+from runtimed.core.errors import ConfigurationRejected, Problem, RuntimedError
 
 # The body of GET /v1/runtimes (core.shapes.RuntimeTable).
 Table = Mapping[str, Any]
@@ -67,12 +68,29 @@ class CriStatus:
 Question = Run | Get | CriStatus
 
 
+class NoAnswer(RuntimedError):
+    """An engine does not answer a question, or answers with an error; ``missing``: its program does not exist."""
+
+    code = "no-answer"
+
+    def __init__(self, reason: str, *, missing: bool = False) -> None:
+        super().__init__(reason)
+        self.missing = missing
+
+
+class NotInstalled(ConfigurationRejected):
+    """The directory of an engine does not exist, so no file can be put there."""
+
+    code = "engine-not-installed"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The state of a node before an engine's file is written.
 
     ``files`` has the bytes of each of `Writing.inputs` that exists. ``version`` is the answer of `Writing.version`, or
-    None if the engine's program is missing. ``scratch`` is a directory for `Plan.scratch`.
+    None if the engine's program is missing. ``scratch`` is the directory for the files of `Plan.scratch`, which exists
+    only while the checks run.
     """
 
     files: Mapping[str, bytes]
@@ -92,9 +110,10 @@ class FileWrite:
 class Plan:
     """How to write an engine's files, so that each step leaves a configuration that the engine accepts.
 
-    First the files of ``scratch`` are made (name in `Found.scratch` -> content) and ``checks`` run; each must succeed,
-    except that a check may be unknown to an older engine (``unknown`` is in its stderr). ``judge`` gets their answers
-    and returns problems. Only then ``writes`` are made in order, each by a rename; equal bytes are not written.
+    First the files of ``scratch`` are made (path below `Found.scratch` -> content) and ``checks`` run; each must
+    succeed, except that a check may be unknown to an older engine (``unknown`` is in its stderr) or its program may be
+    missing. If all have run, ``judge`` gets their answers and returns problems. Only then ``writes`` are made in order,
+    each by a rename; equal bytes are not written. If all bytes are equal, nothing runs.
     """
 
     writes: tuple[FileWrite, ...]
@@ -109,15 +128,26 @@ class Plan:
 class Writing:
     """The file that an engine reads.
 
-    ``path`` is the file, ``inputs`` are all files that ``plan`` looks at, ``version`` is a program that prints the
-    engine's version. ``plan`` raises ConfigurationRejected, with the place of each problem, where it must not write: a
-    file that runtimed does not own, an entry of somebody else, a file that the engine would not read.
+    ``path`` is the file, ``inputs`` are all files that ``plan`` looks at (``*`` in a name matches any characters, and
+    a leading dot), ``version`` is a program that prints the engine's version. ``plan`` raises ConfigurationRejected,
+    with the place of each problem, where it must not write: a file that runtimed does not own, an entry of somebody
+    else, a file that the engine would not read.
     """
 
     path: str
     inputs: tuple[str, ...]
     version: Run | None
     plan: Callable[[Table, ExportOptions, Found], Plan]
+
+    @property
+    def directory(self) -> str:
+        """The engine's directory: the one of the file, or the one above a drop-in directory, whose name ends in .d.
+
+        It exists where the engine is installed. Temporary files lie in it, because an engine may read each file in a
+        drop-in directory.
+        """
+        above = dirname(self.path)
+        return dirname(above) if above.endswith(".d") else above
 
 
 @dataclass(frozen=True, slots=True)

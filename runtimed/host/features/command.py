@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from types import MappingProxyType
@@ -60,7 +60,14 @@ class _Stream:
         return bool(chunk)
 
 
-def run_command(command: Sequence[str], *, timeout_s: float, output_bytes: int, stopped: Event) -> Outcome:
+def run_command(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    output_bytes: int,
+    stopped: Event,
+    environment: Mapping[str, str] = ENVIRONMENT,
+) -> Outcome:
     """Return the outcome of ``command``, at the latest after ``timeout_s``, or soon after ``stopped`` is set.
 
     The command runs in a new session, which is killed as a whole in every case. Only processes that start yet another
@@ -81,7 +88,7 @@ def run_command(command: Sequence[str], *, timeout_s: float, output_bytes: int, 
         stderr=subprocess.PIPE,
         close_fds=True,
         cwd="/",
-        env=ENVIRONMENT,
+        env=environment,
         start_new_session=True,
     )
     # The soft limit is for programs that use select(2), or close all descriptors up to it. To set it before the exec

@@ -1,0 +1,250 @@
+"""Writes the configuration files of engines on this node, once each engine's own check has accepted them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+
+from runtimed.cli import verbs
+
+TYPE_CHECKING = False  # as in runtimed.client
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from runtimed.client import Client
+    from runtimed.core.engines.engine import ExportOptions, Plan, Run, Table, TakesEffect, Writing
+    from runtimed.core.engines.verification import FileState
+    from runtimed.core.errors import ConfigurationRejected, Problem
+    from runtimed.host.engines.programs import Outcome
+
+
+class Written:
+    """The paths of the files that were ``written`` and of those that are ``unchanged``, and the remarks."""
+
+    __slots__ = ("remarks", "unchanged", "written")
+
+    def __init__(self, written: list[str], unchanged: list[str], remarks: tuple[Problem, ...]) -> None:
+        self.written = written
+        self.unchanged = unchanged
+        self.remarks = remarks
+
+
+def export_to_node(client: Client, args: Namespace, options: ExportOptions) -> int:
+    """Write the files of an engine, and print their paths; notes are on stderr."""
+    from runtimed.core.engines import load_engine  # noqa: PLC0415 - the daemon's code, which other verbs do not need
+    from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
+
+    engine = load_engine(args.engine)
+    if engine.writing is None:
+        text = f"--write does not work for {args.engine}, which reads no file on this node"
+        verbs.fail(text, f"runtimectl export {args.engine} prints the configuration for the program that takes it")
+        return verbs.USAGE
+    try:
+        result = write_files(args.engine, engine.writing, client.runtimes(), options)
+    except ConfigurationRejected as rejection:
+        return _refuse(args, rejection)
+    takes_effect = engine.asking.takes_effect if engine.asking is not None else None
+    if args.json:
+        document = {"written": result.written, "unchanged": result.unchanged, "takes_effect": takes_effect}
+        verbs.print_json({**document, "remarks": _as_dicts(result.remarks), "problems": []})
+        return verbs.OK
+    verbs.print_lines([f"wrote {path}" for path in result.written])
+    verbs.print_lines([f"unchanged {path}" for path in result.unchanged])
+    notes = [str(remark) for remark in result.remarks]
+    if result.written and takes_effect is not None:
+        notes.append(how_it_takes_effect(args.engine, takes_effect))
+    verbs.note(notes)
+    return verbs.OK
+
+
+def how_it_takes_effect(name: str, takes_effect: TakesEffect) -> str:
+    """Return the text that says when an engine follows its new file."""
+    if takes_effect == "at once":
+        return f"{name} reads the file at each command"
+    return f"{name} follows the file after: systemctl {takes_effect} {name}"
+
+
+def write_engine(name: str, table: Table, options: ExportOptions) -> Written:
+    """Make the files of the engine ``name`` those of ``table``.
+
+    Raises:
+        ConfigurationRejected: a file must not be written, cannot be written, or is refused by the engine's check.
+    """
+    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
+    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
+
+    writing = load_engine(name).writing
+    if writing is None:
+        raise ConfigurationRejected((Problem(f"{name} reads no file on this node"),))
+    return write_files(name, writing, table, options)
+
+
+def write_files(
+    name: str, writing: Writing, table: Table, options: ExportOptions, at_step: Callable[[str], None] = lambda _: None
+) -> Written:
+    """Make the files of an engine those of ``table``, as `write_engine` does.
+
+    ``at_step`` is called with the name of each step before it, so that a test can make it fail.
+    """
+    from runtimed.host.engines.files import open_staging, replaceable, write_file  # noqa: PLC0415 - as above
+
+    with _rejecting(writing.path):
+        node = Node(name, writing)
+        plan = node.plan(table, options)
+        current = node.read(write.path for write in plan.writes)
+        if all(current.get(write.path) == write.data for write in plan.writes):
+            # Without a change of the disk, so this works on one that is full or read-only.
+            return Written([], [write.path for write in plan.writes], plan.remarks)
+        with open_staging(node.directory, at_step) as staging:
+            # Again, because another run may have written the files meanwhile.
+            plan = node.plan(table, options)
+            for write in plan.writes:
+                replaceable(write.path)
+            result = Written([], [], (*plan.remarks, *_check(plan, node, writing.path, staging, at_step)))
+            current = node.read(write.path for write in plan.writes)
+            for write in plan.writes:
+                if current.get(write.path) == write.data:
+                    result.unchanged.append(write.path)
+                else:
+                    write_file(write, staging, node.secure, at_step)
+                    result.written.append(write.path)
+    return result
+
+
+def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptions) -> FileState:
+    """Return the file of an engine as it is, and as it should be."""
+    from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
+    from runtimed.core.engines.verification import FileState  # noqa: PLC0415
+    from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
+    from runtimed.host.engines.files import changed_at  # noqa: PLC0415
+
+    path = writing.path
+    try:
+        with _rejecting(path):
+            node = Node(name, writing)
+            plan = node.plan(table, options)
+            wanted = next(write.data for write in plan.writes if write.path == path)
+            return FileState(path, node.read([path]).get(path), wanted, changed_at(path))
+    except ConfigurationRejected as rejection:
+        installed = not isinstance(rejection, NotInstalled)
+        return FileState(path, None, None, None, str(rejection.problems[0]), installed)
+
+
+class Node:
+    """The files and programs of an engine on this node, read with the trust of this user."""
+
+    def __init__(self, name: str, writing: Writing) -> None:
+        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
+        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
+        from runtimed.host.features.command import run_command  # noqa: PLC0415
+        from runtimed.host.trust import Trust, secure_directory, walk  # noqa: PLC0415
+
+        trust = Trust.of_process()
+        self._writing = writing
+        self._walk = partial(walk, trust=trust)
+        self._run_command = run_command
+        # The real path of the directory of a file, which is made if only its last component is missing.
+        self.secure: Callable[[str], str] = partial(secure_directory, trust=trust)
+        try:
+            # The real path of the engine's directory.
+            self.directory = secure_directory(writing.directory, trust, create=False)
+        except PathMissing as error:
+            text = f"does not exist, so {name} is not installed on this node; if it is, run: mkdir {writing.directory}"
+            raise NotInstalled((Problem(text, error.path),)) from error
+
+    def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
+        """Return the content of each of ``paths`` that exists."""
+        from runtimed.host.engines.files import read_inputs  # noqa: PLC0415 - as above
+
+        return read_inputs(paths, self._walk)
+
+    def run(self, run: Run) -> Outcome | None:
+        """Return the outcome of ``run``, None if there is no such program."""
+        from runtimed.host.engines.programs import run_program  # noqa: PLC0415 - as above
+
+        return run_program(run, self._run_command)
+
+    def plan(self, table: Table, options: ExportOptions) -> Plan:
+        """Return how to write the files."""
+        from runtimed.core.engines.engine import Found  # noqa: PLC0415 - as above
+        from runtimed.host.engines.files import STAGING  # noqa: PLC0415
+        from runtimed.host.engines.programs import output_of  # noqa: PLC0415
+
+        version, run = None, self._writing.version
+        if run is not None and (outcome := self.run(run)) is not None:
+            version = output_of(run, outcome).decode(errors="replace")
+        found = Found(self.read(self._writing.inputs), version, f"{self.directory}/{STAGING}")
+        return self._writing.plan(table, options, found)
+
+
+def _check(plan: Plan, node: Node, path: str, staging: str, at_step: Callable[[str], None]) -> tuple[Problem, ...]:
+    """Have the engine check the files of ``plan``, and return remarks on checks that were not possible.
+
+    Raises:
+        ConfigurationRejected: a check refuses the files.
+    """
+    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415 - as above
+    from runtimed.host.engines.files import make_scratch  # noqa: PLC0415
+    from runtimed.host.engines.programs import failure_of  # noqa: PLC0415
+
+    at_step("scratch")
+    for name, data in plan.scratch.items():
+        make_scratch(staging, name, data)
+    answers: list[bytes] = []
+    at_step("check")
+    for run in plan.checks:
+        outcome, command = node.run(run), " ".join(run.words)
+        if outcome is None:
+            return (Problem(f"is written without a check, because there is no program {run.words[0]}", path),)
+        reason = failure_of(outcome)
+        if reason is None:
+            answers.append(outcome.stdout)
+        elif plan.unknown is not None and plan.unknown in outcome.stderr.decode(errors="replace"):
+            return (Problem(f"is written without a check, because this {run.words[0]} has none ({command})", path),)
+        else:
+            raise ConfigurationRejected((Problem(f"is not written, because `{command}` refuses it: {reason}", path),))
+    problems = tuple(plan.judge(answers))
+    if problems:
+        raise ConfigurationRejected(problems)
+    return ()
+
+
+@contextmanager
+def _rejecting(path: str) -> Iterator[None]:
+    """Turn each error of the block into ConfigurationRejected; ``path`` is the file that is to be written."""
+    from runtimed.core.engines.engine import NoAnswer  # noqa: PLC0415 - as above
+    from runtimed.core.errors import ConfigurationRejected, PathMissing, PathRefused, Problem  # noqa: PLC0415
+
+    try:
+        yield
+    except PathRefused as error:
+        is_by_user = error.owner is not None and error.mode is not None
+        owned = f" (owner: user id {error.owner}, mode {error.mode:04o})" if is_by_user else ""
+        text = f"is not used: it {error.reason}{owned}; {error.advice}"
+        raise ConfigurationRejected((Problem(text, error.path),)) from error
+    except PathMissing as error:
+        raise ConfigurationRejected((Problem(str(error), path),)) from error
+    except NoAnswer as error:
+        raise ConfigurationRejected((Problem(f"is not written, because {error}", path),)) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationRejected(
+            (Problem(f"cannot be read or written: {reason}", error.filename or path),)
+        ) from error
+
+
+def _refuse(args: Namespace, rejection: ConfigurationRejected) -> int:
+    if args.json:
+        problems = [problem.as_dict() for problem in rejection.problems]
+        document: dict[str, object] = {"written": [], "unchanged": [], "takes_effect": None}
+        verbs.print_json({**document, "remarks": _as_dicts(rejection.remarks), "problems": problems})
+    for problem in rejection.problems:
+        verbs.complain(problem)
+    hint = "the file on the node is as it was; runtimectl verify shows what the engine has"
+    verbs.fail(f"the files of {args.engine} are not written", hint)
+    return verbs.REFUSED
+
+
+def _as_dicts(remarks: Sequence[Problem]) -> list[dict[str, object]]:
+    return [{"file": each.file, "line": each.line, "place": each.pointer, "message": each.message} for each in remarks]

@@ -1,0 +1,137 @@
+"""Implements the verb verify, which asks the engines of this node whether they follow the table."""
+
+from __future__ import annotations
+
+from runtimed.cli import verbs
+from runtimed.cli.tables import render_table
+from runtimed.cli.terminal import GREEN, RED, YELLOW, Tinted
+
+TYPE_CHECKING = False  # as in runtimed.client
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+    from runtimed.cli.terminal import Terminal
+    from runtimed.client import Client
+    from runtimed.core.engines.engine import Asking, Document, Engine, Table
+    from runtimed.core.engines.verification import Difference, State, Verification
+    from runtimed.host.engines.processes import EngineProcess
+
+_COLOURS = {"follows": GREEN, "differs": RED, "not-told": YELLOW, "not-running": YELLOW, "unknown": YELLOW}
+_NOTHING = "nothing"
+
+
+def verify(client: Client, args: Namespace) -> int:
+    """Show whether an engine, or each engine that runs here, follows the table."""
+    from runtimed.core.engines import NAMES, load_engine  # noqa: PLC0415 - the daemon's code, as in engine_files
+
+    if args.engine is not None and not _is_on_node(load_engine(args.engine)):
+        text = f"{args.engine} is not on this node, so it cannot be asked"
+        verbs.fail(text, f"runtimectl export {args.engine} prints its configuration, to compare it there")
+        return verbs.USAGE
+    table = client.runtimes()
+    names = [args.engine] if args.engine is not None else [name for name in NAMES if _is_on_node(load_engine(name))]
+    found = [verify_engine(name, table) for name in names]
+    if args.engine is None:
+        found = [each for each in found if each["state"] != "not-running"]
+    if args.json:
+        verbs.print_json({"generation": table["generation"], "engines": found})
+    else:
+        verbs.print_lines(_render(found, args.terminal))
+    return verbs.OK if all(each["state"] == "follows" for each in found) else verbs.REFUSED
+
+
+def verify_engine(name: str, table: Table) -> Verification:
+    """Return whether the engine ``name`` follows ``table``."""
+    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
+
+    return verify_with(name, load_engine(name), table)
+
+
+def find_engine_process(name: str, table: Table) -> EngineProcess | None:
+    """Return the process of the engine ``name``, None if it does not run or has no daemon."""
+    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
+    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
+
+    engine = load_engine(name)
+    if engine.asking is None:
+        return None
+    return _find_process(engine.asking, engine.write(table, ExportOptions()).document)
+
+
+def verify_with(name: str, engine: Engine, table: Table) -> Verification:
+    """Return whether ``engine``, which is called ``name``, follows ``table``."""
+    from runtimed.cli.engine_files import inspect_file  # noqa: PLC0415 - as above
+    from runtimed.core.engines import verification  # noqa: PLC0415
+    from runtimed.core.engines.engine import ExportOptions, NoAnswer  # noqa: PLC0415
+
+    options = ExportOptions()
+    file = None if engine.writing is None else inspect_file(name, engine.writing, table, options)
+    asking = engine.asking
+    if asking is None:
+        running = verification.Engine(name, None)
+        if file is not None and not file.installed:
+            return verification.make_verification(running, file, "not-running", file.refusal)
+        return verification.verify(running, file, None)
+    document = engine.write(table, options).document
+    process = None if asking.process is None else _find_process(asking, document)
+    running = verification.Engine(name, asking.takes_effect, None if process is None else process.started_s)
+    if asking.process is not None and process is None:
+        detail = f"there is no process {asking.process} on this node"
+        return verification.make_verification(running, file, "not-running", detail)
+    try:
+        differences = _ask(asking, document, table)
+    except NoAnswer as error:
+        state: State = "not-running" if error.missing else "unknown"
+        return verification.make_verification(running, file, state, str(error))
+    return verification.verify(running, file, differences)
+
+
+def _is_on_node(engine: Engine) -> bool:
+    return engine.writing is not None or engine.asking is not None
+
+
+def _find_process(asking: Asking, document: Document) -> EngineProcess | None:
+    from runtimed.host.engines.processes import find_process  # noqa: PLC0415 - as above
+
+    if asking.process is None:
+        return None
+    sockets = [getattr(question, "socket", None) for question in asking.questions(document).values()]
+    return find_process(asking.process, [path for path in sockets if path is not None])
+
+
+def _ask(asking: Asking, document: Document, table: Table) -> list[Difference]:
+    """Return the differences between the table and the answers of an engine. Raises: NoAnswer."""
+    from runtimed.core.engines.engine import NoAnswer, Run  # noqa: PLC0415 - as above
+    from runtimed.core.engines.verification import compare_views  # noqa: PLC0415
+    from runtimed.host.engines.programs import output_of, run_program  # noqa: PLC0415
+    from runtimed.host.engines.questions import ask  # noqa: PLC0415
+    from runtimed.host.features.command import run_command  # noqa: PLC0415
+
+    def run(program: Run) -> bytes:
+        return output_of(program, run_program(program, run_command))
+
+    answers = {key: ask(question, run) for key, question in asking.questions(document).items()}
+    try:
+        answered = asking.answered(answers)
+    except ValueError as error:
+        raise NoAnswer(f"its answer is not understood: {error}") from error
+    return compare_views(asking.expected(document), answered, table)
+
+
+def _render(found: Sequence[Verification], terminal: Terminal) -> list[str]:
+    if not found:
+        return ["no engine runs here"]
+    states = [(each["engine"], Tinted(each["state"], _COLOURS[each["state"]]), each["detail"]) for each in found]
+    lines = render_table(("ENGINE", "STATE", "DETAIL"), states, terminal)
+    rows = [
+        (
+            each["engine"],
+            "default runtime" if one["name"] is None else one["name"],
+            one["ours"] or _NOTHING,
+            one["theirs"] or _NOTHING,
+        )
+        for each in found
+        for one in each["differences"]
+    ]
+    return [*lines, "", *render_table(("ENGINE", "NAME", "TABLE", "ENGINE HAS"), rows, terminal)] if rows else lines

@@ -1,0 +1,165 @@
+"""Decides whether an engine follows the table, from its answers, its file and the start of its process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import islice, zip_longest
+from posixpath import dirname
+from typing import Any, Literal, TypedDict
+
+from runtimed.core.engines.engine import TakesEffect, View
+
+# follows: the engine would execute what the table says. differs: it would not, or its file differs. not-told: its file
+# is right, and the engine has not read it yet. unknown: the engine cannot be asked, or its answer is not understood.
+State = Literal["follows", "differs", "not-told", "not-running", "unknown"]
+
+# A file that was replaced by another one has a difference in every line.
+_DIFFERENCES_MAX = 100
+
+
+class Difference(TypedDict):
+    """A difference between the table (``ours``) and an engine (``theirs``); None where one of them has nothing.
+
+    ``name`` is a runtime, None for the default runtime, or ``FILE:LINE`` for a line of the engine's file.
+    """
+
+    name: str | None
+    ours: str | None
+    theirs: str | None
+
+
+class Verification(TypedDict):
+    """Whether an engine follows the table. ``detail`` says why, or what to do; it is empty if there is nothing to say.
+
+    ``file`` is the file that runtimectl writes for it, None for an engine without one.
+    """
+
+    engine: str
+    state: State
+    detail: str
+    file: str | None
+    differences: list[Difference]
+    takes_effect: TakesEffect | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """An engine's file: the bytes ``found`` on the node, None if it does not exist, and the bytes that it should have.
+
+    ``wanted`` is None where the file must not be written. ``refusal`` says why, and ``installed`` is false if the
+    reason is that the engine's directory does not exist. ``changed_s`` is the time of its last change, in seconds since
+    the epoch.
+    """
+
+    path: str
+    found: bytes | None
+    wanted: bytes | None
+    changed_s: float | None = None
+    refusal: str = ""
+    installed: bool = True
+
+
+def compare_views(expected: View, answered: View, table: Mapping[str, Any]) -> list[Difference]:
+    """Return the differences between the view that follows from ``table`` and that of an engine.
+
+    Other runtimes of the engine do not count, except for one whose binary is a stable path of runtimed: its name was
+    dropped from the table.
+    """
+    found: list[Difference] = []
+    if expected.default is not None and expected.default != answered.default:
+        found.append({"name": None, "ours": expected.default, "theirs": answered.default})
+    directories = {f"{dirname(each['stable_path'])}/" for each in table["runtimes"] if each["stable_path"] is not None}
+    for name in dict.fromkeys((*expected.runtimes, *answered.runtimes)):
+        ours, theirs = expected.runtimes.get(name), answered.runtimes.get(name)
+        dropped = theirs is not None and any(directory in theirs for directory in directories)
+        if ours != theirs and (ours is not None or dropped):
+            found.append({"name": name, "ours": ours, "theirs": theirs})
+    return found
+
+
+def compare_files(file: FileState) -> list[Difference]:
+    """Return the lines in which the file on the node differs from the one that it should be, at most 100."""
+    if file.found is None or file.wanted is None or file.found == file.wanted:
+        return []
+    theirs, ours = _lines(file.found), _lines(file.wanted)
+    return list(islice(_line_differences(file.path, ours, theirs), _DIFFERENCES_MAX))
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode(errors="backslashreplace").split("\n")
+
+
+def _line_differences(path: str, ours: Sequence[str], theirs: Sequence[str]) -> Iterator[Difference]:
+    matcher = SequenceMatcher(None, theirs, ours)
+    for kind, start, end, our_start, our_end in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        pairs = zip_longest(theirs[start:end], ours[our_start:our_end])
+        for number, (their_line, our_line) in enumerate(pairs, start + 1):
+            yield {"name": f"{path}:{number}", "ours": our_line, "theirs": their_line}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that runs here: its name, and when and by which command it follows a change of its file.
+
+    ``started_s`` is the start of its process in seconds since the epoch, None for an engine without a daemon.
+    """
+
+    name: str
+    takes_effect: TakesEffect | None
+    started_s: float | None = None
+
+    @property
+    def command(self) -> str:
+        """The command with which the engine reads its file."""
+        return f"systemctl {self.takes_effect} {self.name}"
+
+
+def verify(engine: Engine, file: FileState | None, differences: Sequence[Difference] | None) -> Verification:
+    """Return whether ``engine`` follows the table; ``differences`` are those of its answers, None if it has none."""
+    of_file = [] if file is None else compare_files(file)
+    state, detail = _decide(engine, file, differences, of_file)
+    return make_verification(engine, file, state, detail, (*(differences or ()), *of_file))
+
+
+def make_verification(
+    engine: Engine, file: FileState | None, state: State, detail: str, differences: Sequence[Difference] = ()
+) -> Verification:
+    """Return the verification of ``engine`` with a state that is decided already."""
+    return {
+        "engine": engine.name,
+        "state": state,
+        "detail": detail,
+        "file": None if file is None else file.path,
+        "differences": list(differences),
+        "takes_effect": engine.takes_effect,
+    }
+
+
+def _decide(
+    engine: Engine, file: FileState | None, differences: Sequence[Difference] | None, of_file: Sequence[Difference]
+) -> tuple[State, str]:
+    asked: State = "differs" if differences else "follows"
+    if file is None:
+        return asked, ""
+    if file.wanted is None:
+        # An engine may have the table from this file all the same, such as from one without the mark.
+        return ("unknown" if differences is None else asked), file.refusal
+    write = f"runtimectl export {engine.name} --write"
+    if file.found is None:
+        # An engine may have the table from another file.
+        return ("follows", "") if differences == [] else ("differs", f"{file.path} does not exist; {write} makes it")
+    if of_file:
+        return "differs", f"{file.path} is not what the table gives; {write} replaces it"
+    is_newer = None not in (file.changed_s, engine.started_s) and (file.changed_s or 0) > (engine.started_s or 0)
+    # An engine that reads its file only at its start cannot have read a newer one. One that is reloaded may have.
+    if is_newer and (engine.takes_effect == "restart" or (engine.takes_effect == "reload" and differences)):
+        return (
+            "not-told",
+            f"{engine.name} has not read {file.path}, which is newer than its start; run: {engine.command}",
+        )
+    overridden = f"{file.path} is right, but another file or the command line of {engine.name} overrides it"
+    return asked, overridden if differences else ""

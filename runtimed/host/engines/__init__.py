@@ -1,0 +1,1 @@
+"""Reads and writes the files of engines, runs their programs, asks them, and finds their processes."""
