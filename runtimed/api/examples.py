@@ -62,6 +62,12 @@ _CONTAINER = PinnedContainer(
     bundle="/run/containerd/io.containerd.runtime.v2.task/k8s.io/demo",
 )
 _KEPT = summarise_kept([_CONTAINER])
+_ENGINE: shapes.EngineStatus = {
+    "engine": "containerd",
+    "state": "not-told",
+    "detail": "containerd has not read its file since it changed: systemctl restart containerd",
+    "time": _NOON_S,
+}
 _METRICS = """# HELP runtimed_generation Number of the current generation.
 # TYPE runtimed_generation gauge
 runtimed_generation 2.0
@@ -110,6 +116,7 @@ def make_examples() -> Mapping[tuple[str, int], object]:
         ("reload", 200): report,
         ("reload", 422): _rejection(),
         ("collectWrappers", 200): _collection(new),
+        ("recordVerification", 200): _ENGINE,
         ("listen", 200): _events(new),
         ("metrics", 200): _METRICS,
         ("health", 200): {"status": "ok"},
@@ -159,6 +166,7 @@ def _status(generation: Generation, report: shapes.Report) -> shapes.Status:
         "drift": [],
         "drift_count": 0,
         "containers": ContainersSummary(1, 0, _KEPT).as_dict(),
+        "engines": [_ENGINE],
         "events": {"seq": int(_NOON_S * 1000) + 4, "subscribers": 1},
         "uptime_s": 86400.5,
         "pid": 4242,

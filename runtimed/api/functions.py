@@ -61,8 +61,10 @@ class DaemonFunctions:
     in_data_root: Callable[..., Awaitable[Any]]
     in_binaries: Callable[..., Awaitable[Any]]
 
-    # Returns whether a peer may reload and collect.
+    # Returns whether a peer may send a POST.
     may_change: Callable[[Peer], bool]
     # Reload, or collect wrappers, for a peer; with the keyword `dry_run` they change nothing.
     reload: Callable[..., Awaitable[Report]]
     collect: Callable[..., Awaitable[Collection]]
+    # Records the outcome of an engine's verification, which is name, state and detail, and returns it with its time.
+    record_verification: Callable[[str, shapes.EngineState, str], shapes.EngineStatus]

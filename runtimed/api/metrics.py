@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from runtimed.core.containers import ContainersSummary
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+    from runtimed.core import shapes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WATCHER_MODES = ("inotify", "polling", "off")
@@ -39,6 +41,8 @@ class Figures:
     # Retained generations.
     generations: int
     containers: ContainersSummary
+    # The last verification of each engine.
+    engines: Sequence[shapes.EngineStatus] = ()
 
 
 def render_metrics(figures: Figures, counters: Counters) -> bytes:
@@ -76,11 +80,15 @@ def _state(figures: Figures) -> Iterable[Metric]:
         if value is not None:
             yield GaugeMetricFamily(f"runtimed_{name}", text, value=value)
     modes = {mode: mode == figures.watcher_mode for mode in WATCHER_MODES}
+    follows = {each["engine"]: each["state"] == "follows" for each in figures.engines}
+    verified = {each["engine"]: each["time"] for each in figures.engines}
     for name, text, label, values in (
         ("runtimes", "Runtimes of the current generation, by state of the binary.", "state", figures.runtimes),
         ("fault", "Why the daemon is degraded.", "subject", dict.fromkeys(figures.faults, 1)),
         ("watcher_mode", "How the daemon notices changes of files.", "mode", modes),
         ("drift", "Runtimes whose binary changed since the load.", "kind", figures.drift),
+        ("engine_follows", "Whether an engine had the table when it was last verified.", "engine", follows),
+        ("engine_verified_timestamp_seconds", "When an engine was last verified.", "engine", verified),
     ):
         family = GaugeMetricFamily(f"runtimed_{name}", text, labels=[label])
         for key, count in values.items():

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from runtimed.core import shapes
+from runtimed.core.engines import NAMES
 
 JSON = "application/json"
 
@@ -165,6 +166,35 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "has referred throughout the grace time.",
             {200: Success("The verdicts.", shapes.Collection)},
             (_DRY_RUN,),
+        ),
+        ("POST", "/v1/engines/{engine}"): Operation(
+            "recordVerification",
+            "daemon",
+            "Record the verification of an engine",
+            "Returns the outcome with its time. The daemon itself asks no engine: `runtimectl sync` does, and records "
+            "the outcome here. The daemon keeps the last one of each engine until it stops: in the status, the events "
+            "and the metrics. Its health does not depend on it.",
+            {200: Success("The recorded outcome.", shapes.EngineStatus)},
+            (
+                Parameter(
+                    "engine",
+                    "name of the engine",
+                    {"type": "string", "enum": list(NAMES), "examples": ["docker"]},
+                    "path",
+                    required=True,
+                ),
+                Parameter(
+                    "state",
+                    "the outcome",
+                    {"type": "string", "enum": list(get_args(shapes.EngineState)), "examples": ["follows"]},
+                    required=True,
+                ),
+                Parameter(
+                    "detail",
+                    "the reason, and the command that changes the state",
+                    {"type": "string", "maxLength": 1000, "default": ""},
+                ),
+            ),
         ),
         ("GET", "/v1/events"): Operation(
             "listen",

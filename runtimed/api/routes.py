@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import get_args
 
 from runtimed.api import docker
 from runtimed.api.counters import Counters
@@ -21,10 +22,14 @@ from runtimed.api.metrics import render_metrics
 from runtimed.api.problems import bad_name, json_response
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.stream import Stream
+from runtimed.core.engines import NAMES as ENGINES
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
+from runtimed.core.message_text import called
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.resolve import resolve
+
+_DETAIL_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Routes:
             Route("/v1/status", "GET", self._status),
             Route("/v1/reload", "POST", self._reload, frozenset({"dry_run"})),
             Route("/v1/gc", "POST", self._collect, frozenset({"dry_run"})),
+            Route("/v1/engines/{name}", "POST", self._record_verification, frozenset({"state", "detail"})),
             Route("/v1/generations", "GET", history.list),
             Route("/v1/generations/{name}", "GET", history.show),
             Route("/v1/containers", "GET", self._containers),
@@ -179,6 +185,23 @@ class Routes:
         except StoreFailed as error:
             return problem(error.code, str(error))
         return json_response(200, collection.as_dict())
+
+    def _record_verification(self, request: Request) -> Response:
+        from runtimed.core import shapes  # noqa: PLC0415 - few daemons need them, and only for this request
+
+        if (refusal := self._refuse_change(request)) is not None:
+            return refusal
+        engine, given = request.segments[-1], request.query.get("state")
+        detail = request.query.get("detail", "")
+        states: tuple[shapes.EngineState, ...] = get_args(shapes.EngineState)
+        state = next((each for each in states if each == given), None)
+        if engine not in ENGINES:
+            return problem("unknown-engine", f"unknown engine: {called(engine)}; known are {', '.join(ENGINES)}")
+        if state is None:
+            return problem("bad-query", f"state is {given!r}; expected one of {', '.join(states)}")
+        if len(detail) > _DETAIL_MAX:
+            return problem("bad-query", f"detail has {len(detail)} characters; it may have {_DETAIL_MAX}")
+        return json_response(200, self._daemon.record_verification(engine, state, detail))
 
     def _refuse_change(self, request: Request) -> Response | None:
         """Return the problem of a request to change something, None if the daemon may obey it."""

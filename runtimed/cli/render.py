@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from runtimed.cli.engines import render_engine
 from runtimed.cli.humanize import counted, duration, moment, place, shown, since, trigger, with_detail
 from runtimed.cli.tables import Document, Field, fits, list_fields, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
@@ -87,6 +88,7 @@ def render_status(status: Document, terminal: Terminal = PLAIN, *, now_s: float)
         *((f"  {directory}", fault) for directory, fault in watcher["faults"].items()),
         *_drifts(status["drift"], status["drift_count"]),
         *_containers(status["containers"]),
+        *list_fields("engines", (render_engine(each, now_s) for each in status["engines"])),
         *list_fields("sockets", status["hosts"]),
         ("data root", status["data_root"]),
         ("uptime", duration(status["uptime_s"])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from runtimed.cli.engines import render_engine
 from runtimed.cli.humanize import counted, local_time, place, trigger, with_detail
 from runtimed.cli.render import MARKS, health_colour
 from runtimed.cli.tables import Document, render_line
@@ -21,6 +22,7 @@ def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
         "health": lambda event: with_detail(event["status"], _reasons(event["reasons"])),
         "drift": _drift,
         "watcher": lambda event: with_detail(event["mode"], _reasons(event["faults"])),
+        "engine": lambda event: str(render_engine(event).value),
         "gc": lambda event: f"{event['wrapper']} removed, requested by {event['asked_by']}",
     }
     text = renderers.get(kind, _reason)(event)
@@ -37,6 +39,8 @@ def _colour(event: Document) -> int | None:
         return {"applied": GREEN, "rejected": RED}.get(event["outcome"])
     if event["type"] == "health":
         return health_colour(event["status"])
+    if event["type"] == "engine":
+        return render_engine(event).colour
     bad = event["type"] == "drift" and event["kind"] in ("removed", "unusable")
     return YELLOW if bad or (event["type"] == "watcher" and event["mode"] == "polling") else None
 

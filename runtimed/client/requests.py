@@ -10,12 +10,20 @@ from runtimed.client.wire import quote, render_target
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
     from socket import socket as socket_type
     from typing import TypeVar
 
     from runtimed.client.events import EventStream
-    from runtimed.core.shapes.daemon import Collection, Containers, Health, Report, Status
+    from runtimed.core.shapes.daemon import (
+        Collection,
+        Containers,
+        EngineState,
+        EngineStatus,
+        Health,
+        Report,
+        Status,
+    )
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
         Generations,
@@ -74,11 +82,16 @@ class Requests(Transport):
 
     async def reload(self, *, dry_run: bool = False) -> Report:
         """Return the report of a reload or its dry run; its ``outcome`` may be ``rejected``."""
-        return await self._post("/v1/reload", dry_run=dry_run, expected="outcome")
+        return await self._post("/v1/reload", _DRY_RUN if dry_run else {}, expected="outcome")
 
     async def gc(self, *, dry_run: bool = False) -> Collection:
         """Return the verdict on every wrapper; remove unreferenced ones unless it is a ``dry_run``."""
-        return await self._post("/v1/gc", dry_run=dry_run)
+        return await self._post("/v1/gc", _DRY_RUN if dry_run else {})
+
+    async def record_verification(self, engine: str, state: EngineState, detail: str = "") -> EngineStatus:
+        """Return the outcome of an engine's verification with the time at which the daemon recorded it."""
+        query = {"state": state, **({"detail": detail} if detail else {})}
+        return await self._post(f"/v1/engines/{quote(engine)}", query)
 
     def event_stream(self, since: int | None, patience_s: float) -> EventStream:
         """Return the events after number ``since``, or from now on."""
@@ -97,9 +110,9 @@ class Requests(Transport):
             refuse(status, document)
         return document  # type: ignore[return-value]
 
-    async def _post(self, path: str, *, dry_run: bool, expected: str | None = None) -> T:
+    async def _post(self, path: str, query: Mapping[str, str], expected: str | None = None) -> T:
         """Return the response, also that of another status if it has the key ``expected``."""
-        status, document = await self._request("POST", render_target(path, _DRY_RUN if dry_run else {}))
+        status, document = await self._request("POST", render_target(path, query))
         if status != _OK and expected not in document:
             refuse(status, document)
         return document  # type: ignore[return-value]

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from socket import socket as socket_type
     from typing import Any, TypeVar
 
-    from runtimed.core.shapes.daemon import Collection, Containers, Health, Report, Status
+    from runtimed.core.shapes.daemon import (
+        Collection,
+        Containers,
+        EngineState,
+        EngineStatus,
+        Health,
+        Report,
+        Status,
+    )
     from runtimed.core.shapes.events import Event
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
@@ -175,6 +183,16 @@ class Client:
         Raises: Forbidden, StoreFailed, DiskTimeout.
         """
         return _run(self._requests.gc(dry_run=dry_run))
+
+    def record_verification(self, engine: str, state: EngineState, detail: str = "") -> EngineStatus:
+        """Record the outcome of an engine's verification, which the status, events and metrics show; return it.
+
+        >>> Client().record_verification("docker", "follows")["state"]
+        'follows'
+
+        Raises: Forbidden.
+        """
+        return _run(self._requests.record_verification(engine, state, detail))
 
     def watch(self, since: int | None = None, *, patience_s: float = 60.0) -> Generator[Event, None, None]:
         """Yield the daemon's events after number ``since``, or from now on, without end.

@@ -53,7 +53,7 @@ class ProblemCode:
 
 _READING = ("resolve", "describeGeneration", "compareGenerations")
 _DISK = (*_READING, "listRuntimes", "describeRuntime", "listContainers", "metrics")
-_CHANGING = ("reload", "collectWrappers")
+_CHANGING = ("reload", "collectWrappers", "recordVerification")
 _NAMING = ("resolve", "describeRuntime")
 _KNOWN = {"known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"], "known_total": 5}
 _LIST_NAMES = "runtimectl list shows the known names"
@@ -179,6 +179,14 @@ PROBLEM_CODES = {
         exception="RuntimeUnavailable",
         members={"runtime": "gvisor", "path": "runsc"},
         hint="runtimectl list shows which runtimes can be used",
+    ),
+    "unknown-engine": ProblemCode(
+        "Unknown engine",
+        404,
+        "runtimed knows no engine of this name",
+        "unknown engine: dockr; known are docker, containerd",
+        operations=("recordVerification",),
+        hint="runtimectl help sync lists the engines",
     ),
     "no-such-generation": ProblemCode(
         "No such generation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -36,6 +37,8 @@ class Announcer:
     def __init__(self, notifier: Notifier) -> None:
         self.counters = Counters()
         self.events = Events(self._on_drop)
+        # The last verification of each engine, by the engine's name: one of core.engines.NAMES.
+        self.engines: dict[str, shapes.EngineStatus] = {}
         self._notifier = notifier
         # systemd expects no other message before the first READY=1.
         self._ready = False
@@ -129,6 +132,17 @@ class Announcer:
         self.counters.wrappers_collected += 1
         removed: shapes.GcData = {"wrapper": file, "asked_by": asked_by}
         self.events.publish("gc", removed)
+
+    def verified(self, engine: str, state: shapes.EngineState, detail: str) -> shapes.EngineStatus:
+        """Record the outcome of an engine's verification, announce it if it has changed, and return it."""
+        before = self.engines.get(engine)
+        outcome: shapes.EngineData = {"engine": engine, "state": state, "detail": detail}
+        after = self.engines[engine] = {**outcome, "time": round(time.time(), 3)}
+        if before is None or (before["state"], before["detail"]) != (state, detail):
+            level = log.info if state in ("follows", "not-running") else log.warning
+            level("engine", **{key: value for key, value in outcome.items() if value})
+            self.events.publish("engine", outcome)
+        return after
 
     def _status(self) -> str:
         """Return the line that `systemctl status` shows."""

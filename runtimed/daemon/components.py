@@ -119,7 +119,7 @@ class Components:
         )
 
     def _build_functions(self, owners: Collection[int], stack: AsyncExitStack) -> DaemonFunctions:
-        """Return the functions that the routes may call; users in ``owners`` may reload and collect."""
+        """Return the functions that the routes may call; users in ``owners`` may send a POST."""
         reloader, store, inspector, status = self._reloader, self._store, self._inspector, self._status
         system = read_system()
         data_root_thread, binaries_thread = _open_worker("data-root", stack), _open_worker("binaries", stack)
@@ -146,6 +146,7 @@ class Components:
             may_change=lambda peer: peer.uid in owners,
             reload=self._reload,
             collect=self._collect,
+            record_verification=self._announcer.verified,
         )
 
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:

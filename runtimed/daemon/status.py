@@ -126,6 +126,8 @@ class Status:
             ],
             "drift_count": len(self.drift.drifts),
             "containers": self.containers().as_dict(),
+            # Not part of the health: the daemon serves the table also where an engine does not follow it.
+            "engines": list(self.announcer.engines.values()),
             "events": {"seq": events.last, "subscribers": len(events)},
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "pid": os.getpid(),
@@ -160,6 +162,8 @@ class Status:
             subscribers=len(self.announcer.events),
             wrappers=wrappers,
             containers=self.containers(),
+            # A copy: the event loop records more while a thread renders.
+            engines=tuple(self.announcer.engines.values()),
         )
 
     def _last_reload(self) -> shapes.ShortReport | None:

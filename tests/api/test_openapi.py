@@ -156,6 +156,9 @@ CASES = [
     post("/v1/gc", 200),
     post("/v1/gc", 403, "forbidden", uid=1000),
     post("/v1/gc", 500, "store-failed", prepare=fail_disk),
+    post("/v1/engines/docker?state=not-told&detail=restart%20it", 200),
+    post("/v1/engines/dockr?state=follows", 404, "unknown-engine"),
+    post("/v1/engines/docker?state=follows", 403, "forbidden", uid=1000),
     Case("/v1/events?since=0"),
     Case("/v1/events", 503, "too-many-subscribers", fill_events),
     Case("/metrics"),
@@ -270,7 +273,7 @@ async def test_a_refused_connection_is_described() -> None:
 async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_described(
     node: FakeService, method: str, path: str
 ) -> None:
-    target = path.format(name="gvisor", number=3)
+    target = path.format(name="gvisor", number=3, engine="docker")
     assert (await node.ask(f"{target}?nonsense=1", method))[1]["code"] == "bad-query"
     status, body = await node.ask(target, "PUT")
     assert (status, body["title"]) == (405, title("method-not-allowed"))

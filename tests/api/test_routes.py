@@ -71,6 +71,7 @@ class FakeService:
         self.report = Report("applied", 5, "api")
         self.asked: list[tuple[int, bool]] = []
         self.drifts: dict[str, Drift] = {}
+        self.engines: list[shapes.EngineStatus] = []
         # /usr/bin/runsc is what the stable path led to in generation 3.
         self.pinned = [
             Pin("crun", "", "plain", "", "", "/usr/bin/crun"),
@@ -104,6 +105,7 @@ class FakeService:
             "drift": [{**drift.as_dict(), "runtimes": ["crun"], "runtime_count": 1} for drift in self.drifts.values()],
             "drift_count": len(self.drifts),
             "containers": summarise_containers(self.containers(self.generation), unpinned=1).as_dict(),
+            "engines": list(self.engines),
             "events": {"seq": self.events.last, "subscribers": len(self.events)},
             "uptime_s": 1.5,
             "pid": 1,
@@ -176,6 +178,7 @@ class FakeService:
             subscribers=0,
             wrappers=2,
             containers=summarise_containers(self.containers(self.generation), unpinned=1),
+            engines=self.engines,
         )
 
     def may_change(self, peer: Peer) -> bool:
@@ -188,6 +191,11 @@ class FakeService:
     async def collect(self, peer: Peer, *, dry_run: bool) -> Collection:
         self.asked.append((peer.uid, dry_run))
         return Collection((), (), ("a doubt",), dry_run=dry_run)
+
+    def record_verification(self, engine: str, state: shapes.EngineState, detail: str) -> shapes.EngineStatus:
+        recorded: shapes.EngineStatus = {"engine": engine, "state": state, "detail": detail, "time": 1.5}
+        self.engines.append(recorded)
+        return recorded
 
     def counted(self) -> dict[tuple[str, int], int]:
         return {key: histogram.count for key, histogram in self.counters.requests.items() if histogram.count}
@@ -346,11 +354,45 @@ async def test_collection_responds_with_a_verdict_on_each_wrapper(node: FakeServ
     assert node.asked == [(0, True)]
 
 
-@pytest.mark.parametrize("target", ["/v1/reload", "/v1/reload?dry_run=true", "/v1/gc", "/v1/gc?dry_run=true"])
+@pytest.mark.parametrize(
+    "target",
+    ["/v1/reload", "/v1/reload?dry_run=true", "/v1/gc", "/v1/gc?dry_run=true", "/v1/engines/docker?state=follows"],
+)
 async def test_a_client_without_privileges_may_not_change_anything(node: FakeService, target: str) -> None:
     status, body = await node.ask(target, "POST", uid=1000)
     assert (status, body["code"]) == (403, "forbidden")
     assert node.asked == []
+    assert node.engines == []
+
+
+async def test_the_verification_of_an_engine_is_recorded(node: FakeService) -> None:
+    follows = await node.ask("/v1/engines/docker?state=follows", "POST")
+    detail = quote("é" * 1000)
+    differs = await node.ask(f"/v1/engines/containerd?state=differs&detail={detail}", "POST")
+    assert [follows, differs] == [(200, each) for each in node.engines]
+    assert [each["detail"] for each in node.engines] == ["", "é" * 1000]
+    metrics = (await node.response("/metrics")).body.decode()
+    for line in ('follows{engine="docker"} 1.0', 'follows{engine="containerd"} 0.0'):
+        assert f"runtimed_engine_{line}\n" in metrics
+    assert 'runtimed_engine_verified_timestamp_seconds{engine="docker"} 1.5\n' in metrics
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "text"),
+    [
+        ("Docker?state=follows", 404, "unknown engine: Docker; known are docker, "),
+        ("%1b?state=follows", 404, r'"\u001b"'),
+        ("docker", 400, "state is None; expected one of follows, differs, not-told, not-running, unknown"),
+        ("docker?state=", 400, "state is ''"),
+        ("docker?state=FOLLOWS", 400, "state is 'FOLLOWS'"),
+        (f"docker?state=follows&detail={'x' * 1001}", 400, "detail has 1001 characters; it may have 1000"),
+    ],
+)
+async def test_no_other_verification_is_recorded(node: FakeService, target: str, status: int, text: str) -> None:
+    found, body = await node.ask(f"/v1/engines/{target}", "POST")
+    assert found == status
+    assert text in body["detail"]
+    assert node.engines == []
 
 
 async def test_healthz_lists_the_faults_of_the_process(node: FakeService) -> None:

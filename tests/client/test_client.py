@@ -28,6 +28,7 @@ from harness.clients import (
     server_of,
 )
 from harness.daemon import RunningDaemon, short_directory
+from harness.runtimectl import fields_of, runtimectl
 
 import runtimed.client
 from runtimed.client import (
@@ -155,6 +156,21 @@ def test_status_and_health_are_the_daemons(new_client: NewClient, daemon: Runnin
 
 def test_containers_are_those_that_have_a_pin(new_client: NewClient, daemon: RunningDaemon) -> None:
     assert dict(new_client(str(daemon.socket)).containers()) == {"generation": 1, "containers": []}
+
+
+def test_a_recorded_verification_is_in_the_status(new_client: NewClient, own_daemon: RunningDaemon) -> None:
+    client = new_client(str(own_daemon.socket))
+    detail = "a b&c=ü%\x1b"
+    recorded = [
+        client.record_verification("docker", "unknown", detail),
+        client.record_verification("docker", "follows"),
+    ]
+    assert [(each["state"], each["detail"]) for each in recorded] == [("unknown", detail), ("follows", "")]
+    assert client.status()["engines"] == recorded[1:]
+    (line,) = fields_of(runtimectl("status", on=own_daemon).stdout)["engines"]
+    assert line.startswith("docker follows (")
+    with pytest.raises(BadRequest, match="unknown engine: a/b"):
+        client.record_verification("a/b", "follows")
 
 
 def test_a_rejected_reload_returns_its_report(new_client: NewClient, own_daemon: RunningDaemon) -> None:
@@ -544,7 +560,7 @@ def top_levels(modules: str) -> set[str]:
 
 def test_both_clients_have_the_same_methods() -> None:
     methods = {name: method for name, method in vars(Client).items() if inspect.isfunction(method) and name[0] != "_"}
-    assert len(methods) == 12
+    assert len(methods) == 13
     for name, method in methods.items():
         one, other = inspect.signature(method), inspect.signature(getattr(AsyncClient, name))
         assert one.parameters == other.parameters, name

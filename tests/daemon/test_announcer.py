@@ -143,6 +143,25 @@ def test_polling_is_announced_when_it_begins_and_when_it_ends(announced: Announc
     assert [event["mode"] for event in announced.events()] == ["polling", "inotify"]
 
 
+def test_the_verification_of_an_engine_is_announced_where_its_outcome_changes(announced: Announced) -> None:
+    verify = announced.announcer.verified
+    verify("docker", "follows", "")
+    first = verify("docker", "follows", "")
+    verify("docker", "differs", "x has another path")
+    verify("docker", "differs", "y has another path")
+    verify("containerd", "follows", "")
+    assert [(each["engine"], each["state"], each["detail"]) for each in announced.events()] == [
+        ("docker", "follows", ""),
+        ("docker", "differs", "x has another path"),
+        ("docker", "differs", "y has another path"),
+        ("containerd", "follows", ""),
+    ]
+    assert [each["level"] for each in announced.log()] == ["info", "warning", "warning", "info"]
+    docker, containerd = announced.announcer.engines.values()
+    assert (docker["state"], docker["detail"], containerd["state"]) == ("differs", "y has another path", "follows")
+    assert docker["time"] >= first["time"]
+
+
 def test_a_removed_wrapper_is_announced_and_counted(announced: Announced) -> None:
     announced.announcer.collected("x-1", "uid 0")
     assert announced.events()[0]["wrapper"] == "x-1"

@@ -48,7 +48,7 @@ class StatusParts:
             store=SimpleNamespace(name_of=self.name_of, generation_of=lambda *_: 7),  # type: ignore[arg-type]
             watcher=SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
             drift=self.drift,
-            announcer=SimpleNamespace(events=Events()),  # type: ignore[arg-type]
+            announcer=SimpleNamespace(events=Events(), engines=ENGINES),  # type: ignore[arg-type]
             boot=SETTINGS,
             connections=lambda: 1,
             exhausted=lambda: None,
@@ -65,6 +65,9 @@ class StatusParts:
 
     def look(self, state: str) -> None:
         self.drift._compare(states(self.reloader.current, state))
+
+
+ENGINES = {"docker": {"engine": "docker", "state": "differs", "detail": "x", "time": 7.0}}
 
 
 class Events:
@@ -128,6 +131,12 @@ def test_a_status_shows_the_report_of_the_last_reload() -> None:
             last = node.status.as_dict()["last_reload"]
             assert last is not None
             assert last["reason"] == reason
+
+
+def test_an_engine_that_does_not_follow_is_in_the_status_and_no_fault_of_the_daemon() -> None:
+    status = StatusParts(generation(1)).status
+    assert status.as_dict()["engines"] == [ENGINES["docker"]]
+    assert status.faults() == {}
 
 
 def test_a_status_compares_the_containers_of_the_last_look_once_for_each_generation() -> None:

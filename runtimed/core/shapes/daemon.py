@@ -9,6 +9,7 @@ from runtimed.core.shapes.runtimes import DefaultChange, Digest, Drift, Generati
 Outcome = Literal["applied", "unchanged", "rejected"]
 Cause = Literal["configuration", "store"]
 WatcherMode = Literal["inotify", "polling", "off"]
+EngineState = Literal["follows", "differs", "not-told", "not-running", "unknown"]
 
 
 class ConfigurationProblem(TypedDict):
@@ -147,6 +148,24 @@ class ContainersStatus(TypedDict):
     ]
 
 
+class EngineData(TypedDict):
+    """The outcome of a verification: whether an engine of this node has the table."""
+
+    engine: str
+    state: Annotated[
+        EngineState,
+        "follows: it has the table; differs: it has other runtimes, or its file has; not-told: its file has the table, "
+        "and the engine has not read it yet; not-running; unknown: the engine cannot be asked or understood",
+    ]
+    detail: Annotated[str, "the reason for the state, and the command that changes it; empty where there is none"]
+
+
+class EngineStatus(EngineData):
+    """The last verification of an engine."""
+
+    time: Annotated[float, "when it was recorded, in seconds since the epoch"]
+
+
 class Status(TypedDict):
     """The status of the daemon."""
 
@@ -169,6 +188,10 @@ class Status(TypedDict):
     drift: Annotated[list[DriftData], "the first thousand binaries that changed since the configuration was loaded"]
     drift_count: int
     containers: ContainersStatus
+    engines: Annotated[
+        list[EngineStatus],
+        "the last verification of each engine since the daemon started; `runtimectl sync` records them",
+    ]
     events: EventsStatus
     uptime_s: float
     pid: int

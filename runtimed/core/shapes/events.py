@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from runtimed.core.shapes.daemon import Condition, DriftData, ReloadData, WatcherData
+from runtimed.core.shapes.daemon import Condition, DriftData, EngineData, ReloadData, WatcherData
 from runtimed.core.shapes.runtimes import Digest, Number
 
 
@@ -97,6 +97,12 @@ class GcEvent(EventHead, GcData):
     type: Literal["gc"]
 
 
+class EngineEvent(EventHead, EngineData):
+    """The outcome of an engine's verification changed."""
+
+    type: Literal["engine"]
+
+
 class ReasonData(TypedDict):
     """The reason for an event."""
 
@@ -136,6 +142,7 @@ Event = (
     | DriftMoreEvent
     | WatcherEvent
     | GcEvent
+    | EngineEvent
     | GapEvent
     | DroppedEvent
     | EndEvent
