@@ -109,8 +109,8 @@ class Plan:
 class Writing:
     """The file that an engine reads.
 
-    ``path`` is the file, ``inputs`` are all files that ``plan`` looks at, ``version`` is a program that prints the
-    engine's version. ``plan`` raises ConfigurationRejected, with the place of each problem, where it must not write: a
+    ``path`` is the file, ``inputs`` are all files that ``plan`` looks at (``DIRECTORY/*`` stands for the regular files
+    in a directory), ``version`` is a program that prints the engine's version. ``plan`` raises ConfigurationRejected, with the place of each problem, where it must not write: a
     file that runtimed does not own, an entry of somebody else, a file that the engine would not read.
     """
 
