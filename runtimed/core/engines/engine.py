@@ -110,8 +110,9 @@ class Writing:
     """The file that an engine reads.
 
     ``path`` is the file, ``inputs`` are all files that ``plan`` looks at (``DIRECTORY/*`` stands for the regular files
-    in a directory), ``version`` is a program that prints the engine's version. ``plan`` raises ConfigurationRejected, with the place of each problem, where it must not write: a
-    file that runtimed does not own, an entry of somebody else, a file that the engine would not read.
+    in a directory), ``version`` is a program that prints the engine's version. ``plan`` raises ConfigurationRejected,
+    with the place of each problem, where it must not write: a file that runtimed does not own, an entry of somebody
+    else, a file that the engine would not read.
     """
 
     path: str
