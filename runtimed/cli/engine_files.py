@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 
 from runtimed.cli import verbs
 
@@ -123,11 +123,14 @@ def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptio
     try:
         with _rejecting(path):
             node = Node(name, writing)
+            if writing.version is not None and node.run(writing.version) is None:
+                text = f"there is no program {writing.version.words[0]} on this node"
+                return FileState(path, None, None, None, text, installed=False)
             plan = node.plan(table, options)
             wanted = next(write.data for write in plan.writes if write.path == path)
             return FileState(path, node.read([path]).get(path), wanted, changed_at(path))
     except ConfigurationRejected as rejection:
-        installed = not isinstance(rejection, NotInstalled)
+        installed = writing.version is not None or not isinstance(rejection, NotInstalled)
         return FileState(path, None, None, None, str(rejection.problems[0]), installed)
 
 
@@ -135,22 +138,29 @@ class Node:
     """The files and programs of an engine on this node, read with the trust of this user."""
 
     def __init__(self, name: str, writing: Writing) -> None:
-        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
-        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
-        from runtimed.host.features.command import run_command  # noqa: PLC0415
+        from runtimed.host.features.command import run_command  # noqa: PLC0415 - as above
         from runtimed.host.trust import Trust, secure_directory, walk  # noqa: PLC0415
 
         trust = Trust.of_process()
+        self._name = name
         self._writing = writing
         self._walk = partial(walk, trust=trust)
         self._run_command = run_command
-        # The real path of the directory of a file, which is made if only its last component is missing.
+        # Returns the real path of the directory of a file, and makes the directory if it is missing.
         self.secure: Callable[[str], str] = partial(secure_directory, trust=trust)
+
+    @cached_property
+    def directory(self) -> str:
+        """The real path of the engine's directory. Raises: NotInstalled, PathRefused."""
+        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
+        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
+        from runtimed.host.trust import Trust, secure_directory  # noqa: PLC0415
+
+        path = self._writing.directory
         try:
-            # The real path of the engine's directory.
-            self.directory = secure_directory(writing.directory, trust, create=False)
+            return secure_directory(path, Trust.of_process(), create=False)
         except PathMissing as error:
-            text = f"does not exist, so {name} is not installed on this node; if it is, run: mkdir {writing.directory}"
+            text = f"does not exist, so {self._name} is not installed on this node; if it is, run: mkdir {path}"
             raise NotInstalled((Problem(text, error.path),)) from error
 
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
