@@ -37,8 +37,8 @@ def export_to_node(client: Client, args: Namespace, options: ExportOptions) -> i
 
     engine = load_engine(args.engine)
     if engine.writing is None:
-        text = f"--write does not work for {args.engine}, which reads no file on this node"
-        verbs.fail(text, f"runtimectl export {args.engine} prints the configuration for the program that takes it")
+        text = f"--write is for engines that read a file on this node, and {args.engine} does not"
+        verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl apply -f -")
         return verbs.USAGE
     try:
         result = write_files(args.engine, engine.writing, client.runtimes(), options)
