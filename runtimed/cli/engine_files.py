@@ -101,22 +101,24 @@ def write_files(
             plan = node.plan(table, options)
             for write in plan.writes:
                 replaceable(write.path)
-            result = Written([], [], (*plan.remarks, *_check(plan, node, writing.path, staging, at_step)))
-            current = node.read(write.path for write in plan.writes)
+            remarks = (*plan.remarks, *_check(plan, node, writing.path, staging, at_step))
+            before = node.read(write.path for write in plan.writes)
+            after = dict(before)
             for write in plan.writes:
-                if current.get(write.path) == write.data:
-                    result.unchanged.append(write.path)
-                else:
+                if after.get(write.path) != write.data:
                     write_file(write, staging, node.secure, at_step)
-                    result.written.append(write.path)
-    return result
+                    after[write.path] = write.data
+    # A plan may write a file twice.
+    paths = dict.fromkeys(write.path for write in plan.writes)
+    written = [path for path in paths if after[path] != before.get(path)]
+    return Written(written, [path for path in paths if path not in written], remarks)
 
 
 def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptions) -> FileState:
     """Return the file of an engine as it is, and as it should be."""
     from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
     from runtimed.core.engines.verification import FileState  # noqa: PLC0415
-    from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
+    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
     from runtimed.host.engines.files import changed_at  # noqa: PLC0415
 
     path = writing.path
@@ -124,14 +126,14 @@ def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptio
         with _rejecting(path):
             node = Node(name, writing)
             if writing.version is not None and node.run(writing.version) is None:
-                text = f"there is no program {writing.version.words[0]} on this node"
-                return FileState(path, None, None, None, text, installed=False)
+                problem = Problem(f"there is no program {writing.version.words[0]} on this node")
+                return FileState(path, None, None, None, (problem,), installed=False)
             plan = node.plan(table, options)
             wanted = next(write.data for write in plan.writes if write.path == path)
             return FileState(path, node.read([path]).get(path), wanted, changed_at(path))
     except ConfigurationRejected as rejection:
         installed = writing.version is not None or not isinstance(rejection, NotInstalled)
-        return FileState(path, None, None, None, str(rejection.problems[0]), installed)
+        return FileState(path, None, None, None, rejection.problems, installed)
 
 
 class Node:

@@ -79,7 +79,7 @@ def verify_with(name: str, engine: Engine, table: Table) -> Verification:
         detail = f"there is no process {asking.process} on this node"
         return verification.make_verification(running, file, "not-running", detail)
     if process is None and file is not None and not file.installed:
-        return verification.make_verification(running, file, "not-running", file.refusal)
+        return verification.make_verification(running, file, "not-running", str(file.refusals[0]))
     try:
         differences = None if asking is None else _ask(asking, document, table)
     except NoAnswer as error:

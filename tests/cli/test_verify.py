@@ -98,12 +98,17 @@ def test_an_edit_of_the_file_is_named_by_its_line(small: SmallEngine) -> None:
     assert result["differences"][1]["theirs"] == "crun /var/lib/runtimed/runtimes/evil"
 
 
-def test_the_table_in_a_file_of_another_owner_counts_too(small: SmallEngine) -> None:
+def test_the_table_in_a_file_of_another_name_counts_too(small: SmallEngine) -> None:
     small.file.parent.mkdir()
-    small.file.write_text("default crun\ncrun /var/lib/runtimed/runtimes/crun\n")
+    text = "default crun\ncrun /var/lib/runtimed/runtimes/crun\n"
+    (small.file.parent / "10-mine.conf").write_text(text)
+    assert (found(small)["state"], found(small)["detail"]) == ("follows", "")
+    # In place of the file that runtimectl writes it is in the way, though the engine follows.
+    (small.file.parent / "10-mine.conf").rename(small.file)
     result = found(small)
-    assert result["state"] == "follows"
-    assert "was not written by runtimectl" in result["detail"]
+    assert result["state"] == "differs"
+    assert result["detail"].startswith(f"{small.file}:1: was not written by runtimectl")
+    assert [each["name"] for each in result["differences"]] == [f"{small.file}:1"]
 
 
 def test_an_answer_that_is_not_understood_is_unknown_with_the_reason(small: SmallEngine) -> None:

@@ -20,6 +20,7 @@ from runtimed.core.engines.verification import (
     make_verification,
     verify,
 )
+from runtimed.core.errors import Problem
 
 STABLE = "/var/lib/runtimed/runtimes"
 TABLE: dict[str, Any] = {
@@ -84,6 +85,11 @@ def test_of_another_file_a_hundred_lines_are_named() -> None:
     assert len(compare_files(FileState(PATH, b"x\n" * 5000, b"y\n" * 5000))) == 100
 
 
+def test_a_problem_in_a_line_of_the_file_is_a_difference_there() -> None:
+    assert compare_files(TAKEN) == [difference(f"{PATH}:3", "a", "b")]
+    assert compare_files(REFUSED) == compare_files(UNREAD) == []
+
+
 LINES = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=8).map(lambda lines: "\n".join(lines).encode())
 
 
@@ -103,7 +109,11 @@ def right(changed_s: float = 100.0) -> FileState:
 
 MISSING = FileState(PATH, None, b"x")
 EDITED = FileState(PATH, b"y", b"x", 100.0)
-REFUSED = FileState(PATH, b"y", None, None, "is another's")
+REFUSED = FileState(PATH, None, None, None, (Problem("is another's", PATH), Problem("x", PATH)))
+# The reason is in a line of the file.
+TAKEN = FileState(PATH, None, None, None, (Problem("is another's", PATH, 3, found="b", expected="a"),))
+# It is in a line of another file.
+UNREAD = FileState(PATH, None, None, None, (Problem("imports no file", "/etc/engine/main", 1, found="", expected="x"),))
 
 
 @pytest.mark.parametrize(
@@ -139,6 +149,10 @@ REFUSED = FileState(PATH, b"y", None, None, "is another's")
         (REFUSED, "restart", 200.0, [], "follows", ["is another's"]),
         (REFUSED, "restart", 200.0, [DIFFERENCE], "differs", ["is another's"]),
         (REFUSED, None, None, None, "unknown", ["is another's"]),
+        (UNREAD, "restart", 200.0, [], "follows", ["/etc/engine/main:1: imports no file"]),
+        (TAKEN, "restart", 200.0, [], "differs", [f"{PATH}:3: is another's"]),
+        (TAKEN, "reload", 200.0, [DIFFERENCE], "differs", [f"{PATH}:3: is another's"]),
+        (TAKEN, None, None, None, "differs", [f"{PATH}:3: is another's"]),
         # An engine without a file.
         (None, "at once", None, [], "follows", []),
         (None, "at once", None, [DIFFERENCE], "differs", []),
@@ -156,7 +170,7 @@ def test_the_state_of_an_engine(
     assert found["state"] == state
     assert all(word in found["detail"] for word in words)
     assert bool(found["detail"]) == bool(words)
-    of_file = 1 if file is EDITED else 0
+    of_file = 1 if file in (EDITED, TAKEN) else 0
     assert found["differences"][: len(differences or ())] == list(differences or ())
     assert len(found["differences"]) == len(differences or ()) + of_file
     assert (found["engine"], found["takes_effect"]) == ("engine", takes_effect)
