@@ -180,13 +180,13 @@ class Node:
     def plan(self, table: Table, options: ExportOptions) -> Plan:
         """Return how to write the files."""
         from runtimed.core.engines.engine import Found  # noqa: PLC0415 - as above
-        from runtimed.host.engines.files import STAGING  # noqa: PLC0415
+        from runtimed.host.engines.files import SCRATCH  # noqa: PLC0415
         from runtimed.host.engines.programs import output_of  # noqa: PLC0415
 
         version, run = None, self._writing.version
         if run is not None and (outcome := self.run(run)) is not None:
             version = output_of(run, outcome).decode(errors="replace")
-        found = Found(self.read(self._writing.inputs), version, f"{self.directory}/{STAGING}")
+        found = Found(self.read(self._writing.inputs), version, f"{self.directory}/{SCRATCH}")
         return self._writing.plan(table, options, found)
 
 

@@ -73,7 +73,7 @@ def test_of_two_files_only_the_one_that_differs_is_written(tmp_path: Path) -> No
 
 
 def test_a_file_that_the_check_refuses_is_not_written_and_its_reason_is_told(small: SmallEngine) -> None:
-    reason = f"`{small.program} check {small.directory}/.runtimectl.new/check/new.conf` refuses it: "
+    reason = f"`{small.program} check {small.directory}/.runtimectl.new/check/50-runtimed.conf` refuses it: "
     for _ in range(2):
         assert f"{small.file}: is not written, because {reason}" in refusal(small, table("refused"))
         write(small)

@@ -92,10 +92,10 @@ class SmallEngine:
         text = render(translation.document)
         write = owned_write(str(self.file), text, found)
         record = (FileWrite(f"{self.directory}/.record", text.encode()),) if self.record else ()
-        scratch = {"check/new.conf": text.encode()}
+        scratch = {"50-runtimed.conf": text.encode()}
         if b"closed" in found.files.get(f"{self.directory}/main.conf", b""):
             raise ConfigurationRejected((Problem("is closed", f"{self.directory}/main.conf", 3),))
-        checks = (Run((str(self.program), "check", f"{found.scratch}/check/new.conf")),) if found.version else ()
+        checks = (Run((str(self.program), "check", f"{found.scratch}/50-runtimed.conf")),) if found.version else ()
         remarks = (*translation.remarks, Problem(f"version {(found.version or 'none').strip()}"))
         return Plan((*record, write), remarks, scratch, checks, self.unknown, self._judge)
 

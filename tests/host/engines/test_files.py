@@ -18,7 +18,7 @@ from harness.daemon import listing
 import runtimed.host.engines.files
 from runtimed.core.engines.engine import FileWrite
 from runtimed.core.errors import PathMissing, PathRefused
-from runtimed.host.engines.files import MAX_BYTES, STAGING, make_scratch, open_staging, read_inputs, write_file
+from runtimed.host.engines.files import MAX_BYTES, SCRATCH, STAGING, make_scratch, open_staging, read_inputs, write_file
 from runtimed.host.trust import Trust, secure_directory, walk
 
 STEPS = ["stage", "directory", "temporary", "sync", "rename", "sync-directory", "tidy"]
@@ -151,7 +151,7 @@ def test_the_scratch_files_are_gone_afterwards(engine: Path) -> None:
     with open_staging(str(engine)) as staging:
         make_scratch(staging, "a/b/config.toml", b"x")
         make_scratch(staging, "config.toml", b"y")
-        assert Path(staging, "a/b/config.toml").read_bytes() == b"x"
+        assert (engine / SCRATCH / "a/b/config.toml").read_bytes() == b"x"
         assert stat.S_IMODE(os.stat(staging).st_mode) == 0o700
     assert os.listdir(engine) == []
 
@@ -209,12 +209,12 @@ def test_a_second_run_waits_for_the_first(engine: Path) -> None:
     order: list[str] = []
     second = threading.Thread(target=lambda: write(engine / "x", b"2", lambda step: order.append(f"2 {step}")))
     with open_staging(str(engine)) as staging:
-        make_scratch(staging, "kept", b"")
+        make_scratch(staging, "x", b"")
         second.start()
         second.join(0.3)
         assert order == ["2 stage"]
         write_file(FileWrite(f"{engine}/x", b"1"), staging, secure)
-        assert os.listdir(staging) == ["kept"]
+        assert os.listdir(staging) == ["check"]
     second.join(10)
     assert ((engine / "x").read_bytes(), os.listdir(engine)) == (b"2", ["x"])
 
