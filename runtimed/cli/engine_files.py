@@ -87,13 +87,14 @@ def write_files(
 
     ``at_step`` is called with the name of each step before it, so that a test can make it fail.
     """
-    from runtimed.host.engines.files import open_staging, replaceable, write_file  # noqa: PLC0415 - as above
+    from runtimed.host.engines.files import has_staging, open_staging, replaceable, write_file  # noqa: PLC0415 - as above
 
     with _rejecting(writing.path):
         node = Node(name, writing)
         plan = node.plan(table, options)
         current = node.read(write.path for write in plan.writes)
-        if all(current.get(write.path) == write.data for write in plan.writes):
+        is_equal = all(current.get(write.path) == write.data for write in plan.writes)
+        if is_equal and not has_staging(node.directory):
             # Without a change of the disk, so this works on one that is full or read-only.
             return Written([], [write.path for write in plan.writes], plan.remarks)
         with open_staging(node.directory, at_step) as staging:

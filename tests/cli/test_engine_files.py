@@ -20,6 +20,7 @@ from runtimed.cli.engine_files import export_to_node, write_files
 from runtimed.core.engines.engine import ExportOptions, NotInstalled, TakesEffect
 from runtimed.core.engines.ownership import MARK
 from runtimed.core.errors import ConfigurationRejected
+from runtimed.host.engines.files import STAGING
 
 CONTENT = f"{MARK}default crun\ncrun /var/lib/runtimed/runtimes/crun\n"
 
@@ -161,6 +162,14 @@ def test_a_file_that_appears_while_the_run_waits_is_not_replaced(small: SmallEng
     with pytest.raises(ConfigurationRejected, match="was not written by runtimectl"):
         write(small, at_step=appear)
     assert small.file.read_text() == "mine"
+
+
+def test_the_rest_of_a_run_that_was_killed_at_its_end_is_removed(small: SmallEngine) -> None:
+    write(small)
+    (small.directory / STAGING / "check").mkdir(parents=True)
+    (small.directory / STAGING / "check" / "x").touch()
+    assert write(small).unchanged == [str(small.file)]
+    assert os.listdir(small.directory) == ["conf.d"]
 
 
 # The verb

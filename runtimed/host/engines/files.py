@@ -100,6 +100,11 @@ def _read(path: str, walk: Walker) -> bytes | None:
     return data
 
 
+def has_staging(directory: str) -> bool:
+    """Return whether another run uses the staging directory, or a killed one has left it."""
+    return os.path.lexists(f"{directory}/{STAGING}")
+
+
 @contextmanager
 def open_staging(directory: str, at_step: AtStep = lambda _: None) -> Iterator[str]:
     """Yield a new directory below the engine's ``directory``, which is locked and only for this run.
