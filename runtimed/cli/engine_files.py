@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 
 from runtimed.cli import verbs
 
@@ -37,8 +37,8 @@ def export_to_node(client: Client, args: Namespace, options: ExportOptions) -> i
 
     engine = load_engine(args.engine)
     if engine.writing is None:
-        text = f"--write does not work for {args.engine}, which reads no file on this node"
-        verbs.fail(text, f"runtimectl export {args.engine} prints the configuration for the program that takes it")
+        text = f"--write is for engines that read a file on this node, and {args.engine} does not"
+        verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl apply -f -")
         return verbs.USAGE
     try:
         result = write_files(args.engine, engine.writing, client.runtimes(), options)
@@ -87,13 +87,14 @@ def write_files(
 
     ``at_step`` is called with the name of each step before it, so that a test can make it fail.
     """
-    from runtimed.host.engines.files import open_staging, replaceable, write_file  # noqa: PLC0415 - as above
+    from runtimed.host.engines.files import has_staging, open_staging, replaceable, write_file  # noqa: PLC0415 - as above
 
     with _rejecting(writing.path):
         node = Node(name, writing)
         plan = node.plan(table, options)
         current = node.read(write.path for write in plan.writes)
-        if all(current.get(write.path) == write.data for write in plan.writes):
+        is_equal = all(current.get(write.path) == write.data for write in plan.writes)
+        if is_equal and not has_staging(node.directory):
             # Without a change of the disk, so this works on one that is full or read-only.
             return Written([], [write.path for write in plan.writes], plan.remarks)
         with open_staging(node.directory, at_step) as staging:
@@ -101,56 +102,68 @@ def write_files(
             plan = node.plan(table, options)
             for write in plan.writes:
                 replaceable(write.path)
-            result = Written([], [], (*plan.remarks, *_check(plan, node, writing.path, staging, at_step)))
-            current = node.read(write.path for write in plan.writes)
+            remarks = (*plan.remarks, *_check(plan, node, writing.path, staging, at_step))
+            before = node.read(write.path for write in plan.writes)
+            after = dict(before)
             for write in plan.writes:
-                if current.get(write.path) == write.data:
-                    result.unchanged.append(write.path)
-                else:
+                if after.get(write.path) != write.data:
                     write_file(write, staging, node.secure, at_step)
-                    result.written.append(write.path)
-    return result
+                    after[write.path] = write.data
+    # A plan may write a file twice.
+    paths = dict.fromkeys(write.path for write in plan.writes)
+    written = [path for path in paths if after[path] != before.get(path)]
+    return Written(written, [path for path in paths if path not in written], remarks)
 
 
 def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptions) -> FileState:
     """Return the file of an engine as it is, and as it should be."""
     from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
     from runtimed.core.engines.verification import FileState  # noqa: PLC0415
-    from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
+    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
     from runtimed.host.engines.files import changed_at  # noqa: PLC0415
 
     path = writing.path
     try:
         with _rejecting(path):
             node = Node(name, writing)
+            if writing.version is not None and node.run(writing.version) is None:
+                problem = Problem(f"there is no program {writing.version.words[0]} on this node")
+                return FileState(path, None, None, None, (problem,), installed=False)
             plan = node.plan(table, options)
             wanted = next(write.data for write in plan.writes if write.path == path)
             return FileState(path, node.read([path]).get(path), wanted, changed_at(path))
     except ConfigurationRejected as rejection:
-        installed = not isinstance(rejection, NotInstalled)
-        return FileState(path, None, None, None, str(rejection.problems[0]), installed)
+        installed = writing.version is not None or not isinstance(rejection, NotInstalled)
+        return FileState(path, None, None, None, rejection.problems, installed)
 
 
 class Node:
     """The files and programs of an engine on this node, read with the trust of this user."""
 
     def __init__(self, name: str, writing: Writing) -> None:
-        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
-        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
-        from runtimed.host.features.command import run_command  # noqa: PLC0415
+        from runtimed.host.features.command import run_command  # noqa: PLC0415 - as above
         from runtimed.host.trust import Trust, secure_directory, walk  # noqa: PLC0415
 
         trust = Trust.of_process()
+        self._name = name
         self._writing = writing
         self._walk = partial(walk, trust=trust)
         self._run_command = run_command
-        # The real path of the directory of a file, which is made if only its last component is missing.
+        # Returns the real path of the directory of a file, and makes the directory if it is missing.
         self.secure: Callable[[str], str] = partial(secure_directory, trust=trust)
+
+    @cached_property
+    def directory(self) -> str:
+        """The real path of the engine's directory. Raises: NotInstalled, PathRefused."""
+        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
+        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
+        from runtimed.host.trust import Trust, secure_directory  # noqa: PLC0415
+
+        path = self._writing.directory
         try:
-            # The real path of the engine's directory.
-            self.directory = secure_directory(writing.directory, trust, create=False)
+            return secure_directory(path, Trust.of_process(), create=False)
         except PathMissing as error:
-            text = f"does not exist, so {name} is not installed on this node; if it is, run: mkdir {writing.directory}"
+            text = f"does not exist, so {self._name} is not installed on this node; if it is, run: mkdir {path}"
             raise NotInstalled((Problem(text, error.path),)) from error
 
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
@@ -168,13 +181,13 @@ class Node:
     def plan(self, table: Table, options: ExportOptions) -> Plan:
         """Return how to write the files."""
         from runtimed.core.engines.engine import Found  # noqa: PLC0415 - as above
-        from runtimed.host.engines.files import STAGING  # noqa: PLC0415
+        from runtimed.host.engines.files import SCRATCH  # noqa: PLC0415
         from runtimed.host.engines.programs import output_of  # noqa: PLC0415
 
         version, run = None, self._writing.version
         if run is not None and (outcome := self.run(run)) is not None:
             version = output_of(run, outcome).decode(errors="replace")
-        found = Found(self.read(self._writing.inputs), version, f"{self.directory}/{STAGING}")
+        found = Found(self.read(self._writing.inputs), version, f"{self.directory}/{SCRATCH}")
         return self._writing.plan(table, options, found)
 
 

@@ -48,15 +48,18 @@ def verify_engine(name: str, table: Table) -> Verification:
     return verify_with(name, load_engine(name), table)
 
 
-def find_engine_process(name: str, table: Table) -> EngineProcess | None:
-    """Return the process of the engine ``name``, None if it does not run or has no daemon."""
-    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
+def hang_up_engine(name: str) -> bool:
+    """Have the engine ``name`` read its file again, by SIGHUP; return whether it runs.
 
-    engine = load_engine(name)
-    if engine.asking is None:
-        return None
-    return _find_process(engine.asking, engine.write(table, ExportOptions()).document)
+    Raises:
+        OSError: this user may not send it a signal.
+    """
+    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
+    from runtimed.host.engines.processes import hang_up  # noqa: PLC0415
+
+    asking = load_engine(name).asking
+    process = None if asking is None else _find_process(asking, {})
+    return process is not None and hang_up(process)
 
 
 def verify_with(name: str, engine: Engine, table: Table) -> Verification:
@@ -68,19 +71,17 @@ def verify_with(name: str, engine: Engine, table: Table) -> Verification:
     options = ExportOptions()
     file = None if engine.writing is None else inspect_file(name, engine.writing, table, options)
     asking = engine.asking
-    if asking is None:
-        running = verification.Engine(name, None)
-        if file is not None and not file.installed:
-            return verification.make_verification(running, file, "not-running", file.refusal)
-        return verification.verify(running, file, None)
     document = engine.write(table, options).document
-    process = None if asking.process is None else _find_process(asking, document)
-    running = verification.Engine(name, asking.takes_effect, None if process is None else process.started_s)
-    if asking.process is not None and process is None:
+    process = None if asking is None else _find_process(asking, document)
+    started_s = None if process is None else process.started_s
+    running = verification.Engine(name, None if asking is None else asking.takes_effect, started_s)
+    if asking is not None and asking.process is not None and process is None:
         detail = f"there is no process {asking.process} on this node"
         return verification.make_verification(running, file, "not-running", detail)
+    if process is None and file is not None and not file.installed:
+        return verification.make_verification(running, file, "not-running", str(file.refusals[0]))
     try:
-        differences = _ask(asking, document, table)
+        differences = None if asking is None else _ask(asking, document, table)
     except NoAnswer as error:
         state: State = "not-running" if error.missing else "unknown"
         return verification.make_verification(running, file, state, str(error))

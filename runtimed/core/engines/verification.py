@@ -10,6 +10,7 @@ from posixpath import dirname
 from typing import Any, Literal, TypedDict
 
 from runtimed.core.engines.engine import TakesEffect, View
+from runtimed.core.errors import Problem
 
 # follows: the engine would execute what the table says. differs: it would not, or its file differs. not-told: its file
 # is right, and the engine has not read it yet. unknown: the engine cannot be asked, or its answer is not understood.
@@ -48,16 +49,16 @@ class Verification(TypedDict):
 class FileState:
     """An engine's file: the bytes ``found`` on the node, None if it does not exist, and the bytes that it should have.
 
-    ``wanted`` is None where the file must not be written. ``refusal`` says why, and ``installed`` is false if the
-    reason is that the engine's directory does not exist. ``changed_s`` is the time of its last change, in seconds since
-    the epoch.
+    ``wanted`` is None where the file must not be written. ``refusals`` say why, and ``installed`` is false if the
+    reason is that the engine is not installed. ``changed_s`` is the time of the last change of the file, in seconds
+    since the epoch.
     """
 
     path: str
     found: bytes | None
     wanted: bytes | None
     changed_s: float | None = None
-    refusal: str = ""
+    refusals: tuple[Problem, ...] = ()
     installed: bool = True
 
 
@@ -69,22 +70,31 @@ def compare_views(expected: View, answered: View, table: Mapping[str, Any]) -> l
     """
     found: list[Difference] = []
     if expected.default is not None and expected.default != answered.default:
-        found.append({"name": None, "ours": expected.default, "theirs": answered.default})
+        found.append(_difference(None, expected.default, answered.default))
     directories = {f"{dirname(each['stable_path'])}/" for each in table["runtimes"] if each["stable_path"] is not None}
     for name in dict.fromkeys((*expected.runtimes, *answered.runtimes)):
         ours, theirs = expected.runtimes.get(name), answered.runtimes.get(name)
         dropped = theirs is not None and any(directory in theirs for directory in directories)
         if ours != theirs and (ours is not None or dropped):
-            found.append({"name": name, "ours": ours, "theirs": theirs})
+            found.append(_difference(name, ours, theirs))
     return found
 
 
 def compare_files(file: FileState) -> list[Difference]:
     """Return the lines in which the file on the node differs from the one that it should be, at most 100."""
-    if file.found is None or file.wanted is None or file.found == file.wanted:
+    if file.wanted is None:
+        # Such as an entry of daemon.json that somebody else wrote. A problem without a line is not about the content.
+        found = (problem for problem in file.refusals if problem.file == file.path and problem.line is not None)
+        differences = (_difference(f"{file.path}:{each.line}", each.expected, each.found) for each in found)
+        return list(islice(differences, _DIFFERENCES_MAX))
+    if file.found is None or file.found == file.wanted:
         return []
     theirs, ours = _lines(file.found), _lines(file.wanted)
     return list(islice(_line_differences(file.path, ours, theirs), _DIFFERENCES_MAX))
+
+
+def _difference(name: str | None, ours: str | None, theirs: str | None) -> Difference:
+    return {"name": name, "ours": ours, "theirs": theirs}
 
 
 def _lines(data: bytes) -> list[str]:
@@ -98,7 +108,7 @@ def _line_differences(path: str, ours: Sequence[str], theirs: Sequence[str]) -> 
             continue
         pairs = zip_longest(theirs[start:end], ours[our_start:our_end])
         for number, (their_line, our_line) in enumerate(pairs, start + 1):
-            yield {"name": f"{path}:{number}", "ours": our_line, "theirs": their_line}
+            yield _difference(f"{path}:{number}", our_line, their_line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +156,9 @@ def _decide(
     if file is None:
         return asked, ""
     if file.wanted is None:
-        # An engine may have the table from this file all the same, such as from one without the mark.
-        return ("unknown" if differences is None else asked), file.refusal
+        detail = "; ".join(map(str, file.refusals[:1]))
+        # An engine may have the table from another file.
+        return ("differs" if of_file else "unknown" if differences is None else asked), detail
     write = f"runtimectl export {engine.name} --write"
     if file.found is None:
         # An engine may have the table from another file.

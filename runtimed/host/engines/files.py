@@ -23,6 +23,8 @@ from runtimed.core.message_text import printable
 
 # Engines take no directory for a file, and nothing else lists the directory above their drop-ins.
 STAGING = ".runtimectl.new"
+# The directory for checks in it: a file there may have the name of one that is to be put in place.
+SCRATCH = f"{STAGING}/check"
 MAX_BYTES = 16 * 1024 * 1024
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
@@ -98,6 +100,11 @@ def _read(path: str, walk: Walker) -> bytes | None:
     return data
 
 
+def has_staging(directory: str) -> bool:
+    """Return whether another run uses the staging directory, or a killed one has left it."""
+    return os.path.lexists(f"{directory}/{STAGING}")
+
+
 @contextmanager
 def open_staging(directory: str, at_step: AtStep = lambda _: None) -> Iterator[str]:
     """Yield a new directory below the engine's ``directory``, which is locked and only for this run.
@@ -161,8 +168,8 @@ def _clear(directory: str) -> None:
 
 
 def make_scratch(staging: str, name: str, data: bytes) -> None:
-    """Make the file ``name``, a path below the staging directory."""
-    path = f"{staging}/{name}"
+    """Make the file ``name``, a path below the directory for checks, in the staging directory."""
+    path = f"{os.path.dirname(staging)}/{SCRATCH}/{name}"
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     _write_new(path, data)
 

@@ -76,7 +76,7 @@ def _get(question: Get) -> bytes:
     except OSError as error:
         raise NoAnswer(f"{question.socket}: {(error.strerror or str(error)).lower()}") from error
     except http.client.HTTPException as error:
-        raise NoAnswer(f"{question.socket} does not answer as HTTP: {printable(repr(error))}") from error
+        raise NoAnswer(f"{question.socket} does not answer as HTTP: {printable(repr(error)[:_ERROR_MAX])}") from error
     finally:
         connection.close()
     if response.status != http.client.OK:
@@ -94,6 +94,8 @@ def _read_body(response: http.client.HTTPResponse, deadline_s: float) -> bytes:
             raise http.client.HTTPException(f"more than {_MAX_BYTES:,} bytes")
         if time.monotonic() > deadline_s:
             raise TimeoutError
+    if response.length:  # read1 takes an early end for the end
+        raise http.client.IncompleteRead(b"", response.length)
     return bytes(data)
 
 
