@@ -85,13 +85,21 @@ def parse_document(source: Source, most: int | None = None) -> Document:
     return Document(source.path, value, scan.lines, scan.tables, scan.root, scan.size)
 
 
+def encoding_of(data: bytes) -> tuple[bytes, str]:
+    """Return the byte-order mark of ``data``, which may be empty, and the encoding that follows from it.
+
+    As in dockerd a byte-order mark selects the encoding; without one it is UTF-8.
+    """
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    return mark, _MARKS.get(mark, "UTF-8")
+
+
 def _decode(source: Source) -> str:
-    """Return the text of ``source``. As in dockerd a byte-order mark selects the encoding; without one it is UTF-8."""
+    """Return the text of ``source``."""
     data, path = source.data, source.path
     if len(data) == 1 and any(mark.startswith(data) for mark in _MARKS):
         raise _too_short(path, "the file ends within its byte-order mark", "1 byte")
-    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
-    encoding = _MARKS.get(mark, "UTF-8")
+    mark, encoding = encoding_of(data)
     try:
         return data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as exc:

@@ -11,7 +11,6 @@ from harness.engine_tables import node_generation, table_of
 
 from runtimed.core.engines.containerd.layout import PLUGINS
 from runtimed.core.engines.containerd.write import write_containerd
-from runtimed.core.engines.docker.write import write_docker
 
 RUNC = "io.containerd.runc.v2"
 KATA = "io.containerd.kata.v2"
@@ -32,28 +31,6 @@ TABLE = {
     },
     "default-runtime": "gvisor",
 }
-
-
-def test_dockerd_gets_configured_runtimes_and_stable_paths() -> None:
-    exported = write_docker(table_of(node_generation(TABLE)))
-    assert exported.document == {
-        "runtimes": {
-            "crun": {"path": "/data/runtimes/crun"},
-            "gvisor": {"path": "/data/runtimes/gvisor"},
-            "kata": {"runtimeType": KATA, "options": {"TypeUrl": "t"}},
-            RUNC: {"path": f"/data/runtimes/{RUNC}"},
-        },
-        "default-runtime": "gvisor",
-    }
-    assert [str(remark).split(": ")[:2] for remark in exported.remarks] == [
-        ["/runtimes/Odd name", "left out"],
-        ["/runtimes/body", "left out"],
-        ["/runtimes/io.containerd.runc.v2", "an old dockerd, such as 20.10, keeps its own runtime of this name"],
-        [
-            "/runtimes/kata",
-            "dockerd supports runtimeType since 24.0; an older one accepts the entry and cannot run it",
-        ],
-    ]
 
 
 @pytest.mark.parametrize("version", PLUGINS)
@@ -87,9 +64,6 @@ def test_containerd_gets_all_runtimes_and_stable_paths(version: int) -> None:
 
 def test_an_implicit_default_is_exported_in_the_form_of_each_engine() -> None:
     table = table_of(node_generation({"default-runtime": KATA}))
-    docker = write_docker(table)
-    assert docker.document == {"runtimes": {}, "default-runtime": KATA}
-    assert "since 23.0" in str(docker.remarks[0])
     containerd = write_containerd(table, 2)
     plugin: Any = through_toml(containerd.document)["plugins"][PLUGINS[2]]
     assert plugin["containerd"]["runtimes"][KATA] == {"runtime_type": KATA}
@@ -98,6 +72,6 @@ def test_an_implicit_default_is_exported_in_the_form_of_each_engine() -> None:
 
 def test_a_default_is_left_out_with_its_runtime() -> None:
     table = table_of(node_generation({**TABLE, "default-runtime": "body"}))
-    for exported in (write_docker(table), write_containerd(table, 2)):
-        assert "default" not in tomli_w.dumps(exported.document)
-        assert "left out with the runtime that it names, body" in str(exported.remarks[-1])
+    exported = write_containerd(table, 2)
+    assert "default" not in tomli_w.dumps(exported.document)
+    assert "left out with the runtime that it names, body" in str(exported.remarks[-1])

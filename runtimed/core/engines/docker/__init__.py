@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from runtimed.core.engines.docker.info import answered_view, ask_info, expected_view
+from runtimed.core.engines.docker.plan import FILE, RECORD, VERSION, plan_docker
 from runtimed.core.engines.docker.read import read_docker
 from runtimed.core.engines.docker.write import write_docker
-from runtimed.core.engines.engine import Engine
+from runtimed.core.engines.engine import Asking, Engine, Writing
 from runtimed.core.engines.syntax import render_json
 
 ENGINE = Engine(
@@ -13,4 +15,12 @@ ENGINE = Engine(
     read=lambda original: read_docker(original.source, original.renames),
     write=lambda table, _: write_docker(table),
     render=render_json,
+    writing=Writing(path=FILE, inputs=(FILE, RECORD), version=VERSION, plan=plan_docker),
+    asking=Asking(
+        questions=ask_info,
+        expected=expected_view,
+        answered=answered_view,
+        process="dockerd",
+        takes_effect="reload",
+    ),
 )

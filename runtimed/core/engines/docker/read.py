@@ -1,6 +1,7 @@
 """Translates dockerd's daemon.json into a drop-in that has the same effect.
 
-dockerd ignores unknown keys inside of a runtime, and has a shell read the arguments; the drop-in states the result.
+dockerd ignores unknown keys inside of a runtime, and has a shell read the arguments; the drop-in states the result. So
+there are no keys of dockerd for runtimed to carry; the keys of other engines, in a file that runtimed reads too, stay.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.message_text import called, shown
 
 _TAKEN_OVER = frozenset({"runtimes", "default-runtime", "exec-opts", "runtimed"})
-_FIELDS = frozenset({"path", "runtimeargs", "runtimetype", "options"})
+_FIELDS = frozenset({"path", "runtimeargs", "runtimetype", "options", "engines"})
 # Characters that a POSIX shell, or bash as sh, acts on; blanks end a word, and it removes quotes and backslashes.
 _ACTIVE = re.compile(r"[$`;&|<>()*?\[{\x00-\x08\x0a-\x1f]|(?:^|[ \t])[#~]")
 

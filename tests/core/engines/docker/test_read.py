@@ -35,6 +35,8 @@ def test_settings_with_the_same_effect_stay_as_written() -> None:
             "crun": {"path": "/usr/bin/crun"},
             "a/b": {"Path": "gvisor", "RuntimeArgs": ["--x", "y=z"]},
             "kata": {"runtimeType": "io.containerd.kata.v2", "options": {"configpath": "/k.toml"}},
+            # Carried for another engine, in a file that runtimed and dockerd share.
+            "carried": {"path": "/c", "engines": {"containerd": {"snapshotter": "nydus"}}},
         },
         "default-runtime": "crun",
         "exec-opts": ["native.cgroupdriver=systemd"],
