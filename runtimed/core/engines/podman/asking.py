@@ -21,6 +21,8 @@ trap 'exit 1' TERM INT
 podman --root "$directory/root" --runroot "$directory/run" --tmpdir "$directory/tmp" \\
   --storage-driver vfs --events-backend file "$@" info --format '{{json .Host.OCIRuntime}}' 2>&1 || :
 """
+# The script succeeds without podman, too. With other files, because podman reads its own even for this.
+_VERSION_RUN = Run(("podman", "--version"), {"CONTAINERS_CONF": "/dev/null"})
 # podman describes no runtime that fails to print its version, but this error has its name and path.
 _NO_VERSION = re.compile(
     r"Getting info on OCI runtime (.+): getting version of OCI runtime \1: `(.+?) --version` failed"
@@ -28,8 +30,7 @@ _NO_VERSION = re.compile(
 
 
 def _questions(document: Document) -> Mapping[str, Question]:
-    # The script succeeds also without podman; this question does not.
-    questions: dict[str, Question] = {_VERSION: Run(("podman", "--version")), _DEFAULT: _ask()}
+    questions: dict[str, Question] = {_VERSION: _VERSION_RUN, _DEFAULT: _ask()}
     return questions | {f"{_RUNTIME}{name}": _ask("--runtime", name) for name in _asked(document)}
 
 
