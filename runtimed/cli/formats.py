@@ -1,6 +1,7 @@
-"""Renders a runtime for other programs: arguments of ``ctr run``, an Any in two words, its stable path.
+"""Renders a runtime for other programs: arguments of ``ctr run`` and ``nerdctl run``, an Any, its stable path.
 
-How ``ctr`` treats its flags was tried with containerd 1.6.20 and agrees with its ``cmd/ctr/commands/run``.
+How ``ctr`` treats its flags was tried with containerd 1.6.20 and agrees with its ``cmd/ctr/commands/run``. Those of
+``nerdctl`` are read in ``generateRuntimeCOpts`` of its ``pkg/cmd/container``, in versions 1.0 to 2.3.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ _FLAGS = {
     _GENERIC: {"config_path": "--runtime-config-path"},
 }
 _NO_PIVOT = "; its --no-pivot makes another options message, for which containerd drops the one of the container"
+# The beginnings of names that nerdctl takes for a shim, and for a shim with runc's options. Other words are binaries.
+_NERDCTL_SHIM = "io.containerd."
+_NERDCTL_RUNC = "io.containerd.runc."
+# The end of the root that runtimed gives to runtimes with a path (core.history.layout).
+_OWN_ROOT = "/runtime-runc"
 # Characters that a shell never interprets, "~" only at the start of a word.
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-~")
 
@@ -39,6 +45,17 @@ def render_ctr(resolution: Document) -> str:
         FormatUnavailable: an argument is not safe, or an option has no flag.
     """
     return " ".join(_ctr_words(resolution))
+
+
+def render_nerdctl(resolution: Document) -> str:
+    """Return arguments for ``nerdctl run``, or another of its commands, as safe as those of `render_ctr`.
+
+    A root that runtimed has chosen is left out: nerdctl has none, and containerd's default is as good.
+
+    Raises:
+        FormatUnavailable: an argument is not safe, or nerdctl has no flag for an option.
+    """
+    return " ".join(_nerdctl_words(resolution))
 
 
 def render_any(resolution: Document) -> str:
@@ -93,6 +110,29 @@ def _ctr_words(resolution: Document) -> Iterator[str]:
             # ctr 1.6 and 2 require a control group with this flag, as SLICE:PREFIX:NAME. Two containers cannot share
             # one, and the resolution does not know the container, so the name is random.
             yield from ("--cgroup", f"machine.slice:runtimed:{os.urandom(8).hex()}")
+
+
+def _nerdctl_words(resolution: Document) -> Iterator[str]:
+    shim = str(resolution["shim"])
+    fields = {field: value for field, value in _fields(resolution).items() if value}
+    is_runc = shim.startswith(_NERDCTL_RUNC)
+    known: tuple[str, ...] = ()
+    if is_runc:
+        known = ("systemd_cgroup", "binary_name") if shim == _RUNC_SHIM else ("systemd_cgroup",)
+    own_root = str(fields.get("root", "")).endswith(_OWN_ROOT)
+    if without := [field for field in fields if field not in known and not (own_root and field == "root")]:
+        reason = f"nerdctl has no flag for {', '.join(without)} with the shim {shim!r}"
+        raise FormatUnavailable(reason, _OTHER_FORMATS)
+    binary = fields.get("binary_name")
+    if binary is None and not shim.startswith(_NERDCTL_SHIM):
+        raise FormatUnavailable(f"nerdctl would take the shim {shim!r} for a runc binary", _OTHER_FORMATS)
+    if binary is not None and str(binary).startswith(_NERDCTL_SHIM):
+        raise FormatUnavailable(f"nerdctl would take the binary_name {binary!r} for a shim", _OTHER_FORMATS)
+    yield "--runtime"
+    yield _word("shim", shim) if binary is None else _word("binary_name", str(binary))
+    if is_runc:
+        # Always, because nerdctl's default depends on its configuration and on the node.
+        yield from ("--cgroup-manager", "systemd" if fields.get("systemd_cgroup") else "cgroupfs")
 
 
 def _flags(shim: str, type_url: str) -> dict[str, str]:

@@ -130,10 +130,10 @@ def _add_resolve(parser: Parser) -> None:
         "--digest", metavar="DIGEST", help="with --generation: only if the resolution still has this digest"
     )
     text = (
-        "ctr: the flags of `ctr run`; any: type_url and base64 of the options; path: the stable path, for the "
-        "configuration of an engine; json: as --json"
+        "ctr, nerdctl: the flags of their command run; any: type_url and base64 of the options; path: the stable path, "
+        "for the configuration of an engine; json: as --json"
     )
-    parser.add_argument("--format", choices=("ctr", "json", "any", "path"), help=text)
+    parser.add_argument("--format", choices=("ctr", "nerdctl", "json", "any", "path"), help=text)
 
 
 def _add_explain(parser: Parser) -> None:

@@ -226,7 +226,8 @@ def _print_as(form: str, document: Document, socket: str) -> int:
     """Print a resolution, or for a path the description of a runtime, in the format of another program."""
     from runtimed.cli import formats  # noqa: PLC0415 - only one verb needs it
 
-    render = {"ctr": formats.render_ctr, "any": formats.render_any, "path": formats.render_path}[form]
+    renders = {"ctr": formats.render_ctr, "nerdctl": formats.render_nerdctl}
+    render = {**renders, "any": formats.render_any, "path": formats.render_path}[form]
     try:
         print_utf8(render(document))
     except formats.FormatUnavailable as exc:

@@ -52,7 +52,7 @@ def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("--") == ["--help", "--socket", "--json", "--version"]
     # Only an option can come next.
     assert candidates("reload", "") == ["--help", "--socket", "--json", "--dry-run", "--verbose"]
-    assert candidates("resolve", "--format", "") == ["ctr", "json", "any", "path"]
+    assert candidates("resolve", "--format", "") == ["ctr", "nerdctl", "json", "any", "path"]
     assert candidates("resolve", "--format=p") == ["--format=path"]
     assert candidates("resolve", "--digest", "") == []
     assert candidates("lsit", "") == []

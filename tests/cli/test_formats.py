@@ -15,7 +15,7 @@ from harness.daemon import RunningDaemon, new_daemon, put_executable
 from harness.runtimectl import COMMAND, runtimectl
 from harness.shell_names import KATA_SHIM
 
-from runtimed.cli.formats import FormatUnavailable, render_any, render_ctr, render_path
+from runtimed.cli.formats import FormatUnavailable, render_any, render_ctr, render_nerdctl, render_path
 from runtimed.core.containerd.options import decode_options
 
 RUNC_SHIM = "io.containerd.runc.v2"
@@ -139,8 +139,10 @@ def test_words_that_a_shell_or_ctr_would_interpret_are_refused(text: str) -> Non
         resolution("io.containerd.kata.v2", GENERIC, config_path=text),
     ]
     for answer in hostile:
-        with pytest.raises(FormatUnavailable):
-            render_ctr(answer)
+        for render in (render_ctr, render_nerdctl):
+            # nerdctl gets no root, and a root that is not runtimed's own is refused.
+            with pytest.raises(FormatUnavailable):
+                render(answer)
 
 
 def test_an_empty_shim_is_no_word() -> None:
@@ -182,6 +184,57 @@ def test_letters_of_any_script_are_written_in_utf8_whatever_the_locale_is(own_da
     environ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(Path.cwd())}
     run = subprocess.run(command, check=True, capture_output=True, env=environ)
     assert path.encode() in run.stdout
+
+
+# nerdctl
+
+
+def test_nerdctl_gets_the_binary_or_the_shim_and_the_cgroup_driver(formats: RunningDaemon) -> None:
+    wanted = {
+        "plain": "--runtime /bin/sh --cgroup-manager cgroupfs",
+        LONG: f"--runtime {formats.resolve(LONG)['options']['fields']['binary_name']} --cgroup-manager cgroupfs",
+        "systemd": "--runtime crun --cgroup-manager systemd",
+        "defaults": f"--runtime {RUNC_SHIM} --cgroup-manager cgroupfs",
+        "runc": "--runtime runc --cgroup-manager cgroupfs",
+        "io.containerd.implicit.v2": "--runtime io.containerd.implicit.v2",
+    }
+    for name, words in wanted.items():
+        run = runtimectl("resolve", name, "--format", "nerdctl", on=formats)
+        assert (run.returncode, run.stderr, run.stdout) == (0, "", f"{words}\n"), name
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (resolution("io.containerd.kata.v2", GENERIC, config_path="/k"), "no flag for config_path with"),
+        (resolution(RUNC_SHIM, RUNC, root="/elsewhere"), "no flag for root with"),
+        (resolution(RUNC_SHIM, RUNC, no_pivot_root=True, binary_name="/a"), "no flag for no_pivot_root with"),
+        (resolution("io.containerd.runc.v1", RUNC, binary_name="/a"), "no flag for binary_name with"),
+        (resolution("/opt/containerd-shim-x-v2"), "would take the shim"),
+        (resolution("com.example.x.v2"), "would take the shim"),
+        (resolution(""), "would take the shim"),
+        (resolution(RUNC_SHIM, RUNC, binary_name="io.containerd.x.v2"), "would take the binary_name"),
+        (resolution(RUNC_SHIM, RUNC, binary_name="/a b"), "holds ' '"),
+    ],
+)
+def test_a_runtime_that_nerdctl_would_run_in_another_way_is_refused(answer: dict[str, Any], reason: str) -> None:
+    with pytest.raises(FormatUnavailable, match=reason):
+        render_nerdctl(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (resolution(RUNC_SHIM), f"--runtime {RUNC_SHIM} --cgroup-manager cgroupfs"),
+        (
+            resolution("io.containerd.runc.v1", RUNC, systemd_cgroup=True),
+            "--runtime io.containerd.runc.v1 --cgroup-manager systemd",
+        ),
+        (resolution("io.containerd.kata.v2", GENERIC, config_path=""), "--runtime io.containerd.kata.v2"),
+    ],
+)
+def test_a_field_with_its_default_value_needs_no_flag_of_nerdctl(answer: dict[str, Any], words: str) -> None:
+    assert render_nerdctl(answer) == words
 
 
 # any and path
@@ -256,7 +309,7 @@ def test_json_is_one_of_the_formats_and_contradicts_the_others(formats: RunningD
         assert (run.returncode, run.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("form", ["ctr", "any", "path", "json"])
+@pytest.mark.parametrize("form", ["ctr", "nerdctl", "any", "path", "json"])
 def test_an_unknown_name_is_refused_in_every_format(formats: RunningDaemon, form: str) -> None:
     run = runtimectl("resolve", "plian", "--format", form, on=formats)
     assert run.returncode == 1

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from runtimed.core.engines.engine import Engine
 
 # A new engine is its module, or package, of this name, and this line.
-NAMES = ("docker", "containerd", "kubernetes", "nfd")
+NAMES = ("docker", "containerd", "podman", "crio", "kubernetes", "nfd")
 
 
 def load_engine(name: str) -> Engine:

@@ -1,0 +1,19 @@
+"""Knows CRI-O's crio.conf, in which the tables below ``crio.runtime`` have the runtimes."""
+
+from __future__ import annotations
+
+from runtimed.core.engines.crio.asking import ASKING
+from runtimed.core.engines.crio.read import read_crio
+from runtimed.core.engines.crio.write import WRITING, write_crio
+from runtimed.core.engines.engine import Engine
+from runtimed.core.engines.syntax import render_toml
+
+ENGINE = Engine(
+    reads="a crio.conf, or the output of `crio config`",
+    writes="a file for /etc/crio/crio.conf.d",
+    read=read_crio,
+    write=lambda table, _: write_crio(table),
+    render=render_toml,
+    writing=WRITING,
+    asking=ASKING,
+)

@@ -1,0 +1,105 @@
+"""Translates the table of ``GET /v1/runtimes`` into a file for podman's containers.conf.d.
+
+podman reads /usr/share/containers/containers.conf, /etc/containers/containers.conf and then the drop-ins by name, at
+every command; a later file replaces the runtimes and the default of an earlier one by name. The environment variables
+CONTAINERS_CONF and CONTAINERS_CONF_OVERRIDE name other files.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
+from runtimed.core.engines.containerd.layout import dotted
+from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
+from runtimed.core.engines.ownership import owned_write
+from runtimed.core.engines.podman.runtimes import SUPPORTS, supported_by
+from runtimed.core.engines.syntax import render_toml
+from runtimed.core.engines.translation import Translation
+from runtimed.core.errors import Problem
+
+PATH = "/etc/containers/containers.conf.d/50-runtimed.conf"
+_SCRATCH_FILE = "50-runtimed.conf"
+
+
+class _Inexpressible(Exception):
+    """containers.conf cannot express a runtime; the text says why."""
+
+
+def write_podman(table: Table) -> Translation:
+    """Return a containers.conf with the path runtimes of ``table`` by their stable paths, and its default runtime.
+
+    The stock runc is left out, because podman has it, and finds it in the same directories.
+    """
+    remarks: list[Problem] = []
+    runtimes: dict[str, object] = {}
+    definitions = {runtime["name"]: runtime["definition"] for runtime in table["runtimes"]}
+    for runtime in table["runtimes"]:
+        name = runtime["name"]
+        if definitions[name] is None:
+            continue
+        where = dotted("engine", "runtimes", name)
+        try:
+            runtimes[name] = [_stable_path(runtime)]
+        except _Inexpressible as exc:
+            remarks.append(Problem(f"left out: {exc}", pointer=where))
+            continue
+        remarks += [Problem(text, pointer=where) for text in _limitations(name, definitions[name]["path"])]
+    engine: dict[str, object] = {}
+    default, where = table["default_runtime"], "engine.runtime"
+    if default in runtimes:
+        engine["runtime"] = default
+    elif default in STOCK_NAMES and definitions.get(default) is None:
+        engine["runtime"] = RUNC_NAME
+        if default != RUNC_NAME:
+            remarks.append(Problem(f"podman knows the stock runtime {default} as {RUNC_NAME}", pointer=where))
+    else:
+        text = f"left out, because podman cannot have the runtime that it names, {default}: podman chooses its own"
+        remarks.append(Problem(text, pointer=where))
+    return Translation({"engine": {**engine, "runtimes": runtimes}}, tuple(remarks))
+
+
+def _stable_path(runtime: Mapping[str, Any]) -> str:
+    if runtime["stable_path"] is None:
+        raise _Inexpressible(f"podman executes OCI runtimes, and this is the shim {runtime['shim']}")
+    if runtime["name"].startswith("/"):
+        raise _Inexpressible("podman takes a name that begins with / for the path of a binary")
+    return str(runtime["stable_path"])
+
+
+def _limitations(name: str, binary: str) -> Iterator[str]:
+    """Yield what podman would do for the binary by its own name, and does not do by the runtime's name, or reversed."""
+    by_name, by_binary = supported_by(name), supported_by(binary)
+    if not by_binary:
+        return
+    for key in sorted(by_name ^ by_binary):
+        base = posixpath.basename(binary)
+        if key in by_binary:
+            yield f"{SUPPORTS[key]} for {base} only where {key} has the name of the runtime; add it there"
+        else:
+            yield f"{SUPPORTS[key]}, because {key} has this name, and not for {base}; choose another name"
+
+
+def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
+    """Return the plan: podman checks the file alone, and with a storage of its own, so that it changes nothing."""
+    translation = write_podman(table)
+    write = owned_write(PATH, render_toml(translation.document), found)
+    options = (
+        *("--root", f"{found.scratch}/root", "--runroot", f"{found.scratch}/run", "--tmpdir", f"{found.scratch}/state"),
+        *("--storage-driver", "vfs", "--events-backend", "file"),
+    )
+    check = Run(
+        ("podman", *options, "info", "--format", "{{json .Host.OCIRuntime}}"),
+        {"CONTAINERS_CONF": f"{found.scratch}/{_SCRATCH_FILE}"},
+    )
+    return Plan(
+        writes=(write,),
+        remarks=translation.remarks,
+        scratch={_SCRATCH_FILE: write.data},
+        checks=(check,),
+    )
+
+
+WRITING = Writing(path=PATH, inputs=(PATH,), version=None, plan=_plan)
