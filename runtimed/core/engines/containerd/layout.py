@@ -1,18 +1,59 @@
-"""Defines where containerd's configuration lists runtimes, by the version of the file."""
+"""Defines where containerd's configuration lists runtimes, by the version of the file, and the keys of a runtime."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from runtimed.core.configuration.position import Pointer
+
+_RUNTIME = "io.containerd.cri.v1.runtime"
 # Version of a file -> the plugin whose section lists them (containerd's docs/PLUGINS.md and docs/cri/config.md).
-PLUGINS: Mapping[int, str] = MappingProxyType({2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"})
+# Version 4, the default of containerd 2.3, has moved sections of the server only.
+PLUGINS: Mapping[int, str] = MappingProxyType({2: "io.containerd.grpc.v1.cri", 3: _RUNTIME, 4: _RUNTIME})
+# The name under which an entry of runtimed's table carries the keys that only containerd knows.
+NAME = "containerd"
+# The runtime that containerd has without any configuration.
+BUILT_IN = "runc"
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+# Default values that containerd writes out and that are not empty, 0 or false.
+_DEFAULTS = frozenset({("sandboxer", "podsandbox"), ("sandbox_mode", "podsandbox"), ("io_type", "fifo")})
 
 
 def dotted(*keys: str) -> str:
     """Return the path of a value as TOML writes it: ``plugins."io.containerd.grpc.v1.cri".containerd``."""
     return ".".join(key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False) for key in keys)
+
+
+def is_default(key: str, value: object) -> bool:
+    """Return whether ``value`` is containerd's default for a key of a runtime, or a table of defaults."""
+    if isinstance(value, dict):
+        return all(is_default(inner, item) for inner, item in value.items())
+    return not value or (isinstance(value, str) and (key, value) in _DEFAULTS)
+
+
+def table_at(document: object, *keys: str) -> Mapping[str, object]:
+    """Return the table to which ``keys`` lead in ``document``; an empty one if it is missing or something else."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document if isinstance(document, Mapping) else {}
+
+
+def section_of(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the table in ``document``, a file or dump of a known version, that has the runtimes and the default."""
+    version = document.get("version")
+    plugin = PLUGINS.get(version) if isinstance(version, int) else None
+    return table_at(document, "plugins", plugin, "containerd") if plugin else {}
+
+
+def unknown_to_json(value: object, pointer: Pointer = ()) -> Iterator[tuple[Pointer, object]]:
+    """Yield dates, times and numbers that are not finite, which TOML has and JSON lacks, with their places."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from unknown_to_json(item, (*pointer, key))
+    elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        yield pointer, value

@@ -1,8 +1,9 @@
 """Translates the runtimes of the CRI plugin in containerd's config.toml into a drop-in that has the same effect.
 
-All of them become ``runtimeType`` runtimes, also those with runc's shim: a ``path`` runtime would get runtimed's root
-and cgroup driver instead of the options in the file. The name ``runc`` is reserved: such an entry is translated into
-settings of the stock runtime if these can express it, and is a problem otherwise.
+Keys of an entry that only containerd knows are carried in the entry's ``engines``. All runtimes become ``runtimeType``
+runtimes, also those with runc's shim: a ``path`` runtime would get runtimed's root and cgroup driver instead of the
+options in the file. The name ``runc`` is reserved: such an entry is translated into settings of the stock runtime if
+these can express it, and is a problem otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import MappingProxyType
 from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.containerd.options import GENERIC, message_of
-from runtimed.core.engines.containerd.layout import PLUGINS, dotted
+from runtimed.core.engines.containerd.layout import NAME, PLUGINS, dotted, is_default, table_at, unknown_to_json
 from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import called, shown
@@ -22,14 +23,14 @@ from runtimed.core.message_text import called, shown
 RenderToml = Callable[[Mapping[str, object]], str]
 
 _LEGACY_SHIM = "io.containerd.runtime.v1.linux"
-_POD = "belongs to pods, which CRI makes; a shim's options cannot express it"
-# Keys of an entry or beside the runtimes that have no equivalent, with the reason.
+_REMOVED = "left out: only containerd's first shim had it, which containerd 2 has removed"
+# Keys of an entry that have no effect.
+_WITHOUT_EFFECT: Mapping[str, str] = MappingProxyType(
+    {"runtime_engine": _REMOVED, "runtime_root": f"{_REMOVED}; use Root in options"}
+)
+# Keys beside the runtimes that have no equivalent, with the reason.
 _WHY: Mapping[str, str] = MappingProxyType(
     {
-        "base_runtime_spec": "the program that starts a container makes its OCI specification, not runtimed",
-        "runtime_engine": "only containerd's first shim had it, which containerd 2 has removed",
-        "runtime_root": "only containerd's first shim had it, which containerd 2 has removed; use Root in options",
-        "runtime_path": "names the shim's binary, which runtimed finds by the shim's name on PATH",
         "default_runtime": "is an old way to write the runtime 'default'; put it below runtimes, and import that",
         "untrusted_workload_runtime": "is an old way to write the runtime 'untrusted'; put it below runtimes instead",
         "snapshotter": "is about images, which runtimed does not manage",
@@ -41,8 +42,6 @@ _REWRITE = (
     "containerd 2 rewrites the file in its latest version with `containerd config migrate`; containerd 1 has no "
     'such command: there, write `version = 2` and rename [plugins.cri] to [plugins."io.containerd.grpc.v1.cri"]'
 )
-# Default values that containerd writes out and that are not empty, 0 or false.
-_DEFAULTS = frozenset({("sandboxer", "podsandbox"), ("sandbox_mode", "podsandbox")})
 # Keys of a drop-in and containerd's keys for them.
 _ORIGINAL_KEYS: Mapping[object, str] = MappingProxyType(
     {"default-runtime": "default_runtime_name", "runtimeType": "runtime_type"}
@@ -95,9 +94,9 @@ class _ContainerdReader(Reader):
         if runtimes:
             dropin["runtimes"] = runtimes
         self._add_default(dropin, section)
-        for pointer, value in _dates(dropin):
-            message = f"found {value}, and no field of a runtime is a date or a time"
-            self._problem(message, str(value), "no date", *self._keys_of(pointer))
+        for pointer, value in unknown_to_json(dropin):
+            message = f"found {value}, and no field of a runtime is a date, a time or an infinite number"
+            self._problem(message, str(value), "another value", *self._keys_of(pointer))
         return self.finish(dropin, lambda pointer: self._location(*self._keys_of(pointer)))
 
     def _find_plugin(self) -> str:
@@ -106,7 +105,7 @@ class _ContainerdReader(Reader):
         if type(version) is int and version in PLUGINS:
             return PLUGINS[version]
         found = f"version {_shown(version)}" if "version" in self._document else "no version, which means 1"
-        known = " and ".join(map(str, PLUGINS))
+        known = f"{', '.join(map(str, [*PLUGINS][:-1]))} and {max(PLUGINS)}"
         self._problem(
             f"found {found}, and the versions whose layout is known are {known}; {_REWRITE}",
             found,
@@ -148,14 +147,15 @@ class _ContainerdReader(Reader):
     def _remark_others(self, section: Mapping[str, object]) -> None:
         """Remark on the rest of the section, and on the section of another version."""
         plugins = self._document.get("plugins")
-        for version, plugin in PLUGINS.items():
+        for plugin in dict.fromkeys(PLUGINS.values()):
             other = plugins.get(plugin) if isinstance(plugins, dict) else None
             # Version 3 also has a section of the other name, but not with this table in it.
             if plugin not in self._section and isinstance(other, dict) and "containerd" in other:
-                text = f"is where version {version} lists runtimes; this file has another version, so they are left out"
+                versions = " and ".join(str(version) for version in PLUGINS if PLUGINS[version] == plugin)
+                text = f"is where version {versions} lists runtimes; this file has another, so they are left out"
                 self._remark(text, "plugins", plugin, "containerd")
         for key, value in section.items():
-            if key not in ("runtimes", "default_runtime_name") and not _is_default(key, value):
+            if key not in ("runtimes", "default_runtime_name") and not is_default(key, value):
                 self._remark(f"{_shown(value)} {_WHY.get(key, 'is not part of a runtime')}", *self._section, key)
 
     def _entry(self, name: str, entry: Mapping[str, object]) -> dict[str, object]:
@@ -166,20 +166,37 @@ class _ContainerdReader(Reader):
             message = f"runtime {called(name)}: containerd 2 has removed this shim; {RUNC_SHIM} replaces it"
             self._problem(message, shown(kind), "a shim that exists", *where, "runtime_type")
             return {"runtimeType": RUNC_SHIM}
-        generic = isinstance(kind, str) and message_of(kind) == GENERIC
-        for key, value in entry.items():
-            if key == "runtime_path" and value and generic:
-                # A shim may be named by its path; the options of all such shims are the same message.
-                kind = value
-            elif key not in ("runtime_type", "options") and not _is_default(key, value):
-                self._remark(f"{_shown(value)} {_WHY.get(key, _POD)}", *where, key)
         given = self._table(entry.get("options"), *where, "options")
+        carried = self._carried(entry, *where)
+        path = carried.get("runtime_path")
+        if path and isinstance(kind, str) and message_of(kind) == GENERIC:
+            # A shim may be named by its path; the options of all such shims are the same message.
+            kind, carried["runtime_type"] = path, kind
         options = self._options(message_of(kind), given, *where) if isinstance(kind, str) else {}
-        return {"runtimeType": kind, **({"options": options} if options else {})}
+        result: dict[str, object] = {"runtimeType": kind}
+        if options:
+            result["options"] = options
+        if carried:
+            result["engines"] = {NAME: carried}
+        return result
+
+    def _carried(self, entry: Mapping[str, object], *where: str) -> dict[str, object]:
+        """Return the keys of an entry that only containerd knows."""
+        carried = {}
+        for key, value in entry.items():
+            if key in ("runtime_type", "options") or is_default(key, value):
+                continue
+            if found := next((item for _, item in unknown_to_json(value)), None):
+                self._remark(f"left out: {found} is a value that JSON lacks", *where, key)
+            elif text := _WITHOUT_EFFECT.get(key):
+                self._remark(f"{_shown(value)} {text}", *where, key)
+            else:
+                carried[key] = value
+        return carried
 
     def _options(self, message: str, options: Mapping[str, object], *where: str) -> dict[str, object]:
         """Return the options that containerd would pass on."""
-        given = {key: value for key, value in options.items() if not _is_default(key, value)}
+        given = {key: value for key, value in options.items() if not is_default(key, value)}
         kept = {key: value for key, value in given.items() if is_option(key, message)}
         unknown = [key for key in given if key not in kept]
         text = f"containerd drops this key, which is no option of {message}, and so does the translation"
@@ -205,6 +222,9 @@ class _ContainerdReader(Reader):
             expected = f"{RUNC_SHIM} with no options but Root and SystemdCgroup"
             self._problem(message, "another runc", expected, *where)
             return {}
+        for key, value in table_at(found, "engines", NAME).items():
+            text = f"{_shown(value)} is left out with the entry; --rename runc=NAME keeps both under another name"
+            self._remark(text, *where, key)
         if root:
             text = f"{_shown(root)} is left out: runtimed sets the root of its stock runc"
             self._remark(text, *where, "options", "Root")
@@ -231,24 +251,12 @@ class _ContainerdReader(Reader):
     def _keys_of(self, pointer: Pointer) -> Iterator[str]:
         """Yield containerd's keys for a place in the drop-in; the part at depth 1 is the name of a runtime."""
         yield from self._section
+        # Keys that are carried lie beside the others in containerd's entry.
+        skipped = (2, 3) if pointer[2:3] == ("engines",) else ()
         for depth, part in enumerate(pointer):
+            if depth in skipped:
+                continue
             yield str(part) if depth == 1 else _ORIGINAL_KEYS.get(part, str(part))
-
-
-def _is_default(key: str, value: object) -> bool:
-    """Return whether ``value`` is containerd's default, or a table of defaults."""
-    if isinstance(value, dict):
-        return all(_is_default(inner, item) for inner, item in value.items())
-    return not value or (isinstance(value, str) and (key, value) in _DEFAULTS)
-
-
-def _dates(value: object, pointer: Pointer = ()) -> Iterator[tuple[Pointer, object]]:
-    """Yield dates and times, which TOML has and JSON lacks, with their places in the drop-in."""
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _dates(item, (*pointer, key))
-    elif not isinstance(value, str | int | float | None):
-        yield pointer, value
 
 
 def _shown(value: object) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
-from runtimed.core.engines.containerd.layout import PLUGINS, dotted
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.containerd.layout import NAME, PLUGINS, dotted, table_at, unknown_to_json
+from runtimed.core.engines.translation import Translation, is_option
 from runtimed.core.errors import Problem
 
 # Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
@@ -23,12 +24,21 @@ _ONE_MAJOR: Mapping[str, str] = {
 
 
 def write_containerd(table: Mapping[str, Any], version: int) -> Translation:
-    """Return a config.toml of ``version`` (one of layout.PLUGINS) with the runtimes of ``table``.
+    """Return a config.toml of ``version`` (one of layout.PLUGINS) with the runtimes of ``table``, for other files.
+
+    The first remark says how to import it.
+    """
+    written = write_runtimes(table, version)
+    return Translation(written.document, (_remark_on_import(version), *written.remarks))
+
+
+def write_runtimes(table: Mapping[str, Any], version: int) -> Translation:
+    """Return a config.toml of ``version`` with the runtimes of ``table``.
 
     A runtime with a path is named by its stable path, because containerd reads its configuration once. The
     stock runc is included, because a file that lists runtimes replaces containerd's list.
     """
-    remarks = [_remark_on_import(version)]
+    remarks: list[Problem] = []
     runtimes: dict[str, object] = {}
     default = table["default_runtime"]
     for runtime in table["runtimes"]:
@@ -36,12 +46,13 @@ def write_containerd(table: Mapping[str, Any], version: int) -> Translation:
         if runtime["definition"] is None and name not in (RUNC_NAME, default):
             continue
         where = _pointer(version, "runtimes", name)
-        if (runtime["options"] or {}).get("config_body"):
+        options = options_of(runtime)
+        if options is None:
             text = "left out: containerd makes ConfigBody from the options that it has, and accepts none"
             remarks.append(Problem(text, pointer=where))
             continue
-        runtimes[name] = _entry(runtime)
-        remarks += [Problem(text, pointer=where) for text in _limitations(runtime)]
+        runtimes[name], found = _entry(runtime, options)
+        remarks += [Problem(text, pointer=where) for text in (*found, *_limitations(runtime))]
     containerd: dict[str, object] = {"default_runtime_name": default, "runtimes": runtimes}
     if all(runtime["name"] != default for runtime in table["runtimes"]):
         # An implicit runtime is the name of a shim; containerd has no such thing.
@@ -55,17 +66,59 @@ def write_containerd(table: Mapping[str, Any], version: int) -> Translation:
     return Translation({"version": version, "plugins": {PLUGINS[version]: {"containerd": containerd}}}, tuple(remarks))
 
 
-def _entry(runtime: Mapping[str, Any]) -> dict[str, object]:
-    shim, given = runtime["shim"], dict(runtime["options"] or {})
+def options_of(runtime: Mapping[str, Any]) -> dict[str, object] | None:
+    """Return the options of a runtime of the table in containerd's words, or None if it cannot express them."""
+    given = dict(runtime["options"] or {})
     if runtime["stable_path"] is not None:
         given["binary_name"] = runtime["stable_path"]
+    body = given.pop("config_body", None)
     # Default values are left out, except for SystemdCgroup, which people look for.
     options = {
         field.go_name: given[field.name]
-        for field in MESSAGES[message_of(shim)]
+        for field in MESSAGES[message_of(runtime["shim"])]
         if given.get(field.name) or (field.name == "systemd_cgroup" and field.name in given)
     }
-    return {"runtime_type": shim, **({"options": options} if options else {})}
+    if not body:
+        return options
+    return None if "ConfigPath" in options else _options_of_body(body, options)
+
+
+def _options_of_body(body: object, options: dict[str, object]) -> dict[str, object] | None:
+    """Return the options of which containerd would make ``body``, a shim's options as the text of a TOML document."""
+    try:
+        own = tomllib.loads(body) if isinstance(body, str) else {}
+    except tomllib.TOMLDecodeError:
+        return None
+    # A field of the message has its effect wherever it is found.
+    fields = [key for key in own if is_option(key, GENERIC) and options.get(key) != own[key]]
+    return {**own, **options} if own and not fields and not any(unknown_to_json(own)) else None
+
+
+def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Return the entry of a runtime with the keys that it carries for containerd, and remarks on those left out."""
+    kind = runtime["shim"]
+    carried = dict(table_at(runtime["definition"], "engines", NAME))
+    remarks = [f"{key} is left out: null is no value in TOML" for key in carried if any(_nulls(carried[key]))]
+    carried = {key: value for key, value in carried.items() if not any(_nulls(value))}
+    named = carried.pop("runtime_type", None)
+    if named is not None and carried.get("runtime_path") == kind and message_of(str(named)) == GENERIC:
+        # The import has taken the path of the shim for its type.
+        kind = named
+    elif named is not None:
+        carried.pop("runtime_path", None)
+        remarks.append("runtime_type and runtime_path of engines are left out: runtimeType is another shim now")
+    if carried.pop("options", None) is not None:
+        remarks.append("options of engines are left out: the runtime has its own")
+    return {"runtime_type": kind, **carried, **({"options": options} if options else {})}, remarks
+
+
+def _nulls(value: object) -> Iterator[None]:
+    """Yield once for each null in a value of JSON."""
+    if value is None:
+        yield None
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _nulls(item)
 
 
 def _limitations(runtime: Mapping[str, Any]) -> list[str]:
@@ -73,7 +126,9 @@ def _limitations(runtime: Mapping[str, Any]) -> list[str]:
     found = [f"{name}: {text}" for name, text in _ONE_MAJOR.items() if options.get(name)]
     if _HANDLER.fullmatch(runtime["name"]) is None:
         found.append("Kubernetes cannot use it: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -")
-    if message_of(runtime["shim"]) == GENERIC and options.get("type_url") and not options.get("config_path"):
+    if options.get("config_body"):
+        found.append("containerd 1.6 drops the options that are the shim's own; later ones pass them on as ConfigBody")
+    elif message_of(runtime["shim"]) == GENERIC and options.get("type_url") and not options.get("config_path"):
         found.append("from containerd 1.7 on the shim also gets these options as the text of ConfigBody")
     return found
 
@@ -86,6 +141,8 @@ def _remark_on_import(version: int) -> Problem:
             f". Before containerd 2.0 an import replaces everything that the main file has below {section} (cni, "
             "registry, sandbox_image): if it has anything there, put these tables into it instead"
         )
+    elif version == max(PLUGINS):
+        text += ", which containerd reads since 2.3"
     else:
         text += ": one of version 2 lists runtimes elsewhere, and containerd before 2.0 cannot read this one"
     return Problem(text, pointer=section)

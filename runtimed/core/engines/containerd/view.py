@@ -1,0 +1,91 @@
+"""Compares runtimes as files, dumps and the CRI plugin's status show them.
+
+The status is the JSON of the plugin's configuration (``pkg/cri/config/config.go``, since 2.0
+``internal/cri/config/config.go``): its keys are those of the files in camel case, except for a few.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from runtimed.core.engines.containerd.layout import BUILT_IN, is_default, section_of, table_at
+from runtimed.core.engines.engine import CriStatus, Question, View
+
+# containerd's default.
+SOCKET = "/run/containerd/containerd.sock"
+_STATUS = "status"
+# The keys of a runtime from containerd 1.6 to 2.4, without those that have an effect on its first shim only. containerd
+# ignores all others, so that they make no difference.
+_KEYS = frozenset(
+    {
+        *("runtime_type", "runtime_path", "options"),
+        *("pod_annotations", "container_annotations", "base_runtime_spec"),
+        *("privileged_without_host_devices", "privileged_without_host_devices_all_devices_allowed"),
+        *("cgroup_writable", "cni_conf_dir", "cni_max_conf_num", "snapshotter", "sandboxer", "io_type"),
+        "disable_pause_image_pull",
+    }
+)
+
+
+def effective(entry: Mapping[str, object]) -> dict[str, object]:
+    """Return the keys of a runtime's entry that have an effect, without default values."""
+    # containerd 1.7 had another name for it, which containerd 2 takes as well.
+    given = {"sandboxer": entry.get("sandbox_mode"), **entry}
+    return {key: _plain(value) for key, value in given.items() if key in _KEYS and not is_default(key, value)}
+
+
+def describe(entry: Mapping[str, object]) -> str:
+    """Return one line with all that a runtime's entry makes containerd do; equal entries have equal lines."""
+    keys = effective(entry)
+    options = table_at(keys, "options")
+    rest = {key: keys[key] for key in sorted(keys.keys() - {"runtime_type", "options"})}
+    values = {**{key: options[key] for key in sorted(options)}, **rest}
+    words = (f"{key}={json.dumps(value, sort_keys=True)}" for key, value in values.items())
+    return " ".join([str(keys.get("runtime_type", "")), *words])
+
+
+def questions(_document: Mapping[str, object]) -> Mapping[str, Question]:
+    """Return the request that shows what containerd would execute."""
+    return {_STATUS: CriStatus(SOCKET)}
+
+
+def expected(document: Mapping[str, object]) -> View:
+    """Return the view that follows from ``document``, a file with runtimes."""
+    section = section_of(document)
+    default = section.get("default_runtime_name", BUILT_IN)
+    return View(str(default), _lines(table_at(section, "runtimes")))
+
+
+def answered(answers: Mapping[str, bytes]) -> View:
+    """Return the view that the CRI plugin's status shows.
+
+    Raises:
+        ValueError: it is no configuration of a CRI plugin.
+    """
+    status = json.loads(answers[_STATUS])
+    section = table_at(status, "containerd")
+    runtimes, default = section.get("runtimes"), section.get("defaultRuntimeName")
+    if not isinstance(runtimes, dict) or not isinstance(default, str):
+        raise ValueError("the status of containerd's CRI plugin has no containerd.runtimes and no defaultRuntimeName")
+    entries = {name: {_snake_case(key): entry[key] for key in table_at(entry)} for name, entry in runtimes.items()}
+    return View(default, _lines(entries))
+
+
+def _lines(runtimes: Mapping[str, object]) -> dict[str, str]:
+    return {name: describe(table_at(entry)) for name, entry in runtimes.items()}
+
+
+def _snake_case(key: str) -> str:
+    """Return the key of a file for a key of the status: ``PodAnnotations`` is ``pod_annotations``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+
+
+def _plain(value: object) -> object:
+    """Return ``value`` without the differences that TOML and JSON make: Go writes 1.0 as 1; defaults may be missing."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if not is_default(key, item)}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
