@@ -151,8 +151,8 @@ class _ContainerdReader(Reader):
             other = plugins.get(plugin) if isinstance(plugins, dict) else None
             # Version 3 also has a section of the other name, but not with this table in it.
             if plugin not in self._section and isinstance(other, dict) and "containerd" in other:
-                versions = " and ".join(str(version) for version in PLUGINS if PLUGINS[version] == plugin)
-                text = f"is where version {versions} lists runtimes; this file has another, so they are left out"
+                versions = " or ".join(str(version) for version in PLUGINS if PLUGINS[version] == plugin)
+                text = f"is where version {versions} has runtimes; this file has another version, so they are left out"
                 self._remark(text, "plugins", plugin, "containerd")
         for key, value in section.items():
             if key not in ("runtimes", "default_runtime_name") and not is_default(key, value):

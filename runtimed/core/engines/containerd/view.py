@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from runtimed.core.engines.containerd.layout import BUILT_IN, is_default, section_of, table_at
+from runtimed.core.engines.containerd.layout import BUILT_IN, dotted, is_default, section_of, table_at
 from runtimed.core.engines.engine import CriStatus, Question, View
 
 # containerd's default.
@@ -39,11 +39,9 @@ def effective(entry: Mapping[str, object]) -> dict[str, object]:
 def describe(entry: Mapping[str, object]) -> str:
     """Return one line with all that a runtime's entry makes containerd do; equal entries have equal lines."""
     keys = effective(entry)
-    options = table_at(keys, "options")
-    rest = {key: keys[key] for key in sorted(keys.keys() - {"runtime_type", "options"})}
-    values = {**{key: options[key] for key in sorted(options)}, **rest}
-    words = (f"{key}={json.dumps(value, sort_keys=True)}" for key, value in values.items())
-    return " ".join([str(keys.get("runtime_type", "")), *words])
+    options = _words(table_at(keys, "options"))
+    rest = _words({key: keys[key] for key in keys if key not in ("runtime_type", "options")})
+    return " ".join([str(keys.get("runtime_type", "")), *([f"({' '.join(options)})"] if options else []), *rest])
 
 
 def questions(_document: Mapping[str, object]) -> Mapping[str, Question]:
@@ -68,13 +66,18 @@ def answered(answers: Mapping[str, bytes]) -> View:
     section = table_at(status, "containerd")
     runtimes, default = section.get("runtimes"), section.get("defaultRuntimeName")
     if not isinstance(runtimes, dict) or not isinstance(default, str):
-        raise ValueError("the status of containerd's CRI plugin has no containerd.runtimes and no defaultRuntimeName")
+        message = "the status of containerd's CRI plugin has no containerd.runtimes and no defaultRuntimeName"
+        raise ValueError(message)  # noqa: TRY004 - the face's error for all answers that are not understood
     entries = {name: {_snake_case(key): entry[key] for key in table_at(entry)} for name, entry in runtimes.items()}
     return View(default, _lines(entries))
 
 
 def _lines(runtimes: Mapping[str, object]) -> dict[str, str]:
     return {name: describe(table_at(entry)) for name, entry in runtimes.items()}
+
+
+def _words(values: Mapping[str, object]) -> list[str]:
+    return [f"{dotted(key)}={json.dumps(values[key], sort_keys=True)}" for key in sorted(values)]
 
 
 def _snake_case(key: str) -> str:

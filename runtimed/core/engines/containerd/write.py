@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from runtimed.core.config import Source
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
 from runtimed.core.engines.containerd.layout import NAME, PLUGINS, dotted, table_at, unknown_to_json
+from runtimed.core.engines.syntax import parse_toml
 from runtimed.core.engines.translation import Translation, is_option
-from runtimed.core.errors import Problem
+from runtimed.core.errors import ConfigurationRejected, Problem
 
 # Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
 _HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -86,11 +87,11 @@ def options_of(runtime: Mapping[str, Any]) -> dict[str, object] | None:
 def _options_of_body(body: object, options: dict[str, object]) -> dict[str, object] | None:
     """Return the options of which containerd would make ``body``, a shim's options as the text of a TOML document."""
     try:
-        own = tomllib.loads(body) if isinstance(body, str) else {}
-    except tomllib.TOMLDecodeError:
+        own = parse_toml(Source("", body.encode())) if isinstance(body, str) else {}
+    except ConfigurationRejected:
         return None
     # A field of the message has its effect wherever it is found.
-    fields = [key for key in own if is_option(key, GENERIC) and options.get(key) != own[key]]
+    fields = [key for key in own if is_option(key, GENERIC) and (options.get(key) or "") != own[key]]
     return {**own, **options} if own and not fields and not any(unknown_to_json(own)) else None
 
 
@@ -98,8 +99,8 @@ def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[d
     """Return the entry of a runtime with the keys that it carries for containerd, and remarks on those left out."""
     kind = runtime["shim"]
     carried = dict(table_at(runtime["definition"], "engines", NAME))
-    remarks = [f"{key} is left out: null is no value in TOML" for key in carried if any(_nulls(carried[key]))]
-    carried = {key: value for key, value in carried.items() if not any(_nulls(value))}
+    remarks = [f"{key} is left out: null is no value in TOML" for key in carried if _has_null(carried[key])]
+    carried = {key: value for key, value in carried.items() if not _has_null(value)}
     named = carried.pop("runtime_type", None)
     if named is not None and carried.get("runtime_path") == kind and message_of(str(named)) == GENERIC:
         # The import has taken the path of the shim for its type.
@@ -112,13 +113,11 @@ def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[d
     return {"runtime_type": kind, **carried, **({"options": options} if options else {})}, remarks
 
 
-def _nulls(value: object) -> Iterator[None]:
-    """Yield once for each null in a value of JSON."""
-    if value is None:
-        yield None
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _nulls(item)
+def _has_null(value: object) -> bool:
+    """Return whether a value of JSON is null, or has one within."""
+    if isinstance(value, dict | list):
+        return any(map(_has_null, value.values() if isinstance(value, dict) else value))
+    return value is None
 
 
 def _limitations(runtime: Mapping[str, Any]) -> list[str]:

@@ -57,13 +57,15 @@ def test_runtimes_of_each_known_layout_keep_their_shims_and_options(version: int
 
 @pytest.mark.parametrize(
     ("version", "found"),
-    [(None, "no version, which means 1"), (1, "version 1"), (4, "version 4"), ("2", 'version "2"')],
+    [(None, "no version, which means 1"), (1, "version 1"), (5, "version 5"), ("2", 'version "2"')],
 )
 def test_an_unknown_layout_is_refused_with_the_found_and_the_known_versions(version: object, found: str) -> None:
     document = {"plugins": {"cri": {"containerd": {"runtimes": {"x": {"runtime_type": RUNC}}}}}}
     problems = refused(document if version is None else {**document, "version": version})
     assert len(problems) == 1
-    assert problems[0].startswith(f"c.toml: version: found {found}, and the versions whose layout is known are 2 and 3")
+    assert problems[0].startswith(
+        f"c.toml: version: found {found}, and the versions whose layout is known are 2, 3 and 4"
+    )
 
 
 def test_default_values_cause_no_remarks() -> None:
@@ -98,23 +100,56 @@ def test_the_default_configuration_of_containerd_2_is_the_stock_runc() -> None:
     assert len(remarks) == 1
 
 
+CARRIED: dict[str, Any] = {
+    "base_runtime_spec": "/s.json",
+    "pod_annotations": ["a"],
+    "privileged_without_host_devices": True,
+    "snapshotter": "nydus",
+    "sandboxer": "shim",
+    "cni_conf_dir": "/c",
+    "cni_max_conf_num": 2,
+    "io_type": "streaming",
+    "of a later containerd": {"nested": [1, {"x": 0.5}]},
+}
+
+
+@pytest.mark.parametrize("version", PLUGINS)
+def test_keys_of_a_runtime_that_only_containerd_knows_are_carried(version: int) -> None:
+    dropin, remarks = translated(file_of(version, runtimes={"a.b": {"runtime_type": RUNC, **CARRIED}}))
+    assert dropin == {"runtimes": {"a.b": {"runtimeType": RUNC, "engines": {"containerd": CARRIED}}}}
+    assert remarks == []
+
+
+def test_a_shims_path_is_carried_where_runtimed_needs_its_name_for_the_options() -> None:
+    dropin, remarks = translated(file_of(runtimes={"x": {"runtime_type": RUNC, "runtime_path": "/opt/shim"}}))
+    assert dropin["runtimes"]["x"] == {
+        "runtimeType": RUNC,
+        "engines": {"containerd": {"runtime_path": "/opt/shim"}},
+    }
+    assert remarks == []
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
-    [
-        ("base_runtime_spec", "/s.json"),
-        ("pod_annotations", ["a"]),
-        ("privileged_without_host_devices", True),
-        ("runtime_path", "/opt/shim"),
-        ("snapshotter", "nydus"),
-        ("sandboxer", "shim"),
-        ("cni_conf_dir", "/c"),
-    ],
+    [("runtime_engine", "runc"), ("runtime_root", "/r"), ("x", dt.date(2026, 1, 2)), ("x", [{"y": float("inf")}])],
 )
-def test_a_key_of_a_runtime_without_equivalent_causes_a_remark_with_its_place(key: str, value: object) -> None:
+def test_a_key_of_a_runtime_that_is_lost_causes_a_remark_with_its_place(key: str, value: object) -> None:
     dropin, remarks = translated(file_of(runtimes={"a.b": {"runtime_type": RUNC, key: value}}))
     assert dropin == {"runtimes": {"a.b": {"runtimeType": RUNC}}}
     assert len(remarks) == 1
     assert remarks[0].startswith(f'c.toml: {WAY}.runtimes."a.b".{key}: ')
+    assert "left out" in remarks[0]
+
+
+def test_keys_that_the_stock_runc_would_carry_cause_remarks() -> None:
+    document = file_of(runtimes={"runc": {"runtime_type": RUNC, **CARRIED}})
+    dropin, remarks = translated(document)
+    assert "runtimes" not in dropin
+    lost = [remark.split(": ")[1] for remark in remarks if "is left out with the entry" in remark]
+    assert lost == [f"{WAY}.runtimes.runc.{key}" for key in CARRIED if " " not in key] + [
+        f'{WAY}.runtimes.runc."of a later containerd"'
+    ]
+    assert translated(document, runc="mine")[0]["runtimes"]["mine"]["engines"] == {"containerd": CARRIED}
 
 
 def test_keys_around_the_runtimes_without_equivalent_cause_remarks() -> None:
@@ -126,6 +161,8 @@ def test_keys_around_the_runtimes_without_equivalent_cause_remarks() -> None:
     _, remarks = translated(document)
     places = [remark.split(": ")[1] for remark in remarks]
     other = 'plugins."io.containerd.cri.v1.runtime".containerd'
+    (text,) = [remark for remark in remarks if other in remark]
+    assert "is where version 3 or 4 has runtimes" in text
     assert sorted(places) == sorted(["imports", other, f"{WAY}.snapshotter", f"{WAY}.default_runtime"])
 
 
@@ -164,7 +201,11 @@ def test_the_refusal_of_version_1_names_the_remedy_for_each_containerd() -> None
 def test_a_shims_path_replaces_its_name_for_the_same_options_message() -> None:
     runtimes = {"x": {"runtime_type": KATA, "runtime_path": "/opt/shim", "options": {"ConfigPath": "/c"}}}
     dropin, remarks = translated(file_of(runtimes=runtimes))
-    assert dropin["runtimes"]["x"] == {"runtimeType": "/opt/shim", "options": {"ConfigPath": "/c"}}
+    assert dropin["runtimes"]["x"] == {
+        "runtimeType": "/opt/shim",
+        "options": {"ConfigPath": "/c"},
+        "engines": {"containerd": {"runtime_path": "/opt/shim", "runtime_type": KATA}},
+    }
     assert remarks == []
 
 
