@@ -63,6 +63,10 @@ class RunningDockerd:
     def start(self, document: object) -> None:
         """Start with ``document`` as its daemon.json, and wait until it answers."""
         put(self.config, document)
+        self.launch()
+
+    def launch(self) -> None:
+        """Start with the daemon.json that is there, and wait until it answers."""
         command = [
             *(self.enter or ("unshare", "--mount", "--net", "sh", "-c", _APART, "sh")),
             *("dockerd", "--config-file", str(self.config), "--pidfile", str(self.root / "pid")),

@@ -29,6 +29,8 @@ VERSION = Run(("dockerd", "--version"))
 _DEFAULT = "default-runtime"
 # dockerd has --validate since 23.0.
 _UNKNOWN = "unknown flag: --validate"
+# The staging directory has the new daemon.json beside it.
+_SCRATCH = "check/daemon.json"
 _EMPTY = b"{}\n"
 # Characters of a value in a message.
 _VALUE_MAX = 200
@@ -61,8 +63,8 @@ def plan_docker(table: Table, _: ExportOptions, found: Found) -> Plan:
         writes.append(FileWrite(RECORD, final.render()))
     if merged == found.files.get(FILE) or found.version is None:
         return Plan(tuple(writes), exported.remarks)
-    check = Run(("dockerd", "--validate", "--config-file", f"{found.scratch}/daemon.json"))
-    return Plan(tuple(writes), exported.remarks, {"daemon.json": merged}, (check,), _UNKNOWN)
+    check = Run(("dockerd", "--validate", "--config-file", f"{found.scratch}/{_SCRATCH}"))
+    return Plan(tuple(writes), exported.remarks, {_SCRATCH: merged}, (check,), _UNKNOWN)
 
 
 class _Merge:
