@@ -29,8 +29,7 @@ VERSION = Run(("dockerd", "--version"))
 _DEFAULT = "default-runtime"
 # dockerd has --validate since 23.0.
 _UNKNOWN = "unknown flag: --validate"
-# The staging directory has the new daemon.json beside it.
-_SCRATCH = "check/daemon.json"
+_SCRATCH = "daemon.json"
 _EMPTY = b"{}\n"
 # Characters of a value in a message.
 _VALUE_MAX = 200

@@ -95,7 +95,7 @@ class _DockerReader(Reader):
         for key, value in raw.items():
             at, field = ("runtimes", name, key), key.casefold()
             if field not in _FIELDS:
-                self._remark(at, "dockerd ignores this key of a runtime, and so does the translation")
+                self._remark(at, "left out: dockerd ignores this key of a runtime")
                 continue
             if field == "runtimeargs" and given.get("path"):
                 entry[key] = self._arguments(at, value)

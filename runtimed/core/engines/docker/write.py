@@ -46,6 +46,9 @@ def write_docker(table: Mapping[str, Any], version: Version | None = None) -> Tr
         if definition is None:
             continue
         where = render_pointer(("runtimes", name))
+        if definition.get("engines", {}).get("docker"):
+            text = "left out, because dockerd ignores unknown keys of a runtime"
+            remarks.append(Problem(text, pointer=f"{where}/engines/docker"))
         limits = [_OVERRIDE] * (name == RUNC_SHIM) + [_TYPE] * ("runtimeType" in definition)
         try:
             entry = _entry(runtime)

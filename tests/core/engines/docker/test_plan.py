@@ -206,8 +206,8 @@ class TestVersion:
 
     def test_dockerd_checks_the_new_file(self) -> None:
         plan = Node("{}").plan(configuration("crun"))
-        assert plan.checks == (Run(("dockerd", "--validate", "--config-file", "/scratch/check/daemon.json")),)
-        assert plan.scratch == {"check/daemon.json": next(write.data for write in plan.writes if write.path == FILE)}
+        assert plan.checks == (Run(("dockerd", "--validate", "--config-file", "/scratch/daemon.json")),)
+        assert plan.scratch == {"daemon.json": next(write.data for write in plan.writes if write.path == FILE)}
         assert plan.unknown == "unknown flag: --validate"
 
     def test_no_check_is_needed_without_a_change_or_possible_without_dockerd(self) -> None:

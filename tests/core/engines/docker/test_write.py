@@ -88,6 +88,15 @@ def test_a_default_runtime_that_is_not_configured_is_left_out_for_an_old_version
     assert remarks_of(document) == [remark.replace("left out: ", "").removesuffix(", and this one is 20.10")]
 
 
+def test_keys_carried_for_docker_cause_a_remark() -> None:
+    engines = {"docker": {"x": 1}, "containerd": {"y": 2}}
+    document = {"runtimes": {"a/b": {"path": "/c", "engines": engines}}}
+    assert write_docker(table_of(document)).document["runtimes"] == {"a/b": {"path": "/data/runtimes/a%2fb"}}
+    assert remarks_of(document) == [
+        "/runtimes/a~1b/engines/docker: left out, because dockerd ignores unknown keys of a runtime"
+    ]
+
+
 def test_runc_is_a_default_runtime_for_every_version() -> None:
     assert write_docker(table_of({}), (20, 10)).document == {"runtimes": {}, "default-runtime": "runc"}
     assert remarks_of({}) == []
