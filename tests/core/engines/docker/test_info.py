@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from harness.tables import table_of
+from harness.engine_tables import node_generation, table_of
 
 from runtimed.core.engines import load_engine
 from runtimed.core.engines.docker.info import answered_view, expected_view
@@ -78,7 +78,7 @@ def test_another_binary_or_other_arguments_are_a_difference(entry: dict[str, Any
 
 def test_the_view_of_a_table_has_a_line_for_each_configured_runtime_and_the_default() -> None:
     document = {"runtimes": {"crun": {"path": "/usr/bin/crun"}, "kata": {"runtimeType": KATA}}}
-    view = expected_view(write_docker(table_of(document)).document)
+    view = expected_view(write_docker(table_of(node_generation(document))).document)
     assert view == View("runc", {"crun": "/data/runtimes/crun", "kata": "a runtimeType"})
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from harness.engine_tables import node_generation, table_of
 from harness.json_texts import json_objects, texts_of
-from harness.tables import table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +42,9 @@ class Node:
 
     def plan(self, document: Mapping[str, Any]) -> Plan:
         assert WRITING is not None
-        return WRITING.plan(table_of(document), ExportOptions(), Found(self.files, self.version, "/scratch"))
+        return WRITING.plan(
+            table_of(node_generation(document)), ExportOptions(), Found(self.files, self.version, "/scratch")
+        )
 
     def export(self, document: Mapping[str, Any], steps: int | None = None) -> Node:
         """Write the files, or only the first ``steps`` of the plan."""
@@ -276,7 +278,7 @@ def files(draw: st.DrawFn) -> tuple[dict[str, Any], bytes, str]:
 
 
 def exported(ours: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(write_docker(table_of({"runtimes": ours})).document)
+    return dict(write_docker(table_of(node_generation({"runtimes": ours}))).document)
 
 
 def decoded(data: bytes, encoding: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness.tables import table_of
+from harness.engine_tables import node_generation, table_of
 
 from runtimed.core.engines.docker.version import Version, parse_version
 from runtimed.core.engines.docker.write import write_docker
@@ -26,11 +26,11 @@ TABLE: dict[str, Any] = {
 
 
 def remarks_of(document: dict[str, Any], version: Version | None = None) -> list[str]:
-    return [str(remark) for remark in write_docker(table_of(document), version).remarks]
+    return [str(remark) for remark in write_docker(table_of(node_generation(document)), version).remarks]
 
 
 def test_dockerd_gets_configured_runtimes_and_stable_paths() -> None:
-    exported = write_docker(table_of(TABLE))
+    exported = write_docker(table_of(node_generation(TABLE)))
     assert exported.document == {
         "runtimes": {
             "crun": {"path": "/data/runtimes/crun"},
@@ -59,7 +59,7 @@ def test_dockerd_gets_configured_runtimes_and_stable_paths() -> None:
     ],
 )
 def test_a_runtime_that_this_version_cannot_run_is_left_out(version: Version, names: list[str]) -> None:
-    exported = write_docker(table_of(TABLE), version)
+    exported = write_docker(table_of(node_generation(TABLE)), version)
     runtimes: Any = exported.document["runtimes"]
     assert list(runtimes) == names
     left_out = [str(remark) for remark in exported.remarks]
@@ -79,10 +79,10 @@ def test_a_remark_on_an_old_version_names_both_versions() -> None:
 def test_a_default_runtime_that_is_not_configured_is_left_out_for_an_old_version(default: str) -> None:
     document = {"default-runtime": default}
     new = {"runtimes": {}, "default-runtime": default}
-    assert write_docker(table_of(document)).document == new
-    assert write_docker(table_of(document), (23, 0)).document == new
+    assert write_docker(table_of(node_generation(document))).document == new
+    assert write_docker(table_of(node_generation(document)), (23, 0)).document == new
     assert remarks_of(document, (23, 0)) == []
-    assert write_docker(table_of(document), (20, 10)).document == {"runtimes": {}}
+    assert write_docker(table_of(node_generation(document)), (20, 10)).document == {"runtimes": {}}
     (remark,) = remarks_of(document, (20, 10))
     assert remark.startswith("/default-runtime: left out: dockerd older than 23.0 ")
     assert remarks_of(document) == [remark.replace("left out: ", "").removesuffix(", and this one is 20.10")]
@@ -91,21 +91,23 @@ def test_a_default_runtime_that_is_not_configured_is_left_out_for_an_old_version
 def test_keys_carried_for_docker_cause_a_remark() -> None:
     engines = {"docker": {"x": 1}, "containerd": {"y": 2}}
     document = {"runtimes": {"a/b": {"path": "/c", "engines": engines}}}
-    assert write_docker(table_of(document)).document["runtimes"] == {"a/b": {"path": "/data/runtimes/a%2fb"}}
+    assert write_docker(table_of(node_generation(document))).document["runtimes"] == {
+        "a/b": {"path": "/data/runtimes/a%2fb"}
+    }
     assert remarks_of(document) == [
         "/runtimes/a~1b/engines/docker: left out, because dockerd ignores unknown keys of a runtime"
     ]
 
 
 def test_runc_is_a_default_runtime_for_every_version() -> None:
-    assert write_docker(table_of({}), (20, 10)).document == {"runtimes": {}, "default-runtime": "runc"}
+    assert write_docker(table_of(node_generation({})), (20, 10)).document == {"runtimes": {}, "default-runtime": "runc"}
     assert remarks_of({}) == []
 
 
 @pytest.mark.parametrize(("default", "version"), [("body", None), ("kata", (20, 10)), (RUNC, (20, 10))])
 def test_a_default_runtime_is_left_out_with_its_runtime(default: str, version: Version | None) -> None:
     document = {**TABLE, "default-runtime": default}
-    assert "default-runtime" not in write_docker(table_of(document), version).document
+    assert "default-runtime" not in write_docker(table_of(node_generation(document)), version).document
     assert remarks_of(document, version)[-1] == (
         f"/default-runtime: left out with the runtime that it names, {default}"
     )
