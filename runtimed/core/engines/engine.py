@@ -90,12 +90,13 @@ class Found:
 
     ``files`` has the bytes of each of `Writing.inputs` that exists. ``version`` is the answer of `Writing.version`, or
     None if the engine's program is missing. ``scratch`` is the directory for the files of `Plan.scratch`, which exists
-    only while the checks run.
+    only while the checks run. ``command_line`` has the words of the engine's running process (`Asking.process`).
     """
 
     files: Mapping[str, bytes]
     version: str | None
     scratch: str
+    command_line: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
