@@ -69,12 +69,12 @@ class Node:
             assert self.daemon.reload()["outcome"] == "applied"
         return self.daemon.table()
 
-    def export(self, table: Mapping[str, Any]) -> None:
+    def export(self, table: Mapping[str, Any], command_line: tuple[str, ...] = ()) -> None:
         """Write dockerd's file as `runtimectl export --write` does, which cannot run in every namespace."""
         assert ENGINE.writing is not None
         inputs = [path for path in ENGINE.writing.inputs if self.root.path(path).exists()]
         files = {path: self.root.path(path).read_bytes() for path in inputs}
-        found = Found(files, self.version, str(self.dockerd.root / "scratch"))
+        found = Found(files, self.version, str(self.dockerd.root / "scratch"), command_line)
         plan = ENGINE.writing.plan(table, ExportOptions(), found)
         for name, data in plan.scratch.items():
             path = Path(found.scratch) / name
@@ -208,6 +208,19 @@ def test_an_entry_of_somebody_else_is_in_the_way_until_it_is_gone(newer: Path | 
         node.put(re.sub(r'\{ "mine".*', "{},", THEIRS))
         node.follow(table)
         assert node.view().runtimes["mine"] == f"{node.daemon.data}/runtimes/mine"
+
+
+@BOTH
+def test_a_default_runtime_on_its_command_line_would_keep_dockerd_from_starting(newer: Path | None) -> None:
+    with new_node(newer) as node:
+        table = node.write("w", w=RUNC)
+        flags = ("dockerd", "--default-runtime", "runc")
+        with pytest.raises(ConfigurationRejected, match="remove the flag"):
+            node.export(table, flags)
+        node.export(table)
+        done = node.root.run(*flags)
+        assert done.returncode == 1
+        assert "specified both as a flag and in the configuration file: default-runtime" in done.stderr
 
 
 def test_runtimectl_writes_verifies_and_says_when_dockerd_was_not_told() -> None:

@@ -8,7 +8,7 @@ instead of missing. With a default runtime that it does not know, dockerd 20.10 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtimed.core.config import Source
@@ -42,13 +42,15 @@ def plan_docker(table: Table, _: ExportOptions, found: Found) -> Plan:
     wherever this is interrupted, the record has the values that are in daemon.json.
 
     Raises:
-        ConfigurationRejected: daemon.json or the record cannot be read, or somebody else's entry is in the way.
+        ConfigurationRejected: daemon.json or the record cannot be read, or an entry of somebody else or a
+            flag of dockerd is in the way.
     """
     data = found.files.get(FILE, _EMPTY)
     document = parse_document(Source(FILE, data))
     record = read_record(RECORD, found.files.get(RECORD))
     exported = write_docker(table, parse_version(found.version))
     merge = _Merge(document, record)
+    merge.problems += _conflicts(found.command_line)
     merge.set_runtimes(exported.document["runtimes"])
     merge.set_default(exported.document.get(_DEFAULT))
     if merge.problems:
@@ -64,6 +66,15 @@ def plan_docker(table: Table, _: ExportOptions, found: Found) -> Plan:
         return Plan(tuple(writes), exported.remarks)
     check = Run(("dockerd", "--validate", "--config-file", f"{found.scratch}/{_SCRATCH}"))
     return Plan(tuple(writes), exported.remarks, {_SCRATCH: merged}, (check,), _UNKNOWN)
+
+
+def _conflicts(command_line: Sequence[str]) -> list[Problem]:
+    """Return the problem that a running dockerd would have with the file at its next start."""
+    flag = f"--{_DEFAULT}"
+    if not any(word.partition("=")[0] == flag for word in command_line):
+        return []
+    text = f"dockerd runs with the flag {flag}, and would not start with a {_DEFAULT} in this file as well"
+    return [Problem(f"{text}; remove the flag, from the unit of dockerd for example", FILE)]
 
 
 class _Merge:

@@ -37,13 +37,16 @@ class Node:
     def __init__(self, text: str | bytes | None = None, version: str | None = NEW) -> None:
         self.files: dict[str, bytes] = {}
         self.version = version
+        self.command_line: tuple[str, ...] = ("/usr/bin/dockerd", "-H", "fd://", "--add-runtime", "x=/x")
         if text is not None:
             self.files[FILE] = text.encode() if isinstance(text, str) else text
 
     def plan(self, document: Mapping[str, Any]) -> Plan:
         assert WRITING is not None
         return WRITING.plan(
-            table_of(node_generation(document)), ExportOptions(), Found(self.files, self.version, "/scratch")
+            table_of(node_generation(document)),
+            ExportOptions(),
+            Found(self.files, self.version, "/scratch", self.command_line),
         )
 
     def export(self, document: Mapping[str, Any], steps: int | None = None) -> Node:
@@ -217,6 +220,17 @@ class TestVersion:
         assert Node("{}").export(document).plan(document).checks == ()
         assert Node("{}", None).plan(document).checks == ()
         assert "kata" in Node("{}", None).export(configuration(kata=KATA)).value["runtimes"]
+
+
+@pytest.mark.parametrize("words", [("--default-runtime", "nvidia"), ("--default-runtime=nvidia",)])
+def test_a_flag_that_would_conflict_with_the_file_at_the_next_start_is_refused(words: tuple[str, ...]) -> None:
+    node = Node("{}")
+    node.command_line += words
+    (problem,) = node.refused(configuration())
+    assert problem == (
+        f"{FILE}: dockerd runs with the flag --default-runtime, and would not start with a default-runtime in this "
+        "file as well; remove the flag, from the unit of dockerd for example"
+    )
 
 
 class TestBrokenFiles:
