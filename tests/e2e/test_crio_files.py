@@ -102,7 +102,7 @@ def node() -> Iterator[Node]:
         yield Node(root, daemon.start())
 
 
-def test_crio_has_the_runtimes_of_the_table_besides_those_of_its_package(node: Node) -> None:
+def test_crio_has_the_runtimes_of_the_table_and_those_of_its_package(node: Node) -> None:
     written = node.write()
     assert written["written"] == [FILE]
     assert written["takes_effect"] == "restart"

@@ -72,7 +72,7 @@ def _stable_path(runtime: Mapping[str, Any]) -> str:
 def _limitations(name: str, definition: Mapping[str, Any]) -> Iterator[str]:
     if keys := definition.get("engines", {}).get("podman"):
         yield f"{', '.join(keys)} left out: podman's entry of a runtime is a list of paths, without keys"
-    # What podman does for the name of the binary, and does not do for the name of the runtime, or reversed.
+    # The features that podman uses by the name of the binary and not by that of the runtime, or reversed.
     base = posixpath.basename(definition["path"])
     by_name, by_binary = supported_by(name), supported_by(base)
     for key in sorted(by_name ^ by_binary) if by_binary else ():
