@@ -1,4 +1,4 @@
-"""runtimed's file among those of a real podman: what podman makes of it, and what runtimectl says of an edit."""
+"""A real podman with runtimed's file among its own: its runtimes, its check, its answers, and an edit of the file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Node:
         return write.data, done[0], done[2]
 
     def views(self) -> tuple[View, View]:
-        """Return what podman should execute, and what it says that it would."""
+        """Return the expected runtimes, and those of podman's answers."""
         document = ENGINE.write(self.daemon.table(), ExportOptions()).document
         answers = {}
         for name, question in self.asking.questions(document).items():

@@ -8,47 +8,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-_KEYS: Mapping[str, object] = {
+Handlers = Mapping[str, Mapping[str, object]]
+
+# The keys that are always printed, and some values that CRI-O itself puts into others.
+_ENCODED: Mapping[str, object] = {
     "runtime_config_path": "",
     "runtime_path": "",
     "runtime_type": "",
     "runtime_root": "",
-    "allowed_annotations": [],
     "monitor_path": "/usr/bin/conmon",
     "monitor_cgroup": "system.slice",
-    "monitor_env": [],
     "container_min_memory": "12MiB",
     "no_sync_log": False,
     "container_create_timeout": 240,
 }
-_OTHER = {"runtime_path": "/usr/libexec/crio/crun", "runtime_type": "oci", "runtime_root": "/run/crun"}
+_PRINTED: Mapping[str, object] = {
+    "runtime_path": "",
+    "runtime_type": "oci",
+    "runtime_root": "",
+    "inherit_default_runtime": False,
+    "runtime_config_path": "",
+    "container_min_memory": "",
+    "monitor_path": "",
+    "monitor_cgroup": "system.slice",
+    "monitor_exec_cgroup": "",
+    "monitor_env": [],
+    "allowed_annotations": [],
+    "privileged_without_host_devices": False,
+}
 
 
-def encoded_configuration(document: Mapping[str, Any]) -> str:
-    """Return the configuration of a CRI-O that reads ``document`` and another file, as its socket has it."""
-    runtime = document["crio"]["runtime"]
-    handlers = {"crun-of-another-file": _OTHER, **runtime["runtimes"]}
+def encoded_configuration(default: str, handlers: Handlers) -> str:
+    """Return a configuration as CRI-O's socket has it."""
     lines = [
         "[crio]",
         '  root = "/var/lib/containers/storage"',
         "  [crio.api]",
         '    listen = "/var/run/crio/crio.sock"',
     ]
-    lines += [
-        "  [crio.runtime]",
-        '    seccomp_profile = ""',
-        f"    default_runtime = {_toml(runtime['default_runtime'])}",
-    ]
+    lines += ["  [crio.runtime]", '    seccomp_profile = ""', f"    default_runtime = {_toml(default)}"]
     lines += ["    [crio.runtime.runtimes]"]
     for name, handler in sorted(handlers.items()):
         lines.append(f"      [crio.runtime.runtimes.{_toml(name)}]")
-        lines += [f"        {key} = {_toml(value)}" for key, value in {**_KEYS, **handler}.items()]
+        lines += [f"        {key} = {_toml(value)}" for key, value in {**_ENCODED, **handler}.items()]
     return "\n".join([*lines, "  [crio.image]", '    default_transport = "docker://"', ""])
 
 
-def printed_configuration(default: str, handlers: Mapping[str, Mapping[str, object]], *, defaults: bool = False) -> str:
+def printed_configuration(default: str, handlers: Handlers, *, defaults: bool = False) -> str:
     """Return a configuration as ``crio config`` prints it, in which ``defaults`` are comments."""
     comment = "# " if defaults else ""
     lines = [
@@ -62,8 +69,8 @@ def printed_configuration(default: str, handlers: Mapping[str, Mapping[str, obje
     lines += ["# [crio.runtime.runtimes.runtime-handler]", '# runtime_path = "/path/to/the/executable"', ""]
     for name, handler in sorted(handlers.items()):
         lines += ["", f"{comment}[crio.runtime.runtimes.{name}]"]
-        for key, value in {**_KEYS, **handler}.items():
-            # An empty list is an empty line with a comment sign.
+        for key, value in {**_PRINTED, **handler}.items():
+            # Of an empty list the comment sign alone is left.
             lines.append(f"{comment}{key} = {_toml(value)}" if value != [] else comment)
     return "\n".join([*lines, "", "[crio.image]", '# default_transport = "docker://"', ""])
 

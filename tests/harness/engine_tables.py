@@ -47,8 +47,8 @@ def node_generation(document: object, *, unified: bool = False, data_root: str =
     return build_generation(config, host, 1)
 
 
-def table_of(generation: Generation) -> dict[str, Any]:
+def table_of(generation: Generation, host: EveryBinary | None = None) -> dict[str, Any]:
     """Return the response to ``GET /v1/runtimes``."""
-    runtimes = list(describe_table(generation, EveryBinary()))
+    runtimes = list(describe_table(generation, host or EveryBinary()))
     table = {"generation": 1, "default_runtime": generation.config.default_runtime, "runtimes": runtimes}
     return dict(json.loads(json.dumps(table)))

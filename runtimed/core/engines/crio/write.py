@@ -1,7 +1,7 @@
 """Translates the table of ``GET /v1/runtimes`` into a file for CRI-O's crio.conf.d.
 
 CRI-O reads /etc/crio/crio.conf and then every file of crio.conf.d by name; an entry of a later file replaces all keys
-of an earlier one. It uses new handlers after a restart only: SIGHUP changes what it says, and not what it does.
+of an earlier one. It uses new handlers after a restart only: SIGHUP changes only the configuration that it prints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Asks podman what it executes for a name: ``podman --runtime NAME info``, which reads the configuration as it is."""
+"""Asks podman for the path of each runtime: ``podman --runtime NAME info``, which reads the configuration as it is."""
 
 from __future__ import annotations
 

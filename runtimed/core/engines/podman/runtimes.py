@@ -1,4 +1,4 @@
-"""Defines what podman knows of runtimes without configuration: their binaries, and what they support.
+"""Defines podman's own table of runtimes: their binaries and the features that it uses.
 
 From the defaults of containers/common (``pkg/config/default.go``), which libpod's ``oci_conmon_common.go`` uses.
 """
@@ -24,7 +24,7 @@ _JSON, _KVM, _NO_CGROUP = "runtime_supports_json", "runtime_supports_kvm", "runt
 # The keys of [engine] by which an administrator adds names, as podman's code spells them.
 SUPPORTS: Mapping[str, str] = MappingProxyType(
     {
-        _JSON: "podman shows the runtime's own error messages",
+        _JSON: "podman has the runtime log its errors as JSON",
         _KVM: "podman gives the processes SELinux's label for virtual machines",
         _NO_CGROUP: "podman accepts --cgroups=disabled",
     }

@@ -46,7 +46,7 @@ def write_podman(table: Table) -> Translation:
         except _Inexpressible as exc:
             remarks.append(Problem(f"left out: {exc}", pointer=where))
             continue
-        remarks += [Problem(text, pointer=where) for text in _limitations(name, definitions[name]["path"])]
+        remarks += [Problem(text, pointer=where) for text in _limitations(name, definitions[name])]
     engine: dict[str, object] = {}
     default, where = table["default_runtime"], "engine.runtime"
     if default in runtimes:
@@ -69,13 +69,13 @@ def _stable_path(runtime: Mapping[str, Any]) -> str:
     return str(runtime["stable_path"])
 
 
-def _limitations(name: str, binary: str) -> Iterator[str]:
-    """Yield what podman would do for the binary by its own name, and does not do by the runtime's name, or reversed."""
-    by_name, by_binary = supported_by(name), supported_by(binary)
-    if not by_binary:
-        return
-    for key in sorted(by_name ^ by_binary):
-        base = posixpath.basename(binary)
+def _limitations(name: str, definition: Mapping[str, Any]) -> Iterator[str]:
+    if keys := definition.get("engines", {}).get("podman"):
+        yield f"{', '.join(keys)} left out: podman's entry of a runtime is a list of paths, without keys"
+    # The features that podman uses by the name of the binary and not by that of the runtime, or reversed.
+    base = posixpath.basename(definition["path"])
+    by_name, by_binary = supported_by(name), supported_by(base)
+    for key in sorted(by_name ^ by_binary) if by_binary else ():
         if key in by_binary:
             yield f"{SUPPORTS[key]} for {base} only where {key} has the name of the runtime; add it there"
         else:

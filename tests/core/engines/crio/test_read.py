@@ -76,13 +76,7 @@ def test_oci_vm_and_pod_runtimes_keep_the_keys_that_only_crio_knows() -> None:
 def test_the_output_of_crio_config_is_translated_without_empty_values() -> None:
     handlers = {"crun": {"runtime_path": "/opt/crun", "runtime_type": "oci", "allowed_annotations": ["a"]}}
     dropin, remarks = read(printed_configuration("crun", handlers).encode())
-    carried = {
-        "allowed_annotations": ["a"],
-        "monitor_path": "/usr/bin/conmon",
-        "monitor_cgroup": "system.slice",
-        "container_min_memory": "12MiB",
-        "container_create_timeout": 240,
-    }
+    carried = {"allowed_annotations": ["a"], "monitor_cgroup": "system.slice"}
     assert dropin == {
         "default-runtime": "crun",
         "runtimes": {"crun": {"path": "/opt/crun", "engines": {"crio": carried}}},

@@ -152,7 +152,9 @@ def test_the_view_of_a_document_and_of_crios_configuration_agree() -> None:
     assert asking is not None
     document = ENGINE.write(described_table(TABLE, MISSING), ExportOptions()).document
     assert asking.questions(document) == {"config": Get("/var/run/crio/crio.sock", "/config")}
-    view = asking.answered({"config": encoded_configuration(document).encode()})
+    runtime: Any = tomllib.loads(ENGINE.render(document))["crio"]["runtime"]
+    handlers = {**runtime["runtimes"], "crun-of-another-file": {"runtime_path": "/usr/libexec/crio/crun"}}
+    view = asking.answered({"config": encoded_configuration(runtime["default_runtime"], handlers).encode()})
     expected = asking.expected(document)
     assert view.default == expected.default
     assert view.runtimes == {**expected.runtimes, "crun-of-another-file": "/usr/libexec/crio/crun"}

@@ -90,6 +90,12 @@ def test_what_podman_knows_of_the_binary_by_another_name_causes_a_remark(
     ]
 
 
+def test_keys_that_are_carried_for_podman_cause_a_remark() -> None:
+    entry = {"path": "/opt/x", "engines": {"podman": {"a": 1, "b": 2}, "crio": {"c": 3}}}
+    _, (remark,) = written({"runtimes": {"mine": entry}, "default-runtime": "mine"})
+    assert remark.startswith("engine.runtimes.mine: a, b left out: ")
+
+
 def test_the_plan_checks_exactly_the_bytes_that_it_writes_with_another_storage() -> None:
     assert ENGINE.writing is not None
     plan = ENGINE.writing.plan(described_table(TABLE), ExportOptions(), Found({}, "podman version 4.3.1", "/scratch"))
