@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import tomli_w
-from harness.engine_tables import DATA, node_generation, table_of
+from harness.engine_tables import DATA, EveryBinary, node_generation, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.config import Source
+from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.containerd.options import MESSAGES, message_of
 from runtimed.core.engines import NAMES, load_engine
 from runtimed.core.engines.engine import Document, Engine, ExportOptions, Original
@@ -40,14 +41,15 @@ def exported(engine: Engine, generation: Generation, options: ExportOptions | No
 
 
 def meaning(generation: Generation, name: str) -> tuple[str, Mapping[str, object]]:
-    """Return the shim and the options that are set, with the stable path as in exports."""
+    """Return the binary of the shim and the options that are set, with the stable path as in exports."""
     runtime = generation.runtimes[name]
     options: dict[str, object] = {k: v for k, v in (runtime.options.fields if runtime.options else ()) if v}
     if runtime.launcher is not None and not str(options["binary_name"]).startswith(f"{DATA}/runtimes/"):
         options["binary_name"] = f"{DATA}/runtimes/{runtime.launcher.link}"
     if "config_body" in options:
         options["config_body"] = parsed(options["config_body"])
-    return runtime.shim, options
+    shim = shim_binary_name(runtime.shim) or runtime.shim
+    return EveryBinary().look_up(shim), options
 
 
 def carried(generation: Generation, name: str, engine: str) -> object:
