@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from harness.lookup import look_up_each
@@ -21,13 +21,18 @@ DATA = "/data"
 
 
 class EveryBinary:
-    """A host on which every binary is where it is said to be."""
+    """A host on which a path leads to itself, and a name to a file in /usr/bin, except for the ``missing`` ones."""
+
+    def __init__(self, missing: Collection[str] = ()) -> None:
+        self._missing = missing
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:
         return look_up_each(self.look_up, files)
 
     def look_up(self, path: str) -> str:
-        return path
+        if path in self._missing:
+            raise BinaryUnavailable(path, "is not on PATH")
+        return path if "/" in path else f"/usr/bin/{path}"
 
     def replaceable(self, _binary: str) -> None:
         return None

@@ -148,8 +148,5 @@ def _moved(problem: Problem, document: object, old_names: Mapping[str, str], loc
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
     if pointer[:1] == ["runtimes"]:
         pointer[1:2] = [old_names.get(str(name), name) for name in pointer[1:2]]
-        if pointer[2:3] == ["engines"]:
-            # The engine has the carried keys in the entry itself.
-            del pointer[2:4]
     location = locate(tuple(pointer))
     return replace(problem, file=location.file, line=location.line, column=location.column, pointer=location.pointer)

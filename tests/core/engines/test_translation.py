@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from runtimed.core.config import Source
 from runtimed.core.configuration.position import Location, Pointer, render_pointer
+from runtimed.core.engines import load_engine
+from runtimed.core.engines.engine import Original
 from runtimed.core.engines.translation import accept
 from runtimed.core.errors import ConfigurationRejected
+
+RUNTIMES = 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes'
 
 
 def locate(pointer: Pointer) -> Location:
@@ -21,12 +26,40 @@ def test_carried_keys_pass_with_their_runtime_and_its_new_name() -> None:
 @pytest.mark.parametrize(
     ("carried", "pointer"),
     [
-        ({"docker": {"a": {"b/c": [1, None]}}}, "/runtimes/k/a/b~1c/1"),
-        ({"docker": 7}, "/runtimes/k"),
-        ({"nerd": {"a": 1}}, "/runtimes/k"),
+        ({"docker": {"a": {"b/c": [1, None]}}}, "/runtimes/k/engines/docker/a/b~1c/1"),
+        ({"docker": 7}, "/runtimes/k/engines/docker"),
+        ({"nerd": {"a": 1}}, "/runtimes/k/engines/nerd"),
     ],
 )
-def test_a_problem_in_a_carried_key_is_at_the_key_of_the_engine_s_entry(carried: object, pointer: str) -> None:
+def test_a_problem_in_a_carried_key_has_its_place(carried: object, pointer: str) -> None:
     with pytest.raises(ConfigurationRejected) as caught:
         accept({"runtimes": {"k": {"path": "/k", "engines": carried}}}, {"k": "new"}, locate)
     assert [problem.pointer for problem in caught.value.problems] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "place"),
+    [
+        # A file that runtimed reads as well: the place is in it as it is.
+        (
+            "docker",
+            '{"runtimes": {"k": {"path": "/k", "engines": {"crio": {"a": [null]}}}}}',
+            "/runtimes/k/engines/crio/a/0",
+        ),
+        # NUL is text in TOML only.
+        ("crio", '[crio.runtime.runtimes.k]\nruntime_path = "/k"\na = ["\\u0000"]', "crio.runtime.runtimes.k.a.0"),
+        (
+            "containerd",
+            f'version = 2\n[{RUNTIMES}.k]\nruntime_type = "k"\na = ["\\u0000"]',
+            f"{RUNTIMES}.k.a.0",
+        ),
+    ],
+)
+def test_a_problem_in_a_key_that_an_import_carries_is_at_its_place_in_the_engine_s_file(
+    engine: str, text: str, place: str
+) -> None:
+    read = load_engine(engine).read
+    assert read is not None
+    with pytest.raises(ConfigurationRejected) as caught:
+        read(Original(Source("f", text.encode())))
+    assert [problem.pointer for problem in caught.value.problems] == [place]

@@ -137,7 +137,8 @@ class _CrioReader(TomlReader):
                 return self.location(*SECTION, str(name), CONFIG_PATH)
             case ("runtimes", name, "path" | "runtimeType", *_):
                 return self.location(*SECTION, str(name), PATH)
-            case ("runtimes", name, *keys):
+            # CRI-O has the carried keys in the entry itself.
+            case ("runtimes", name, "engines", _, *keys) | ("runtimes", name, *keys):
                 return self.location(*SECTION, str(name), *map(str, keys))
             case _:
                 return self.location(*SECTION)
