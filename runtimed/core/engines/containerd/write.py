@@ -99,8 +99,7 @@ def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[d
     """Return the entry of a runtime with the keys that it carries for containerd, and remarks on those left out."""
     kind = runtime["shim"]
     carried = dict(table_at(runtime["definition"], "engines", NAME))
-    remarks = [f"{key} is left out: null is no value in TOML" for key in carried if _has_null(carried[key])]
-    carried = {key: value for key, value in carried.items() if not _has_null(value)}
+    remarks = []
     named = carried.pop("runtime_type", None)
     if named is not None and carried.get("runtime_path") == kind and message_of(str(named)) == GENERIC:
         # The import has taken the path of the shim for its type.
@@ -111,13 +110,6 @@ def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[d
     if carried.pop("options", None) is not None:
         remarks.append("options of engines are left out: the runtime has its own")
     return {"runtime_type": kind, **carried, **({"options": options} if options else {})}, remarks
-
-
-def _has_null(value: object) -> bool:
-    """Return whether a value of JSON is null, or has one within."""
-    if isinstance(value, dict | list):
-        return any(map(_has_null, value.values() if isinstance(value, dict) else value))
-    return value is None
 
 
 def _limitations(runtime: Mapping[str, Any]) -> list[str]:

@@ -88,6 +88,12 @@ def test_a_runtime_of_others_that_is_another_one_is_lost_too() -> None:
     assert (problem.expected, problem.found) == (f'{RUNC} (BinaryName="/n")', f'{RUNC} (BinaryName="/other")')
 
 
+def test_a_runtime_of_others_that_runtimed_has_too_is_runtimeds() -> None:
+    dumps = Dumps()
+    dumps.before["plugins"][PLUGINS[2]]["containerd"]["runtimes"]["crun"] = {"runtime_type": RUNC}
+    assert dumps.judge() == []
+
+
 def test_each_setting_of_others_that_changes_is_named() -> None:
     dumps = Dumps()
     dumps.section["cni"]["bin_dir"] = "/opt"

@@ -83,13 +83,6 @@ def test_runtimeds_own_keys_win_over_carried_ones() -> None:
     assert all("left out" in remark for remark in remarks)
 
 
-def test_null_has_no_word_in_toml_and_is_left_out_with_a_remark() -> None:
-    carried = {"a": None, "b": [1, None], "c": {"d": {"e": None}}, "f": 0}
-    runtimes, remarks = written(w={"runtimeType": RUNC, "engines": {"containerd": carried}})
-    assert runtimes["w"] == {"runtime_type": RUNC, "f": 0}
-    assert [remark.split(": ")[1].split(" ")[0] for remark in remarks] == ["a", "b", "c"]
-
-
 def test_the_name_of_a_shim_that_was_imported_by_its_path_comes_back() -> None:
     entry = {"runtime_type": KATA, "runtime_path": "/opt/shim", "options": {"ConfigPath": "/c"}}
     assert through_an_import(entry) == (entry, [])
