@@ -80,8 +80,8 @@ class _Comparison:
         if lost:
             text = (
                 f"settings of other files would change ({len(lost)} in all), because before containerd 2.0 an import "
-                "replaces all that other files say in the section of the same plugin; write the tables of `runtimectl "
-                "export containerd` into the file that has the section, and remove runtimed's file from imports"
+                "replaces all that other files say in the section of the same plugin; put the tables of `runtimectl "
+                "export containerd` into the file that has the section instead"
             )
             problems.append(Problem(text, pointer=dotted(*section[:2])))
         return problems
