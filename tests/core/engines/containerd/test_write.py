@@ -83,6 +83,21 @@ def test_runtimeds_own_keys_win_over_carried_ones() -> None:
     assert all("left out" in remark for remark in remarks)
 
 
+def test_a_key_has_the_name_of_the_version() -> None:
+    definition = {"runtimeType": KATA, "engines": {"containerd": {"sandbox_mode": "shim"}}}
+    assert written(2, x=definition)[0]["x"] == {"runtime_type": KATA, "sandbox_mode": "shim"}
+    for version in (3, 4):
+        assert written(version, x=definition)[0]["x"] == {"runtime_type": KATA, "sandboxer": "shim"}
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a[", "]", "a\nb", "\x1b"])
+def test_a_name_that_containerd_1_6_misreads_causes_a_remark(name: str) -> None:
+    _, remarks = written(2, **{name: {"runtimeType": RUNC}})
+    assert any("containerd 1.6 reads another name" in remark for remark in remarks)
+    _, remarks = written(2, **{"a b.c/d": {"runtimeType": RUNC}})
+    assert not any("containerd 1.6" in remark for remark in remarks)
+
+
 def test_the_name_of_a_shim_that_was_imported_by_its_path_comes_back() -> None:
     entry = {"runtime_type": KATA, "runtime_path": "/opt/shim", "options": {"ConfigPath": "/c"}}
     assert through_an_import(entry) == (entry, [])
