@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from runtimed.core.config import Source
 from runtimed.core.engines.containerd.layout import PLUGINS, dotted, section_of, table_at
-from runtimed.core.engines.containerd.view import describe
+from runtimed.core.engines.containerd.view import describe, effective
 from runtimed.core.engines.syntax import parse_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called, shown
@@ -80,8 +80,8 @@ class _Comparison:
         if lost:
             text = (
                 f"settings of other files would change ({len(lost)} in all), because before containerd 2.0 an import "
-                "replaces all that other files say in the section of the same plugin; write the tables of `runtimectl "
-                "export containerd` into the file that has the section, and remove runtimed's file from imports"
+                "replaces all that other files say in the section of the same plugin; put the tables of `runtimectl "
+                "export containerd` into the file that has the section instead"
             )
             problems.append(Problem(text, pointer=dotted(*section[:2])))
         return problems
@@ -92,12 +92,15 @@ class _Comparison:
         for name, value in _runtimes(self.document).items():
             where, entry = (*self._section(), "runtimes", name), table_at(value)
             if name not in there:
-                text = f"containerd would not have {called(name)}: a file that it reads later replaces runtimed's"
+                text = (
+                    f"containerd would not have {called(name)}: a file that it reads later replaces runtimed's, or it "
+                    "cannot read such a name"
+                )
                 yield Problem(text, self._file_with(where[:3]), pointer=dotted(*where))
                 continue
             entry_there = table_at(there, name)
             # Without the keys that this containerd does not know, and therefore does not print.
-            known = {key: item for key, item in entry.items() if key in entry_there or key == "options"}
+            known = {key: item for key, item in effective(entry).items() if key in (*entry_there, "options")}
             expected, found = describe(known), describe(entry_there)
             if found != expected:
                 text = (
@@ -119,10 +122,12 @@ class _Comparison:
 
     def _file_with(self, keys: _Keys) -> str | None:
         """Return the last of the other files that has ``keys``, in the section of any version of the plugin."""
-        plugins = PLUGINS.values() if keys[1] in PLUGINS.values() else keys[1:2]
+        places = {keys}
+        if keys[1:2] and keys[1] in PLUGINS.values():
+            places = {(keys[0], plugin, *keys[2:]) for plugin in PLUGINS.values()}
         found = None
         for file, document in self.others.items():
-            if any(keys[-1] in table_at(document, keys[0], plugin, *keys[2:-1]) for plugin in plugins):
+            if any(place[-1] in table_at(document, *place[:-1]) for place in places):
                 found = file
         return found
 

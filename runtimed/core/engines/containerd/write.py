@@ -16,6 +16,8 @@ from runtimed.core.errors import ConfigurationRejected, Problem
 
 # Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
 _HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# Characters of a name that the TOML parser of containerd 1.6 cannot read between quotation marks.
+_UNREADABLE = re.compile(r'["\\\[\]]')
 # Options that not every major version of containerd has.
 _ONE_MAJOR: Mapping[str, str] = {
     "criu_path": "only containerd 1.x passes it on",
@@ -52,7 +54,7 @@ def write_runtimes(table: Mapping[str, Any], version: int) -> Translation:
             text = "left out: containerd makes ConfigBody from the options that it has, and accepts none"
             remarks.append(Problem(text, pointer=where))
             continue
-        runtimes[name], found = _entry(runtime, options)
+        runtimes[name], found = _entry(runtime, options, version)
         remarks += [Problem(text, pointer=where) for text in (*found, *_limitations(runtime))]
     containerd: dict[str, object] = {"default_runtime_name": default, "runtimes": runtimes}
     if all(runtime["name"] != default for runtime in table["runtimes"]):
@@ -95,12 +97,16 @@ def _options_of_body(body: object, options: dict[str, object]) -> dict[str, obje
     return {**own, **options} if own and not fields and not any(unknown_to_json(own)) else None
 
 
-def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+def _entry(
+    runtime: Mapping[str, Any], options: Mapping[str, object], version: int
+) -> tuple[dict[str, object], list[str]]:
     """Return the entry of a runtime with the keys that it carries for containerd, and remarks on those left out."""
     kind = runtime["shim"]
     carried = dict(table_at(runtime["definition"], "engines", NAME))
-    remarks = [f"{key} is left out: null is no value in TOML" for key in carried if _has_null(carried[key])]
-    carried = {key: value for key, value in carried.items() if not _has_null(value)}
+    remarks = []
+    if version > min(PLUGINS) and "sandbox_mode" in carried:
+        # containerd 2 renames it in a file of version 2 only.
+        carried = {"sandboxer": carried.pop("sandbox_mode"), **carried}
     named = carried.pop("runtime_type", None)
     if named is not None and carried.get("runtime_path") == kind and message_of(str(named)) == GENERIC:
         # The import has taken the path of the shim for its type.
@@ -113,18 +119,13 @@ def _entry(runtime: Mapping[str, Any], options: Mapping[str, object]) -> tuple[d
     return {"runtime_type": kind, **carried, **({"options": options} if options else {})}, remarks
 
 
-def _has_null(value: object) -> bool:
-    """Return whether a value of JSON is null, or has one within."""
-    if isinstance(value, dict | list):
-        return any(map(_has_null, value.values() if isinstance(value, dict) else value))
-    return value is None
-
-
 def _limitations(runtime: Mapping[str, Any]) -> list[str]:
     options = runtime["options"] or {}
     found = [f"{name}: {text}" for name, text in _ONE_MAJOR.items() if options.get(name)]
     if _HANDLER.fullmatch(runtime["name"]) is None:
         found.append("Kubernetes cannot use it: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -")
+    if _UNREADABLE.search(runtime["name"]) or not runtime["name"].isprintable():
+        found.append("containerd 1.6 reads another name, or refuses the whole file")
     if options.get("config_body"):
         found.append("containerd 1.6 drops the options that are the shim's own; later ones pass them on as ConfigBody")
     elif message_of(runtime["shim"]) == GENERIC and options.get("type_url") and not options.get("config_path"):

@@ -44,7 +44,7 @@ class Dumps:
         self.after["imports"] = ["/y"]
         self.plugin = PLUGINS[version]
         self.others = {
-            MAIN_FILE: {"plugins": {PLUGINS[2]: {"cni": {"bin_dir": "/usr/lib/cni"}}}},
+            MAIN_FILE: {"oom_score": 0, "plugins": {PLUGINS[2]: {"cni": {"bin_dir": "/usr/lib/cni"}}}},
             OTHER: file(2, others),
         }
 
@@ -88,21 +88,29 @@ def test_a_runtime_of_others_that_is_another_one_is_lost_too() -> None:
     assert (problem.expected, problem.found) == (f'{RUNC} (BinaryName="/n")', f'{RUNC} (BinaryName="/other")')
 
 
+def test_a_runtime_of_others_that_runtimed_has_too_is_runtimeds() -> None:
+    dumps = Dumps()
+    dumps.before["plugins"][PLUGINS[2]]["containerd"]["runtimes"]["crun"] = {"runtime_type": RUNC}
+    assert dumps.judge() == []
+
+
 def test_each_setting_of_others_that_changes_is_named() -> None:
     dumps = Dumps()
     dumps.section["cni"]["bin_dir"] = "/opt"
     dumps.section["cni"]["more"] = {}
     dumps.after["timeouts"]["io.x"] = "3s"
+    dumps.after["oom_score"] = 1
     problems = dumps.judge()
     assert [(problem.file, problem.pointer) for problem in problems] == [
+        (MAIN_FILE, "oom_score"),
         (None, 'timeouts."io.x"'),
         (MAIN_FILE, f'plugins."{PLUGINS[2]}".cni.bin_dir'),
         (None, f'plugins."{PLUGINS[2]}".cni.more.x'),
         (None, f'plugins."{PLUGINS[2]}"'),
     ]
-    assert problems[1].message == 'would be "/opt" instead of "/usr/lib/cni"'
-    assert problems[2].message == "would be missing instead of a list"
-    assert "(3 in all)" in problems[3].message
+    assert problems[2].message == 'would be "/opt" instead of "/usr/lib/cni"'
+    assert problems[3].message == "would be missing instead of a list"
+    assert "(4 in all)" in problems[4].message
 
 
 def test_of_many_settings_five_are_named() -> None:
@@ -135,6 +143,13 @@ def test_a_runtime_of_runtimed_that_other_files_change_is_named(change: Callable
     change(dumps)
     (problem,) = dumps.judge()
     assert (problem.file, problem.pointer) == (OTHER, f'plugins."{PLUGINS[3]}".containerd.{place}')
+
+
+def test_the_older_name_of_a_key_is_found_under_the_newer_one() -> None:
+    dumps = Dumps(3)
+    dumps.document["plugins"][PLUGINS[2]]["containerd"]["runtimes"]["crun"] = {**CRUN, "sandbox_mode": "shim"}
+    dumps.runtimes["crun"]["sandboxer"] = "shim"
+    assert dumps.judge() == []
 
 
 def test_without_a_default_of_runtimed_that_of_others_stays() -> None:

@@ -34,6 +34,7 @@ FILE = f"{DIRECTORY}/50-runtimed.toml"
         ("/etc/*.toml", False),
         ("*.toml", False),
         ("conf.d/*.conf", False),
+        ("conf.d/*-runtimed", False),
         ("conf.d/50-runtimed.tomlx*", False),
         ("conf.d/50-runtimed?toml*", True),
         ("conf.d/5*(", False),

@@ -122,6 +122,7 @@ def test_a_file_that_would_not_be_read_is_refused_with_the_line_to_write(main: s
     problem = refused(main)
     assert (problem.file, problem.pointer) == (MAIN_FILE, "imports")
     assert f"`{line}`" in problem.message
+    assert ("change the line" in problem.message) is (line.count(",") == 1)
     # With that line, it is not.
     rest = "" if "imports" in main else main
     assert plan(f"{line}\n{rest}").writes

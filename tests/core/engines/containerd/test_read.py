@@ -293,6 +293,12 @@ def test_every_problem_has_its_place_in_the_file() -> None:
     assert all(problem.startswith("c.toml: ") for problem in problems)
 
 
+def test_a_carried_value_that_runtimed_refuses_has_its_place_in_the_file() -> None:
+    entry = {"runtime_type": RUNC, "pod_annotations": ["a", "b\0"]}
+    (problem,) = refused(file_of(runtimes={"x": entry}))
+    assert problem.startswith(f"c.toml: {WAY}.runtimes.x.pod_annotations.1: ")
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -83,11 +83,19 @@ def test_runtimeds_own_keys_win_over_carried_ones() -> None:
     assert all("left out" in remark for remark in remarks)
 
 
-def test_null_has_no_word_in_toml_and_is_left_out_with_a_remark() -> None:
-    carried = {"a": None, "b": [1, None], "c": {"d": {"e": None}}, "f": 0}
-    runtimes, remarks = written(w={"runtimeType": RUNC, "engines": {"containerd": carried}})
-    assert runtimes["w"] == {"runtime_type": RUNC, "f": 0}
-    assert [remark.split(": ")[1].split(" ")[0] for remark in remarks] == ["a", "b", "c"]
+def test_a_key_has_the_name_of_the_version() -> None:
+    definition = {"runtimeType": KATA, "engines": {"containerd": {"sandbox_mode": "shim"}}}
+    assert written(2, x=definition)[0]["x"] == {"runtime_type": KATA, "sandbox_mode": "shim"}
+    for version in (3, 4):
+        assert written(version, x=definition)[0]["x"] == {"runtime_type": KATA, "sandboxer": "shim"}
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a[", "]", "a\nb", "\x1b"])
+def test_a_name_that_containerd_1_6_misreads_causes_a_remark(name: str) -> None:
+    _, remarks = written(2, **{name: {"runtimeType": RUNC}})
+    assert any("containerd 1.6 reads another name" in remark for remark in remarks)
+    _, remarks = written(2, **{"a b.c/d": {"runtimeType": RUNC}})
+    assert not any("containerd 1.6" in remark for remark in remarks)
 
 
 def test_the_name_of_a_shim_that_was_imported_by_its_path_comes_back() -> None:
