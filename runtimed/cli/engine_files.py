@@ -103,6 +103,7 @@ def write_files(
             for write in plan.writes:
                 replaceable(write.path)
             remarks = (*plan.remarks, *_check(plan, node, writing.path, staging, at_step))
+            node.require_unchanged()
             before = node.read(write.path for write in plan.writes)
             after = dict(before)
             for write in plan.writes:
@@ -149,6 +150,7 @@ class Node:
         self._writing = writing
         self._walk = partial(walk, trust=trust)
         self._run_command = run_command
+        self._planned_from: Mapping[str, bytes] = {}
         # Returns the real path of the directory of a file, and makes the directory if it is missing.
         self.secure: Callable[[str], str] = partial(secure_directory, trust=trust)
 
@@ -187,8 +189,23 @@ class Node:
         version, run = None, self._writing.version
         if run is not None and (outcome := self.run(run)) is not None:
             version = output_of(run, outcome).decode(errors="replace")
-        found = Found(self.read(self._writing.inputs), version, f"{self.directory}/{SCRATCH}")
+        self._planned_from = self.read(self._writing.inputs)
+        found = Found(self._planned_from, version, f"{self.directory}/{SCRATCH}")
         return self._writing.plan(table, options, found)
+
+    def require_unchanged(self) -> None:
+        """Check that the files of the last plan are as they were, because a check takes seconds.
+
+        Raises:
+            ConfigurationRejected: another program has changed one, and its change would be lost.
+        """
+        from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415 - as above
+
+        now, then = self.read(self._writing.inputs), self._planned_from
+        changed = [path for path in {**then, **now} if now.get(path) != then.get(path)]
+        if changed:
+            text = "was changed by another program while the new file was checked; try again"
+            raise ConfigurationRejected(tuple(Problem(text, path) for path in changed))
 
 
 def _check(plan: Plan, node: Node, path: str, staging: str, at_step: Callable[[str], None]) -> tuple[Problem, ...]:

@@ -48,18 +48,15 @@ def verify_engine(name: str, table: Table) -> Verification:
     return verify_with(name, load_engine(name), table)
 
 
-def hang_up_engine(name: str) -> bool:
-    """Have the engine ``name`` read its file again, by SIGHUP; return whether it runs.
-
-    Raises:
-        OSError: this user may not send it a signal.
-    """
+def find_engine_process(name: str, table: Table) -> EngineProcess | None:
+    """Return the process of the engine ``name``, None if it does not run or has no daemon."""
     from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-    from runtimed.host.engines.processes import hang_up  # noqa: PLC0415
+    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
 
-    asking = load_engine(name).asking
-    process = None if asking is None else _find_process(asking, {})
-    return process is not None and hang_up(process)
+    engine = load_engine(name)
+    if engine.asking is None:
+        return None
+    return _find_process(engine.asking, engine.write(table, ExportOptions()).document)
 
 
 def verify_with(name: str, engine: Engine, table: Table) -> Verification:

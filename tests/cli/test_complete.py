@@ -56,6 +56,11 @@ def test_verbs_and_options_need_no_daemon() -> None:
     assert candidates("resolve", "--format=p") == ["--format=path"]
     assert candidates("resolve", "--digest", "") == []
     assert candidates("lsit", "") == []
+    assert candidates("export", "d") == candidates("verify", "d") == ["docker"]
+    assert candidates("export", "containerd", "--") == [
+        *("--help", "--socket", "--json", "--write", "--config-version", "--node-selector"),
+    ]
+    assert candidates("export", "containerd", "--config-version", "") == ["2", "3", "4"]
 
 
 def test_names_and_numbers_come_from_the_daemon(daemon: RunningDaemon, twice: RunningDaemon) -> None:

@@ -164,6 +164,17 @@ def test_a_file_that_appears_while_the_run_waits_is_not_replaced(small: SmallEng
     assert small.file.read_text() == "mine"
 
 
+def test_a_change_by_another_program_during_the_check_is_not_lost(small: SmallEngine) -> None:
+    def change(step: str) -> None:
+        if step == "check":
+            (small.directory / "main.conf").write_text("changed")
+
+    with pytest.raises(ConfigurationRejected, match=f"{small.directory}/main.conf: was changed by another program"):
+        write(small, at_step=change)
+    assert not small.file.exists()
+    assert write(small).written
+
+
 def test_the_rest_of_a_run_that_was_killed_at_its_end_is_removed(small: SmallEngine) -> None:
     write(small)
     (small.directory / STAGING / "check").mkdir(parents=True)

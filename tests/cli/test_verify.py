@@ -21,9 +21,10 @@ from harness.runtimectl import runtimectl
 import runtimed.core.engines
 from runtimed.cli.engine_files import write_files
 from runtimed.cli.terminal import PLAIN
-from runtimed.cli.verify import hang_up_engine, verify, verify_engine
+from runtimed.cli.verify import find_engine_process, verify, verify_engine
 from runtimed.core.engines.engine import ExportOptions
 from runtimed.core.engines.verification import Verification
+from runtimed.host.engines.processes import hang_up
 
 # A process with a name, which ends at SIGHUP.
 PROCESS = 'import time; open("/proc/self/comm", "w").write("{name}"); print("ready", flush=True); time.sleep(1000)'
@@ -134,7 +135,7 @@ def test_an_engine_whose_process_is_missing_does_not_run(tmp_path: Path, monkeyp
     small = install(SmallEngine(tmp_path, process="no-such-engine", takes_effect="restart"), monkeypatch)
     result = found(small)
     assert (result["state"], result["detail"]) == ("not-running", "there is no process no-such-engine on this node")
-    assert not hang_up_engine("small")
+    assert find_engine_process("small", TABLE) is None
 
 
 def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,10 @@ def test_an_engine_is_hung_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     name = f"h{os.getpid()}"
     install(SmallEngine(tmp_path, process=name, takes_effect="reload"), monkeypatch)
     with process(name) as running:
-        assert hang_up_engine("small")
+        found = find_engine_process("small", TABLE)
+        assert found is not None
+        assert found.pid == running.pid
+        assert hang_up(found)
         assert running.wait(10) == -1
 
 
