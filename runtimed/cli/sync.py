@@ -96,7 +96,9 @@ class Log:
 
     def written(self, written: Written) -> None:
         """Print which files were written, with the remarks on them."""
-        self._ready("the file is written")
+        if self._last is None:
+            # The engine may be ordered after this unit, and must not be waited for.
+            self._ready("the file is written")
         for path in written.written:
             verbs.complain(f"wrote {path}")
         for remark in written.remarks if written.written else ():

@@ -120,7 +120,7 @@ def test_a_run_writes_the_file_reloads_the_engine_and_records_that_it_follows(
     assert engine.done == ["write", "hang up"]
     assert recorded(own_daemon) == [("follows", "")]
     # The service is ready with the file, before the engine, which may be ordered after it, is asked.
-    assert states == ["the file is written", "docker follows", "docker follows", "the file is written"]
+    assert states == ["the file is written", "docker follows", "docker follows"]
     assert capsys.readouterr() == ("docker follows\n", f"wrote {FILE}\nnote: x is left out\n")
 
 
