@@ -50,6 +50,12 @@ def add_verify(parser: Parser) -> None:
     parser.add_argument("engine", nargs="?", choices=NAMES, help=text)
 
 
+def add_sync(parser: Parser) -> None:
+    """Add the arguments of sync."""
+    text = "the engine; docker is reloaded where it has to be, and no engine is restarted"
+    parser.add_argument("engine", choices=NAMES, help=text)
+
+
 def _rename(text: str) -> tuple[str, str]:
     old, _, new = text.partition("=")
     if old and new:

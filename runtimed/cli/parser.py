@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 
 from runtimed import __version__
-from runtimed.cli import engine_arguments, translate, verbs, verify
+from runtimed.cli import engine_arguments, sync, translate, verbs, verify
 from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -39,6 +39,7 @@ _OTHER_STATUSES = {
     "diff": "  3  with --exit-code: there are differences\n",
     "import": "  1  the file cannot be translated\n  2  the file cannot be read, or a usage error\n",
     "export": "  1  with --write: a file is not written\n",
+    "sync": "  2  also: the engine has no file on this node\n",
     "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
@@ -266,6 +267,12 @@ _VERBS: dict[str, VerbRow] = {
         "ask the engines of this node whether they follow the table",
         "sudo runtimectl verify docker",
         engine_arguments.add_verify,
+    ),
+    "sync": (
+        sync.sync,
+        "keep the file of an engine in step with the table, and verify the engine",
+        "sudo runtimectl sync docker",
+        engine_arguments.add_sync,
     ),
     "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
     "help": (_help, "print help", "runtimectl help resolve", _add_help),

@@ -36,9 +36,12 @@ VERBS: dict[str, tuple[str, ...]] = {
     "completion": ("bash",),
     "export": ("docker",),
     "import": ("docker", "/dev/null"),
+    "sync": ("docker",),
+    "verify": (),
 }
 # Verbs that need no daemon.
 OFFLINE = ("check", "import", "help", "completion")
+OWN_STATUSES = ("resolve", "status", "check", "plan", "diff", "import", "export", "verify", "sync")
 
 
 # Output for people
@@ -380,7 +383,8 @@ def test_a_refusal_of_the_daemon_is_one_line_and_a_hint(daemon: RunningDaemon, n
     assert hint in second
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in OFFLINE])
+# sync waits for a daemon.
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in (*OFFLINE, "sync")])
 def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb: str) -> None:
     run = runtimectl(verb, *VERBS[verb])
     assert run.returncode == 2
@@ -433,7 +437,7 @@ def test_the_help_of_every_verb_has_an_example_and_its_own_exit_statuses(verb: s
     run = runtimectl(verb, "--help")
     assert (run.returncode, run.stderr) == (0, "")
     assert f"runtimectl {verb}" in run.stdout.split("example:\n")[1].split("\n\n")[0]
-    assert ("exit status:" in run.stdout) == (verb in ("resolve", "status", "check", "plan", "diff", "import"))
+    assert ("exit status:" in run.stdout) == (verb in OWN_STATUSES)
     assert max(map(len, run.stdout.splitlines())) <= 80
     assert runtimectl("help", verb).stdout == run.stdout
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice, zip_longest
 from posixpath import dirname
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from runtimed.core.engines.engine import TakesEffect, View
 from runtimed.core.errors import Problem
+from runtimed.core.shapes.daemon import EngineState
 
 # follows: the engine would execute what the table says. differs: it would not, or its file differs. not-told: its file
 # is right, and the engine has not read it yet. unknown: the engine cannot be asked, or its answer is not understood.
-State = Literal["follows", "differs", "not-told", "not-running", "unknown"]
+State = EngineState
 
 # A file that was replaced by another one has a difference in every line.
 _DIFFERENCES_MAX = 100
