@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from e2e.harness.engine_root import NEWER, EngineRoot, new_engine_root
 from e2e.harness.engines import build_rootfs, run
-from harness.daemon import RunningDaemon, new_daemon
+from harness.daemon import RunningDaemon, new_daemon, short_directory
 from harness.runtimectl import COMMAND
 
 from runtimed.core.engines.engine import ExportOptions, Found, Run, View
@@ -161,6 +162,31 @@ def test_an_entry_of_a_later_file_and_a_missing_one_are_told(node: Node) -> None
         None,
         *expected.runtimes,
     }
+
+
+def test_the_questions_need_no_directory_of_podman_to_be_writable(node: Node) -> None:
+    # As in a hardened unit. podman 5 locks the network's configuration there.
+    node.write()
+    for path in ("/tmp", "/run/lock"):
+        run(node.root, "mount", "--bind", path, path)
+    # Of these not each is a mount on every machine.
+    for path in ("/", "/run", "/etc/containers", "/var/lib/containers", "/run/containers", "/run/libpod"):
+        node.root.run("mount", "-o", "remount,bind,ro", path)
+        assert node.root.run("touch", f"{path}/x").returncode == 1, path
+    expected, answered = node.views()
+    assert answered == expected
+
+
+def test_podman_of_a_user_without_root_does_not_start_as_a_remark_says(node: Node) -> None:
+    node.write()
+    user = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
+    with short_directory() as home:
+        os.chown(home, 12345, 12345)
+        environ = ("env", f"HOME={home}", f"XDG_RUNTIME_DIR={home}")
+        done = node.root.run(*user, *environ, "podman", "--storage-driver", "vfs", "info")
+    assert 'default OCI runtime "small" not found' in done.stderr
+    remarks = ENGINE.write(node.daemon.table(), ExportOptions()).remarks
+    assert any("users without root" in each.message for each in remarks)
 
 
 @pytest.mark.parametrize(
