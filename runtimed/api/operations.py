@@ -127,8 +127,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "compareGenerations",
             "generations",
             "The difference of two generations",
-            "Returns the runtimes whose resolutions differ between two retained generations, with both definitions of "
-            "each.",
+            "Returns the runtimes that differ between two retained generations, in their resolutions or in the keys "
+            "that they carry for engines, with both definitions of each.",
             {200: Success("The difference.", shapes.GenerationsDiff)},
             (_generation("from", "the generation before", 1), _generation("to", "the generation after", 2)),
         ),

@@ -155,7 +155,7 @@ class Client:
         return _run(self._requests.generation(number))
 
     def diff(self, old: int, new: int) -> GenerationsDiff:
-        """Return the runtimes whose resolutions differ in generation ``new`` from ``old``, with both definitions.
+        """Return the runtimes that differ in generation ``new`` from ``old``, with both definitions.
 
         >>> Client().diff(1, 1)["changed"]
         []

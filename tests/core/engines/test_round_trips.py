@@ -85,6 +85,12 @@ def named(remarks: Iterable[Problem], name: str, words: str = "") -> bool:
     return any(name in keys_of(each) and words in each.message for each in remarks)
 
 
+def usual_messages(engine: Engine) -> set[str]:
+    """Return the messages on a runtime without options, such as that old versions cannot run it: they name no loss."""
+    plain = node_generation({"runtimes": {"a": {"runtimeType": KATA}, "b": {"path": "/b"}}})
+    return {remark.message for remark in engine.write(table_of(plain), ExportOptions()).remarks}
+
+
 # Anything that a name or an argument may be.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 RUNTIME_NAMES = (TEXT | st.sampled_from([RUNC, "..", "a/b", "/a", "crun", "a.b", "podman"])).filter(
@@ -157,7 +163,7 @@ def test_a_table_comes_back_from_its_export_except_where_a_remark_names_a_runtim
         if runtime not in back.runtimes or carried(back, runtime, name) != carried(generation, runtime, name):
             assert named(remarks, runtime, "left out"), runtime
         elif meaning(back, runtime) != meaning(generation, runtime):
-            assert named(remarks, runtime), runtime
+            assert named((each for each in remarks if each.message not in usual_messages(engine)), runtime), runtime
     if back.config.default_runtime != document["default-runtime"]:
         assert any(DEFAULT_KEYS & set(keys_of(remark)[-1:]) for remark in remarks)
     assert back.config.runtimes.keys() <= {*document["runtimes"], document["default-runtime"]}

@@ -54,9 +54,6 @@ def write_docker(table: Mapping[str, Any], version: Version | None = None) -> Tr
             entry = _entry(runtime)
             remarks += [Problem(text, pointer=where) for text in _check(limits, version)]
             runtimes[name] = entry
-            if keys := definition.get("engines", {}).get("docker"):
-                text = f"{', '.join(keys)} left out: dockerd ignores keys of a runtime that it does not know"
-                remarks.append(Problem(text, pointer=where))
         except _Inexpressible as exc:
             remarks.append(Problem(str(exc), pointer=where))
     document: dict[str, object] = {"runtimes": runtimes}
