@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtimed.cli import verbs
-from runtimed.cli.tables import render_table
+from runtimed.cli.tables import fits, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, RED, YELLOW, Tinted
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runtimed.host.engines.processes import EngineProcess
 
 _COLOURS = {"follows": GREEN, "differs": RED, "not-told": YELLOW, "not-running": YELLOW, "unknown": YELLOW}
+# Shown for the value of a difference that is None.
 _NOTHING = "nothing"
 
 
@@ -118,18 +119,36 @@ def _ask(asking: Asking, document: Document, table: Table) -> list[Difference]:
 
 
 def _render(found: Sequence[Verification], terminal: Terminal) -> list[str]:
-    if not found:
-        return ["no engine runs here"]
-    states = [(each["engine"], Tinted(each["state"], _COLOURS[each["state"]]), each["detail"]) for each in found]
-    lines = render_table(("ENGINE", "STATE", "DETAIL"), states, terminal)
-    rows = [
+    """Return a line for each engine and one for each difference; texts that are too wide have their own lines."""
+    differences = [
         (
             each["engine"],
-            "default runtime" if one["name"] is None else one["name"],
-            one["ours"] or _NOTHING,
-            one["theirs"] or _NOTHING,
+            one["name"] or "default runtime",
+            _NOTHING if one["ours"] is None else one["ours"],
+            _NOTHING if one["theirs"] is None else one["theirs"],
         )
         for each in found
         for one in each["differences"]
     ]
-    return [*lines, "", *render_table(("ENGINE", "NAME", "TABLE", "ENGINE HAS"), rows, terminal)] if rows else lines
+    lines = _render_states(found, terminal) if found else ["no engine runs here"]
+    header = ("ENGINE", "NAME", "TABLE", "ENGINE HAS")
+    if differences and fits(render_table(header, differences), terminal):
+        return [*lines, "", *render_table(header, differences, terminal)]
+    # A value is not cut, because the difference may be in the part that is left out.
+    for engine, name, ours, theirs in differences:
+        fields = [("  table", Tinted(ours, None, wraps=False)), (f"  {engine}", Tinted(theirs, None, wraps=False))]
+        lines += ["", render_line(f"{engine}: {name}"), *render_fields(fields, terminal)]
+    return lines
+
+
+def _render_states(found: Sequence[Verification], terminal: Terminal) -> list[str]:
+    states = [(each["engine"], Tinted(each["state"], _COLOURS[each["state"]])) for each in found]
+    details = [each["detail"] for each in found]
+    rows = [(*state, detail) for state, detail in zip(states, details, strict=True)]
+    if fits(render_table(("ENGINE", "STATE", "DETAIL"), rows), terminal):
+        return render_table(("ENGINE", "STATE", "DETAIL"), rows, terminal)
+    first, *rest = render_table(("ENGINE", "STATE"), states, terminal)
+    lines = [first]
+    for line, detail in zip(rest, details, strict=True):
+        lines += [line, *render_fields([("", detail)], terminal)] if detail else [line]
+    return lines

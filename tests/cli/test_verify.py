@@ -20,7 +20,7 @@ from harness.runtimectl import runtimectl
 
 import runtimed.core.engines
 from runtimed.cli.engine_files import write_files
-from runtimed.cli.terminal import PLAIN
+from runtimed.cli.terminal import PLAIN, Terminal
 from runtimed.cli.verify import find_engine_process, verify, verify_engine
 from runtimed.core.engines.engine import ExportOptions
 from runtimed.core.engines.verification import Verification
@@ -179,9 +179,9 @@ class Table:
 
 
 def run_verb(
-    capsys: pytest.CaptureFixture[str], engine: str | None = None, *, as_json: bool = False
+    capsys: pytest.CaptureFixture[str], engine: str | None = None, *, as_json: bool = False, terminal: Terminal = PLAIN
 ) -> tuple[int, str, str]:
-    args = argparse.Namespace(engine=engine, json=as_json, terminal=PLAIN)
+    args = argparse.Namespace(engine=engine, json=as_json, terminal=terminal)
     status = verify(Table(), args)  # type: ignore[arg-type]
     out, err = capsys.readouterr()
     return status, out, err
@@ -202,6 +202,31 @@ def test_the_states_are_a_table_and_the_differences_another(
     ]
     write(small)
     assert run_verb(capsys) == (0, "ENGINE  STATE    DETAIL\nsmall   follows\n", "")
+
+
+def test_in_a_narrow_terminal_no_value_is_cut(small: SmallEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run_verb(capsys, terminal=Terminal(40))
+    words = f"{small.file} does not exist; runtimectl export small --write makes it"
+    head, rest = out.split("\n\n", 1)
+    assert head.split() == ["ENGINE", "STATE", "small", "differs", *words.split()]
+    assert rest.splitlines() == [
+        "small: default runtime",
+        "  table  crun",
+        "  small  none",
+        "",
+        "small: crun",
+        "  table  /var/lib/runtimed/runtimes/crun",
+        "  small  nothing",
+    ]
+
+
+def test_what_an_engine_has_cannot_control_the_terminal(small: SmallEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    write(small)
+    small.file.write_text(small.file.read_text() + "crun \x1b[31mred\n")
+    for terminal in (PLAIN, Terminal(40)):
+        _, out, _ = run_verb(capsys, terminal=terminal)
+        assert "\x1b" not in out
+        assert r"\x1b[31mred" in out
 
 
 def test_json_has_the_generation_and_the_engines(small: SmallEngine, capsys: pytest.CaptureFixture[str]) -> None:
