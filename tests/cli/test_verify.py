@@ -21,10 +21,10 @@ from harness.runtimectl import runtimectl
 import runtimed.core.engines
 from runtimed.cli.engine_files import write_files
 from runtimed.cli.terminal import PLAIN, Terminal
-from runtimed.cli.verify import find_engine_process, verify, verify_engine
+from runtimed.cli.verify import hang_up_engine, verify, verify_engine
 from runtimed.core.engines.engine import ExportOptions
 from runtimed.core.engines.verification import Verification
-from runtimed.host.engines.processes import hang_up
+from runtimed.core.errors import ConfigurationRejected
 
 # A process with a name, which ends at SIGHUP.
 PROCESS = 'import time; open("/proc/self/comm", "w").write("{name}"); print("ready", flush=True); time.sleep(1000)'
@@ -43,7 +43,7 @@ def install(small: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> SmallEngine:
 
 
 def write(small: SmallEngine) -> None:
-    write_files("small", small.writing(), TABLE, ExportOptions())
+    write_files(small.node(), TABLE, ExportOptions())
 
 
 def found(_: SmallEngine) -> Verification:
@@ -51,8 +51,8 @@ def found(_: SmallEngine) -> Verification:
 
 
 @contextmanager
-def process(name: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROCESS.format(name=name)]
+def process(name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROCESS.format(name=name), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
@@ -135,7 +135,7 @@ def test_an_engine_whose_process_is_missing_does_not_run(tmp_path: Path, monkeyp
     small = install(SmallEngine(tmp_path, process="no-such-engine", takes_effect="restart"), monkeypatch)
     result = found(small)
     assert (result["state"], result["detail"]) == ("not-running", "there is no process no-such-engine on this node")
-    assert find_engine_process("small", TABLE) is None
+    assert not hang_up_engine("small")
 
 
 def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,14 +157,20 @@ def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monk
     assert found(small)["state"] == "not-running"
 
 
+def test_the_command_line_of_the_process_is_part_of_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"c{os.getpid()}"
+    small = install(SmallEngine(tmp_path, process=name), monkeypatch)
+    with process(name, "--closed"), pytest.raises(ConfigurationRejected, match="is closed by --closed"):
+        write(small)
+    with process(name):
+        write(small)
+
+
 def test_an_engine_is_hung_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"h{os.getpid()}"
     install(SmallEngine(tmp_path, process=name, takes_effect="reload"), monkeypatch)
     with process(name) as running:
-        found = find_engine_process("small", TABLE)
-        assert found is not None
-        assert found.pid == running.pid
-        assert hang_up(found)
+        assert hang_up_engine("small")
         assert running.wait(10) == -1
 
 
