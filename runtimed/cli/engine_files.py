@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cached_property, partial
 
 from runtimed.cli import verbs
+from runtimed.cli.engine_node import EngineNode
 
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from runtimed.client import Client
-    from runtimed.core.engines.engine import ExportOptions, Plan, Run, Table, TakesEffect, Writing
+    from runtimed.core.engines.engine import ExportOptions, Plan, Table, TakesEffect
     from runtimed.core.engines.verification import FileState
     from runtimed.core.errors import ConfigurationRejected, Problem
-    from runtimed.host.engines.programs import Outcome
 
 
 class Written:
@@ -41,7 +40,7 @@ def export_to_node(client: Client, args: Namespace, options: ExportOptions) -> i
         verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl apply -f -")
         return verbs.USAGE
     try:
-        result = write_files(args.engine, engine.writing, client.runtimes(), options)
+        result = write_files(EngineNode(args.engine, engine), client.runtimes(), options)
     except ConfigurationRejected as rejection:
         return _refuse(args, rejection)
     takes_effect = engine.asking.takes_effect if engine.asking is not None else None
@@ -72,16 +71,12 @@ def write_engine(name: str, table: Table, options: ExportOptions) -> Written:
         ConfigurationRejected: a file must not be written, cannot be written, or is refused by the engine's check.
     """
     from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
 
-    writing = load_engine(name).writing
-    if writing is None:
-        raise ConfigurationRejected((Problem(f"{name} reads no file on this node"),))
-    return write_files(name, writing, table, options)
+    return write_files(EngineNode(name, load_engine(name)), table, options)
 
 
 def write_files(
-    name: str, writing: Writing, table: Table, options: ExportOptions, at_step: Callable[[str], None] = lambda _: None
+    node: EngineNode, table: Table, options: ExportOptions, at_step: Callable[[str], None] = lambda _: None
 ) -> Written:
     """Make the files of an engine those of ``table``, as `write_engine` does.
 
@@ -89,8 +84,8 @@ def write_files(
     """
     from runtimed.host.engines.files import has_staging, open_staging, replaceable, write_file  # noqa: PLC0415 - as above
 
-    with _rejecting(writing.path):
-        node = Node(name, writing)
+    path = node.writing.path
+    with _rejecting(path):
         plan = node.plan(table, options)
         current = node.read(write.path for write in plan.writes)
         is_equal = all(current.get(write.path) == write.data for write in plan.writes)
@@ -102,7 +97,7 @@ def write_files(
             plan = node.plan(table, options)
             for write in plan.writes:
                 replaceable(write.path)
-            remarks = (*plan.remarks, *_check(plan, node, writing.path, staging, at_step))
+            remarks = (*plan.remarks, *_check(plan, node, path, staging, at_step))
             node.require_unchanged()
             before = node.read(write.path for write in plan.writes)
             after = dict(before)
@@ -116,17 +111,17 @@ def write_files(
     return Written(written, [path for path in paths if path not in written], remarks)
 
 
-def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptions) -> FileState:
+def inspect_file(node: EngineNode, table: Table, options: ExportOptions) -> FileState:
     """Return the file of an engine as it is, and as it should be."""
     from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
     from runtimed.core.engines.verification import FileState  # noqa: PLC0415
     from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
     from runtimed.host.engines.files import changed_at  # noqa: PLC0415
 
+    writing = node.writing
     path = writing.path
     try:
         with _rejecting(path):
-            node = Node(name, writing)
             if writing.version is not None and node.run(writing.version) is None:
                 problem = Problem(f"there is no program {writing.version.words[0]} on this node")
                 return FileState(path, None, None, None, (problem,), installed=False)
@@ -138,77 +133,9 @@ def inspect_file(name: str, writing: Writing, table: Table, options: ExportOptio
         return FileState(path, None, None, None, rejection.problems, installed)
 
 
-class Node:
-    """The files and programs of an engine on this node, read with the trust of this user."""
-
-    def __init__(self, name: str, writing: Writing) -> None:
-        from runtimed.host.features.command import run_command  # noqa: PLC0415 - as above
-        from runtimed.host.trust import Trust, secure_directory, walk  # noqa: PLC0415
-
-        trust = Trust.of_process()
-        self._name = name
-        self._writing = writing
-        self._walk = partial(walk, trust=trust)
-        self._run_command = run_command
-        self._planned_from: Mapping[str, bytes] = {}
-        # Returns the real path of the directory of a file, and makes the directory if it is missing.
-        self.secure: Callable[[str], str] = partial(secure_directory, trust=trust)
-
-    @cached_property
-    def directory(self) -> str:
-        """The real path of the engine's directory. Raises: NotInstalled, PathRefused."""
-        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
-        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
-        from runtimed.host.trust import Trust, secure_directory  # noqa: PLC0415
-
-        path = self._writing.directory
-        try:
-            return secure_directory(path, Trust.of_process(), create=False)
-        except PathMissing as error:
-            text = f"does not exist, so {self._name} is not installed on this node; if it is, run: mkdir {path}"
-            raise NotInstalled((Problem(text, error.path),)) from error
-
-    def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
-        """Return the content of each of ``paths`` that exists."""
-        from runtimed.host.engines.files import read_inputs  # noqa: PLC0415 - as above
-
-        return read_inputs(paths, self._walk)
-
-    def run(self, run: Run) -> Outcome | None:
-        """Return the outcome of ``run``, None if there is no such program."""
-        from runtimed.host.engines.programs import run_program  # noqa: PLC0415 - as above
-
-        return run_program(run, self._run_command)
-
-    def plan(self, table: Table, options: ExportOptions) -> Plan:
-        """Return how to write the files."""
-        from runtimed.core.engines.engine import Found  # noqa: PLC0415 - as above
-        from runtimed.host.engines.files import SCRATCH  # noqa: PLC0415
-        from runtimed.host.engines.programs import output_of  # noqa: PLC0415
-
-        version, run = None, self._writing.version
-        if run is not None and (outcome := self.run(run)) is not None:
-            version = output_of(run, outcome).decode(errors="replace")
-        self._planned_from = self.read(self._writing.inputs)
-        found = Found(self._planned_from, version, f"{self.directory}/{SCRATCH}")
-        return self._writing.plan(table, options, found)
-
-    def require_unchanged(self) -> None:
-        """Check that the files of the last plan are as they were, because a check takes seconds.
-
-        Raises:
-            ConfigurationRejected: another program has changed one, and its change would be lost.
-        """
-        from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415 - as above
-
-        now, then = self.read(self._writing.inputs), self._planned_from
-        changed = [path for path in {**then, **now} if now.get(path) != then.get(path)]
-        if changed:
-            text = "was changed by another program while the new file was checked; try again"
-            raise ConfigurationRejected(tuple(Problem(text, path) for path in changed))
-
-
-def _check(plan: Plan, node: Node, path: str, staging: str, at_step: Callable[[str], None]) -> tuple[Problem, ...]:
+def _check(
+    plan: Plan, node: EngineNode, path: str, staging: str, at_step: Callable[[str], None]
+) -> tuple[Problem, ...]:
     """Have the engine check the files of ``plan``, and return remarks on checks that were not possible.
 
     Raises:

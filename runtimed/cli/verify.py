@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runtimed.cli import verbs
-from runtimed.cli.tables import render_table
+from runtimed.cli.engine_node import EngineNode
+from runtimed.cli.tables import fits, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, RED, YELLOW, Tinted
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from runtimed.client import Client
     from runtimed.core.engines.engine import Asking, Document, Engine, Table
     from runtimed.core.engines.verification import Difference, State, Verification
-    from runtimed.host.engines.processes import EngineProcess
 
 _COLOURS = {"follows": GREEN, "differs": RED, "not-told": YELLOW, "not-running": YELLOW, "unknown": YELLOW}
+# Shown for the value of a difference that is None.
 _NOTHING = "nothing"
 
 
@@ -45,40 +46,41 @@ def verify_engine(name: str, table: Table) -> Verification:
     """Return whether the engine ``name`` follows ``table``."""
     from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
 
-    return verify_with(name, load_engine(name), table)
+    return verify_with(EngineNode(name, load_engine(name)), table)
 
 
-def find_engine_process(name: str, table: Table) -> EngineProcess | None:
-    """Return the process of the engine ``name``, None if it does not run or has no daemon."""
+def hang_up_engine(name: str) -> bool:
+    """Have the engine ``name`` read its file again, by SIGHUP; return whether it runs.
+
+    Raises:
+        OSError: this user may not send it a signal.
+    """
     from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
+    from runtimed.host.engines.processes import hang_up  # noqa: PLC0415
 
-    engine = load_engine(name)
-    if engine.asking is None:
-        return None
-    return _find_process(engine.asking, engine.write(table, ExportOptions()).document)
+    process = EngineNode(name, load_engine(name)).find_process({})
+    return process is not None and hang_up(process)
 
 
-def verify_with(name: str, engine: Engine, table: Table) -> Verification:
-    """Return whether ``engine``, which is called ``name``, follows ``table``."""
+def verify_with(node: EngineNode, table: Table) -> Verification:
+    """Return whether the engine of ``node`` follows ``table``."""
     from runtimed.cli.engine_files import inspect_file  # noqa: PLC0415 - as above
     from runtimed.core.engines import verification  # noqa: PLC0415
     from runtimed.core.engines.engine import ExportOptions, NoAnswer  # noqa: PLC0415
 
-    options = ExportOptions()
-    file = None if engine.writing is None else inspect_file(name, engine.writing, table, options)
-    asking = engine.asking
+    engine, asking, options = node.engine, node.engine.asking, ExportOptions()
+    file = None if engine.writing is None else inspect_file(node, table, options)
     document = engine.write(table, options).document
-    process = None if asking is None else _find_process(asking, document)
+    process = node.find_process(document)
     started_s = None if process is None else process.started_s
-    running = verification.Engine(name, None if asking is None else asking.takes_effect, started_s)
+    running = verification.Engine(node.name, None if asking is None else asking.takes_effect, started_s)
     if asking is not None and asking.process is not None and process is None:
         detail = f"there is no process {asking.process} on this node"
         return verification.make_verification(running, file, "not-running", detail)
     if process is None and file is not None and not file.installed:
         return verification.make_verification(running, file, "not-running", str(file.refusals[0]))
     try:
-        differences = None if asking is None else _ask(asking, document, table)
+        differences = None if asking is None else _ask(node, asking, document, table)
     except NoAnswer as error:
         state: State = "not-running" if error.missing else "unknown"
         return verification.make_verification(running, file, state, str(error))
@@ -89,27 +91,13 @@ def _is_on_node(engine: Engine) -> bool:
     return engine.writing is not None or engine.asking is not None
 
 
-def _find_process(asking: Asking, document: Document) -> EngineProcess | None:
-    from runtimed.host.engines.processes import find_process  # noqa: PLC0415 - as above
-
-    if asking.process is None:
-        return None
-    sockets = [getattr(question, "socket", None) for question in asking.questions(document).values()]
-    return find_process(asking.process, [path for path in sockets if path is not None])
-
-
-def _ask(asking: Asking, document: Document, table: Table) -> list[Difference]:
+def _ask(node: EngineNode, asking: Asking, document: Document, table: Table) -> list[Difference]:
     """Return the differences between the table and the answers of an engine. Raises: NoAnswer."""
-    from runtimed.core.engines.engine import NoAnswer, Run  # noqa: PLC0415 - as above
+    from runtimed.core.engines.engine import NoAnswer  # noqa: PLC0415 - as above
     from runtimed.core.engines.verification import compare_views  # noqa: PLC0415
-    from runtimed.host.engines.programs import output_of, run_program  # noqa: PLC0415
     from runtimed.host.engines.questions import ask  # noqa: PLC0415
-    from runtimed.host.features.command import run_command  # noqa: PLC0415
 
-    def run(program: Run) -> bytes:
-        return output_of(program, run_program(program, run_command))
-
-    answers = {key: ask(question, run) for key, question in asking.questions(document).items()}
+    answers = {key: ask(question, node.output) for key, question in asking.questions(document).items()}
     try:
         answered = asking.answered(answers)
     except ValueError as error:
@@ -118,18 +106,36 @@ def _ask(asking: Asking, document: Document, table: Table) -> list[Difference]:
 
 
 def _render(found: Sequence[Verification], terminal: Terminal) -> list[str]:
-    if not found:
-        return ["no engine runs here"]
-    states = [(each["engine"], Tinted(each["state"], _COLOURS[each["state"]]), each["detail"]) for each in found]
-    lines = render_table(("ENGINE", "STATE", "DETAIL"), states, terminal)
-    rows = [
+    """Return a line for each engine and one for each difference; texts that are too wide have their own lines."""
+    differences = [
         (
             each["engine"],
-            "default runtime" if one["name"] is None else one["name"],
-            one["ours"] or _NOTHING,
-            one["theirs"] or _NOTHING,
+            one["name"] or "default runtime",
+            _NOTHING if one["ours"] is None else one["ours"],
+            _NOTHING if one["theirs"] is None else one["theirs"],
         )
         for each in found
         for one in each["differences"]
     ]
-    return [*lines, "", *render_table(("ENGINE", "NAME", "TABLE", "ENGINE HAS"), rows, terminal)] if rows else lines
+    lines = _render_states(found, terminal) if found else ["no engine runs here"]
+    header = ("ENGINE", "NAME", "TABLE", "ENGINE HAS")
+    if differences and fits(render_table(header, differences), terminal):
+        return [*lines, "", *render_table(header, differences, terminal)]
+    # A value is not cut, because the difference may be in the part that is left out.
+    for engine, name, ours, theirs in differences:
+        fields = [("  table", Tinted(ours, None, wraps=False)), (f"  {engine}", Tinted(theirs, None, wraps=False))]
+        lines += ["", render_line(f"{engine}: {name}"), *render_fields(fields, terminal)]
+    return lines
+
+
+def _render_states(found: Sequence[Verification], terminal: Terminal) -> list[str]:
+    states = [(each["engine"], Tinted(each["state"], _COLOURS[each["state"]])) for each in found]
+    details = [each["detail"] for each in found]
+    rows = [(*state, detail) for state, detail in zip(states, details, strict=True)]
+    if fits(render_table(("ENGINE", "STATE", "DETAIL"), rows), terminal):
+        return render_table(("ENGINE", "STATE", "DETAIL"), rows, terminal)
+    first, *rest = render_table(("ENGINE", "STATE"), states, terminal)
+    lines = [first]
+    for line, detail in zip(rest, details, strict=True):
+        lines += [line, *render_fields([("", detail)], terminal)] if detail else [line]
+    return lines

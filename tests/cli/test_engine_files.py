@@ -15,8 +15,7 @@ from harness.engine import TABLE, SmallEngine
 from harness.runtimectl import runtimectl
 
 import runtimed.core.engines
-from runtimed.cli import engine_files
-from runtimed.cli.engine_files import export_to_node, write_files
+from runtimed.cli.engine_files import export_to_node, write_engine, write_files
 from runtimed.core.engines.engine import ExportOptions, NotInstalled, TakesEffect
 from runtimed.core.engines.ownership import MARK
 from runtimed.core.errors import ConfigurationRejected
@@ -35,7 +34,7 @@ def table(*names: str, default: str = "crun") -> dict[str, Any]:
 
 
 def write(small: SmallEngine, given: Any = TABLE, at_step: Callable[[str], None] = lambda _: None) -> Any:
-    return write_files("small", small.writing(), given, ExportOptions(), at_step)
+    return write_files(small.node(), given, ExportOptions(), at_step)
 
 
 def refusal(small: SmallEngine, given: Any = TABLE) -> str:
@@ -271,4 +270,4 @@ def test_an_engine_without_a_file_on_the_node_has_another_way(
     assert (status, out) == (2, "")
     assert err.endswith("hint: use: runtimectl export small | kubectl apply -f -\n")
     with pytest.raises(ConfigurationRejected, match="small reads no file on this node"):
-        engine_files.write_engine("small", TABLE, ExportOptions())
+        write_engine("small", TABLE, ExportOptions())

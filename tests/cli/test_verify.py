@@ -20,11 +20,11 @@ from harness.runtimectl import runtimectl
 
 import runtimed.core.engines
 from runtimed.cli.engine_files import write_files
-from runtimed.cli.terminal import PLAIN
-from runtimed.cli.verify import find_engine_process, verify, verify_engine
+from runtimed.cli.terminal import PLAIN, Terminal
+from runtimed.cli.verify import hang_up_engine, verify, verify_engine
 from runtimed.core.engines.engine import ExportOptions
 from runtimed.core.engines.verification import Verification
-from runtimed.host.engines.processes import hang_up
+from runtimed.core.errors import ConfigurationRejected
 
 # A process with a name, which ends at SIGHUP.
 PROCESS = 'import time; open("/proc/self/comm", "w").write("{name}"); print("ready", flush=True); time.sleep(1000)'
@@ -43,7 +43,7 @@ def install(small: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> SmallEngine:
 
 
 def write(small: SmallEngine) -> None:
-    write_files("small", small.writing(), TABLE, ExportOptions())
+    write_files(small.node(), TABLE, ExportOptions())
 
 
 def found(_: SmallEngine) -> Verification:
@@ -51,8 +51,8 @@ def found(_: SmallEngine) -> Verification:
 
 
 @contextmanager
-def process(name: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROCESS.format(name=name)]
+def process(name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROCESS.format(name=name), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
@@ -135,7 +135,7 @@ def test_an_engine_whose_process_is_missing_does_not_run(tmp_path: Path, monkeyp
     small = install(SmallEngine(tmp_path, process="no-such-engine", takes_effect="restart"), monkeypatch)
     result = found(small)
     assert (result["state"], result["detail"]) == ("not-running", "there is no process no-such-engine on this node")
-    assert find_engine_process("small", TABLE) is None
+    assert not hang_up_engine("small")
 
 
 def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,14 +157,20 @@ def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monk
     assert found(small)["state"] == "not-running"
 
 
+def test_the_command_line_of_the_process_is_part_of_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"c{os.getpid()}"
+    small = install(SmallEngine(tmp_path, process=name), monkeypatch)
+    with process(name, "--closed"), pytest.raises(ConfigurationRejected, match="is closed by --closed"):
+        write(small)
+    with process(name):
+        write(small)
+
+
 def test_an_engine_is_hung_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"h{os.getpid()}"
     install(SmallEngine(tmp_path, process=name, takes_effect="reload"), monkeypatch)
     with process(name) as running:
-        found = find_engine_process("small", TABLE)
-        assert found is not None
-        assert found.pid == running.pid
-        assert hang_up(found)
+        assert hang_up_engine("small")
         assert running.wait(10) == -1
 
 
@@ -179,9 +185,9 @@ class Table:
 
 
 def run_verb(
-    capsys: pytest.CaptureFixture[str], engine: str | None = None, *, as_json: bool = False
+    capsys: pytest.CaptureFixture[str], engine: str | None = None, *, as_json: bool = False, terminal: Terminal = PLAIN
 ) -> tuple[int, str, str]:
-    args = argparse.Namespace(engine=engine, json=as_json, terminal=PLAIN)
+    args = argparse.Namespace(engine=engine, json=as_json, terminal=terminal)
     status = verify(Table(), args)  # type: ignore[arg-type]
     out, err = capsys.readouterr()
     return status, out, err
@@ -202,6 +208,31 @@ def test_the_states_are_a_table_and_the_differences_another(
     ]
     write(small)
     assert run_verb(capsys) == (0, "ENGINE  STATE    DETAIL\nsmall   follows\n", "")
+
+
+def test_in_a_narrow_terminal_no_value_is_cut(small: SmallEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run_verb(capsys, terminal=Terminal(40))
+    words = f"{small.file} does not exist; runtimectl export small --write makes it"
+    head, rest = out.split("\n\n", 1)
+    assert head.split() == ["ENGINE", "STATE", "small", "differs", *words.split()]
+    assert rest.splitlines() == [
+        "small: default runtime",
+        "  table  crun",
+        "  small  none",
+        "",
+        "small: crun",
+        "  table  /var/lib/runtimed/runtimes/crun",
+        "  small  nothing",
+    ]
+
+
+def test_what_an_engine_has_cannot_control_the_terminal(small: SmallEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    write(small)
+    small.file.write_text(small.file.read_text() + "crun \x1b[31mred\n")
+    for terminal in (PLAIN, Terminal(40)):
+        _, out, _ = run_verb(capsys, terminal=terminal)
+        assert "\x1b" not in out
+        assert r"\x1b[31mred" in out
 
 
 def test_json_has_the_generation_and_the_engines(small: SmallEngine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.daemon import put_executable
 
+from runtimed.cli.engine_node import EngineNode
 from runtimed.core.engines.engine import (
     Asking,
     Document,
@@ -79,6 +80,9 @@ class SmallEngine:
         writes = "a file with a line for each runtime"
         return Engine(writes=writes, write=self._write, render=render, writing=self.writing(), asking=asking)
 
+    def node(self) -> EngineNode:
+        return EngineNode("small", self.engine())
+
     def writing(self) -> Writing:
         inputs = (str(self.file), f"{self.directory}/main.conf")
         return Writing(path=str(self.file), inputs=inputs, version=Run((str(self.program), "version")), plan=self._plan)
@@ -96,6 +100,8 @@ class SmallEngine:
         if b"closed" in found.files.get(f"{self.directory}/main.conf", b""):
             raise ConfigurationRejected((Problem("is closed", f"{self.directory}/main.conf", 3),))
         checks = (Run((str(self.program), "check", f"{found.scratch}/50-runtimed.conf")),) if found.version else ()
+        if "--closed" in found.command_line:
+            raise ConfigurationRejected((Problem(f"is closed by {found.command_line[-1]}"),))
         remarks = (*translation.remarks, Problem(f"version {(found.version or 'none').strip()}"))
         return Plan((*record, write), remarks, scratch, checks, self.unknown, self._judge)
 

@@ -16,6 +16,8 @@ _CREDENTIALS = struct.Struct("3i")
 _CONNECT_S = 2.0
 # The kernel cuts the name of a process to 15 bytes (proc_pid_comm(5)).
 _NAME_MAX = 15
+# The kernel takes no more than 6 MiB of arguments (execve(2)).
+_ARGUMENTS_MAX = 8 << 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # The parent of a containerd that dockerd has started for itself, which does not read /etc/containerd.
 _MANAGING = "dockerd"
@@ -39,7 +41,8 @@ class EngineProcess:
 def find_process(name: str, sockets: Iterable[str]) -> EngineProcess | None:
     """Return the process ``name`` that listens on one of ``sockets``, otherwise one of that name, or None.
 
-    Processes in other pid namespaces (in containers) do not count, and the oldest one counts if there are several.
+    Processes in other pid namespaces (in containers) and of other users than root and this one do not count. The oldest
+    one counts if there are several.
     """
     listeners = [pid for path in sockets if (pid := _listener(path)) is not None]
     # Process 1 listens on a socket that systemd passes on.
@@ -47,6 +50,18 @@ def find_process(name: str, sockets: Iterable[str]) -> EngineProcess | None:
         if (found := _inspect(pid, name)) is not None:
             return found
     return None
+
+
+def command_line(process: EngineProcess) -> tuple[str, ...]:
+    """Return the words of the command of ``process``, none if it has ended."""
+    with (
+        contextlib.suppress(FileNotFoundError, ProcessLookupError),
+        open(f"{_PROC}/{process.pid}/cmdline", "rb") as file,
+    ):
+        data = file.read(_ARGUMENTS_MAX)
+        if _inspect(process.pid, process.name) == process:
+            return tuple(os.fsdecode(word) for word in data.removesuffix(b"\0").split(b"\0"))
+    return ()
 
 
 def hang_up(process: EngineProcess) -> bool:
@@ -89,14 +104,15 @@ def _pids_by_name(name: str) -> Iterator[int]:
     found = []
     for pid in (int(entry) for entry in os.listdir(_PROC) if entry.isdecimal()):
         stat = _read_stat(pid)
-        if stat is not None and stat[0] == name[:_NAME_MAX] and not _is_managed(stat[1]) and not _is_contained(pid):
+        if stat is not None and stat[0] == name[:_NAME_MAX] and not _is_managed(stat[1]):
             found.append((stat[2], pid))
     yield from (pid for _, pid in sorted(found))
 
 
 def _inspect(pid: int, name: str) -> EngineProcess | None:
     stat = _read_stat(pid)
-    return EngineProcess(name, pid, stat[2]) if stat is not None and stat[0] == name[:_NAME_MAX] else None
+    is_engine = stat is not None and stat[0] == name[:_NAME_MAX] and _is_of_node(pid)
+    return EngineProcess(name, pid, stat[2]) if stat is not None and is_engine else None
 
 
 def _read_stat(pid: int) -> tuple[str, int, int] | None:
@@ -114,9 +130,13 @@ def _is_managed(parent: int) -> bool:
     return stat is not None and stat[0] == _MANAGING
 
 
-def _is_contained(pid: int) -> bool:
-    """Return whether a process is in another pid namespace than this one (proc_pid_status(5): NSpid)."""
-    with contextlib.suppress(OSError), open(f"{_PROC}/{pid}/status", "rb") as file:
-        ids = next((line.split()[1:] for line in file if line.startswith(b"NSpid:")), [])
-        return len(ids) > 1
+def _is_of_node(pid: int) -> bool:
+    """Return whether a process is in this pid namespace, and one of root or of this user (proc_pid_status(5)).
+
+    A rootless engine belongs to its user, and any user may give a process any name.
+    """
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{_PROC}/{pid}/status", "rb") as file:
+        fields = {key: value.split() for key, _, value in (line.partition(b":") for line in file)}
+        uids = {int(uid) for uid in fields[b"Uid"]}
+        return uids <= {0, os.geteuid()} and len(fields.get(b"NSpid", ())) <= 1
     return False

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.daemon import short_directory, wait_until
+from harness.daemon import ordinary_user, short_directory, wait_until
 
 import runtimed.host.engines.processes
-from runtimed.host.engines.processes import EngineProcess, find_process, hang_up
+from runtimed.host.engines.processes import EngineProcess, command_line, find_process, hang_up
 
 # Ignores SIGHUP until it is told; listens at a path, if there is one.
 PROGRAM = """
@@ -25,7 +25,7 @@ signal.signal(signal.SIGHUP, lambda *_: print("hang up", flush=True))
 with open("/proc/self/comm", "w") as comm:
     comm.write(sys.argv[1])
 listener = socket.socket(socket.AF_UNIX)
-if len(sys.argv) > 2:
+if len(sys.argv) > 2 and sys.argv[2]:
     listener.bind(sys.argv[2])
     listener.listen()
 print("ready", flush=True)
@@ -120,6 +120,25 @@ def test_the_process_that_another_engine_manages_does_not_count(name: str, monke
 def test_the_process_of_a_container_does_not_count(name: str) -> None:
     with engine(name, before=("unshare", "--pid", "--fork", "--kill-child")):
         assert find_process(name, []) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
+def test_the_process_of_another_user_does_not_count(name: str) -> None:
+    with engine(name, before=tuple(ordinary_user())) as process:
+        assert find_process(name, []) is None
+        with engine(name) as own:
+            found = find_process(name, [])
+            assert found is not None
+            assert found.pid == own.pid != process.pid
+
+
+def test_the_command_line_has_its_words(name: str) -> None:
+    with engine(name, "", before=("env",)) as process:
+        found = find_process(name, [])
+        assert found is not None
+        assert command_line(found)[-2:] == (name, "")
+        assert command_line(EngineProcess(name, process.pid, 1)) == ()
+    assert command_line(found) == ()
 
 
 def test_a_hang_up_reaches_the_process(name: str) -> None:
