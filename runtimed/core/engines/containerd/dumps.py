@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runtimed.core.config import Source
-from runtimed.core.engines.containerd.layout import PLUGINS, dotted, section_of, table_at
+from runtimed.core.engines.containerd.layout import PLUGINS, dotted, section_of, shown_toml, table_at
 from runtimed.core.engines.containerd.view import describe, effective
 from runtimed.core.engines.syntax import parse_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
-from runtimed.core.message_text import called, shown
+from runtimed.core.message_text import called
 
 # Files by their paths, in the order in which containerd reads them.
 Files = Mapping[str, Mapping[str, object]]
@@ -74,8 +74,8 @@ class _Comparison:
         ]
         problems = []
         for keys, value in lost[:_NAMED]:
-            found = shown(after[keys]) if keys in after else "missing"
-            text = f"would be {found} instead of {shown(value)}"
+            found = shown_toml(after[keys]) if keys in after else "missing"
+            text = f"would be {found} instead of {shown_toml(value)}"
             problems.append(Problem(text, self._file_with(keys), pointer=dotted(*keys), found=found))
         if lost:
             text = (
@@ -111,8 +111,9 @@ class _Comparison:
         ours, default = section_of(self.document).get(_DEFAULT), section_of(self.after).get(_DEFAULT)
         if ours is not None and default != ours:
             where = (*self._section(), _DEFAULT)
-            text = f"a file that containerd reads later sets {shown(default)} instead of {shown(ours)}; remove it there"
-            yield Problem(text, self._file_with(where), pointer=dotted(*where), found=shown(default))
+            found = shown_toml(default)
+            text = f"a file that containerd reads later sets {found} instead of {shown_toml(ours)}; remove it there"
+            yield Problem(text, self._file_with(where), pointer=dotted(*where), found=found)
 
     def _section(self) -> _Keys:
         """Return the keys to the table with the runtimes in the dumps, which have the engine's newest version."""

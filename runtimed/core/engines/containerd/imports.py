@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 MAIN_FILE = "/etc/containerd/config.toml"
 DIRECTORY = "/etc/containerd/conf.d"
-# The pattern of containerd's default configuration since 2.2.
+# The pattern of containerd's default configuration since 2.2. `containerd config dump` then prints it for every main
+# file, but containerd resolves only the imports that the main file itself has, and without a main file none.
 USUAL = f"{DIRECTORY}/*.toml"
 
 # An element of a pattern of Go's path/filepath.Match: a class, an escaped character, or a character.

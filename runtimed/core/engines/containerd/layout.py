@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from runtimed.core.configuration.position import Pointer
+from runtimed.core.message_text import shown
 
 _RUNTIME = "io.containerd.cri.v1.runtime"
 # Version of a file -> the plugin whose section lists them (containerd's docs/PLUGINS.md and docs/cri/config.md).
@@ -57,3 +58,8 @@ def unknown_to_json(value: object, pointer: Pointer = ()) -> Iterator[tuple[Poin
             yield from unknown_to_json(item, (*pointer, key))
     elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
         yield pointer, value
+
+
+def shown_toml(value: object) -> str:
+    """Return a value of TOML for a message."""
+    return shown(value) if isinstance(value, str | int | float | dict | list) else str(value)

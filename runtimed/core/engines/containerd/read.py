@@ -14,7 +14,15 @@ from types import MappingProxyType
 from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.containerd.options import GENERIC, message_of
-from runtimed.core.engines.containerd.layout import NAME, PLUGINS, dotted, is_default, table_at, unknown_to_json
+from runtimed.core.engines.containerd.layout import (
+    NAME,
+    PLUGINS,
+    dotted,
+    is_default,
+    shown_toml,
+    table_at,
+    unknown_to_json,
+)
 from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import called, shown
@@ -104,7 +112,7 @@ class _ContainerdReader(Reader):
         version = self._document.get("version")
         if type(version) is int and version in PLUGINS:
             return PLUGINS[version]
-        found = f"version {_shown(version)}" if "version" in self._document else "no version, which means 1"
+        found = f"version {shown_toml(version)}" if "version" in self._document else "no version, which means 1"
         known = f"{', '.join(map(str, [*PLUGINS][:-1]))} and {max(PLUGINS)}"
         self._problem(
             f"found {found}, and the versions whose layout is known are {known}; {_REWRITE}",
@@ -118,11 +126,11 @@ class _ContainerdReader(Reader):
         default = section.get("default_runtime_name")
         if default and default != RUNC_NAME and not section.get("runtimes"):
             message = (
-                f"this file has a default runtime, {_shown(default)}, and no runtimes: it is a drop-in, and another "
-                "file has the runtime; import the output of `containerd config dump`, which merges all files"
+                f"this file has a default runtime, {shown_toml(default)}, and no runtimes: it is a drop-in, and "
+                "another file has the runtime; import the output of `containerd config dump`, which merges all files"
             )
             where = (*self._section, "default_runtime_name")
-            self._problem(message, _shown(default), "the runtime that it names", *where)
+            self._problem(message, shown_toml(default), "the runtime that it names", *where)
             return
         if not dropin:
             text = "there are no runtimes here; containerd then has one, its built-in runc"
@@ -138,7 +146,7 @@ class _ContainerdReader(Reader):
             return
         for path in imports:
             text = (
-                f"the import {_shown(path)} was not read, so its content is missing here; import the output of "
+                f"the import {shown_toml(path)} was not read, so its content is missing here; import the output of "
                 "`containerd config dump`, which merges all files (if this file is such an output, and its main file "
                 "has an unusual path, nothing is missing)"
             )
@@ -156,7 +164,7 @@ class _ContainerdReader(Reader):
                 self._remark(text, "plugins", plugin, "containerd")
         for key, value in section.items():
             if key not in ("runtimes", "default_runtime_name") and not is_default(key, value):
-                self._remark(f"{_shown(value)} {_WHY.get(key, 'is not part of a runtime')}", *self._section, key)
+                self._remark(f"{shown_toml(value)} {_WHY.get(key, 'is not part of a runtime')}", *self._section, key)
 
     def _entry(self, name: str, entry: Mapping[str, object]) -> dict[str, object]:
         """Return one runtime of the drop-in; the check of the drop-in rejects a wrong type and wrong options."""
@@ -189,7 +197,7 @@ class _ContainerdReader(Reader):
             if found := next((item for _, item in unknown_to_json(value)), None):
                 self._remark(f"left out: {found} is a value that JSON lacks", *where, key)
             elif text := _WITHOUT_EFFECT.get(key):
-                self._remark(f"{_shown(value)} {text}", *where, key)
+                self._remark(f"{shown_toml(value)} {text}", *where, key)
             else:
                 carried[key] = value
         return carried
@@ -223,10 +231,10 @@ class _ContainerdReader(Reader):
             self._problem(message, "another runc", expected, *where)
             return {}
         for key, value in table_at(found, "engines", NAME).items():
-            text = f"{_shown(value)} is left out with the entry; --rename runc=NAME keeps both under another name"
+            text = f"{shown_toml(value)} is left out with the entry; --rename runc=NAME keeps both under another name"
             self._remark(text, *where, key)
         if root:
-            text = f"{_shown(root)} is left out: runtimed sets the root of its stock runc"
+            text = f"{shown_toml(root)} is left out: runtimed sets the root of its stock runc"
             self._remark(text, *where, "options", "Root")
         driver = "systemd" if systemd is True else "cgroupfs"
         text = f"is the stock runc with native.cgroupdriver={driver}, which holds for all path runtimes of runtimed"
@@ -236,7 +244,7 @@ class _ContainerdReader(Reader):
     def _table(self, value: object, *keys: str) -> Mapping[str, object]:
         if value is None or isinstance(value, dict):
             return value or {}
-        self._problem(f"found {_shown(value)}, expected a table", _shown(value), "a table", *keys)
+        self._problem(f"found {shown_toml(value)}, expected a table", shown_toml(value), "a table", *keys)
         return {}
 
     def _remark(self, message: str, *keys: str) -> None:
@@ -257,7 +265,3 @@ class _ContainerdReader(Reader):
             if depth in skipped:
                 continue
             yield str(part) if depth == 1 else _ORIGINAL_KEYS.get(part, str(part))
-
-
-def _shown(value: object) -> str:
-    return shown(value) if isinstance(value, str | int | float | dict | list) else str(value)

@@ -77,7 +77,7 @@ def _lines(runtimes: Mapping[str, object]) -> dict[str, str]:
 
 
 def _words(values: Mapping[str, object]) -> list[str]:
-    return [f"{dotted(key)}={json.dumps(values[key], sort_keys=True)}" for key in sorted(values)]
+    return [f"{dotted(key)}={json.dumps(values[key], sort_keys=True, default=str)}" for key in sorted(values)]
 
 
 def _snake_case(key: str) -> str:

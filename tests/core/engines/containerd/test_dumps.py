@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE
@@ -15,6 +18,19 @@ from runtimed.core.engines.containerd.layout import PLUGINS
 from runtimed.core.errors import Problem
 
 RUNC = "io.containerd.runc.v2"
+KEYS = st.sampled_from(
+    [
+        "plugins",
+        *PLUGINS.values(),
+        "containerd",
+        "runtimes",
+        "default_runtime_name",
+        "crun",
+        "nvidia",
+        "options",
+        "version",
+    ]
+)
 OTHER = f"{DIRECTORY}/99-nvidia.toml"
 CRUN = {"runtime_type": RUNC, "pod_annotations": ["a"], "cgroup_writable": True, "options": {"BinaryName": "/c"}}
 
@@ -113,6 +129,15 @@ def test_each_setting_of_others_that_changes_is_named() -> None:
     assert "(4 in all)" in problems[4].message
 
 
+def test_dates_which_toml_has_and_json_lacks_are_named_too() -> None:
+    dumps = Dumps()
+    dumps.before["plugins"]["x"] = {"day": dt.date(2026, 1, 2)}
+    dumps.before["plugins"][PLUGINS[2]]["containerd"]["runtimes"]["nvidia"]["options"]["day"] = dt.date(2026, 1, 2)
+    lost, setting, _ = dumps.judge()
+    assert 'day="2026-01-02"' in str(lost.expected)
+    assert setting.message == "would be missing instead of 2026-01-02"
+
+
 def test_of_many_settings_five_are_named() -> None:
     dumps = Dumps()
     dumps.before["timeouts"] = {str(number): "1s" for number in range(7)}
@@ -164,3 +189,19 @@ def test_a_dump_that_is_no_toml_is_a_problem() -> None:
     good = tomli_w.dumps(dumps.before).encode()
     (problem,) = judge_dumps(dumps.document, {}, [good, b"= 1"])
     assert problem.file == "the output of `containerd config dump`"
+
+
+VALUES = st.recursive(
+    st.text(max_size=3) | st.integers(0, 3) | st.floats() | st.booleans() | st.dates(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3),
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=3), VALUES, VALUES)
+def test_any_files_and_dumps_are_compared(other: dict[str, Any], section: object, after: object) -> None:
+    dumps = Dumps()
+    dumps.others[OTHER] = other
+    dumps.before["plugins"][PLUGINS[2]] = section
+    dumps.after["plugins"][PLUGINS[2]]["containerd"] = after
+    assert all(str(problem) for problem in dumps.judge())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL
@@ -189,3 +193,22 @@ def test_the_dumps_are_judged_with_the_names_of_the_files() -> None:
     assert planned.judge([b"version = 2\n", write.data]) == []
     (problem,) = planned.judge([f"version = 2\n{other}".encode(), write.data])
     assert problem.file == f"{DIRECTORY}/nvidia.toml"
+
+
+VALUES = st.recursive(
+    st.sampled_from([USUAL, FILE, "cri", "\0", "[", 2])
+    | st.text(max_size=3)
+    | st.floats()
+    | st.booleans()
+    | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+KEYS = st.sampled_from(["imports", "version", "disabled_plugins", "plugins"])
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=4), st.dictionaries(KEYS, VALUES, max_size=2), st.text(max_size=5))
+def test_any_main_file_is_planned_for_or_refused(main: dict[str, Any], other: dict[str, Any], version: str) -> None:
+    with contextlib.suppress(ConfigurationRejected):
+        planned = plan(tomli_w.dumps(main), f"{DEBIAN}{version}", others={"other": tomli_w.dumps(other)})
+        assert all(tomllib.loads(data.decode()) for data in planned.scratch.values())
