@@ -68,8 +68,10 @@ def test_of_two_files_only_the_one_that_differs_is_written(tmp_path: Path) -> No
     record = small.directory / ".record"
     assert write(small).written == [str(record), str(small.file)]
     record.unlink()
+    before = small.file.stat()
     found = write(small)
     assert (found.written, found.unchanged) == ([str(record)], [str(small.file)])
+    assert small.file.stat() == before
 
 
 def test_a_file_that_the_check_refuses_is_not_written_and_its_reason_is_told(small: SmallEngine) -> None:

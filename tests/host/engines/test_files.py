@@ -243,6 +243,22 @@ def test_a_run_that_does_not_end_is_an_error_of_the_other(engine: Path, monkeypa
         os.close(fd)
 
 
+def test_a_staging_directory_that_another_run_removes_before_it_is_locked_is_made_again(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, calls = fcntl.flock, []
+
+    def remove_and_lock(fd: int, operation: int) -> None:
+        calls.append(fd)
+        if len(calls) == 1:
+            (engine / STAGING).rmdir()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    write(engine / "x", b"1")
+    assert (len(calls), os.listdir(engine)) == (2, ["x"])
+
+
 def test_a_link_in_place_of_the_staging_directory_is_not_followed(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"kept")
     (engine / STAGING).symlink_to(tmp_path)
