@@ -12,9 +12,6 @@ from e2e.harness.kubernetes import FakeCluster, fake_cluster
 from harness.daemon import RunningDaemon, new_daemon
 from harness.runtimectl import runtimectl
 
-from runtimed.core.engines.engine import ExportOptions
-from runtimed.core.engines.kubernetes import ENGINE
-
 pytestmark = pytest.mark.timeout(120)
 RUNTIMES: dict[str, Any] = {"crun": {"path": "/usr/bin/crun"}, "kata": {"runtimeType": "io.containerd.kata.v2"}}
 PRUNING = ("--prune", "-l", "app.kubernetes.io/managed-by=runtimed")
@@ -35,8 +32,8 @@ def cluster(tmp_path: Path) -> Iterator[FakeCluster]:
         yield cluster
 
 
-def export(daemon: RunningDaemon) -> str:
-    run = runtimectl("export", "kubernetes", on=daemon)
+def export(daemon: RunningDaemon, *options: str) -> str:
+    run = runtimectl("export", "kubernetes", *options, on=daemon)
     assert (run.returncode, run.stderr) == (0, "")
     return run.stdout
 
@@ -75,8 +72,7 @@ def test_a_node_selector_that_is_added_and_dropped_reaches_the_objects(
     daemon: RunningDaemon, cluster: FakeCluster
 ) -> None:
     for selecting in (False, True, False):
-        options = ExportOptions(node_selector=selecting)
-        document = ENGINE.render(ENGINE.write(daemon.get("/v1/runtimes")[1], options).document)
+        document = export(daemon, *(["--node-selector"] if selecting else []))
         cluster.apply(document)
         assert cluster.applied() == json.loads(document)["items"]
         assert [("scheduling" in each) for each in cluster.objects.values()] == [selecting] * 3

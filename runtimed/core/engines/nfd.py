@@ -1,7 +1,7 @@
 """Translates the table of ``GET /v1/runtimes`` into a feature file for Node Feature Discovery (NFD).
 
 nfd-worker (``source/local/local.go``) makes a node label of each line ``NAME=VALUE``, ignores lines that begin with #
-(since 0.14), and ignores a file of more than 64 KiB. It watches the directory, so a new file takes effect at once.
+(since 0.14), and ignores a file of more than 64 KiB. It reads the directory when that changes, and every minute.
 nfd-master accepts label namespaces below feature.node.kubernetes.io without a setting.
 """
 
