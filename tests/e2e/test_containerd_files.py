@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,28 +185,23 @@ def test_an_edit_behind_runtimeds_back_is_seen_in_the_answer(node: Node) -> None
     assert different == {"own", "a/b c"}
 
 
-def test_before_containerd_2_a_section_of_the_main_file_would_be_lost(node: Node) -> None:
+@pytest.mark.parametrize("other", [None, "nvidia"])
+def test_before_containerd_2_the_section_that_counted_is_kept_by_a_copy(node: Node, other: str | None) -> None:
     section = f'[plugins."{PLUGINS[2]}"'
-    node.put(MAIN_FILE, f'{node.head(2)}{section}.cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "/etc/cni/net.d"\n')
-    nvidia = f'version = 2\n{section}.containerd.runtimes.nvidia]\nruntime_type = "{RUNC}"\n'
-    node.put(f"{DIRECTORY}/10-nvidia.toml", nvidia)
-    # nvidia's file has hidden the main file's section already; its runtime is what is lost.
-    (problem,) = node.refused()
-    assert problem.startswith(f'{DIRECTORY}/10-nvidia.toml: plugins."{PLUGINS[2]}".containerd.runtimes.nvidia: ')
-    node.root.path(f"{DIRECTORY}/10-nvidia.toml").unlink()
-    setting, summary = node.refused()
-    assert setting == (
-        f'{MAIN_FILE}: plugins."{PLUGINS[2]}".cni.bin_dir: would be "/opt/cni/bin" instead of "/usr/lib/cni"'
-    )
-    assert "(1 in all)" in summary
-    assert not node.root.path(FILE).exists()
-    # The way out that the problem names.
-    text = ENGINE.render(ENGINE.write(node.daemon.table(), ExportOptions(2)).document)
-    main = node.root.path(MAIN_FILE).read_text().replace(f'imports = ["{USUAL}"]\n', "")
-    node.put(MAIN_FILE, main + text.replace("version = 2\n", ""))
+    # As Debian's package has it.
+    main = f'{node.head(2)}{section}.cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "/etc/cni/other.d"\n'
+    node.put(MAIN_FILE, f'{main}{section}.containerd.runtimes.main]\nruntime_type = "{RUNC}"\n')
+    if other is not None:
+        # It hides the main file's section, without runtimed as well.
+        text = f'version = 2\n{section}.containerd.runtimes.{other}]\nruntime_type = "{RUNC}"\n'
+        node.put(f"{DIRECTORY}/10-{other}.toml", text)
+    node.write()
     with node.running() as cri:
         expected, answered = node.views(cri, 2)
-        assert answered == expected
+        dump = node.root.run("containerd", "--config", MAIN_FILE, "config", "dump").stdout
+    assert answered.runtimes == {**expected.runtimes, other or "main": RUNC}
+    directory = tomllib.loads(dump)["plugins"][PLUGINS[2]]["cni"]["conf_dir"]
+    assert directory == ("/etc/cni/net.d" if other else "/etc/cni/other.d")
 
 
 @pytest.mark.parametrize("node", [NEWER], indirect=True)

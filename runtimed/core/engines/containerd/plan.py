@@ -7,11 +7,12 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from runtimed.core.config import Source
 from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
-from runtimed.core.engines.containerd.layout import PLUGINS
+from runtimed.core.engines.containerd.layout import PLUGINS, dotted, table_at
 from runtimed.core.engines.containerd.write import write_runtimes
 from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table
 from runtimed.core.engines.ownership import owned_write
@@ -48,16 +49,40 @@ def plan_containerd(table: Table, options: ExportOptions, found: Found) -> Plan:
     version = options.config_version or _config_version(release, main)
     _check_imports(imports, release, version, found)
     written = write_runtimes(table, version)
-    new = owned_write(FILE, render_toml(written.document), found)
     name = posixpath.basename(FILE)
     with_new = replace_import(imports, there, FILE, f"{found.scratch}/{name}")
+    document, remarks = written.document, written.remarks
+    if release < (2, 0):
+        earlier = with_new[: with_new.index(f"{found.scratch}/{name}")]
+        document, copied = _with_section(document, {path: others.get(path, {}) for path in (MAIN_FILE, *earlier)})
+        remarks = (*remarks, *copied)
+    new = owned_write(FILE, render_toml(document), found)
     scratch = {
         name: new.data,
         "without.toml": render_toml({**main, "imports": without}).encode(),
         "with.toml": render_toml({**main, "imports": with_new}).encode(),
     }
     checks = (_dump(f"{found.scratch}/without.toml"), _dump(f"{found.scratch}/with.toml"))
-    return Plan((new,), written.remarks, scratch, checks, judge=partial(judge_dumps, written.document, others))
+    return Plan((new,), remarks, scratch, checks, judge=partial(judge_dumps, document, others))
+
+
+def _with_section(
+    document: Mapping[str, Any], earlier: Mapping[str, object]
+) -> tuple[Mapping[str, Any], list[Problem]]:
+    """Return ``document`` with the rest of its plugin's section in the last file that has one, and a remark on that.
+
+    ``earlier`` are the files that containerd reads before.
+    """
+    ((plugin, ours),) = document["plugins"].items()
+    sections = {path: section for path, file in earlier.items() if (section := table_at(file, "plugins", plugin))}
+    if not sections:
+        return document, []
+    path, section = sections.popitem()
+    others, own = table_at(section, "containerd"), ours["containerd"]
+    runtimes = {**table_at(others, "runtimes"), **own["runtimes"]}
+    merged = {**section, "containerd": {**others, **own, "runtimes": runtimes}}
+    text = f"has a copy of the rest from {path}, because before containerd 2.0 an import replaces the whole section"
+    return {**document, "plugins": {plugin: merged}}, [Problem(text, FILE, pointer=dotted("plugins", plugin))]
 
 
 def _dump(file: str) -> Run:

@@ -76,6 +76,33 @@ def test_the_file_is_marked_and_lies_where_containerd_imports_it() -> None:
     assert ENGINE.writing.path == FILE
 
 
+def test_before_containerd_2_the_file_has_a_copy_of_the_main_files_section() -> None:
+    more = f"""version = 2
+{IMPORTS}
+[plugins."{PLUGINS[2]}".cni]
+bin_dir = "/usr/lib/cni"
+[plugins."{PLUGINS[2]}".containerd]
+snapshotter = "native"
+default_runtime_name = "other"
+runtimes = {{ other = {{ runtime_type = "x" }}, crun = {{ runtime_type = "y" }} }}
+[plugins.other]
+key = 1
+"""
+    planned = plan(more)
+    (write,) = planned.writes
+    (section,) = tomllib.loads(write.data.decode())["plugins"].values()
+    assert section["cni"] == {"bin_dir": "/usr/lib/cni"}
+    containerd = section["containerd"]
+    assert (containerd["snapshotter"], containerd["default_runtime_name"]) == ("native", "crun")
+    assert containerd["runtimes"]["other"] == {"runtime_type": "x"}
+    assert containerd["runtimes"]["crun"]["runtime_type"] == RUNC
+    (remark,) = planned.remarks
+    assert remark.message.startswith(f"has a copy of the rest from {MAIN_FILE}, ")
+    # Later ones merge tables.
+    (write,) = plan(more, NEWER).writes
+    assert "cni" not in write.data.decode()
+
+
 @pytest.mark.parametrize(
     ("version", "main", "expected"),
     [
