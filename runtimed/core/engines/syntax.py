@@ -12,8 +12,14 @@ from runtimed.core.config import Source
 from runtimed.core.errors import ConfigurationRejected, Problem
 
 _TEMPLATE = "the file is a Go template, import the config.toml that is made from it"
+_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # The end of every message of tomllib; only Python 3.14 has attributes for it.
 _PLACE = r" \(at line (\d+), column (\d+)\)\Z"
+
+
+def dotted(*keys: str) -> str:
+    """Return the path of a value as TOML writes it: ``plugins."io.containerd.grpc.v1.cri".containerd``."""
+    return ".".join(key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False) for key in keys)
 
 
 def parse_toml(source: Source) -> dict[str, Any]:

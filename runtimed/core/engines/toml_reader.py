@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from runtimed.core.configuration.position import Location
-from runtimed.core.engines.containerd.layout import dotted
 from runtimed.core.engines.engine import Original
-from runtimed.core.engines.syntax import parse_toml
+from runtimed.core.engines.syntax import dotted, parse_toml
 from runtimed.core.engines.translation import Reader
 from runtimed.core.message_text import shown
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -20,14 +18,8 @@ NAME = "containerd"
 # The runtime that containerd has without any configuration.
 BUILT_IN = "runc"
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # Default values that containerd writes out and that are not empty, 0 or false.
 _DEFAULTS = frozenset({("sandboxer", "podsandbox"), ("sandbox_mode", "podsandbox"), ("io_type", "fifo")})
-
-
-def dotted(*keys: str) -> str:
-    """Return the path of a value as TOML writes it: ``plugins."io.containerd.grpc.v1.cri".containerd``."""
-    return ".".join(key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False) for key in keys)
 
 
 def is_default(key: str, value: object) -> bool:

@@ -12,11 +12,11 @@ from typing import Any
 from runtimed.core.config import Source
 from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
-from runtimed.core.engines.containerd.layout import PLUGINS, dotted, table_at
+from runtimed.core.engines.containerd.layout import PLUGINS, table_at
 from runtimed.core.engines.containerd.write import write_runtimes
 from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table
 from runtimed.core.engines.ownership import owned_write
-from runtimed.core.engines.syntax import parse_toml, render_toml
+from runtimed.core.engines.syntax import dotted, parse_toml, render_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import shown
 

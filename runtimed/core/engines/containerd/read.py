@@ -17,12 +17,12 @@ from runtimed.core.containerd.options import GENERIC, message_of
 from runtimed.core.engines.containerd.layout import (
     NAME,
     PLUGINS,
-    dotted,
     is_default,
     shown_toml,
     table_at,
     unknown_to_json,
 )
+from runtimed.core.engines.syntax import dotted
 from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import called, shown

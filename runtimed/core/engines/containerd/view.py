@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 
-from runtimed.core.engines.containerd.layout import BUILT_IN, dotted, is_default, section_of, table_at
+from runtimed.core.engines.containerd.layout import BUILT_IN, is_default, section_of, table_at
 from runtimed.core.engines.engine import CriStatus, Question, View
+from runtimed.core.engines.syntax import dotted
 
 # containerd's default.
 SOCKET = "/run/containerd/containerd.sock"

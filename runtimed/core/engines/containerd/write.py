@@ -9,13 +9,12 @@ from typing import Any
 from runtimed.core.config import Source
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
-from runtimed.core.engines.containerd.layout import NAME, PLUGINS, dotted, table_at, unknown_to_json
-from runtimed.core.engines.syntax import parse_toml
+from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at, unknown_to_json
+from runtimed.core.engines.kubernetes import HANDLER
+from runtimed.core.engines.syntax import dotted, parse_toml
 from runtimed.core.engines.translation import Translation, is_option
 from runtimed.core.errors import ConfigurationRejected, Problem
 
-# Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
-_HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 # Characters of a name that the TOML parser of containerd 1.6 cannot read between quotation marks.
 _UNREADABLE = re.compile(r'["\\\[\]]')
 # Options that not every major version of containerd has.
@@ -122,7 +121,7 @@ def _entry(
 def _limitations(runtime: Mapping[str, Any]) -> list[str]:
     options = runtime["options"] or {}
     found = [f"{name}: {text}" for name, text in _ONE_MAJOR.items() if options.get(name)]
-    if _HANDLER.fullmatch(runtime["name"]) is None:
+    if HANDLER.fullmatch(runtime["name"]) is None:
         found.append("Kubernetes cannot use it: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -")
     if _UNREADABLE.search(runtime["name"]) or not runtime["name"].isprintable():
         found.append("containerd 1.6 reads another name, or refuses the whole file")

@@ -13,7 +13,6 @@ from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
 from runtimed.core.containerd.options import GENERIC, message_of
-from runtimed.core.engines.containerd.layout import dotted
 from runtimed.core.engines.crio.handlers import (
     BUILT_IN,
     CONFIG_PATH,
@@ -31,7 +30,7 @@ from runtimed.core.engines.crio.handlers import (
 )
 from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
 from runtimed.core.engines.ownership import owned_write
-from runtimed.core.engines.syntax import render_toml
+from runtimed.core.engines.syntax import dotted, render_toml
 from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import Problem
 

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
-from runtimed.core.engines.containerd.layout import dotted
 from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
 from runtimed.core.engines.ownership import owned_write
 from runtimed.core.engines.podman.runtimes import BUILT_IN, SUPPORTS, supported_by
-from runtimed.core.engines.syntax import render_toml
+from runtimed.core.engines.syntax import dotted, render_toml
 from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import called
