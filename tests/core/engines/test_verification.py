@@ -141,7 +141,7 @@ UNREAD = FileState(PATH, None, None, None, (Problem("imports no file", "/etc/eng
         # The engine cannot be asked: only the file counts.
         (MISSING, "at once", None, None, "differs", ["does not exist"]),
         (right(), "at once", None, None, "follows", []),
-        (EDITED, None, None, None, "differs", ["is not what the table gives"]),
+        (EDITED, None, None, None, "differs", ["differs from the table"]),
         # It was edited behind our back, or the table has changed since.
         (EDITED, "restart", 200.0, [], "differs", ["runtimectl export engine --write replaces it"]),
         (EDITED, "restart", 200.0, [DIFFERENCE], "differs", ["replaces it"]),
