@@ -196,8 +196,12 @@ def _refuse(args: Namespace, rejection: ConfigurationRejected) -> int:
         problems = [problem.as_dict() for problem in rejection.problems]
         document: dict[str, object] = {"written": [], "unchanged": [], "takes_effect": None}
         verbs.print_json({**document, "remarks": _as_dicts(rejection.remarks), "problems": problems})
+    else:
+        verbs.note(rejection.remarks)
     for problem in rejection.problems:
         verbs.complain(problem)
+    if rejection.omitted:
+        verbs.complain(f"and {rejection.omitted} more problems")
     hint = "the file on the node is as it was; runtimectl verify compares the engine with the table"
     verbs.fail(f"the files of {args.engine} are not written", hint)
     return verbs.REFUSED

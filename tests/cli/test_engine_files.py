@@ -237,9 +237,11 @@ def test_a_refusal_has_every_place_and_a_hint(
     (small.directory / "main.conf").write_text("closed")
     status, out, err = export(small, monkeypatch, capsys)
     assert (status, out) == (1, "")
-    first, second, hint = err.splitlines()
+    note, first, omitted, last, hint = err.splitlines()
+    assert note == "note: a remark"
     assert first == f"{small.directory}/main.conf:3: is closed"
-    assert second == "runtimectl: the files of small are not written"
+    assert omitted == "and 2 more problems"
+    assert last == "runtimectl: the files of small are not written"
     assert hint.startswith("hint: ")
     status, out, _ = export(small, monkeypatch, capsys, as_json=True)
     found = json.loads(out)

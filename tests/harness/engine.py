@@ -101,7 +101,8 @@ class SmallEngine:
         record = (FileWrite(f"{self.directory}/.record", text.encode()),) if self.record else ()
         scratch = {"50-runtimed.conf": text.encode()}
         if b"closed" in found.files.get(f"{self.directory}/main.conf", b""):
-            raise ConfigurationRejected((Problem("is closed", f"{self.directory}/main.conf", 3),))
+            problem = Problem("is closed", f"{self.directory}/main.conf", 3)
+            raise ConfigurationRejected((problem,), 2, remarks=translation.remarks)
         checks = (Run((str(self.program), "check", f"{found.scratch}/50-runtimed.conf")),) if found.version else ()
         if "--closed" in found.command_line:
             raise ConfigurationRejected((Problem(f"is closed by {found.command_line[-1]}"),))

@@ -92,9 +92,13 @@ def _read(path: str, walk: Walker) -> bytes | None:
         status = end.status
         if status is None or not stat.S_ISREG(status.st_mode):
             raise PathRefused(printable(path), "is not a regular file", "move it away")
-        # The descriptor of the walk can only name the file.
-        with open(f"/proc/self/fd/{end.fd}", "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        try:
+            # The descriptor of the walk can only name the file.
+            with open(f"/proc/self/fd/{end.fd}", "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            error.filename = path
+            raise
     if len(data) > MAX_BYTES:
         raise PathRefused(printable(path), f"has more than {MAX_BYTES:,} bytes", "check that it is the right file")
     return data
