@@ -144,18 +144,11 @@ def _lock(path: str) -> int:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # another run has just removed it
-        try:
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The run that had the lock has removed the directory, and the next one may have made another.
             if os.path.samestat(os.fstat(fd), os.lstat(path)):
                 return fd
-        except BlockingIOError:
-            pass
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
         os.close(fd)
         if time.monotonic() > deadline_s:
             raise PathRefused(path, f"has been locked by another runtimectl for {_LOCK_S:g} s", "try again later")
