@@ -159,7 +159,7 @@ def test_json_of_an_export_has_document_and_remarks(daemon: RunningDaemon) -> No
 
 
 @pytest.mark.parametrize(
-    "args", [("export", "podman"), ("export",), ("export", "docker", "--config-version", "2"), ("import", "docker")]
+    "args", [("export", "nothing"), ("export",), ("export", "docker", "--config-version", "2"), ("import", "docker")]
 )
 def test_a_usage_error_is_exit_status_2(daemon: RunningDaemon, args: tuple[str, ...]) -> None:
     run = runtimectl(*args, on=daemon)
