@@ -111,8 +111,8 @@ def write_files(
     return Written(written, [path for path in paths if path not in written], remarks)
 
 
-def inspect_file(node: EngineNode, table: Table, options: ExportOptions) -> FileState:
-    """Return the file of an engine as it is, and as it should be."""
+def inspect_file(node: EngineNode, table: Table, options: ExportOptions) -> tuple[FileState, Plan | None]:
+    """Return the file of an engine as it is and as it should be, and the plan to write it, None if it is refused."""
     from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
     from runtimed.core.engines.verification import FileState  # noqa: PLC0415
     from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
@@ -124,13 +124,13 @@ def inspect_file(node: EngineNode, table: Table, options: ExportOptions) -> File
         with _rejecting(path):
             if writing.version is not None and node.run(writing.version) is None:
                 problem = Problem(f"there is no program {writing.version.words[0]} on this node")
-                return FileState(path, None, None, None, (problem,), installed=False)
+                return FileState(path, None, None, None, (problem,), installed=False), None
             plan = node.plan(table, options)
             wanted = next(write.data for write in plan.writes if write.path == path)
-            return FileState(path, node.read([path]).get(path), wanted, changed_at(path))
+            return FileState(path, node.read([path]).get(path), wanted, changed_at(path)), plan
     except ConfigurationRejected as rejection:
         installed = writing.version is not None or not isinstance(rejection, NotInstalled)
-        return FileState(path, None, None, None, rejection.problems, installed)
+        return FileState(path, None, None, None, rejection.problems, installed), None
 
 
 def _check(
@@ -196,9 +196,13 @@ def _refuse(args: Namespace, rejection: ConfigurationRejected) -> int:
         problems = [problem.as_dict() for problem in rejection.problems]
         document: dict[str, object] = {"written": [], "unchanged": [], "takes_effect": None}
         verbs.print_json({**document, "remarks": _as_dicts(rejection.remarks), "problems": problems})
+    else:
+        verbs.note(rejection.remarks)
     for problem in rejection.problems:
         verbs.complain(problem)
-    hint = "the file on the node is as it was; runtimectl verify shows what the engine has"
+    if rejection.omitted:
+        verbs.complain(f"and {rejection.omitted} more problems")
+    hint = "the file on the node is as it was; runtimectl verify compares the engine with the table"
     verbs.fail(f"the files of {args.engine} are not written", hint)
     return verbs.REFUSED
 

@@ -49,7 +49,7 @@ class EngineNode:
         try:
             return secure_directory(path, Trust.of_process(), create=False)
         except PathMissing as error:
-            text = f"does not exist, so {self.name} is not installed on this node; if it is, run: mkdir {path}"
+            text = f"does not exist, so {self.name} is not installed on this node; if it is, run: mkdir -p {path}"
             raise NotInstalled((Problem(text, error.path),)) from error
 
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:

@@ -69,8 +69,10 @@ def verify_with(node: EngineNode, table: Table) -> Verification:
     from runtimed.core.engines.engine import ExportOptions, NoAnswer  # noqa: PLC0415
 
     engine, asking, options = node.engine, node.engine.asking, ExportOptions()
-    file = None if engine.writing is None else inspect_file(node, table, options)
-    document = engine.write(table, options).document
+    file, plan = (None, None) if engine.writing is None else inspect_file(node, table, options)
+    document = plan.document if plan is not None else None
+    if document is None:
+        document = engine.write(table, options).document
     process = node.find_process(document)
     started_s = None if process is None else process.started_s
     running = verification.Engine(node.name, None if asking is None else asking.takes_effect, started_s)

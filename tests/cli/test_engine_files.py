@@ -100,6 +100,22 @@ def test_without_the_program_the_file_is_written_without_its_check(small: SmallE
     assert [str(remark) for remark in write(small, table("refused")).remarks] == ["a remark", "version none"]
 
 
+def test_a_program_that_is_removed_before_its_check_is_a_remark(small: SmallEngine) -> None:
+    def remove(step: str) -> None:
+        if step == "check":
+            small.program.unlink()
+
+    found = write(small, at_step=remove)
+    expected = f"{small.file}: is written without a check, because there is no program {small.program}"
+    assert (found.written, str(found.remarks[-1])) == ([str(small.file)], expected)
+
+
+def test_a_link_to_nowhere_among_the_files_is_a_refusal(small: SmallEngine) -> None:
+    (small.directory / "main.conf").symlink_to("nowhere")
+    text = f"the symbolic link {small.directory}/main.conf leads to {small.directory}/nowhere, which does not exist"
+    assert refusal(small) == f"{small.file}: {text}"
+
+
 def test_a_program_that_fails_to_tell_its_version_is_a_refusal(small: SmallEngine) -> None:
     small.program.write_text("#!/bin/sh\necho broken >&2; exit 1\n")
     assert refusal(small) == f"{small.file}: is not written, because {small.program} version: broken"
@@ -237,9 +253,11 @@ def test_a_refusal_has_every_place_and_a_hint(
     (small.directory / "main.conf").write_text("closed")
     status, out, err = export(small, monkeypatch, capsys)
     assert (status, out) == (1, "")
-    first, second, hint = err.splitlines()
+    note, first, omitted, last, hint = err.splitlines()
+    assert note == "note: a remark"
     assert first == f"{small.directory}/main.conf:3: is closed"
-    assert second == "runtimectl: the files of small are not written"
+    assert omitted == "and 2 more problems"
+    assert last == "runtimectl: the files of small are not written"
     assert hint.startswith("hint: ")
     status, out, _ = export(small, monkeypatch, capsys, as_json=True)
     found = json.loads(out)
@@ -254,6 +272,7 @@ def test_a_refusal_has_every_place_and_a_hint(
         (("docker", "--config-version", "3"), "--config-version is for containerd"),
         (("docker", "--write", "--config-version", "3"), "--config-version is for containerd"),
         (("containerd", "--config-version", "5"), "invalid choice"),
+        (("kubernetes", "--write"), "hint: use: runtimectl export kubernetes | kubectl apply -f -"),
     ],
 )
 def test_an_option_of_another_engine_is_a_usage_error(

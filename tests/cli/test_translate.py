@@ -81,6 +81,12 @@ def test_a_reserved_name_can_be_renamed() -> None:
         assert runtimectl("import", "docker", "-", "--rename", wrong, input=text).returncode == 2
 
 
+def test_an_engine_that_has_no_file_cannot_be_imported() -> None:
+    run = runtimectl("import", "kubernetes", "-", input="")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "runtimectl: kubernetes has no file that could be imported\n"
+
+
 def test_a_file_that_cannot_be_read_is_exit_status_2(tmp_path: Path) -> None:
     big = tmp_path / "big"
     with big.open("wb") as file:
@@ -153,7 +159,7 @@ def test_json_of_an_export_has_document_and_remarks(daemon: RunningDaemon) -> No
 
 
 @pytest.mark.parametrize(
-    "args", [("export", "podman"), ("export",), ("export", "docker", "--config-version", "2"), ("import", "docker")]
+    "args", [("export", "nothing"), ("export",), ("export", "docker", "--config-version", "2"), ("import", "docker")]
 )
 def test_a_usage_error_is_exit_status_2(daemon: RunningDaemon, args: tuple[str, ...]) -> None:
     run = runtimectl(*args, on=daemon)

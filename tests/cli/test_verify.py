@@ -93,7 +93,7 @@ def test_an_edit_of_the_file_is_named_by_its_line(small: SmallEngine) -> None:
     result = found(small)
     assert (result["state"], result["detail"]) == (
         "differs",
-        f"{small.file} is not what the table gives; runtimectl export small --write replaces it",
+        f"{small.file} differs from the table; runtimectl export small --write replaces it",
     )
     assert [each["name"] for each in result["differences"]] == ["crun", f"{small.file}:3"]
     assert result["differences"][1]["theirs"] == "crun /var/lib/runtimed/runtimes/evil"
@@ -110,6 +110,15 @@ def test_the_table_in_a_file_of_another_name_counts_too(small: SmallEngine) -> N
     assert result["state"] == "differs"
     assert result["detail"].startswith(f"{small.file}:1: was not written by runtimectl")
     assert [each["name"] for each in result["differences"]] == [f"{small.file}:1"]
+
+
+def test_a_runtime_that_this_version_of_the_engine_cannot_have_is_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = install(SmallEngine(tmp_path, without="crun"), monkeypatch)
+    write(small)
+    assert "/crun" not in small.file.read_text()
+    assert found(small)["state"] == "follows"
 
 
 def test_an_answer_that_is_not_understood_is_unknown_with_the_reason(small: SmallEngine) -> None:

@@ -19,7 +19,12 @@ from harness.runtimectl import COMMAND
 pytestmark = pytest.mark.timeout(300)
 
 TABLE: dict[str, Any] = {
-    "runtimes": {"small": {"path": "/usr/bin/crun"}, "big": {"path": "/usr/sbin/runc"}},
+    "runtimes": {
+        "small": {"path": "/usr/bin/crun"},
+        "big": {"path": "/usr/sbin/runc"},
+        # podman and an old dockerd cannot have it.
+        "kata": {"runtimeType": "io.containerd.kata.v2"},
+    },
     "default-runtime": "small",
 }
 # containerd and dockerd use directories below /run, as they would on a node.

@@ -52,6 +52,8 @@ class SmallEngine:
     unknown: str | None = None
     # A second file, which is written first.
     record: bool = False
+    # A runtime that this version cannot have.
+    without: str | None = None
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -93,17 +95,19 @@ class SmallEngine:
 
     def _plan(self, table: Table, options: ExportOptions, found: Found) -> Plan:
         translation = self._write(table, options)
-        text = render(translation.document)
+        document = {name: path for name, path in translation.document.items() if name != self.without}
+        text = render(document)
         write = owned_write(str(self.file), text, found)
         record = (FileWrite(f"{self.directory}/.record", text.encode()),) if self.record else ()
         scratch = {"50-runtimed.conf": text.encode()}
         if b"closed" in found.files.get(f"{self.directory}/main.conf", b""):
-            raise ConfigurationRejected((Problem("is closed", f"{self.directory}/main.conf", 3),))
+            problem = Problem("is closed", f"{self.directory}/main.conf", 3)
+            raise ConfigurationRejected((problem,), 2, remarks=translation.remarks)
         checks = (Run((str(self.program), "check", f"{found.scratch}/50-runtimed.conf")),) if found.version else ()
         if "--closed" in found.command_line:
             raise ConfigurationRejected((Problem(f"is closed by {found.command_line[-1]}"),))
         remarks = (*translation.remarks, Problem(f"version {(found.version or 'none').strip()}"))
-        return Plan((*record, write), remarks, scratch, checks, self.unknown, self._judge)
+        return Plan((*record, write), remarks, scratch, checks, self.unknown, self._judge, document)
 
     def _judge(self, answers: Sequence[bytes]) -> Sequence[Problem]:
         found = [answer for answer in answers if b"judged" in answer]

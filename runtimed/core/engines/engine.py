@@ -123,6 +123,8 @@ class Plan:
     checks: tuple[Run, ...] = ()
     unknown: str | None = None
     judge: Callable[[Sequence[bytes]], Sequence[Problem]] = lambda _: ()
+    # The runtimes in the files, where they are not those of `Engine.write`: an older engine cannot run all of them.
+    document: Document | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +133,8 @@ class Writing:
 
     ``path`` is the file, ``inputs`` are all files that ``plan`` looks at (``*`` in a name matches any characters, and
     a leading dot), ``version`` is a program that prints the engine's version. ``plan`` raises ConfigurationRejected,
-    with the place of each problem, where it must not write: a file that runtimed does not own, an entry of somebody
-    else, a file that the engine would not read.
+    with the place of each problem, where it must not write: a file that runtimed does not own, an entry of another
+    owner, a file that the engine would not read.
     """
 
     path: str
@@ -153,7 +155,7 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What an engine executes: a readable line for each runtime that it has, and the name of its default runtime."""
+    """The runtimes of an engine, each with a readable line about its binary, and the name of its default runtime."""
 
     default: str | None
     runtimes: Mapping[str, str]
@@ -165,12 +167,13 @@ TakesEffect = Literal["reload", "restart", "at once"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """How to learn what a running engine would execute now.
+    """How to ask a running engine which runtimes it would execute now.
 
-    ``questions`` are asked for a document of `Engine.write`; ``expected`` is the view that follows from that document,
-    and ``answered`` the view that follows from the answers, by the names of the questions. ``answered`` raises
-    ValueError, with the reason, for answers that it does not understand. ``process`` is the name of the engine's
-    process, None for an engine without a daemon.
+    ``questions`` are asked for a document of `Engine.write` or `Plan`; ``expected`` is the view that follows from that
+    document, and ``answered`` the view that follows from the answers, by the names of the questions. ``answered``
+    raises ValueError, with the reason, for answers that it does not understand. ``process`` is the name of the engine's
+    process, None for an engine without a daemon. The questions of an engine with a process have the same sockets for
+    each document, also for an empty one.
     """
 
     questions: Callable[[Document], Mapping[str, Question]]

@@ -13,8 +13,8 @@ from runtimed.core.engines.engine import TakesEffect, View
 from runtimed.core.errors import Problem
 from runtimed.core.shapes.daemon import EngineState
 
-# follows: the engine would execute what the table says. differs: it would not, or its file differs. not-told: its file
-# is right, and the engine has not read it yet. unknown: the engine cannot be asked, or its answer is not understood.
+# follows: the engine has the runtimes of the table. differs: it has others, or its file differs. not-told: its file is
+# right, and the engine has not read it yet. unknown: the engine cannot be asked, or its answer is not understood.
 State = EngineState
 
 # A file that was replaced by another one has a difference in every line.
@@ -33,7 +33,7 @@ class Difference(TypedDict):
 
 
 class Verification(TypedDict):
-    """Whether an engine follows the table. ``detail`` says why, or what to do; it is empty if there is nothing to say.
+    """Whether an engine follows the table. ``detail`` has the reason and the remedy; it is empty if there is none.
 
     ``file`` is the file that runtimectl writes for it, None for an engine without one.
     """
@@ -84,7 +84,7 @@ def compare_views(expected: View, answered: View, table: Mapping[str, Any]) -> l
 def compare_files(file: FileState) -> list[Difference]:
     """Return the lines in which the file on the node differs from the one that it should be, at most 100."""
     if file.wanted is None:
-        # Such as an entry of daemon.json that somebody else wrote. A problem without a line is not about the content.
+        # Such as an entry of daemon.json that another program wrote. A problem without a line is not about the content.
         found = (problem for problem in file.refusals if problem.file == file.path and problem.line is not None)
         differences = (_difference(f"{file.path}:{each.line}", each.expected, each.found) for each in found)
         return list(islice(differences, _DIFFERENCES_MAX))
@@ -165,7 +165,7 @@ def _decide(
         # An engine may have the table from another file.
         return ("follows", "") if differences == [] else ("differs", f"{file.path} does not exist; {write} makes it")
     if of_file:
-        return "differs", f"{file.path} is not what the table gives; {write} replaces it"
+        return "differs", f"{file.path} differs from the table; {write} replaces it"
     is_newer = None not in (file.changed_s, engine.started_s) and (file.changed_s or 0) > (engine.started_s or 0)
     # An engine that reads its file only at its start cannot have read a newer one. One that is reloaded may have.
     if is_newer and (engine.takes_effect == "restart" or (engine.takes_effect == "reload" and differences)):

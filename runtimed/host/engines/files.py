@@ -92,9 +92,13 @@ def _read(path: str, walk: Walker) -> bytes | None:
         status = end.status
         if status is None or not stat.S_ISREG(status.st_mode):
             raise PathRefused(printable(path), "is not a regular file", "move it away")
-        # The descriptor of the walk can only name the file.
-        with open(f"/proc/self/fd/{end.fd}", "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        try:
+            # The descriptor of the walk can only name the file.
+            with open(f"/proc/self/fd/{end.fd}", "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            error.filename = path
+            raise
     if len(data) > MAX_BYTES:
         raise PathRefused(printable(path), f"has more than {MAX_BYTES:,} bytes", "check that it is the right file")
     return data
@@ -140,18 +144,11 @@ def _lock(path: str) -> int:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # another run has just removed it
-        try:
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The run that had the lock has removed the directory, and the next one may have made another.
             if os.path.samestat(os.fstat(fd), os.lstat(path)):
                 return fd
-        except BlockingIOError:
-            pass
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
         os.close(fd)
         if time.monotonic() > deadline_s:
             raise PathRefused(path, f"has been locked by another runtimectl for {_LOCK_S:g} s", "try again later")

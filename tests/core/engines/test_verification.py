@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.engines.engine import TakesEffect, View
+from runtimed.core.engines import NAMES, load_engine
+from runtimed.core.engines.engine import ExportOptions, TakesEffect, View
 from runtimed.core.engines.verification import (
     Difference,
     Engine,
@@ -141,7 +142,7 @@ UNREAD = FileState(PATH, None, None, None, (Problem("imports no file", "/etc/eng
         # The engine cannot be asked: only the file counts.
         (MISSING, "at once", None, None, "differs", ["does not exist"]),
         (right(), "at once", None, None, "follows", []),
-        (EDITED, None, None, None, "differs", ["is not what the table gives"]),
+        (EDITED, None, None, None, "differs", ["differs from the table"]),
         # It was edited behind our back, or the table has changed since.
         (EDITED, "restart", 200.0, [], "differs", ["runtimectl export engine --write replaces it"]),
         (EDITED, "restart", 200.0, [DIFFERENCE], "differs", ["replaces it"]),
@@ -187,3 +188,16 @@ def test_an_engine_that_does_not_run_has_its_reason() -> None:
         "differences": [],
         "takes_effect": "reload",
     }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_with_a_process_has_the_same_sockets_for_each_document(name: str) -> None:
+    engine = load_engine(name)
+    if engine.asking is None or engine.asking.process is None:
+        return
+    document = engine.write({"default_runtime": "runc", "runtimes": []}, ExportOptions()).document
+    empty, full = (
+        [getattr(question, "socket", None) for question in engine.asking.questions(given).values()]
+        for given in ({}, document)
+    )
+    assert empty == full

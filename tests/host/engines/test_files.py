@@ -81,6 +81,14 @@ def test_what_is_no_regular_file_or_too_big_is_refused(engine: Path) -> None:
             read([str(path)])
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_named(engine: Path) -> None:
+    (engine / "file").touch(0o000)
+    with pytest.raises(PermissionError) as error:
+        read([f"{engine}/file"])
+    assert error.value.filename == f"{engine}/file"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root trusts nobody else")
 def test_for_root_a_file_that_others_can_change_is_refused_with_mode_and_owner(engine: Path) -> None:
     file = engine / "file"

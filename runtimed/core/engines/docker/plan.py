@@ -63,9 +63,10 @@ def plan_docker(table: Table, _: ExportOptions, found: Found) -> Plan:
     if final != both:
         writes.append(FileWrite(RECORD, final.render()))
     if merged == found.files.get(FILE) or found.version is None:
-        return Plan(tuple(writes), exported.remarks)
+        return Plan(tuple(writes), exported.remarks, document=exported.document)
     check = Run(("dockerd", "--validate", "--config-file", f"{found.scratch}/{_SCRATCH}"))
-    return Plan(tuple(writes), exported.remarks, {_SCRATCH: merged}, (check,), _UNKNOWN)
+    scratch = {_SCRATCH: merged}
+    return Plan(tuple(writes), exported.remarks, scratch, (check,), _UNKNOWN, document=exported.document)
 
 
 def _conflicts(command_line: Sequence[str]) -> list[Problem]:
