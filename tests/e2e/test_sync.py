@@ -193,6 +193,24 @@ def test_an_engine_that_is_installed_later_is_followed_then(node: Installed) -> 
         node.run("rm", "-rf", NFD_DIRECTORY)
 
 
+def test_a_full_disk_is_reported_and_tried_again(node: Installed) -> None:
+    node.run("mkdir", "-p", NFD_DIRECTORY)
+    node.run("mount", "-t", "tmpfs", "-o", "size=16k,mode=0755", "none", NFD_DIRECTORY)
+    try:
+        node.run("sh", "-c", f"cat /dev/zero > {NFD_DIRECTORY}/full", status=1)
+        start(node, "nfd")
+        found = wait_for(node, "nfd", "differs")
+        assert "no space left on device" in found["detail"].lower()
+        assert node.state(unit("nfd")) == "active (running)"
+        node.run("rm", f"{NFD_DIRECTORY}/full")
+        wait_for(node, "nfd", "follows")
+        assert node.show("NRestarts", unit("nfd")) == "0"
+    finally:
+        node.systemctl("stop", unit("nfd"))
+        node.run("umount", NFD_DIRECTORY)
+        node.run("rmdir", NFD_DIRECTORY)
+
+
 def test_the_daemon_may_be_stopped_killed_and_started(node: Installed) -> None:
     start(node, "docker")
     wait_for(node, "docker", "follows")
