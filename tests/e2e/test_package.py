@@ -31,6 +31,7 @@ COMPLETIONS = {
 }
 CONFIGURATION = {"runtimes": {"boxed": {"path": "/usr/bin/runc", "runtimeArgs": ["--debug"]}}}
 CLIENTS = 20
+SYNC = "runtimed-sync@.service"
 # Runs inside the machine with the package's own client until its standard input ends.
 ASKING = f"""
 import json, socket, sys, threading, time
@@ -200,6 +201,10 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
     for unit in ("runtimed.socket", "runtimed.service"):
         assert machine.run("systemctl", "is-enabled", unit).stdout == "enabled\n"
         assert machine.run("systemctl", "is-active", unit).stdout == "active\n"
+    assert machine.run("systemctl", "is-enabled", SYNC, status=1).stdout == "disabled\n"
+    for name, directory in (("docker", "docker"), ("podman", "containers")):
+        unit = SYNC.replace("@", f"@{name}")
+        assert f"/etc/{directory}" in machine.show(unit, "ReadWritePaths").split()[-1]
     assert json.loads(curl(machine, "/v1/status"))["health"]["status"] == "ok"
     assert json.loads(curl(machine, "/v1/resolve"))["runtime"] == "runc"
     # What is imported late, and what starts the program a second time.
@@ -284,6 +289,25 @@ def test_removal_keeps_configuration_and_state_and_purging_does_not(packages: Pa
     for path in ("/etc/runtimed", "/var/lib/runtimed", "/run/runtimed", "/usr/lib/runtimed", "/usr/bin/runtimed"):
         machine.run("test", "!", "-e", path)
     assert machine.run("sh", "-c", "ls -R /etc/systemd /lib/systemd /usr/lib/systemd | grep runtimed", status=1)
+
+
+def test_removal_and_purging_leave_an_engine_with_its_file_as_it_is(packages: Packages, machine: Booted) -> None:
+    install(machine, packages.first)
+    configure(machine)
+    file = "/etc/containers/containers.conf.d/50-runtimed.conf"
+    unit = SYNC.replace("@", "@podman")
+    machine.run("systemctl", "enable", "--now", unit)
+    text = machine.run("cat", file).stdout
+    assert "/var/lib/runtimed/runtimes/boxed" in text
+    install(machine, packages.newer)
+    assert machine.run("systemctl", "is-active", unit).stdout == "active\n"
+    apt(machine, "remove", "runtimed")
+    assert machine.run("systemctl", "is-active", unit, status=3).stdout == "inactive\n"
+    said = apt(machine, "purge", "runtimed")
+    assert f"  {file}\n" in said
+    assert machine.run("cat", file).stdout == text
+    machine.run("sh", "/var/lib/runtimed/runtimes/boxed", "--version")
+    assert not list((machine.root / "etc/systemd/system/multi-user.target.wants").glob("runtimed*"))
 
 
 def test_purging_leaves_what_running_containers_need_and_says_so(packages: Packages, machine: Booted) -> None:

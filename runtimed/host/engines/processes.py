@@ -44,9 +44,11 @@ def find_process(name: str, sockets: Iterable[str]) -> EngineProcess | None:
     Processes in other pid namespaces (in containers) and of other users than root and this one do not count. The oldest
     one counts if there are several.
     """
-    listeners = [pid for path in sockets if (pid := _listener(path)) is not None]
+    pids = [*_pids_by_name(name)]
+    # A connection to a socket on which systemd listens for an engine would start the engine.
+    listeners = [pid for path in sockets if (pid := _listener(path)) is not None] if pids else []
     # Process 1 listens on a socket that systemd passes on.
-    for pid in (*listeners, *_pids_by_name(name)):
+    for pid in (*listeners, *pids):
         if (found := _inspect(pid, name)) is not None:
             return found
     return None
