@@ -54,7 +54,7 @@ MAY_NAME = {"client": {"core"}}
 MAY_IMPORT = {"client": {"runtimed.core.problem_codes"}}
 # Modules of core that import nothing, so that runtimectl may load them at its start.
 LIGHT = {"runtimed.core.message_text", "runtimed.core.engines"}
-# Modules of runtimectl that work on engines' files, and load for that what they need of the daemon.
+# Modules of runtimectl that work on engines' files. They load the daemon's code, so others import them late.
 FOR_ENGINES = {"translate", "engine_node", "engine_files", "verify", "sync"}
 # Rooms whose modules do not import each other: each receives functions instead.
 APART = {"host"}
@@ -131,24 +131,21 @@ def test_no_module_needs_what_is_optional_or_heavy_to_be_imported(path: Path) ->
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if parts(path)[:1] == ("cli",)], ids=lambda path: path.stem)
-def test_the_command_line_tool_loads_of_the_daemon_what_translates_and_that_late(path: Path) -> None:
-    inner = (ast.FunctionDef, ast.AsyncFunctionDef)
+def test_the_command_line_tool_loads_the_daemons_code_for_engines_only(path: Path) -> None:
+    if path.stem in FOR_ENGINES:
+        return
     tree = ast.parse(path.read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, inner)]
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     late = {id(node) for function in functions for node in ast.walk(function)}
-    late |= {
-        id(node)
-        for condition in ast.walk(tree)
-        if isinstance(condition, ast.If) and ast.unparse(condition.test) == "TYPE_CHECKING"
-        for node in ast.walk(condition)
-    }
     for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        heavy = {name for name in names if name.startswith(("runtimed.core", "runtimed.host"))} - LIGHT
-        if heavy:
-            assert path.stem in FOR_ENGINES, f"{path.name} may not import {heavy}"
-            assert id(node) in late, f"{path.name}: import {heavy} where it is used"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+            names = {module, *(f"{module}.{alias.name}" for alias in node.names)}
+            assert module in LIGHT or not module.startswith(("runtimed.core", "runtimed.host")), (
+                f"may not import {module}"
+            )
+            if heavy := names & {f"runtimed.cli.{name}" for name in FOR_ENGINES}:
+                assert id(node) in late, f"import {heavy} where it is used"
 
 
 def test_the_problem_codes_import_nothing_because_the_client_imports_them() -> None:

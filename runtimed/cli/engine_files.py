@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from runtimed.cli import verbs
 from runtimed.cli.engine_node import EngineNode
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Iterator, Sequence
-
-    from runtimed.client import Client
-    from runtimed.core.engines.engine import ExportOptions, Plan, Table, TakesEffect
-    from runtimed.core.engines.verification import FileState
-    from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.client import Client
+from runtimed.core import engines
+from runtimed.core.engines.engine import ExportOptions, NoAnswer, NotInstalled, Plan, Table, TakesEffect
+from runtimed.core.engines.verification import FileState
+from runtimed.core.errors import ConfigurationRejected, PathMissing, PathRefused, Problem
+from runtimed.host.engines.files import changed_at, has_staging, make_scratch, open_staging, replaceable, write_file
+from runtimed.host.engines.programs import failure_of
 
 
 class Written:
@@ -31,10 +30,7 @@ class Written:
 
 def export_to_node(client: Client, args: Namespace, options: ExportOptions) -> int:
     """Write the files of an engine, and print their paths; notes are on stderr."""
-    from runtimed.core.engines import load_engine  # noqa: PLC0415 - the daemon's code, which other verbs do not need
-    from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
-
-    engine = load_engine(args.engine)
+    engine = engines.load_engine(args.engine)
     if engine.writing is None:
         text = f"--write is for engines that read a file on this node, and {args.engine} does not"
         verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl apply -f -")
@@ -70,9 +66,7 @@ def write_engine(name: str, table: Table, options: ExportOptions) -> Written:
     Raises:
         ConfigurationRejected: a file must not be written, cannot be written, or is refused by the engine's check.
     """
-    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-
-    return write_files(EngineNode(name, load_engine(name)), table, options)
+    return write_files(EngineNode(name, engines.load_engine(name)), table, options)
 
 
 def write_files(
@@ -82,8 +76,6 @@ def write_files(
 
     ``at_step`` is called with the name of each step before it, so that a test can make it fail.
     """
-    from runtimed.host.engines.files import has_staging, open_staging, replaceable, write_file  # noqa: PLC0415 - as above
-
     path = node.writing.path
     with _rejecting(path):
         plan = node.plan(table, options)
@@ -113,11 +105,6 @@ def write_files(
 
 def inspect_file(node: EngineNode, table: Table, options: ExportOptions) -> tuple[FileState, Plan | None]:
     """Return the file of an engine as it is and as it should be, and the plan to write it, None if it is refused."""
-    from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
-    from runtimed.core.engines.verification import FileState  # noqa: PLC0415
-    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415
-    from runtimed.host.engines.files import changed_at  # noqa: PLC0415
-
     writing = node.writing
     path = writing.path
     try:
@@ -141,10 +128,6 @@ def _check(
     Raises:
         ConfigurationRejected: a check refuses the files.
     """
-    from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415 - as above
-    from runtimed.host.engines.files import make_scratch  # noqa: PLC0415
-    from runtimed.host.engines.programs import failure_of  # noqa: PLC0415
-
     at_step("scratch")
     for name, data in plan.scratch.items():
         make_scratch(staging, name, data)
@@ -170,9 +153,6 @@ def _check(
 @contextmanager
 def _rejecting(path: str) -> Iterator[None]:
     """Turn each error of the block into ConfigurationRejected; ``path`` is the file that is to be written."""
-    from runtimed.core.engines.engine import NoAnswer  # noqa: PLC0415 - as above
-    from runtimed.core.errors import ConfigurationRejected, PathMissing, PathRefused, Problem  # noqa: PLC0415
-
     try:
         yield
     except PathRefused as error:

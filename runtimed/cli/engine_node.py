@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from runtimed.core.engines.engine import Document, Engine, ExportOptions, Plan, Run, Table, Writing
-    from runtimed.host.engines.processes import EngineProcess
-    from runtimed.host.engines.programs import Outcome
+from runtimed.core.engines.engine import Document, Engine, ExportOptions, Found, NotInstalled, Plan, Run, Table, Writing
+from runtimed.core.errors import ConfigurationRejected, PathMissing, Problem
+from runtimed.host.engines.files import SCRATCH, read_inputs
+from runtimed.host.engines.processes import EngineProcess, command_line, find_process
+from runtimed.host.engines.programs import Outcome, output_of, run_program
+from runtimed.host.features.command import run_command
+from runtimed.host.trust import Trust, secure_directory, walk
 
 
 class EngineNode:
     """An engine on this node, as this user may see it. ``name`` is that of ``engine``."""
 
     def __init__(self, name: str, engine: Engine) -> None:
-        from runtimed.host.features.command import run_command  # noqa: PLC0415 - the daemon's code, as in engine_files
-        from runtimed.host.trust import Trust, secure_directory, walk  # noqa: PLC0415
 
         trust = Trust.of_process()
         self.name = name
@@ -32,8 +31,6 @@ class EngineNode:
     @property
     def writing(self) -> Writing:
         """How to write the engine's file. Raises: ConfigurationRejected: the engine has none."""
-        from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415 - as above
-
         if self.engine.writing is None:
             raise ConfigurationRejected((Problem(f"{self.name} reads no file on this node"),))
         return self.engine.writing
@@ -41,10 +38,6 @@ class EngineNode:
     @cached_property
     def directory(self) -> str:
         """The real path of the engine's directory. Raises: NotInstalled, PathRefused."""
-        from runtimed.core.engines.engine import NotInstalled  # noqa: PLC0415 - as above
-        from runtimed.core.errors import PathMissing, Problem  # noqa: PLC0415
-        from runtimed.host.trust import Trust, secure_directory  # noqa: PLC0415
-
         path = self.writing.directory
         try:
             return secure_directory(path, Trust.of_process(), create=False)
@@ -54,26 +47,18 @@ class EngineNode:
 
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
         """Return the content of each of ``paths`` that exists."""
-        from runtimed.host.engines.files import read_inputs  # noqa: PLC0415 - as above
-
         return read_inputs(paths, self._walk)
 
     def run(self, run: Run) -> Outcome | None:
         """Return the outcome of ``run``, None if there is no such program."""
-        from runtimed.host.engines.programs import run_program  # noqa: PLC0415 - as above
-
         return run_program(run, self._run_command)
 
     def output(self, run: Run) -> bytes:
         """Return the output of ``run``. Raises: NoAnswer: it fails, or there is no such program."""
-        from runtimed.host.engines.programs import output_of  # noqa: PLC0415 - as above
-
         return output_of(run, self.run(run))
 
     def find_process(self, document: Document) -> EngineProcess | None:
         """Return the engine's process, None if it does not run or has no daemon; ``document`` is as for `Asking`."""
-        from runtimed.host.engines.processes import find_process  # noqa: PLC0415 - as above
-
         asking = self.engine.asking
         if asking is None or asking.process is None:
             return None
@@ -82,11 +67,6 @@ class EngineNode:
 
     def plan(self, table: Table, options: ExportOptions) -> Plan:
         """Return how to write the files."""
-        from runtimed.core.engines.engine import Found  # noqa: PLC0415 - as above
-        from runtimed.host.engines.files import SCRATCH  # noqa: PLC0415
-        from runtimed.host.engines.processes import command_line  # noqa: PLC0415
-        from runtimed.host.engines.programs import output_of  # noqa: PLC0415
-
         version = None
         if (run := self.writing.version) is not None and (outcome := self.run(run)) is not None:
             version = output_of(run, outcome).decode(errors="replace")
@@ -102,8 +82,6 @@ class EngineNode:
         Raises:
             ConfigurationRejected: another program has changed one, and its change would be lost.
         """
-        from runtimed.core.errors import ConfigurationRejected, Problem  # noqa: PLC0415 - as above
-
         now, then = self.read(self.writing.inputs), self._planned_from
         changed = [path for path in {**then, **now} if now.get(path) != then.get(path)]
         if changed:

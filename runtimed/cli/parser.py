@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 
 from runtimed import __version__
-from runtimed.cli import engine_arguments, sync, translate, verbs, verify
+from runtimed.cli import engine_verbs, verbs
 from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -251,28 +251,28 @@ _VERBS: dict[str, VerbRow] = {
     "diff": (verbs.diff, "show the differences between two generations", "runtimectl diff 6 7", _add_diff),
     "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", _add_gc),
     "import": (
-        translate.import_configuration,
+        engine_verbs.import_configuration,
         "translate another engine's configuration into a drop-in",
         _IMPORT_EXAMPLE,
-        engine_arguments.add_import,
+        engine_verbs.add_import,
     ),
     "export": (
-        translate.export_configuration,
+        engine_verbs.export_configuration,
         "translate the table into another engine's configuration",
         "sudo runtimectl export containerd --write",
-        engine_arguments.add_export,
+        engine_verbs.add_export,
     ),
     "verify": (
-        verify.verify,
+        engine_verbs.verify,
         "ask the engines of this node whether they follow the table",
         "sudo runtimectl verify docker",
-        engine_arguments.add_verify,
+        engine_verbs.add_verify,
     ),
     "sync": (
-        sync.sync,
+        engine_verbs.sync,
         "keep the file of an engine in step with the table, and verify the engine",
         "sudo runtimectl sync docker",
-        engine_arguments.add_sync,
+        engine_verbs.add_sync,
     ),
     "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
     "help": (_help, "print help", "runtimectl help resolve", _add_help),

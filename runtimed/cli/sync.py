@@ -10,21 +10,20 @@ from __future__ import annotations
 import os
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Callable
 
 from runtimed.cli import verbs
+from runtimed.cli.engine_files import Written, write_engine
 from runtimed.cli.engines import render_engine
-from runtimed.client import ClientError
+from runtimed.cli.verify import hang_up_engine, verify_engine
+from runtimed.client import Client, ClientError
+from runtimed.core import engines
+from runtimed.core.engines.engine import ExportOptions, Table
+from runtimed.core.engines.verification import Verification
+from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import printable
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable
-
-    from runtimed.cli.engine_files import Written
-    from runtimed.client import Client
-    from runtimed.core.engines.engine import Table
-    from runtimed.core.engines.verification import Verification
+from runtimed.host.systemd import Notifier
 
 # At most one run a second: the next one reads the table after all events of the meantime.
 _PAUSE_S = 1.0
@@ -45,13 +44,7 @@ _DETAIL_MAX = 600
 
 def sync(client: Client, args: Namespace) -> int:
     """Keep an engine in step with the table until the process is ended."""
-    from runtimed.cli.engine_files import write_engine  # noqa: PLC0415 - the daemon's code, which other verbs do not need
-    from runtimed.cli.verify import hang_up_engine, verify_engine  # noqa: PLC0415
-    from runtimed.core.engines import load_engine  # noqa: PLC0415
-    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
-    from runtimed.host.systemd import Notifier  # noqa: PLC0415
-
-    name, writing = args.engine, load_engine(args.engine).writing
+    name, writing = args.engine, engines.load_engine(args.engine).writing
     if writing is None:
         verbs.complain(f"runtimectl: {name} has no file on this node; runtimectl export {name} prints its objects")
         return verbs.USAGE
@@ -176,8 +169,6 @@ class Synchronizer:
 
     def _try_write(self, table: Table) -> str:
         """Write the engine's file; return why that failed, the empty string if it did not."""
-        from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415 - as in sync()
-
         try:
             written = self._write(table)
         except ConfigurationRejected as rejection:

@@ -7,17 +7,17 @@ check that the daemon makes of every configuration.
 from __future__ import annotations
 
 import os
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 
 from runtimed.cli import verbs
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Mapping
-
-    from runtimed.client import Client
-    from runtimed.core.engines.translation import Translation
-    from runtimed.core.errors import ConfigurationRejected
+from runtimed.client import Client
+from runtimed.core import engines
+from runtimed.core.config import Source
+from runtimed.core.engines.engine import ExportOptions, Original
+from runtimed.core.engines.syntax import render_json
+from runtimed.core.engines.translation import Translation
+from runtimed.core.errors import ConfigurationRejected
 
 # The daemon's limit for a configuration file.
 _MAX_BYTES = 16 * 1024 * 1024
@@ -26,13 +26,7 @@ _STDIN = "-"
 
 def import_configuration(_client: Client, args: Namespace) -> int:
     """Print another engine's configuration as a drop-in, and notes on stderr."""
-    from runtimed.core.config import Source  # noqa: PLC0415 - the daemon's code, which other verbs do not need
-    from runtimed.core.engines import load_engine  # noqa: PLC0415
-    from runtimed.core.engines.engine import Original  # noqa: PLC0415
-    from runtimed.core.engines.syntax import render_json  # noqa: PLC0415
-    from runtimed.core.errors import ConfigurationRejected  # noqa: PLC0415
-
-    read = load_engine(args.engine).read
+    read = engines.load_engine(args.engine).read
     if read is None:
         verbs.complain(f"runtimectl: {args.engine} has no file that could be imported")
         return verbs.USAGE
@@ -52,9 +46,6 @@ def import_configuration(_client: Client, args: Namespace) -> int:
 
 def export_configuration(client: Client, args: Namespace) -> int:
     """Print the table as another engine's configuration, or write it where the engine reads it; notes on stderr."""
-    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-    from runtimed.core.engines.engine import ExportOptions  # noqa: PLC0415
-
     if args.engine != "containerd" and args.config_version is not None:
         verbs.complain(f"runtimectl: --config-version is for containerd; the file of {args.engine} has no versions")
         return verbs.USAGE
@@ -67,7 +58,7 @@ def export_configuration(client: Client, args: Namespace) -> int:
         from runtimed.cli.engine_files import export_to_node  # noqa: PLC0415 - only this option needs it
 
         return export_to_node(client, args, options)
-    engine = load_engine(args.engine)
+    engine = engines.load_engine(args.engine)
     return _show(engine.write(client.runtimes(), options), engine.render, args)
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Sequence
+
 from runtimed.cli import verbs
+from runtimed.cli.engine_files import inspect_file
 from runtimed.cli.engine_node import EngineNode
 from runtimed.cli.tables import fits, render_fields, render_line, render_table
-from runtimed.cli.terminal import GREEN, RED, YELLOW, Tinted
-
-TYPE_CHECKING = False  # as in runtimed.client
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Sequence
-
-    from runtimed.cli.terminal import Terminal
-    from runtimed.client import Client
-    from runtimed.core.engines.engine import Asking, Document, Engine, Table
-    from runtimed.core.engines.verification import Difference, State, Verification
+from runtimed.cli.terminal import GREEN, RED, YELLOW, Terminal, Tinted
+from runtimed.client import Client
+from runtimed.core import engines
+from runtimed.core.engines import verification
+from runtimed.core.engines.engine import Asking, Document, Engine, ExportOptions, NoAnswer, Table
+from runtimed.core.engines.verification import Difference, State, Verification, compare_views
+from runtimed.host.engines.processes import hang_up
+from runtimed.host.engines.questions import ask
 
 _COLOURS = {"follows": GREEN, "differs": RED, "not-told": YELLOW, "not-running": YELLOW, "unknown": YELLOW}
 # Shown for the value of a difference that is None.
@@ -24,14 +25,16 @@ _NOTHING = "nothing"
 
 def verify(client: Client, args: Namespace) -> int:
     """Show whether an engine, or each engine that runs here, follows the table."""
-    from runtimed.core.engines import NAMES, load_engine  # noqa: PLC0415 - the daemon's code, as in engine_files
-
-    if args.engine is not None and not _is_on_node(load_engine(args.engine)):
+    if args.engine is not None and not _is_on_node(engines.load_engine(args.engine)):
         text = f"{args.engine} is not on this node, so it cannot be asked"
         verbs.fail(text, f"runtimectl export {args.engine} prints its configuration, to compare it there")
         return verbs.USAGE
     table = client.runtimes()
-    names = [args.engine] if args.engine is not None else [name for name in NAMES if _is_on_node(load_engine(name))]
+    names = (
+        [args.engine]
+        if args.engine is not None
+        else [name for name in engines.NAMES if _is_on_node(engines.load_engine(name))]
+    )
     found = [verify_engine(name, table) for name in names]
     if args.engine is None:
         found = [each for each in found if each["state"] != "not-running"]
@@ -44,9 +47,7 @@ def verify(client: Client, args: Namespace) -> int:
 
 def verify_engine(name: str, table: Table) -> Verification:
     """Return whether the engine ``name`` follows ``table``."""
-    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-
-    return verify_with(EngineNode(name, load_engine(name)), table)
+    return verify_with(EngineNode(name, engines.load_engine(name)), table)
 
 
 def hang_up_engine(name: str) -> bool:
@@ -55,19 +56,12 @@ def hang_up_engine(name: str) -> bool:
     Raises:
         OSError: this user may not send it a signal.
     """
-    from runtimed.core.engines import load_engine  # noqa: PLC0415 - as above
-    from runtimed.host.engines.processes import hang_up  # noqa: PLC0415
-
-    process = EngineNode(name, load_engine(name)).find_process({})
+    process = EngineNode(name, engines.load_engine(name)).find_process({})
     return process is not None and hang_up(process)
 
 
 def verify_with(node: EngineNode, table: Table) -> Verification:
     """Return whether the engine of ``node`` follows ``table``."""
-    from runtimed.cli.engine_files import inspect_file  # noqa: PLC0415 - as above
-    from runtimed.core.engines import verification  # noqa: PLC0415
-    from runtimed.core.engines.engine import ExportOptions, NoAnswer  # noqa: PLC0415
-
     engine, asking, options = node.engine, node.engine.asking, ExportOptions()
     file, plan = (None, None) if engine.writing is None else inspect_file(node, table, options)
     document = plan.document if plan is not None else None
@@ -95,10 +89,6 @@ def _is_on_node(engine: Engine) -> bool:
 
 def _ask(node: EngineNode, asking: Asking, document: Document, table: Table) -> list[Difference]:
     """Return the differences between the table and the answers of an engine. Raises: NoAnswer."""
-    from runtimed.core.engines.engine import NoAnswer  # noqa: PLC0415 - as above
-    from runtimed.core.engines.verification import compare_views  # noqa: PLC0415
-    from runtimed.host.engines.questions import ask  # noqa: PLC0415
-
     answers = {key: ask(question, node.output) for key, question in asking.questions(document).items()}
     try:
         answered = asking.answered(answers)

@@ -1,4 +1,7 @@
-"""Defines the arguments of the verbs that work with other engines, and their help texts."""
+"""Defines the verbs that work with engines, and their arguments and help texts.
+
+The modules of these verbs load the daemon's code, so each is loaded when its verb is called.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,37 @@ from runtimed.core.message_text import printable
 TYPE_CHECKING = False  # as in runtimed.client
 if TYPE_CHECKING:
     from runtimed.cli.parser import Parser
+    from runtimed.client import Client
 
 _NOTES = "Notes on stderr list everything that is left out or changed"
+
+
+def import_configuration(client: Client, args: argparse.Namespace) -> int:
+    """Print another engine's configuration as a drop-in."""
+    from runtimed.cli.translate import import_configuration as verb  # noqa: PLC0415 - see above
+
+    return verb(client, args)
+
+
+def export_configuration(client: Client, args: argparse.Namespace) -> int:
+    """Print or write the table as another engine's configuration."""
+    from runtimed.cli.translate import export_configuration as verb  # noqa: PLC0415 - see above
+
+    return verb(client, args)
+
+
+def verify(client: Client, args: argparse.Namespace) -> int:
+    """Show whether engines follow the table."""
+    from runtimed.cli.verify import verify as verb  # noqa: PLC0415 - see above
+
+    return verb(client, args)
+
+
+def sync(client: Client, args: argparse.Namespace) -> int:
+    """Keep an engine in step with the table."""
+    from runtimed.cli.sync import sync as verb  # noqa: PLC0415 - see above
+
+    return verb(client, args)
 
 
 def add_import(parser: Parser) -> None:
