@@ -17,9 +17,9 @@ from harness.daemon import RunningDaemon, UnixConnection, new_daemon, wait_until
 from harness.runtimectl import COMMAND
 
 from runtimed.core.engines.docker import ENGINE
-from runtimed.core.engines.docker.info import answered_view, expected_view
 from runtimed.core.engines.docker.plan import FILE, RECORD
 from runtimed.core.engines.docker.version import parse_version
+from runtimed.core.engines.docker.view import ASKING
 from runtimed.core.engines.docker.write import write_docker
 from runtimed.core.engines.engine import ExportOptions, Found, View
 from runtimed.core.engines.verification import Difference, compare_views
@@ -98,12 +98,12 @@ class Node:
         connection = UnixConnection(str(self.dockerd.socket))
         try:
             connection.request("GET", "/info")
-            return answered_view({"info": connection.getresponse().read()})
+            return ASKING.answered({"info": connection.getresponse().read()})
         finally:
             connection.close()
 
     def differences(self, table: Mapping[str, Any]) -> list[Difference]:
-        expected = expected_view(write_docker(table, parse_version(self.version)).document)
+        expected = ASKING.expected(write_docker(table, parse_version(self.version)).document)
         return compare_views(expected, self.view(), table)
 
     def follow(self, table: Mapping[str, Any]) -> None:

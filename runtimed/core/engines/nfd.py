@@ -18,7 +18,7 @@ from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called
 
-PATH = "/etc/kubernetes/node-feature-discovery/features.d/runtimed"
+FILE = "/etc/kubernetes/node-feature-discovery/features.d/runtimed"
 # The largest file that nfd-worker reads (MaxFeatureFileSize).
 MAX_BYTES = 65536
 _NAMESPACE = "runtimed.feature.node.kubernetes.io"
@@ -93,10 +93,10 @@ def _render(document: Document) -> str:
 
 def _plan(table: Table, _: ExportOptions, found: Found) -> Plan:
     translation = write_nfd(table)
-    write = owned_write(PATH, _render(translation.document), found)
+    write = owned_write(FILE, _render(translation.document), found)
     if len(write.data) > MAX_BYTES:
         message = f"the labels have {len(write.data):,} bytes, and nfd-worker ignores a file of more than {MAX_BYTES:,}"
-        raise ConfigurationRejected((Problem(message, PATH),), remarks=translation.remarks)
+        raise ConfigurationRejected((Problem(message, FILE),), remarks=translation.remarks)
     return Plan((write,), translation.remarks)
 
 
@@ -104,5 +104,5 @@ ENGINE = Engine(
     writes="a feature file for Node Feature Discovery",
     write=lambda table, _: write_nfd(table),
     render=_render,
-    writing=Writing(path=PATH, inputs=(PATH,), version=None, plan=_plan),
+    writing=Writing(path=FILE, inputs=(FILE,), version=None, plan=_plan),
 )

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runtimed.core.config import Source
-from runtimed.core.engines.containerd.layout import PLUGINS, section_of, shown_toml, table_at
+from runtimed.core.engines.containerd.layout import PLUGINS, section_of, table_at
 from runtimed.core.engines.containerd.view import describe, effective
-from runtimed.core.engines.syntax import dotted, parse_toml
+from runtimed.core.engines.syntax import dotted, parse_toml, shown_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called
 

@@ -14,7 +14,7 @@ from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
 from runtimed.core.engines.containerd.layout import PLUGINS, table_at
 from runtimed.core.engines.containerd.write import write_runtimes
-from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table
+from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
 from runtimed.core.engines.ownership import owned_write
 from runtimed.core.engines.syntax import dotted, parse_toml, render_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -29,7 +29,7 @@ _SINCE: Mapping[tuple[int, int], int] = {(2, 3): 4, (2, 0): 3, (0, 0): 2}
 _CRI = (*dict.fromkeys(PLUGINS.values()), "cri")
 
 
-def plan_containerd(table: Table, options: ExportOptions, found: Found) -> Plan:
+def _plan(table: Table, options: ExportOptions, found: Found) -> Plan:
     """Return how to write the runtimes of ``table`` into runtimed's file.
 
     containerd itself tells the effect: it dumps its configuration with the new file and without any.
@@ -141,3 +141,11 @@ def _check_imports(imports: Sequence[str], release: tuple[int, int], version: in
     if others:
         message += f" (containerd then also reads {', '.join(others)})"
     raise ConfigurationRejected((Problem(message, MAIN_FILE, pointer="imports", expected=f"a list with {USUAL}"),))
+
+
+WRITING = Writing(
+    path=FILE,
+    inputs=(MAIN_FILE, FILE, f"{DIRECTORY}/*"),
+    version=Run(("containerd", "--version")),
+    plan=_plan,
+)

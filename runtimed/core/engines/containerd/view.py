@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from runtimed.core.engines.containerd.layout import BUILT_IN, is_default, section_of, table_at
-from runtimed.core.engines.engine import CriStatus, Question, View
+from runtimed.core.engines.engine import Asking, CriStatus, Document, Question, View
 from runtimed.core.engines.syntax import dotted
 
 # containerd's default.
@@ -45,19 +45,19 @@ def describe(entry: Mapping[str, object]) -> str:
     return " ".join([str(keys.get("runtime_type", "")), *([f"({' '.join(options)})"] if options else []), *rest])
 
 
-def questions(_document: Mapping[str, object]) -> Mapping[str, Question]:
-    """Return the request that shows what containerd would execute."""
+def _questions(_: Document) -> Mapping[str, Question]:
+    """Return the request for the status of the CRI plugin."""
     return {_STATUS: CriStatus(SOCKET)}
 
 
-def expected(document: Mapping[str, object]) -> View:
+def _expected(document: Document) -> View:
     """Return the view that follows from ``document``, a file with runtimes."""
     section = section_of(document)
     default = section.get("default_runtime_name", BUILT_IN)
     return View(str(default), _lines(table_at(section, "runtimes")))
 
 
-def answered(answers: Mapping[str, bytes]) -> View:
+def _answered(answers: Mapping[str, bytes]) -> View:
     """Return the view that the CRI plugin's status shows.
 
     Raises:
@@ -93,3 +93,13 @@ def _plain(value: object) -> object:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+ASKING = Asking(
+    questions=_questions,
+    expected=_expected,
+    answered=_answered,
+    process="containerd",
+    # It reads its files once.
+    takes_effect="restart",
+)

@@ -9,9 +9,9 @@ from typing import Any
 from runtimed.core.config import Source
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
-from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at, unknown_to_json
+from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at
 from runtimed.core.engines.kubernetes import HANDLER
-from runtimed.core.engines.syntax import dotted, parse_toml
+from runtimed.core.engines.syntax import dotted, parse_toml, unknown_to_json
 from runtimed.core.engines.translation import Translation, is_option
 from runtimed.core.errors import ConfigurationRejected, Problem
 

@@ -27,7 +27,8 @@ from runtimed.core.engines.crio.handlers import (
     VM_ROOT,
 )
 from runtimed.core.engines.engine import Original
-from runtimed.core.engines.toml_reader import TomlReader, find_dates
+from runtimed.core.engines.syntax import unknown_to_json
+from runtimed.core.engines.toml_reader import TomlReader
 from runtimed.core.engines.translation import Translation
 from runtimed.core.message_text import called
 
@@ -79,10 +80,10 @@ class _CrioReader(TomlReader):
             self.text(inherited.get(key), *SECTION, source, key) for key in (TYPE, PATH, CONFIG_PATH)
         )
         carried = {key: value for key, value in handler.items() if value and key not in (PATH, TYPE, CONFIG_PATH)}
-        for keys, value in find_dates(carried):
-            self.problem_at(
-                f"found {value}, and no key of a runtime is a date or a time", value, "no date", *where, *keys
-            )
+        for (key, *inner), value in unknown_to_json(dict(carried)):
+            message = f"found {value}, and no key of a runtime is a date, a time or an infinite number"
+            self.problem_at(message, value, "another value", *where, str(key), *map(str, inner))
+            carried.pop(str(key), None)
         if kind == POD:
             carried[TYPE] = POD
         entry: dict[str, object] = {}

@@ -28,14 +28,11 @@ from runtimed.core.engines.crio.handlers import (
     VM,
     VM_ROOT,
 )
-from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
-from runtimed.core.engines.ownership import owned_write
-from runtimed.core.engines.syntax import dotted, render_toml
+from runtimed.core.engines.engine import Table
+from runtimed.core.engines.syntax import dotted
 from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import Problem
 
-FILE = "/etc/crio/crio.conf.d/50-runtimed.conf"
-_SCRATCH_FILE = "50-runtimed.conf"
 # Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
 _HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _RESTART = "CRI-O uses new and changed handlers, and another default, after a restart only"
@@ -131,20 +128,3 @@ def _add_default(table: Table, handlers: dict[str, dict[str, object]]) -> str | 
         return None
     handlers[RUNC_NAME] = {PATH: found["binary"], TYPE: OCI}
     return RUNC_NAME
-
-
-def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
-    """Return the plan: CRI-O checks the file alone, as it would at a start."""
-    translation = write_crio(table)
-    write = owned_write(FILE, render_toml(translation.document), found)
-    # A directory that does not exist has no drop-ins for it.
-    options = ("--config", f"{found.scratch}/{_SCRATCH_FILE}", "--config-dir", f"{found.scratch}/none")
-    return Plan(
-        writes=(write,),
-        remarks=translation.remarks,
-        scratch={_SCRATCH_FILE: write.data},
-        checks=(Run(("crio", *options, "config")),),
-    )
-
-
-WRITING = Writing(path=FILE, inputs=(FILE,), version=None, plan=_plan)

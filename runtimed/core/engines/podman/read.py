@@ -15,7 +15,8 @@ from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.engines.engine import Original
 from runtimed.core.engines.podman.runtimes import BUILT_IN, STANDARD_DIRECTORIES, SUPPORTS
-from runtimed.core.engines.toml_reader import TomlReader, shown_value
+from runtimed.core.engines.syntax import shown_toml
+from runtimed.core.engines.toml_reader import TomlReader
 from runtimed.core.engines.translation import Translation
 from runtimed.core.message_text import called
 
@@ -47,7 +48,7 @@ class _PodmanReader(TomlReader):
     def read(self) -> Translation:
         for key, why in _LOST.items():
             if value := self._engine.get(key):
-                self.remark_at(f"{shown_value(value)} {why}", "engine", key)
+                self.remark_at(f"{shown_toml(value)} {why}", "engine", key)
         given = dict(self.table(self._engine.get("runtimes"), "engine", "runtimes"))
         default = self._add_default(given)
         self._add_flagged(given)

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
-from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
-from runtimed.core.engines.ownership import owned_write
+from runtimed.core.engines.engine import Table
 from runtimed.core.engines.podman.runtimes import BUILT_IN, SUPPORTS, supported_by
-from runtimed.core.engines.syntax import dotted, render_toml
+from runtimed.core.engines.syntax import dotted
 from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import called
@@ -26,8 +25,6 @@ _ROOTLESS = (
     "not start for them: give them another {names} in /etc/containers/containers.rootless.conf.d (since podman 5.7) "
     "or in their ~/.config/containers/containers.conf"
 )
-PATH = "/etc/containers/containers.conf.d/50-runtimed.conf"
-_SCRATCH_FILE = "50-runtimed.conf"
 
 
 class _Inexpressible(Exception):
@@ -89,26 +86,3 @@ def _limitations(name: str, definition: Mapping[str, Any]) -> Iterator[str]:
             yield f"{SUPPORTS[key]} for {base} only where {key} has the name of the runtime; add it there"
         else:
             yield f"{SUPPORTS[key]}, because {key} has this name, and not for {base}; choose another name"
-
-
-def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
-    """Return the plan: podman checks the file alone, and with a storage of its own, so that it changes nothing."""
-    translation = write_podman(table)
-    write = owned_write(PATH, render_toml(translation.document), found)
-    options = (
-        *("--root", f"{found.scratch}/root", "--runroot", f"{found.scratch}/run", "--tmpdir", f"{found.scratch}/state"),
-        *("--storage-driver", "vfs", "--events-backend", "file"),
-    )
-    check = Run(
-        ("podman", *options, "info", "--format", "{{json .Host.OCIRuntime}}"),
-        {"CONTAINERS_CONF": f"{found.scratch}/{_SCRATCH_FILE}"},
-    )
-    return Plan(
-        writes=(write,),
-        remarks=translation.remarks,
-        scratch={_SCRATCH_FILE: write.data},
-        checks=(check,),
-    )
-
-
-WRITING = Writing(path=PATH, inputs=(PATH,), version=None, plan=_plan)

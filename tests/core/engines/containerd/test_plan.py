@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL
 from runtimed.core.engines.containerd.layout import PLUGINS
-from runtimed.core.engines.containerd.plan import FILE, plan_containerd
+from runtimed.core.engines.containerd.plan import FILE, WRITING
 from runtimed.core.engines.engine import ExportOptions, Found, Plan
 from runtimed.core.engines.ownership import MARK
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -46,7 +46,7 @@ def plan(
     files = {f"{DIRECTORY}/{name}.toml": text.encode() for name, text in others.items()}
     if main is not None:
         files[MAIN_FILE] = main.encode()
-    return plan_containerd(TABLE, ExportOptions(config_version), Found(files, version, "/scratch"))
+    return WRITING.plan(TABLE, ExportOptions(config_version), Found(files, version, "/scratch"))
 
 
 def refused(*args: Any, **more: Any) -> Problem:

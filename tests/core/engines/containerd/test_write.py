@@ -11,12 +11,13 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimed.core.config import Source
 from runtimed.core.containerd.options import read_options
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.layout import PLUGINS, is_default
 from runtimed.core.engines.containerd.read import read_containerd
 from runtimed.core.engines.containerd.write import write_containerd
-from runtimed.core.engines.engine import ExportOptions
+from runtimed.core.engines.engine import ExportOptions, Original
 
 RUNC = "io.containerd.runc.v2"
 KATA = "io.containerd.kata.v2"
@@ -52,7 +53,7 @@ def written(version: int = 2, **definitions: dict[str, Any]) -> tuple[dict[str, 
 def through_an_import(entry: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the entry that is exported for an entry that was imported, and the remarks on the way."""
     file = {"version": 2, "plugins": {PLUGINS[2]: {"containerd": {"runtimes": {"x": entry}}}}}
-    imported = read_containerd(tomllib.loads(tomli_w.dumps(file)), "c.toml", tomli_w.dumps)
+    imported = read_containerd(Original(Source("c.toml", tomli_w.dumps(file).encode())))
     # A drop-in is JSON.
     definitions = json.loads(json.dumps(imported.document))["runtimes"]
     runtimes, remarks = written(**definitions)
