@@ -21,7 +21,9 @@ from runtimed.core.errors import Problem
 # For `kubectl apply --prune -l`.
 _LABELS = {"app.kubernetes.io/managed-by": "runtimed"}
 HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_NO_HANDLER = "left out: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -, and no - at either end"
+_RULE = "the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -, without a - at either end"
+# A remark for the engines of Kubernetes.
+NO_HANDLER = f"Kubernetes cannot use it: {_RULE}"
 _NO_LABEL = "left out: its node label would be longer than 63 characters, and without a label it could run anywhere"
 _NO_DEFAULT = "left out: a pod without runtimeClassName gets the default runtime of its node's engine"
 
@@ -41,7 +43,7 @@ def write_kubernetes(table: Table, options: ExportOptions) -> Translation:
         where = render_pointer(("runtimes", name))
         label = label_of(name) if options.node_selector else None
         if HANDLER.fullmatch(name) is None:
-            remarks.append(Problem(_NO_HANDLER, pointer=where))
+            remarks.append(Problem(f"left out: {_RULE}", pointer=where))
         elif options.node_selector and label is None:
             remarks.append(Problem(_NO_LABEL, pointer=where))
         else:

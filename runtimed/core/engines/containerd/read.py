@@ -19,7 +19,7 @@ from runtimed.core.engines.containerd.layout import NAME, PLUGINS, is_default, t
 from runtimed.core.engines.engine import Original
 from runtimed.core.engines.syntax import render_toml, shown_toml, unknown_to_json
 from runtimed.core.engines.toml_reader import TomlReader
-from runtimed.core.engines.translation import Translation, is_option
+from runtimed.core.engines.translation import RUNC_IS_RESERVED, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.message_text import called
 
@@ -203,12 +203,8 @@ class _ContainerdReader(TomlReader):
         options = {key.casefold(): value for key, value in given.items()} if isinstance(given, dict) else {}
         root, systemd = options.pop("root", ""), options.pop("systemdcgroup", False)
         if found.get("runtimeType") != RUNC_SHIM or options.pop("binaryname", RUNC_NAME) != RUNC_NAME or options:
-            message = (
-                "the name 'runc' is reserved: in runtimed it always means the runc of this node, and this entry is "
-                "something else; give it another name with --rename runc=NAME"
-            )
             expected = f"{RUNC_SHIM} with no options but Root and SystemdCgroup"
-            self.problem_at(message, found, expected, *where)
+            self.problem_at(RUNC_IS_RESERVED, found, expected, *where)
             return {}
         for key, value in table_at(found, "engines", NAME).items():
             text = f"{shown_toml(value)} is left out with the entry; --rename runc=NAME keeps both under another name"

@@ -10,7 +10,7 @@ from runtimed.core.config import Source
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
 from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at
-from runtimed.core.engines.kubernetes import HANDLER
+from runtimed.core.engines.kubernetes import HANDLER, NO_HANDLER
 from runtimed.core.engines.syntax import dotted, parse_toml, unknown_to_json
 from runtimed.core.engines.translation import Translation, is_option
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -122,7 +122,7 @@ def _limitations(runtime: Mapping[str, Any]) -> list[str]:
     options = runtime["options"] or {}
     found = [f"{name}: {text}" for name, text in _ONE_MAJOR.items() if options.get(name)]
     if HANDLER.fullmatch(runtime["name"]) is None:
-        found.append("Kubernetes cannot use it: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -")
+        found.append(NO_HANDLER)
     if _UNREADABLE.search(runtime["name"]) or not runtime["name"].isprintable():
         found.append("containerd 1.6 reads another name, or refuses the whole file")
     if options.get("config_body"):

@@ -15,7 +15,7 @@ from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
 from runtimed.core.engines.engine import Table
 from runtimed.core.engines.podman.runtimes import BUILT_IN, SUPPORTS, supported_by
 from runtimed.core.engines.syntax import dotted
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.translation import Inexpressible, Translation
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import called
 
@@ -25,10 +25,6 @@ _ROOTLESS = (
     "not start for them: give them another {names} in /etc/containers/containers.rootless.conf.d (since podman 5.7) "
     "or in their ~/.config/containers/containers.conf"
 )
-
-
-class _Inexpressible(Exception):
-    """containers.conf cannot express a runtime; the text says why."""
 
 
 def write_podman(table: Table) -> Translation:
@@ -46,7 +42,7 @@ def write_podman(table: Table) -> Translation:
         where = dotted("engine", "runtimes", name)
         try:
             runtimes[name] = [_stable_path(runtime)]
-        except _Inexpressible as exc:
+        except Inexpressible as exc:
             remarks.append(Problem(f"left out: {exc}", pointer=where))
             continue
         remarks += [Problem(text, pointer=where) for text in _limitations(name, definitions[name])]
@@ -69,9 +65,9 @@ def write_podman(table: Table) -> Translation:
 
 def _stable_path(runtime: Mapping[str, Any]) -> str:
     if runtime["stable_path"] is None:
-        raise _Inexpressible(f"podman executes OCI runtimes, and this is the shim {runtime['shim']}")
+        raise Inexpressible(f"podman executes OCI runtimes, and this is the shim {runtime['shim']}")
     if runtime["name"].startswith("/"):
-        raise _Inexpressible("podman takes a name that begins with / for the path of a binary")
+        raise Inexpressible("podman takes a name that begins with / for the path of a binary")
     return str(runtime["stable_path"])
 
 
