@@ -14,7 +14,7 @@ from runtimed.core.configuration.position import Pointer
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import shown
 
-_TEMPLATE = "the file is a Go template; import the config.toml that is made from it"
+_TEMPLATE = "the file is a Go template, import the config.toml that is made from it"
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # The end of every message of tomllib; only Python 3.14 has attributes for it.
 _PLACE = r" \(at line (\d+), column (\d+)\)\Z"
