@@ -159,7 +159,7 @@ def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monk
         result = found(small)
         assert (result["state"], result["detail"]) == (
             "not-told",
-            f"small has not read {small.file}, which is newer than its start; run: systemctl restart small",
+            f"small has not read {small.file}, which changed after its start; run: systemctl restart small",
         )
     with process(name):
         assert found(small)["state"] == "follows"
@@ -213,7 +213,7 @@ def test_the_states_are_a_table_and_the_differences_another(
         "",
         "ENGINE  NAME             TABLE                            ENGINE HAS",
         "small   default runtime  crun                             none",
-        "small   crun             /var/lib/runtimed/runtimes/crun  nothing",
+        "small   crun             /var/lib/runtimed/runtimes/crun  none",
     ]
     write(small)
     assert run_verb(capsys) == (0, "ENGINE  STATE    DETAIL\nsmall   follows\n", "")
@@ -231,7 +231,7 @@ def test_in_a_narrow_terminal_no_value_is_cut(small: SmallEngine, capsys: pytest
         "",
         "small: crun",
         "  table  /var/lib/runtimed/runtimes/crun",
-        "  small  nothing",
+        "  small  none",
     ]
 
 
