@@ -46,7 +46,7 @@ def write_files(
         current = node.read(write.path for write in plan.writes)
         is_equal = all(current.get(write.path) == write.data for write in plan.writes)
         if is_equal and not has_staging(node.directory):
-            # Without a change of the disk, so this works on one that is full or read-only.
+            # No change of the disk, so that this works on one that is full or read-only.
             return Written([], [write.path for write in plan.writes], plan.remarks)
         with open_staging(node.directory, at_step) as staging:
             # Again, because another run may have written the files meanwhile.

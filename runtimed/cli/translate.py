@@ -25,7 +25,7 @@ _STDIN = "-"
 
 
 def import_configuration(_client: Client, args: Namespace) -> int:
-    """Print another engine's configuration as a drop-in, and notes on stderr."""
+    """Print an engine's configuration as a drop-in, and notes on stderr."""
     read = engines.load_engine(args.engine).read
     if read is None:
         verbs.complain(f"runtimectl: {args.engine} has no file that could be imported")
@@ -46,7 +46,7 @@ def import_configuration(_client: Client, args: Namespace) -> int:
 
 
 def export_configuration(client: Client, args: Namespace) -> int:
-    """Print the table as another engine's configuration, or write it where the engine reads it; notes on stderr."""
+    """Print the table as an engine's configuration, or write it where the engine reads it; notes on stderr."""
     if args.engine != "containerd" and args.config_version is not None:
         verbs.complain(f"runtimectl: --config-version is for containerd; the file of {args.engine} has no versions")
         return verbs.USAGE

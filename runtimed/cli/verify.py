@@ -27,8 +27,8 @@ _NONE = "none"
 def verify(client: Client, args: Namespace) -> int:
     """Show whether an engine, or each engine that runs here, follows the table."""
     if args.engine is not None and not _is_on_node(engines.load_engine(args.engine)):
-        text = f"{args.engine} is not on this node, so it cannot be asked"
-        verbs.fail(text, f"runtimectl export {args.engine} prints its configuration, to compare it there")
+        text = f"{args.engine} has no file and no process on this node to verify"
+        verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl diff -f -")
         return verbs.USAGE
     table = client.runtimes()
     names = (
@@ -110,7 +110,7 @@ def _render(found: Sequence[Verification], terminal: Terminal) -> list[str]:
         for each in found
         for one in each["differences"]
     ]
-    lines = _render_states(found, terminal) if found else ["no engine runs here"]
+    lines = _render_states(found, terminal) if found else ["this node runs no engine that runtimectl can ask"]
     header = ("ENGINE", "NAME", "TABLE", "ENGINE HAS")
     if differences and fits(render_table(header, differences), terminal):
         return [*lines, "", *render_table(header, differences, terminal)]

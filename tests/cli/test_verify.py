@@ -254,7 +254,7 @@ def test_an_engine_that_does_not_run_is_listed_if_it_is_named(
     small: SmallEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small.program.unlink()
-    assert run_verb(capsys) == (0, "no engine runs here\n", "")
+    assert run_verb(capsys) == (0, "this node runs no engine that runtimectl can ask\n", "")
     assert run_verb(capsys, as_json=True)[:2] == (0, '{"generation":7,"engines":[]}\n')
     status, out, _ = run_verb(capsys, "small")
     assert (status, "not-running" in out) == (1, True)
@@ -267,11 +267,11 @@ def test_an_engine_that_is_not_on_the_node_is_a_usage_error(
     monkeypatch.setattr(
         runtimed.core.engines,
         "load_engine",
-        lambda _: type(engine)(writes="", write=engine.write, render=engine.render),
+        lambda _: type(engine)(write=engine.write, render=engine.render),
     )
     status, out, err = run_verb(capsys, "small")
     assert (status, out) == (2, "")
-    assert err.startswith("runtimectl: small is not on this node, so it cannot be asked\nhint: ")
+    assert err.startswith("runtimectl: small has no file and no process on this node to verify\nhint: ")
 
 
 def test_without_a_daemon_the_exit_status_is_2(daemon: RunningDaemon) -> None:

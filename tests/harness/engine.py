@@ -79,8 +79,7 @@ class SmallEngine:
             process=self.process,
             takes_effect=self.takes_effect,
         )
-        writes = "a file with a line for each runtime"
-        return Engine(writes=writes, write=self._write, render=render, writing=self.writing(), asking=asking)
+        return Engine(write=self._write, render=render, writing=self.writing(), asking=asking)
 
     def node(self) -> EngineNode:
         return EngineNode("small", self.engine())

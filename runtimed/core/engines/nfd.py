@@ -30,7 +30,7 @@ _FORM = "at most 63 of A-Z, a-z, 0-9, ., _ and -, with a letter or digit at both
 def label_of(name: str, kind: str = "runtime") -> str | None:
     """Return the node label that says that a node has the runtime ``name``, None if it would not be a label.
 
-    Another ``kind`` is a feature of the runtime. It comes first, because the name of another runtime can end like it.
+    Another ``kind`` is a feature of the runtime. It precedes the name, because a name may end like a kind.
     """
     label = f"{kind}-{name}"
     return None if _LABEL.fullmatch(label) is None else f"{_NAMESPACE}/{label}"
@@ -74,7 +74,7 @@ def _kinds(runtime: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _at(value: object, *keys: str) -> object:
-    """Return the value below ``keys``, None if there is none: the output of a binary may be of any shape."""
+    """Return the value below ``keys``, None if it is missing: the output of a binary may have any shape."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
@@ -101,7 +101,6 @@ def _plan(table: Table, _: ExportOptions, found: Found) -> Plan:
 
 
 ENGINE = Engine(
-    writes="a feature file for Node Feature Discovery",
     write=lambda table, _: write_nfd(table),
     render=_render,
     writing=Writing(path=FILE, inputs=(FILE,), version=None, plan=_plan),

@@ -10,8 +10,6 @@ from runtimed.core.engines.engine import Engine
 from runtimed.core.engines.syntax import render_toml
 
 ENGINE = Engine(
-    reads="a config.toml of version 2, 3 or 4, of which the runtimes of the CRI plugin are taken",
-    writes="a file for the imports of config.toml",
     read=read_containerd,
     write=lambda table, options: write_containerd(table, options.config_version or 2),
     render=render_toml,

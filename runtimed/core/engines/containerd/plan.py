@@ -32,7 +32,7 @@ _CRI = (*dict.fromkeys(PLUGINS.values()), "cri")
 def _plan(table: Table, options: ExportOptions, found: Found) -> Plan:
     """Return how to write the runtimes of ``table`` into runtimed's file.
 
-    containerd itself tells the effect: it dumps its configuration with the new file and without any.
+    The checks have containerd dump its configuration without the file and with the new one.
 
     Raises:
         ConfigurationRejected: containerd would not read the file, or the file is not runtimed's.
@@ -92,7 +92,9 @@ def _dump(file: str) -> Run:
 def _release(version: str | None) -> tuple[int, int]:
     """Return major and minor number of a containerd that prints ``version``."""
     if version is None:
-        message = "containerd is not on PATH, so it can neither name its version nor check the file"
+        message = (
+            "this node has no program containerd to check the file with; link it into /usr/local/bin if it is elsewhere"
+        )
         raise ConfigurationRejected((Problem(message, FILE),))
     match = _VERSION.match(version)
     if match is None:

@@ -50,7 +50,7 @@ def write_runtimes(table: Mapping[str, Any], version: int) -> Translation:
         where = _pointer(version, "runtimes", name)
         options = options_of(runtime)
         if options is None:
-            text = "left out: containerd makes ConfigBody from the options that it has, and accepts none"
+            text = "left out: containerd makes ConfigBody from the options of the file, and accepts no ConfigBody"
             remarks.append(Problem(text, pointer=where))
             continue
         runtimes[name], found = _entry(runtime, options, version)
@@ -74,7 +74,7 @@ def options_of(runtime: Mapping[str, Any]) -> dict[str, object] | None:
     if runtime["stable_path"] is not None:
         given["binary_name"] = runtime["stable_path"]
     body = given.pop("config_body", None)
-    # Default values are left out, except for SystemdCgroup, which people look for.
+    # Default values are left out, except for SystemdCgroup, which administrators look for.
     options = {
         field.go_name: given[field.name]
         for field in MESSAGES[message_of(runtime["shim"])]

@@ -10,8 +10,6 @@ from runtimed.core.engines.engine import Engine
 from runtimed.core.engines.syntax import render_toml
 
 ENGINE = Engine(
-    reads="a crio.conf, or the output of `crio config`",
-    writes="a file for /etc/crio/crio.conf.d",
     read=read_crio,
     write=lambda table, _: write_crio(table),
     render=render_toml,

@@ -12,7 +12,7 @@ _SCRATCH_FILE = "50-runtimed.conf"
 
 
 def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
-    """Return the plan: CRI-O checks the file alone, as it would at a start."""
+    """Return the plan. Its check gives CRI-O only the new file, and CRI-O checks that as at a start."""
     translation = write_crio(table)
     write = owned_write(FILE, render_toml(translation.document), found)
     # A directory that does not exist has no drop-ins for it.

@@ -10,8 +10,6 @@ from runtimed.core.engines.engine import Engine
 from runtimed.core.engines.syntax import render_json
 
 ENGINE = Engine(
-    reads="a daemon.json",
-    writes="the runtimes of a daemon.json, for dockerd 24.0 and later",
     read=read_docker,
     write=lambda table, _: write_docker(table),
     render=render_json,

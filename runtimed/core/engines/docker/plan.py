@@ -97,7 +97,7 @@ class _Merge:
         return Record(self._runtimes, self._defaults)
 
     def set_runtimes(self, wanted: Any) -> None:
-        """Have the merged file contain ``wanted``, and no other runtime of runtimectl's."""
+        """Put ``wanted`` into the merged file, and remove all other runtimes that runtimectl has written."""
         value = self._document.value.get("runtimes")
         current: Mapping[str, object] = value if isinstance(value, dict) else {}
         if value is not None and not isinstance(value, dict):
@@ -116,7 +116,7 @@ class _Merge:
         self._removed = {name for name, entry in current.items() if name not in wanted and self._old.owns(name, entry)}
 
     def set_default(self, wanted: object) -> None:
-        """Have ``wanted`` be the default runtime of the merged file; None: the table cannot say one."""
+        """Make ``wanted`` the default runtime of the merged file; None if dockerd cannot have the table's."""
         current = self._document.value.get(_DEFAULT)
         owned = current is None or self._old.owns_default(current)
         if wanted is None:

@@ -1,7 +1,7 @@
 """Translates dockerd's daemon.json into a drop-in that has the same effect.
 
-dockerd ignores unknown keys inside of a runtime, and has a shell read the arguments; the drop-in states the result. So
-there are no keys of dockerd for runtimed to carry; the keys of other engines, in a file that runtimed reads too, stay.
+dockerd ignores unknown keys inside of a runtime, and has a shell read the arguments; the drop-in has the result.
+Hence the drop-in carries no keys of dockerd. Carried keys of other engines stay, because runtimed may read this file.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from runtimed.core.errors import Problem
 
 
 class _Limit(NamedTuple):
-    """What a dockerd older than ``since`` does with an entry."""
+    """A limit of every dockerd older than ``since``; ``text`` continues a sentence about such a dockerd."""
 
     since: Version
     text: str
@@ -32,7 +32,8 @@ def write_docker(table: Mapping[str, Any], version: Version | None = None) -> Tr
     """Return a daemon.json with the configured runtimes of ``table`` and its default runtime.
 
     A runtime with a path is named by its stable path, so that dockerd follows its changes and makes no wrapper for it.
-    The document has only what a dockerd of ``version`` can run; None: what the newest can, with remarks on older ones.
+    The document has the runtimes that a dockerd of ``version`` can run. Without a version it has those of the newest
+    dockerd, with remarks on older ones.
     """
     remarks: list[Problem] = []
     runtimes: dict[str, object] = {}

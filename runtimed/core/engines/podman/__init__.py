@@ -10,8 +10,6 @@ from runtimed.core.engines.podman.write import write_podman
 from runtimed.core.engines.syntax import render_toml
 
 ENGINE = Engine(
-    reads="a containers.conf",
-    writes="a file for /etc/containers/containers.conf.d",
     read=read_podman,
     write=lambda table, _: write_podman(table),
     render=render_toml,

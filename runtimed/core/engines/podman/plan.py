@@ -12,7 +12,7 @@ _SCRATCH_FILE = "50-runtimed.conf"
 
 
 def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
-    """Return the plan: podman checks the file alone, and with a storage of its own, so that it changes nothing."""
+    """Return the plan. Its check gives podman only the new file, and a storage in the scratch directory."""
     translation = write_podman(table)
     write = owned_write(FILE, render_toml(translation.document), found)
     options = (

@@ -137,7 +137,7 @@ def test_a_shims_own_options_come_back() -> None:
 def test_a_text_that_containerd_would_not_make_of_options_is_left_out(options: dict[str, Any]) -> None:
     runtimes, remarks = written(x={"runtimeType": KATA, "options": options})
     assert runtimes == {}
-    assert "containerd makes ConfigBody from the options that it has" in remarks[0]
+    assert "containerd makes ConfigBody from the options of the file" in remarks[0]
 
 
 def test_the_first_remark_says_into_which_file_to_import() -> None:

@@ -183,7 +183,7 @@ def test_podman_is_asked_for_its_default_and_each_name() -> None:
         (b"Error: decode configuration /etc/containers/containers.conf: toml: line 2\n", "toml: line 2"),
         (b"null\n", "without its name and path: null"),
         (b'{"name": "crun"}\n', "without its name and path"),
-        (b"", "prints nothing"),
+        (b"", "prints no output"),
     ],
 )
 def test_an_answer_that_is_no_description_is_an_error_with_podmans_reason(answer: bytes, reason: str) -> None:
