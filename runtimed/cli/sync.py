@@ -31,6 +31,8 @@ _PAUSE_S = 1.0
 # follow: it may be started or restarted at any time.
 _VERIFY_S = 50.0
 _VERIFY_SOON_S = 10.0
+# A run takes at most this part of the time: to ask podman for many runtimes takes seconds.
+_SHARE = 1 / 50
 # Between attempts to reach the daemon.
 _RETRY_S = 5.0
 # The time that an engine gets for a reload.
@@ -130,9 +132,11 @@ class Synchronizer:
     def run_and_wait(self) -> None:
         """Make one run, and wait until the next one is due."""
         try:
+            began_s = time.monotonic()
             seq = self.run()
+            rest_s = (time.monotonic() - began_s) / _SHARE
             time.sleep(_PAUSE_S)
-            self._wait(seq)
+            self._wait(seq, max(rest_s, _VERIFY_S if self._follows else _VERIFY_SOON_S))
         except ClientError as error:
             self._log.error(error)
             time.sleep(_RETRY_S)
@@ -156,9 +160,9 @@ class Synchronizer:
         self._generation = None if failure else table["generation"]
         return seq
 
-    def _wait(self, seq: int) -> None:
-        """Return after the next event that may change the engine's file, or when it is time to verify the engine."""
-        due_s = time.monotonic() + (_VERIFY_S if self._follows else _VERIFY_SOON_S)
+    def _wait(self, seq: int, pause_s: float) -> None:
+        """Return after the next event that may change the engine's file, or when ``pause_s`` have passed."""
+        due_s = time.monotonic() + pause_s
         events = self._client.watch(seq)
         try:
             for event in events:

@@ -26,6 +26,7 @@ from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
 from runtimed.host.containers import container_states
 from runtimed.host.store import Recovered, Store, trusted_paths
+from runtimed.host.store.disk import DIRECTORY_MODE
 from runtimed.host.store.lock import check_version
 from runtimed.host.systemd import Inherited, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory
@@ -68,7 +69,7 @@ def _is_valid(documents: Documents, arguments: Arguments) -> bool:
 async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitStack) -> tuple[Store, Recovered]:
     """Return the store of the data root ``path`` and its last generation; ``stack`` closes it and its ``worker``."""
     stack.callback(worker.close)
-    root = await worker.run(secure_directory, path, trust, 0o700)
+    root = await worker.run(secure_directory, path, trust, DIRECTORY_MODE)
     await worker.run(secure_below, root, trusted_paths(root), trust)
     store = Store(root)
 

@@ -533,7 +533,7 @@ class TestDataRoot:
         assert after["generation"] >= before["generation"]
         assert wrapper.read_bytes() == text
         assert str(wrapper) in (daemon.data / "runtimes" / "w").read_text()
-        assert wrapper.stat().st_mode & 0o7777 == 0o700
+        assert wrapper.stat().st_mode & 0o7777 == 0o755
         assert (damage == "link") or [e for e in daemon.log() if e["event"] == "store.recovered"], "said in the log"
         assert health(daemon) == {"status": "ok", "reasons": {}}
         daemon.stop()

@@ -216,7 +216,7 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
     assert machine.run("dpkg", "--verify", "runtimed").stdout == ""
     assert machine.run("getent", "group", "runtimed").stdout.startswith("runtimed:")
     mode = machine.run("stat", "-c", "%a %U %G", "/run/runtimed/runtimed.sock", "/run/runtimed", "/var/lib/runtimed")
-    assert mode.stdout.splitlines() == ["660 root runtimed", "755 root root", "700 root root"]
+    assert mode.stdout.splitlines() == ["660 root runtimed", "755 root root", "711 root root"]
     print(f"installed, started and answering in {took_s:.1f} s")  # noqa: T201 - for pytest to show
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from e2e.harness.engine_root import NEWER, EngineRoot, new_engine_root
 from e2e.harness.engines import build_rootfs, run
-from harness.daemon import RunningDaemon, new_daemon, short_directory
+from harness.daemon import RunningDaemon, new_daemon
 from harness.runtimectl import COMMAND
 
 from runtimed.core.engines.engine import ExportOptions, Found, Run, View
@@ -177,16 +176,31 @@ def test_the_questions_need_no_directory_of_podman_to_be_writable(node: Node) ->
     assert answered == expected
 
 
-def test_podman_of_a_user_without_root_does_not_start_as_a_remark_says(node: Node) -> None:
+def test_podman_of_a_user_without_root_runs_containers_by_the_same_names_without_pins(node: Node) -> None:
     node.write()
+    # The home is in a directory that outlives the processes of podman.
+    node.daemon.root.chmod(0o755)
+    home = node.daemon.root / "home"
+    rootfs = build_rootfs(home / "rootfs")
+    run(node.root, "chown", "-R", "12345:12345", str(home))
     user = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
-    with short_directory() as home:
-        os.chown(home, 12345, 12345)
-        environ = ("env", f"HOME={home}", f"XDG_RUNTIME_DIR={home}")
-        done = node.root.run(*user, *environ, "podman", "--storage-driver", "vfs", "info")
-    assert 'default OCI runtime "small" not found' in done.stderr
-    remarks = ENGINE.write(node.daemon.table(), ExportOptions()).remarks
-    assert any("users without root" in each.message for each in remarks)
+    options = ("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file")
+    podman = (*user, "env", f"HOME={home}", f"XDG_RUNTIME_DIR={home}", "podman", *options)
+    words = ("run", "--detach", "--network", "none", "--rootfs", str(rootfs), "/bin/busybox", "sleep", "1000")
+    for name in (None, "Odd 'name'/x"):
+        chosen = () if name is None else ("--runtime", name)
+        path = run(node.root, *podman, *chosen, "info", "--format", "{{.Host.OCIRuntime.Path}}").strip()
+        assert path == node.stable_path(name or "small")
+        identifier = run(node.root, *podman, *chosen, *words).strip()
+        assert Path(home, "crun", identifier).exists()
+        run(node.root, *podman, "exec", identifier, "/bin/busybox", "sh", "-c", "exit 42", status=42)
+        run(node.root, *podman, "rm", "--force", "--time", "0", identifier)
+    assert list((node.daemon.root / "run" / "pins").iterdir()) == []
+    # Users without root read the launchers, and neither the configuration nor the names of files.
+    generation = Path(node.stable_path("small")).parent.resolve().parent
+    for command in (("ls", str(node.daemon.data)), ("ls", str(generation)), ("cat", str(generation / "config.json"))):
+        refused = node.root.run(*user, *command)
+        assert "Permission denied" in refused.stderr, command
 
 
 @pytest.mark.parametrize(

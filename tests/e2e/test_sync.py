@@ -71,7 +71,10 @@ def wait_for(node: Installed, name: str, state: str, patience_s: float = SOON_S)
         last = engine(node, name)
         return last if last["state"] == state else None
 
-    return dict(wait_until(found, f"{name} {state}: {node.machine.journal(unit(name))}", patience_s))
+    try:
+        return dict(wait_until(found, f"{name} {state}", patience_s))
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {engine(node, name)}; {node.machine.journal(unit(name))}") from error
 
 
 def configure(node: Installed, **runtimes: str) -> None:
@@ -170,6 +173,19 @@ def test_containerd_is_not_restarted_and_follows_after_a_restart_by_the_administ
     assert "late" in text(node, CONTAINERD_FILE)
     node.systemctl("restart", "containerd.service")
     wait_for(node, "containerd", "follows")
+
+
+def test_an_engine_that_starts_with_its_unit_starts_with_the_current_file(node: Installed) -> None:
+    node.systemctl("stop", "containerd.service")
+    configure(node, crun="/usr/bin/crun", at_boot="/usr/sbin/runc")
+    assert "at_boot" not in node.run("cat", CONTAINERD_FILE, status=None).stdout
+    # As at boot, where both jobs are there at once; systemctl makes one after the other.
+    node.systemctl("start", unit("containerd"), "containerd.service")
+    wait_for(node, "containerd", "follows")
+    assert "at_boot" in text(node, CONTAINERD_FILE)
+    assert "not-told" not in node.machine.journal(unit("containerd")).rpartition("Starting ")[2]
+    pid = node.show("MainPID", unit("containerd"))
+    sys.stdout.write(node.run("grep", "VmRSS", f"/proc/{pid}/status").stdout)
 
 
 def test_podman_follows_at_once(node: Installed) -> None:

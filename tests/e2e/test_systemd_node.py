@@ -156,6 +156,39 @@ def test_a_runtime_is_found_where_only_its_owner_may_look(node: Installed, direc
     assert told["status"] == "known" or "permission" not in told["reason"].lower(), told
 
 
+def test_podman_of_a_user_without_root_has_the_names_also_after_an_upgrade(node: Installed) -> None:
+    data, rootfs, home = "/var/lib/runtimed", f"/home/{STRANGER}/rootfs", f"/home/{STRANGER}"
+    directories = [data, *(f"{data}/{name}" for name in ("generations", "wrappers", "runtimes/.", "runtimes/.."))]
+    node.write({**TABLE, "default-runtime": "crun"})
+    node.systemctl("reload", SERVICE)
+    node.ctl("export", "podman", "--write")
+    node.run("cp", "-a", ROOTFS, rootfs)
+    node.run("chown", "-R", f"{STRANGER}:", rootfs)
+    # Debian's podman only recommends the program that gives a user more than one id.
+    node.run("truncate", "--size=0", "/etc/subuid", "/etc/subgid")
+    options = ("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file")
+    podman = ("env", f"HOME={home}", f"XDG_RUNTIME_DIR={home}", "podman", *options)
+
+    def podman_run(status: int = 0) -> str:
+        # A machine of systemd-nspawn has no sysctl of a new network namespace that podman could set.
+        words = ("run", "--rm", "--network", "host", "--rootfs", rootfs, "/bin/echo", "it runs")
+        done = node.run(*podman, *words, status=status, user=STRANGER)
+        return done.stdout if status == 0 else done.stderr
+
+    assert podman_run() == "it runs\n"
+    # As an earlier version made them.
+    node.run("sh", "-c", f'chmod 0700 "$@" {data}/wrappers/*', "sh", *directories)
+    assert 'default OCI runtime "crun" not found' in podman_run(status=125)
+    node.systemctl("restart", SERVICE)
+    assert set(node.run("stat", "--format=%a", *directories).stdout.split()) == {"711"}
+    assert podman_run() == "it runs\n"
+    path = node.run(*podman, "info", "--format", "{{.Host.OCIRuntime.Path}}", user=STRANGER).stdout
+    assert path == f"{data}/runtimes/crun\n"
+    for refused in (("ls", data), ("cat", f"{data}/runtimes/../config.json"), ("ls", "/run/runtimed/pins")):
+        assert "Permission denied" in node.run(*refused, status=None, user=STRANGER).stderr, refused
+    assert not [line for line in node.journal() if "store.recovered" in line.text]
+
+
 def test_processes_of_whomever_are_seen_and_nothing_is_unknown(node: Installed) -> None:
     wrappers = "/var/lib/runtimed/wrappers"
     path = f"{wrappers}/{ORPHAN}"

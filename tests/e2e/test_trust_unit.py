@@ -24,7 +24,7 @@ from e2e.test_trust import (
     test_a_reload_refuses_what_another_user_could_change,
     test_a_start_refuses_what_another_user_could_change,
     test_a_sticky_directory_is_no_place_of_roots_own,
-    test_missing_directories_are_made_for_root_alone,
+    test_missing_directories_are_made_that_only_root_may_change,
     test_what_is_believed_below_the_roots_is_checked,
     test_what_is_roots_own_in_a_sticky_directory_is_accepted,
 )
@@ -37,7 +37,7 @@ __all__ = [
     "test_a_reload_refuses_what_another_user_could_change",
     "test_a_start_refuses_what_another_user_could_change",
     "test_a_sticky_directory_is_no_place_of_roots_own",
-    "test_missing_directories_are_made_for_root_alone",
+    "test_missing_directories_are_made_that_only_root_may_change",
     "test_what_is_believed_below_the_roots_is_checked",
     "test_what_is_roots_own_in_a_sticky_directory_is_accepted",
 ]

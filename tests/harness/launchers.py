@@ -77,7 +77,7 @@ class Node:
     def _write(self, file: str, text: bytes) -> str:
         path = self.place / file
         path.write_bytes(text)
-        path.chmod(0o700)
+        path.chmod(0o755)
         return str(path)
 
     def call(

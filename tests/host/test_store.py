@@ -105,10 +105,70 @@ def test_stable_paths_lead_to_the_published_generation(root: Root) -> None:
     assert os.readlink(root.path / "runtimes") == "generations/00000001/runtimes"
 
 
-def test_a_script_is_executable_for_its_owner_only(root: Root) -> None:
-    generation = root.publish(a=["x"])
-    files = [root.path / "wrappers" / script.file for script in generation.scripts]
-    assert [file.stat().st_mode & 0o7777 for file in files] == [0o700, 0o700]
+def modes(root: Root) -> dict[str, int]:
+    """Return the modes of the data root and of the directories and files below it, of scripts by the word "script"."""
+    found: dict[str, int] = {}
+    for path in (root.path, *root.path.rglob("*")):
+        if not path.is_symlink():
+            name = "script" if path.parent.name == "wrappers" else str(path.relative_to(root.path))
+            assert found.setdefault(name, path.stat().st_mode & 0o7777) == path.stat().st_mode & 0o7777
+    return found
+
+
+MODES = {
+    **dict.fromkeys((".", "generations", "generations/00000001", "generations/00000001/runtimes", "wrappers"), 0o711),
+    **dict.fromkeys(
+        ("VERSION", "lock", "generations/00000001/config.json", "generations/00000001/manifest.json"), 0o600
+    ),
+    "script": 0o755,
+}
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
+def test_every_user_may_execute_a_stable_path_and_list_and_read_nothing_else(root: Root, umask: int) -> None:
+    root.path.chmod(0o711)
+    before = os.umask(umask)
+    try:
+        root.publish(a=["x"], b=[])
+    finally:
+        os.umask(before)
+    assert modes(root) == MODES
+
+
+def test_the_modes_of_an_earlier_version_are_changed_at_a_start(root: Root) -> None:
+    dropped = launcher(root.publish(a=["x"]))
+    root.publish(b=["y"])
+    for path in (root.path, *root.path.rglob("*")):
+        if not path.is_symlink() and path.stat().st_mode & 0o011:
+            path.chmod(0o700)
+    # The mode of an administrator, and a file that the store does not own.
+    chosen = root.path / "generations/00000002/runtimes"
+    chosen.chmod(0o750)
+    foreign = root.path / "wrappers" / "foreign"
+    foreign.touch(0o700)
+    assert not root.store.seems_damaged()
+    recovered = root.open()
+    assert (recovered.faults, recovered.published) == ((), True)
+    assert (foreign.stat().st_mode & 0o777, chosen.stat().st_mode & 0o777) == (0o700, 0o750)
+    foreign.unlink()
+    found = modes(root)
+    assert {name: found[name] for name in MODES} == MODES
+    assert (root.path / "runtimes/a").read_bytes() == dropped.text
+
+
+def test_a_link_or_a_foreign_directory_keeps_its_mode_and_target(root: Root, tmp_path: Path) -> None:
+    root.publish(a=["x"])
+    elsewhere = tmp_path / "elsewhere"
+    (root.path / "wrappers").rename(elsewhere)
+    (root.path / "wrappers").symlink_to(elsewhere)
+    elsewhere.chmod(0o700)
+    assert root.open().published
+    assert elsewhere.stat().st_mode & 0o777 == 0o700
+    if os.geteuid() == 0:
+        (root.path / "generations").chmod(0o700)
+        os.chown(root.path / "generations", 12345, 12345)
+        root.open()
+        assert (root.path / "generations").stat().st_mode & 0o777 == 0o700
 
 
 def test_numbers_only_grow(root: Root) -> None:
@@ -486,7 +546,7 @@ def test_a_damaged_wrapper_of_any_retained_generation_is_written_again(
     recovered = root.open()
     assert any("written again" in fault for fault in recovered.faults)
     assert path.read_bytes() == dropped.text
-    assert path.stat().st_mode & 0o7777 == 0o700
+    assert path.stat().st_mode & 0o7777 == 0o755
     assert recovered.published
 
 

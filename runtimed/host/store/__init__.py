@@ -134,7 +134,7 @@ class Store:
             try:
                 make_directory(self._paths.generations)
                 self._at_step("generation")
-                os.mkdir(directory, 0o700)
+                make_directory(directory, exist_ok=False)
             except OSError:
                 # A directory that existed before is not removed; the next attempt takes another number.
                 self._wrappers.take_back(made)

@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import TEMPORARY
 
-WRAPPER_MODE = 0o700
+# Engines of ordinary users execute stable paths: every user may search the directories, and read scripts, as sh does.
+# Each wrapper has a launcher with the same arguments, so a wrapper of mode 0700 would hide nothing.
+DIRECTORY_MODE = 0o711
+SCRIPT_MODE = 0o755
+# The mode that earlier versions gave to both.
+OLD_MODE = 0o700
 FILE_MODE = 0o600
 # Up to this number of new files are synced one by one: each costs about a millisecond. A start repairs any others.
 SYNC_MOST = 32
@@ -88,10 +93,26 @@ def leads_to(link: str, target: str) -> bool:
         return False
 
 
-def make_directory(path: str) -> None:
-    """Make the directory ``path`` unless it exists."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
+def make_directory(path: str, *, exist_ok: bool = True) -> None:
+    """Make the directory ``path`` with exactly DIRECTORY_MODE; one that exists stays as it is if ``exist_ok``."""
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        if not exist_ok:
+            raise
+    else:
+        os.chmod(path, DIRECTORY_MODE)  # The umask may have cleared bits.
+
+
+def open_to_users(path: str, mode: int) -> None:
+    """Give ``path``, a directory or script of an earlier version with the mode of that time, the mode ``mode``.
+
+    A path with another mode, of another owner, or that is missing stays as it is, and so does each on a read-only disk.
+    """
+    with contextlib.suppress(OSError):
+        state = os.lstat(path)
+        if stat.S_IMODE(state.st_mode) == OLD_MODE and state.st_uid == os.geteuid() and not stat.S_ISLNK(state.st_mode):
+            os.chmod(path, mode)
 
 
 def sync_directory(path: str) -> None:

@@ -19,7 +19,16 @@ from runtimed.core.history.layout import (
     link_target,
 )
 from runtimed.core.history.manifest import Manifest, checksum, read_manifest
-from runtimed.host.store.disk import WRAPPER_MODE, failing_as, leads_to, make_directory, read_file, replace_file
+from runtimed.host.store.disk import (
+    DIRECTORY_MODE,
+    SCRIPT_MODE,
+    failing_as,
+    leads_to,
+    make_directory,
+    open_to_users,
+    read_file,
+    replace_file,
+)
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import is_intact_file
 
@@ -76,6 +85,7 @@ class _Recovery:
         for number in numbers:
             self._read_generation(number, is_current=number == linked)
         self._remove_temporary_files()
+        self._open_directories()
         intact = self._repair_wrappers()
         last = self._manifests.get(linked or 0) or self._manifests.get(max(self._manifests, default=0))
         published = last is not None and last.number == linked and self._is_whole(last, intact)
@@ -149,6 +159,12 @@ class _Recovery:
                         with contextlib.suppress(OSError):
                             os.unlink(f"{directory}/{name}")
 
+    def _open_directories(self) -> None:
+        at = self._paths
+        below = (path for number in self._manifests for path in (at.generation(number), at.links(number)))
+        for path in (at.root, at.wrappers, at.generations, *below):
+            open_to_users(path, DIRECTORY_MODE)
+
     def _repair_wrappers(self) -> frozenset[str]:
         """Write damaged wrappers again, and return the intact ones."""
         manifests = self._manifests.values()
@@ -156,6 +172,8 @@ class _Recovery:
         # A missing carried wrapper was collected.
         carried = {file for manifest in manifests for file in manifest.carried.values()}
         wanted |= {file for file in carried if os.path.lexists(self._paths.wrapper(file))}
+        for file in wanted:
+            open_to_users(self._paths.wrapper(file), SCRIPT_MODE)
         damaged = {file for file in wanted if not is_intact_file(self._paths.wrapper(file), file)}
         named = ((number, set(self._manifests[number].files)) for number in sorted(self._manifests, reverse=True))
         texts = rebuild_texts(self._paths, self._rebuild, damaged, named)
@@ -169,7 +187,7 @@ class _Recovery:
         try:
             # The directory may be missing too.
             make_directory(self._paths.wrappers)
-            replace_file(path, text, WRAPPER_MODE)
+            replace_file(path, text, SCRIPT_MODE)
         except OSError as error:
             self._faults.append(f"wrapper {path} is damaged and cannot be written again: {error}")
             return False

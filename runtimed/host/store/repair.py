@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runtimed.core.history.layout import LOCK, VERSION, current_target, link_target
 from runtimed.core.table.script import is_intact
 from runtimed.host.store.damage import OTHERS_WRITE, Damage, Expected
-from runtimed.host.store.disk import FILE_MODE, SYNC_MOST, WRAPPER_MODE, make_directory, replace_file, replace_link
+from runtimed.host.store.disk import FILE_MODE, SCRIPT_MODE, SYNC_MOST, make_directory, replace_file, replace_link
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import read_wrapper
 
@@ -92,7 +92,7 @@ class Repair:
         if text is not None and is_intact(file, text):
             with self._reporting(f"{path} was missing or damaged", "written again"):
                 make_directory(self._paths.wrappers)
-                replace_file(path, text, WRAPPER_MODE, sync=len(self._damage.wrappers) <= SYNC_MOST)
+                replace_file(path, text, SCRIPT_MODE, sync=len(self._damage.wrappers) <= SYNC_MOST)
             return
         lost = f"{path} is {'damaged' if os.path.lexists(path) else 'missing'}"
         # An engine reports a missing link as an unknown runtime. That is better than a link to a missing wrapper or to

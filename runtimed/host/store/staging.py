@@ -10,7 +10,7 @@ from runtimed.core.history.layout import link_target
 from runtimed.core.history.manifest import render_manifest
 from runtimed.core.history.retained import Summary
 from runtimed.core.table.generation import Generation
-from runtimed.host.store.disk import FILE_MODE, sync_directory, write_new
+from runtimed.host.store.disk import FILE_MODE, make_directory, sync_directory, write_new
 from runtimed.host.store.paths import Paths
 
 
@@ -34,7 +34,7 @@ def write_generation(paths: Paths, staged: Staged, at_step: Callable[[str], None
     """
     generation, number = staged.generation, staged.generation.number
     links = paths.links(number)
-    os.mkdir(links, 0o700)
+    make_directory(links, exist_ok=False)
     at_step("links")
     for link, file in staged.links.items():
         os.symlink(link_target(file), f"{links}/{link}")

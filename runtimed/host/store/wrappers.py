@@ -11,8 +11,9 @@ from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import TEMPORARY
 from runtimed.core.table.script import Script, is_intact, is_script_file
 from runtimed.host.store.disk import (
+    OLD_MODE,
+    SCRIPT_MODE,
     SYNC_MOST,
-    WRAPPER_MODE,
     failing_as,
     make_directory,
     read_file,
@@ -52,13 +53,13 @@ class WrapperDirectory:
             for script in new:
                 path = self._paths.wrapper(script.file)
                 try:
-                    write_new(path, script.text, WRAPPER_MODE, sync=sync)
+                    write_new(path, script.text, SCRIPT_MODE, sync=sync)
                     # A file in `intact` had gone missing and has a link: it stays if the publish fails.
                     if script.file not in self.intact:
                         made.append(script.file)
                 except FileExistsError:
                     # Left by an interrupted publish, or damaged since.
-                    replace_file(path, script.text, WRAPPER_MODE, sync=sync)
+                    replace_file(path, script.text, SCRIPT_MODE, sync=sync)
         except OSError:
             self.take_back(made)
             raise
@@ -105,7 +106,7 @@ def is_intact_file(path: str, file: str) -> bool:
     """Return whether ``path`` is the wrapper ``file`` with the right mode, owner and content."""
     try:
         state = os.lstat(path)
-        plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) == WRAPPER_MODE
+        plain = stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) in (SCRIPT_MODE, OLD_MODE)
         return plain and state.st_uid == os.geteuid() and is_intact(file, read_wrapper(path))
     except OSError:  # missing, or on an unreadable part of the disk: it is written again
         return False

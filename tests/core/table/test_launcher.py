@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.daemon import short_directory
 from harness.launchers import SHELLS, Node, new_node
 
 from runtimed.core.pins import Pin, read_pins
 from runtimed.core.table.launcher import make_launcher, root_of
 from runtimed.core.table.script import is_intact, is_script_file
 from runtimed.host.container_states import usual_roots
+from runtimed.host.store.disk import SCRIPT_MODE
 
 
 @pytest.fixture(params=SHELLS, ids=" ".join)
@@ -231,6 +233,38 @@ def test_the_root_of_arguments(args: tuple[str, ...], root: str) -> None:
 
 
 # Pins that cannot be written or read.
+
+
+@pytest.mark.parametrize("hidden", ["exec", "exec/pins"])
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_for_an_ordinary_user_a_name_has_its_current_definition(shell: tuple[str, ...], hidden: str) -> None:
+    with short_directory() as place:
+        place.chmod(0o755)
+        pins = place / "exec" / "pins"
+        pins.mkdir(parents=True)
+        old, new = (new_launcher(place, name, pins) for name in ("old", "new"))
+        subprocess.run([*shell, old, "create", "c1"], check=True, capture_output=True)
+        assert (pins / "c1").exists()
+        (place / hidden).chmod(0)
+        user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+        try:
+            for verb in ("create", "run", "restore", "start", "kill", "delete", "features"):
+                words = ("--root", f"{place}/state", verb, *(["c1"] if verb != "features" else []))
+                done = subprocess.run([*user, *shell, new, *words], check=False, capture_output=True, text=True)
+                assert (done.stdout.split("\0")[:-1], done.stderr) == (["new", "--x", *words], ""), verb
+        finally:
+            (place / hidden).chmod(0o700)
+        assert [each.name for each in pins.iterdir()] == ["c1"]
+
+
+def new_launcher(place: Path, name: str, pins: Path) -> Path:
+    """Return a launcher for a program that prints its name and arguments, with an argument, and with ``pins``."""
+    program = Node(place, ()).program(name)
+    script = make_launcher("x", program, ["--x"], f"{place}/wrapper-of-{name}", str(pins), "")
+    path = place / script.file
+    path.write_bytes(script.text)
+    path.chmod(SCRIPT_MODE)
+    return path
 
 
 @pytest.mark.parametrize("damage", ["missing", "a file", "full"])

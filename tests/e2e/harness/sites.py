@@ -170,7 +170,7 @@ class Site:
             launcher = link.resolve(strict=True)
             assert launcher.parent == self.data / "wrappers"
             assert is_intact(launcher.name, launcher.read_bytes()), launcher
-            assert launcher.lstat().st_mode & 0o7777 == 0o700
+            assert launcher.lstat().st_mode & 0o7777 == 0o755
             links[link.name] = launcher.name
         assert links == {**manifest.carried, **manifest.links}
         return number, links

@@ -13,18 +13,10 @@ from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
 from runtimed.core.engines.engine import Table
-from runtimed.core.engines.podman.runtimes import BUILT_IN, SUPPORTS, supported_by
+from runtimed.core.engines.podman.runtimes import SUPPORTS, supported_by
 from runtimed.core.engines.syntax import dotted
 from runtimed.core.engines.translation import Inexpressible, Translation
 from runtimed.core.errors import Problem
-from runtimed.core.message_text import called
-
-# Tried with podman 4.3: it cannot stat the path, so it does not have the runtime, not even by another path of it.
-_ROOTLESS = (
-    "podman of users without root reads this file, too, and they cannot execute the launchers of runtimed, so it does "
-    "not start for them: give them another {names} in /etc/containers/containers.rootless.conf.d (since podman 5.7) "
-    "or in their ~/.config/containers/containers.conf"
-)
 
 
 def write_podman(table: Table) -> Translation:
@@ -57,9 +49,6 @@ def write_podman(table: Table) -> Translation:
     else:
         text = f"left out, because podman cannot have the runtime that it names, {default}: podman chooses its own"
         remarks.append(Problem(text, pointer=where))
-    # Where podman of such users needs none of the names it only lacks them.
-    if needed := [name for name in runtimes if name == default or name in BUILT_IN]:
-        remarks.append(Problem(_ROOTLESS.format(names=" and ".join(map(called, needed))), pointer="engine"))
     return Translation({"engine": {**engine, "runtimes": runtimes}}, tuple(remarks))
 
 

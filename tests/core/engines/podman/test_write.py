@@ -31,12 +31,11 @@ TABLE: dict[str, Any] = {
 }
 
 
-def written(document: dict[str, Any], *, of_rootless: bool = False) -> tuple[Any, list[str]]:
-    """Return the section of the file, and the remarks, either those on users without root or the others."""
+def written(document: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Return the section of the file, and the remarks."""
     translation = ENGINE.write(described_table(document), ExportOptions())
-    remarks = [str(each) for each in translation.remarks if of_rootless == ("users without root" in each.message)]
     # Through the format itself: podman gets text.
-    return tomllib.loads(ENGINE.render(translation.document))["engine"], remarks
+    return tomllib.loads(ENGINE.render(translation.document))["engine"], list(map(str, translation.remarks))
 
 
 def test_path_runtimes_are_exported_by_their_stable_paths_and_shims_are_left_out() -> None:
@@ -90,23 +89,6 @@ def test_what_podman_knows_of_the_binary_by_another_name_causes_a_remark(
     assert [next(key for key in ("_json", "_kvm", "_nocgroup") if key in remark) for remark in remarks] == [
         key.removeprefix("runtime_supports") for key in keys
     ]
-
-
-@pytest.mark.parametrize(
-    ("names", "default", "affected"),
-    [
-        (["mine"], "runc", None),
-        (["mine", "other"], "mine", "mine"),
-        (["crun", "mine"], "runc", "crun"),
-        (["crun", "mine"], "mine", "crun and mine"),
-    ],
-)
-def test_a_name_without_which_podman_does_not_start_for_users_without_root_causes_a_remark(
-    names: list[str], default: str, affected: str | None
-) -> None:
-    document = {"runtimes": {name: {"path": "/opt/x"} for name in names}, "default-runtime": default}
-    _, remarks = written(document, of_rootless=True)
-    assert [f"give them another {affected} in" in remark for remark in remarks] == ([] if affected is None else [True])
 
 
 def test_keys_that_are_carried_for_podman_cause_a_remark() -> None:
