@@ -1,4 +1,4 @@
-"""The table in a daemon.json with other settings: what dockerd makes of it when it starts and when it is reloaded."""
+"""The table in a daemon.json with other settings: a dockerd that starts or reloads has its runtimes."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_the_stock_shim_as_the_default_runtime_does_not_crash_an_old_dockerd(new
 
 
 @BOTH
-def test_an_entry_of_somebody_else_is_in_the_way_until_it_is_gone(newer: Path | None) -> None:
+def test_an_entry_of_another_program_is_in_the_way_until_it_is_gone(newer: Path | None) -> None:
     with new_node(newer) as node:
         node.put(THEIRS)
         node.dockerd.launch()

@@ -257,7 +257,7 @@ def test_runtimectl_writes_nothing_that_podman_refuses(machine: Node) -> None:
     assert not machine.root.path(FILE).exists()
 
 
-def test_runtimectl_leaves_a_file_of_somebody_else_as_it_is(machine: Node) -> None:
+def test_runtimectl_leaves_a_file_of_another_program_as_it_is(machine: Node) -> None:
     file = machine.root.path(FILE)
     file.write_text("[engine]\n")
     status, refused = machine.ctl("export", "podman", "--write")

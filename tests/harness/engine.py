@@ -1,4 +1,4 @@
-"""A small engine for tests of what is the same for all: a drop-in, a program with a version and a check, answers."""
+"""A small engine for tests that hold for every engine: a drop-in, a program with a version and a check, answers."""
 
 from __future__ import annotations
 

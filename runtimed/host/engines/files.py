@@ -27,7 +27,6 @@ STAGING = ".runtimectl.new"
 SCRATCH = f"{STAGING}/check"
 MAX_BYTES = 16 * 1024 * 1024
 _FILE_MODE = 0o644
-_DIRECTORY_MODE = 0o755
 # Another run may have to wait for the checks of an engine.
 _LOCK_S = 60.0
 _LOCK_CHECK_S = 0.05

@@ -1,4 +1,4 @@
-"""Tests of the plan for runtimed's file: its place, its version, its checks, and what it is refused for."""
+"""Tests of the plan for runtimed's file: its place, its version, its checks, and its refusals."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_an_engine_without_its_cri_plugin_is_refused(plugin: str) -> None:
     assert problem.file == f"{DIRECTORY}/x.toml"
 
 
-def test_a_file_of_somebody_else_is_not_replaced() -> None:
+def test_a_file_of_another_program_is_not_replaced() -> None:
     problem = refused(others={"50-runtimed": "version = 2\n"})
     assert problem.file == FILE
     assert "was not written by runtimectl" in problem.message

@@ -1,4 +1,4 @@
-"""Tests of what containerd would execute, as its files and its CRI plugin's status tell it."""
+"""Tests of the views of containerd's files and of its CRI plugin's status."""
 
 from __future__ import annotations
 

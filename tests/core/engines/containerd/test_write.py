@@ -1,4 +1,4 @@
-"""Tests of the translation of a table into containerd's runtimes, and of what an import brings back."""
+"""Tests of the translation of a table into containerd's runtimes, and of its import."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_name_that_containerd_1_6_misreads_causes_a_remark(name: str) -> None:
 def test_the_name_of_a_shim_that_was_imported_by_its_path_comes_back() -> None:
     entry = {"runtime_type": KATA, "runtime_path": "/opt/shim", "options": {"ConfigPath": "/c"}}
     assert through_an_import(entry) == (entry, [])
-    # Somebody has changed the shim since.
+    # An administrator has changed the shim since.
     carried = {"runtime_type": KATA, "runtime_path": "/opt/shim", "snapshotter": "s"}
     for changed in ("/opt/other", RUNC):
         runtimes, remarks = written(x={"runtimeType": changed, "engines": {"containerd": carried}})
