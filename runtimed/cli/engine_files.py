@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from runtimed.cli import verbs
 from runtimed.cli.engine_node import EngineNode
-from runtimed.client import Client
 from runtimed.core import engines
-from runtimed.core.engines.engine import ExportOptions, NoAnswer, NotInstalled, Plan, Table, TakesEffect
+from runtimed.core.engines.engine import ExportOptions, NoAnswer, NotInstalled, Plan, Table
 from runtimed.core.engines.verification import FileState
 from runtimed.core.errors import ConfigurationRejected, PathMissing, PathRefused, Problem
 from runtimed.host.engines.files import changed_at, has_staging, make_scratch, open_staging, replaceable, write_file
 from runtimed.host.engines.programs import failure_of
 
 
+@dataclass(frozen=True, slots=True)
 class Written:
     """The paths of the files that were ``written`` and of those that are ``unchanged``, and the remarks."""
 
-    __slots__ = ("remarks", "unchanged", "written")
-
-    def __init__(self, written: list[str], unchanged: list[str], remarks: tuple[Problem, ...]) -> None:
-        self.written = written
-        self.unchanged = unchanged
-        self.remarks = remarks
-
-
-def export_to_node(client: Client, args: Namespace, options: ExportOptions) -> int:
-    """Write the files of an engine, and print their paths; notes are on stderr."""
-    engine = engines.load_engine(args.engine)
-    if engine.writing is None:
-        text = f"--write is for engines that read a file on this node, and {args.engine} does not"
-        verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl apply -f -")
-        return verbs.USAGE
-    try:
-        result = write_files(EngineNode(args.engine, engine), client.runtimes(), options)
-    except ConfigurationRejected as rejection:
-        return _refuse(args, rejection)
-    takes_effect = engine.asking.takes_effect if engine.asking is not None else None
-    if args.json:
-        document = {"written": result.written, "unchanged": result.unchanged, "takes_effect": takes_effect}
-        verbs.print_json({**document, "remarks": _as_dicts(result.remarks), "problems": []})
-        return verbs.OK
-    verbs.print_lines([f"wrote {path}" for path in result.written])
-    verbs.print_lines([f"unchanged {path}" for path in result.unchanged])
-    notes = [str(remark) for remark in result.remarks]
-    if result.written and takes_effect is not None:
-        notes.append(how_it_takes_effect(args.engine, takes_effect))
-    verbs.note(notes)
-    return verbs.OK
-
-
-def how_it_takes_effect(name: str, takes_effect: TakesEffect) -> str:
-    """Return the text that says when an engine follows its new file."""
-    if takes_effect == "at once":
-        return f"{name} reads the file at each command"
-    return f"{name} follows the file after: systemctl {takes_effect} {name}"
+    written: list[str]
+    unchanged: list[str]
+    remarks: tuple[Problem, ...]
 
 
 def write_engine(name: str, table: Table, options: ExportOptions) -> Written:
@@ -82,7 +46,7 @@ def write_files(
         current = node.read(write.path for write in plan.writes)
         is_equal = all(current.get(write.path) == write.data for write in plan.writes)
         if is_equal and not has_staging(node.directory):
-            # Without a change of the disk, so this works on one that is full or read-only.
+            # No change of the disk, so that this works on one that is full or read-only.
             return Written([], [write.path for write in plan.writes], plan.remarks)
         with open_staging(node.directory, at_step) as staging:
             # Again, because another run may have written the files meanwhile.
@@ -169,23 +133,3 @@ def _rejecting(path: str) -> Iterator[None]:
         raise ConfigurationRejected(
             (Problem(f"cannot be read or written: {reason}", error.filename or path),)
         ) from error
-
-
-def _refuse(args: Namespace, rejection: ConfigurationRejected) -> int:
-    if args.json:
-        problems = [problem.as_dict() for problem in rejection.problems]
-        document: dict[str, object] = {"written": [], "unchanged": [], "takes_effect": None}
-        verbs.print_json({**document, "remarks": _as_dicts(rejection.remarks), "problems": problems})
-    else:
-        verbs.note(rejection.remarks)
-    for problem in rejection.problems:
-        verbs.complain(problem)
-    if rejection.omitted:
-        verbs.complain(f"and {rejection.omitted} more problems")
-    hint = "the file on the node is as it was; runtimectl verify compares the engine with the table"
-    verbs.fail(f"the files of {args.engine} are not written", hint)
-    return verbs.REFUSED
-
-
-def _as_dicts(remarks: Sequence[Problem]) -> list[dict[str, object]]:
-    return [{"file": each.file, "line": each.line, "place": each.pointer, "message": each.message} for each in remarks]

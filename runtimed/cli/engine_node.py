@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 
 from runtimed.core.engines.engine import Document, Engine, ExportOptions, Found, NotInstalled, Plan, Run, Table, Writing
@@ -15,18 +15,13 @@ from runtimed.host.trust import Trust, secure_directory, walk
 
 
 class EngineNode:
-    """An engine on this node, as this user may see it. ``name`` is that of ``engine``."""
+    """An engine on this node, with the files and processes that this user may read. ``name`` is that of ``engine``."""
 
     def __init__(self, name: str, engine: Engine) -> None:
-
-        trust = Trust.of_process()
         self.name = name
         self.engine = engine
-        self._walk = partial(walk, trust=trust)
-        self._run_command = run_command
+        self._trust = Trust.of_process()
         self._planned_from: Mapping[str, bytes] = {}
-        # Returns the real path of the directory of a file, and makes the directory if it is missing.
-        self.secure: Callable[[str], str] = partial(secure_directory, trust=trust)
 
     @property
     def writing(self) -> Writing:
@@ -40,18 +35,22 @@ class EngineNode:
         """The real path of the engine's directory. Raises: NotInstalled, PathRefused."""
         path = self.writing.directory
         try:
-            return secure_directory(path, Trust.of_process(), create=False)
+            return secure_directory(path, self._trust, create=False)
         except PathMissing as error:
             text = f"does not exist, so {self.name} is not installed on this node; if it is, run: mkdir -p {path}"
             raise NotInstalled((Problem(text, error.path),)) from error
 
+    def secure(self, directory: str) -> str:
+        """Return the real path of the directory of a file, which is made if it is missing. Raises: PathRefused."""
+        return secure_directory(directory, self._trust)
+
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
         """Return the content of each of ``paths`` that exists."""
-        return read_inputs(paths, self._walk)
+        return read_inputs(paths, partial(walk, trust=self._trust))
 
     def run(self, run: Run) -> Outcome | None:
         """Return the outcome of ``run``, None if there is no such program."""
-        return run_program(run, self._run_command)
+        return run_program(run, run_command)
 
     def output(self, run: Run) -> bytes:
         """Return the output of ``run``. Raises: NoAnswer: it fails, or there is no such program."""

@@ -19,14 +19,14 @@ _NOTES = "Notes on stderr list everything that is left out or changed"
 
 
 def import_configuration(client: Client, args: argparse.Namespace) -> int:
-    """Print another engine's configuration as a drop-in."""
+    """Print an engine's configuration as a drop-in."""
     from runtimed.cli.translate import import_configuration as verb  # noqa: PLC0415 - see above
 
     return verb(client, args)
 
 
 def export_configuration(client: Client, args: argparse.Namespace) -> int:
-    """Print or write the table as another engine's configuration."""
+    """Print or write the table as an engine's configuration."""
     from runtimed.cli.translate import export_configuration as verb  # noqa: PLC0415 - see above
 
     return verb(client, args)
@@ -84,7 +84,7 @@ def add_verify(parser: Parser) -> None:
 
 def add_sync(parser: Parser) -> None:
     """Add the arguments of sync."""
-    text = "the engine; docker is reloaded where it has to be, and no engine is restarted"
+    text = "the engine; docker gets SIGHUP if it has to read its file again, and no engine is restarted"
     parser.add_argument("engine", choices=NAMES, help=text)
 
 

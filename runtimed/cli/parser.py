@@ -252,13 +252,13 @@ _VERBS: dict[str, VerbRow] = {
     "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", _add_gc),
     "import": (
         engine_verbs.import_configuration,
-        "translate another engine's configuration into a drop-in",
+        "translate an engine's configuration into a drop-in",
         _IMPORT_EXAMPLE,
         engine_verbs.add_import,
     ),
     "export": (
         engine_verbs.export_configuration,
-        "translate the table into another engine's configuration",
+        "translate the table into an engine's configuration, or write it there",
         "sudo runtimectl export containerd --write",
         engine_verbs.add_export,
     ),

@@ -14,20 +14,21 @@ from runtimed.client import Client
 from runtimed.core import engines
 from runtimed.core.engines import verification
 from runtimed.core.engines.engine import Asking, Document, Engine, ExportOptions, NoAnswer, Table
-from runtimed.core.engines.verification import Difference, State, Verification, compare_views
+from runtimed.core.engines.verification import Difference, Verification, compare_views
+from runtimed.core.shapes.daemon import EngineState
 from runtimed.host.engines.processes import hang_up
 from runtimed.host.engines.questions import ask
 
 _COLOURS = {"follows": GREEN, "differs": RED, "not-told": YELLOW, "not-running": YELLOW, "unknown": YELLOW}
 # Shown for the value of a difference that is None.
-_NOTHING = "nothing"
+_NONE = "none"
 
 
 def verify(client: Client, args: Namespace) -> int:
     """Show whether an engine, or each engine that runs here, follows the table."""
     if args.engine is not None and not _is_on_node(engines.load_engine(args.engine)):
-        text = f"{args.engine} is not on this node, so it cannot be asked"
-        verbs.fail(text, f"runtimectl export {args.engine} prints its configuration, to compare it there")
+        text = f"{args.engine} has no file and no process on this node to verify"
+        verbs.fail(text, f"use: runtimectl export {args.engine} | kubectl diff -f -")
         return verbs.USAGE
     table = client.runtimes()
     names = (
@@ -69,7 +70,7 @@ def verify_with(node: EngineNode, table: Table) -> Verification:
         document = engine.write(table, options).document
     process = node.find_process(document)
     started_s = None if process is None else process.started_s
-    running = verification.Engine(node.name, None if asking is None else asking.takes_effect, started_s)
+    running = verification.RunningEngine(node.name, None if asking is None else asking.takes_effect, started_s)
     if asking is not None and asking.process is not None and process is None:
         detail = f"there is no process {asking.process} on this node"
         return verification.make_verification(running, file, "not-running", detail)
@@ -78,7 +79,7 @@ def verify_with(node: EngineNode, table: Table) -> Verification:
     try:
         differences = None if asking is None else _ask(node, asking, document, table)
     except NoAnswer as error:
-        state: State = "not-running" if error.missing else "unknown"
+        state: EngineState = "not-running" if error.missing else "unknown"
         return verification.make_verification(running, file, state, str(error))
     return verification.verify(running, file, differences)
 
@@ -103,13 +104,13 @@ def _render(found: Sequence[Verification], terminal: Terminal) -> list[str]:
         (
             each["engine"],
             one["name"] or "default runtime",
-            _NOTHING if one["ours"] is None else one["ours"],
-            _NOTHING if one["theirs"] is None else one["theirs"],
+            _NONE if one["ours"] is None else one["ours"],
+            _NONE if one["theirs"] is None else one["theirs"],
         )
         for each in found
         for one in each["differences"]
     ]
-    lines = _render_states(found, terminal) if found else ["no engine runs here"]
+    lines = _render_states(found, terminal) if found else ["this node runs no engine that runtimectl can ask"]
     header = ("ENGINE", "NAME", "TABLE", "ENGINE HAS")
     if differences and fits(render_table(header, differences), terminal):
         return [*lines, "", *render_table(header, differences, terminal)]

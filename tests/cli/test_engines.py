@@ -1,4 +1,4 @@
-"""The verification of an engine as a line of the status."""
+"""Tests of the line that shows the verification of an engine."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import tomllib
 from pathlib import Path
@@ -10,8 +11,13 @@ from typing import Any
 import pytest
 import tomli_w
 from harness.daemon import RunningDaemon
+from harness.engine import TABLE, SmallEngine
 from harness.runtimectl import runtimectl
 from harness.shell_names import KATA_SHIM
+
+import runtimed.core.engines
+from runtimed.cli.translate import export_configuration
+from runtimed.core.engines.engine import TakesEffect
 
 DOCKER = '{"runtimes": {\n"crun": {"path": "/usr/bin/crun"}},\n"log-driver": "journald"}'
 CONTAINERD = """\
@@ -170,3 +176,97 @@ def test_an_export_without_a_daemon_is_refused() -> None:
     run = runtimectl("export", "docker")
     assert (run.returncode, run.stdout) == (2, "")
     assert "/nowhere/s" in run.stderr
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> SmallEngine:
+    return SmallEngine(tmp_path)
+
+
+class Table:
+    """A client with TABLE."""
+
+    def runtimes(self) -> Any:
+        return TABLE
+
+
+def export(
+    small: SmallEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, as_json: bool = False
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(runtimed.core.engines, "load_engine", lambda _: small.engine())
+    args = argparse.Namespace(engine="small", json=as_json, write=True, config_version=None, node_selector=False)
+    status = export_configuration(Table(), args)  # type: ignore[arg-type]
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize(
+    ("takes_effect", "note"),
+    [
+        ("at once", "small reads the file at each command"),
+        ("reload", "small follows the file after: systemctl reload small"),
+        ("restart", "small follows the file after: systemctl restart small"),
+    ],
+)
+def test_the_paths_are_printed_and_how_the_engine_follows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    takes_effect: TakesEffect,
+    note: str,
+) -> None:
+    small = SmallEngine(tmp_path, takes_effect=takes_effect)
+    remarks = "note: a remark\nnote: version 1.2\n"
+    assert export(small, monkeypatch, capsys) == (0, f"wrote {small.file}\n", f"{remarks}note: {note}\n")
+    assert export(small, monkeypatch, capsys) == (0, f"unchanged {small.file}\n", remarks)
+    status, out, err = export(small, monkeypatch, capsys, as_json=True)
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert [remark["message"] for remark in found.pop("remarks")] == ["a remark", "version 1.2"]
+    expected = {"written": [], "unchanged": [str(small.file)], "takes_effect": takes_effect, "problems": []}
+    assert found == expected
+
+
+def test_a_refusal_has_every_place_and_a_hint(
+    small: SmallEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small.directory / "main.conf").write_text("closed")
+    status, out, err = export(small, monkeypatch, capsys)
+    assert (status, out) == (1, "")
+    note, first, omitted, last, hint = err.splitlines()
+    assert note == "note: a remark"
+    assert first == f"{small.directory}/main.conf:3: is closed"
+    assert omitted == "and 2 more problems"
+    assert last == "runtimectl: the files of small are not written"
+    assert hint.startswith("hint: ")
+    status, out, _ = export(small, monkeypatch, capsys, as_json=True)
+    found = json.loads(out)
+    assert (status, found["written"], found["unchanged"]) == (1, [], [])
+    assert [problem["line"] for problem in found["problems"]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("docker", "--node-selector"), "--node-selector is for kubernetes"),
+        (("docker", "--config-version", "3"), "--config-version is for containerd"),
+        (("docker", "--write", "--config-version", "3"), "--config-version is for containerd"),
+        (("containerd", "--config-version", "5"), "invalid choice"),
+        (("kubernetes", "--write"), "hint: use: runtimectl export kubernetes | kubectl apply -f -"),
+    ],
+)
+def test_an_option_of_another_engine_is_a_usage_error(
+    daemon: RunningDaemon, words: tuple[str, ...], reason: str
+) -> None:
+    run = runtimectl("export", *words, on=daemon)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert reason in run.stderr
+
+
+def test_an_engine_without_a_file_on_the_node_has_another_way(
+    small: SmallEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SmallEngine, "writing", lambda _: None)
+    status, out, err = export(small, monkeypatch, capsys)
+    assert (status, out) == (2, "")
+    assert err.endswith("hint: use: runtimectl export small | kubectl apply -f -\n")

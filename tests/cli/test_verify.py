@@ -159,7 +159,7 @@ def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monk
         result = found(small)
         assert (result["state"], result["detail"]) == (
             "not-told",
-            f"small has not read {small.file}, which is newer than its start; run: systemctl restart small",
+            f"small has not read {small.file}, which changed after its start; run: systemctl restart small",
         )
     with process(name):
         assert found(small)["state"] == "follows"
@@ -213,7 +213,7 @@ def test_the_states_are_a_table_and_the_differences_another(
         "",
         "ENGINE  NAME             TABLE                            ENGINE HAS",
         "small   default runtime  crun                             none",
-        "small   crun             /var/lib/runtimed/runtimes/crun  nothing",
+        "small   crun             /var/lib/runtimed/runtimes/crun  none",
     ]
     write(small)
     assert run_verb(capsys) == (0, "ENGINE  STATE    DETAIL\nsmall   follows\n", "")
@@ -231,7 +231,7 @@ def test_in_a_narrow_terminal_no_value_is_cut(small: SmallEngine, capsys: pytest
         "",
         "small: crun",
         "  table  /var/lib/runtimed/runtimes/crun",
-        "  small  nothing",
+        "  small  none",
     ]
 
 
@@ -254,7 +254,7 @@ def test_an_engine_that_does_not_run_is_listed_if_it_is_named(
     small: SmallEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small.program.unlink()
-    assert run_verb(capsys) == (0, "no engine runs here\n", "")
+    assert run_verb(capsys) == (0, "this node runs no engine that runtimectl can ask\n", "")
     assert run_verb(capsys, as_json=True)[:2] == (0, '{"generation":7,"engines":[]}\n')
     status, out, _ = run_verb(capsys, "small")
     assert (status, "not-running" in out) == (1, True)
@@ -267,11 +267,11 @@ def test_an_engine_that_is_not_on_the_node_is_a_usage_error(
     monkeypatch.setattr(
         runtimed.core.engines,
         "load_engine",
-        lambda _: type(engine)(writes="", write=engine.write, render=engine.render),
+        lambda _: type(engine)(write=engine.write, render=engine.render),
     )
     status, out, err = run_verb(capsys, "small")
     assert (status, out) == (2, "")
-    assert err.startswith("runtimectl: small is not on this node, so it cannot be asked\nhint: ")
+    assert err.startswith("runtimectl: small has no file and no process on this node to verify\nhint: ")
 
 
 def test_without_a_daemon_the_exit_status_is_2(daemon: RunningDaemon) -> None:

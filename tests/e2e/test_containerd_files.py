@@ -1,4 +1,4 @@
-"""runtimed's file among those of a real containerd: what it is refused for, and what the CRI plugin makes of it."""
+"""runtimed's file among those of a real containerd: its refusals, and the runtimes of the CRI plugin."""
 
 from __future__ import annotations
 

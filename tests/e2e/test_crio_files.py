@@ -16,7 +16,7 @@ from e2e.harness.engine_root import EngineRoot, new_engine_root
 from harness.daemon import RunningDaemon, new_daemon, put_executable, wait_until
 from harness.runtimectl import COMMAND
 
-from runtimed.core.engines.crio.write import FILE
+from runtimed.core.engines.crio.plan import FILE
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -1,4 +1,4 @@
-"""The table in a daemon.json with other settings: what dockerd makes of it when it starts and when it is reloaded."""
+"""The table in a daemon.json with other settings: a dockerd that starts or reloads has its runtimes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from harness.daemon import RunningDaemon, UnixConnection, new_daemon, wait_until
 from harness.runtimectl import COMMAND
 
 from runtimed.core.engines.docker import ENGINE
-from runtimed.core.engines.docker.info import answered_view, expected_view
 from runtimed.core.engines.docker.plan import FILE, RECORD
 from runtimed.core.engines.docker.version import parse_version
+from runtimed.core.engines.docker.view import ASKING
 from runtimed.core.engines.docker.write import write_docker
 from runtimed.core.engines.engine import ExportOptions, Found, View
 from runtimed.core.engines.verification import Difference, compare_views
@@ -98,12 +98,12 @@ class Node:
         connection = UnixConnection(str(self.dockerd.socket))
         try:
             connection.request("GET", "/info")
-            return answered_view({"info": connection.getresponse().read()})
+            return ASKING.answered({"info": connection.getresponse().read()})
         finally:
             connection.close()
 
     def differences(self, table: Mapping[str, Any]) -> list[Difference]:
-        expected = expected_view(write_docker(table, parse_version(self.version)).document)
+        expected = ASKING.expected(write_docker(table, parse_version(self.version)).document)
         return compare_views(expected, self.view(), table)
 
     def follow(self, table: Mapping[str, Any]) -> None:
@@ -197,7 +197,7 @@ def test_the_stock_shim_as_the_default_runtime_does_not_crash_an_old_dockerd(new
 
 
 @BOTH
-def test_an_entry_of_somebody_else_is_in_the_way_until_it_is_gone(newer: Path | None) -> None:
+def test_an_entry_of_another_program_is_in_the_way_until_it_is_gone(newer: Path | None) -> None:
     with new_node(newer) as node:
         node.put(THEIRS)
         node.dockerd.launch()

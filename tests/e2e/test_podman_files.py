@@ -16,7 +16,7 @@ from harness.runtimectl import COMMAND
 
 from runtimed.core.engines.engine import ExportOptions, Found, Run, View
 from runtimed.core.engines.podman import ENGINE
-from runtimed.core.engines.podman.write import PATH
+from runtimed.core.engines.podman.plan import FILE
 from runtimed.core.engines.verification import compare_views
 
 pytestmark = pytest.mark.timeout(180)
@@ -47,7 +47,7 @@ class Node:
         configuration = daemon.root / "containers"
         run(root, "cp", "-a", "/etc/containers", str(configuration))
         run(root, "mount", "--bind", str(configuration), "/etc/containers")
-        root.path(PATH).parent.mkdir(exist_ok=True)
+        root.path(FILE).parent.mkdir(exist_ok=True)
 
     def check(self, document: bytes | None = None) -> tuple[bytes, int, str]:
         """Return the bytes of the file, and the status and the errors of podman's check of it, or of ``document``."""
@@ -80,7 +80,7 @@ class Node:
         """Put the file into place, as `runtimectl export --write` does."""
         data, status, errors = self.check()
         assert status == 0, errors
-        self.root.path(PATH).write_bytes(data)
+        self.root.path(FILE).write_bytes(data)
 
     def stable_path(self, name: str) -> str:
         return next(str(each["stable_path"]) for each in self.daemon.table()["runtimes"] if each["name"] == name)
@@ -154,7 +154,7 @@ def test_an_entry_of_a_later_file_and_a_missing_one_are_told(node: Node) -> None
     ]
     node.root.path(OTHER).unlink()
     # Without the file, podman has none of these names.
-    node.root.path(PATH).unlink()
+    node.root.path(FILE).unlink()
     expected, answered = node.views()
     assert answered.runtimes == {}
     assert {each["name"] for each in compare_views(expected, answered, node.daemon.table())} == {
@@ -223,19 +223,19 @@ def test_a_configuration_that_podman_cannot_read_is_no_answer(node: Node) -> Non
 
 def test_runtimectl_writes_the_file_and_names_an_edit_behind_its_back(machine: Node) -> None:
     status, written = machine.ctl("export", "podman", "--write")
-    assert (status, written["written"]) == (0, [PATH]), json.dumps(written)
-    file = machine.root.path(PATH)
+    assert (status, written["written"]) == (0, [FILE]), json.dumps(written)
+    file = machine.root.path(FILE)
     assert file.stat().st_mode & 0o777 == 0o644
     status, verified = machine.ctl("verify", "podman")
     assert (status, verified["engines"][0]["state"]) == (0, "follows"), verified
-    assert machine.ctl("export", "podman", "--write")[1]["unchanged"] == [PATH]
+    assert machine.ctl("export", "podman", "--write")[1]["unchanged"] == [FILE]
 
     file.write_text(file.read_text().replace("/runtimes/small", "/runtimes/big"))
     status, verified = machine.ctl("verify", "podman")
     (engine,) = verified["engines"]
     assert (status, engine["state"]) == (1, "differs")
     assert "small" in [each["name"] for each in engine["differences"]]
-    assert machine.ctl("export", "podman", "--write")[1]["written"] == [PATH]
+    assert machine.ctl("export", "podman", "--write")[1]["written"] == [FILE]
     assert machine.ctl("verify", "podman")[0] == 0
 
     # The directory has nothing but the file: an engine may read each file there.
@@ -254,11 +254,11 @@ def test_runtimectl_writes_nothing_that_podman_refuses(machine: Node) -> None:
     status, refused = machine.ctl("export", "podman", "--write")
     assert (status, refused["written"]) == (1, [])
     assert 'default OCI runtime \\"gone\\" not found' in json.dumps(refused["problems"])
-    assert not machine.root.path(PATH).exists()
+    assert not machine.root.path(FILE).exists()
 
 
-def test_runtimectl_leaves_a_file_of_somebody_else_as_it_is(machine: Node) -> None:
-    file = machine.root.path(PATH)
+def test_runtimectl_leaves_a_file_of_another_program_as_it_is(machine: Node) -> None:
+    file = machine.root.path(FILE)
     file.write_text("[engine]\n")
     status, refused = machine.ctl("export", "podman", "--write")
     assert (status, refused["written"]) == (1, [])

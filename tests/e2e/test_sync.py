@@ -257,7 +257,7 @@ def test_an_engine_that_stops_is_not_running_and_follows_when_it_is_back(node: I
     wait_for(node, "docker", "follows")
 
 
-def test_a_file_of_somebody_else_is_reported_and_left_alone(node: Installed) -> None:
+def test_a_file_of_another_program_is_reported_and_left_alone(node: Installed) -> None:
     path = node.machine.root / CONTAINERD_FILE[1:]
     before = path.read_bytes()
     put(path, "# another program's\n")

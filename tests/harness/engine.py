@@ -1,4 +1,4 @@
-"""A small engine for tests of what is the same for all: a drop-in, a program with a version and a check, answers."""
+"""A small engine for tests that hold for every engine: a drop-in, a program with a version and a check, answers."""
 
 from __future__ import annotations
 
@@ -79,8 +79,7 @@ class SmallEngine:
             process=self.process,
             takes_effect=self.takes_effect,
         )
-        writes = "a file with a line for each runtime"
-        return Engine(writes=writes, write=self._write, render=render, writing=self.writing(), asking=asking)
+        return Engine(write=self._write, render=render, writing=self.writing(), asking=asking)
 
     def node(self) -> EngineNode:
         return EngineNode("small", self.engine())

@@ -57,3 +57,8 @@ def table_of(generation: Generation, host: EveryBinary | None = None) -> dict[st
     runtimes = list(describe_table(generation, host or EveryBinary()))
     table = {"generation": 1, "default_runtime": generation.config.default_runtime, "runtimes": runtimes}
     return dict(json.loads(json.dumps(table)))
+
+
+def described_table(document: Mapping[str, object], missing: Collection[str] = ()) -> dict[str, Any]:
+    """Return the table of a daemon.json whose data root is `DATA`, on a host without the binaries ``missing``."""
+    return table_of(node_generation(document), EveryBinary(missing))

@@ -14,7 +14,7 @@ from runtimed.core.engines import NAMES
 def read_carried(document: Document, pointer: Pointer, engines: Mapping[str, object], draft: Draft) -> str:
     """Return ``engines``, an object of keys for each engine, as JSON with sorted keys; "" if it has no keys.
 
-    ``pointer`` is the place of ``engines`` in ``document``. A key that is null at any depth is "not given".
+    ``pointer`` is the place of ``engines`` in ``document``. A key that is null, at any depth, counts as not given.
     """
     carried: dict[str, object] = {}
     for engine, keys in engines.items():

@@ -1,4 +1,4 @@
-"""Defines the face that all engines have: pure functions, and the files, programs and sockets that they need as data.
+"""Defines the interface of an engine: pure functions, and as data the files, programs and sockets that they need.
 
 The caller reads the files and runs the programs that an engine names, and passes their bytes to the engine's functions.
 """
@@ -36,7 +36,8 @@ class Original:
 class ExportOptions:
     """The choices of the command line for an export."""
 
-    # Of containerd's configuration; None: the one that suits the engine that is found, else the oldest.
+    # The version of containerd's configuration. None: with a containerd on this node the one that it reads, else the
+    # oldest.
     config_version: int | None = None
     # For kubernetes: schedule the pods of a runtime to nodes whose label says that they have it.
     node_selector: bool = False
@@ -79,7 +80,7 @@ class NoAnswer(RuntimedError):
 
 
 class NotInstalled(ConfigurationRejected):
-    """The directory of an engine does not exist, so no file can be put there."""
+    """The directory of an engine does not exist, so the engine is not installed."""
 
     code = "engine-not-installed"
 
@@ -111,10 +112,10 @@ class FileWrite:
 class Plan:
     """How to write an engine's files, so that each step leaves a configuration that the engine accepts.
 
-    First the files of ``scratch`` are made (path below `Found.scratch` -> content) and ``checks`` run; each must
-    succeed, except that a check may be unknown to an older engine (``unknown`` is in its stderr) or its program may be
-    missing. If all have run, ``judge`` gets their answers and returns problems. Only then ``writes`` are made in order,
-    each by a rename; equal bytes are not written. If all bytes are equal, nothing runs.
+    The caller makes the files of ``scratch`` (path below `Found.scratch` -> content) and runs ``checks``. Each check
+    must succeed, unless its program is missing or an older engine does not know it (``unknown`` is in its stderr). If
+    all checks have run, ``judge`` gets their stdout and returns problems. Then the caller makes ``writes`` in order,
+    each by a rename, and skips a file with equal bytes. If the bytes of all files are equal, it runs no check.
     """
 
     writes: tuple[FileWrite, ...]
@@ -123,7 +124,7 @@ class Plan:
     checks: tuple[Run, ...] = ()
     unknown: str | None = None
     judge: Callable[[Sequence[bytes]], Sequence[Problem]] = lambda _: ()
-    # The runtimes in the files, where they are not those of `Engine.write`: an older engine cannot run all of them.
+    # The document in the files if it is not that of `Engine.write`, because an older engine cannot run all runtimes.
     document: Document | None = None
 
 
@@ -169,11 +170,11 @@ TakesEffect = Literal["reload", "restart", "at once"]
 class Asking:
     """How to ask a running engine which runtimes it would execute now.
 
-    ``questions`` are asked for a document of `Engine.write` or `Plan`; ``expected`` is the view that follows from that
-    document, and ``answered`` the view that follows from the answers, by the names of the questions. ``answered``
-    raises ValueError, with the reason, for answers that it does not understand. ``process`` is the name of the engine's
-    process, None for an engine without a daemon. The questions of an engine with a process have the same sockets for
-    each document, also for an empty one.
+    ``questions`` returns the questions, by name, for a document of `Engine.write` or `Plan`. ``expected`` returns the
+    view that follows from that document, and ``answered`` the view that follows from the answers, by the same names.
+    ``answered`` raises ValueError, with the reason, for answers that it does not understand. ``process`` is the name of
+    the engine's process, None for an engine without a daemon. The questions of an engine with a process have the same
+    sockets for each document, also for an empty one.
     """
 
     questions: Callable[[Document], Mapping[str, Question]]
@@ -185,11 +186,8 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """One engine. A function that is None is one that the engine has no use for."""
+    """One engine. ``read`` is None if it has no file to import, ``writing`` and ``asking`` if it is not on the node."""
 
-    # For the help: the file that is read or written.
-    reads: str | None = None
-    writes: str
     write: Callable[[Table, ExportOptions], Translation]
     render: Callable[[Document], str]
     read: Callable[[Original], Translation] | None = None

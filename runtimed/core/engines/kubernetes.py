@@ -21,8 +21,10 @@ from runtimed.core.errors import Problem
 # For `kubectl apply --prune -l`.
 _LABELS = {"app.kubernetes.io/managed-by": "runtimed"}
 HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_NO_HANDLER = "left out: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -, and no - at either end"
-_NO_LABEL = "left out: its node label would be longer than 63 characters, and without a label it could run anywhere"
+_RULE = "the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -, without a - at either end"
+# A remark for the engines of Kubernetes.
+NO_HANDLER = f"Kubernetes cannot use it: {_RULE}"
+_NO_LABEL = "left out: its label would be longer than 63 characters, and without a label its pods could go to any node"
 _NO_DEFAULT = "left out: a pod without runtimeClassName gets the default runtime of its node's engine"
 
 
@@ -37,11 +39,11 @@ def write_kubernetes(table: Table, options: ExportOptions) -> Translation:
     for runtime in table["runtimes"]:
         name, definition = runtime["name"], runtime["definition"]
         if definition is None and name != RUNC_NAME:
-            continue  # the other stock runtime is the name of a shim, which is no handler
+            continue  # the name of the other stock runtime has dots, which a handler cannot have
         where = render_pointer(("runtimes", name))
         label = label_of(name) if options.node_selector else None
         if HANDLER.fullmatch(name) is None:
-            remarks.append(Problem(_NO_HANDLER, pointer=where))
+            remarks.append(Problem(f"left out: {_RULE}", pointer=where))
         elif options.node_selector and label is None:
             remarks.append(Problem(_NO_LABEL, pointer=where))
         else:
@@ -73,7 +75,6 @@ def _merge(carried: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, obje
 
 
 ENGINE = Engine(
-    writes="RuntimeClass objects for kubectl apply",
     write=write_kubernetes,
     render=render_json,
 )

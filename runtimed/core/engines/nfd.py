@@ -18,7 +18,7 @@ from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called
 
-PATH = "/etc/kubernetes/node-feature-discovery/features.d/runtimed"
+FILE = "/etc/kubernetes/node-feature-discovery/features.d/runtimed"
 # The largest file that nfd-worker reads (MaxFeatureFileSize).
 MAX_BYTES = 65536
 _NAMESPACE = "runtimed.feature.node.kubernetes.io"
@@ -30,7 +30,7 @@ _FORM = "at most 63 of A-Z, a-z, 0-9, ., _ and -, with a letter or digit at both
 def label_of(name: str, kind: str = "runtime") -> str | None:
     """Return the node label that says that a node has the runtime ``name``, None if it would not be a label.
 
-    Another ``kind`` is a feature of the runtime. It comes first, because the name of another runtime can end like it.
+    Another ``kind`` is a feature of the runtime. It precedes the name, because a name may end like a kind.
     """
     label = f"{kind}-{name}"
     return None if _LABEL.fullmatch(label) is None else f"{_NAMESPACE}/{label}"
@@ -74,7 +74,7 @@ def _kinds(runtime: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _at(value: object, *keys: str) -> object:
-    """Return the value below ``keys``, None if there is none: the output of a binary may be of any shape."""
+    """Return the value below ``keys``, None if it is missing: the output of a binary may have any shape."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
@@ -93,16 +93,15 @@ def _render(document: Document) -> str:
 
 def _plan(table: Table, _: ExportOptions, found: Found) -> Plan:
     translation = write_nfd(table)
-    write = owned_write(PATH, _render(translation.document), found)
+    write = owned_write(FILE, _render(translation.document), found)
     if len(write.data) > MAX_BYTES:
         message = f"the labels have {len(write.data):,} bytes, and nfd-worker ignores a file of more than {MAX_BYTES:,}"
-        raise ConfigurationRejected((Problem(message, PATH),), remarks=translation.remarks)
+        raise ConfigurationRejected((Problem(message, FILE),), remarks=translation.remarks)
     return Plan((write,), translation.remarks)
 
 
 ENGINE = Engine(
-    writes="a feature file for Node Feature Discovery",
     write=lambda table, _: write_nfd(table),
     render=_render,
-    writing=Writing(path=PATH, inputs=(PATH,), version=None, plan=_plan),
+    writing=Writing(path=FILE, inputs=(FILE,), version=None, plan=_plan),
 )

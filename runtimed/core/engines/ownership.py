@@ -1,4 +1,4 @@
-"""Marks the files that runtimed writes for engines, so that it never changes those of others."""
+"""Marks the files that runtimed writes for engines, so that it never changes other files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def owned_write(path: str, text: str, found: Found) -> FileWrite:
     """
     existing = found.files.get(path)
     if existing is not None and not existing.startswith(MARK.encode()):
-        message = "was not written by runtimectl, which therefore leaves it as it is; move it to another name"
+        message = "was not written by runtimectl, which therefore leaves it as it is; give it another name"
         raise ConfigurationRejected((Problem(message, path, 1, found="another file", expected=MARK.strip()),))
     return FileWrite(path, f"{MARK}{text}".encode())

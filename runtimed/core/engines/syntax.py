@@ -1,15 +1,18 @@
-"""Renders TOML and JSON so that they are safe for a terminal, and parses TOML with the position of an error."""
+"""Parses TOML with the position of an error, and renders TOML and JSON so that they are safe for a terminal."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtimed.core.config import Source
+from runtimed.core.configuration.position import Pointer
 from runtimed.core.errors import ConfigurationRejected, Problem
+from runtimed.core.message_text import shown
 
 _TEMPLATE = "the file is a Go template, import the config.toml that is made from it"
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -37,12 +40,26 @@ def parse_toml(source: Source) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as exc:
         where = re.search(_PLACE, str(exc))
         line_and_column = map(int, where.groups()) if where is not None else ()
-        # k3s and RKE2 have one.
+        # k3s and RKE2 have such a template.
         found = f"{_TEMPLATE}; " if b"{{" in source.data else ""
         problem = Problem(f"not valid TOML: {found}{re.sub(_PLACE, '', str(exc))}", source.path, *line_and_column)
     except RecursionError:
         problem = Problem("the document is nested deeper than any configuration is", source.path)
     raise ConfigurationRejected((problem,))
+
+
+def shown_toml(value: object) -> str:
+    """Return a value of TOML, which may be a date or a time, for a message."""
+    return shown(value) if isinstance(value, str | int | float | dict | list) else str(value)
+
+
+def unknown_to_json(value: object, pointer: Pointer = ()) -> Iterator[tuple[Pointer, object]]:
+    """Yield dates, times and numbers that are not finite, which TOML has and JSON lacks, with their places."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from unknown_to_json(item, (*pointer, key))
+    elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        yield pointer, value
 
 
 def render_json(document: Mapping[str, object]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import Location, Pointer
+from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.history.layout import CURRENT
@@ -19,6 +21,17 @@ Locate = Callable[[Pointer], Location]
 # A drop-in sets none of these, so any value will do.
 _SETTINGS = Settings("/var/lib/runtimed", "/run/runtimed", ())
 _STABLE_PATHS = f"{_SETTINGS.data_root}/{CURRENT}/"
+# For an import.
+RUNC_IS_RESERVED = (
+    "the name 'runc' is reserved: in runtimed it always means the runc of this node, and this entry is something else; "
+    "give it another name with --rename runc=NAME"
+)
+# The directories in which the runc of a node is found by its name.
+_STANDARD_DIRECTORIES = frozenset({"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"})
+
+
+class Inexpressible(Exception):
+    """An engine's configuration cannot express a runtime; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,12 @@ def _is_exported(entry: object) -> bool:
     if isinstance(options, dict):
         binaries += [value for key, value in options.items() if str(key).casefold() in ("binaryname", "binary_name")]
     return any(isinstance(binary, str) and binary.startswith(_STABLE_PATHS) for binary in binaries)
+
+
+def is_runc_of_node(path: str) -> bool:
+    """Return whether ``path``, or a name on PATH, is the runc of this node."""
+    directory, base = posixpath.split(path)
+    return base == RUNC_NAME and directory in {"", *_STANDARD_DIRECTORIES}
 
 
 def is_option(key: str, message: str) -> bool:

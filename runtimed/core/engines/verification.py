@@ -13,16 +13,12 @@ from runtimed.core.engines.engine import TakesEffect, View
 from runtimed.core.errors import Problem
 from runtimed.core.shapes.daemon import EngineState
 
-# follows: the engine has the runtimes of the table. differs: it has others, or its file differs. not-told: its file is
-# right, and the engine has not read it yet. unknown: the engine cannot be asked, or its answer is not understood.
-State = EngineState
-
 # A file that was replaced by another one has a difference in every line.
 _DIFFERENCES_MAX = 100
 
 
 class Difference(TypedDict):
-    """A difference between the table (``ours``) and an engine (``theirs``); None where one of them has nothing.
+    """A difference between the table (``ours``) and an engine (``theirs``); None where the name or line is missing.
 
     ``name`` is a runtime, None for the default runtime, or ``FILE:LINE`` for a line of the engine's file.
     """
@@ -39,7 +35,7 @@ class Verification(TypedDict):
     """
 
     engine: str
-    state: State
+    state: EngineState
     detail: str
     file: str | None
     differences: list[Difference]
@@ -64,10 +60,10 @@ class FileState:
 
 
 def compare_views(expected: View, answered: View, table: Mapping[str, Any]) -> list[Difference]:
-    """Return the differences between the view that follows from ``table`` and that of an engine.
+    """Return the differences between ``expected``, which follows from ``table``, and the view of an engine.
 
-    Other runtimes of the engine do not count, except for one whose binary is a stable path of runtimed: its name was
-    dropped from the table.
+    Other runtimes of the engine do not count, except for one whose binary is a stable path of runtimed: the table has
+    dropped its name.
     """
     found: list[Difference] = []
     if expected.default is not None and expected.default != answered.default:
@@ -82,9 +78,10 @@ def compare_views(expected: View, answered: View, table: Mapping[str, Any]) -> l
 
 
 def compare_files(file: FileState) -> list[Difference]:
-    """Return the lines in which the file on the node differs from the one that it should be, at most 100."""
+    """Return the lines in which the file on the node differs from the wanted content, at most 100."""
     if file.wanted is None:
-        # Such as an entry of daemon.json that another program wrote. A problem without a line is not about the content.
+        # For example an entry of daemon.json that another program wrote. A problem without a line is not about the
+        # content.
         found = (problem for problem in file.refusals if problem.file == file.path and problem.line is not None)
         differences = (_difference(f"{file.path}:{each.line}", each.expected, each.found) for each in found)
         return list(islice(differences, _DIFFERENCES_MAX))
@@ -113,8 +110,8 @@ def _line_differences(path: str, ours: Sequence[str], theirs: Sequence[str]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """An engine that runs here: its name, and when and by which command it follows a change of its file.
+class RunningEngine:
+    """An engine of this node: its name, and when and by which command it follows a change of its file.
 
     ``started_s`` is the start of its process in seconds since the epoch, None for an engine without a daemon.
     """
@@ -125,11 +122,11 @@ class Engine:
 
     @property
     def command(self) -> str:
-        """The command with which the engine reads its file."""
+        """The command after which the engine follows its file."""
         return f"systemctl {self.takes_effect} {self.name}"
 
 
-def verify(engine: Engine, file: FileState | None, differences: Sequence[Difference] | None) -> Verification:
+def verify(engine: RunningEngine, file: FileState | None, differences: Sequence[Difference] | None) -> Verification:
     """Return whether ``engine`` follows the table; ``differences`` are those of its answers, None if it has none."""
     of_file = [] if file is None else compare_files(file)
     state, detail = _decide(engine, file, differences, of_file)
@@ -137,9 +134,13 @@ def verify(engine: Engine, file: FileState | None, differences: Sequence[Differe
 
 
 def make_verification(
-    engine: Engine, file: FileState | None, state: State, detail: str, differences: Sequence[Difference] = ()
+    engine: RunningEngine,
+    file: FileState | None,
+    state: EngineState,
+    detail: str,
+    differences: Sequence[Difference] = (),
 ) -> Verification:
-    """Return the verification of ``engine`` with a state that is decided already."""
+    """Return the verification of ``engine`` with a given state."""
     return {
         "engine": engine.name,
         "state": state,
@@ -151,14 +152,16 @@ def make_verification(
 
 
 def _decide(
-    engine: Engine, file: FileState | None, differences: Sequence[Difference] | None, of_file: Sequence[Difference]
-) -> tuple[State, str]:
-    asked: State = "differs" if differences else "follows"
+    engine: RunningEngine,
+    file: FileState | None,
+    differences: Sequence[Difference] | None,
+    of_file: Sequence[Difference],
+) -> tuple[EngineState, str]:
+    asked: EngineState = "differs" if differences else "follows"
     if file is None:
         return asked, ""
     if file.wanted is None:
         detail = "; ".join(map(str, file.refusals[:1]))
-        # An engine may have the table from another file.
         return ("differs" if of_file else "unknown" if differences is None else asked), detail
     write = f"runtimectl export {engine.name} --write"
     if file.found is None:
@@ -171,7 +174,7 @@ def _decide(
     if is_newer and (engine.takes_effect == "restart" or (engine.takes_effect == "reload" and differences)):
         return (
             "not-told",
-            f"{engine.name} has not read {file.path}, which is newer than its start; run: {engine.command}",
+            f"{engine.name} has not read {file.path}, which changed after its start; run: {engine.command}",
         )
     overridden = f"{file.path} is right, but another file or the command line of {engine.name} overrides it"
     return asked, overridden if differences else ""

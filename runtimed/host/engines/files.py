@@ -21,13 +21,12 @@ from runtimed.core.engines.engine import FileWrite
 from runtimed.core.errors import PathMissing, PathRefused
 from runtimed.core.message_text import printable
 
-# Engines take no directory for a file, and nothing else lists the directory above their drop-ins.
+# Engines list their drop-in directory only, and not the directory above, which has this one.
 STAGING = ".runtimectl.new"
 # The directory for checks in it: a file there may have the name of one that is to be put in place.
 SCRATCH = f"{STAGING}/check"
 MAX_BYTES = 16 * 1024 * 1024
 _FILE_MODE = 0o644
-_DIRECTORY_MODE = 0o755
 # Another run may have to wait for the checks of an engine.
 _LOCK_S = 60.0
 _LOCK_CHECK_S = 0.05
@@ -53,7 +52,7 @@ def read_inputs(paths: Iterable[str], walk: Walker) -> dict[str, bytes]:
 
     Raises:
         PathRefused: a file is not a regular one, is too big, or other users could change it.
-        PathMissing: a link leads nowhere.
+        PathMissing: the target of a link does not exist.
         OSError: a file cannot be read.
     """
     found: dict[str, bytes] = {}
@@ -113,10 +112,10 @@ def has_staging(directory: str) -> bool:
 def open_staging(directory: str, at_step: AtStep = lambda _: None) -> Iterator[str]:
     """Yield a new directory below the engine's ``directory``, which is locked and only for this run.
 
-    The directory is locked and not a file that stays: every user may lock a file that they can read.
+    The lock is on this directory, which only its owner can open: a user could lock any file that is readable.
 
     Raises:
-        PathRefused: another run does not end.
+        PathRefused: another run has had the lock for 60 s.
         OSError: the directory cannot be made.
     """
     path = f"{directory}/{STAGING}"
@@ -127,7 +126,7 @@ def open_staging(directory: str, at_step: AtStep = lambda _: None) -> Iterator[s
         yield path
         at_step("tidy")
     finally:
-        # Without it a failed run would leave a full disk as full as it is.
+        # Also after an error, so that a failed run frees its space on a full disk.
         with contextlib.suppress(OSError):
             _clear(path)
             os.rmdir(path)
@@ -201,7 +200,7 @@ def replaceable(path: str) -> os.stat_result | None:
     """Return the status of the file ``path``, None if it does not exist.
 
     Raises:
-        PathRefused: a rename would replace something else than a regular file.
+        PathRefused: the path is a link or not a regular file, and a rename would replace it.
     """
     try:
         status = os.lstat(path)
@@ -222,7 +221,7 @@ def _write_new(path: str, data: bytes, like: os.stat_result | None = None, at_st
     try:
         if like is not None and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
             os.fchown(fd, like.st_uid, like.st_gid)
-        # After the owner: a change of it clears bits, and the umask may have.
+        # After fchown, which clears bits of the mode, and whatever the umask is.
         os.fchmod(fd, _FILE_MODE if like is None else stat.S_IMODE(like.st_mode))
         left = memoryview(data)
         while left:

@@ -1,4 +1,4 @@
-"""Finds the process of an engine and the time of its start, and has it read its configuration again."""
+"""Finds the process of an engine and the time of its start, and sends it SIGHUP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME_MAX = 15
 # The kernel takes no more than 6 MiB of arguments (execve(2)).
 _ARGUMENTS_MAX = 8 << 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-# The parent of a containerd that dockerd has started for itself, which does not read /etc/containerd.
+# dockerd may start a containerd for itself, which does not read /etc/containerd.
 _MANAGING = "dockerd"
 
 
@@ -55,7 +55,7 @@ def find_process(name: str, sockets: Iterable[str]) -> EngineProcess | None:
 
 
 def command_line(process: EngineProcess) -> tuple[str, ...]:
-    """Return the words of the command of ``process``, none if it has ended."""
+    """Return the words of the command of ``process``, an empty tuple if it has ended."""
     with (
         contextlib.suppress(FileNotFoundError, ProcessLookupError),
         open(f"{_PROC}/{process.pid}/cmdline", "rb") as file,

@@ -1,4 +1,4 @@
-"""Runs the programs of engines within bounds, in an environment that is always the same."""
+"""Runs the programs of engines with limits on time and output, in a fixed environment."""
 
 from __future__ import annotations
 

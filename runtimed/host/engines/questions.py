@@ -38,7 +38,7 @@ def ask(question: Question, run: Callable[[Run], bytes]) -> bytes:
 
 
 def check_owner(path: str) -> None:
-    """Check that ``path`` is a socket of root or of this user, who alone may say what an engine executes.
+    """Check that root or this user owns the socket ``path``: a server of another user could give false answers.
 
     Raises:
         NoAnswer: it is not, or it does not exist.

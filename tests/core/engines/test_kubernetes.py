@@ -70,7 +70,7 @@ def test_the_longest_handler_and_the_longest_label_are_written() -> None:
     assert selectors == {name: {f"{namespace}/runtime-{name}": "true"} for name in (longest, "runc")}
     [remark] = write_kubernetes(rows, SELECTING).remarks
     assert remark.pointer == f"/runtimes/{too_long}"
-    assert "without a label it could run anywhere" in remark.message
+    assert "without a label its pods could go to any node" in remark.message
 
 
 def test_carried_keys_are_written_and_cannot_replace_runtimeds_own() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtimed.core.engines import load_engine
 from runtimed.core.engines.engine import ExportOptions, Found
-from runtimed.core.engines.nfd import MAX_BYTES, PATH, write_nfd
+from runtimed.core.engines.nfd import FILE, MAX_BYTES, write_nfd
 from runtimed.core.engines.ownership import MARK
 from runtimed.core.errors import ConfigurationRejected
 
@@ -42,7 +42,7 @@ def labels_of(text: str) -> dict[str, str]:
 def planned(written: dict[str, Any], found: Found = NOWHERE) -> str:
     assert ENGINE.writing is not None
     [write] = ENGINE.writing.plan(written, ExportOptions(), found).writes
-    assert write.path == PATH
+    assert write.path == FILE
     return write.data.decode()
 
 
@@ -112,9 +112,9 @@ def test_carried_keys_have_no_place_in_a_feature_file() -> None:
 
 def test_only_a_file_with_the_mark_is_replaced() -> None:
     text = planned(table())
-    assert planned(table(), Found({PATH: text.encode()}, None, "")) == text
+    assert planned(table(), Found({FILE: text.encode()}, None, "")) == text
     with pytest.raises(ConfigurationRejected, match="was not written by runtimectl"):
-        planned(table(), Found({PATH: b"x=y\n"}, None, ""))
+        planned(table(), Found({FILE: b"x=y\n"}, None, ""))
 
 
 def test_a_file_that_nfd_would_ignore_is_refused() -> None:

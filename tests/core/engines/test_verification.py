@@ -13,15 +13,15 @@ from runtimed.core.engines import NAMES, load_engine
 from runtimed.core.engines.engine import ExportOptions, TakesEffect, View
 from runtimed.core.engines.verification import (
     Difference,
-    Engine,
     FileState,
-    State,
+    RunningEngine,
     compare_files,
     compare_views,
     make_verification,
     verify,
 )
 from runtimed.core.errors import Problem
+from runtimed.core.shapes.daemon import EngineState
 
 STABLE = "/var/lib/runtimed/runtimes"
 TABLE: dict[str, Any] = {
@@ -164,10 +164,10 @@ def test_the_state_of_an_engine(
     takes_effect: TakesEffect | None,
     started_s: float | None,
     differences: Sequence[Difference] | None,
-    state: State,
+    state: EngineState,
     words: list[str],
 ) -> None:
-    found = verify(Engine("engine", takes_effect, started_s), file, differences)
+    found = verify(RunningEngine("engine", takes_effect, started_s), file, differences)
     assert found["state"] == state
     assert all(word in found["detail"] for word in words)
     assert bool(found["detail"]) == bool(words)
@@ -179,7 +179,7 @@ def test_the_state_of_an_engine(
 
 
 def test_an_engine_that_does_not_run_has_its_reason() -> None:
-    found = make_verification(Engine("engine", "reload"), MISSING, "not-running", "no process")
+    found = make_verification(RunningEngine("engine", "reload"), MISSING, "not-running", "no process")
     assert dict(found) == {
         "engine": "engine",
         "state": "not-running",

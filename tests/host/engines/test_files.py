@@ -1,4 +1,4 @@
-"""Tests of the files of engines: what is read, and that a write leaves the old file or the new one at every step."""
+"""Tests of the files of engines: reading, and that a write leaves the old file or the new one at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the programs of engines: their environment, and what is said of failures."""
+"""Tests of the programs of engines: their environment, and the reports of failures."""
 
 from __future__ import annotations
 

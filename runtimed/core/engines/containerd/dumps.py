@@ -1,7 +1,7 @@
 """Compares two dumps of containerd's whole configuration, without runtimed's file and with it.
 
 Before 2.0 containerd replaces the whole section of a plugin by that of an imported file; since then it merges tables,
-in the order of the files. Either may change what other files say, or what runtimed's file says.
+in the order of the files. Either may change settings of other files, or of runtimed's file.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runtimed.core.config import Source
-from runtimed.core.engines.containerd.layout import PLUGINS, section_of, shown_toml, table_at
+from runtimed.core.engines.containerd.layout import PLUGINS, section_of, table_at
 from runtimed.core.engines.containerd.view import describe, effective
-from runtimed.core.engines.syntax import dotted, parse_toml
+from runtimed.core.engines.syntax import dotted, parse_toml, shown_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called
 
@@ -20,7 +20,7 @@ from runtimed.core.message_text import called
 Files = Mapping[str, Mapping[str, object]]
 # The keys to a value.
 _Keys = tuple[str, ...]
-# Settings that are named.
+# The largest number of settings that a refusal names.
 _NAMED = 5
 _DEFAULT = "default_runtime_name"
 
@@ -28,14 +28,14 @@ _DEFAULT = "default_runtime_name"
 def judge_dumps(document: Mapping[str, object], others: Files, answers: Sequence[bytes]) -> list[Problem]:
     """Return the problems of ``answers``, the dumps without and with the file whose content is ``document``.
 
-    ``others`` are the files of others.
+    ``others`` are the other files, as TOML values.
     """
     try:
         before, after = (parse_toml(Source("the output of `containerd config dump`", answer)) for answer in answers)
     except ConfigurationRejected as rejection:
         return list(rejection.problems)
     comparison = _Comparison(document, others, before, after)
-    # A file that replaces others is replaced in the same way, which needs no second explanation.
+    # Where runtimed's file replaces a section, a later file may replace it in turn: one explanation is enough.
     return [*comparison.lost_runtimes(), *comparison.lost_settings()] or [*comparison.changed_runtimes()]
 
 
@@ -47,7 +47,7 @@ class _Comparison:
     after: Mapping[str, object]
 
     def lost_runtimes(self) -> Iterator[Problem]:
-        """Yield the runtimes of other files that containerd would not have any more, or would execute otherwise."""
+        """Yield the runtimes of other files that containerd would lose, or would execute otherwise."""
         there = _runtimes(self.after)
         for name, entry in _runtimes(self.before).items():
             expected, found = describe(table_at(entry)), describe(table_at(there, name))
@@ -56,8 +56,8 @@ class _Comparison:
             where = (*self._section(), "runtimes", name)
             file = self._file_with(where)
             text = (
-                f"containerd would lose this runtime, because before 2.0 an import replaces all that other files say "
-                f"below {dotted(*where[:2])}; let runtimed have it first: `runtimectl import containerd "
+                f"containerd would lose this runtime, because before 2.0 an import replaces everything that other "
+                f"files have below {dotted(*where[:2])}; let runtimed have it first: `runtimectl import containerd "
                 f"{file or 'FILE'}` prints a drop-in for it"
             )
             yield Problem(text, file, pointer=dotted(*where), found=found, expected=expected)
@@ -80,7 +80,7 @@ class _Comparison:
         if lost:
             text = (
                 f"settings of other files would change ({len(lost)} in all), because before containerd 2.0 an import "
-                "replaces all that other files say in the section of the same plugin; put the tables of `runtimectl "
+                "replaces the whole section of the same plugin in other files; put the tables of `runtimectl "
                 "export containerd` into the file that has the section instead"
             )
             problems.append(Problem(text, pointer=dotted(*section[:2])))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-
-from runtimed.core.configuration.position import Pointer
-from runtimed.core.message_text import shown
 
 _RUNTIME = "io.containerd.cri.v1.runtime"
 # Version of a file -> the plugin whose section lists them (containerd's docs/PLUGINS.md and docs/cri/config.md).
@@ -41,17 +37,3 @@ def section_of(document: Mapping[str, object]) -> Mapping[str, object]:
     version = document.get("version")
     plugin = PLUGINS.get(version) if isinstance(version, int) else None
     return table_at(document, "plugins", plugin, "containerd") if plugin else {}
-
-
-def unknown_to_json(value: object, pointer: Pointer = ()) -> Iterator[tuple[Pointer, object]]:
-    """Yield dates, times and numbers that are not finite, which TOML has and JSON lacks, with their places."""
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from unknown_to_json(item, (*pointer, key))
-    elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        yield pointer, value
-
-
-def shown_toml(value: object) -> str:
-    """Return a value of TOML for a message."""
-    return shown(value) if isinstance(value, str | int | float | dict | list) else str(value)

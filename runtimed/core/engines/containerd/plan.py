@@ -14,7 +14,7 @@ from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
 from runtimed.core.engines.containerd.layout import PLUGINS, table_at
 from runtimed.core.engines.containerd.write import write_runtimes
-from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table
+from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
 from runtimed.core.engines.ownership import owned_write
 from runtimed.core.engines.syntax import dotted, parse_toml, render_toml
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -29,10 +29,10 @@ _SINCE: Mapping[tuple[int, int], int] = {(2, 3): 4, (2, 0): 3, (0, 0): 2}
 _CRI = (*dict.fromkeys(PLUGINS.values()), "cri")
 
 
-def plan_containerd(table: Table, options: ExportOptions, found: Found) -> Plan:
+def _plan(table: Table, options: ExportOptions, found: Found) -> Plan:
     """Return how to write the runtimes of ``table`` into runtimed's file.
 
-    containerd itself tells the effect: it dumps its configuration with the new file and without any.
+    The checks have containerd dump its configuration without the file and with the new one.
 
     Raises:
         ConfigurationRejected: containerd would not read the file, or the file is not runtimed's.
@@ -92,7 +92,9 @@ def _dump(file: str) -> Run:
 def _release(version: str | None) -> tuple[int, int]:
     """Return major and minor number of a containerd that prints ``version``."""
     if version is None:
-        message = "containerd is not on PATH, so it can neither name its version nor check the file"
+        message = (
+            "this node has no program containerd to check the file with; link it into /usr/local/bin if it is elsewhere"
+        )
         raise ConfigurationRejected((Problem(message, FILE),))
     match = _VERSION.match(version)
     if match is None:
@@ -141,3 +143,11 @@ def _check_imports(imports: Sequence[str], release: tuple[int, int], version: in
     if others:
         message += f" (containerd then also reads {', '.join(others)})"
     raise ConfigurationRejected((Problem(message, MAIN_FILE, pointer="imports", expected=f"a list with {USUAL}"),))
+
+
+WRITING = Writing(
+    path=FILE,
+    inputs=(MAIN_FILE, FILE, f"{DIRECTORY}/*"),
+    version=Run(("containerd", "--version")),
+    plan=_plan,
+)

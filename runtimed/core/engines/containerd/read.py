@@ -8,27 +8,20 @@ these can express it, and is a problem otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from runtimed.core.configuration.position import Location, Pointer
+from runtimed.core.configuration.position import Pointer
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM
 from runtimed.core.containerd.options import GENERIC, message_of
-from runtimed.core.engines.containerd.layout import (
-    NAME,
-    PLUGINS,
-    is_default,
-    shown_toml,
-    table_at,
-    unknown_to_json,
-)
-from runtimed.core.engines.syntax import dotted
-from runtimed.core.engines.translation import Reader, Translation, is_option
+from runtimed.core.engines.containerd.imports import MAIN_FILE
+from runtimed.core.engines.containerd.layout import NAME, PLUGINS, is_default, table_at
+from runtimed.core.engines.engine import Original
+from runtimed.core.engines.syntax import render_toml, shown_toml, unknown_to_json
+from runtimed.core.engines.toml_reader import TomlReader
+from runtimed.core.engines.translation import RUNC_IS_RESERVED, Translation, is_option
 from runtimed.core.errors import ConfigurationRejected
-from runtimed.core.message_text import called, shown
-
-# Writes a table as TOML.
-RenderToml = Callable[[Mapping[str, object]], str]
+from runtimed.core.message_text import called
 
 _LEGACY_SHIM = "io.containerd.runtime.v1.linux"
 _REMOVED = "left out: only containerd's first shim had it, which containerd 2 has removed"
@@ -44,8 +37,6 @@ _WHY: Mapping[str, str] = MappingProxyType(
         "snapshotter": "is about images, which runtimed does not manage",
     }
 )
-# containerd's default path of its main file.
-_MAIN_FILE = "/etc/containerd/config.toml"
 _REWRITE = (
     "containerd 2 rewrites the file in its latest version with `containerd config migrate`; containerd 1 has no "
     'such command: there, write `version = 2` and rename [plugins.cri] to [plugins."io.containerd.grpc.v1.cri"]'
@@ -56,45 +47,34 @@ _ORIGINAL_KEYS: Mapping[object, str] = MappingProxyType(
 )
 
 
-def read_containerd(
-    document: Mapping[str, object],
-    file: str,
-    render_toml: RenderToml,
-    renames: Mapping[str, str] = MappingProxyType({}),
-) -> Translation:
-    """Return the drop-in for the runtimes of ``document``, a config.toml read from ``file``.
+def read_containerd(original: Original) -> Translation:
+    """Return the drop-in for the runtimes of ``original``, a config.toml.
 
-    ``renames`` maps old names of runtimes to new ones. Default values cause no remarks, because containerd writes them
-    all out.
+    Default values cause no remarks, because containerd writes them all out.
 
     Raises:
         ConfigurationRejected: the layout is unknown, or runtimed would not accept the translation.
     """
-    return _ContainerdReader(document, file, render_toml, renames).read()
+    return _ContainerdReader(original).read()
 
 
-class _ContainerdReader(Reader):
-    def __init__(
-        self, document: Mapping[str, object], file: str, render_toml: RenderToml, renames: Mapping[str, str]
-    ) -> None:
-        super().__init__(renames)
-        self._document = document
-        self._file = file
-        self._render_toml = render_toml
+class _ContainerdReader(TomlReader):
+    def __init__(self, original: Original) -> None:
+        super().__init__(original)
         # The keys that lead to the section with the runtimes in this version of the layout.
         self._section: tuple[str, ...] = ()
 
     def read(self) -> Translation:
         self._remark_imports()
         self._section = ("plugins", self._find_plugin(), "containerd")
-        section = self._document
+        section = self.document
         for depth, key in enumerate(self._section, 1):
-            section = self._table(section.get(key), *self._section[:depth])
+            section = self.table(section.get(key), *self._section[:depth])
         self._remark_others(section)
         dropin: dict[str, object] = {}
         runtimes: dict[str, object] = {}
-        for name, value in self._table(section.get("runtimes"), *self._section, "runtimes").items():
-            entry = self._table(value, *self._section, "runtimes", name)
+        for name, value in self.table(section.get("runtimes"), *self._section, "runtimes").items():
+            entry = self.table(value, *self._section, "runtimes", name)
             if name == RUNC_NAME and name not in self.renames:
                 dropin.update(self._stock(entry))
             else:
@@ -104,19 +84,19 @@ class _ContainerdReader(Reader):
         self._add_default(dropin, section)
         for pointer, value in unknown_to_json(dropin):
             message = f"found {value}, and no field of a runtime is a date, a time or an infinite number"
-            self._problem(message, str(value), "another value", *self._keys_of(pointer))
-        return self.finish(dropin, lambda pointer: self._location(*self._keys_of(pointer)))
+            self.problem_at(message, value, "another value", *self._keys_of(pointer))
+        return self.finish(dropin, lambda pointer: self.location(*self._keys_of(pointer)))
 
     def _find_plugin(self) -> str:
         """Return the plugin whose section has the runtimes in this version."""
-        version = self._document.get("version")
+        version = self.document.get("version")
         if type(version) is int and version in PLUGINS:
             return PLUGINS[version]
-        found = f"version {shown_toml(version)}" if "version" in self._document else "no version, which means 1"
+        found = f"version {shown_toml(version)}" if "version" in self.document else "no version, which means 1"
         known = f"{', '.join(map(str, [*PLUGINS][:-1]))} and {max(PLUGINS)}"
-        self._problem(
+        self.problem_at(
             f"found {found}, and the versions whose layout is known are {known}; {_REWRITE}",
-            found,
+            self.document.get("version", 1),
             f"version {known}",
             "version",
         )
@@ -130,19 +110,19 @@ class _ContainerdReader(Reader):
                 "another file has the runtime; import the output of `containerd config dump`, which merges all files"
             )
             where = (*self._section, "default_runtime_name")
-            self._problem(message, shown_toml(default), "the runtime that it names", *where)
+            self.problem_at(message, default, "the runtime that it names", *where)
             return
         if not dropin:
             text = "there are no runtimes here; containerd then has one, its built-in runc"
-            self._remark(text, *self._section, "runtimes")
+            self.remark_at(text, *self._section, "runtimes")
         if default:
             dropin["default-runtime"] = default
 
     def _remark_imports(self) -> None:
         """Remark on imports, which are not read, unless the file is a dump, which contains them."""
-        imports = self._document.get("imports")
+        imports = self.document.get("imports")
         # `containerd config dump` lists all files that it merged, with the main file; a real file cannot import itself.
-        if not isinstance(imports, list) or any(path in (_MAIN_FILE, self._file) for path in imports):
+        if not isinstance(imports, list) or any(path in (MAIN_FILE, self.original.source.path) for path in imports):
             return
         for path in imports:
             text = (
@@ -150,21 +130,21 @@ class _ContainerdReader(Reader):
                 "`containerd config dump`, which merges all files (if this file is such an output, and its main file "
                 "has an unusual path, nothing is missing)"
             )
-            self._remark(text, "imports")
+            self.remark_at(text, "imports")
 
     def _remark_others(self, section: Mapping[str, object]) -> None:
         """Remark on the rest of the section, and on the section of another version."""
-        plugins = self._document.get("plugins")
+        plugins = self.document.get("plugins")
         for plugin in dict.fromkeys(PLUGINS.values()):
             other = plugins.get(plugin) if isinstance(plugins, dict) else None
             # Version 3 also has a section of the other name, but not with this table in it.
             if plugin not in self._section and isinstance(other, dict) and "containerd" in other:
                 versions = " or ".join(str(version) for version in PLUGINS if PLUGINS[version] == plugin)
                 text = f"is where version {versions} has runtimes; this file has another version, so they are left out"
-                self._remark(text, "plugins", plugin, "containerd")
+                self.remark_at(text, "plugins", plugin, "containerd")
         for key, value in section.items():
             if key not in ("runtimes", "default_runtime_name") and not is_default(key, value):
-                self._remark(f"{shown_toml(value)} {_WHY.get(key, 'is not part of a runtime')}", *self._section, key)
+                self.remark_at(f"{shown_toml(value)} {_WHY.get(key, 'is not part of a runtime')}", *self._section, key)
 
     def _entry(self, name: str, entry: Mapping[str, object]) -> dict[str, object]:
         """Return one runtime of the drop-in; the check of the drop-in rejects a wrong type and wrong options."""
@@ -172,9 +152,9 @@ class _ContainerdReader(Reader):
         kind = entry.get("runtime_type")
         if kind == _LEGACY_SHIM:
             message = f"runtime {called(name)}: containerd 2 has removed this shim; {RUNC_SHIM} replaces it"
-            self._problem(message, shown(kind), "a shim that exists", *where, "runtime_type")
+            self.problem_at(message, kind, "a shim that exists", *where, "runtime_type")
             return {"runtimeType": RUNC_SHIM}
-        given = self._table(entry.get("options"), *where, "options")
+        given = self.table(entry.get("options"), *where, "options")
         carried = self._carried(entry, *where)
         path = carried.get("runtime_path")
         if path and isinstance(kind, str) and message_of(kind) == GENERIC:
@@ -195,9 +175,9 @@ class _ContainerdReader(Reader):
             if key in ("runtime_type", "options") or is_default(key, value):
                 continue
             if found := next((item for _, item in unknown_to_json(value)), None):
-                self._remark(f"left out: {found} is a value that JSON lacks", *where, key)
+                self.remark_at(f"left out: {found} is a value that JSON lacks", *where, key)
             elif text := _WITHOUT_EFFECT.get(key):
-                self._remark(f"{shown_toml(value)} {text}", *where, key)
+                self.remark_at(f"{shown_toml(value)} {text}", *where, key)
             else:
                 carried[key] = value
         return carried
@@ -210,9 +190,9 @@ class _ContainerdReader(Reader):
         text = f"containerd drops this key, which is no option of {message}, and so does the translation"
         if unknown and message == GENERIC and not any(key.casefold() == "configpath" for key in kept):
             text = "is the shim's own, so it gets all options as the text of ConfigBody; containerd 1.6 drops it"
-            kept = {"ConfigBody": self._render_toml(options), **{k: v for k, v in kept.items() if k != "ConfigBody"}}
+            kept = {"ConfigBody": render_toml(options), **{k: v for k, v in kept.items() if k != "ConfigBody"}}
         for key in unknown:
-            self._remark(text, *where, "options", key)
+            self.remark_at(text, *where, "options", key)
         return kept
 
     def _stock(self, entry: Mapping[str, object]) -> dict[str, object]:
@@ -223,38 +203,19 @@ class _ContainerdReader(Reader):
         options = {key.casefold(): value for key, value in given.items()} if isinstance(given, dict) else {}
         root, systemd = options.pop("root", ""), options.pop("systemdcgroup", False)
         if found.get("runtimeType") != RUNC_SHIM or options.pop("binaryname", RUNC_NAME) != RUNC_NAME or options:
-            message = (
-                "the name 'runc' is reserved: in runtimed it always means the runc of this node, and this entry is "
-                "something else; give it another name with --rename runc=NAME"
-            )
             expected = f"{RUNC_SHIM} with no options but Root and SystemdCgroup"
-            self._problem(message, "another runc", expected, *where)
+            self.problem_at(RUNC_IS_RESERVED, found, expected, *where)
             return {}
         for key, value in table_at(found, "engines", NAME).items():
             text = f"{shown_toml(value)} is left out with the entry; --rename runc=NAME keeps both under another name"
-            self._remark(text, *where, key)
+            self.remark_at(text, *where, key)
         if root:
             text = f"{shown_toml(root)} is left out: runtimed sets the root of its stock runc"
-            self._remark(text, *where, "options", "Root")
+            self.remark_at(text, *where, "options", "Root")
         driver = "systemd" if systemd is True else "cgroupfs"
         text = f"is the stock runc with native.cgroupdriver={driver}, which holds for all path runtimes of runtimed"
-        self._remark(text, *where)
+        self.remark_at(text, *where)
         return {"exec-opts": [f"native.cgroupdriver={driver}"]}
-
-    def _table(self, value: object, *keys: str) -> Mapping[str, object]:
-        if value is None or isinstance(value, dict):
-            return value or {}
-        self._problem(f"found {shown_toml(value)}, expected a table", shown_toml(value), "a table", *keys)
-        return {}
-
-    def _remark(self, message: str, *keys: str) -> None:
-        self.remark(self._location(*keys), message)
-
-    def _problem(self, message: str, found: str, expected: str, *keys: str) -> None:
-        self.problems.append(self._location(*keys).problem(message, found, expected))
-
-    def _location(self, *keys: str) -> Location:
-        return Location(self._file, pointer=dotted(*keys))
 
     def _keys_of(self, pointer: Pointer) -> Iterator[str]:
         """Yield containerd's keys for a place in the drop-in; the part at depth 1 is the name of a runtime."""

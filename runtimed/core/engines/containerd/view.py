@@ -1,4 +1,4 @@
-"""Compares runtimes as files, dumps and the CRI plugin's status show them.
+"""Asks containerd's CRI plugin for its runtimes, and describes a runtime so that files, dumps and the status compare.
 
 The status is the JSON of the plugin's configuration (``pkg/cri/config/config.go``, since 2.0
 ``internal/cri/config/config.go``): its keys are those of the files in camel case, except for a few.
@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping
 
 from runtimed.core.engines.containerd.layout import BUILT_IN, is_default, section_of, table_at
-from runtimed.core.engines.engine import CriStatus, Question, View
+from runtimed.core.engines.engine import Asking, CriStatus, Document, Question, View
 from runtimed.core.engines.syntax import dotted
 
 # containerd's default.
 SOCKET = "/run/containerd/containerd.sock"
 _STATUS = "status"
 # The keys of a runtime from containerd 1.6 to 2.4, without those that have an effect on its first shim only. containerd
-# ignores all others, so that they make no difference.
+# ignores all other keys.
 _KEYS = frozenset(
     {
         *("runtime_type", "runtime_path", "options"),
@@ -38,37 +38,37 @@ def effective(entry: Mapping[str, object]) -> dict[str, object]:
 
 
 def describe(entry: Mapping[str, object]) -> str:
-    """Return one line with all that a runtime's entry makes containerd do; equal entries have equal lines."""
+    """Return the keys of a runtime's entry that have an effect as one line, which is the same for the same effect."""
     keys = effective(entry)
     options = _words(table_at(keys, "options"))
     rest = _words({key: keys[key] for key in keys if key not in ("runtime_type", "options")})
     return " ".join([str(keys.get("runtime_type", "")), *([f"({' '.join(options)})"] if options else []), *rest])
 
 
-def questions(_document: Mapping[str, object]) -> Mapping[str, Question]:
-    """Return the request that shows what containerd would execute."""
+def _questions(_: Document) -> Mapping[str, Question]:
+    """Return the request for the status of the CRI plugin."""
     return {_STATUS: CriStatus(SOCKET)}
 
 
-def expected(document: Mapping[str, object]) -> View:
+def _expected(document: Document) -> View:
     """Return the view that follows from ``document``, a file with runtimes."""
     section = section_of(document)
     default = section.get("default_runtime_name", BUILT_IN)
     return View(str(default), _lines(table_at(section, "runtimes")))
 
 
-def answered(answers: Mapping[str, bytes]) -> View:
-    """Return the view that the CRI plugin's status shows.
+def _answered(answers: Mapping[str, bytes]) -> View:
+    """Return the view that follows from the CRI plugin's status.
 
     Raises:
-        ValueError: it is no configuration of a CRI plugin.
+        ValueError: the status is no configuration of a CRI plugin.
     """
     status = json.loads(answers[_STATUS])
     section = table_at(status, "containerd")
     runtimes, default = section.get("runtimes"), section.get("defaultRuntimeName")
     if not isinstance(runtimes, dict) or not isinstance(default, str):
         message = "the status of containerd's CRI plugin has no containerd.runtimes and no defaultRuntimeName"
-        raise ValueError(message)  # noqa: TRY004 - the face's error for all answers that are not understood
+        raise ValueError(message)  # noqa: TRY004 - `Asking.answered` raises it for all such answers
     entries = {name: {_snake_case(key): entry[key] for key in table_at(entry)} for name, entry in runtimes.items()}
     return View(default, _lines(entries))
 
@@ -82,7 +82,7 @@ def _words(values: Mapping[str, object]) -> list[str]:
 
 
 def _snake_case(key: str) -> str:
-    """Return the key of a file for a key of the status: ``PodAnnotations`` is ``pod_annotations``."""
+    """Return the key of a file for a key of the status: ``pod_annotations`` for ``PodAnnotations``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
 
 
@@ -93,3 +93,13 @@ def _plain(value: object) -> object:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+ASKING = Asking(
+    questions=_questions,
+    expected=_expected,
+    answered=_answered,
+    process="containerd",
+    # It reads its files once.
+    takes_effect="restart",
+)

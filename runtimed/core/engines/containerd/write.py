@@ -9,9 +9,9 @@ from typing import Any
 from runtimed.core.config import Source
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
-from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at, unknown_to_json
-from runtimed.core.engines.kubernetes import HANDLER
-from runtimed.core.engines.syntax import dotted, parse_toml
+from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at
+from runtimed.core.engines.kubernetes import HANDLER, NO_HANDLER
+from runtimed.core.engines.syntax import dotted, parse_toml, unknown_to_json
 from runtimed.core.engines.translation import Translation, is_option
 from runtimed.core.errors import ConfigurationRejected, Problem
 
@@ -50,7 +50,7 @@ def write_runtimes(table: Mapping[str, Any], version: int) -> Translation:
         where = _pointer(version, "runtimes", name)
         options = options_of(runtime)
         if options is None:
-            text = "left out: containerd makes ConfigBody from the options that it has, and accepts none"
+            text = "left out: containerd makes ConfigBody from the options of the file, and accepts no ConfigBody"
             remarks.append(Problem(text, pointer=where))
             continue
         runtimes[name], found = _entry(runtime, options, version)
@@ -74,7 +74,7 @@ def options_of(runtime: Mapping[str, Any]) -> dict[str, object] | None:
     if runtime["stable_path"] is not None:
         given["binary_name"] = runtime["stable_path"]
     body = given.pop("config_body", None)
-    # Default values are left out, except for SystemdCgroup, which people look for.
+    # Default values are left out, except for SystemdCgroup, which administrators look for.
     options = {
         field.go_name: given[field.name]
         for field in MESSAGES[message_of(runtime["shim"])]
@@ -122,7 +122,7 @@ def _limitations(runtime: Mapping[str, Any]) -> list[str]:
     options = runtime["options"] or {}
     found = [f"{name}: {text}" for name, text in _ONE_MAJOR.items() if options.get(name)]
     if HANDLER.fullmatch(runtime["name"]) is None:
-        found.append("Kubernetes cannot use it: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -")
+        found.append(NO_HANDLER)
     if _UNREADABLE.search(runtime["name"]) or not runtime["name"].isprintable():
         found.append("containerd 1.6 reads another name, or refuses the whole file")
     if options.get("config_body"):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from runtimed.core.engines.crio.asking import ASKING
+from runtimed.core.engines.crio.plan import WRITING
 from runtimed.core.engines.crio.read import read_crio
-from runtimed.core.engines.crio.write import WRITING, write_crio
+from runtimed.core.engines.crio.view import ASKING
+from runtimed.core.engines.crio.write import write_crio
 from runtimed.core.engines.engine import Engine
 from runtimed.core.engines.syntax import render_toml
 
 ENGINE = Engine(
-    reads="a crio.conf, or the output of `crio config`",
-    writes="a file for /etc/crio/crio.conf.d",
     read=read_crio,
     write=lambda table, _: write_crio(table),
     render=render_toml,

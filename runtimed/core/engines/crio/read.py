@@ -27,11 +27,10 @@ from runtimed.core.engines.crio.handlers import (
     VM_ROOT,
 )
 from runtimed.core.engines.engine import Original
-from runtimed.core.engines.toml_reader import TomlReader, find_dates
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.syntax import unknown_to_json
+from runtimed.core.engines.toml_reader import TomlReader
+from runtimed.core.engines.translation import RUNC_IS_RESERVED, Translation, is_runc_of_node
 from runtimed.core.message_text import called
-
-_STANDARD = frozenset({"", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"})
 
 
 def read_crio(original: Original) -> Translation:
@@ -79,10 +78,10 @@ class _CrioReader(TomlReader):
             self.text(inherited.get(key), *SECTION, source, key) for key in (TYPE, PATH, CONFIG_PATH)
         )
         carried = {key: value for key, value in handler.items() if value and key not in (PATH, TYPE, CONFIG_PATH)}
-        for keys, value in find_dates(carried):
-            self.problem_at(
-                f"found {value}, and no key of a runtime is a date or a time", value, "no date", *where, *keys
-            )
+        for (key, *inner), value in unknown_to_json(dict(carried)):
+            message = f"found {value}, and no key of a runtime is a date, a time or an infinite number"
+            self.problem_at(message, value, "another value", *where, str(key), *map(str, inner))
+            carried.pop(str(key), None)
         if kind == POD:
             carried[TYPE] = POD
         entry: dict[str, object] = {}
@@ -112,17 +111,12 @@ class _CrioReader(TomlReader):
         return f"io.containerd.{file[1]}.{file[2]}"
 
     def _check_stock(self, entry: Mapping[str, object] | None) -> None:
-        """Add a problem if runc is another one than the stock runtime, and a remark on the keys that it loses."""
+        """Add a problem if runc is not the stock runtime, and a remark on the keys that it loses."""
         where = (*SECTION, RUNC_NAME)
         path = str((entry or {}).get("path", ""))
-        directory, base = posixpath.split(path)
         carried = (entry or {}).get("engines", {})
-        if base != RUNC_NAME or directory not in _STANDARD:
-            message = (
-                "the name 'runc' is reserved: in runtimed it always means the runc of this node, and this entry is "
-                "something else; give it another name with --rename runc=NAME"
-            )
-            self.problem_at(message, path, "the runc of this node", *where)
+        if not is_runc_of_node(path):
+            self.problem_at(RUNC_IS_RESERVED, path, "the runc of this node", *where)
         elif isinstance(carried, dict) and carried:
             text = (
                 f"is the stock runc, which carries no keys: {', '.join(carried['crio'])}; --rename runc=NAME keeps them"

@@ -7,7 +7,6 @@ of an earlier one. It uses new handlers after a restart only: SIGHUP changes onl
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,25 +27,17 @@ from runtimed.core.engines.crio.handlers import (
     VM,
     VM_ROOT,
 )
-from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
-from runtimed.core.engines.ownership import owned_write
-from runtimed.core.engines.syntax import dotted, render_toml
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.engine import Table
+from runtimed.core.engines.kubernetes import HANDLER, NO_HANDLER
+from runtimed.core.engines.syntax import dotted
+from runtimed.core.engines.translation import Inexpressible, Translation
 from runtimed.core.errors import Problem
 
-FILE = "/etc/crio/crio.conf.d/50-runtimed.conf"
-_SCRATCH_FILE = "50-runtimed.conf"
-# Kubernetes' RuntimeClass: a handler is a DNS label (RFC 1123).
-_HANDLER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _RESTART = "CRI-O uses new and changed handlers, and another default, after a restart only"
 _MONITOR = (
     "CRI-O does not start unless it finds conmon for each of these handlers: on its PATH, or as the monitor_path of an "
     "entry, which the key engines of a runtime carries"
 )
-
-
-class _Inexpressible(Exception):
-    """crio.conf cannot express a runtime; the text says why."""
 
 
 def write_crio(table: Table) -> Translation:
@@ -64,7 +55,7 @@ def write_crio(table: Table) -> Translation:
         where = dotted(*SECTION, name)
         try:
             handlers[name] = _handler(runtime)
-        except _Inexpressible as exc:
+        except Inexpressible as exc:
             remarks.append(Problem(f"left out: {exc}", pointer=where))
             continue
         remarks += [Problem(text, pointer=where) for text in _limitations(runtime, handlers[name])]
@@ -92,16 +83,14 @@ def _handler(runtime: Mapping[str, Any]) -> dict[str, object]:
         return {**carried, PATH: runtime["stable_path"], TYPE: kind}
     options = {key: value for key, value in (runtime["options"] or {}).items() if value}
     if message_of(runtime["shim"]) != GENERIC:
-        raise _Inexpressible(
-            f"CRI-O executes runc without the shim {runtime['shim']}; an entry with a path is for both"
-        )
+        raise Inexpressible(f"CRI-O executes runc without the shim {runtime['shim']}; an entry with a path is for both")
     if without := sorted(options.keys() - {"config_path", "type_url"}):
-        raise _Inexpressible(f"CRI-O has no notation for {', '.join(without)}")
+        raise Inexpressible(f"CRI-O has no notation for {', '.join(without)}")
     binary = runtime["shim_binary"]
     if binary["path"] is None:
-        raise _Inexpressible(f"CRI-O needs the path of the shim's binary: {binary['reason']}")
+        raise Inexpressible(f"CRI-O needs the path of the shim's binary: {binary['reason']}")
     if SHIM_FILE.fullmatch(posixpath.basename(binary["path"])) is None:
-        raise _Inexpressible(
+        raise Inexpressible(
             f"CRI-O refuses {binary['path']}: the name of a shim is containerd-shim-, letters and digits"
         )
     config_path = {CONFIG_PATH: options["config_path"]} if "config_path" in options else {}
@@ -111,8 +100,8 @@ def _handler(runtime: Mapping[str, Any]) -> dict[str, object]:
 
 def _limitations(runtime: Mapping[str, Any], handler: Mapping[str, object]) -> Iterator[str]:
     name = runtime["name"]
-    if _HANDLER.fullmatch(name) is None:
-        yield "Kubernetes cannot use it: the handler of a RuntimeClass is at most 63 of a-z, 0-9 and -"
+    if HANDLER.fullmatch(name) is None:
+        yield NO_HANDLER
     if name in (BUILT_IN, RUNC_NAME) and not runtime["definition"].get("engines", {}).get("crio"):
         yield "replaces CRI-O's own entry of this name with all its keys, such as allowed_annotations and monitor_env"
     if handler.get(INHERIT) is True:
@@ -131,20 +120,3 @@ def _add_default(table: Table, handlers: dict[str, dict[str, object]]) -> str | 
         return None
     handlers[RUNC_NAME] = {PATH: found["binary"], TYPE: OCI}
     return RUNC_NAME
-
-
-def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
-    """Return the plan: CRI-O checks the file alone, as it would at a start."""
-    translation = write_crio(table)
-    write = owned_write(FILE, render_toml(translation.document), found)
-    # A directory that does not exist has no drop-ins for it.
-    options = ("--config", f"{found.scratch}/{_SCRATCH_FILE}", "--config-dir", f"{found.scratch}/none")
-    return Plan(
-        writes=(write,),
-        remarks=translation.remarks,
-        scratch={_SCRATCH_FILE: write.data},
-        checks=(Run(("crio", *options, "config")),),
-    )
-
-
-WRITING = Writing(path=FILE, inputs=(FILE,), version=None, plan=_plan)

@@ -16,7 +16,7 @@ _NULL = "null"
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A member of an object as text: what leads from the previous one to the key, the key and the colon, the value."""
+    """A member of an object as text: ``lead`` goes up to the key, ``head`` is the key with its colon."""
 
     name: str
     lead: str
@@ -37,8 +37,8 @@ class _Object:
 def set_members(text: str, at: Sequence[str], values: Mapping[str, object], removed: Collection[str] = ()) -> str:
     """Return ``text``, a JSON document, in which the object at ``at`` has ``values`` and none of ``removed``.
 
-    A null at ``at`` becomes an object. What is inserted looks like its neighbours. Removing a member undoes its
-    insertion, to the byte. ``text`` has been parsed before, by `parse_document`.
+    A null at ``at`` becomes an object. An inserted member is formatted like its neighbours, and its removal
+    restores the text byte for byte. ``text`` has been parsed before, by `parse_document`.
     """
     if not values and not removed:
         return text
@@ -88,7 +88,7 @@ def _offsets(scan: Scan, start: int) -> Mapping[str, int]:
 
 
 def _margins(text: str, found: _Object) -> tuple[str, str]:
-    """Return what leads to the first member and from the last one to the end of the object."""
+    """Return the text before the first member and the text after the last one."""
     if found.members:
         return found.members[0].lead, found.tail
     before = text[: found.start]
@@ -102,7 +102,7 @@ def _margins(text: str, found: _Object) -> tuple[str, str]:
 
 
 def _next_lead(members: tuple[_Member, ...], first: str) -> str:
-    """Return what leads from a comma to the next member."""
+    """Return the text between a comma and the next member."""
     if len(members) > 1:
         return members[-1].lead.partition(",")[2]
     return first if "\n" in first else " "
@@ -121,6 +121,6 @@ def _newline(text: str) -> str:
 
 
 def _indent(text: str) -> str:
-    """Return by how much a level is indented."""
+    """Return the indentation of one level."""
     match = _FIRST_LINE.match(text)
     return match[1] if match is not None else _INDENT

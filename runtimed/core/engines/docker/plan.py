@@ -19,13 +19,12 @@ from runtimed.core.engines.docker.members import set_members
 from runtimed.core.engines.docker.record import Record, read_record, same
 from runtimed.core.engines.docker.version import parse_version
 from runtimed.core.engines.docker.write import write_docker
-from runtimed.core.engines.engine import ExportOptions, FileWrite, Found, Plan, Run, Table
+from runtimed.core.engines.engine import ExportOptions, FileWrite, Found, Plan, Run, Table, Writing
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called
 
 FILE = "/etc/docker/daemon.json"
 RECORD = "/etc/docker/.runtimed.json"
-VERSION = Run(("dockerd", "--version"))
 _DEFAULT = "default-runtime"
 # dockerd has --validate since 23.0.
 _UNKNOWN = "unknown flag: --validate"
@@ -35,15 +34,15 @@ _EMPTY = b"{}\n"
 _VALUE_MAX = 200
 
 
-def plan_docker(table: Table, _: ExportOptions, found: Found) -> Plan:
+def _plan(table: Table, _: ExportOptions, found: Found) -> Plan:
     """Return the plan that merges ``table`` into daemon.json.
 
     The record gets the new values beside the old ones before daemon.json has them, and loses the old ones after that:
     wherever this is interrupted, the record has the values that are in daemon.json.
 
     Raises:
-        ConfigurationRejected: daemon.json or the record cannot be read, or an entry of somebody else or a
-            flag of dockerd is in the way.
+        ConfigurationRejected: daemon.json or the record cannot be read, or runtimectl did not write an entry that it
+            would have to change, or dockerd runs with a flag that conflicts with the file.
     """
     data = found.files.get(FILE, _EMPTY)
     document = parse_document(Source(FILE, data))
@@ -98,7 +97,7 @@ class _Merge:
         return Record(self._runtimes, self._defaults)
 
     def set_runtimes(self, wanted: Any) -> None:
-        """Have the merged file contain ``wanted``, and no other runtime of runtimectl's."""
+        """Put ``wanted`` into the merged file, and remove all other runtimes that runtimectl has written."""
         value = self._document.value.get("runtimes")
         current: Mapping[str, object] = value if isinstance(value, dict) else {}
         if value is not None and not isinstance(value, dict):
@@ -117,7 +116,7 @@ class _Merge:
         self._removed = {name for name, entry in current.items() if name not in wanted and self._old.owns(name, entry)}
 
     def set_default(self, wanted: object) -> None:
-        """Have ``wanted`` be the default runtime of the merged file; None: the table cannot say one."""
+        """Make ``wanted`` the default runtime of the merged file; None if dockerd cannot have the table's."""
         current = self._document.value.get(_DEFAULT)
         owned = current is None or self._old.owns_default(current)
         if wanted is None:
@@ -167,3 +166,6 @@ class _Merge:
 def _text(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"
+
+
+WRITING = Writing(path=FILE, inputs=(FILE, RECORD), version=Run(("dockerd", "--version")), plan=_plan)

@@ -1,7 +1,7 @@
 """Translates dockerd's daemon.json into a drop-in that has the same effect.
 
-dockerd ignores unknown keys inside of a runtime, and has a shell read the arguments; the drop-in states the result. So
-there are no keys of dockerd for runtimed to carry; the keys of other engines, in a file that runtimed reads too, stay.
+dockerd ignores unknown keys inside of a runtime, and has a shell read the arguments; the drop-in has the result.
+Hence the drop-in carries no keys of dockerd. Carried keys of other engines stay, because runtimed may read this file.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
-from runtimed.core.config import Source
 from runtimed.core.configuration import keys
 from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.position import Pointer
 from runtimed.core.containerd.options import message_of
+from runtimed.core.engines.engine import Original
 from runtimed.core.engines.translation import Reader, Translation, is_option
 from runtimed.core.message_text import called, shown
 
@@ -33,13 +32,13 @@ class ShellSyntax(Exception):
         self.found = found
 
 
-def read_docker(source: Source, renames: Mapping[str, str] = MappingProxyType({})) -> Translation:
-    """Return the drop-in for the daemon.json in ``source``; ``renames`` maps old names of runtimes to new ones.
+def read_docker(original: Original) -> Translation:
+    """Return the drop-in for the runtimes of ``original``, a daemon.json.
 
     Raises:
         ConfigurationRejected: the file is not a daemon.json, or runtimed would not accept the translation.
     """
-    return _DockerReader(parse_document(source), renames).read()
+    return _DockerReader(parse_document(original.source), original.renames).read()
 
 
 def split_by_shell(args: Sequence[str]) -> list[str]:

@@ -43,7 +43,7 @@ class Record:
         return _is_one(value, self.defaults)
 
     def union(self, other: Record) -> Record:
-        """Return the record of the values of both."""
+        """Return the record with the values of both records."""
         names = dict.fromkeys([*self.runtimes, *other.runtimes])
         runtimes = {name: _joined(self.runtimes.get(name, ()), other.runtimes.get(name, ())) for name in names}
         return Record(runtimes, _joined(self.defaults, other.defaults))

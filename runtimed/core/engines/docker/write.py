@@ -9,12 +9,12 @@ from runtimed.core.configuration.position import render_pointer
 from runtimed.core.containerd.names import RUNC_SHIM
 from runtimed.core.containerd.options import MESSAGES, message_of
 from runtimed.core.engines.docker.version import RUNTIME_TYPE_SINCE, Version, render_version
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.translation import Inexpressible, Translation
 from runtimed.core.errors import Problem
 
 
 class _Limit(NamedTuple):
-    """What a dockerd older than ``since`` does with an entry."""
+    """A limit of every dockerd older than ``since``; ``text`` continues a sentence about such a dockerd."""
 
     since: Version
     text: str
@@ -28,15 +28,12 @@ _SHIM_DEFAULT = _Limit((23, 0), "does not start with the name of a shim as its d
 _STOCK_DEFAULT = _Limit((23, 0), "crashes at a SIGHUP with this default runtime")
 
 
-class _Inexpressible(Exception):
-    """daemon.json cannot express an entry of the table; the text says why it is left out."""
-
-
 def write_docker(table: Mapping[str, Any], version: Version | None = None) -> Translation:
     """Return a daemon.json with the configured runtimes of ``table`` and its default runtime.
 
     A runtime with a path is named by its stable path, so that dockerd follows its changes and makes no wrapper for it.
-    The document has only what a dockerd of ``version`` can run; None: what the newest can, with remarks on older ones.
+    The document has the runtimes that a dockerd of ``version`` can run. Without a version it has those of the newest
+    dockerd, with remarks on older ones.
     """
     remarks: list[Problem] = []
     runtimes: dict[str, object] = {}
@@ -54,14 +51,14 @@ def write_docker(table: Mapping[str, Any], version: Version | None = None) -> Tr
             entry = _entry(runtime)
             remarks += [Problem(text, pointer=where) for text in _check(limits, version)]
             runtimes[name] = entry
-        except _Inexpressible as exc:
+        except Inexpressible as exc:
             remarks.append(Problem(str(exc), pointer=where))
     document: dict[str, object] = {"runtimes": runtimes}
     default, where = table["default_runtime"], "/default-runtime"
     try:
         remarks += [Problem(text, pointer=where) for text in _check_default(default, definitions, runtimes, version)]
         document["default-runtime"] = default
-    except _Inexpressible as exc:
+    except Inexpressible as exc:
         remarks.append(Problem(str(exc), pointer=where))
     return Translation(document, tuple(remarks))
 
@@ -69,20 +66,20 @@ def write_docker(table: Mapping[str, Any], version: Version | None = None) -> Tr
 def _check_default(
     default: str, definitions: Mapping[str, object], exported: Mapping[str, object], version: Version | None
 ) -> list[str]:
-    """Return remarks on a default runtime; raise _Inexpressible if dockerd cannot have it."""
+    """Return remarks on a default runtime; raise Inexpressible if dockerd cannot have it."""
     if default in exported:
         return []
     if definitions.get(default) is not None:
-        raise _Inexpressible(f"left out with the runtime that it names, {default}")
+        raise Inexpressible(f"left out with the runtime that it names, {default}")
     return _check([_SHIM_DEFAULT] * (default not in definitions) + [_STOCK_DEFAULT] * (default == RUNC_SHIM), version)
 
 
 def _check(limits: Iterable[_Limit], version: Version | None) -> list[str]:
-    """Return remarks on older dockerds, none if the version is known; raise _Inexpressible if it is too old."""
+    """Return remarks on older dockerds, none if the version is known; raise Inexpressible if it is too old."""
     texts = {limit.since: f"dockerd older than {render_version(limit.since)} {limit.text}" for limit in limits}
     for since, text in texts.items():
         if version is not None and version < since:
-            raise _Inexpressible(f"left out: {text}, and this one is {render_version(version)}")
+            raise Inexpressible(f"left out: {text}, and this one is {render_version(version)}")
     return [] if version is not None else list(texts.values())
 
 
@@ -101,8 +98,8 @@ def _options(runtime_type: str, given: Mapping[str, object]) -> dict[str, object
         if not (value := given.get(field.name)):
             continue
         if field.kind == "uint32":
-            raise _Inexpressible(f"left out: dockerd refuses every number in options, and {field.go_name} is one")
+            raise Inexpressible(f"left out: dockerd refuses every number in options, and {field.go_name} is one")
         if field.kind == "bytes":
-            raise _Inexpressible(f"left out: dockerd has no notation for bytes, the value of {field.go_name}")
+            raise Inexpressible(f"left out: dockerd has no notation for bytes, the value of {field.go_name}")
         options[field.go_name] = value
     return options

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from runtimed.core.engines.engine import Engine
-from runtimed.core.engines.podman.asking import ASKING
+from runtimed.core.engines.podman.plan import WRITING
 from runtimed.core.engines.podman.read import read_podman
-from runtimed.core.engines.podman.write import WRITING, write_podman
+from runtimed.core.engines.podman.view import ASKING
+from runtimed.core.engines.podman.write import write_podman
 from runtimed.core.engines.syntax import render_toml
 
 ENGINE = Engine(
-    reads="a containers.conf",
-    writes="a file for /etc/containers/containers.conf.d",
     read=read_podman,
     write=lambda table, _: write_podman(table),
     render=render_toml,

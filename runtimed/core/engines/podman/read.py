@@ -14,9 +14,10 @@ from types import MappingProxyType
 from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.engines.engine import Original
-from runtimed.core.engines.podman.runtimes import BUILT_IN, STANDARD_DIRECTORIES, SUPPORTS
-from runtimed.core.engines.toml_reader import TomlReader, shown_value
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.podman.runtimes import BUILT_IN, SUPPORTS
+from runtimed.core.engines.syntax import shown_toml
+from runtimed.core.engines.toml_reader import TomlReader
+from runtimed.core.engines.translation import RUNC_IS_RESERVED, Translation, is_runc_of_node
 from runtimed.core.message_text import called
 
 # Keys of [engine] about runtimes that have no equivalent, with the reason.
@@ -47,7 +48,7 @@ class _PodmanReader(TomlReader):
     def read(self) -> Translation:
         for key, why in _LOST.items():
             if value := self._engine.get(key):
-                self.remark_at(f"{shown_value(value)} {why}", "engine", key)
+                self.remark_at(f"{shown_toml(value)} {why}", "engine", key)
         given = dict(self.table(self._engine.get("runtimes"), "engine", "runtimes"))
         default = self._add_default(given)
         self._add_flagged(given)
@@ -110,15 +111,10 @@ class _PodmanReader(TomlReader):
         return BUILT_IN.get(name, name) if not paths else name
 
     def _check_stock(self, path: str | None, flags: list[str]) -> None:
-        """Add a problem if runc is another one than the stock runtime."""
-        directory, base = posixpath.split(path or "")
-        if base == RUNC_NAME and directory in {"", *STANDARD_DIRECTORIES} and not flags:
-            return
-        message = (
-            "the name 'runc' is reserved: in runtimed it always means the runc of this node, and this entry is "
-            "something else; give it another name with --rename runc=NAME"
-        )
-        self.problem_at(message, path or "", "runc without flags", "engine", "runtimes", RUNC_NAME)
+        """Add a problem if runc is not the stock runtime."""
+        if not is_runc_of_node(path or "") or flags:
+            where = ("engine", "runtimes", RUNC_NAME)
+            self.problem_at(RUNC_IS_RESERVED, path or "", "runc without flags", *where)
 
     def _locate(self, pointer: Pointer) -> Location:
         match pointer:

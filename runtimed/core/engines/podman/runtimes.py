@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# The runtimes of podman's own table -> the names of their binaries, which it finds in the standard directories.
+# The runtimes of podman's own table -> the names of their binaries.
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
         **{
@@ -18,7 +18,6 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "kata": "kata-runtime",
     }
 )
-STANDARD_DIRECTORIES = frozenset({"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"})
 
 _JSON, _KVM, _NO_CGROUP = "runtime_supports_json", "runtime_supports_kvm", "runtime_supports_nocgroup"
 # The keys of [engine] by which an administrator adds names, as podman's code spells them.

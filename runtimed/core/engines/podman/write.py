@@ -12,19 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtimed.core.containerd.names import RUNC_NAME, STOCK_NAMES
-from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
-from runtimed.core.engines.ownership import owned_write
+from runtimed.core.engines.engine import Table
 from runtimed.core.engines.podman.runtimes import SUPPORTS, supported_by
-from runtimed.core.engines.syntax import dotted, render_toml
-from runtimed.core.engines.translation import Translation
+from runtimed.core.engines.syntax import dotted
+from runtimed.core.engines.translation import Inexpressible, Translation
 from runtimed.core.errors import Problem
-
-PATH = "/etc/containers/containers.conf.d/50-runtimed.conf"
-_SCRATCH_FILE = "50-runtimed.conf"
-
-
-class _Inexpressible(Exception):
-    """containers.conf cannot express a runtime; the text says why."""
 
 
 def write_podman(table: Table) -> Translation:
@@ -42,7 +34,7 @@ def write_podman(table: Table) -> Translation:
         where = dotted("engine", "runtimes", name)
         try:
             runtimes[name] = [_stable_path(runtime)]
-        except _Inexpressible as exc:
+        except Inexpressible as exc:
             remarks.append(Problem(f"left out: {exc}", pointer=where))
             continue
         remarks += [Problem(text, pointer=where) for text in _limitations(name, definitions[name])]
@@ -62,9 +54,9 @@ def write_podman(table: Table) -> Translation:
 
 def _stable_path(runtime: Mapping[str, Any]) -> str:
     if runtime["stable_path"] is None:
-        raise _Inexpressible(f"podman executes OCI runtimes, and this is the shim {runtime['shim']}")
+        raise Inexpressible(f"podman executes OCI runtimes, and this is the shim {runtime['shim']}")
     if runtime["name"].startswith("/"):
-        raise _Inexpressible("podman takes a name that begins with / for the path of a binary")
+        raise Inexpressible("podman takes a name that begins with / for the path of a binary")
     return str(runtime["stable_path"])
 
 
@@ -79,26 +71,3 @@ def _limitations(name: str, definition: Mapping[str, Any]) -> Iterator[str]:
             yield f"{SUPPORTS[key]} for {base} only where {key} has the name of the runtime; add it there"
         else:
             yield f"{SUPPORTS[key]}, because {key} has this name, and not for {base}; choose another name"
-
-
-def _plan(table: Table, _options: ExportOptions, found: Found) -> Plan:
-    """Return the plan: podman checks the file alone, and with a storage of its own, so that it changes nothing."""
-    translation = write_podman(table)
-    write = owned_write(PATH, render_toml(translation.document), found)
-    options = (
-        *("--root", f"{found.scratch}/root", "--runroot", f"{found.scratch}/run", "--tmpdir", f"{found.scratch}/state"),
-        *("--storage-driver", "vfs", "--events-backend", "file"),
-    )
-    check = Run(
-        ("podman", *options, "info", "--format", "{{json .Host.OCIRuntime}}"),
-        {"CONTAINERS_CONF": f"{found.scratch}/{_SCRATCH_FILE}"},
-    )
-    return Plan(
-        writes=(write,),
-        remarks=translation.remarks,
-        scratch={_SCRATCH_FILE: write.data},
-        checks=(check,),
-    )
-
-
-WRITING = Writing(path=PATH, inputs=(PATH,), version=None, plan=_plan)

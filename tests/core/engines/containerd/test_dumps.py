@@ -1,4 +1,4 @@
-"""Tests of the comparison of two dumps: what others have must not change, and what runtimed writes must be there."""
+"""Tests of the comparison of two dumps: settings of other files stay, and runtimed's runtimes are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the plan for runtimed's file: its place, its version, its checks, and what it is refused for."""
+"""Tests of the plan for runtimed's file: its place, its version, its checks, and its refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL
 from runtimed.core.engines.containerd.layout import PLUGINS
-from runtimed.core.engines.containerd.plan import FILE, plan_containerd
+from runtimed.core.engines.containerd.plan import FILE, WRITING
 from runtimed.core.engines.engine import ExportOptions, Found, Plan
 from runtimed.core.engines.ownership import MARK
 from runtimed.core.errors import ConfigurationRejected, Problem
@@ -46,7 +46,7 @@ def plan(
     files = {f"{DIRECTORY}/{name}.toml": text.encode() for name, text in others.items()}
     if main is not None:
         files[MAIN_FILE] = main.encode()
-    return plan_containerd(TABLE, ExportOptions(config_version), Found(files, version, "/scratch"))
+    return WRITING.plan(TABLE, ExportOptions(config_version), Found(files, version, "/scratch"))
 
 
 def refused(*args: Any, **more: Any) -> Problem:
@@ -135,7 +135,7 @@ def test_the_version_that_is_wanted_is_taken() -> None:
 @pytest.mark.parametrize("version", ["", "containerd", "containerd x unknown"])
 def test_an_engine_without_a_known_version_is_refused(version: str) -> None:
     assert "no version is found" in refused(version=version).message
-    assert "containerd is not on PATH" in refused(version=None).message
+    assert "no program containerd" in refused(version=None).message
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_an_engine_without_its_cri_plugin_is_refused(plugin: str) -> None:
     assert problem.file == f"{DIRECTORY}/x.toml"
 
 
-def test_a_file_of_somebody_else_is_not_replaced() -> None:
+def test_a_file_of_another_program_is_not_replaced() -> None:
     problem = refused(others={"50-runtimed": "version = 2\n"})
     assert problem.file == FILE
     assert "was not written by runtimectl" in problem.message

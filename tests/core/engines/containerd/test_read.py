@@ -13,8 +13,10 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimed.core.config import Source
 from runtimed.core.engines.containerd.layout import PLUGINS
 from runtimed.core.engines.containerd.read import read_containerd
+from runtimed.core.engines.engine import Original
 from runtimed.core.errors import ConfigurationRejected
 
 RUNC = "io.containerd.runc.v2"
@@ -28,8 +30,7 @@ def file_of(version: int = 2, **containerd: Any) -> dict[str, Any]:
 
 def translated(document: dict[str, Any], **renames: str) -> tuple[Any, list[str]]:
     # Through the format itself, so that no test relies on values that a file cannot hold.
-    value = tomllib.loads(tomli_w.dumps(document))
-    translation = read_containerd(value, "c.toml", tomli_w.dumps, renames)
+    translation = read_containerd(Original(Source("c.toml", tomli_w.dumps(document).encode()), renames))
     return translation.document, [str(remark) for remark in translation.remarks]
 
 
@@ -359,7 +360,7 @@ def test_any_content_is_translated_or_refused_with_a_place(
     document = file_of(**{**containerd, "runtimes": runtimes})
     found: Sequence[object] = ()
     try:
-        translation = read_containerd(document, "c.toml", tomli_w.dumps, renames)
+        translation = read_containerd(Original(Source("c.toml", tomli_w.dumps(document).encode()), renames))
         json.dumps(translation.document, allow_nan=False)
         found = translation.remarks
     except ConfigurationRejected as rejection:

@@ -1,4 +1,4 @@
-"""Tests of what containerd would execute, as its files and its CRI plugin's status tell it."""
+"""Tests of the views of containerd's files and of its CRI plugin's status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.layout import PLUGINS
-from runtimed.core.engines.containerd.view import answered, describe, expected
+from runtimed.core.engines.containerd.view import ASKING, describe
 from runtimed.core.engines.engine import CriStatus, View
 
 RUNC = "io.containerd.runc.v2"
@@ -71,7 +71,7 @@ EMPTY_2_1: dict[str, Any] = {
 @pytest.mark.parametrize("version", PLUGINS)
 @pytest.mark.parametrize("empty", [EMPTY_1_6, EMPTY_2_1])
 def test_equal_runtimes_have_equal_lines_in_a_file_and_in_the_status(version: int, empty: dict[str, Any]) -> None:
-    wanted = expected(
+    wanted = ASKING.expected(
         document(version, default_runtime_name="x", runtimes={"x": ENTRY, "runc": {"runtime_type": RUNC}})
     )
     # JSON from Go has 1 for 1.0.
@@ -84,7 +84,7 @@ def test_equal_runtimes_have_equal_lines_in_a_file_and_in_the_status(version: in
         "cgroupWritable": True,
         "options": options,
     }
-    found = answered({"status": status({"x": told, "runc": {**empty, "runtimeType": RUNC}}, "x")})
+    found = ASKING.answered({"status": status({"x": told, "runc": {**empty, "runtimeType": RUNC}}, "x")})
     assert wanted == found == View("x", {"x": LINE, "runc": RUNC})
 
 
@@ -133,7 +133,7 @@ def test_the_two_names_of_the_sandboxer_mean_the_same() -> None:
 
 
 def test_without_a_default_containerd_has_its_own() -> None:
-    assert expected(document(3, runtimes={"x": ENTRY})).default == "runc"
+    assert ASKING.expected(document(3, runtimes={"x": ENTRY})).default == "runc"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_without_a_default_containerd_has_its_own() -> None:
 )
 def test_another_answer_is_an_error_with_a_reason(wrong: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        answered({"status": wrong})
+        ASKING.answered({"status": wrong})
 
 
 def test_the_question_is_one_for_the_usual_socket() -> None:

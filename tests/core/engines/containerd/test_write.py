@@ -1,4 +1,4 @@
-"""Tests of the translation of a table into containerd's runtimes, and of what an import brings back."""
+"""Tests of the translation of a table into containerd's runtimes, and of its import."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimed.core.config import Source
 from runtimed.core.containerd.options import read_options
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.layout import PLUGINS, is_default
 from runtimed.core.engines.containerd.read import read_containerd
 from runtimed.core.engines.containerd.write import write_containerd
-from runtimed.core.engines.engine import ExportOptions
+from runtimed.core.engines.engine import ExportOptions, Original
 
 RUNC = "io.containerd.runc.v2"
 KATA = "io.containerd.kata.v2"
@@ -52,7 +53,7 @@ def written(version: int = 2, **definitions: dict[str, Any]) -> tuple[dict[str, 
 def through_an_import(entry: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the entry that is exported for an entry that was imported, and the remarks on the way."""
     file = {"version": 2, "plugins": {PLUGINS[2]: {"containerd": {"runtimes": {"x": entry}}}}}
-    imported = read_containerd(tomllib.loads(tomli_w.dumps(file)), "c.toml", tomli_w.dumps)
+    imported = read_containerd(Original(Source("c.toml", tomli_w.dumps(file).encode())))
     # A drop-in is JSON.
     definitions = json.loads(json.dumps(imported.document))["runtimes"]
     runtimes, remarks = written(**definitions)
@@ -101,7 +102,7 @@ def test_a_name_that_containerd_1_6_misreads_causes_a_remark(name: str) -> None:
 def test_the_name_of_a_shim_that_was_imported_by_its_path_comes_back() -> None:
     entry = {"runtime_type": KATA, "runtime_path": "/opt/shim", "options": {"ConfigPath": "/c"}}
     assert through_an_import(entry) == (entry, [])
-    # Somebody has changed the shim since.
+    # An administrator has changed the shim since.
     carried = {"runtime_type": KATA, "runtime_path": "/opt/shim", "snapshotter": "s"}
     for changed in ("/opt/other", RUNC):
         runtimes, remarks = written(x={"runtimeType": changed, "engines": {"containerd": carried}})
@@ -136,7 +137,7 @@ def test_a_shims_own_options_come_back() -> None:
 def test_a_text_that_containerd_would_not_make_of_options_is_left_out(options: dict[str, Any]) -> None:
     runtimes, remarks = written(x={"runtimeType": KATA, "options": options})
     assert runtimes == {}
-    assert "containerd makes ConfigBody from the options that it has" in remarks[0]
+    assert "containerd makes ConfigBody from the options of the file" in remarks[0]
 
 
 def test_the_first_remark_says_into_which_file_to_import() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 from harness.crio_dumps import printed_configuration
-from harness.described_tables import described_table
+from harness.engine_tables import described_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""Tests of the export to CRI-O, and of its answer."""
+"""Tests of the export to CRI-O, and of the plan for its file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import tomllib
 from typing import Any
 
 import pytest
-from harness.crio_dumps import encoded_configuration
-from harness.described_tables import described_table
+from harness.engine_tables import described_table
 
 from runtimed.core.engines import load_engine
-from runtimed.core.engines.engine import ExportOptions, Found, Get, Run
+from runtimed.core.engines.engine import ExportOptions, Found, Run
 from runtimed.core.engines.ownership import MARK
 from runtimed.core.errors import ConfigurationRejected
 
@@ -131,6 +130,9 @@ def test_a_runtime_that_crio_has_differently_causes_a_remark(entry: dict[str, An
 def test_a_name_that_crio_has_itself_causes_a_remark_unless_its_keys_are_carried() -> None:
     _, remarks = written({"runtimes": {"crun": {"path": "/opt/x"}}, "default-runtime": "crun"})
     assert "replaces CRI-O's own entry" in remarks[0]
+    entry = {"path": "/opt/x", "engines": {"crio": CARRIED}}
+    _, remarks = written({"runtimes": {"crun": entry}, "default-runtime": "crun"})
+    assert not any("replaces CRI-O's own entry" in remark for remark in remarks)
 
 
 def test_the_plan_checks_exactly_the_bytes_that_it_writes() -> None:
@@ -145,36 +147,3 @@ def test_the_plan_checks_exactly_the_bytes_that_it_writes() -> None:
     )
     with pytest.raises(ConfigurationRejected):
         ENGINE.writing.plan(described_table(TABLE), ExportOptions(), Found({PATH: b"[crio]"}, None, "/scratch"))
-
-
-def test_the_view_of_a_document_and_of_crios_configuration_agree() -> None:
-    asking = ENGINE.asking
-    assert asking is not None
-    document = ENGINE.write(described_table(TABLE, MISSING), ExportOptions()).document
-    assert asking.questions(document) == {"config": Get("/var/run/crio/crio.sock", "/config")}
-    runtime: Any = tomllib.loads(ENGINE.render(document))["crio"]["runtime"]
-    handlers = {**runtime["runtimes"], "crun-of-another-file": {"runtime_path": "/usr/libexec/crio/crun"}}
-    view = asking.answered({"config": encoded_configuration(runtime["default_runtime"], handlers).encode()})
-    expected = asking.expected(document)
-    assert view.default == expected.default
-    assert view.runtimes == {**expected.runtimes, "crun-of-another-file": "/usr/libexec/crio/crun"}
-    assert view.runtimes["kata"] == "/usr/bin/containerd-shim-kata-v2 as vm with /k.toml"
-    assert view.runtimes["crun"] == "/data/runtimes/crun"
-
-
-def test_a_runtime_that_inherits_is_expected_to_be_the_default_one() -> None:
-    asking = ENGINE.asking
-    assert asking is not None
-    runtimes = {
-        "a": {"path": "/opt/x"},
-        "b": {"path": "/opt/y", "engines": {"crio": {"inherit_default_runtime": True}}},
-    }
-    document = ENGINE.write(described_table({"runtimes": runtimes, "default-runtime": "a"}), ExportOptions()).document
-    assert asking.expected(document).runtimes == {"a": "/data/runtimes/a", "b": "/data/runtimes/a"}
-
-
-@pytest.mark.parametrize("answer", [b"not found", b"", b"[crio]", b"[crio.runtime]\nruntimes = 5", b"\xff"])
-def test_an_answer_that_is_not_crios_configuration_is_an_error(answer: bytes) -> None:
-    assert ENGINE.asking is not None
-    with pytest.raises(ValueError, match=r"."):
-        ENGINE.asking.answered({"config": answer})

@@ -258,7 +258,7 @@ class TestBrokenFiles:
         (problem,) = node.refused(configuration("crun"))
         assert problem.startswith(f"{RECORD}:1:")
 
-    def test_without_a_record_every_entry_is_somebody_else_s(self) -> None:
+    def test_without_a_record_runtimectl_owns_no_entry(self) -> None:
         node = Node().export(configuration("crun", "kata"))
         before = node.text
         del node.files[RECORD]

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from runtimed.core.config import Source
 from runtimed.core.engines.docker.read import ShellSyntax, read_docker, split_by_shell
+from runtimed.core.engines.engine import Original
 from runtimed.core.errors import ConfigurationRejected
 
 
 def translated(document: object, **renames: str) -> tuple[Any, list[str]]:
     text = document if isinstance(document, str) else json.dumps(document)
-    translation = read_docker(Source("f.json", text.encode()), renames)
+    translation = read_docker(Original(Source("f.json", text.encode()), renames))
     return translation.document, [str(remark) for remark in translation.remarks]
 
 
@@ -205,7 +206,7 @@ TOPS = st.sampled_from(["runtimes", "default-runtime", "exec-opts", "data-root",
 def test_any_content_is_translated_or_refused_with_a_place(document: dict[str, Any], renames: dict[str, str]) -> None:
     found: Sequence[object] = ()
     try:
-        translation = read_docker(Source("f.json", json.dumps(document).encode()), renames)
+        translation = read_docker(Original(Source("f.json", json.dumps(document).encode()), renames))
         assert translation.document.keys() <= document.keys()
         found = translation.remarks
     except ConfigurationRejected as rejection:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from harness.described_tables import described_table
+from harness.engine_tables import described_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

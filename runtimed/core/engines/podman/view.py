@@ -12,8 +12,8 @@ from runtimed.core.engines.engine import Asking, Document, Question, Run, View
 _VERSION, _DEFAULT, _RUNTIME = "version", "default", "runtime "
 # Each takes 0.15 s, and they are asked every minute.
 _NAMES_MAX = 32
-# podman looks at its own storage first, which a service may not be able to write to, and which it need not touch:
-# another one is made for each question. A failure is an answer, too, because podman fails for an unknown name.
+# podman opens its storage first, which a service may not be able to write to, so each question has a new storage.
+# The script succeeds where podman fails: podman fails for an unknown name, and its error is the answer.
 _SCRIPT = """\
 directory=$(mktemp -d) || exit
 trap 'rm -rf "$directory"' EXIT
@@ -21,7 +21,7 @@ trap 'exit 1' TERM INT
 podman --root "$directory/root" --runroot "$directory/run" --tmpdir "$directory/tmp" \\
   --storage-driver vfs --events-backend file "$@" info --format '{{json .Host.OCIRuntime}}' 2>&1 || :
 """
-# The script succeeds without podman, too. With other files, because podman reads its own even for this.
+# Fails if podman is missing, which the script does not. podman reads its configuration even for this: an empty one.
 _VERSION_RUN = Run(("podman", "--version"), {"CONTAINERS_CONF": "/dev/null"})
 # podman describes no runtime that fails to print its version, but this error has its name and path.
 _NO_VERSION = re.compile(
@@ -41,7 +41,7 @@ def _ask(*options: str) -> Run:
 def _asked(document: Document) -> dict[str, str]:
     """Return the path of each runtime that is asked for: the first 32 by name, because each question costs time.
 
-    For the others of a larger table only the comparison of the files tells.
+    Of a larger table, only the comparison of the files covers the other runtimes.
     """
     engine = cast("Mapping[str, Mapping[str, list[str]]]", document["engine"])
     runtimes = engine["runtimes"]
@@ -77,7 +77,7 @@ def _parse(answer: bytes) -> Mapping[str, str] | None:
     try:
         found = json.loads(last)
     except ValueError:
-        raise ValueError(last or "podman prints nothing") from None
+        raise ValueError(last or "podman prints no output") from None
     match found:
         case {"name": str(), "path": str()}:
             return cast("Mapping[str, str]", found)

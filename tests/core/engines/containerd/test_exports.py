@@ -1,4 +1,4 @@
-"""Tests of exports to dockerd and containerd."""
+"""Tests of whole exports to containerd."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from harness.engine_tables import node_generation, table_of
 
 from runtimed.core.engines import load_engine
-from runtimed.core.engines.docker.info import answered_view, expected_view
+from runtimed.core.engines.docker.view import ASKING
 from runtimed.core.engines.docker.write import write_docker
 from runtimed.core.engines.engine import Get, View
 
@@ -49,7 +49,7 @@ NEW: dict[str, Any] = {
 
 
 def view_of(info: object) -> View:
-    return answered_view({"info": json.dumps(info).encode()})
+    return ASKING.answered({"info": json.dumps(info).encode()})
 
 
 def ours(view: View) -> dict[str, str]:
@@ -58,14 +58,14 @@ def ours(view: View) -> dict[str, str]:
 
 
 def test_the_answer_of_a_dockerd_that_follows_is_the_expected_view() -> None:
-    expected, answered = expected_view(DOCUMENT), view_of(NEW)
+    expected, answered = ASKING.expected(DOCUMENT), view_of(NEW)
     assert answered.default == expected.default == "crun"
     assert ours(answered) == expected.runtimes
     assert expected.runtimes["args"] == "/bin/x a b c"
 
 
 def test_an_old_dockerd_does_not_have_the_entries_that_it_cannot_run() -> None:
-    assert ours(view_of(OLD)) == {name: expected_view(DOCUMENT).runtimes[name] for name in ("args", "crun")}
+    assert ours(view_of(OLD)) == {name: ASKING.expected(DOCUMENT).runtimes[name] for name in ("args", "crun")}
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_an_old_dockerd_does_not_have_the_entries_that_it_cannot_run() -> None:
 )
 def test_another_binary_or_other_arguments_are_a_difference(entry: dict[str, Any]) -> None:
     info = {**NEW, "Runtimes": {**NEW["Runtimes"], "crun": entry}}
-    assert ours(view_of(info)) != expected_view(DOCUMENT).runtimes
+    assert ours(view_of(info)) != ASKING.expected(DOCUMENT).runtimes
 
 
 def test_the_view_of_a_table_has_a_line_for_each_configured_runtime_and_the_default() -> None:
     document = {"runtimes": {"crun": {"path": "/usr/bin/crun"}, "kata": {"runtimeType": KATA}}}
-    view = expected_view(write_docker(table_of(node_generation(document))).document)
+    view = ASKING.expected(write_docker(table_of(node_generation(document))).document)
     assert view == View("runc", {"crun": "/data/runtimes/crun", "kata": "a runtimeType"})
 
 
 def test_a_default_runtime_that_was_left_out_is_not_expected() -> None:
-    assert expected_view({"runtimes": {}}) == View(None, {})
+    assert ASKING.expected({"runtimes": {}}) == View(None, {})
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_default_runtime_that_was_left_out_is_not_expected() -> None:
 )
 def test_an_answer_that_is_not_dockerds_is_an_error_with_a_reason(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        answered_view({"info": answer})
+        ASKING.answered({"info": answer})
 
 
 def test_dockerd_is_asked_at_its_socket_and_told_by_a_reload() -> None:

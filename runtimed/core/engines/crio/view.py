@@ -1,7 +1,7 @@
 """Asks CRI-O for its configuration, which it prints on its socket as TOML.
 
-After a SIGHUP it prints the configuration that it will use after its next restart. The time of the file and of CRI-O's
-start tell that it does not use it yet.
+After a SIGHUP it prints the configuration that it will use after its next restart. The file is then newer than
+CRI-O's start, which shows that CRI-O does not use it yet.
 """
 
 from __future__ import annotations
