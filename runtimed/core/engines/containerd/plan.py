@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from runtimed.core.config import Source
+from runtimed.core.engines.command_line import remarks_on_file
 from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
 from runtimed.core.engines.containerd.layout import PLUGINS, table_at
@@ -23,6 +24,8 @@ from runtimed.core.message_text import shown
 FILE = f"{DIRECTORY}/50-runtimed.toml"
 # The program's name, its package, and its version: `1.6.20~ds1`, `v2.1.4`.
 _VERSION = re.compile(r"\S+ \S+ v?([0-9]+)\.([0-9]+)")
+# k3s and RKE2 start theirs with another file.
+_CONFIG_FLAGS = ("--config", "-c", "-config")
 # The first containerd with a version of the configuration.
 _SINCE: Mapping[tuple[int, int], int] = {(2, 3): 4, (2, 0): 3, (0, 0): 2}
 # Without one of these plugins, containerd has no use for the tables. Version 1 called it by the last name.
@@ -51,7 +54,8 @@ def plan_containerd(table: Table, options: ExportOptions, found: Found) -> Plan:
     written = write_runtimes(table, version)
     name = posixpath.basename(FILE)
     with_new = replace_import(imports, there, FILE, f"{found.scratch}/{name}")
-    document, remarks = written.document, written.remarks
+    document = written.document
+    remarks = (*written.remarks, *remarks_on_file(found.command_line, _CONFIG_FLAGS, MAIN_FILE, FILE))
     if release < (2, 0):
         earlier = with_new[: with_new.index(f"{found.scratch}/{name}")]
         document, copied = _with_section(document, {path: others.get(path, {}) for path in (MAIN_FILE, *earlier)})
