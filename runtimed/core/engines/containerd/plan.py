@@ -14,6 +14,7 @@ from runtimed.core.engines.command_line import remarks_on_file
 from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
 from runtimed.core.engines.containerd.layout import PLUGINS, table_at
+from runtimed.core.engines.containerd.view import describe
 from runtimed.core.engines.containerd.write import write_runtimes
 from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table
 from runtimed.core.engines.ownership import owned_write
@@ -73,7 +74,7 @@ def plan_containerd(table: Table, options: ExportOptions, found: Found) -> Plan:
 def _with_section(
     document: Mapping[str, Any], earlier: Mapping[str, object]
 ) -> tuple[Mapping[str, Any], list[Problem]]:
-    """Return ``document`` with the rest of its plugin's section in the last file that has one, and a remark on that.
+    """Return ``document`` with the rest of its plugin's section in the last file that has one, and remarks on that.
 
     ``earlier`` are the files that containerd reads before.
     """
@@ -83,10 +84,16 @@ def _with_section(
         return document, []
     path, section = sections.popitem()
     others, own = table_at(section, "containerd"), ours["containerd"]
-    runtimes = {**table_at(others, "runtimes"), **own["runtimes"]}
-    merged = {**section, "containerd": {**others, **own, "runtimes": runtimes}}
+    theirs = table_at(others, "runtimes")
+    merged = {**section, "containerd": {**others, **own, "runtimes": {**theirs, **own["runtimes"]}}}
     text = f"has a copy of the rest from {path}, because before containerd 2.0 an import replaces the whole section"
-    return {**document, "plugins": {plugin: merged}}, [Problem(text, FILE, pointer=dotted("plugins", plugin))]
+    remarks = [Problem(text, FILE, pointer=dotted("plugins", plugin))]
+    for name in sorted(theirs.keys() & own["runtimes"].keys()):
+        before, after = describe(table_at(theirs, name)), describe(own["runtimes"][name])
+        if before != after:
+            text = f"replaces the entry in {path}: containerd executes {after} instead of {before}"
+            remarks.append(Problem(text, FILE, pointer=dotted("plugins", plugin, "containerd", "runtimes", name)))
+    return {**document, "plugins": {plugin: merged}}, remarks
 
 
 def _dump(file: str) -> Run:

@@ -105,8 +105,13 @@ key = 1
     assert (containerd["snapshotter"], containerd["default_runtime_name"]) == ("native", "crun")
     assert containerd["runtimes"]["other"] == {"runtime_type": "x"}
     assert containerd["runtimes"]["crun"]["runtime_type"] == RUNC
-    (remark,) = planned.remarks
-    assert remark.message.startswith(f"has a copy of the rest from {MAIN_FILE}, ")
+    copied, replaced = planned.remarks
+    assert copied.message.startswith(f"has a copy of the rest from {MAIN_FILE}, ")
+    # An administrator's entry of that name may have had more.
+    assert str(replaced) == (
+        f'{FILE}: plugins."{PLUGINS[2]}".containerd.runtimes.crun: replaces the entry in {MAIN_FILE}: containerd '
+        f'executes {RUNC} (BinaryName="/var/lib/runtimed/runtimes/crun") instead of y'
+    )
     # Later ones merge tables.
     (write,) = plan(more, NEWER).writes
     assert "cni" not in write.data.decode()
