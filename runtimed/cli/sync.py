@@ -127,6 +127,9 @@ class Synchronizer:
         self._generation: int | None = None
         # Whether the engine was sent SIGHUP since the file was written.
         self._is_told = False
+        # Whether a running engine may not have read a file that was written here. Its answers need not show each
+        # change: those of dockerd lack the options of a runtimeType.
+        self._is_unread = False
         self._follows = False
 
     def run_and_wait(self) -> None:
@@ -182,20 +185,23 @@ class Synchronizer:
             return f"the file was not written: {problems}"
         self._log.written(written)
         if written.written:
-            self._generation, self._is_told = None, False
+            self._generation, self._is_told, self._is_unread = None, False, True
         return ""
 
     def _verify_or_reload(self, table: Table) -> Verification:
         """Return the verification of the engine, after a reload where that lets it follow."""
         found = self._verify(table)
-        if found["takes_effect"] != "reload" or found["state"] != "not-told":
+        if found["state"] == "not-running":
+            self._is_unread = False
+        is_due = found["state"] == "not-told" or (found["state"] == "follows" and self._is_unread)
+        if found["takes_effect"] != "reload" or not is_due:
             return found
         if not self._is_told:
-            self._is_told = True
             try:
                 self._hang_up()
             except OSError as error:
                 return {**found, "detail": f"{self._engine} cannot be sent SIGHUP: {error.strerror}"}
+            self._is_told, self._is_unread = True, False
             deadline_s = time.monotonic() + _RELOAD_S
             while found["state"] == "not-told" and time.monotonic() < deadline_s:
                 time.sleep(_POLL_S)

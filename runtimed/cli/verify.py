@@ -71,16 +71,17 @@ def verify_with(node: EngineNode, table: Table) -> Verification:
     process = node.find_process(document)
     started_s = None if process is None else process.started_s
     running = verification.RunningEngine(node.name, None if asking is None else asking.takes_effect, started_s)
+    of_file = [] if file is None else verification.compare_files(file)
     if asking is not None and asking.process is not None and process is None:
         detail = f"there is no process {asking.process} on this node"
-        return verification.make_verification(running, file, "not-running", detail)
+        return verification.make_verification(running, file, "not-running", detail, of_file)
     if process is None and file is not None and not file.installed:
         return verification.make_verification(running, file, "not-running", str(file.refusals[0]))
     try:
         differences = None if asking is None else _ask(node, asking, document, table)
     except NoAnswer as error:
         state: EngineState = "not-running" if error.missing else "unknown"
-        return verification.make_verification(running, file, state, str(error))
+        return verification.make_verification(running, file, state, str(error), of_file)
     return verification.verify(running, file, differences)
 
 

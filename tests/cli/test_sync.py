@@ -125,6 +125,32 @@ def test_a_run_writes_the_file_reloads_the_engine_and_records_that_it_follows(
     assert capsys.readouterr() == ("docker follows\n", f"wrote {FILE}\nnote: x is left out\n")
 
 
+def test_a_change_that_the_answers_of_the_engine_do_not_show_is_reloaded_once(
+    own_daemon: RunningDaemon, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "verify", lambda _: engine._verification("follows"))
+    running = synchronizer(own_daemon, engine)
+    for _ in "abc":
+        running.run()
+    assert engine.done == ["write", "hang up"]
+    own_daemon.write({"runtimes": {"other": {"path": "/bin/sh"}}})
+    own_daemon.reload()
+    running.run()
+    running.run()
+    assert engine.done == ["write", "hang up"] * 2
+    assert engine.has == engine.file
+
+
+def test_an_engine_that_starts_after_the_write_is_not_reloaded(own_daemon: RunningDaemon, engine: Engine) -> None:
+    engine.is_running = False
+    running = synchronizer(own_daemon, engine)
+    running.run()
+    engine.has, engine.is_running = engine.file, True
+    running.run()
+    running.run()
+    assert engine.done == ["write"]
+
+
 def test_a_change_of_the_file_by_another_program_is_named_before_it_is_undone(
     own_daemon: RunningDaemon, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +233,9 @@ def test_an_engine_that_must_not_be_signalled_is_recorded(own_daemon: RunningDae
         raise PermissionError(1, "Operation not permitted")
 
     engine.hang_up = forbid  # type: ignore[method-assign]
-    synchronizer(own_daemon, engine).run()
+    running = synchronizer(own_daemon, engine)
+    running.run()
+    running.run()
     assert recorded(own_daemon) == [("not-told", "docker cannot be sent SIGHUP: Operation not permitted")]
 
 

@@ -144,7 +144,23 @@ def test_an_engine_whose_process_is_missing_does_not_run(tmp_path: Path, monkeyp
     small = install(SmallEngine(tmp_path, process="no-such-engine", takes_effect="restart"), monkeypatch)
     result = found(small)
     assert (result["state"], result["detail"]) == ("not-running", "there is no process no-such-engine on this node")
+    assert result["differences"] == []
     assert not hang_up_engine("small")
+
+
+def test_an_edit_of_the_file_is_named_also_while_the_engine_does_not_run_or_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = install(SmallEngine(tmp_path, process="no-such-engine", takes_effect="restart"), monkeypatch)
+    write(small)
+    small.file.write_text(small.file.read_text().replace("/runtimes/crun", "/runtimes/evil"))
+    result = found(small)
+    assert (result["state"], [each["name"] for each in result["differences"]]) == ("not-running", [f"{small.file}:3"])
+    small.process = None
+    text = small.program.read_text()
+    small.program.write_text(text.replace("show)", "show) exit 3;;\n  no)"))
+    result = found(small)
+    assert (result["state"], [each["name"] for each in result["differences"]]) == ("unknown", [f"{small.file}:3"])
 
 
 def test_a_file_that_is_newer_than_the_process_was_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,9 @@ def parse_toml(source: Source) -> dict[str, Any]:
         # k3s and RKE2 have such a template.
         found = f"{_TEMPLATE}; " if b"{{" in source.data else ""
         problem = Problem(f"not valid TOML: {found}{re.sub(_PLACE, '', str(exc))}", source.path, *line_and_column)
+    except ValueError as exc:
+        # tomllib lets the error of Python's limit of an integer's digits through.
+        problem = Problem(f"not valid TOML: {str(exc).partition(';')[0]}", source.path)
     except RecursionError:
         problem = Problem("the document is nested deeper than any configuration is", source.path)
     raise ConfigurationRejected((problem,))

@@ -15,6 +15,8 @@ from runtimed.core.shapes.daemon import EngineState
 
 # A file that was replaced by another one has a difference in every line.
 _DIFFERENCES_MAX = 100
+# The directory of stable paths below the usual data root. A table without path runtimes names no other one.
+_STABLE_PATHS = "/var/lib/runtimed/runtimes/"
 
 
 class Difference(TypedDict):
@@ -68,7 +70,8 @@ def compare_views(expected: View, answered: View, table: Mapping[str, Any]) -> l
     found: list[Difference] = []
     if expected.default is not None and expected.default != answered.default:
         found.append(_difference(None, expected.default, answered.default))
-    directories = {f"{dirname(each['stable_path'])}/" for each in table["runtimes"] if each["stable_path"] is not None}
+    paths = [each["stable_path"] for each in table["runtimes"] if each["stable_path"] is not None]
+    directories = {f"{dirname(path)}/" for path in paths} or {_STABLE_PATHS}
     for name in dict.fromkeys((*expected.runtimes, *answered.runtimes)):
         ours, theirs = expected.runtimes.get(name), answered.runtimes.get(name)
         dropped = theirs is not None and any(directory in theirs for directory in directories)

@@ -8,6 +8,7 @@ from runtimed.core.config import Source
 from runtimed.core.configuration.position import Location, Pointer, render_pointer
 from runtimed.core.engines import load_engine
 from runtimed.core.engines.engine import Original
+from runtimed.core.engines.syntax import parse_toml
 from runtimed.core.engines.translation import accept
 from runtimed.core.errors import ConfigurationRejected
 
@@ -63,3 +64,9 @@ def test_a_problem_in_a_key_that_an_import_carries_is_at_its_place_in_the_engine
     with pytest.raises(ConfigurationRejected) as caught:
         read(Original(Source("f", text.encode())))
     assert [problem.pointer for problem in caught.value.problems] == [place]
+
+
+def test_a_number_of_too_many_digits_is_a_problem_of_the_file() -> None:
+    with pytest.raises(ConfigurationRejected) as caught:
+        parse_toml(Source("/etc/x.toml", b"a = " + b"9" * 5000))
+    assert str(caught.value.problems[0]).startswith("/etc/x.toml: not valid TOML: Exceeds the limit")

@@ -60,6 +60,12 @@ def test_views_are_compared_by_name(answered: View, found: list[Difference]) -> 
     assert compare_views(EXPECTED, answered, TABLE) == found
 
 
+def test_the_last_runtime_with_a_path_that_was_dropped_is_a_difference() -> None:
+    table = {"runtimes": [{"name": "runc", "stable_path": None}]}
+    answered = View("runc", {"runc": "runc", "old": f"{STABLE}/old"})
+    assert compare_views(View("runc", {}), answered, table) == [difference("old", None, f"{STABLE}/old")]
+
+
 def test_a_view_without_a_default_says_nothing_of_it() -> None:
     assert compare_views(View(None, {}), View("runc", {}), TABLE) == []
 

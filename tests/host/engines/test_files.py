@@ -210,6 +210,27 @@ def test_the_steps_of_a_write_are_those_that_are_tested(engine: Path) -> None:
     assert steps == STEPS
 
 
+def test_data_is_on_the_disk_before_the_rename_and_names_are_after_it(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, done = engine / "conf.d" / "50.toml", []
+    sync, rename = os.fsync, os.rename
+
+    def record_sync(fd: int) -> None:
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        sync(fd)
+
+    def record_rename(old: str, new: str) -> None:
+        done.append("rename")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "rename", record_rename)
+    write(file, b"new")
+    # The directory of drop-ins is new, and has its name in the engine's directory.
+    assert done == ["engine", "50.toml", "rename", "conf.d"]
+
+
 # Two runs at once
 
 

@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 from runtimed.core.config import Source
+from runtimed.core.engines.command_line import remarks_on_file
 from runtimed.core.engines.containerd.dumps import judge_dumps
 from runtimed.core.engines.containerd.imports import DIRECTORY, MAIN_FILE, USUAL, absolute, names, replace_import
 from runtimed.core.engines.containerd.layout import PLUGINS, table_at
+from runtimed.core.engines.containerd.view import describe
 from runtimed.core.engines.containerd.write import write_runtimes
 from runtimed.core.engines.engine import ExportOptions, Found, Plan, Run, Table, Writing
 from runtimed.core.engines.ownership import owned_write
@@ -23,6 +25,8 @@ from runtimed.core.message_text import shown
 FILE = f"{DIRECTORY}/50-runtimed.toml"
 # The program's name, its package, and its version: `1.6.20~ds1`, `v2.1.4`.
 _VERSION = re.compile(r"\S+ \S+ v?([0-9]+)\.([0-9]+)")
+# k3s and RKE2 start theirs with another file.
+_CONFIG_FLAGS = ("--config", "-c", "-config")
 # The first containerd with a version of the configuration.
 _SINCE: Mapping[tuple[int, int], int] = {(2, 3): 4, (2, 0): 3, (0, 0): 2}
 # Without one of these plugins, containerd has no use for the tables. Version 1 called it by the last name.
@@ -51,7 +55,8 @@ def _plan(table: Table, options: ExportOptions, found: Found) -> Plan:
     written = write_runtimes(table, version)
     name = posixpath.basename(FILE)
     with_new = replace_import(imports, there, FILE, f"{found.scratch}/{name}")
-    document, remarks = written.document, written.remarks
+    document = written.document
+    remarks = (*written.remarks, *remarks_on_file(found.command_line, _CONFIG_FLAGS, MAIN_FILE, FILE))
     if release < (2, 0):
         earlier = with_new[: with_new.index(f"{found.scratch}/{name}")]
         document, copied = _with_section(document, {path: others.get(path, {}) for path in (MAIN_FILE, *earlier)})
@@ -69,7 +74,7 @@ def _plan(table: Table, options: ExportOptions, found: Found) -> Plan:
 def _with_section(
     document: Mapping[str, Any], earlier: Mapping[str, object]
 ) -> tuple[Mapping[str, Any], list[Problem]]:
-    """Return ``document`` with the rest of its plugin's section in the last file that has one, and a remark on that.
+    """Return ``document`` with the rest of its plugin's section in the last file that has one, and remarks on that.
 
     ``earlier`` are the files that containerd reads before.
     """
@@ -79,10 +84,16 @@ def _with_section(
         return document, []
     path, section = sections.popitem()
     others, own = table_at(section, "containerd"), ours["containerd"]
-    runtimes = {**table_at(others, "runtimes"), **own["runtimes"]}
-    merged = {**section, "containerd": {**others, **own, "runtimes": runtimes}}
+    theirs = table_at(others, "runtimes")
+    merged = {**section, "containerd": {**others, **own, "runtimes": {**theirs, **own["runtimes"]}}}
     text = f"has a copy of the rest from {path}, because before containerd 2.0 an import replaces the whole section"
-    return {**document, "plugins": {plugin: merged}}, [Problem(text, FILE, pointer=dotted("plugins", plugin))]
+    remarks = [Problem(text, FILE, pointer=dotted("plugins", plugin))]
+    for name in sorted(theirs.keys() & own["runtimes"].keys()):
+        before, after = describe(table_at(theirs, name)), describe(own["runtimes"][name])
+        if before != after:
+            text = f"replaces the entry in {path}: containerd executes {after} instead of {before}"
+            remarks.append(Problem(text, FILE, pointer=dotted("plugins", plugin, "containerd", "runtimes", name)))
+    return {**document, "plugins": {plugin: merged}}, remarks
 
 
 def _dump(file: str) -> Run:

@@ -15,6 +15,7 @@ from runtimed.core.config import Source
 from runtimed.core.configuration.document import Document, encoding_of, parse_document
 from runtimed.core.configuration.position import Pointer
 from runtimed.core.containerd.names import RUNC_NAME
+from runtimed.core.engines.command_line import remarks_on_file
 from runtimed.core.engines.docker.members import set_members
 from runtimed.core.engines.docker.record import Record, read_record, same
 from runtimed.core.engines.docker.version import parse_version
@@ -61,11 +62,12 @@ def _plan(table: Table, _: ExportOptions, found: Found) -> Plan:
         writes.insert(0, FileWrite(RECORD, both.render()))
     if final != both:
         writes.append(FileWrite(RECORD, final.render()))
+    remarks = (*exported.remarks, *remarks_on_file(found.command_line, ("--config-file",), FILE, FILE))
     if merged == found.files.get(FILE) or found.version is None:
-        return Plan(tuple(writes), exported.remarks, document=exported.document)
+        return Plan(tuple(writes), remarks, document=exported.document)
     check = Run(("dockerd", "--validate", "--config-file", f"{found.scratch}/{_SCRATCH}"))
     scratch = {_SCRATCH: merged}
-    return Plan(tuple(writes), exported.remarks, scratch, (check,), _UNKNOWN, document=exported.document)
+    return Plan(tuple(writes), remarks, scratch, (check,), _UNKNOWN, document=exported.document)
 
 
 def _conflicts(command_line: Sequence[str]) -> list[Problem]:

@@ -41,12 +41,13 @@ def plan(
     version: str | None = DEBIAN,
     config_version: int | None = None,
     others: Mapping[str, str] = MappingProxyType({}),
+    command_line: tuple[str, ...] = (),
 ) -> Plan:
     """Return the plan; ``others`` are the files in conf.d, by their names without .toml."""
     files = {f"{DIRECTORY}/{name}.toml": text.encode() for name, text in others.items()}
     if main is not None:
         files[MAIN_FILE] = main.encode()
-    return WRITING.plan(TABLE, ExportOptions(config_version), Found(files, version, "/scratch"))
+    return WRITING.plan(TABLE, ExportOptions(config_version), Found(files, version, "/scratch", command_line))
 
 
 def refused(*args: Any, **more: Any) -> Problem:
@@ -76,6 +77,14 @@ def test_the_file_is_marked_and_lies_where_containerd_imports_it() -> None:
     assert ENGINE.writing.path == FILE
 
 
+@pytest.mark.parametrize("words", [("-c", "/etc/k3s.toml"), ("--config=/etc/k3s.toml",)])
+def test_a_containerd_that_runs_with_another_main_file_is_a_remark(words: tuple[str, ...]) -> None:
+    assert plan(command_line=("containerd", "--config", MAIN_FILE)).remarks == ()
+    (remark,) = plan(command_line=("containerd", "--log-level", "warn", *words)).remarks
+    assert str(remark).startswith(f"{FILE}: containerd runs with -")
+    assert str(remark).endswith(" /etc/k3s.toml, and reads this file only if that one imports it")
+
+
 def test_before_containerd_2_the_file_has_a_copy_of_the_main_files_section() -> None:
     more = f"""version = 2
 {IMPORTS}
@@ -96,8 +105,13 @@ key = 1
     assert (containerd["snapshotter"], containerd["default_runtime_name"]) == ("native", "crun")
     assert containerd["runtimes"]["other"] == {"runtime_type": "x"}
     assert containerd["runtimes"]["crun"]["runtime_type"] == RUNC
-    (remark,) = planned.remarks
-    assert remark.message.startswith(f"has a copy of the rest from {MAIN_FILE}, ")
+    copied, replaced = planned.remarks
+    assert copied.message.startswith(f"has a copy of the rest from {MAIN_FILE}, ")
+    # An administrator's entry of that name may have had more.
+    assert str(replaced) == (
+        f'{FILE}: plugins."{PLUGINS[2]}".containerd.runtimes.crun: replaces the entry in {MAIN_FILE}: containerd '
+        f'executes {RUNC} (BinaryName="/var/lib/runtimed/runtimes/crun") instead of y'
+    )
     # Later ones merge tables.
     (write,) = plan(more, NEWER).writes
     assert "cni" not in write.data.decode()

@@ -233,6 +233,19 @@ def test_a_flag_that_would_conflict_with_the_file_at_the_next_start_is_refused(w
     )
 
 
+@pytest.mark.parametrize("words", [("--config-file", "/etc/other.json"), ("--config-file=/etc/other.json",)])
+def test_a_dockerd_that_runs_with_another_file_is_a_remark(words: tuple[str, ...]) -> None:
+    node = Node("{}")
+    assert node.plan(configuration()).remarks == ()
+    node.command_line += ("--config-file", FILE)
+    assert node.plan(configuration()).remarks == ()
+    node.command_line = ("/usr/bin/dockerd", *words)
+    text = "/usr/bin/dockerd runs with --config-file /etc/other.json, and reads this file only if that one is a link"
+    (remark,) = node.plan(configuration()).remarks
+    assert str(remark) == f"{FILE}: {text} to it"
+    assert node.export(configuration()).plan(configuration()).remarks == (remark,)
+
+
 class TestBrokenFiles:
     @pytest.mark.parametrize(
         ("text", "place"),
