@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runtimed.cli.engines import render_engine
+from runtimed.cli.engine_state import render_engine
 from runtimed.cli.humanize import counted, duration, moment, place, shown, since, trigger, with_detail
 from runtimed.cli.tables import Document, Field, fits, list_fields, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted

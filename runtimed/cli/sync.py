@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from runtimed.cli import verbs
 from runtimed.cli.engine_files import Written, write_engine
-from runtimed.cli.engines import render_engine
+from runtimed.cli.engine_state import render_engine
 from runtimed.cli.verify import hang_up_engine, verify_engine
 from runtimed.client import Client, ClientError
 from runtimed.core import engines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from runtimed.cli.engines import render_engine
+from runtimed.cli.engine_state import render_engine
 from runtimed.cli.humanize import counted, local_time, place, trigger, with_detail
 from runtimed.cli.render import MARKS, health_colour
 from runtimed.cli.tables import Document, render_line

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtimed.cli.engines import render_engine
+from runtimed.cli.engine_state import render_engine
 from runtimed.cli.terminal import YELLOW
 
 
