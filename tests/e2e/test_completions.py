@@ -115,7 +115,7 @@ def test_without_a_daemon_verbs_are_completed_and_nobody_is_told_anything(home: 
         screen.type(SHELLS[shell].setup.format(here=home) + "; printf '%s %s\\n' that 'was it'\r")
         screen.until(FINISHED)
         screen.type("runtimectl resolve x\t")
-        screen.type("\x15runtimectl ver\t--js\t\r")
+        screen.type("\x15runtimectl vers\t--js\t\r")
         screen.until("\nhint: start it")
         # On stdout and on stderr, by the run itself.
         assert screen.shown.count("no answer from a daemon") == 2

@@ -212,7 +212,7 @@ def test_what_containers_need_survives_whatever_happens_to_the_service(node: Ins
     modes = node.run("stat", "-c", "%n %a %U:%G", "/run/runtimed", "/var/lib/runtimed", ADDRESS).stdout.splitlines()
     assert modes == [
         "/run/runtimed 755 root:root",
-        "/var/lib/runtimed 700 root:root",
+        "/var/lib/runtimed 711 root:root",
         f"{ADDRESS} 660 root:runtimed",
     ]
     for words in (("stop", SERVICE), ("start", SERVICE), ("restart", SERVICE), ("stop", SERVICE, SOCKET)):
