@@ -187,9 +187,12 @@ def fail_from(found: Recording, call: Call, error: str) -> Sequence[str]:
 
 
 def injected(log: Path, root: Path) -> Call:
-    """Return the call that was made to fail first, or that the process died of."""
+    """Return the call below ``root`` that was made to fail first, or that the process died of.
+
+    Calls elsewhere are not recorded: between the rename and the last fsync, a file of the exec root is replaced.
+    """
     lines = [line for line in log.read_text().splitlines() if _LINE.match(line)]
     marked = [number for number, line in enumerate(lines) if "(INJECTED)" in line]
     calls = read_calls(log, root)
     assert calls, "the fault hit nothing"
-    return calls[marked[0]] if marked else calls[-1]
+    return next((calls[number] for number in marked if calls[number].paths), calls[-1])
