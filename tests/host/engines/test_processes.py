@@ -20,8 +20,9 @@ from runtimed.host.engines.processes import EngineProcess, command_line, find_pr
 
 # Ignores SIGHUP until it is told; listens at a path, if there is one.
 PROGRAM = """
-import signal, socket, sys
-signal.signal(signal.SIGHUP, lambda *_: print("hang up", flush=True))
+import os, signal, socket, sys
+# Not print(): the signal may come while the line below is being printed.
+signal.signal(signal.SIGHUP, lambda *_: os.write(1, b"hang up\\n"))
 with open("/proc/self/comm", "w") as comm:
     comm.write(sys.argv[1])
 listener = socket.socket(socket.AF_UNIX)
