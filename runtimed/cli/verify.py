@@ -13,7 +13,7 @@ from runtimed.cli.terminal import GREEN, RED, YELLOW, Terminal, Tinted
 from runtimed.client import Client
 from runtimed.core import engines
 from runtimed.core.engines import verification
-from runtimed.core.engines.engine import Asking, Document, Engine, ExportOptions, NoAnswer, Table
+from runtimed.core.engines.engine import Asking, Document, Engine, ExportOptions, NoAnswer, Table, View
 from runtimed.core.engines.verification import Difference, Verification, compare_views
 from runtimed.core.shapes.daemon import EngineState
 from runtimed.host.engines.processes import hang_up
@@ -77,26 +77,27 @@ def verify_with(node: EngineNode, table: Table) -> Verification:
         return verification.make_verification(running, file, "not-running", detail, of_file)
     if process is None and file is not None and not file.installed:
         return verification.make_verification(running, file, "not-running", str(file.refusals[0]))
+    expected = View(None, {}) if asking is None else asking.expected(document)
     try:
-        differences = None if asking is None else _ask(node, asking, document, table)
+        differences = None if asking is None else _ask(node, asking, document, expected, table)
     except NoAnswer as error:
         state: EngineState = "not-running" if error.missing else "unknown"
         return verification.make_verification(running, file, state, str(error), of_file)
-    return verification.verify(running, file, differences)
+    return verification.verify(running, file, differences, expected.unasked)
 
 
 def _is_on_node(engine: Engine) -> bool:
     return engine.writing is not None or engine.asking is not None
 
 
-def _ask(node: EngineNode, asking: Asking, document: Document, table: Table) -> list[Difference]:
+def _ask(node: EngineNode, asking: Asking, document: Document, expected: View, table: Table) -> list[Difference]:
     """Return the differences between the table and the answers of an engine. Raises: NoAnswer."""
     answers = {key: ask(question, node.output) for key, question in asking.questions(document).items()}
     try:
         answered = asking.answered(answers)
     except ValueError as error:
         raise NoAnswer(f"its answer is not understood: {error}") from error
-    return compare_views(asking.expected(document), answered, table)
+    return compare_views(expected, answered, table)
 
 
 def _render(found: Sequence[Verification], terminal: Terminal) -> list[str]:

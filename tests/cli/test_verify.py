@@ -74,6 +74,12 @@ def test_an_engine_that_has_read_its_file_follows(small: SmallEngine) -> None:
     }
 
 
+def test_runtimes_that_the_engine_is_not_asked_for_are_counted(small: SmallEngine) -> None:
+    write(small)
+    small.unasked = 8
+    assert found(small)["detail"].startswith("small was not asked for 8 of the runtimes")
+
+
 def test_an_engine_without_its_file_differs_by_what_it_lacks(small: SmallEngine) -> None:
     result = found(small)
     assert (result["state"], result["detail"]) == (

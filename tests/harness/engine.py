@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.daemon import put_executable
@@ -54,6 +54,8 @@ class SmallEngine:
     record: bool = False
     # A runtime that this version cannot have.
     without: str | None = None
+    # The number of runtimes that it is not asked for.
+    unasked: int = 0
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -74,7 +76,7 @@ class SmallEngine:
     def engine(self) -> Engine:
         asking = Asking(
             questions=lambda _: {"shown": Run((str(self.program), "show"))},
-            expected=lambda document: self._view(render(document)),
+            expected=lambda document: replace(self._view(render(document)), unasked=self.unasked),
             answered=lambda answers: self._view(answers["shown"].decode()),
             process=self.process,
             takes_effect=self.takes_effect,

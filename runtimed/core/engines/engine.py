@@ -156,10 +156,14 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The runtimes of an engine, each with a readable line about its binary, and the name of its default runtime."""
+    """The runtimes of an engine, each with a readable line about its binary, and the name of its default runtime.
+
+    ``unasked`` is the number of runtimes that `Asking.questions` leaves out, because each question takes time.
+    """
 
     default: str | None
     runtimes: Mapping[str, str]
+    unasked: int = 0
 
 
 # When a running engine follows a change of its file.

@@ -207,3 +207,10 @@ def test_an_engine_with_a_process_has_the_same_sockets_for_each_document(name: s
         for given in ({}, document)
     )
     assert empty == full
+
+
+def test_runtimes_that_the_engine_was_not_asked_for_are_named_where_it_follows() -> None:
+    engine = RunningEngine("engine", "at once")
+    found = verify(engine, None, [], 8)
+    assert (found["state"], "was not asked for 8 of the runtimes" in found["detail"]) == ("follows", True)
+    assert verify(engine, None, [DIFFERENCE], 8)["detail"] == ""

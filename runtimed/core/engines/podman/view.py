@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from runtimed.core.engines.engine import Asking, Document, Question, Run, View
 
@@ -49,8 +49,9 @@ def _asked(document: Document) -> dict[str, str]:
 
 
 def _expected(document: Document) -> View:
-    default = cast("Mapping[str, str]", document["engine"]).get("runtime")
-    return View(default, _asked(document))
+    engine = cast("Mapping[str, Any]", document["engine"])
+    asked = _asked(document)
+    return View(engine.get("runtime"), asked, len(engine["runtimes"]) - len(asked))
 
 
 def _answered(answers: Mapping[str, bytes]) -> View:
