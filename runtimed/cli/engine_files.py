@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from runtimed.core.engines.verification import FileState
 from runtimed.core.errors import ConfigurationRejected, PathMissing, PathRefused, Problem
 from runtimed.host.engines.files import changed_at, has_staging, make_scratch, open_staging, replaceable, write_file
 from runtimed.host.engines.programs import failure_of
+
+_NO_RENAME = (errno.EXDEV, errno.EBUSY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,9 @@ def _rejecting(path: str) -> Iterator[None]:
         raise ConfigurationRejected((Problem(f"is not written, because {error}", path),)) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
+        if error.errno in _NO_RENAME:
+            # The file is a mount, as in a container; or its directory is one.
+            reason += "; it or its directory is a mount, where no file can be put in place by a rename: unmount it"
         raise ConfigurationRejected(
-            (Problem(f"cannot be read or written: {reason}", error.filename or path),)
+            (Problem(f"cannot be read or written: {reason}", error.filename2 or error.filename or path),)
         ) from error

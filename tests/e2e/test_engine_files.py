@@ -233,6 +233,20 @@ def test_a_full_disk_leaves_the_old_files_and_the_next_run_finishes(site: Site) 
     assert outcomes[-1] == 0
 
 
+def test_a_file_that_is_a_mount_is_refused_with_the_reason(site: Site) -> None:
+    old, _ = states(site)
+    site.reset(old)
+    path = site.writing.path
+    assert site.root.run("mount", "--bind", path, path).returncode == 0
+    run = site.write()
+    assert run.returncode == 1
+    assert f"{path}: cannot be read or written: " in run.stderr
+    assert "it or its directory is a mount" in run.stderr
+    assert site.file.read_bytes() == old[str(site.file.relative_to(site.directory))]
+    assert site.root.run("umount", path).returncode == 0
+    site.must_write()
+
+
 def test_a_read_only_disk_is_told_and_an_equal_file_needs_no_write(site: Site) -> None:
     directory = site.writing.directory
     assert site.root.run("mount", "-o", "remount,ro", directory).returncode == 0
