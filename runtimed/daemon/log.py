@@ -27,8 +27,9 @@ _PRIORITIES: Mapping[str, int] = MappingProxyType({"debug": 7, "info": 6, "warni
 def configure_log(level: str, form: str, stream: TextIO | None = None, *, journal: bool = False) -> None:
     """Make every logger write events of ``level`` (as in `Settings`) and above to ``stream`` (standard error).
 
-    ``form`` is ``text`` (readable lines), ``json`` (one object a line) or ``auto``: text on a terminal; lines with
-    priorities and without times for the ``journal``; JSON elsewhere. May be called again to change the level.
+    ``form`` is ``text`` (readable lines), ``json`` (one object a line) or ``auto``: text on a terminal; lines without
+    times for the ``journal``; JSON elsewhere. Each line for the journal has its priority, except with ``text``. May be
+    called again to change the level.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
@@ -40,7 +41,8 @@ def configure_log(level: str, form: str, stream: TextIO | None = None, *, journa
         if form == "text" or (form == "auto" and terminal):
             processors += [_make_printable, structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=0)]
         else:
-            processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+            processors.append(structlog.processors.format_exc_info)
+            processors.append(_render_json_for_journal if journal else structlog.processors.JSONRenderer())
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -57,6 +59,11 @@ def _render_for_journal(_logger: object, _method: str, event: structlog.typing.E
     traceback = event.pop("exception", "")
     text = " ".join([str(event.pop("event")), *(f"{key}={_journal_value(value)}" for key, value in event.items())])
     return "\n".join(prefix + line for line in (text, *str(traceback).splitlines()))
+
+
+def _render_json_for_journal(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+    """Return an event as a JSON object on one line, behind the priority, which the journal takes off."""
+    return f"<{_PRIORITIES[event['level']]}>{json.dumps(event, default=repr)}"
 
 
 def _journal_value(value: object) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,11 +53,34 @@ def test_the_journal_gets_a_priority_the_event_and_its_fields_and_no_time() -> N
     assert broken == ["<3>broken", "<3>ValueError: first", "<3>second"]
 
 
-def test_an_explicit_format_is_used_for_the_journal_as_well() -> None:
+def test_json_for_the_journal_is_one_line_an_event_behind_its_priority() -> None:
+    stream = io.StringIO()
+    configure_log("debug", "json", stream, journal=True)
+    log = structlog.get_logger()
+    for level, priority in (("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2)):
+        getattr(log, level)("said", reason="two\n<0>lines", path=Path("/x"))
+        prefix, _, text = stream.getvalue().splitlines()[-1].partition("{")
+        assert prefix == f"<{priority}>"
+        event = json.loads("{" + text)
+        assert (event["event"], event["level"], event["reason"]) == ("said", level, "two\n<0>lines")
+        assert event["path"] == "PosixPath('/x')"
+        assert event["timestamp"].endswith("Z")
+    assert len(stream.getvalue().splitlines()) == 5
+
+
+def test_a_traceback_in_json_is_a_text_of_its_event() -> None:
     stream = io.StringIO()
     configure_log("info", "json", stream, journal=True)
+    structlog.get_logger().error("broken", exc_info=ValueError("first\nsecond"))
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line.removeprefix("<3>"))["exception"] == "ValueError: first\nsecond"
+
+
+def test_text_is_the_same_in_the_journal_as_elsewhere() -> None:
+    stream = io.StringIO()
+    configure_log("info", "text", stream, journal=True)
     structlog.get_logger().info("ready")
-    assert lines(stream)[0]["event"] == "ready"
+    assert re.match(r"\d{4}-\d\d-\d\dT\S+Z \[info.*\] ready", stream.getvalue())
 
 
 def test_records_of_libraries_are_events_as_well() -> None:

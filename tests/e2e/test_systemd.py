@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -268,6 +269,28 @@ def test_lines_in_the_journal_are_an_event_with_a_level_and_no_time_of_their_own
     for line in lines:
         assert re.match(r"[a-z_.]+( [a-z_-]+=|$)", line.text), line
         assert not re.search(r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d|<\d>", line.text), line
+
+
+def test_json_in_the_journal_keeps_its_priorities_and_the_manuals_recipes_read_it(node: Installed) -> None:
+    manual = (CHECKOUT / "etc/man/runtimed.8.scd").read_text()
+    first, second = re.findall(r"^(journalctl .*(?:\n  jq .*)?)$", manual, re.MULTILINE)
+    start = "/usr/local/bin/runtimed --data-root /var/lib/runtimed --exec-root /run/runtimed -H fd://runtimed"
+    with node.dropin(f"ExecStart=\nExecStart={start} --log-format json"):
+        node.systemctl("restart", SERVICE)
+        mark = node.mark()
+        node.write(BROKEN)
+        node.systemctl("reload", SERVICE, status=1)
+        node.write({**TABLE, "runtimes": {}, "default-runtime": "runc"})
+        node.systemctl("reload", SERVICE)
+        number = node.number()
+        lines = [line for line in node.journal()[mark:] if line.pid == node.pid()]
+        priorities = {json.loads(line.text)["event"]: line.priority for line in lines}
+        assert priorities["reload.rejected"] == 3
+        assert priorities["reload.applied"] == 6
+        rejected = json.loads(node.run("sh", "-c", first).stdout.splitlines()[-1])
+        assert BROKEN_AT in rejected["problems"][0]
+        assert f"Z\t{number}\t" in node.run("sh", "-c", second).stdout.splitlines()[-1]
+    node.systemctl("restart", SERVICE)
 
 
 def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Installed) -> None:
