@@ -9,6 +9,7 @@ from runtimed.core.message_text import printable
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
+    from runtimed.core.proof.engine import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,3 +244,14 @@ class DigestMismatch(RuntimedError):
     def __init__(self, name: str, number: int, wanted: str, found: str) -> None:
         super().__init__(f"{name} in generation {number} has the digest {found}, not {wanted}")
         self.found = found
+
+
+class TestFailed(RuntimedError):
+    """The test of a runtime failed in ``step`` (``core.proof.engine.Step``), for a ``reason`` in plain words."""
+
+    code = "test-failed"
+
+    def __init__(self, step: Step, reason: str) -> None:
+        super().__init__(f"{step}: {reason}")
+        self.step = step
+        self.reason = reason
