@@ -31,6 +31,7 @@ from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_scripts
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.plan import BootContext
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
@@ -347,7 +348,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
         for is_valid, documents in steps:
             reloaded.write(documents)
             before = reloaded.table()
-            report = await reloaded.reloader.reload("test")
+            report = await reloaded.reloader.reload(Trigger(("test",)))
             assert (report.outcome != "rejected") == is_valid, report
             assert report.generation == reloaded.reloader.current.number >= number
             number = report.generation

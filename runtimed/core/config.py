@@ -6,6 +6,7 @@ setting needs a field here, its use, and its entry in the manual.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,11 +48,29 @@ _OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
 
 
 @dataclass(frozen=True, slots=True)
+class FileStatus:
+    """The user id of a file's owner, its time of modification in seconds since the epoch, and its inode number."""
+
+    owner: int
+    mtime_s: float
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of one configuration file."""
+    """The bytes of one configuration file, and the status of the file that was read; None for a stream.
+
+    The status does not count when documents are compared: a file that is replaced by an equal one did not change.
+    """
 
     path: str
     data: bytes
+    status: FileStatus | None = field(default=None, compare=False)
+
+    @property
+    def checksum(self) -> str:
+        """The checksum of the bytes."""
+        return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +86,11 @@ class Documents:
     dropins: tuple[Source, ...] = ()
     problems: tuple[Problem, ...] = ()
     remarks: tuple[Problem, ...] = field(default=(), compare=False)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files that exist and can be read, in order."""
+        return tuple(source for source in (self.main, *self.dropins) if source is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +262,8 @@ class Config:
     ] = None
     runtimed: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
-    # The files of the configuration, the main file first.
-    sources: tuple[str, ...] = ()
+    # The files of the configuration, the main file first, with the checksums of their contents.
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     # Keys of dockerd that have no effect here, and keys of documents that a flag overrides.
     ignored: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()

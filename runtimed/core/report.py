@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from runtimed.core.containers import Kept, describe_kept
 from runtimed.core.errors import Problem
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.availability import Unavailable
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Report:
     # The end of the reload in seconds since the epoch.
     time_s: float = 0.0
     dry_run: bool = False
+    # The users who requested it and the files that changed; None for a dry run. It is no part of the JSON shape.
+    trigger: Trigger | None = None
     # The changes that a dry run would make.
     changes: shapes.GenerationsDiff | None = None
 

@@ -22,6 +22,7 @@ from runtimed.api.sockets import Peer
 from runtimed.core.collection import collect
 from runtimed.core.config import Engine, Settings
 from runtimed.core.drift import BinaryState, Drift
+from runtimed.core.history.trigger import Actor, Trigger
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
 from runtimed.core.table.generation import Generation
@@ -179,7 +180,8 @@ class Components:
 
     async def _reload(self, peer: Peer, *, dry_run: bool) -> Report:
         log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
-        return await self._reloader.reload("api", dry_run=dry_run)
+        trigger = Trigger(("api",), (Actor(peer.uid, peer.pid),))
+        return await self._reloader.reload(trigger, dry_run=dry_run)
 
     async def _collect(self, peer: Peer, *, dry_run: bool) -> collect.Collection:
         log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)

@@ -19,6 +19,7 @@ from runtimed import __version__
 from runtimed.core.config import Documents, Settings
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.plan import BootContext, plan
 from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation, Host
@@ -250,7 +251,7 @@ class Daemon:
         while True:
             await self._hangup.wait()
             self._hangup.clear()
-            await reloader.reload("signal")
+            await reloader.reload(Trigger(("signal",)))
 
     async def _feed_watchdog(self, within_s: float) -> None:
         # On the event loop that serves, so that systemd restarts a daemon whose loop is stuck. A restart would not

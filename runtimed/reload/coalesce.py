@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from runtimed.core.history.trigger import Trigger
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,7 +18,7 @@ class _Batch(Generic[T]):
     """The requests that share one job that has not started."""
 
     task: asyncio.Task[T]
-    reasons: dict[str, None] = field(default_factory=dict)
+    trigger: Trigger
 
 
 class Coalescer(Generic[T]):
@@ -24,15 +26,16 @@ class Coalescer(Generic[T]):
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self._waiting: dict[Callable[[str], Awaitable[T]], _Batch[T]] = {}
+        self._waiting: dict[Callable[[Trigger], Awaitable[T]], _Batch[T]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run_shared(self, job: Callable[[str], Awaitable[T]], reason: str) -> T:
-        """Return the result of ``job``, which starts after this call and receives the reasons of all its callers."""
+    async def run_shared(self, job: Callable[[Trigger], Awaitable[T]], trigger: Trigger) -> T:
+        """Return the result of ``job``, which starts after this call and receives the triggers of all its callers."""
         batch = self._waiting.get(job)
         if batch is None:
-            batch = self._waiting[job] = _Batch(self._start(self._run_batch(job)))
-        batch.reasons[reason] = None
+            batch = self._waiting[job] = _Batch(self._start(self._run_batch(job)), trigger)
+        else:
+            batch.trigger = batch.trigger.joined_with(trigger)
         # Shielded: the cancellation of one caller must not cancel the job of the others.
         return await asyncio.shield(batch.task)
 
@@ -54,11 +57,11 @@ class Coalescer(Generic[T]):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run_batch(self, job: Callable[[str], Awaitable[T]]) -> T:
+    async def _run_batch(self, job: Callable[[Trigger], Awaitable[T]]) -> T:
         async with self.lock:
             # Later callers share the next run: this one may already have read the files.
             batch = self._waiting.pop(job)
-            return await job(", ".join(batch.reasons))
+            return await job(batch.trigger)
 
     async def _run_locked(self, job: Callable[[], Awaitable[R]]) -> R:
         async with self.lock:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from runtimed.core.errors import StoreFailed
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.generation import Generation
 
 # The steps that can fail: writing a generation, the work that follows its swap, and the repair of damaged files.
@@ -38,7 +39,7 @@ class Disk(Protocol):
     @property
     def next_number(self) -> int: ...  # noqa: D102
     def repair(self, generation: Generation) -> RepairOutcome: ...  # noqa: D102
-    def publish(self, generation: Generation, *, retain: int) -> str | None: ...  # noqa: D102
+    def publish(self, generation: Generation, *, retain: int, trigger: Trigger) -> str | None: ...  # noqa: D102
     def settle(self, retain: int) -> str | None: ...  # noqa: D102
 
 
@@ -60,9 +61,9 @@ class Publisher:
         return "; ".join(dict.fromkeys(self.errors.values())) or None
 
     async def ensure_published(
-        self, generation: Generation, previous: Generation | None
+        self, generation: Generation, previous: Generation | None, trigger: Trigger
     ) -> tuple[Generation, tuple[str, ...]]:
-        """Return ``generation`` as it is published, and descriptions of the repairs of its files.
+        """Return ``generation`` as it is published for ``trigger``, and descriptions of the repairs of its files.
 
         A generation with the digest of the published one keeps its number, and its files are checked.
 
@@ -70,24 +71,24 @@ class Publisher:
             StoreFailed: it could not be published or repaired.
         """
         if self.digest != generation.digest:
-            await self._publish(generation)
+            await self._publish(generation, trigger)
             return generation, ()
         # Only the origins of definitions can differ.
         generation = replace(generation, number=self.number)
         if previous is None:
             return generation, ()
         await self.settle(previous)
-        return await self.repair(generation)
+        return await self.repair(generation, trigger)
 
     async def settle(self, current: Generation) -> None:
         """Repeat the steps that failed after the last swap, if any did."""
         if SETTLE in self.errors:
             self._set_error(SETTLE, await self._run_blocking(self._disk.settle, current.config.runtimed.retain))
 
-    async def repair(self, generation: Generation) -> tuple[Generation, tuple[str, ...]]:
+    async def repair(self, generation: Generation, trigger: Trigger) -> tuple[Generation, tuple[str, ...]]:
         """Return ``generation``, which is published, and descriptions of the repairs of its files.
 
-        A generation whose directory is damaged is published again under the next number.
+        A generation whose directory is damaged is published again under the next number, for ``trigger``.
 
         Raises:
             StoreFailed: some damage could not be repaired.
@@ -100,15 +101,16 @@ class Publisher:
             if outcome.republish is None:
                 return generation, outcome.repaired
             again = replace(generation, number=self._disk.next_number)
-            await self._publish(again)
+            await self._publish(again, trigger)
         except StoreFailed as error:
             self._set_error(DAMAGE, str(error))
             raise
         text = f"{outcome.republish}: generation {generation.number} was published anew as {again.number}"
         return again, (*outcome.repaired, text)
 
-    async def _publish(self, generation: Generation) -> None:
-        fault = await self._run_blocking(self._disk.publish, generation, retain=generation.config.runtimed.retain)
+    async def _publish(self, generation: Generation, trigger: Trigger) -> None:
+        retain = generation.config.runtimed.retain
+        fault = await self._run_blocking(self._disk.publish, generation, retain=retain, trigger=trigger)
         self.number, self.digest = generation.number, generation.digest
         self._set_error(SETTLE, fault)
 

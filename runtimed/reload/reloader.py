@@ -10,23 +10,24 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from runtimed.core.config import Documents
 from runtimed.core.containers import Kept
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.history.manifest import Manifest, compare_with_manifest
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.plan import BootContext, Plan, describe_plan, plan, report_on, restore_generation
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.reload.coalesce import Coalescer
+from runtimed.reload.examine import Examiner, internal_error
 from runtimed.reload.look import Looks
 from runtimed.reload.publisher import DAMAGE, PUBLISH, SETTLE, Disk, Publisher
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 # Time between two attempts to publish valid documents that the disk did not take. A hint triggers the attempt.
 RETRY_S = 25.0
@@ -69,19 +70,16 @@ class Reloader:
         self._on_report = on_report
         self._on_repair = on_repair
         self._looks = Looks(find_unavailable, find_kept)
-        self._planner = planner
         self._clock_s = clock_s
+        self._examiner = Examiner(context, planner, run_blocking)
         self._publisher = Publisher(disk, run_blocking)
         self._coalescer: Coalescer[Report] = Coalescer()
         # The report of the last reload that was not a dry run, and the documents of the last attempt.
         self.last: Report | None = None
         self._seen: Documents | None = None
-        # Whether the disk refused the last valid documents, and the earliest time of the next attempt.
-        self._unpublished = False
+        # The trigger of the last valid documents if the disk refused them, and the earliest time of the next attempt.
+        self._unpublished: Trigger | None = None
         self._retry_at_s = 0.0
-        # The files that the current generation, or the last good one at a start, came from; and its number.
-        self._sources: tuple[str, ...] = ()
-        self._number = 0
 
     @property
     def _previous(self) -> Generation | None:
@@ -111,7 +109,7 @@ class Reloader:
         if manifest is not None and published:
             self._publisher.number, self._publisher.digest = manifest.number, manifest.digest
         if last_good is not None:
-            self._sources, self._number = last_good.sources, last_good.number
+            self._examiner.sources, self._examiner.number = last_good.sources, last_good.number
         async with self._coalescer.lock:
             self._on_begin()
             started_s = self._clock_s()
@@ -120,7 +118,9 @@ class Reloader:
             if isinstance(examined, Plan) and manifest is not None:
                 # Clients of the last run have seen that generation.
                 examined = replace(examined, difference=compare_with_manifest(manifest, examined.generation))
-            report = await self._apply(examined, "start", started_s)
+            report = await self._apply(
+                examined, await self._examiner.compare(Trigger(("start",)), documents), started_s
+            )
             if report.outcome == "rejected":
                 if last_good is None:
                     raise StartFailed(report.problems)
@@ -128,12 +128,12 @@ class Reloader:
                 report = replace(report, generation=self.current.number)
             self._conclude(report)
 
-    async def reload(self, reason: str, *, dry_run: bool = False) -> Report:
+    async def reload(self, trigger: Trigger, *, dry_run: bool = False) -> Report:
         """Return the report of a reload that starts after this call; a ``dry_run`` only plans it.
 
         Calls that arrive during a reload share the next one; dry runs share only with dry runs.
         """
-        return await self._coalescer.run_shared(self._run_dry if dry_run else self._run, reason)
+        return await self._coalescer.run_shared(self._run_dry if dry_run else self._run, trigger)
 
     async def reload_changed(self, is_settled: Callable[[Documents], bool]) -> bool:
         """Reload if the documents differ from those of the last attempt; return whether the hint is dealt with.
@@ -150,17 +150,18 @@ class Reloader:
         """Wait up to ``timeout_s`` for a running reload, whose reading may hang."""
         await self._coalescer.stop(timeout_s)
 
-    async def _run(self, reason: str) -> Report:
+    async def _run(self, trigger: Trigger) -> Report:
         self._on_begin()
         started_s = self._clock_s()
         documents = self._seen = await self._read()
-        report = await self._apply(await self._examine(documents), reason, started_s)
+        examined = await self._examine(documents)
+        report = await self._apply(examined, await self._examiner.compare(trigger, documents), started_s)
         return await self._look_and_conclude(report)
 
-    async def _run_dry(self, reason: str) -> Report:
+    async def _run_dry(self, trigger: Trigger) -> Report:
         started_s = self._clock_s()
         examined = await self._examine(await self._read())
-        report = replace(report_on(examined, self._context, reason, self._publisher.digest), dry_run=True)
+        report = replace(report_on(examined, self._context, trigger.reason, self._publisher.digest), dry_run=True)
         if isinstance(examined, Plan):
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
             report = replace(report, changes=await self._run_blocking(describe_plan, examined, self.current, number))
@@ -168,19 +169,20 @@ class Reloader:
         return self._finish(report, started_s)
 
     async def _run_repair(self) -> None:
-        started_s = self._clock_s()
+        started_s, trigger = self._clock_s(), Trigger(("repair",))
         before, was_damaged = self.current, DAMAGE in self._publisher.errors
         try:
-            self.current, repaired = await self._publisher.repair(before)
+            self.current, repaired = await self._publisher.repair(before, trigger)
         except StoreFailed:
             return  # `faults` has the error
         if repaired:
             republished = self.current.number != before.number
-            report = Report("applied" if republished else "unchanged", 0, "repair", repaired=repaired)
+            outcome: shapes.Outcome = "applied" if republished else "unchanged"
+            report = Report(outcome, 0, trigger.reason, repaired=repaired, trigger=trigger)
             self._on_repair(self._finish(report, started_s), self.current)
-        if was_damaged and self._unpublished:
+        if was_damaged and self._unpublished is not None:
             # The disk accepts writes again.
-            await self._run("retry")
+            await self._run(self._retry)
 
     async def _run_changed(self, is_settled: Callable[[Documents], bool]) -> bool:
         started_s = self._clock_s()
@@ -191,7 +193,7 @@ class Reloader:
                 return True
             self._retry_at_s = self._clock_s() + RETRY_S
             await self._publisher.settle(self.current)
-            if not self._unpublished:
+            if self._unpublished is None:
                 return True
         examined = await self._examine(documents)
         if isinstance(examined, ConfigurationRejected) and examined.incomplete and not is_settled(documents):
@@ -200,7 +202,8 @@ class Reloader:
         before = self.last.problems if self.last is not None else None, self.faults
         if not is_retry:
             self._on_begin()
-        report = await self._apply(examined, "retry" if is_retry else "file-change", started_s)
+        trigger = await self._examiner.compare(self._retry if is_retry else Trigger(("file-change",)), documents)
+        report = await self._apply(examined, trigger, started_s)
         # A retry that fails as before is not reported again.
         if not is_retry or (report.problems, self.faults) != before:
             await self._look_and_conclude(report)
@@ -208,47 +211,47 @@ class Reloader:
 
     def _is_retry_due(self) -> bool:
         """Return whether a step on the disk failed, and it is time to repeat it."""
-        return self._clock_s() >= self._retry_at_s and (self._unpublished or SETTLE in self._publisher.errors)
+        return self._clock_s() >= self._retry_at_s and (
+            self._unpublished is not None or SETTLE in self._publisher.errors
+        )
 
     async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
-        number, required = self._disk.next_number, self._context.requires_main(self._sources, self._number)
-        try:
-            planned: Plan = await self._run_blocking(
-                self._planner, documents, self._context, number, self._previous, required
-            )
-        except ConfigurationRejected as rejection:
-            return rejection
-        except Exception as error:  # noqa: BLE001 - a file that breaks the planner must not end the daemon
-            return ConfigurationRejected((_internal_error(error),))
-        return planned
+        return await self._examiner.examine(documents, self._disk.next_number, self._previous)
 
-    async def _apply(self, examined: Plan | ConfigurationRejected, reason: str, started_s: float) -> Report:
+    @property
+    def _retry(self) -> Trigger:
+        """The trigger of another attempt to publish what the disk refused: with the actors of the first."""
+        actors = self._unpublished.actors if self._unpublished is not None else ()
+        return Trigger(("retry",), actors)
+
+    async def _apply(self, examined: Plan | ConfigurationRejected, trigger: Trigger, started_s: float) -> Report:
         """Make the generation of ``examined`` current where there is one, and return the report."""
+        reason = trigger.reason
         report = report_on(examined, self._context, reason, self._publisher.digest)
-        self._unpublished = False
+        self._unpublished = None
         self._publisher.errors.pop(PUBLISH, None)
         if isinstance(examined, Plan):
             before = self._previous
             try:
-                repaired = await self._make_current(examined.generation)
+                repaired = await self._make_current(examined.generation, trigger)
                 if repaired and before is not None:
                     republished = self.current.number != before.number
                     report = replace(report, repaired=repaired, outcome="applied" if republished else "unchanged")
             except StoreFailed as error:
-                self._unpublished = True
+                self._unpublished = trigger
                 self._publisher.errors[PUBLISH] = str(error)
                 report = Report("rejected", 0, reason, problems=(Problem(str(error)),), cause="store")
             except Exception as error:  # noqa: BLE001 - as above
-                self._unpublished = True
-                report = Report("rejected", 0, reason, problems=(_internal_error(error),), cause="configuration")
+                self._unpublished = trigger
+                report = Report("rejected", 0, reason, problems=(internal_error(error),), cause="configuration")
             self._retry_at_s = self._clock_s() + RETRY_S
-        return self._finish(report, started_s)
+        return self._finish(replace(report, trigger=trigger), started_s)
 
-    async def _make_current(self, generation: Generation) -> tuple[str, ...]:
+    async def _make_current(self, generation: Generation, trigger: Trigger) -> tuple[str, ...]:
         """Publish ``generation``, then assign it; return descriptions of the repairs of its files."""
-        generation, repaired = await self._publisher.ensure_published(generation, self._previous)
+        generation, repaired = await self._publisher.ensure_published(generation, self._previous, trigger)
         self.current = generation
-        self._sources, self._number = generation.config.sources, generation.number
+        self._examiner.sources, self._examiner.number = generation.config.sources, generation.number
         return repaired
 
     async def _restore(self, manifest: Manifest, config_text: bytes, report: Report) -> None:
@@ -259,7 +262,7 @@ class Reloader:
             # Other flags or another version of the program refuse it. The administrator can fix the documents.
             raise StartFailed(report.problems) from None
         try:
-            await self._make_current(generation)
+            await self._make_current(generation, Trigger(("start",)))
         except StoreFailed:
             # After an upgrade on a full disk, the same table is served under its old number.
             if compare_with_manifest(manifest, generation).changes_resolutions:
@@ -285,8 +288,3 @@ class Reloader:
     def _conclude(self, report: Report) -> None:
         self.last = report
         self._on_report(report, self.current)
-
-
-def _internal_error(error: Exception) -> Problem:
-    log.error("reload.failed", exc_info=error)
-    return Problem(f"an error in runtimed itself, which its log shows in full: {error!r}; please report it")

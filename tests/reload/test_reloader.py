@@ -16,6 +16,7 @@ from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.containers import Kept
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.history.manifest import rebuild_scripts
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.plan import BootContext
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
@@ -27,6 +28,7 @@ from runtimed.reload.reloader import RETRY_S, Reloader
 from runtimed.reload.settle import SETTLE_LIMIT_S, SETTLE_S, reload_on_hints
 
 MAIN = "/etc/runtimed/daemon.json"
+API = Trigger(("api",))
 
 
 class ReloaderOnDocuments:
@@ -130,7 +132,7 @@ async def test_a_reload_reports_the_changes_under_the_next_number(node: Reloader
     node.write("a", "b")
     reloader = await node.start()
     node.write("b", "c")
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert (report.outcome, report.generation, report.reason) == ("applied", 2, "api")
     assert (report.added, report.changed, report.removed) == (("c",), (), ("a",))
     assert node.reports[-1] == (report, 2)
@@ -140,7 +142,7 @@ async def test_a_reload_without_a_change_keeps_the_number_and_writes_nothing(nod
     node.write("a")
     reloader = await node.start()
     node.fail_at("generation")
-    report = await reloader.reload("signal")
+    report = await reloader.reload(Trigger(("signal",)))
     assert (report.outcome, report.generation) == ("unchanged", 1)
 
 
@@ -148,7 +150,7 @@ async def test_origins_are_refreshed_without_a_new_generation(node: ReloaderOnDo
     node.text = '{"runtimes": {"a": {"path": "/x"}}}'
     reloader = await node.start()
     node.text = '\n\n{"runtimes": {"a": {"path": "/x"}}}'
-    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert (await reloader.reload(API)).outcome == "unchanged"
     assert reloader.current.config.origins["a"].line == 3
 
 
@@ -157,13 +159,13 @@ async def test_a_rejection_changes_nothing_and_degrades_until_a_reload_succeeds(
     reloader = await node.start()
     before = reloader.current
     node.text = '{"runtimes": {"a": {}, "b": {"pth": 1}}}'
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert (report.outcome, report.generation) == ("rejected", 1)
     assert len(report.problems) >= 2
     assert reloader.current is before
     assert "/runtimes/a" in reloader.faults["configuration"]
     node.write("a")
-    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert (await reloader.reload(API)).outcome == "unchanged"
     assert reloader.faults == {}
 
 
@@ -173,12 +175,12 @@ async def test_a_disk_that_fails_is_a_rejection_with_the_reason(node: ReloaderOn
     reloader = await node.start()
     node.write("b")
     node.fail_at(step)
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert report.outcome == "rejected"
     assert "No space left on device" in report.problems[0].message
     assert names(reloader.current) == {"a"}
     node.step = lambda _step: None
-    assert (await reloader.reload("api")).generation == 2
+    assert (await reloader.reload(API)).generation == 2
     assert names(reloader.current) == {"b"}
 
 
@@ -186,7 +188,7 @@ async def test_a_failure_after_the_swap_degrades_and_the_generation_stays(node: 
     reloader = await node.start()
     node.write("b")
     node.fail_at("sync-root")
-    assert (await reloader.reload("api")).outcome == "applied"
+    assert (await reloader.reload(API)).outcome == "applied"
     assert names(reloader.current) == {"b"}
     assert "may not survive a power loss" in reloader.faults["store"]
 
@@ -198,11 +200,11 @@ async def test_a_reload_without_changes_repeats_the_steps_after_the_swap(
     reloader = await node.start()
     node.fail_at("sync-root")
     node.write("b")
-    assert (await reloader.reload("api")).outcome == "applied"
-    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert (await reloader.reload(API)).outcome == "applied"
+    assert (await reloader.reload(API)).outcome == "unchanged"
     assert "may not survive a power loss" in reloader.faults["store"]
     node.step = lambda _step: None
-    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert (await reloader.reload(API)).outcome == "unchanged"
     assert reloader.faults == {}
 
 
@@ -212,11 +214,11 @@ async def test_a_dry_run_reports_the_changes_and_does_not_make_them(node: Reload
     reported = len(node.reports)
     node.write("b")
     node.fail_at("wrappers")
-    report = await reloader.reload("api", dry_run=True)
+    report = await reloader.reload(API, dry_run=True)
     assert (report.outcome, report.added, report.removed, report.dry_run) == ("applied", ("b",), ("a",), True)
     assert report.generation == 1
     node.text = "["
-    rejected = await reloader.reload("api", dry_run=True)
+    rejected = await reloader.reload(API, dry_run=True)
     assert (rejected.outcome, rejected.dry_run, "changes" in rejected.as_dict()) == ("rejected", True, False)
     assert reloader.faults == {}
     assert len(node.reports) == reported
@@ -226,7 +228,7 @@ async def test_only_a_dry_run_reports_the_definitions_of_changes(node: ReloaderO
     node.write("a")
     reloader = await node.start()
     node.write("b")
-    changes = (await reloader.reload("api", dry_run=True)).as_dict()["changes"]
+    changes = (await reloader.reload(API, dry_run=True)).as_dict()["changes"]
     assert changes == {
         "from": 1,
         "to": 2,
@@ -235,8 +237,8 @@ async def test_only_a_dry_run_reports_the_definitions_of_changes(node: ReloaderO
         "removed": [{"name": "a", "from": {"path": "/bin/x", "runtimeArgs": ["a"]}, "to": None}],
         "default_runtime": None,
     }
-    assert "changes" not in (await reloader.reload("api")).as_dict()
-    unchanged = (await reloader.reload("api", dry_run=True)).changes
+    assert "changes" not in (await reloader.reload(API)).as_dict()
+    unchanged = (await reloader.reload(API, dry_run=True)).changes
     assert unchanged is not None
     assert (unchanged["from"], unchanged["to"], unchanged["added"]) == (2, 2, [])
 
@@ -244,20 +246,20 @@ async def test_only_a_dry_run_reports_the_definitions_of_changes(node: ReloaderO
 async def test_a_report_names_the_containers_that_keep_another_definition(node: ReloaderOnDocuments) -> None:
     node.write("a", "b")
     reloader = await node.start()
-    assert (await reloader.reload("api")).kept == ()
+    assert (await reloader.reload(API)).kept == ()
     node.write("a")
-    assert [str(kept) for kept in (await reloader.reload("api", dry_run=True)).kept] == [
+    assert [str(kept) for kept in (await reloader.reload(API, dry_run=True)).kept] == [
         "b: 1 container keeps generation 1's /bin/x"
     ]
-    assert (await reloader.reload("api", dry_run=True)).as_dict()["kept_count"] == 1
+    assert (await reloader.reload(API, dry_run=True)).as_dict()["kept_count"] == 1
     for outcome in ("applied", "unchanged"):
-        report = await reloader.reload("api")
+        report = await reloader.reload(API)
         assert (report.outcome, [kept.runtime for kept in report.kept]) == (outcome, ["b"])
     node.write()
     assert await reloader.reload_changed(lambda _documents: True)
     assert [kept.runtime for kept in node.reports[-1][0].kept] == ["a", "b"]
     node.text = "["
-    assert (await reloader.reload("api")).kept == ()
+    assert (await reloader.reload(API)).kept == ()
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), OSError(5, "Input/output error")])
@@ -266,7 +268,7 @@ async def test_a_look_that_fails_or_hangs_does_not_fail_the_reload(node: Reloade
     reloader = await node.start()
     node.look_error = error
     node.write("b")
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert (report.outcome, report.kept, report.runtimes) == ("applied", (), 3)
 
 
@@ -275,13 +277,15 @@ async def test_requests_during_a_reload_share_the_next_one(node: ReloaderOnDocum
     reads = node.reads
     node.gate.clear()
     node.write("a")
-    first = asyncio.create_task(reloader.reload("api"))
+    first = asyncio.create_task(reloader.reload(API))
     while node.reads == reads:
         await asyncio.sleep(0)
     # The first has read already, so these requests need another reload.
     node.write("b")
-    others = [asyncio.create_task(reloader.reload(reason)) for reason in ("api", "signal") for _ in range(50)]
-    dry = [asyncio.create_task(reloader.reload("api", dry_run=True)) for _ in range(50)]
+    others = [
+        asyncio.create_task(reloader.reload(Trigger((reason,)))) for reason in ("api", "signal") for _ in range(50)
+    ]
+    dry = [asyncio.create_task(reloader.reload(API, dry_run=True)) for _ in range(50)]
     await asyncio.sleep(0)
     node.gate.set()
     assert (await first).added == ("a",)
@@ -296,8 +300,8 @@ async def test_a_cancelled_client_does_not_cancel_the_reload_of_others(node: Rel
     reloader = await node.start()
     node.gate.clear()
     node.write("a")
-    gone = asyncio.create_task(reloader.reload("api"))
-    stays = asyncio.create_task(reloader.reload("api"))
+    gone = asyncio.create_task(reloader.reload(API))
+    stays = asyncio.create_task(reloader.reload(API))
     await asyncio.sleep(0)
     gone.cancel()
     node.gate.set()
@@ -332,7 +336,7 @@ async def test_a_start_with_a_broken_configuration_serves_the_last_good_generati
     assert reloader.last is not None
     assert (reloader.last.outcome, reloader.last.generation) == ("rejected", 1)
     node.write("a")
-    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert (await reloader.reload(API)).outcome == "unchanged"
     assert reloader.faults == {}
 
 
@@ -361,7 +365,7 @@ async def test_a_main_file_that_the_table_came_from_must_not_go_missing(node: Re
     node.write("a")
     reloader = await node.start()
     node.text = None
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert report.outcome == "rejected"
     assert (
         "file missing; keeping generation 1. To empty the table, create it containing {}" in report.problems[0].message
@@ -424,7 +428,7 @@ async def test_a_change_of_carried_keys_is_a_changed_runtime_to_a_reload_and_to_
         assert reloader.last is not None
         assert (reloader.last.outcome, reloader.last.generation, reloader.last.changed) == ("applied", number, ("a",))
     write(None)
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert (report.outcome, report.generation, report.changed) == ("applied", 5, ("a",))
     assert reloader.current.runtimes["a"].answer == answer
 
@@ -444,7 +448,7 @@ async def test_no_file_at_all_is_the_stock_table_at_a_first_start(node: Reloader
     node.text = None
     reloader = await node.start()
     assert set(reloader.current.runtimes) == {"runc", "io.containerd.runc.v2"}
-    assert (await reloader.reload("api")).outcome == "unchanged"
+    assert (await reloader.reload(API)).outcome == "unchanged"
 
 
 async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
@@ -465,11 +469,11 @@ async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
 async def test_boot_only_settings_are_reported_and_not_applied(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.text = json.dumps({"exec-root": "/other", "group": "wheel", "debug": True})
-    report = await reloader.reload("api")
+    report = await reloader.reload(API)
     assert set(report.restart_required) == {"exec-root", "group"}
     assert b"/exec/runtime-runc" in reloader.current.runtimes["runc"].answer.head
     node.text = "{}"
-    assert (await reloader.reload("api")).restart_required == ()
+    assert (await reloader.reload(API)).restart_required == ()
 
 
 class Hints:
@@ -653,7 +657,7 @@ async def test_a_requested_reload_does_not_wait_for_a_file_to_settle(
     hints, reloader = hinted
     node.text = "{"
     await hints.hint()
-    assert (await reloader.reload("signal")).outcome == "rejected"
+    assert (await reloader.reload(Trigger(("signal",)))).outcome == "rejected"
 
 
 @pytest.mark.parametrize("place", ["_planner", "publish"])
@@ -669,22 +673,22 @@ async def test_an_internal_error_is_a_rejection_and_the_daemon_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(reloader if place == "_planner" else node.store, place, broken)
-        report = await reloader.reload("api")
+        report = await reloader.reload(API)
     assert report.outcome == "rejected"
     assert "ZeroDivisionError" in report.problems[0].message
     assert names(reloader.current) == {"a"}
-    assert (await reloader.reload("api")).outcome == "applied"
+    assert (await reloader.reload(API)).outcome == "applied"
 
 
 async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
     node.write("a")
-    task = asyncio.create_task(reloader.reload("api"))
+    task = asyncio.create_task(reloader.reload(API))
     await asyncio.sleep(0)
     await reloader.stop()
     assert (await task).outcome == "applied"
     node.gate.clear()
-    task = asyncio.create_task(reloader.reload("api"))
+    task = asyncio.create_task(reloader.reload(API))
     await asyncio.sleep(0)
     await reloader.stop(timeout_s=0.05)
     with pytest.raises(asyncio.CancelledError):

@@ -39,7 +39,7 @@ def parse_configuration(
     Raises:
         ConfigurationRejected: with every problem of every document and flag, in the order of the files.
     """
-    sources = tuple(source for source in (documents.main, *documents.dropins) if source is not None)
+    sources = documents.sources
     draft = Draft(problems=Problems(documents.problems), remarks=Problems(documents.remarks))
     if documents.main is None and main_required and all(p.file != documents.main_path for p in documents.problems):
         draft.problems.append(
@@ -66,8 +66,8 @@ def parse_configuration(
     if draft.problems:
         problems = _in_order(draft.problems, documents)
         raise ConfigurationRejected(problems, draft.problems.omitted, remarks=remarks)
-    paths = tuple(source.path for source in sources)
-    return _with_draft(Config(documents.main_path, defaults, {}, sources=paths, remarks=remarks), draft)
+    checksums = {source.path: source.checksum for source in sources}
+    return _with_draft(Config(documents.main_path, defaults, {}, sources=checksums, remarks=remarks), draft)
 
 
 def _with_draft(config: Config, draft: Draft) -> Config:

@@ -40,7 +40,8 @@ class Manifest:
     created_s: float
     # The path of the main file.
     configuration: str
-    sources: tuple[str, ...]
+    # The files of the configuration with their checksums, which are "" where an earlier version kept none.
+    sources: Mapping[str, str]
     origins: Mapping[str, Origin]
     default_runtime: str
     config_checksum: str
@@ -57,6 +58,8 @@ class Manifest:
     engines: Mapping[str, str]
     # The host at that time, with the data root in the paths of the resolutions.
     host: Host
+    # None where an earlier version kept none.
+    trigger: shapes.Trigger | None = None
 
     @property
     def files(self) -> Iterator[str]:
@@ -80,7 +83,9 @@ class Manifest:
         return {name: (answer["digest"], self.engines.get(name, "")) for name, answer in self.answers.items()}
 
 
-def render_manifest(generation: Generation, carried: Mapping[str, str], created_s: float) -> bytes:
+def render_manifest(
+    generation: Generation, carried: Mapping[str, str], created_s: float, trigger: shapes.Trigger | None = None
+) -> bytes:
     """Return the manifest of ``generation``; ``carried`` are the links of removed runtimes (see `Manifest`)."""
     config = generation.config
     head: dict[str, object] = {
@@ -94,6 +99,7 @@ def render_manifest(generation: Generation, carried: Mapping[str, str], created_
         "default_runtime": config.default_runtime,
         "config_checksum": checksum(generation.config_text),
         "host": asdict(generation.host),
+        "trigger": trigger,
     }
     tables: dict[str, Mapping[str, str]] = {
         "links": {link: json.dumps(file) for link, file in generation.links.items()},
@@ -103,6 +109,7 @@ def render_manifest(generation: Generation, carried: Mapping[str, str], created_
         "origins": {name: json.dumps([o.file, o.line, dict(o.fields)]) for name, o in config.origins.items()},
         "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
         "engines": {name: json.dumps(text) for name, text in generation.engines.items()},
+        "checksums": {path: json.dumps(text) for path, text in config.sources.items()},
     }
     # Entry by entry, because one json.dumps() of a large table would block the event loop.
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
@@ -165,7 +172,7 @@ def _manifest(found: Any, number: int) -> Manifest:
         digest=found["digest"],
         created_s=found["created"],
         configuration=found["configuration"],
-        sources=tuple(found["sources"]),
+        sources={**dict.fromkeys(found["sources"], ""), **found.get("checksums", {})},
         origins={name: Origin(file, line, fields) for name, (file, line, fields) in found["origins"].items()},
         default_runtime=found["default_runtime"],
         config_checksum=found["config_checksum"],
@@ -177,6 +184,7 @@ def _manifest(found: Any, number: int) -> Manifest:
         # A version without carried keys wrote none.
         engines=found.get("engines", {}),
         host=host,
+        trigger=found.get("trigger"),
     )
 
 

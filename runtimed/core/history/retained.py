@@ -36,13 +36,17 @@ class RetainedGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A line of the list of generations; ``created_s`` is in seconds since the epoch."""
+    """A line of the list of generations; ``created_s`` is in seconds since the epoch.
+
+    The trigger is None where an earlier version of the program published the generation.
+    """
 
     number: int
     created_s: float
     digest: str
     default_runtime: str
     runtimes: int
+    trigger: shapes.Trigger | None = None
 
     def as_dict(self) -> shapes.GenerationSummary:
         """Return the JSON shape."""
@@ -52,6 +56,7 @@ class Summary:
             "digest": self.digest,
             "default_runtime": self.default_runtime,
             "runtime_count": self.runtimes,
+            "trigger": self.trigger,
         }
 
 
@@ -110,7 +115,8 @@ def describe_retained(retained: RetainedGeneration) -> shapes.GenerationDetail:
 def summarise_retained(manifest: Manifest) -> Summary:
     """Return the summary of the generation of ``manifest``."""
     runtimes = len(manifest.answers)
-    return Summary(manifest.number, manifest.created_s, manifest.digest, manifest.default_runtime, runtimes)
+    default, trigger = manifest.default_runtime, manifest.trigger
+    return Summary(manifest.number, manifest.created_s, manifest.digest, default, runtimes, trigger)
 
 
 def compare_retained(old: RetainedGeneration, new: RetainedGeneration) -> shapes.GenerationsDiff:

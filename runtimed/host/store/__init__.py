@@ -15,6 +15,7 @@ from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import current_target
 from runtimed.core.history.manifest import checksum
 from runtimed.core.history.retained import RetainedGeneration, Summary
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.generation import Generation
 from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import failing_as, make_directory, replace_link, sync_directory
@@ -105,16 +106,16 @@ class Store:
         """Return a retained generation, as ``RetainedGenerations.read`` does."""
         return self._retained.read(number)
 
-    def publish(self, generation: Generation, *, retain: int) -> str | None:
+    def publish(self, generation: Generation, *, retain: int, trigger: Trigger | None = None) -> str | None:
         """Stage ``generation``, make it current, drop old generations; return the failure after the swap, if any.
 
         At least the newest ``retain`` generations are kept. After StoreFailed the old generation is still current, and
         the files of the attempt are removed.
         """
-        self.swap(self.stage(generation))
+        self.swap(self.stage(generation, trigger))
         return self.settle(retain)
 
-    def stage(self, generation: Generation) -> Staged:
+    def stage(self, generation: Generation, trigger: Trigger | None = None) -> Staged:
         """Write ``generation`` beside the current one and return it, ready to be published.
 
         The order is wrappers, links, configuration, and the manifest last: a start removes a directory without a
@@ -124,7 +125,8 @@ class Store:
         # A dropped runtime keeps its link: an engine may use the stable path.
         carried = {link: file for link, file in self._links.items() if link not in links}
         default, runtimes = generation.config.default_runtime, len(generation.runtimes)
-        summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes)
+        shape = None if trigger is None else trigger.as_dict()
+        summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes, shape)
         directory = self._paths.generation(generation.number)
         with failing_as("writing", directory):
             if (refusal := self._refusal()) is not None:

@@ -52,7 +52,7 @@ def test_a_manifest_describes_the_generation() -> None:
     found = read_manifest(MANIFEST, 42)
     assert (found.number, found.digest, found.created_s) == (42, GENERATION.digest, 1234.5)
     assert found.configuration == "/etc/d.json"
-    assert found.sources == ("/etc/d.json",)
+    assert tuple(found.sources) == ("/etc/d.json",)
     assert found.links == GENERATION.links
     assert found.names == {"a": "a", "%2e.%2fb": "../b"}
     assert found.targets == {link: runtime.target for link, runtime in GENERATION.launchers.items()}
