@@ -659,6 +659,7 @@ async def test_the_retained_generations_are_listed_the_newest_first(node: FakeSe
         "digest": node.generations[3].digest,
         "default_runtime": "runc",
         "runtime_count": 4,
+        "trigger": None,
     }
 
 

@@ -672,7 +672,7 @@ async def test_an_internal_error_is_a_rejection_and_the_daemon_goes_on(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(reloader if place == "_planner" else node.store, place, broken)
+        patch.setattr(reloader._examiner if place == "_planner" else node.store, place, broken)
         report = await reloader.reload(API)
     assert report.outcome == "rejected"
     assert "ZeroDivisionError" in report.problems[0].message
