@@ -41,7 +41,8 @@ class Counters:
         # By outcome and trigger, without dry runs.
         self.reloads: dict[tuple[str, str], int] = {}
         self.reload_s = Histogram(RELOAD_BOUNDS_S)
-        # Seconds since the epoch, 0 before the first.
+        # Whether the last reload succeeded; and when one last did, in seconds since the epoch, 0 before the first.
+        self.last_successful = False
         self.last_success_s = 0.0
         self.wrappers_collected = 0
         self.subscribers_dropped = 0
@@ -63,5 +64,9 @@ class Counters:
         key = outcome, first if first in TRIGGERS else "other"
         self.reloads[key] = self.reloads.get(key, 0) + 1
         self.reload_s.observe(duration_s)
-        if outcome != "rejected":
+        # A repair of published files does not read the configuration: a rejected one is still rejected after it.
+        if reason == "repair":
+            return
+        self.last_successful = outcome != "rejected"
+        if self.last_successful:
             self.last_success_s = time_s

@@ -103,7 +103,7 @@ def _counts(counters: Counters) -> Iterable[Metric]:
     requests: dict[tuple[str, ...], Histogram] = {
         (route, str(code)): each for (route, code), each in tuple(counters.requests.items())
     }
-    routes, time_s = ("route", "code"), counters.last_success_s
+    routes = ("route", "code")
     for name, text, labels, counts in (
         ("reloads", "Reloads, without dry runs.", ("outcome", "trigger"), dict(counters.reloads)),
         ("requests", "Requests.", routes, {key: each.count for key, each in requests.items()}),
@@ -114,8 +114,12 @@ def _counts(counters: Counters) -> Iterable[Metric]:
         for key, count in counts.items():
             family.add_metric(key, count)
         yield family
-    text = "When a reload last succeeded, since the epoch."
-    yield GaugeMetricFamily("runtimed_reload_last_success_timestamp_seconds", text, value=time_s)
+    # Named as Prometheus names its own.
+    for name, text, value in (
+        ("successful", "Whether the last reload of the configuration succeeded.", counters.last_successful),
+        ("success_timestamp_seconds", "When a reload last succeeded, since the epoch.", counters.last_success_s),
+    ):
+        yield GaugeMetricFamily(f"runtimed_config_last_reload_{name}", text, value=value)
     yield _histogram("runtimed_reload_duration_seconds", "Duration of reloads.", (), {(): counters.reload_s})
     yield _histogram("runtimed_request_duration_seconds", "Time to make a response.", routes, requests)
 

@@ -146,6 +146,11 @@ def _add_watch(parser: Parser) -> None:
     parser.add_argument("--since", type=_number, metavar="SEQ", help=text)
 
 
+def _add_metrics(parser: Parser) -> None:
+    text = "replace PATH, which ends in .prom; it has runtimed_up 1, or only runtimed_up 0 where no daemon answers"
+    parser.add_argument("--textfile", metavar="PATH", help=text)
+
+
 def _add_check(parser: Parser) -> None:
     text = "main file, then drop-ins; - is standard input (default: those in place)"
     parser.add_argument("files", nargs="*", metavar="FILE", help=text)
@@ -238,6 +243,12 @@ _VERBS: dict[str, VerbRow] = {
         "show reloads, changes of health and of binaries as they happen",
         "runtimectl watch --json | jq -r .type",
         _add_watch,
+    ),
+    "metrics": (
+        verbs.metrics,
+        "print the metrics for Prometheus, or write them to a file for node-exporter",
+        "runtimectl metrics | grep ^runtimed_config",
+        _add_metrics,
     ),
     "check": (
         verbs.check,

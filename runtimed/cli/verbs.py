@@ -161,6 +161,13 @@ def watch(client: Client, args: Namespace) -> int:
     return OK
 
 
+def metrics(client: Client, args: Namespace) -> int:
+    """Print the metrics, or write them to a file for node-exporter."""
+    from runtimed.cli.metrics import metrics as verb  # noqa: PLC0415 - only one verb needs it
+
+    return verb(client, args)
+
+
 def version(client: Client, args: Namespace) -> int:
     """Show the versions of runtimectl and of the daemon."""
     if not args.json:

@@ -6,7 +6,7 @@ import time
 
 from runtimed.client.errors import refuse
 from runtimed.client.transport import Transport
-from runtimed.client.wire import quote, render_target
+from runtimed.client.wire import quote, read_document, render_target
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
@@ -92,6 +92,13 @@ class Requests(Transport):
         """Return the outcome of an engine's verification with the time at which the daemon recorded it."""
         query = {"state": state, **({"detail": detail} if detail else {})}
         return await self._post(f"/v1/engines/{quote(engine)}", query)
+
+    async def metrics(self) -> str:
+        """Return the metrics in the text format of Prometheus."""
+        status, body = await self._request_bytes("GET", "/metrics")
+        if status != _OK:
+            refuse(status, read_document(body, self.socket))
+        return body.decode(errors="replace")
 
     def event_stream(self, since: int | None, patience_s: float) -> EventStream:
         """Return the events after number ``since``, or from now on."""

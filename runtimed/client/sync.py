@@ -194,6 +194,16 @@ class Client:
         """
         return _run(self._requests.record_verification(engine, state, detail))
 
+    def metrics(self) -> str:
+        """Return the metrics in the text format of Prometheus.
+
+        >>> Client().metrics().splitlines()[2].partition("{")[0]
+        'runtimed_build_info'
+
+        Raises: DiskTimeout.
+        """
+        return _run(self._requests.metrics())
+
     def watch(self, since: int | None = None, *, patience_s: float = 60.0) -> Generator[Event, None, None]:
         """Yield the daemon's events after number ``since``, or from now on, without end.
 

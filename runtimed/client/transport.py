@@ -51,6 +51,11 @@ class Transport:
         self._backend = backend
 
     async def _request(self, method: str, target: str) -> tuple[int, Document]:
+        """Return status and document of the response."""
+        status, body = await self._request_bytes(method, target)
+        return status, read_document(body, self.socket)
+
+    async def _request_bytes(self, method: str, target: str) -> tuple[int, bytes]:
         """Return status and body of the response; ``timeout_s`` includes the retry of a GET."""
         request = render_request(method, target)
         deadline_s = time.monotonic() + self.timeout_s
@@ -65,7 +70,7 @@ class Transport:
             except ConnectionError as second:
                 reason = "the connection ended before the response, twice"
                 raise DaemonUnreachable(self.socket, reason, log_hint(self.socket)) from second
-        return status, read_document(body, self.socket)
+        return status, body
 
     async def _exchange(self, request: bytes, deadline_s: float, patience_s: float) -> tuple[int, bytes]:
         """Return status and body of the response to ``request``.

@@ -487,7 +487,8 @@ async def test_metrics_are_in_the_format_of_prometheus(node: FakeService) -> Non
     assert found["runtimed_reload_duration_seconds_bucket", ("le", "0.0025")] == 0
     assert found["runtimed_reload_duration_seconds_bucket", ("le", "0.005")] == 1
     assert found["runtimed_reload_duration_seconds_bucket", ("le", "+Inf")] == 1
-    assert found["runtimed_reload_last_success_timestamp_seconds",] == 1700000000.0
+    assert found["runtimed_config_last_reload_successful",] == 1
+    assert found["runtimed_config_last_reload_success_timestamp_seconds",] == 1700000000.0
     assert found["process_open_fds",] > 0
     for kind, count in {"pinned": 2, "unpinned": 1, "outdated": 1}.items():
         assert found[f"runtimed_{kind}_containers",] == count

@@ -24,8 +24,8 @@ from runtimed.cli.bash import read_line
 BREAKS = " \t\n\"'@><=;|&(:"
 FILES = 3
 VERBS = [
-    *("resolve", "list", "explain", "containers", "status", "watch", "check", "plan", "reload", "generations"),
-    *("diff", "gc"),
+    *("resolve", "list", "explain", "containers", "status", "watch", "metrics", "check", "plan", "reload"),
+    *("generations", "diff", "gc"),
 ]
 
 

@@ -75,7 +75,11 @@ def test_a_reload_is_an_event_and_a_new_generation_is_another(announced: Announc
     assert announced.events()[3]["problems"][0]["message"] == "no"
     counters = announced.announcer.counters
     assert counters.reloads == {("applied", "start"): 1, ("unchanged", "api"): 1, ("rejected", "api"): 1}
-    assert counters.last_success_s == 8.0
+    assert (counters.last_successful, counters.last_success_s) == (False, 8.0)
+    announced.announcer.reloaded(Report("unchanged", 1, "repair", time_s=10.0), generation_of({}))
+    assert (counters.last_successful, counters.last_success_s) == (False, 8.0)
+    announced.announcer.reloaded(Report("unchanged", 1, "file-change", time_s=11.0), generation_of({}))
+    assert (counters.last_successful, counters.last_success_s) == (True, 11.0)
 
 
 def test_the_service_manager_gets_every_reload_after_the_first_ready(announced: Announced) -> None:
