@@ -255,3 +255,9 @@ class TestFailed(RuntimedError):
         super().__init__(f"{step}: {reason}")
         self.step = step
         self.reason = reason
+
+
+class TestInterrupted(RuntimedError):
+    """A signal interrupts the test of a runtime."""
+
+    code = "test-interrupted"

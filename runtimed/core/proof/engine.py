@@ -14,9 +14,11 @@ LeftoverKind = Literal["process", "mount", "cgroup", "unit", "state", "pin", "ta
 
 
 class Engine(Protocol):
-    """Runs the container of one test. Each method but ``abort`` raises `TestFailed`, also after its time-out.
+    """Runs the container of one test.
 
-    The caller calls ``create``, ``start``, ``wait`` and ``delete``, once each and in this order. After a failure, or
+    Each method but ``abort`` raises `TestFailed`, also after its time-out, and `TestInterrupted` soon after an event
+    that the engine was given is set. (A handler of signals sets it, so only its ``is_set`` may be called.) The caller
+    calls ``create``, ``start``, ``wait`` and ``delete``, once each and in this order. After a failure, or
     where the test is interrupted, it calls ``abort`` instead of the rest.
     """
 

@@ -1,0 +1,63 @@
+"""Chooses the engine that tests a runtime, and makes the command line for a direct test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtimed.core.containerd.names import RUNC_NAME
+from runtimed.core.containerd.options import RUNC_SHIMS
+from runtimed.core.errors import TestFailed
+from runtimed.core.proof.engine import EngineName
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """The command line of a runtime: the program with its global options, and the options of ``create``."""
+
+    words: tuple[str, ...]
+    create: tuple[str, ...]
+    # The directory for the states of containers, which belongs to one test.
+    state: str
+
+
+def choose_engine(runtime: Mapping[str, Any], wanted: EngineName | None) -> EngineName:
+    """Return the engine for the test of ``runtime``, a body of GET /v1/runtimes/{name}.
+
+    Raises:
+        TestFailed: the engine ``wanted`` cannot run it.
+    """
+    has_command_line = runtime["stable_path"] is not None or runtime["shim"] in RUNC_SHIMS
+    if wanted == "direct" and not has_command_line:
+        shim = runtime["shim"]
+        raise TestFailed("resolve", f"the shim {shim} is no program with a command line; use --engine containerd")
+    return wanted or ("direct" if has_command_line else "containerd")
+
+
+def uses_systemd(resolution: Mapping[str, Any]) -> bool:
+    """Return whether the runtime of ``resolution``, a body of GET /v1/resolve, makes cgroups through systemd."""
+    return bool(_fields(resolution).get("systemd_cgroup"))
+
+
+def make_command_line(
+    runtime: Mapping[str, Any], resolution: Mapping[str, Any], identifier: str, bundle: str
+) -> CommandLine:
+    """Return the command line with which an engine would call the runtime, but with a root for this test alone.
+
+    The rules for options are those of containerd's shim for runc (``cmd/containerd-shim-runc-v2/process``).
+    """
+    fields = _fields(resolution)
+    program = runtime["stable_path"] or fields.get("binary_name") or RUNC_NAME
+    root = str(fields.get("root") or bundle).rstrip("/")
+    state = f"{root}/{identifier}"
+    words = [program, "--root", state]
+    if fields.get("systemd_cgroup"):
+        words.append("--systemd-cgroup")
+    flags = {"no_pivot_root": "--no-pivot", "no_new_keyring": "--no-new-keyring"}
+    return CommandLine(tuple(words), tuple(flag for field, flag in flags.items() if fields.get(field)), state)
+
+
+def _fields(resolution: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = resolution["options"]
+    return {} if options is None else dict(options["fields"])
