@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import pytest
 from harness.daemon import RunningDaemon, UnixConnection, new_daemon, put, wait_until
 from harness.lookup import look_up_each
+from harness.proofs import NoProofs
 from harness.reload_count import QUICK_RELOADS, configuration
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -258,7 +259,7 @@ async def find_none(_generation: Generation) -> tuple[()]:
     return ()
 
 
-class Everything:
+class Everything(NoProofs):
     """A host on which every binary is available, trusted and not probed."""
 
     def look_up_all(self, files: Iterable[str]) -> Mapping[str, str | BinaryUnavailable]:

@@ -36,12 +36,18 @@ class Inspector(Protocol):
     def drift(self, binary: str, /) -> Drift | None:
         """Return the change of ``binary``, a name or path as configured, since the last load; None if there is none."""
 
+    def proof_now(self, runtime: Runtime, /) -> tuple[str | None, shapes.Proof]:
+        """Return the identity of the binaries of ``runtime`` and its proof, after a look at the binaries."""
+
+    def proof_seen(self, runtime: Runtime, /) -> tuple[str | None, shapes.Proof]:
+        """Return the same as of the last look."""
+
 
 def describe_table(generation: Generation, inspector: Inspector) -> Iterator[shapes.RuntimeDescription]:
     """Yield a description of each runtime of ``generation``, sorted by name."""
     runtimes = generation.runtimes.values()
     found = inspector.look_up_all(dict.fromkeys(file for runtime in runtimes for file in _files(runtime)))
-    return (_describe(generation, runtime, inspector, found) for runtime in runtimes)
+    return (_describe(generation, runtime, inspector, found, inspector.proof_seen(runtime)) for runtime in runtimes)
 
 
 def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> shapes.RuntimeDescription:
@@ -51,7 +57,8 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
     says whether every file that the resolution names can be executed, ``reason`` why not. ``features`` are null for a
     runtime that is a shim.
     """
-    return _describe(generation, runtime, inspector, inspector.look_up_all(_files(runtime)))
+    found = inspector.look_up_all(_files(runtime))
+    return _describe(generation, runtime, inspector, found, inspector.proof_now(runtime))
 
 
 def _files(runtime: Runtime) -> tuple[str, ...]:
@@ -59,7 +66,11 @@ def _files(runtime: Runtime) -> tuple[str, ...]:
 
 
 def _describe(
-    generation: Generation, runtime: Runtime, inspector: Inspector, looked_up: Mapping[str, str | BinaryUnavailable]
+    generation: Generation,
+    runtime: Runtime,
+    inspector: Inspector,
+    looked_up: Mapping[str, str | BinaryUnavailable],
+    proved: tuple[str | None, shapes.Proof],
 ) -> shapes.RuntimeDescription:
     shim = _binary(shim_binary_name(runtime.shim), looked_up)
     binary = shim if runtime.binary is None else _binary(runtime.binary, looked_up)
@@ -92,6 +103,8 @@ def _describe(
         "shim_binary": shim,
         "features": None if features is None else features.as_dict(),
         "lint": [{"code": remark.code, "message": remark.message} for remark in remarks],
+        "identity": proved[0],
+        "proof": proved[1],
         "generation": generation.number,
         "digest": runtime.answer.digest,
     }

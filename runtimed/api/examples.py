@@ -25,7 +25,7 @@ from runtimed.core.history.retained import (
 )
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation, compare_generations
+from runtimed.core.table.generation import Generation, Host, Runtime, build_generation, compare_generations
 
 _FILE = "/etc/runtimed/daemon.json"
 _NOON_S = 1764158400.0
@@ -68,6 +68,14 @@ _ENGINE: shapes.EngineStatus = {
     "detail": "containerd has not read its file since it changed: systemctl restart containerd",
     "time": _NOON_S,
 }
+_PROOF: shapes.Proof = {
+    "state": "proved",
+    "time": _NOON_S,
+    "generation": 2,
+    "engine": "direct",
+    "outcome": "passed",
+    "detail": "",
+}
 _METRICS = """# HELP runtimed_generation Number of the current generation.
 # TYPE runtimed_generation gauge
 runtimed_generation 2.0
@@ -88,6 +96,11 @@ class _Node:
 
     def drift(self, _binary: str) -> Drift | None:
         return None
+
+    def proof_now(self, _runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+        return f"sha256:{'b1' * 32}", _PROOF
+
+    proof_seen = proof_now
 
 
 def make_examples() -> Mapping[tuple[str, int], object]:
@@ -117,6 +130,7 @@ def make_examples() -> Mapping[tuple[str, int], object]:
         ("reload", 422): _rejection(),
         ("collectWrappers", 200): _collection(new),
         ("recordVerification", 200): _ENGINE,
+        ("recordProof", 200): {"runtime": "gvisor", **_PROOF},
         ("listen", 200): _events(new),
         ("metrics", 200): _METRICS,
         ("health", 200): {"status": "ok"},

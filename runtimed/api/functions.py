@@ -15,9 +15,10 @@ from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
 from runtimed.core.history.retained import RetainedGeneration, Summary
+from runtimed.core.proof.record import Proof
 from runtimed.core.report import Report
 from runtimed.core.table.facts import Machine
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Generation, Runtime
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -49,12 +50,15 @@ class DaemonFunctions:
     containers: Callable[[Generation], tuple[PinnedContainer, ...]]
 
     # These read the file systems of binaries: call them by `in_binaries`. For each path or name, the first returns the
-    # binary's path or why it cannot be executed. The others return why another user could replace a binary, its
+    # binary's path or why it cannot be executed. The next return why another user could replace a binary, its
     # features, and how it differs from the binary at the last load.
     look_up_all: Callable[[Iterable[str]], Mapping[str, str | BinaryUnavailable]]
     replaceable: Callable[[str], str | None]
     features: Callable[[str], Features]
     drift: Callable[[str], Drift | None]
+    # Return the identity of a runtime's binaries, and its proof: after a look at the binaries, or as of the last look.
+    proof_now: Callable[[Runtime], tuple[str | None, shapes.Proof]]
+    proof_seen: Callable[[Runtime], tuple[str | None, shapes.Proof]]
 
     # Call a function in the thread for the data root, or for the file systems of binaries, on behalf of a peer, and
     # return its result. They raise TimeoutError, or TooManyWaiting when too many calls of the peer's user wait.
@@ -68,3 +72,6 @@ class DaemonFunctions:
     collect: Callable[..., Awaitable[Collection]]
     # Records the outcome of an engine's verification, which is name, state and detail, and returns it with its time.
     record_verification: Callable[[str, shapes.EngineState, str], shapes.EngineStatus]
+    # Records a proof for a peer, after comparing it with a runtime, and returns its description. Raises ProofOutdated,
+    # StoreFailed.
+    record_proof: Callable[[Peer, Runtime, Proof], Awaitable[shapes.Proof]]

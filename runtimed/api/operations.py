@@ -196,6 +196,48 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
                 ),
             ),
         ),
+        ("POST", "/v1/proofs/{runtime}"): Operation(
+            "recordProof",
+            "runtimes",
+            "Record the test of a runtime",
+            "Returns the proof. The daemon itself tests no runtime: `runtimectl test` does, and records the outcome "
+            "here. The daemon keeps the last proof of each runtime in the data root. The request is refused if the "
+            "runtime has another resolution or other binaries than those of the test.",
+            {200: Success("The recorded proof.", shapes.RecordedProof)},
+            (
+                Parameter(
+                    "runtime",
+                    "name of the runtime, a slash in it as `%2F`",
+                    {"type": "string", "minLength": 1, "examples": ["gvisor"]},
+                    "path",
+                    required=True,
+                ),
+                Parameter(
+                    "outcome",
+                    "whether the test passed",
+                    {"type": "string", "enum": list(get_args(shapes.ProofOutcome)), "examples": ["passed"]},
+                    required=True,
+                ),
+                Parameter(
+                    "engine",
+                    "how the container was started",
+                    {"type": "string", "enum": list(get_args(shapes.ProofEngine)), "examples": ["direct"]},
+                    required=True,
+                ),
+                Parameter("digest", "digest of the tested resolution", {"type": "string"}, required=True),
+                Parameter(
+                    "identity",
+                    "`identity` of the runtime before the test, as `GET /v1/runtimes/{name}` returned it",
+                    {"type": "string"},
+                    required=True,
+                ),
+                Parameter(
+                    "detail",
+                    "the reason of a failure, or a summary of the test",
+                    {"type": "string", "maxLength": 1000, "default": ""},
+                ),
+            ),
+        ),
         ("GET", "/v1/events"): Operation(
             "listen",
             "daemon",

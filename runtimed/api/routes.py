@@ -20,14 +20,14 @@ from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import render_metrics
 from runtimed.api.problems import bad_name, json_response
+from runtimed.api.proofs import PROOF_KEYS, record_proof
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.stream import Stream
 from runtimed.core.engines import NAMES as ENGINES
 from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting, UnknownRuntime
 from runtimed.core.message_text import called
-from runtimed.core.table.answer import render_answer
 from runtimed.core.table.generation import Generation, Runtime
-from runtimed.core.table.resolve import resolve
+from runtimed.core.table.resolve import find_runtime
 
 _DETAIL_MAX = 1000
 
@@ -64,6 +64,7 @@ class Routes:
             Route("/v1/reload", "POST", self._reload, frozenset({"dry_run"})),
             Route("/v1/gc", "POST", self._collect, frozenset({"dry_run"})),
             Route("/v1/engines/{name}", "POST", self._record_verification, frozenset({"state", "detail"})),
+            Route("/v1/proofs/{name}", "POST", self._record_proof, PROOF_KEYS),
             Route("/v1/generations", "GET", history.list),
             Route("/v1/generations/{name}", "GET", history.show),
             Route("/v1/containers", "GET", self._containers),
@@ -133,13 +134,10 @@ class Routes:
     def _runtime(self, request: Request) -> Answer:
         generation = self._daemon.current()
         name = request.segments[-1]
-        runtime = generation.runtimes.get(name)
-        if runtime is None:
-            try:
-                resolve(generation, name)
-            except (UnknownRuntime, InvalidRuntimeName) as error:
-                return bad_name(error, generation.runtimes, 404)
-            runtime = Runtime(name, "implicit", name, None, render_answer(name, "implicit", name, None))
+        try:
+            runtime = find_runtime(generation, name)
+        except (UnknownRuntime, InvalidRuntimeName) as error:
+            return bad_name(error, generation.runtimes, 404)
         return self._daemon.in_binaries(request.peer, _render_runtime, generation, runtime, self._daemon)
 
     def _containers(self, request: Request) -> Answer:
@@ -202,6 +200,9 @@ class Routes:
         if len(detail) > _DETAIL_MAX:
             return problem("bad-query", f"detail has {len(detail)} characters; it may have {_DETAIL_MAX}")
         return json_response(200, self._daemon.record_verification(engine, state, detail))
+
+    def _record_proof(self, request: Request) -> Answer:
+        return self._refuse_change(request) or record_proof(self._daemon, request)
 
     def _refuse_change(self, request: Request) -> Response | None:
         """Return the problem of a request to change something, None if the daemon may obey it."""

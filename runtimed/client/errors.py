@@ -114,6 +114,10 @@ class DigestMismatch(Refused):
         return str(self.problem.get("digest", ""))
 
 
+class ProofOutdated(Refused):
+    """The runtime has another resolution or other binaries than those of the test."""
+
+
 class DiskTimeout(Refused):
     """A file system of the daemon's node does not respond; the same request may succeed later."""
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         GenerationDetail,
         Generations,
         GenerationsDiff,
+        ProofEngine,
+        ProofOutcome,
+        RecordedProof,
         Resolution,
         RuntimeDescription,
         RuntimeTable,
@@ -99,6 +102,20 @@ class Requests(Transport):
         if status != _OK:
             refuse(status, read_document(body, self.socket))
         return body.decode(errors="replace")
+
+    async def record_proof(
+        self,
+        runtime: str,
+        *,
+        outcome: ProofOutcome,
+        engine: ProofEngine,
+        digest: str,
+        identity: str,
+        detail: str = "",
+    ) -> RecordedProof:
+        """Return the proof of ``runtime`` with the time at which the daemon recorded it."""
+        query = {"outcome": outcome, "engine": engine, "digest": digest, "identity": identity}
+        return await self._post(f"/v1/proofs/{quote(runtime)}", {**query, **({"detail": detail} if detail else {})})
 
     def event_stream(self, since: int | None, patience_s: float) -> EventStream:
         """Return the events after number ``since``, or from now on."""

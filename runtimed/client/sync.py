@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         GenerationDetail,
         Generations,
         GenerationsDiff,
+        ProofEngine,
+        ProofOutcome,
+        RecordedProof,
         Resolution,
         RuntimeDescription,
         RuntimeTable,
@@ -203,6 +206,30 @@ class Client:
         Raises: DiskTimeout.
         """
         return _run(self._requests.metrics())
+
+    def record_proof(
+        self,
+        runtime: str,
+        *,
+        outcome: ProofOutcome,
+        engine: ProofEngine,
+        digest: str,
+        identity: str,
+        detail: str = "",
+    ) -> RecordedProof:
+        """Record the outcome of a test of ``runtime``, which had this ``digest`` and ``identity``; return the proof.
+
+        >>> tested = Client().explain("kata")
+        >>> test = {"digest": tested["digest"], "identity": tested["identity"]}
+        >>> Client().record_proof("kata", outcome="passed", engine="direct", **test)["state"]
+        'proved'
+
+        Raises: UnknownRuntime, InvalidRuntimeName, ProofOutdated, Forbidden, StoreFailed, DiskTimeout.
+        """
+        proof = self._requests.record_proof(
+            runtime, outcome=outcome, engine=engine, digest=digest, identity=identity, detail=detail
+        )
+        return _run(proof)
 
     def watch(self, since: int | None = None, *, patience_s: float = 60.0) -> Generator[Event, None, None]:
         """Yield the daemon's events after number ``since``, or from now on, without end.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from runtimed.core.message_text import printable
+from runtimed.core.message_text import called, printable
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -234,6 +234,15 @@ class GenerationGone(RuntimedError):
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"generation {number} {reason}")
+
+
+class ProofOutdated(RuntimedError):
+    """The test was of another resolution or of other binaries than those that ``name`` has now."""
+
+    code = "proof-outdated"
+
+    def __init__(self, name: str, changed: str) -> None:
+        super().__init__(f"{changed} of {called(name)} changed since the test")
 
 
 class DigestMismatch(RuntimedError):

@@ -52,9 +52,9 @@ class ProblemCode:
 
 
 _READING = ("resolve", "describeGeneration", "compareGenerations")
-_DISK = (*_READING, "listRuntimes", "describeRuntime", "listContainers", "metrics")
-_CHANGING = ("reload", "collectWrappers", "recordVerification")
-_NAMING = ("resolve", "describeRuntime")
+_DISK = (*_READING, "listRuntimes", "describeRuntime", "listContainers", "metrics", "recordProof")
+_CHANGING = ("reload", "collectWrappers", "recordVerification", "recordProof")
+_NAMING = ("resolve", "describeRuntime", "recordProof")
 _KNOWN = {"known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"], "known_total": 5}
 _LIST_NAMES = "runtimectl list shows the known names"
 _LIST_GENERATIONS = "runtimectl generations lists the retained generations"
@@ -149,7 +149,7 @@ PROBLEM_CODES = {
         "the name is not configured, and is not the name of a shim",
         "unknown or invalid runtime name: gvisr; did you mean gvisor?",
         operations=_NAMING,
-        statuses={"describeRuntime": 404},
+        statuses={"describeRuntime": 404, "recordProof": 404},
         exception="UnknownRuntime",
         members={"runtime": "gvisr", "nearest": "gvisor", **_KNOWN},
         hint=_LIST_NAMES,
@@ -161,7 +161,7 @@ PROBLEM_CODES = {
         "unknown or invalid runtime name: ../gvisor",
         remedy="a name that is not configured must be a shim name such as io.containerd.kata.v2",
         operations=_NAMING,
-        statuses={"describeRuntime": 404},
+        statuses={"describeRuntime": 404, "recordProof": 404},
         exception="InvalidRuntimeName",
         members={"runtime": "../gvisor", **_KNOWN},
         hint=_LIST_NAMES,
@@ -187,6 +187,16 @@ PROBLEM_CODES = {
         "unknown engine: dockr; known are docker, containerd",
         operations=("recordVerification",),
         hint="runtimectl help sync lists the engines",
+    ),
+    "proof-outdated": ProblemCode(
+        "The test is outdated",
+        409,
+        "the runtime has another resolution or other binaries than those of the test",
+        "a binary of gvisor changed since the test",
+        remedy="test the runtime again: runtimectl test",
+        operations=("recordProof",),
+        exception="ProofOutdated",
+        hint="runtimectl test tests the runtime as it is now",
     ),
     "no-such-generation": ProblemCode(
         "No such generation",
@@ -228,11 +238,12 @@ PROBLEM_CODES = {
         exception="DamagedManifest",
     ),
     "store-failed": ProblemCode(
-        "The data root cannot be read",
+        "The data root cannot be read or written",
         500,
-        "the data root cannot be read",
+        "the data root cannot be read, or a proof cannot be written to it",
         "reading /var/lib/runtimed/generations/00000001: Input/output error",
-        operations=(*_READING, "collectWrappers"),
+        operations=(*_READING, "collectWrappers", "recordProof"),
+        statuses={"recordProof": 507},
         exception="StoreFailed",
     ),
     "disk-timeout": ProblemCode(

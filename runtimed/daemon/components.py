@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -23,9 +23,10 @@ from runtimed.core.collection import collect
 from runtimed.core.config import Engine, Settings
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.history.trigger import Actor, Trigger
+from runtimed.core.proof.record import Proof, judge_proof
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Generation, Runtime
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.status import Status
@@ -36,9 +37,13 @@ from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.lookups import Lookups
+from runtimed.inspection.proofs import Proofs
 from runtimed.inspection.published_files import PublishedWatch
 from runtimed.inspection.wrapper_collector import Collector
 from runtimed.reload.reloader import Reloader
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 log = structlog.get_logger()
 
@@ -62,6 +67,7 @@ class Components:
         *,
         reloader: Reloader,
         store: Store,
+        proofs: Proofs,
         containers: ContainerWatch,
         watcher: Watcher,
         boot: Settings,
@@ -73,6 +79,8 @@ class Components:
     ) -> None:
         self._reloader = reloader
         self._store = store
+        self._proofs = proofs
+        self._disk = disk
         self._containers = containers
         self._inspector = inspector
         self._announcer = announcer
@@ -142,12 +150,15 @@ class Components:
             replaceable=inspector.replaceable,
             features=inspector.features,
             drift=self.drift.drift_of,
+            proof_now=self._proofs.now,
+            proof_seen=lambda runtime: self._proofs.seen(runtime, self.drift.states),
             in_data_root=partial(_call_for, data_root_thread),
             in_binaries=partial(_call_for, binaries_thread),
             may_change=lambda peer: peer.uid in owners,
             reload=self._reload,
             collect=self._collect,
             record_verification=self._announcer.verified,
+            record_proof=partial(self._record_proof, partial(_call_for, binaries_thread)),
         )
 
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
@@ -186,6 +197,15 @@ class Components:
     async def _collect(self, peer: Peer, *, dry_run: bool) -> collect.Collection:
         log.info("gc.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
         return await self._collector.collect(f"uid {peer.uid}, pid {peer.pid}", dry_run=dry_run)
+
+    async def _record_proof(
+        self, in_binaries: Callable[..., Awaitable[Any]], peer: Peer, runtime: Runtime, proof: Proof
+    ) -> shapes.Proof:
+        await in_binaries(peer, self._proofs.compare, runtime, proof)
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            await self._disk(self._proofs.record, proof, self._reloader.current)
+        log.info("proof.recorded", runtime=proof.runtime, outcome=proof.outcome, uid=peer.uid, pid=peer.pid)
+        return judge_proof(proof, proof.digest, proof.identity)
 
     def _apply(self, generation: Generation, *, accept: bool) -> None:
         self.connections.admission = generation.config.runtimed.limits

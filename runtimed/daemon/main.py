@@ -45,6 +45,7 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
+from runtimed.inspection.proofs import Proofs
 from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
@@ -166,10 +167,15 @@ class Daemon:
         containers = ContainerWatch(store, settings.exec_root, stack)
         earlier = recovered.last.host.exec_root if recovered.last is not None else None
         await containers.take_over(earlier, config.runtimed.containerd)
+        kept, remark = await self._disk_worker.run(store.proofs.read)
+        if remark is not None:
+            log.warning("proofs.not_read", reason=remark)
+        proofs = Proofs(kept, self._inspector.look_at, store.proofs.write)
         reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)
         components = self._components = Components(
             reloader=reloader,
             store=store,
+            proofs=proofs,
             containers=containers,
             watcher=self._watcher,
             boot=replace(settings, hosts=tuple(f"unix://{each.path}" for each in sockets)),

@@ -84,6 +84,14 @@ class NodeInspector:
             for binary, look in looks.items()
         }
 
+    def look_at(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
+        """Return the state of each of ``binaries``, as `states`, and report no change."""
+        look = partial(binary_state, search=self._search, as_root=self._as_root, refusal=self._refusal)
+        return {
+            binary: found if isinstance(found, BinaryState) else BinaryState("unusable", reason=str(found))
+            for binary, found in self.pool.call_all(look, binaries).items()
+        }
+
     def replaceable(self, binary: str) -> str | None:
         """Return why another user could replace ``binary``; None if no other user could."""
         return replaceable(binary, self._walk)

@@ -29,7 +29,7 @@ from runtimed.core import errors, shapes
 from runtimed.core.collection.collect import Collection
 from runtimed.core.config import Limits
 from runtimed.core.containers import PinnedContainer
-from runtimed.core.errors import DamagedManifest, Problem, StoreFailed
+from runtimed.core.errors import DamagedManifest, Problem, StoreFailed, TooManyWaiting
 from runtimed.core.history.retained import RetainedGeneration
 from runtimed.core.problem_codes import EVERY, PROBLEM_CODES
 from runtimed.core.report import Report
@@ -128,6 +128,11 @@ def readings(target: str) -> Iterator[Case]:
     yield from disk(target.format(3))
 
 
+def fail_proof(error: Exception) -> Callable[[FaultyFakeService], None]:
+    return lambda node: setattr(node, "proof_fault", error)
+
+
+PROOF = "/v1/proofs/{}?outcome=passed&engine=direct&digest=sha256:1&identity=sha256:{}"
 # Each described response, once.
 CASES = [
     Case("/v1/resolve"),
@@ -159,6 +164,19 @@ CASES = [
     post("/v1/engines/docker?state=not-told&detail=restart%20it", 200),
     post("/v1/engines/dockr?state=follows", 404, "unknown-engine"),
     post("/v1/engines/docker?state=follows", 403, "forbidden", uid=1000),
+    *(
+        post(PROOF.format(name, identity), status, code, **more)
+        for name, identity, status, code, more in (
+            ("gvisor", "now", 200, None, {}),
+            ("gvisor", "old", 409, "proof-outdated", {}),
+            ("nix", "now", 404, "unknown-runtime", {}),
+            ("a%2Fb", "now", 404, "invalid-runtime-name", {}),
+            ("gvisor", "now", 403, "forbidden", {"uid": 1000}),
+            ("gvisor", "now", 507, "store-failed", {"prepare": fail_proof(StoreFailed("writing", "/d", "full"))}),
+            ("gvisor", "now", 503, "disk-timeout", {"prepare": fail_proof(TimeoutError())}),
+            ("gvisor", "now", 503, "too-many-waiting", {"prepare": fail_proof(TooManyWaiting(0, 256))}),
+        )
+    ),
     Case("/v1/events?since=0"),
     Case("/v1/events", 503, "too-many-subscribers", fill_events),
     Case("/metrics"),
@@ -273,7 +291,7 @@ async def test_a_refused_connection_is_described() -> None:
 async def test_each_path_refuses_other_methods_and_unknown_query_keys_as_described(
     node: FakeService, method: str, path: str
 ) -> None:
-    target = path.format(name="gvisor", number=3, engine="docker")
+    target = path.format(name="gvisor", number=3, engine="docker", runtime="gvisor")
     assert (await node.ask(f"{target}?nonsense=1", method))[1]["code"] == "bad-query"
     status, body = await node.ask(target, "PUT")
     assert (status, body["title"]) == (405, title("method-not-allowed"))

@@ -28,14 +28,22 @@ from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containers import PinnedContainer, describe_containers, summarise_containers
 from runtimed.core.drift import Drift
-from runtimed.core.errors import BinaryUnavailable, GenerationGone, NoSuchGeneration, Problem, TooManyWaiting
+from runtimed.core.errors import (
+    BinaryUnavailable,
+    GenerationGone,
+    NoSuchGeneration,
+    Problem,
+    ProofOutdated,
+    TooManyWaiting,
+)
 from runtimed.core.features import Features
 from runtimed.core.history.manifest import read_manifest, render_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
 from runtimed.core.pins import Pin
+from runtimed.core.proof.record import Proof, judge_proof
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.facts import Facts, Machine
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation, Host, Runtime, build_generation
 
 TABLE = {
     "runtimes": {
@@ -72,6 +80,8 @@ class FakeService:
         self.asked: list[tuple[int, bool]] = []
         self.drifts: dict[str, Drift] = {}
         self.engines: list[shapes.EngineStatus] = []
+        self.proofs: dict[str, Proof] = {}
+        self.proof_fault: Exception | None = None
         # /usr/bin/runsc is what the stable path led to in generation 3.
         self.pinned = [
             Pin("crun", "", "plain", "", "", "/usr/bin/crun"),
@@ -163,6 +173,20 @@ class FakeService:
 
     def drift(self, binary: str) -> Drift | None:
         return self.drifts.get(binary)
+
+    def proof_now(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+        return "sha256:now", judge_proof(self.proofs.get(runtime.name), runtime.answer.digest, "sha256:now")
+
+    def proof_seen(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+        return None, judge_proof(self.proofs.get(runtime.name), runtime.answer.digest, None)
+
+    async def record_proof(self, _peer: Peer, runtime: Runtime, proof: Proof) -> shapes.Proof:
+        if self.proof_fault is not None:
+            raise self.proof_fault
+        if proof.identity != "sha256:now":
+            raise ProofOutdated(runtime.name, "a binary")
+        self.proofs[runtime.name] = proof
+        return judge_proof(proof, proof.digest, proof.identity)
 
     def figures(self) -> Figures:
         return Figures(

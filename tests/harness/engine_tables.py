@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from harness.lookup import look_up_each
+from harness.proofs import NoProofs
 
 from runtimed.api.describe import describe_table
 from runtimed.core.config import Documents, Flags, Settings, Source
@@ -20,7 +21,7 @@ from runtimed.core.table.generation import Generation, Host, build_generation
 DATA = "/data"
 
 
-class EveryBinary:
+class EveryBinary(NoProofs):
     """A host on which a path leads to itself, and a name to a file in /usr/bin, except for the ``missing`` ones."""
 
     def __init__(self, missing: Collection[str] = ()) -> None:

@@ -10,6 +10,8 @@
     ``config.json``, ``manifest.json``, ``runtimes/<link> -> ../../../wrappers/<file>``
 ``wrappers/<file>``
     wrappers and launchers, named by their content
+``proofs.json``
+    the proofs of runtimes; absent before the first test
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ LOCK = "lock"
 CURRENT = "runtimes"
 GENERATIONS = "generations"
 WRAPPERS = "wrappers"
+PROOFS = "proofs.json"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 LINKS = "runtimes"

@@ -116,8 +116,7 @@ def render_manifest(
     for key, table in tables.items():
         entries = ",\n".join(f"{json.dumps(name)}: {text}" for name, text in table.items())
         parts.append(f"{json.dumps(key)}: {{\n{entries}\n}}")
-    body = ("{\n" + ",\n".join(parts)).encode()
-    return body + _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
+    return seal(("{\n" + ",\n".join(parts)).encode())
 
 
 def read_manifest(data: bytes, number: int) -> Manifest:
@@ -126,15 +125,25 @@ def read_manifest(data: bytes, number: int) -> Manifest:
     Raises:
         DamagedManifest: the file is damaged, or belongs to another generation or layout.
     """
-    if not is_whole_manifest(data):
+    if not is_sealed(data):
         raise DamagedManifest(number, "its checksum does not match its content")
     try:
-        return _manifest(_load(data[:-_CHECKSUM_LENGTH] + b"\n}"), number)
+        return _manifest(_load(unseal(data)), number)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedManifest(number, f"it is not a complete manifest: {error!r}") from error
 
 
-def is_whole_manifest(data: bytes) -> bool:
+def seal(body: bytes) -> bytes:
+    """Return the JSON object ``body``, which lacks its last brace, with its checksum as the last key."""
+    return body + _CHECKSUM % hashlib.sha256(body).hexdigest().encode()
+
+
+def unseal(data: bytes) -> bytes:
+    """Return ``data``, which `seal` has returned, without the checksum."""
+    return data[:-_CHECKSUM_LENGTH] + b"\n}"
+
+
+def is_sealed(data: bytes) -> bool:
     """Return whether ``data`` ends with the checksum of the bytes before it."""
     body = data[:-_CHECKSUM_LENGTH]
     return data[-_CHECKSUM_LENGTH:] == _CHECKSUM % hashlib.sha256(body).hexdigest().encode()

@@ -6,6 +6,9 @@ from typing import Annotated, Literal, NotRequired, TypedDict, final
 
 Provenance = Literal["configured", "stock", "implicit"]
 DriftKind = Literal["replaced", "removed", "unusable", "installed"]
+ProofState = Literal["proved", "not-proved", "outdated"]
+ProofOutcome = Literal["passed", "failed"]
+ProofEngine = Literal["direct", "containerd"]
 
 Number = Annotated[int, "number of a generation; numbers only grow"]
 Digest = Annotated[str, "`sha256:` and 64 hexadecimal digits"]
@@ -136,6 +139,32 @@ class Lint(TypedDict):
     message: str
 
 
+class ProofBody(TypedDict):
+    """The proof of a runtime without its time; null without a test."""
+
+    state: Annotated[
+        ProofState,
+        "proved: the last test passed, with the resolution and the binaries of now; outdated: it passed, and the "
+        "resolution or a binary changed since; not-proved: it failed, or there was none",
+    ]
+    generation: Annotated[int | None, "the generation that was current when the test was recorded"]
+    engine: Annotated[ProofEngine | None, "how the container of the test was started"]
+    outcome: ProofOutcome | None
+    detail: Annotated[str | None, "the reason for the state, or what the test reported"]
+
+
+class Proof(ProofBody):
+    """The proof of a runtime: the kept record of its last test. null without a test."""
+
+    time: Annotated[float | None, "when the test was recorded, in seconds since the epoch"]
+
+
+class RecordedProof(Proof):
+    """The proof that was recorded."""
+
+    runtime: str
+
+
 class RuntimeDescription(TypedDict):
     """Everything that is known of one runtime."""
 
@@ -163,6 +192,12 @@ class RuntimeDescription(TypedDict):
     shim_binary: Binary
     features: Annotated[Features | None, "null for a shim that needs no OCI runtime: it is never probed"]
     lint: list[Lint]
+    identity: Annotated[
+        str | None,
+        "`sha256:` and 64 hexadecimal digits: of the paths, inodes, sizes and times of the binaries that the runtime "
+        "needs; null in a table until they were looked at",
+    ]
+    proof: Proof
     generation: Number
     digest: Digest
 

@@ -10,7 +10,7 @@ from runtimed.core.errors import UnknownRuntime
 from runtimed.core.message_text import nearest
 from runtimed.core.table.answer import Answer, render_answer
 from runtimed.core.table.availability import files_of
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Generation, Runtime
 
 # Bounds on the search for a similar name, because any client may request unknown names at any rate.
 _CANDIDATES_MAX = 128
@@ -40,6 +40,17 @@ def resolve(generation: Generation, name: str) -> Resolution:
     if is_implicit(name):
         return Resolution(render_answer(name, "implicit", name, None), generation.number)
     raise UnknownRuntime(name, tuple(generation.runtimes), nearest_name(name, generation))
+
+
+def find_runtime(generation: Generation, name: str) -> Runtime:
+    """Return the runtime ``name`` of ``generation``, also one that is not configured and is the name of a shim.
+
+    Raises: as `resolve`.
+    """
+    runtime = generation.runtimes.get(name)
+    if runtime is None:
+        runtime = Runtime(name, "implicit", name, None, resolve(generation, name).answer)
+    return runtime
 
 
 def nearest_name(name: str, generation: Generation) -> str | None:

@@ -22,6 +22,7 @@ from runtimed.host.store.disk import failing_as, make_directory, replace_link, s
 from runtimed.host.store.lock import DataRootLock, trusted_paths
 from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
 from runtimed.host.store.paths import Paths
+from runtimed.host.store.proofs import ProofFile
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
 from runtimed.host.store.repair import Repair, RepairOutcome
 from runtimed.host.store.retained import RetainedGenerations, remove_generation
@@ -66,6 +67,7 @@ class Store:
         self._files = PublishedFiles(self._paths, self._lock)
         self._retained = RetainedGenerations(self._paths, recovered.manifests, rebuild, self._clock, self._monotonic_s)
         self._wrappers = WrapperDirectory(self._paths, recovered.intact_wrappers)
+        self.proofs = ProofFile(self._paths, self.identity, self._refusal, self._at_step)
         # The links of the current generation, with carried ones.
         self._links = recovered.links
         self.next_number = recovered.next_number

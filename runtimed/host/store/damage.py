@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from runtimed.core.history.layout import LOCK, VERSION, current_target, generation_number, link_target
-from runtimed.core.history.manifest import checksum, is_whole_manifest
+from runtimed.core.history.manifest import checksum, is_sealed
 from runtimed.host.store.disk import leads_to, read_file
 from runtimed.host.store.lock import DataRootLock
 from runtimed.host.store.paths import Paths
@@ -142,7 +142,7 @@ class PublishedFiles:
 
     def _bad_generation(self, expected: Expected, intact: dict[str, _Mark]) -> str:
         config, manifest = self._paths.config(expected.number), self._paths.manifest(expected.number)
-        checks = ((config, lambda data: checksum(data) == expected.config_checksum), (manifest, is_whole_manifest))
+        checks = ((config, lambda data: checksum(data) == expected.config_checksum), (manifest, is_sealed))
         for path, is_whole in checks:
             try:
                 state = os.lstat(path)

@@ -9,6 +9,7 @@ from runtimed.core.history.layout import (
     LINKS,
     LOCK,
     MANIFEST,
+    PROOFS,
     VERSION,
     WRAPPERS,
     generation_directory,
@@ -25,6 +26,7 @@ class Paths:
         self.current = f"{root}/{CURRENT}"
         self.wrappers = f"{root}/{WRAPPERS}"
         self.generations = f"{root}/{GENERATIONS}"
+        self.proofs = f"{root}/{PROOFS}"
 
     def wrapper(self, file: str) -> str:
         """Return the path of a wrapper file."""
