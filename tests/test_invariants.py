@@ -37,6 +37,7 @@ from runtimed.core.plan import BootContext
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Store
+from runtimed.host.store.table_file import StoreWithTableFile, TableFile
 from runtimed.reload.reloader import Reloader
 
 P = ParamSpec("P")
@@ -283,11 +284,12 @@ class WiredReloader:
 
     def __init__(self, root: str, documents: list[str]) -> None:
         self.store = Store(root)
+        self.exec_root = Path(root).parents[1] / f"run-{Path(root).name}"
         self.write(documents)
         self.reloader = Reloader(
             BootContext(PATH, Flags(), DEFAULTS, HOST, DEFAULTS),
             read=self.read,
-            disk=self.store,
+            disk=StoreWithTableFile(self.store, TableFile(str(self.exec_root), 0o600, os.getegid())),
             run_blocking=in_place,
             on_begin=lambda: None,
             on_report=lambda _report, _generation: None,
@@ -314,6 +316,15 @@ class WiredReloader:
         described = describe_table(generation, Everything())
         table = [{key: value for key, value in runtime.items() if key != "generation"} for runtime in described]
         return {"answers": answers, "default": generation.config.default_runtime, "table": table}
+
+    def shows_the_current_generation(self) -> bool:
+        """Return whether the table file has every answer of the current generation, and no other."""
+        generation = self.reloader.current
+        found = json.loads((self.exec_root / "table.json").read_bytes())
+        answers = {
+            name: json.loads(runtime.answer.at(generation.number)) for name, runtime in generation.runtimes.items()
+        }
+        return bool((found["generation"], found["runtimes"]) == (generation.number, answers))
 
     def published(self) -> dict[str, bytes]:
         """Return the texts of the current generation's wrappers on disk, by link."""
@@ -352,6 +363,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
             report = await reloaded.reloader.reload(Trigger(("test",)))
             assert (report.outcome != "rejected") == is_valid, report
             assert report.generation == reloaded.reloader.current.number >= number
+            assert reloaded.shows_the_current_generation()
             number = report.generation
             if is_valid:
                 last_valid = documents
@@ -370,6 +382,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
         await again.start()
         assert again.table() == fresh.table()
         assert again.reloader.current.number == number
+        assert again.shows_the_current_generation()
         again.store.close()
         assert sorted(os.listdir(outside)) == ["again", "fresh", "reloaded"], "nothing was written beside the data root"
         assert set(os.listdir(roots[0])) <= {"VERSION", "lock", "runtimes", "generations", "wrappers"}

@@ -32,6 +32,7 @@ from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.status import Status
 from runtimed.host.facts import read_machine, read_system
 from runtimed.host.store import Store
+from runtimed.host.store.table_file import TableFile
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
@@ -68,6 +69,7 @@ class Components:
         reloader: Reloader,
         store: Store,
         proofs: Proofs,
+        table: TableFile,
         containers: ContainerWatch,
         watcher: Watcher,
         boot: Settings,
@@ -81,6 +83,7 @@ class Components:
         self._store = store
         self._proofs = proofs
         self._disk = disk
+        self._table = table
         self._containers = containers
         self._inspector = inspector
         self._announcer = announcer
@@ -109,6 +112,9 @@ class Components:
             owners=owners,
         )
         stack.push_async_callback(self._drain)
+        if table.refusal is not None:
+            remedy = f"in the unit: SupplementaryGroups={table.gid}"
+            log.warning("table.private", path=table.path, gid=table.gid, reason=table.refusal, remedy=remedy)
         self._probes: set[asyncio.Task[None]] = set()
         self._unavailable: tuple[Unavailable, ...] = ()
         self._apply(reloader.current, accept=False)
@@ -235,7 +241,7 @@ class Components:
         self._check_health()
 
     def _seems_damaged(self) -> bool:
-        return self._listeners.seems_damaged() or self._store.seems_damaged()
+        return self._listeners.seems_damaged() or self._table.seems_damaged() or self._store.seems_damaged()
 
     async def _repair(self) -> bool:
         await self._listeners.note()

@@ -31,15 +31,18 @@ from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.startup import (
     bind_sockets,
+    continue_generation_numbers,
     find_configuration,
     open_store,
     secure_runtime_directories,
     secure_runtime_directory,
+    with_table_file,
 )
 from runtimed.host.facts import read_facts
 from runtimed.host.process import raise_descriptor_limit, write_pidfile
-from runtimed.host.store import Recovered, Store
+from runtimed.host.store import Recovered
 from runtimed.host.store.numbers import reserve_event_numbers
+from runtimed.host.store.table_file import StoreWithTableFile
 from runtimed.host.systemd import Notifier, speaks_to_journal
 from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
@@ -163,7 +166,8 @@ class Daemon:
         await self._disk_worker.run(secure_runtime_directories, settings, self._trust)
         await self._continue_event_numbers(settings, recovered)
         sockets = bind_sockets(settings, self._environ, stack)
-        recovered = await self._continue_generation_numbers(store, recovered, settings)
+        disk = with_table_file(store, sockets, settings.exec_root)
+        recovered = await continue_generation_numbers(store, recovered, settings, self._disk_worker)
         containers = ContainerWatch(store, settings.exec_root, stack)
         earlier = recovered.last.host.exec_root if recovered.last is not None else None
         await containers.take_over(earlier, config.runtimed.containerd)
@@ -171,10 +175,11 @@ class Daemon:
         if remark is not None:
             log.warning("proofs.not_read", reason=remark)
         proofs = Proofs(kept, self._inspector.look_at, store.proofs.write)
-        reloader = await self._publish_first_generation(documents, store, recovered, settings, containers, stack)
+        reloader = await self._publish_first_generation(documents, disk, recovered, settings, containers, stack)
         components = self._components = Components(
             reloader=reloader,
             store=store,
+            table=disk.table,
             proofs=proofs,
             containers=containers,
             watcher=self._watcher,
@@ -202,31 +207,22 @@ class Daemon:
         number = await self._disk_worker.run(reserve_event_numbers, settings.exec_root, least)
         self._announcer.events.continue_from(number)
 
-    async def _continue_generation_numbers(self, store: Store, recovered: Recovered, settings: Settings) -> Recovered:
-        """Return ``recovered``; as unpublished where clients have seen newer generations since the last boot."""
-        current = recovered.last.number if recovered.last is not None else 0
-        newest = await self._disk_worker.run(store.remember_numbers_in, settings.exec_root, current)
-        if newest is None:
-            return recovered
-        log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
-        return replace(recovered, published=False)
-
     async def _publish_first_generation(
         self,
         documents: Documents,
-        store: Store,
+        disk: StoreWithTableFile,
         recovered: Recovered,
         settings: Settings,
         containers: ContainerWatch,
         stack: AsyncExitStack,
     ) -> Reloader:
         arguments = self._arguments
-        host = Host(read_facts(self._environ), store.root, settings.exec_root)
+        host = Host(read_facts(self._environ), disk.root, settings.exec_root)
         required = main_required(arguments)
         reloader = Reloader(
             BootContext(arguments.config_path, arguments.flags, arguments.defaults, host, settings, required),
             read=self._reader.read,
-            disk=store,
+            disk=disk,
             run_blocking=self._disk_worker.run,
             on_begin=self._announcer.reloading,
             on_report=self._on_report,

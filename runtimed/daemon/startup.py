@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import structlog
 
@@ -26,8 +28,9 @@ from runtimed.core.message_text import printable
 from runtimed.daemon.arguments import Arguments
 from runtimed.host.containers import container_states
 from runtimed.host.store import Recovered, Store, trusted_paths
-from runtimed.host.store.disk import DIRECTORY_MODE
+from runtimed.host.store.disk import DIRECTORY_MODE, FILE_MODE
 from runtimed.host.store.lock import check_version
+from runtimed.host.store.table_file import StoreWithTableFile, TableFile
 from runtimed.host.systemd import Inherited, take_sockets
 from runtimed.host.trust import Trust, secure_below, secure_directory
 from runtimed.host.units import socket_names
@@ -139,6 +142,34 @@ def bind_sockets(
             raise SocketRefused(host, "systemd has handed over no such socket; start runtimed.socket first")
         sockets += found
     return sockets
+
+
+async def continue_generation_numbers(
+    store: Store, recovered: Recovered, settings: Settings, worker: Worker
+) -> Recovered:
+    """Return ``recovered``; as unpublished where clients have seen newer generations since the last boot."""
+    current = recovered.last.number if recovered.last is not None else 0
+    newest = await worker.run(store.remember_numbers_in, settings.exec_root, current)
+    if newest is None:
+        return recovered
+    log.warning("store.rolled_back", data_root=store.root, found=current, newest=newest)
+    return replace(recovered, published=False)
+
+
+def with_table_file(store: Store, sockets: Sequence[BoundSocket | Inherited], exec_root: str) -> StoreWithTableFile:
+    """Return ``store`` with the table file in ``exec_root``.
+
+    The users who may connect to the socket beside the file may read it; where there is none, to the first socket.
+    """
+    directory = os.path.realpath(exec_root)
+    beside = [each.path for each in sockets if os.path.realpath(os.path.dirname(each.path)) == directory]
+    path = (*beside, sockets[0].path)[0]
+    mode, gid = FILE_MODE, os.getegid()
+    # An abstract socket, or one whose path was removed, has neither mode nor group.
+    with contextlib.suppress(OSError):
+        found = os.stat(path if path.startswith("/") else "")
+        mode, gid = FILE_MODE | found.st_mode & 0o044, found.st_gid
+    return StoreWithTableFile(store, TableFile(exec_root, mode, gid))
 
 
 def refusals(settings: Settings, trust: Trust, environ: Mapping[str, str]) -> Iterator[RuntimedError]:

@@ -32,7 +32,7 @@ class RepairOutcome(Protocol):
 
 
 class Disk(Protocol):
-    """The methods of `runtimed.host.store.Store` that are needed here. They block."""
+    """The methods of `runtimed.host.store.table_file.StoreWithTableFile` that are needed here. They block."""
 
     @property
     def root(self) -> str: ...  # noqa: D102
@@ -41,6 +41,7 @@ class Disk(Protocol):
     def repair(self, generation: Generation) -> RepairOutcome: ...  # noqa: D102
     def publish(self, generation: Generation, *, retain: int, trigger: Trigger) -> str | None: ...  # noqa: D102
     def settle(self, retain: int) -> str | None: ...  # noqa: D102
+    def write_table(self, generation: Generation) -> str | None: ...  # noqa: D102
 
 
 class Publisher:
@@ -76,6 +77,7 @@ class Publisher:
         # Only the origins of definitions can differ.
         generation = replace(generation, number=self.number)
         if previous is None:
+            await self.write_table(generation)
             return generation, ()
         await self.settle(previous)
         return await self.repair(generation, trigger)
@@ -84,6 +86,10 @@ class Publisher:
         """Repeat the steps that failed after the last swap, if any did."""
         if SETTLE in self.errors:
             self._set_error(SETTLE, await self._run_blocking(self._disk.settle, current.config.runtimed.retain))
+
+    async def write_table(self, generation: Generation) -> None:
+        """Write the table file at a start whose generation is published already; `settle` repeats a failure."""
+        self._set_error(SETTLE, await self._run_blocking(self._disk.write_table, generation))
 
     async def repair(self, generation: Generation, trigger: Trigger) -> tuple[Generation, tuple[str, ...]]:
         """Return ``generation``, which is published, and descriptions of the repairs of its files.

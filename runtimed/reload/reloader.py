@@ -268,6 +268,7 @@ class Reloader:
             if compare_with_manifest(manifest, generation).changes_resolutions:
                 raise StartFailed(report.problems) from None
             self.current = replace(generation, number=manifest.number)
+            await self._publisher.write_table(self.current)
 
     def _finish(self, report: Report, started_s: float) -> Report:
         """Return ``report`` with the number of the current generation and the times of an attempt that ends now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from runtimed.core.table.availability import Unavailable
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Recovered, Store
+from runtimed.host.store.table_file import StoreWithTableFile, TableFile
 from runtimed.host.worker import Worker
 from runtimed.reload.reloader import RETRY_S, Reloader
 from runtimed.reload.settle import SETTLE_LIMIT_S, SETTLE_S, reload_on_hints
@@ -36,6 +38,7 @@ class ReloaderOnDocuments:
 
     def __init__(self, data: Path) -> None:
         self.data = data
+        self.exec_root = f"{data}-run"
         self.worker = Worker("working")
         self.text: str | None = "{}"
         self.dropin: str | None = None
@@ -46,6 +49,9 @@ class ReloaderOnDocuments:
         self.now_s = 0.0
         self.look_error: Exception | None = None
         self.step: Callable[[str], None] = lambda _step: None
+
+    def at_step(self, step: str) -> None:
+        self.step(step)
 
     async def read(self) -> Documents:
         self.reads += 1
@@ -65,7 +71,7 @@ class ReloaderOnDocuments:
 
     def boot(self, **settings: Any) -> tuple[Reloader, Recovered]:
         """Open the data root as a start does, and return a reloader for it."""
-        self.store = Store(str(self.data), at_step=lambda step: self.step(step))  # noqa: PLW0108 - step is set later
+        self.store = Store(str(self.data), at_step=self.at_step)
         recovered = self.store.open(rebuild_scripts)
         boot = Settings(str(self.data), "/exec", ("unix:///exec/s",), **settings)
         host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), str(self.data), "/exec")
@@ -73,7 +79,7 @@ class ReloaderOnDocuments:
         reloader = Reloader(
             context,
             read=self.read,
-            disk=self.store,
+            disk=StoreWithTableFile(self.store, TableFile(self.exec_root, 0o600, os.getegid(), self.at_step)),
             run_blocking=self.worker.run,
             on_begin=lambda: None,
             on_report=lambda report, current: self.reports.append((report, current.number)),
@@ -660,7 +666,7 @@ async def test_a_requested_reload_does_not_wait_for_a_file_to_settle(
     assert (await reloader.reload(Trigger(("signal",)))).outcome == "rejected"
 
 
-@pytest.mark.parametrize("place", ["_planner", "publish"])
+@pytest.mark.parametrize("place", ["_planner", "stage"])
 async def test_an_internal_error_is_a_rejection_and_the_daemon_goes_on(
     node: ReloaderOnDocuments, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

@@ -32,6 +32,8 @@ LINKS = "runtimes"
 RUNC_STATES = "runtime-runc"
 # Below the exec root: the pins, which launchers write (see `runtimed.core.pins`).
 PINS = "pins"
+# Below the exec root: the current table for readers without the daemon (see `runtimed.core.table.table_file`).
+TABLE_FILE = "table.json"
 # The prefix of the temporary names under which files are written before they are renamed.
 TEMPORARY = ".tmp-"
 

@@ -65,19 +65,20 @@ def write_new(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
 
 def replace_file(path: str, data: bytes, mode: int, *, sync: bool = False) -> None:
     """Replace the file ``path`` by rename: a reader sees the old file or the new one, whole."""
-    temporary = _unused_name(path)
+    temporary = unused_name(path)
     write_new(temporary, data, mode, sync=sync)
     os.rename(temporary, path)
 
 
 def replace_link(path: str, target: str) -> None:
     """Make ``path`` a symbolic link to ``target`` by rename, atomic on every Linux file system."""
-    temporary = _unused_name(path)
+    temporary = unused_name(path)
     os.symlink(target, temporary)
     os.rename(temporary, path)
 
 
-def _unused_name(path: str) -> str:
+def unused_name(path: str) -> str:
+    """Return the name under which the new content of ``path`` is written, after removing an earlier file there."""
     directory, name = os.path.split(path)
     temporary = f"{directory}/{TEMPORARY}{name}"
     with contextlib.suppress(FileNotFoundError):
@@ -102,6 +103,14 @@ def make_directory(path: str, *, exist_ok: bool = True) -> None:
             raise
     else:
         os.chmod(path, DIRECTORY_MODE)  # The umask may have cleared bits.
+
+
+def make_exec_root(path: str) -> None:
+    """Make the exec root again if it was removed while the daemon runs, with the mode that a start gives to it."""
+    mode = 0o755 if os.geteuid() == 0 else 0o700
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, mode)
+        os.chmod(path, mode)  # As in `make_directory`.
 
 
 def open_to_users(path: str, mode: int) -> None:

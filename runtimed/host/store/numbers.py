@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from runtimed.host.store.disk import FILE_MODE, read_file, replace_file
+from runtimed.host.store.disk import FILE_MODE, make_exec_root, read_file, replace_file
 
 _GENERATION_DIGITS = 18
 # As in the parameter `since` of the event stream.
@@ -32,11 +32,8 @@ def write_generation_number(path: str, number: int) -> str | None:
     """Write ``number`` to the file ``path``; return the reason of a failure, else None."""
     data = b"%d\n" % number
     try:
-        try:
-            replace_file(path, data, FILE_MODE)
-        except FileNotFoundError:  # the directory was removed while the daemon runs
-            os.mkdir(os.path.dirname(path), 0o755 if os.geteuid() == 0 else 0o700)
-            replace_file(path, data, FILE_MODE)
+        make_exec_root(os.path.dirname(path))
+        replace_file(path, data, FILE_MODE)
     except OSError as error:
         return f"number {number} cannot be written to {path}: {error.strerror or error}"
     return None

@@ -1,0 +1,28 @@
+"""Renders the table file: the current generation as one JSON object, for readers without the daemon.
+
+The first line holds everything but the resolutions, each further line one resolution, the last line the end. A raw
+newline never occurs inside of JSON text, so a reader may search for the line of one name instead of parsing the file.
+"""
+
+from __future__ import annotations
+
+import json
+
+from runtimed.core.table.generation import Generation
+from runtimed.core.table.resolve import resolve
+
+# Raised when a reader of the earlier format would misunderstand the file.
+FORMAT = 1
+
+
+def render_table_file(generation: Generation, time_s: float) -> bytes:
+    """Return the content of the table file that is written at ``time_s``, in seconds since the epoch."""
+    default = generation.config.default_runtime
+    head = {"format": FORMAT, "generation": generation.number, "digest": generation.digest, "time": time_s}
+    first = json.dumps({**head, "default_runtime": default, "runtimes": {}}, separators=(",", ":")).encode()
+    answers = {name: runtime.answer for name, runtime in generation.runtimes.items()}
+    if default not in answers:
+        # It is the name of a shim that is not configured, which the empty name resolves to.
+        answers[default] = resolve(generation, default).answer
+    entries = [b"%b:%b" % (json.dumps(name).encode(), a.at(generation.number)) for name, a in answers.items()]
+    return first.removesuffix(b"}}") + b"\n" + b",\n".join(entries) + b"\n}}\n"
