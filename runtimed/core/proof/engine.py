@@ -63,13 +63,17 @@ class Places:
     state: str = ""
     # The file in which a launcher records the container, "" for none.
     pin: str = ""
-    # The socket of containerd, "" where the engine is not containerd.
+    # containerd's socket, its state directory and its root directory; "" where the engine is not containerd.
     containerd: str = ""
+    containerd_state: str = ""
+    containerd_root: str = ""
 
     def to_json(self) -> bytes:
         """Return the places as JSON, for `read_places`."""
         return json.dumps(asdict(self)).encode()
 
+
+_MORE = ("state", "pin", "containerd", "containerd_state", "containerd_root")
 
 # Returns everything with the id of a test that is on the node (host.proof.leftovers.list_leftovers).
 ListLeftovers = Callable[[Places], Sequence[Leftover]]
@@ -86,5 +90,5 @@ def read_places(identifier: str, bundle: str, data: bytes) -> Places:
         found = None
     if not isinstance(found, Mapping):
         found = {}
-    more = {key: str(found.get(key, "")) for key in ("state", "pin", "containerd")}
+    more = {key: str(found.get(key, "")) for key in _MORE}
     return Places(identifier, bundle, **more)

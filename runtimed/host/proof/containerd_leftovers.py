@@ -1,0 +1,106 @@
+"""Lists and removes what containerd has of a test: the container, its task, directories, and the namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from runtimed.core.containerd.api import ContainerdUnknown
+from runtimed.core.containerd.tasks import (
+    DELETE_CONTAINER,
+    DELETE_NAMESPACE,
+    DELETE_TASK,
+    GET_CONTAINER,
+    GET_TASK,
+    KILL_TASK,
+    CallFailed,
+    encode_id,
+    encode_kill,
+)
+from runtimed.core.proof.engine import LeftoverKind, Places
+from runtimed.host.proof.containerd import Containerd
+from runtimed.host.proof.found import Found
+from runtimed.host.proof.tasks import FIFO
+
+# Below containerd's state directory (bundles) and below its root directory.
+_TASKS = "io.containerd.runtime.v2.task"
+# Sockets of shims are always here, named by a digest of containerd's socket, the namespace and the id.
+_SOCKETS = "/run/containerd/s"
+_CALL_S = 2.0
+# Kind, the call that says whether it exists, the calls that remove it.
+_KINDS: Sequence[tuple[LeftoverKind, str, Sequence[str]]] = (
+    ("task", GET_TASK, (KILL_TASK, DELETE_TASK)),
+    ("container", GET_CONTAINER, (DELETE_CONTAINER,)),
+)
+
+
+class ContainerdLeftovers:
+    """The things of the test of ``places`` in its containerd; none where the engine was another one."""
+
+    def __init__(self, places: Places) -> None:
+        self._id = places.id
+        self._places = places
+        self._api = Containerd(places.containerd, places.id)
+        # In a bundle without the FIFO no container was created.
+        may_exist = os.path.lexists(f"{places.bundle}/{FIFO}") or not os.path.lexists(places.bundle)
+        self._is_used = bool(places.containerd) and may_exist
+        # Whether containerd says whether the container exists.
+        self.is_known = True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._api.close()
+
+    @property
+    def directories(self) -> Sequence[str]:
+        """The directories that containerd makes for the namespace of the test."""
+        parents = filter(None, (self._places.containerd_state, self._places.containerd_root))
+        return [f"{parent}/{_TASKS}/{self._id}" for parent in parents]
+
+    @property
+    def sockets(self) -> Sequence[str]:
+        """The socket of the shim."""
+        if not self._places.containerd:
+            return ()
+        name = os.path.normpath(f"{self._places.containerd}/{self._id}/{self._id}")
+        return (f"{_SOCKETS}/{hashlib.sha256(name.encode()).hexdigest()}",)
+
+    def find(self) -> Iterator[Found]:
+        """Yield the task and the container, or one that says that they are unknown."""
+        if not self._is_used:
+            return
+        try:
+            for kind, look, removal in _KINDS:
+                if self._exists(look):
+                    yield Found(kind, self._id, partial(self._call_all, removal), is_alive=True)
+            self.is_known = True
+        except (CallFailed, ContainerdUnknown):
+            self.is_known = False
+            name = f"{self._id}: unknown, because containerd at {self._places.containerd} does not answer"
+            yield Found("container", name, lambda: None, is_removable=False)
+
+    def remove_namespace(self) -> None:
+        """Remove the namespace, which has no container any more."""
+        if self._is_used:
+            self._call_all((DELETE_NAMESPACE,))
+
+    def _exists(self, method: str) -> bool:
+        try:
+            self._call(method)
+        except CallFailed as failure:
+            if failure.code == "unavailable":
+                raise
+            # Any other error: its shim hangs or does not answer.
+            return failure.code != "not_found"
+        return True
+
+    def _call_all(self, methods: Sequence[str]) -> None:
+        for method in methods:
+            with contextlib.suppress(CallFailed, ContainerdUnknown):
+                self._call(method)
+
+    def _call(self, method: str) -> None:
+        self._api.call(method, encode_kill(self._id) if method == KILL_TASK else encode_id(self._id), _CALL_S)

@@ -1,0 +1,214 @@
+"""Lists and removes everything on the node that has the id of a test: what the runtime has left behind.
+
+The id is random, so that a name with it belongs to the test. No other thing is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from runtimed.core.mounts import parse_mounts
+from runtimed.core.proof.bundle import VARIABLE
+from runtimed.core.proof.engine import Leftover, Places
+from runtimed.host.proof.containerd_leftovers import ContainerdLeftovers
+from runtimed.host.proof.found import Found
+
+# Ends of processes, and the clean-up that containerd does after the end of a shim, take a moment.
+_REMOVAL_S = 10.0
+_PAUSE_S = 0.05
+_PROGRAM_S = 5.0
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TRANSIENT_UNITS = "/run/systemd/transient"
+# Below these, shims of virtual machines and of gVisor make directories with the name of a container.
+_SHIM_DIRECTORIES = (
+    *("/run/containerd/runsc", "/run/kata", "/run/kata-containers", "/run/kata-containers/shared/sandboxes"),
+    *("/run/vc/sbs", "/run/vc/vm"),
+)
+_CGROUPS = ("cgroup", "cgroup2")
+# A process with one of these has ended (proc_pid_stat(5)).
+_ENDED = (b"Z", b"X")
+
+
+def list_leftovers(places: Places) -> Sequence[Leftover]:
+    """Return everything with the id of the test of ``places``."""
+    with contextlib.closing(ContainerdLeftovers(places)) as containerd:
+        return [found.leftover for found in _find(places, containerd)]
+
+
+def remove_all(places: Places) -> Sequence[Leftover]:
+    """Remove everything with the id of the test of ``places``, and return the rest.
+
+    Removes the directories of the test, too, except that of its bundle. Blocks for some seconds where a removal fails.
+    """
+    deadline_s = time.monotonic() + _REMOVAL_S
+    with contextlib.closing(ContainerdLeftovers(places)) as containerd:
+        while found := list(_find(places, containerd)):
+            removable = [each for each in found if each.is_removable]
+            if not removable or time.monotonic() > deadline_s:
+                break
+            # Containers first: containerd and the runtime remove most of the other things.
+            for each in [each for each in removable if each.is_alive] or removable:
+                with contextlib.suppress(OSError, subprocess.SubprocessError):
+                    each.remove()
+            time.sleep(_PAUSE_S)
+        else:
+            containerd.remove_namespace()
+    for directory in (places.state, *containerd.directories):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+    return [each.leftover for each in found]
+
+
+def _find(places: Places, containerd: ContainerdLeftovers) -> Iterator[Found]:
+    processes = dict(_processes(places.id))
+    yield from containerd.find()
+    yield from processes.values()
+    yield from _mounts(places.id, processes)
+    yield from _cgroups(places.id)
+    yield from _units(places.id)
+    yield from _states(places, containerd)
+    if places.pin and os.path.lexists(places.pin):
+        yield Found("pin", places.pin, partial(os.unlink, places.pin))
+
+
+def _pattern(identifier: str) -> re.Pattern[bytes]:
+    return re.compile(rb"%b(?![0-9a-zA-Z])" % identifier.encode())
+
+
+def _processes(identifier: str) -> Iterator[tuple[int, Found]]:
+    """Yield the processes of a test: those in its cgroup, with its variable, or with its id as an argument.
+
+    A process on a terminal may have the id as an argument because a person looks at the test.
+    """
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) != os.getpid() and _is_of_test(name, identifier):
+            pid = int(name)
+            yield pid, Found("process", f"{pid} ({_command(name)})", partial(_kill, pid, identifier), is_alive=True)
+
+
+def _is_of_test(pid: str, identifier: str) -> bool:
+    try:
+        state, _, _, _, terminal, *_ = _read(pid, "stat").rpartition(b") ")[2].split()
+        if state in _ENDED:
+            return False
+        if _pattern(identifier).search(_read(pid, "cgroup")):
+            return True
+        if f"{VARIABLE}={identifier}".encode() in _read(pid, "environ").split(b"\0"):
+            return True
+        return terminal == b"0" and identifier.encode() in _read(pid, "cmdline").split(b"\0")
+    except (OSError, ValueError):
+        return False  # it has ended
+
+
+def _read(pid: str, file: str) -> bytes:
+    with open(f"/proc/{pid}/{file}", "rb") as opened:
+        return opened.read()
+
+
+def _command(pid: str) -> str:
+    with contextlib.suppress(OSError):
+        return _read(pid, "comm").decode(errors="replace").strip()
+    return "ended"
+
+
+def _kill(pid: int, identifier: str) -> None:
+    # The descriptor holds the process: its id cannot become that of another one after the second look.
+    descriptor = os.pidfd_open(pid)
+    try:
+        if _is_of_test(str(pid), identifier):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+
+
+def _mounts(identifier: str, processes: dict[int, Found]) -> Iterator[Found]:
+    """Yield the mounts of a test in every mount namespace, except those of its processes, which end with them."""
+    pattern, seen = _pattern(identifier), set()
+    for name in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
+        if int(name) in processes:
+            continue
+        try:
+            namespace = os.readlink(f"/proc/{name}/ns/mnt")
+            if namespace in seen:
+                continue
+            table = _read(name, "mountinfo")
+        except OSError:
+            continue  # the process has ended, or is a kernel thread
+        seen.add(namespace)
+        # The last one first: it may be on another one.
+        for mount in reversed(list(parse_mounts(table))):
+            if pattern.search(mount.point) or pattern.search(mount.root):
+                point = os.fsdecode(mount.point)
+                yield Found("mount", point, partial(_run, "umount", "--lazy", "--namespace", name, point))
+
+
+def _cgroups(identifier: str) -> Iterator[Found]:
+    """Yield the control groups of a test in every hierarchy."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        hierarchies = {mount.device: mount.point for mount in parse_mounts(file.read()) if mount.kind in _CGROUPS}
+    pattern = _pattern(identifier)
+    for point in hierarchies.values():
+        for directory, names, _ in os.walk(point):
+            for name in filter(pattern.search, list(names)):
+                names.remove(name)
+                path = os.fsdecode(os.path.join(directory, name))
+                yield Found("cgroup", path, partial(_remove_cgroup, path))
+
+
+def _remove_cgroup(path: str) -> None:
+    for directory, _, _ in os.walk(path, topdown=False):
+        os.rmdir(directory)
+
+
+def _units(identifier: str) -> Iterator[Found]:
+    """Yield the scope that the runtime has made for a container, active or failed."""
+    unit = f"{identifier}.scope"
+    if os.path.lexists(f"{_TRANSIENT_UNITS}/{unit}"):
+        yield Found("unit", unit, partial(_stop_unit, unit))
+
+
+def _stop_unit(unit: str) -> None:
+    _run("systemctl", "stop", unit)
+    _run("systemctl", "reset-failed", unit)
+
+
+def _states(places: Places, containerd: ContainerdLeftovers) -> Iterator[Found]:
+    """Yield what is in the directories of a test, and the directories that shims name after its container."""
+    named = [f"{directory}/{places.id}" for directory in _SHIM_DIRECTORIES]
+    inside = [
+        f"{directory}/{name}" for directory in (places.state, *containerd.directories) for name in _list(directory)
+    ]
+    for path in (*named, *containerd.sockets, *inside):
+        if os.path.lexists(path):
+            # A containerd that is not running removes them after its next start.
+            yield Found("state", path, partial(_remove_tree, path), is_removable=containerd.is_known)
+
+
+def _list(directory: str) -> Sequence[str]:
+    with contextlib.suppress(OSError):
+        return os.listdir(directory) if directory else ()
+    return ()
+
+
+def _remove_tree(path: str) -> None:
+    if not os.path.isdir(path) or os.path.islink(path):
+        os.unlink(path)
+        return
+    with open("/proc/self/mountinfo", "rb") as file:
+        prefix = os.fsencode(os.path.realpath(path)) + b"/"
+        if any(mount.point.startswith(prefix) for mount in parse_mounts(file.read())):
+            return  # the host's files may be mounted there
+    shutil.rmtree(path)
+
+
+def _run(*words: str) -> None:
+    environment = {"PATH": _PATH, "LC_ALL": "C"}
+    subprocess.run(words, check=False, capture_output=True, timeout=_PROGRAM_S, env=environment)  # noqa: S603

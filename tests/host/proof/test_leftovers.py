@@ -1,0 +1,115 @@
+"""What is left of a test: it is found by its id and removed, and no other thing is touched."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtimed.core.proof.engine import Places
+from runtimed.host.proof.leftovers import list_leftovers, remove_all
+
+ID = "runtimed-test-0123456789ab"
+SLEEP = ("/bin/sleep", "100")
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str, **environment: str) -> subprocess.Popen[bytes]:
+        # Without a terminal, like a program that an engine has started.
+        process = subprocess.Popen(words, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    (tmp_path / "bundle").mkdir()
+    return Places(ID, str(tmp_path / "bundle"), state=str(tmp_path / "state"), pin=str(tmp_path / "pin"))
+
+
+def kinds(places: Places) -> list[str]:
+    return [each["kind"] for each in list_leftovers(places)]
+
+
+def test_nothing_is_found_where_nothing_is(places: Places) -> None:
+    assert list_leftovers(places) == []
+    assert remove_all(places) == []
+
+
+def test_processes_of_the_test_end_and_others_go_on(places: Places, start: Start) -> None:
+    own = [start(*SLEEP, RUNTIMED_TEST=ID), start("/bin/sh", "-c", "read x; sleep 100 & wait", ID)]
+    others = [
+        start(*SLEEP, RUNTIMED_TEST=f"{ID}0"),
+        start(*SLEEP, OTHER=ID),
+        start("/bin/sh", "-c", "sleep 100; exit", f"/bundle/{ID}"),
+        start("/bin/sh", "-c", "sleep 100; exit", f"{ID}c"),
+    ]
+    # A shell with stdin at its end reads nothing and goes on.
+    found = {each["name"].partition(" ")[0] for each in list_leftovers(places)}
+    assert found >= {str(each.pid) for each in own}
+    assert not found & {str(each.pid) for each in others}
+    assert remove_all(places) == []
+    assert all(each.wait(5) == -9 for each in own)
+    assert all(each.poll() is None for each in others)
+
+
+def test_what_is_in_the_state_directory_is_removed_with_it_and_no_link_is_followed(
+    places: Places, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept/file"
+    kept.parent.mkdir()
+    kept.write_text("x")
+    state = Path(places.state)
+    (state / ID).mkdir(parents=True)
+    (state / ID / "state.json").write_text("{}")
+    (state / ID / "inner").symlink_to(kept.parent)
+    (state / "link").symlink_to(kept.parent)
+    assert sorted(each["name"] for each in list_leftovers(places)) == [f"{state}/link", f"{state}/{ID}"]
+    assert remove_all(places) == []
+    assert not state.exists()
+    assert kept.read_text() == "x"
+
+
+def test_an_empty_state_directory_is_no_leftover_and_is_removed(places: Places) -> None:
+    Path(places.state).mkdir()
+    assert list_leftovers(places) == []
+    assert remove_all(places) == []
+    assert not Path(places.state).exists()
+
+
+def test_the_pin_is_removed(places: Places) -> None:
+    Path(places.pin).touch()
+    assert kinds(places) == ["pin"]
+    assert remove_all(places) == []
+    assert not Path(places.pin).exists()
+
+
+def test_without_an_answer_of_containerd_its_directories_stay_for_it_and_the_container_is_named(
+    places: Places, tmp_path: Path, start: Start
+) -> None:
+    socket = str(tmp_path / "c.sock")
+    directory = tmp_path / "containerd/io.containerd.runtime.v2.task" / ID / ID
+    directory.mkdir(parents=True)
+    places = Places(ID, places.bundle, containerd=socket, containerd_state=str(tmp_path / "containerd"))
+    (Path(places.bundle) / "stdout").touch()
+    process = start(*SLEEP, RUNTIMED_TEST=ID)
+    container = f"{ID}: unknown, because containerd at {socket} does not answer"
+    assert {each["name"] for each in remove_all(places)} == {container, str(directory)}
+    assert directory.exists()
+    assert process.wait(5) == -9
+
+
+def test_containerd_is_not_asked_where_no_container_was_created(places: Places, tmp_path: Path) -> None:
+    assert list_leftovers(Places(ID, places.bundle, containerd=str(tmp_path / "c.sock"))) == []
