@@ -25,7 +25,7 @@ from runtimed.daemon.arguments import make_parser as make_daemon_parser
 MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
 PAGES = ("runtimed.8", "runtimectl.1", "runtimed.json.5", "runtimed-api.7")
 TEXT = {name: (MANUAL / f"{name}.scd").read_text() for name in PAGES}
-FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1, ContainersSummary())
+FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1, ContainersSummary(), {}, False)
 
 
 def section(page: str, name: str) -> str:

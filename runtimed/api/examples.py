@@ -23,6 +23,7 @@ from runtimed.core.history.retained import (
     read_retained,
     summarise_retained,
 )
+from runtimed.core.proof.record import judge_proof
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host, Runtime, build_generation, compare_generations
@@ -181,6 +182,12 @@ def _status(generation: Generation, report: shapes.Report) -> shapes.Status:
         "drift_count": 0,
         "containers": ContainersSummary(1, 0, _KEPT).as_dict(),
         "engines": [_ENGINE],
+        "proofs": {
+            "required": False,
+            "states": {"proved": 1, "not-proved": len(generation.runtimes) - 1, "outdated": 0},
+            "default": judge_proof(None, "", None),
+            "remark": None,
+        },
         "events": {"seq": int(_NOON_S * 1000) + 4, "subscribers": 1},
         "uptime_s": 86400.5,
         "pid": 4242,

@@ -41,6 +41,9 @@ class Figures:
     # Retained generations.
     generations: int
     containers: ContainersSummary
+    # Runtimes by state of their proof.
+    proofs: Mapping[str, int]
+    default_proved: bool
     # The last verification of each engine.
     engines: Sequence[shapes.EngineStatus] = ()
 
@@ -68,6 +71,7 @@ def _state(figures: Figures) -> Iterable[Metric]:
         ("generation", "Number of the current generation.", figures.generation),
         ("generations_retained", "Retained generations.", figures.generations),
         ("default_runtime_available", "Whether the default runtime can be executed.", figures.default_available),
+        ("default_runtime_proved", "Whether the default runtime is proved.", figures.default_proved),
         ("degraded", "Whether the daemon is degraded.", bool(figures.faults)),
         ("watcher_up", "Whether all threads of the watcher run.", figures.watcher_alive),
         ("connections", "Open connections.", figures.connections),
@@ -84,6 +88,7 @@ def _state(figures: Figures) -> Iterable[Metric]:
     verified = {each["engine"]: each["time"] for each in figures.engines}
     for name, text, label, values in (
         ("runtimes", "Runtimes of the current generation, by state of the binary.", "state", figures.runtimes),
+        ("runtimes_proof", "Runtimes of the current generation, by state of the proof.", "state", figures.proofs),
         ("fault", "Why the daemon is degraded.", "subject", dict.fromkeys(figures.faults, 1)),
         ("watcher_mode", "How the daemon notices changes of files.", "mode", modes),
         ("drift", "Runtimes whose binary changed since the load.", "kind", figures.drift),

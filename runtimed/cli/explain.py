@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from runtimed.cli.humanize import place, shown, with_detail
+from runtimed.cli.proof_state import render_proof
 from runtimed.cli.render import lacks_shim, render_drift
 from runtimed.cli.tables import Document, Field, list_fields, render_fields
 from runtimed.cli.terminal import PLAIN, RED, YELLOW, Terminal, Tinted
@@ -33,6 +34,7 @@ def render_description(runtime: Document, terminal: Terminal = PLAIN, *, contain
         ("available", _available(runtime)),
         *_drift(runtime["drift"]),
         *_features(runtime["features"]),
+        ("proof", render_proof(runtime["proof"])),
         *containers,
         *list_fields("lint", lint or ["no warnings"]),
         ("generation", runtime["generation"]),

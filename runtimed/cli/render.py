@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from runtimed.cli.engine_state import render_engine
 from runtimed.cli.humanize import counted, duration, moment, place, shown, since, trigger, with_detail
+from runtimed.cli.proof_state import proof_state, status_fields
 from runtimed.cli.tables import Document, Field, fits, list_fields, render_fields, render_line, render_table
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal, Tinted
 from runtimed.core.message_text import kept_text, printable
@@ -45,8 +46,10 @@ def render_runtimes(table: Document, terminal: Terminal = PLAIN) -> list[str]:
 
     Where they are too wide together, the note on the availability of a runtime has its own line.
     """
-    header = ("NAME", "SHIM OR PATH", "AVAILABLE", "ORIGIN")
     runtimes: Sequence[Document] = table["runtimes"]
+    # Most nodes test no runtime.
+    shows_proofs = any(runtime["proof"]["outcome"] for runtime in runtimes)
+    header = ("NAME", "SHIM OR PATH", "AVAILABLE", *(("PROOF",) if shows_proofs else ()), "ORIGIN")
     states = [_availability(runtime) for runtime in runtimes]
     whole = [f"{text} ({note})" if note and text == "yes" else with_detail(text, note) for text, note, _ in states]
 
@@ -56,6 +59,7 @@ def render_runtimes(table: Document, terminal: Terminal = PLAIN) -> list[str]:
                 f"{runtime['name']}{' *' if runtime['default'] else ''}",
                 what_runs(runtime),
                 Tinted(cell, colour),
+                *((proof_state(runtime["proof"]),) if shows_proofs else ()),
                 _origin(runtime),
             )
             for runtime, cell, (_, _, colour) in zip(runtimes, cells, states, strict=True)
@@ -89,6 +93,7 @@ def render_status(status: Document, terminal: Terminal = PLAIN, *, now_s: float)
         *_drifts(status["drift"], status["drift_count"]),
         *_containers(status["containers"]),
         *list_fields("engines", (render_engine(each, now_s) for each in status["engines"])),
+        *status_fields(status["proofs"], default),
         *list_fields("sockets", status["hosts"]),
         ("data root", status["data_root"]),
         ("uptime", duration(status["uptime_s"])),

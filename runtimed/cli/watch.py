@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from runtimed.cli.engine_state import render_engine
 from runtimed.cli.humanize import counted, local_time, place, trigger, with_detail
+from runtimed.cli.proof_state import proof_state, state_text
 from runtimed.cli.render import MARKS, health_colour
 from runtimed.cli.tables import Document, render_line
 from runtimed.cli.terminal import GREEN, PLAIN, RED, YELLOW, Terminal
@@ -23,6 +24,7 @@ def render_event(event: Document, terminal: Terminal = PLAIN) -> str | None:
         "drift": _drift,
         "watcher": lambda event: with_detail(event["mode"], _reasons(event["faults"])),
         "engine": lambda event: str(render_engine(event).value),
+        "proof": lambda event: with_detail(f"{event['runtime']} is {state_text(event['state'])}", event["detail"]),
         "gc": lambda event: f"{event['wrapper']} removed, requested by {event['asked_by']}",
     }
     text = renderers.get(kind, _reason)(event)
@@ -41,6 +43,8 @@ def _colour(event: Document) -> int | None:
         return health_colour(event["status"])
     if event["type"] == "engine":
         return render_engine(event).colour
+    if event["type"] == "proof":
+        return proof_state(event).colour
     bad = event["type"] == "drift" and event["kind"] in ("removed", "unusable")
     return YELLOW if bad or (event["type"] == "watcher" and event["mode"] == "polling") else None
 

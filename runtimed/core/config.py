@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from runtimed.core.configuration.position import Location
 from runtimed.core.configuration.settings import (
     FORMATS,
     LEVELS,
@@ -243,6 +244,8 @@ class RuntimedSettings:
     ] = _ENGINES
     probe: Annotated[Probe, Setting("probe")] = field(default_factory=Probe)
     limits: Annotated[Limits, Setting("limits")] = field(default_factory=Limits)
+    # Whether a configuration is rejected if its default runtime is not proved.
+    require_proof: Annotated[bool, Setting("require-proof", expected=_BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,8 @@ class Config:
     ] = None
     runtimed: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
+    # The place of `default-runtime`, or of `require-proof` where the default runtime is not given.
+    default_at: Location = field(default_factory=Location)
     # The files of the configuration, the main file first, with the checksums of their contents.
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     # Keys of dockerd that have no effect here, and keys of documents that a flag overrides.

@@ -144,6 +144,24 @@ class Announcer:
             self.events.publish("engine", outcome)
         return after
 
+    def proved(self, before: Mapping[str, shapes.Proof], after: Mapping[str, shapes.Proof]) -> None:
+        """Announce the proofs in ``after``, by runtime, whose state or detail differs from that in ``before``."""
+        changed = ((name, proof) for name, proof in after.items() if _differs(before.get(name), proof))
+        # As for drift: a replaced binary may be that of all runtimes. The status and the list have all of them.
+        for name, proof in itertools.islice(changed, _SHOWN):
+            level = log.info if proof["state"] == "proved" else log.warning
+            detail = {"detail": proof["detail"]} if proof["detail"] else {}
+            level("proof", runtime=name, state=proof["state"], **detail)
+            data: shapes.ProofData = {
+                "runtime": name,
+                "state": proof["state"],
+                "generation": proof["generation"],
+                "engine": proof["engine"],
+                "outcome": proof["outcome"],
+                "detail": proof["detail"],
+            }
+            self.events.publish("proof", data)
+
     def _status(self) -> str:
         """Return the line that `systemctl status` shows."""
         current = self._current
@@ -154,3 +172,7 @@ class Announcer:
     def _on_drop(self, reason: str) -> None:
         log.warning("subscriber.dropped", reason=reason)
         self.counters.subscribers_dropped += 1
+
+
+def _differs(before: shapes.Proof | None, after: shapes.Proof) -> bool:
+    return before is None or (before["state"], before["detail"]) != (after["state"], after["detail"])

@@ -117,6 +117,7 @@ class Components:
             log.warning("table.private", path=table.path, gid=table.gid, reason=table.refusal, remedy=remedy)
         self._probes: set[asyncio.Task[None]] = set()
         self._unavailable: tuple[Unavailable, ...] = ()
+        self._announced = self._find_proofs()
         self._apply(reloader.current, accept=False)
 
     def _build_status(self, watcher: Watcher, boot: Settings) -> Status:
@@ -131,6 +132,7 @@ class Components:
             exhausted=lambda: next((server.exhausted for server in self._servers if server.exhausted), None),
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
             pinned=self._containers.pinned,
+            proofs=self._proofs,
         )
 
     def _build_functions(self, owners: Collection[int], stack: AsyncExitStack) -> DaemonFunctions:
@@ -207,10 +209,13 @@ class Components:
     async def _record_proof(
         self, in_binaries: Callable[..., Awaitable[Any]], peer: Peer, runtime: Runtime, proof: Proof
     ) -> shapes.Proof:
-        await in_binaries(peer, self._proofs.compare, runtime, proof)
+        log.info("proof.requested", runtime=runtime.name, uid=peer.uid, pid=peer.pid)
+        states = await in_binaries(peer, self._proofs.compare, runtime, proof)
         async with asyncio.timeout(CALL_TIMEOUT_S):
             await self._disk(self._proofs.record, proof, self._reloader.current)
-        log.info("proof.recorded", runtime=proof.runtime, outcome=proof.outcome, uid=peer.uid, pid=peer.pid)
+        # The last look at all binaries may be of before the test.
+        self.drift.update(states)
+        self._announce_proofs()
         return judge_proof(proof, proof.digest, proof.identity)
 
     def _apply(self, generation: Generation, *, accept: bool) -> None:
@@ -234,11 +239,19 @@ class Components:
         # The kernel may refuse the new file.
         if any(drift.kind in ("replaced", "installed") for drift in begun.values()):
             self._probe(self._reloader.current)
+        self._announce_proofs()
         before, self._unavailable = self._unavailable, self._status.unavailable()
         if self._unavailable and self._unavailable != before:
             total = len(self._reloader.current.runtimes)
             log.warning("runtimes.unavailable", reason=summarise_unavailable(self._unavailable, total))
         self._check_health()
+
+    def _announce_proofs(self) -> None:
+        before, self._announced = self._announced, self._find_proofs()
+        self._announcer.proved(before, self._announced)
+
+    def _find_proofs(self) -> Mapping[str, shapes.Proof]:
+        return self._proofs.summarise(self._reloader.current, self.drift.states).found
 
     def _seems_damaged(self) -> bool:
         return self._listeners.seems_damaged() or self._table.seems_damaged() or self._store.seems_damaged()

@@ -29,6 +29,7 @@ from runtimed.daemon.components import Components
 from runtimed.daemon.configuration_reader import ConfigurationReader, main_required
 from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
+from runtimed.daemon.proofs import ProofPlanner, open_planner
 from runtimed.daemon.startup import (
     bind_sockets,
     continue_generation_numbers,
@@ -48,7 +49,6 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
-from runtimed.inspection.proofs import Proofs
 from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
@@ -171,16 +171,16 @@ class Daemon:
         containers = ContainerWatch(store, settings.exec_root, stack)
         earlier = recovered.last.host.exec_root if recovered.last is not None else None
         await containers.take_over(earlier, config.runtimed.containerd)
-        kept, remark = await self._disk_worker.run(store.proofs.read)
-        if remark is not None:
-            log.warning("proofs.not_read", reason=remark)
-        proofs = Proofs(kept, self._inspector.look_at, store.proofs.write)
-        reloader = await self._publish_first_generation(documents, disk, recovered, settings, containers, stack)
+        frozen_plan = partial(self._gc_freeze.call, plan)
+        planner = await open_planner(frozen_plan, store, recovered.last, self._inspector, self._disk_worker)
+        reloader = await self._publish_first_generation(
+            documents, disk, recovered, settings, containers, planner, stack
+        )
         components = self._components = Components(
             reloader=reloader,
             store=store,
             table=disk.table,
-            proofs=proofs,
+            proofs=planner.proofs,
             containers=containers,
             watcher=self._watcher,
             boot=replace(settings, hosts=tuple(f"unix://{each.path}" for each in sockets)),
@@ -214,6 +214,7 @@ class Daemon:
         recovered: Recovered,
         settings: Settings,
         containers: ContainerWatch,
+        planner: ProofPlanner,
         stack: AsyncExitStack,
     ) -> Reloader:
         arguments = self._arguments
@@ -229,7 +230,7 @@ class Daemon:
             on_repair=self._announcer.reloaded,
             find_unavailable=self._inspector.find_unavailable,
             find_kept=containers.find_kept,
-            planner=partial(self._gc_freeze.call, plan),
+            planner=planner,
         )
         stack.push_async_callback(reloader.stop)
         await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)

@@ -24,6 +24,7 @@ from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
 from runtimed.inspection.drift_watch import DriftWatch, watched_binaries
 from runtimed.inspection.pinned_containers import PinnedContainers
+from runtimed.inspection.proofs import Proofs
 from runtimed.reload.reloader import Reloader
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Status:
     published_faults: Callable[[], Mapping[str, str]]
     # The containers that use stable paths, as of the last look.
     pinned: PinnedContainers
+    proofs: Proofs
     _started_s: float = field(default_factory=time.monotonic, init=False)
     # The last results, with their inputs.
     _unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
@@ -101,6 +103,7 @@ class Status:
         faults = self.faults()
         unavailable = self.unavailable()
         events = self.announcer.events
+        proofs = self.proofs.summarise(generation, self.drift.states)
         return {
             "health": {"status": "degraded" if faults else "ok", "reasons": faults},
             "generation": generation.number,
@@ -128,6 +131,12 @@ class Status:
             "containers": self.containers().as_dict(),
             # Not part of the health: the daemon serves the table also where an engine does not follow it.
             "engines": list(self.announcer.engines.values()),
+            "proofs": {
+                "required": generation.config.runtimed.require_proof,
+                "states": dict(proofs.states),
+                "default": proofs.default,
+                "remark": self.proofs.remark,
+            },
             "events": {"seq": events.last, "subscribers": len(events)},
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "pid": os.getpid(),
@@ -145,6 +154,7 @@ class Status:
         drift = {"replaced": 0, "removed": 0, "unusable": 0, "installed": 0}
         for binary, found in self.drift.drifts.items():
             drift[found.kind] += len(self.drift.runtimes(binary))
+        proofs = self.proofs.summarise(generation, states)
         wrappers = None
         # A disk that cannot be read must not hide the other values.
         with contextlib.suppress(StoreFailed):
@@ -163,6 +173,8 @@ class Status:
             wrappers=wrappers,
             containers=self.containers(),
             # A copy: the event loop records more while a thread renders.
+            proofs=proofs.states,
+            default_proved=proofs.default["state"] == "proved",
             engines=tuple(self.announcer.engines.values()),
         )
 

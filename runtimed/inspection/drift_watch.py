@@ -12,6 +12,7 @@ from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.drift import BinaryState, Drift, compare_states
 from runtimed.core.table.availability import binaries_of
 from runtimed.core.table.generation import Generation, Runtime
+from runtimed.core.table.resolve import find_runtime
 
 # Interval between looks; longer where a look is slow, so that looking never takes more than this share of the time.
 EVERY_S = 10.0
@@ -82,13 +83,20 @@ class DriftWatch:
         new in ``generation`` is not, because it has never been reported.
         """
         watched: dict[str, list[str]] = {}
-        for name, runtime in generation.runtimes.items():
+        # The default runtime may be a shim that is not configured.
+        default = find_runtime(generation, generation.config.default_runtime)
+        for name, runtime in {**generation.runtimes, default.name: default}.items():
             for binary in watched_binaries(runtime):
                 watched.setdefault(binary, []).append(name)
         if accept:
             self._accepting |= self._watched.keys()
         self._watched = MappingProxyType({binary: tuple(names) for binary, names in watched.items()})
         self._loaded = None
+        self._wake_up.set()
+
+    def update(self, states: Mapping[str, BinaryState]) -> None:
+        """Add the ``states`` of some binaries to those of the last look, and look at all binaries soon."""
+        self.states = MappingProxyType({**self.states, **states})
         self._wake_up.set()
 
     def look_soon(self) -> None:

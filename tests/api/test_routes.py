@@ -116,6 +116,12 @@ class FakeService:
             "drift_count": len(self.drifts),
             "containers": summarise_containers(self.containers(self.generation), unpinned=1).as_dict(),
             "engines": list(self.engines),
+            "proofs": {
+                "required": False,
+                "states": {"proved": len(self.proofs), "not-proved": 5, "outdated": 0},
+                "default": judge_proof(None, "", None),
+                "remark": None,
+            },
             "events": {"seq": self.events.last, "subscribers": len(self.events)},
             "uptime_s": 1.5,
             "pid": 1,
@@ -202,6 +208,8 @@ class FakeService:
             subscribers=0,
             wrappers=2,
             containers=summarise_containers(self.containers(self.generation), unpinned=1),
+            proofs={"proved": 1, "not-proved": 2, "outdated": 3},
+            default_proved=False,
             engines=self.engines,
         )
 

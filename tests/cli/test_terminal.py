@@ -160,6 +160,7 @@ def test_at_80_columns_an_origin_ends_with_its_line_and_a_reason_is_whole() -> N
             "name": name, "default": name == "crun", "shim": "io.containerd.runc.v2", "definition": {"path": path},
             "available": reason is None, "reason": reason, "drift": None, "origin": origin, "source": "configured",
             "replaceable": None, "binary": None, "shim_binary": {"path": "/usr/bin/shim"},
+            "proof": {"outcome": None},
         }  # fmt: skip
 
     reason = "containerd-shim-kata-v2: executable file not found in PATH"

@@ -18,6 +18,7 @@ from runtimed.core.report import Report
 from runtimed.core.table.generation import Generation
 from runtimed.daemon.status import Status
 from runtimed.inspection.drift_watch import DriftWatch
+from runtimed.inspection.proofs import Proofs
 
 
 def generation(count: int) -> Generation:
@@ -54,6 +55,7 @@ class StatusParts:
             exhausted=lambda: None,
             published_faults=dict,
             pinned=self.pinned,  # type: ignore[arg-type]
+            proofs=Proofs({}, lambda _binaries: {}, lambda _proofs: None),
         )
 
     def name_of(self, link: str) -> str:

@@ -21,6 +21,7 @@ from runtimed.core.message_text import called, shown
 # Values in all files together. Each takes up to a kilobyte until it is checked.
 MAX_VALUES = 250_000
 _DEFAULT: Attributes = ("default_runtime",)
+_REQUIRE_PROOF: Attributes = ("runtimed", "require_proof")
 
 
 def parse_configuration(
@@ -77,6 +78,7 @@ def _with_draft(config: Config, draft: Draft) -> Config:
         config,
         runtimes=MappingProxyType(draft.definitions),
         origins=MappingProxyType(draft.origins),
+        default_at=draft.locations.get(_DEFAULT) or draft.locations.get(_REQUIRE_PROOF) or config.default_at,
         ignored=tuple(draft.ignored),
         overridden=tuple(sorted(draft.overridden)),
     )

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from runtimed.core.shapes.runtimes import DefaultChange, Digest, Drift, GenerationsDiff, Number, UnavailableRuntime
+from runtimed.core.shapes.runtimes import (
+    DefaultChange,
+    Digest,
+    Drift,
+    GenerationsDiff,
+    Number,
+    Proof,
+    UnavailableRuntime,
+)
 
 Outcome = Literal["applied", "unchanged", "rejected"]
 Cause = Literal["configuration", "store"]
@@ -166,6 +174,15 @@ class EngineStatus(EngineData):
     time: Annotated[float, "when it was recorded, in seconds since the epoch"]
 
 
+class ProofsStatus(TypedDict):
+    """The proofs of the runtimes, as of the last look at their binaries."""
+
+    required: Annotated[bool, "whether a configuration is rejected if its default runtime is not proved"]
+    states: Annotated[dict[str, int], "number of runtimes by state: proved, not-proved, outdated"]
+    default: Annotated[Proof, "the proof of the default runtime"]
+    remark: Annotated[str | None, "why the file with the proofs of earlier tests is not used; null if it is"]
+
+
 class Status(TypedDict):
     """The status of the daemon."""
 
@@ -192,6 +209,7 @@ class Status(TypedDict):
         list[EngineStatus],
         "the last verification of each engine since the daemon started; `runtimectl sync` records them",
     ]
+    proofs: ProofsStatus
     events: EventsStatus
     uptime_s: float
     pid: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypedDict
 
 from runtimed.core.shapes.daemon import Condition, DriftData, EngineData, ReloadData, WatcherData
-from runtimed.core.shapes.runtimes import Digest, Number
+from runtimed.core.shapes.runtimes import Digest, Number, ProofData
 
 
 class EventHead(TypedDict):
@@ -103,6 +103,12 @@ class EngineEvent(EventHead, EngineData):
     type: Literal["engine"]
 
 
+class ProofEvent(EventHead, ProofData):
+    """The proof of a runtime changed: by a test, or because its resolution or a binary changed after the test."""
+
+    type: Literal["proof"]
+
+
 class ReasonData(TypedDict):
     """The reason for an event."""
 
@@ -143,6 +149,7 @@ Event = (
     | WatcherEvent
     | GcEvent
     | EngineEvent
+    | ProofEvent
     | GapEvent
     | DroppedEvent
     | EndEvent

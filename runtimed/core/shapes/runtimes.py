@@ -165,6 +165,12 @@ class RecordedProof(Proof):
     runtime: str
 
 
+class ProofData(ProofBody):
+    """The proof of a runtime."""
+
+    runtime: str
+
+
 class RuntimeDescription(TypedDict):
     """Everything that is known of one runtime."""
 

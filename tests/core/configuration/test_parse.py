@@ -26,6 +26,7 @@ from runtimed.core.config import (
     definition_document,
 )
 from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.configuration.position import Location
 from runtimed.core.containerd.options import GENERIC, RUNC, Options
 from runtimed.core.errors import ConfigurationRejected, Problem
 
@@ -437,6 +438,7 @@ CONFIGS = st.builds(
         ).map(tuple),
         limits=st.builds(Limits, st.integers(1), st.integers(1)),
         probe=st.builds(Probe, st.booleans(), st.floats(0.1, 60)),
+        require_proof=st.booleans(),
     ),
 )
 
@@ -450,7 +452,8 @@ def test_a_written_configuration_is_read_back_unchanged(config: Config) -> None:
     entries = {name: definition_document(definition) for name, definition in config.runtimes.items()}
     text = json.dumps({**config_document(config), "runtimes": entries})
     again = parse(text)
-    assert dataclasses.replace(config, origins={}, sources={}) == dataclasses.replace(again, origins={}, sources={})
+    placeless: dict[str, Any] = {"origins": {}, "sources": {}, "default_at": Location()}
+    assert dataclasses.replace(config, **placeless) == dataclasses.replace(again, **placeless)
 
 
 @pytest.mark.parametrize(
