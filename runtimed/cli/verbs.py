@@ -46,8 +46,13 @@ def resolve(client: Client, args: Namespace) -> int:
     if args.format == "path":
         return _print_as(args.format, client.explain(resolution["runtime"]), client.socket)
     if args.format is not None:
-        return _print_as(args.format, resolution, client.socket)
-    return _show(render_resolution, resolution, args)
+        status = _print_as(args.format, resolution, client.socket)
+    else:
+        status = _show(render_resolution, resolution, args)
+    if resolution.get("from") == "file":
+        number = resolution["generation"]
+        note([f"no daemon responds on {client.socket}; this is generation {number} of the table file, table.json"])
+    return status
 
 
 def explain(client: Client, args: Namespace) -> int:

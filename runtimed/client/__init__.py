@@ -13,6 +13,7 @@ early, because a program may make only one request. The types of the responses a
 - ``requests``      the requests of the API, once for both
 - ``transport``     connections, trust in the server, time-outs, retries
 - ``events``        the stream of events
+- ``table_file``    the daemon's table file, from which names are resolved while no daemon responds
 - ``wire``          HTTP/1.1: rendering requests, parsing responses
 - ``socket_path``   the default socket, and the reasons why it cannot be reached
 - ``errors``        the errors of all requests

@@ -8,10 +8,14 @@ from runtimed.client.requests import Requests
 
 TYPE_CHECKING = False  # as in the other modules, although asyncio imports typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from socket import socket as socket_type
+    from typing import TypeVar
 
     from runtimed.client.events import EventStream
     from runtimed.core.shapes.events import Event
+
+    T = TypeVar("T")
 
 _RECEIVE_BYTES = 256 * 1024
 
@@ -96,6 +100,10 @@ class AsyncioBackend:
         """Return the next bytes."""
         async with asyncio.timeout(timeout_s):
             return await asyncio.get_running_loop().sock_recv(sock, _RECEIVE_BYTES)
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function``, which reads files, in a thread."""
+        return await asyncio.to_thread(function, *args)
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

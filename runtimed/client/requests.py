@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from runtimed.client.errors import refuse
+from runtimed.client.errors import DaemonUnreachable, refuse
 from runtimed.client.transport import Transport
 from runtimed.client.wire import quote, read_document, render_target
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from runtimed.client.events import EventStream
+    from runtimed.client.table_file import Resolution
     from runtimed.core.shapes.daemon import (
         Collection,
         Containers,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         ProofEngine,
         ProofOutcome,
         RecordedProof,
-        Resolution,
         RuntimeDescription,
         RuntimeTable,
     )
@@ -46,10 +46,34 @@ class Requests(Transport):
     """The requests; `runtimed.client.Client` documents their parameters and responses."""
 
     async def resolve(self, runtime: str = "", generation: int | None = None, digest: str | None = None) -> Resolution:
-        """Return the resolution of ``runtime`` (empty: the default), in one ``generation`` if given."""
+        """Return the resolution of ``runtime`` (empty: the default), in one ``generation`` if given.
+
+        Where no daemon responds, it is that of the table file, if the file is trusted.
+        """
         pinned = {"generation": generation, "digest": digest}
         query = {key: str(value) for key, value in pinned.items() if value is not None}
-        return await self._get(render_target("/v1/resolve", {"runtime": runtime, **query} if runtime else query))
+        try:
+            return await self._get(render_target("/v1/resolve", {"runtime": runtime, **query} if runtime else query))
+        except DaemonUnreachable as error:
+            return await self._resolve_in_file(error, runtime, generation, digest)
+
+    async def _resolve_in_file(
+        self, error: DaemonUnreachable, runtime: str, generation: int | None, digest: str | None
+    ) -> Resolution:
+        """Return the resolution in the table file of the daemon that cannot be reached, or raise ``error``."""
+        from runtimed.client.table_file import NotUsable, resolve_in_file  # noqa: PLC0415 - rarely needed
+
+        # The file has the mode of the socket, and is no way around it.
+        if isinstance(error.__cause__, PermissionError):
+            raise error
+        sockets = (self.socket, *self._alternatives)
+        try:
+            found = await self._backend.run(resolve_in_file, sockets, runtime, generation, digest)
+        except NotUsable as reason:
+            raise type(error)(error.socket, f"{error.reason}; {reason}", error.hint) from error
+        if found is None:
+            raise error
+        return found
 
     async def runtimes(self) -> RuntimeTable:
         """Return the whole table, sorted by name, under ``runtimes``."""

@@ -8,10 +8,11 @@ from runtimed.client.requests import Requests
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
     from socket import socket as socket_type
     from typing import Any, TypeVar
 
+    from runtimed.client.table_file import Resolution
     from runtimed.core.shapes.daemon import (
         Collection,
         Containers,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         ProofEngine,
         ProofOutcome,
         RecordedProof,
-        Resolution,
         RuntimeDescription,
         RuntimeTable,
     )
@@ -78,6 +78,9 @@ class Client:
 
         With a ``generation``, return the resolution in that generation, even if the runtime has changed or is gone.
         With a ``digest`` as well, raise DigestMismatch unless the resolution has it.
+
+        Where no daemon responds, return it from the daemon's table file (table.json beside the socket) with the key
+        ``from``, whose value is "file". The file must belong to root or to this user, and no other user may write it.
 
         >>> found = Client().resolve("gvisor")
         >>> found["source"], found["shim"], found["generation"]
@@ -268,6 +271,10 @@ class BlockingBackend:
         """Return the next bytes."""
         sock.settimeout(timeout_s)
         return sock.recv(_RECEIVE_BYTES)
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Return the result of ``function``, which reads files."""
+        return function(*args)
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -16,10 +16,12 @@ from runtimed.client.wire import ResponseReader, read_document, render_request
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from socket import socket as socket_type
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
 
     Document = dict[str, Any]
+    T = TypeVar("T")
 
     class Backend(Protocol):
         """The operations that wait. The sockets are non-blocking; none may take longer than ``timeout_s``."""
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
         async def receive(self, sock: socket_type, timeout_s: float) -> bytes:
             """Return the next bytes, none at the end of the connection. Raises: OSError."""
+
+        async def run(self, function: Callable[..., T], *args: object) -> T:
+            """Return the result of ``function``, which reads files."""
 
         async def sleep(self, seconds: float) -> None:
             """Wait."""

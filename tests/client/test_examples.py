@@ -34,11 +34,15 @@ SNIPPET = """
 from typing import assert_type
 from runtimed.client import AsyncClient, Client, UnknownRuntime
 from runtimed.core.shapes.daemon import Report, Status
-from runtimed.core.shapes.runtimes import Generations, Options, Resolution
+from runtimed.client.table_file import Resolution
+from runtimed.core.shapes.runtimes import Generations, Options
+from runtimed.core import shapes
 
 client = Client()
 assert_type(client.resolve("x"), Resolution)
 assert_type(client.resolve("x")["options"], Options | None)
+of_the_api: shapes.Resolution = client.resolve("x")
+if client.resolve("x").get("from") == "fil": ...  # comparison-overlap
 assert_type(client.reload(dry_run=True), Report)
 client.resolve("x")["shimm"]  # typeddict-item
 client.resolve("x")["options"]["value"]  # index
