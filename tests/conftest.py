@@ -1,7 +1,8 @@
-"""Settings of all tests: in how many processes they run (pyproject.toml gives ``-n auto``), and no deadlines."""
+"""Sets the number of processes (pyproject.toml gives ``-n auto``), no deadlines, and a quick garbage collector."""
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -29,3 +30,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     # Tests wait for daemons half of the time.
     return min(3 * len(os.sched_getaffinity(0)) // 2, _MOST_PROCESSES)
+
+
+def pytest_collection_finish() -> None:
+    """Take the modules and the collected tests out of garbage collection: tests that collect took 0.1 s each."""
+    gc.collect()
+    gc.freeze()

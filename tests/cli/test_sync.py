@@ -322,15 +322,22 @@ def test_a_restart_of_the_daemon_loses_no_record_and_no_change(
 def test_the_engine_is_verified_at_an_interval_that_is_shorter_while_it_does_not_follow(
     own_daemon: RunningDaemon, engine: Engine, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first line of a stream is a heartbeat.
+    # A pause ends with the next heartbeat. The first line of a stream is one.
+    own_daemon.stop()
+    own_daemon.heartbeat_s = 0.2
+    own_daemon.start()
+    monkeypatch.setattr(sync, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(sync, "_VERIFY_S", 1000.0)
     monkeypatch.setattr(sync, "_VERIFY_SOON_S", 0.0)
     monkeypatch.setattr(sync, "_SHARE", 1.0)
     engine.is_running = False
     running = start()
     wait_until(lambda: running.runs >= 2, "a second run")
     engine.has, engine.is_running = engine.file, True
+    before = running.runs
     wait_until(lambda: [state for state, _ in recorded(own_daemon)] == ["not-running", "follows"], "that it follows")
-    assert running.runs <= 4
+    time.sleep(10 * own_daemon.heartbeat_s)
+    assert running.runs <= before + 2, "it is verified rarely again"
 
 
 def test_an_engine_that_takes_long_to_ask_is_asked_rarely(

@@ -19,6 +19,7 @@ from runtimed.inspection.binaries import NodeInspector
 @pytest.fixture
 def daemon() -> Iterator[RunningDaemon]:
     with new_daemon() as daemon:
+        daemon.drift_every_s = 0.2
         try:
             yield daemon
         finally:
