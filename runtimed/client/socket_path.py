@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SYSTEM_SOCKET = "/run/runtimed/runtimed.sock"
+# Beside the socket.
+TABLE_FILE = "table.json"
 
 
 def default_socket(environ: Mapping[str, str], uid: int) -> str:
@@ -21,13 +23,14 @@ def default_socket(environ: Mapping[str, str], uid: int) -> str:
 def default_sockets(environ: Mapping[str, str], uid: int) -> list[str]:
     """Return the sockets that a client of the user ``uid`` tries in this order, until a daemon listens on one.
 
-    They are ``RUNTIMED_SOCKET`` alone, or else the existing ones of the user's daemon and then the system's. Root uses
-    only the system's, because another user may have set ``XDG_RUNTIME_DIR``.
+    They are ``RUNTIMED_SOCKET`` alone, or else those of the user's daemon, if it runs or has left its table file, and
+    then the system's. Root uses only the system's, because another user may have set ``XDG_RUNTIME_DIR``.
     """
     if given := environ.get("RUNTIMED_SOCKET"):
         return [given]
-    own = [] if uid == 0 else [f"{directory}/runtimed.sock" for directory in user_directories(environ, uid)]
-    return [*filter(os.path.exists, own), SYSTEM_SOCKET]
+    own = [] if uid == 0 else user_directories(environ, uid)
+    used = [d for d in own if any(os.path.exists(f"{d}/{name}") for name in ("runtimed.sock", TABLE_FILE))]
+    return [*(f"{directory}/runtimed.sock" for directory in used), SYSTEM_SOCKET]
 
 
 def log_hint(socket: str) -> str:

@@ -10,6 +10,7 @@ import os
 import stat
 
 from runtimed.client.errors import refuse
+from runtimed.client.socket_path import TABLE_FILE
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         """A resolution of the API; ``from`` is "file" where it comes from the table file, and is missing otherwise."""
 
 
-_NAME = "table.json"
 _FORMAT = 1
 _END = b"\n}}\n"
 # 100,000 runtimes have some 50 MiB.
@@ -47,7 +47,7 @@ def resolve_in_file(
         RuntimeUnavailable, DigestMismatch: as for a request.
     """
     for socket in sockets:
-        path = f"{os.path.dirname(socket) or '.'}/{_NAME}"
+        path = f"{os.path.dirname(socket) or '.'}/{TABLE_FILE}"
         try:
             data = _read(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -79,7 +79,6 @@ class Publisher:
         if previous is None:
             await self.write_table(generation)
             return generation, ()
-        await self.settle(previous)
         return await self.repair(generation, trigger)
 
     async def settle(self, current: Generation) -> None:
@@ -92,13 +91,14 @@ class Publisher:
         self._set_error(SETTLE, await self._run_blocking(self._disk.write_table, generation))
 
     async def repair(self, generation: Generation, trigger: Trigger) -> tuple[Generation, tuple[str, ...]]:
-        """Return ``generation``, which is published, and descriptions of the repairs of its files.
+        """Return ``generation``, which is published, and descriptions of the repairs of its files; settle it first.
 
         A generation whose directory is damaged is published again under the next number, for ``trigger``.
 
         Raises:
             StoreFailed: some damage could not be repaired.
         """
+        await self.settle(generation)
         try:
             outcome: RepairOutcome = await self._run_blocking(self._disk.repair, generation)
             if outcome.fault is not None:

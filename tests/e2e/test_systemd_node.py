@@ -292,6 +292,43 @@ def test_members_of_the_group_may_ask_and_only_root_may_reload(node: Installed) 
     assert node.run(*asked, "http://runtimed/v1/reload", user=MEMBER).stdout == "403"
 
 
+def test_without_the_daemon_root_and_members_of_the_group_read_the_table_file(node: Installed) -> None:
+    file = "/run/runtimed/table.json"
+    before = node.answers()
+    node.systemctl("stop", SERVICE, SOCKET)
+    assert node.run("stat", "-c", "%a %U:%G", file).stdout == "640 root:runtimed\n"
+    for user in (None, MEMBER):
+        for name in before:
+            told = node.run("runtimectl", "resolve", name, "--json", user=user)
+            assert json.loads(told.stdout) == {**before[name], "from": "file"}  # type: ignore[dict-item]
+            assert told.stderr.startswith(f"note: no daemon responds on {ADDRESS}; this is generation ")
+    refused = node.ctl("resolve", "wrapped", status=2, user=STRANGER)
+    assert f"there is no such socket; {file} cannot be read: Permission denied" in refused
+    node.run("chmod", "0666", file)
+    assert f"{file} is not used: other users can write it (mode 0666)" in node.ctl("resolve", "wrapped", status=2)
+    node.systemctl("start", SERVICE)
+    # It was written before the service was ready.
+    assert node.run("stat", "-c", "%a %U:%G", file).stdout == "640 root:runtimed\n"
+    assert node.answers() == before
+
+
+def test_without_the_group_the_file_is_roots_alone_and_the_journal_has_the_remedy(node: Installed) -> None:
+    file = "/run/runtimed/table.json"
+    mark = node.mark()
+    with node.dropin("SupplementaryGroups="):
+        node.systemctl("restart", SERVICE)
+        assert node.run("stat", "-c", "%a %U:%G", file).stdout == "600 root:root\n"
+        gid = node.run("stat", "-c", "%g", ADDRESS).stdout.strip()
+        line = node.said(mark, "table.private")
+        assert (line.priority, f"SupplementaryGroups={gid}" in line.text) == (4, True)
+        assert node.client().status()["health"]["status"] == "ok"
+        # The line that it names is enough.
+    with node.dropin(f"SupplementaryGroups=\nSupplementaryGroups={gid}"):
+        node.systemctl("restart", SERVICE)
+        assert node.run("stat", "-c", "%a %U:%G", file).stdout == "640 root:runtimed\n"
+    node.systemctl("restart", SERVICE)
+
+
 def test_the_journal_shows_a_rejection_to_whoever_looks_for_errors(node: Installed) -> None:
     node.write(BROKEN)
     node.systemctl("reload", SERVICE, status=1)
@@ -327,6 +364,11 @@ def test_a_user_has_a_service_of_their_own(node: Installed) -> None:
     mine("systemctl", "--user", "restart", SERVICE)
     mine("systemctl", "--user", "stop", SERVICE, SOCKET)
     mine("test", "!", "-e", f"{own}/runtimed/runtimed.sock")
+    # The table file stays, and answers for the daemon that is stopped.
+    told = node.run(*environ, "runtimectl", "resolve", "runc", "--format", "ctr", user=STRANGER)
+    assert told.stdout.split()[-1] == f"{own}/runtimed/runtime-runc"
+    assert f"no daemon responds on {own}/runtimed/runtimed.sock" in told.stderr
+    mine("rm", f"{own}/runtimed/table.json")
     # Without a daemon of their own the user's client goes to the node's, which is for a group.
     assert (
         f"on {ADDRESS}: permission denied" in node.run(*environ, "runtimectl", "list", status=2, user=STRANGER).stderr

@@ -185,11 +185,13 @@ class Installed:
                 with lock:
                     load.sent += 1
                 try:
-                    client.resolve("wrapped")
+                    found = client.resolve("wrapped")
                 except ClientError as error:
                     with lock:
                         load.failures.append(f"{error}; {error.hint}")
                 else:
+                    if "from" in found:
+                        load.failures.append("the table file had to answer")
                     with lock:
                         load.answered += 1
                 # Work for the daemon all the time, and a processor for what is done to it.
