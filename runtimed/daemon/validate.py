@@ -63,6 +63,11 @@ def _check(arguments: Arguments) -> Report:
     problems = tuple(Problem(str(error)) for error in refusals(generation.config.settings, trust, os.environ))
     if problems:
         return Report("rejected", 0, "validate", problems=problems, cause="configuration", remarks=report.remarks)
+    if generation.config.runtimed.require_proof:
+        text = (
+            "runtimed.require-proof is not checked: only a running daemon knows the proofs, and runtimectl plan asks it"
+        )
+        report = replace(report, remarks=(*report.remarks, generation.config.default_at.problem(text)))
     kept = _find_kept(generation)
     return replace(report, unavailable=_find_unavailable(generation), kept=kept, runtimes=len(generation.runtimes))
 

@@ -252,9 +252,9 @@ class RunningDaemon:
         return dict(body)
 
     def table(self) -> dict[str, Any]:
-        """Return /v1/runtimes without the fields that probes in the background fill."""
+        """Return /v1/runtimes without the fields that probes and looks in the background fill."""
         table = dict(self.get("/v1/runtimes")[1])
-        probed = ("features", "lint")
+        probed = ("features", "lint", "identity")
         table["runtimes"] = [{k: v for k, v in r.items() if k not in probed} for r in table["runtimes"]]
         return table
 

@@ -256,10 +256,14 @@ class Store:
 
     def seems_damaged(self) -> bool:
         """Return whether `repair` may find damage, in a thread that does not publish; may be wrong during a publish."""
-        return bool(self._files.find_damage(self._expected))
+        return bool(self._files.find_damage(self._expected)) or self.proofs.seems_damaged()
 
     def repair(self, generation: Generation) -> RepairOutcome:
-        """Repair the published files of ``generation``, the current one, and of the retained ones."""
+        """Repair the published files of ``generation``, the current one, and of the retained ones, and the proofs."""
+        outcome = self._repair(generation)
+        return outcome if outcome.fault is not None else self.proofs.repair(outcome)
+
+    def _repair(self, generation: Generation) -> RepairOutcome:
         damage = self._files.find_damage(self._expected)
         if not damage:
             return RepairOutcome()

@@ -21,7 +21,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _SETTLED_NS = 2_000_000_000
 
 # Every field of the status of a file that changes when the file changes.
-_Mark = tuple[int, ...]
+Mark = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,11 @@ class PublishedFiles:
         self._paths = paths
         self._lock = lock
         # The files that the last look found intact, by name.
-        self._intact: Mapping[str, _Mark] = {}
+        self._intact: Mapping[str, Mark] = {}
 
     def find_damage(self, expected: Expected) -> Damage:
         """Return the damage. Safe to call from any thread."""
-        intact: dict[str, _Mark] = {}
+        intact: dict[str, Mark] = {}
         try:
             damage = self._foreign_changes(expected)
             if refusal := self._lock.refusal() or damage.refusal:
@@ -117,7 +117,7 @@ class PublishedFiles:
                 bad.clear()
         return tuple(bad) if self._lock.is_held() else (*bad, LOCK)
 
-    def _bad_wrappers(self, expected: Expected, intact: dict[str, _Mark]) -> Iterable[str]:
+    def _bad_wrappers(self, expected: Expected, intact: dict[str, Mark]) -> Iterable[str]:
         for file in sorted(expected.wrappers):
             path = self._paths.wrapper(file)
             try:
@@ -140,7 +140,7 @@ class PublishedFiles:
             return f"{path} is no symbolic link"
         return "" if target == current_target(expected.number) else f"{path} leads to {target}"
 
-    def _bad_generation(self, expected: Expected, intact: dict[str, _Mark]) -> str:
+    def _bad_generation(self, expected: Expected, intact: dict[str, Mark]) -> str:
         config, manifest = self._paths.config(expected.number), self._paths.manifest(expected.number)
         checks = ((config, lambda data: checksum(data) == expected.config_checksum), (manifest, is_sealed))
         for path, is_whole in checks:
@@ -156,7 +156,7 @@ class PublishedFiles:
         links = self._paths.links(expected.number)
         return "" if os.path.isdir(links) and not os.path.islink(links) else f"{links} is missing"
 
-    def _bad_links(self, expected: Expected, intact: dict[str, _Mark]) -> tuple[str, ...]:
+    def _bad_links(self, expected: Expected, intact: dict[str, Mark]) -> tuple[str, ...]:
         directory = self._paths.links(expected.number)
         # A link cannot be changed, only replaced, which changes the directory.
         state = os.lstat(directory)
@@ -177,13 +177,14 @@ class PublishedFiles:
 
     def _is_unchanged(self, name: str, state: os.stat_result) -> bool:
         """Return whether the last look found the file intact, and it has not changed since."""
-        return self._intact.get(name) == _mark(state)
+        return self._intact.get(name) == mark_of(state)
 
 
-def _mark(state: os.stat_result) -> _Mark:
+def mark_of(state: os.stat_result) -> Mark:
+    """Return the mark of a file with this status."""
     return (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid)
 
 
-def _remember(name: str, state: os.stat_result, intact: dict[str, _Mark]) -> None:
+def _remember(name: str, state: os.stat_result, intact: dict[str, Mark]) -> None:
     if state.st_ctime_ns < time.time_ns() - _SETTLED_NS:
-        intact[name] = _mark(state)
+        intact[name] = mark_of(state)

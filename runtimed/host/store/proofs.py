@@ -6,13 +6,15 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.proof.record import Proof, read_proofs, render_proofs
-from runtimed.host.store.damage import OTHERS_WRITE
+from runtimed.host.store.damage import OTHERS_WRITE, Mark, mark_of
 from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, sync_directory
 from runtimed.host.store.paths import Paths
+from runtimed.host.store.repair import RepairOutcome
 
 # A proof has about two kilobytes, and a table at most some ten thousand runtimes.
 _MOST_BYTES = 64 << 20
@@ -32,35 +34,72 @@ class ProofFile:
         self._refusal = refusal
         self._at_step = at_step
 
+        # The content of the file and its status, None while there is no file, or one that is not used.
+        self._text: bytes | None = None
+        self._mark: Mark | None = None
+
     def read(self) -> tuple[Mapping[str, Proof], str | None]:
         """Return the proofs by runtime, and why the file cannot be used: without proofs the tests are repeated."""
-        path, reason = self._paths.proofs, None
+        path = self._paths.proofs
         try:
             state = os.lstat(path)
-            # Who may write the file decides which default runtime is accepted.
-            if not stat.S_ISREG(state.st_mode):
-                reason = "it is not a regular file"
-            elif state.st_uid != os.geteuid():
-                reason = f"it belongs to user id {state.st_uid}"
-            elif state.st_mode & OTHERS_WRITE:
-                reason = f"group or others can write it (mode {stat.S_IMODE(state.st_mode):04o})"
-            else:
-                return read_proofs(read_file(path, _MOST_BYTES), self._identity), None
+            text = read_file(path, _MOST_BYTES) if (reason := _distrust(state)) is None else b""
+            proofs = read_proofs(text, self._identity) if reason is None else {}
         except FileNotFoundError:
             return MappingProxyType({}), None
         except OSError as error:
             reason = error.strerror or str(error)
         except ValueError as error:
             reason = str(error)
-        return MappingProxyType({}), f"{path} is not used: {reason}; test the runtimes again (runtimectl test --all)"
+        if reason is not None:
+            advice = "test the runtimes again: runtimectl test --all"
+            return MappingProxyType({}), f"{path} is not used: {reason}; {advice}"
+        self._text, self._mark = text, mark_of(state)
+        return proofs, None
 
     def write(self, proofs: Mapping[str, Proof]) -> None:
         """Replace the file. Raises: StoreFailed: the file has its old content."""
-        with failing_as("writing", self._paths.proofs):
+        self._replace(render_proofs(proofs, self._identity))
+
+    def seems_damaged(self) -> bool:
+        """Return whether the path does not lead to the file as it was written; may be wrong while it is written."""
+        if self._text is None:
+            return False
+        try:
+            return mark_of(os.lstat(self._paths.proofs)) != self._mark
+        except OSError:
+            return True
+
+    def repair(self, outcome: RepairOutcome) -> RepairOutcome:
+        """Return ``outcome`` with the repair of the file, if it is missing or changed."""
+        if self._text is None or not self.seems_damaged():
+            return outcome
+        try:
+            self._replace(self._text)
+        except StoreFailed as error:
+            return replace(outcome, remark="; ".join(filter(None, (outcome.remark, str(error)))))
+        text = f"{self._paths.proofs} was missing or changed: written again"
+        return replace(outcome, repaired=(*outcome.repaired, text))
+
+    def _replace(self, text: bytes) -> None:
+        path = self._paths.proofs
+        with failing_as("writing", path):
             if (refusal := self._refusal()) is not None:
-                raise StoreFailed("writing", self._paths.proofs, refusal)
+                raise StoreFailed("writing", path, refusal)
             self._at_step("proofs")
-            replace_file(self._paths.proofs, render_proofs(proofs, self._identity), FILE_MODE, sync=True)
-        # The file is new already. If a power loss brings back the old one, its proofs are as good as before the test.
+            replace_file(path, text, FILE_MODE, sync=True)
+            self._text, self._mark = text, mark_of(os.lstat(path))
+        # The file is new already. If a power loss brings back the old one, its proofs are those of before the test.
         with contextlib.suppress(OSError):
             sync_directory(self._paths.root)
+
+
+def _distrust(state: os.stat_result) -> str | None:
+    """Return why a file must not decide which default runtime is accepted; None if only the daemon can write it."""
+    if not stat.S_ISREG(state.st_mode):
+        return "it is not a regular file"
+    if state.st_uid != os.geteuid():
+        return f"it belongs to user id {state.st_uid}"
+    if state.st_mode & OTHERS_WRITE:
+        return f"group or others can write it (mode {stat.S_IMODE(state.st_mode):04o})"
+    return None
