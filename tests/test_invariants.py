@@ -33,7 +33,7 @@ from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.history.trigger import Trigger
-from runtimed.core.plan import BootContext
+from runtimed.core.plan import BootContext, Plan, plan
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
 from runtimed.host.store import Store
@@ -282,7 +282,7 @@ class Everything(NoProofs):
 class WiredReloader:
     """A reloader and a store as the daemon wires them, on documents that a test sets."""
 
-    def __init__(self, root: str, documents: list[str]) -> None:
+    def __init__(self, root: str, documents: list[str], planner: Callable[..., Plan] = plan) -> None:
         self.store = Store(root)
         self.exec_root = Path(root).parents[1] / f"run-{Path(root).name}"
         self.write(documents)
@@ -296,6 +296,7 @@ class WiredReloader:
             on_repair=lambda _report, _generation: None,
             find_unavailable=find_none,
             find_kept=find_none,
+            planner=planner,
         )
 
     def write(self, texts: list[str]) -> None:

@@ -80,6 +80,11 @@ def test_proofs_survive_a_restart_and_only_the_daemon_may_read_them(disk: Disk) 
     assert os.listdir(disk.root) == ["proofs.json"]
 
 
+def replace_by_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -90,7 +95,7 @@ def test_proofs_survive_a_restart_and_only_the_daemon_may_read_them(disk: Disk) 
         (lambda path: path.chmod(0o606), "group or others can write it (mode 0606)"),
         (lambda path: (path.unlink(), path.mkdir()), "it is not a regular file"),
         (lambda path: path.rename(path.with_name("x")).parent and path.symlink_to("x"), "it is not a regular file"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "it is not a regular file"),
+        (replace_by_fifo, "it is not a regular file"),
     ],
 )
 def test_a_damaged_or_foreign_file_gives_no_proofs_and_the_reason(
