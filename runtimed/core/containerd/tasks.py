@@ -26,7 +26,6 @@ WAIT_TASK = "/containerd.services.tasks.v1.Tasks/Wait"
 KILL_TASK = "/containerd.services.tasks.v1.Tasks/Kill"
 GET_TASK = "/containerd.services.tasks.v1.Tasks/Get"
 DELETE_TASK = "/containerd.services.tasks.v1.Tasks/Delete"
-LIST_NAMESPACES = "/containerd.services.namespaces.v1.Namespaces/List"
 DELETE_NAMESPACE = "/containerd.services.namespaces.v1.Namespaces/Delete"
 # The name of an OCI specification, which is JSON in an Any.
 _SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
@@ -43,12 +42,12 @@ _FRAME = re.compile(
 # Patterns of a failed call (code: details), and what it means.
 _REASONS = (
     (re.compile("^unavailable: (.*)"), "containerd at {address} is not running, or it has ended: {0}"),
-    (re.compile("^deadline_exceeded: |context deadline exceeded"), "the shim {shim} did not respond within {seconds}"),
+    (re.compile("^deadline_exceeded: |context deadline exceeded"), "{late} within {seconds}"),
     (
-        re.compile("binary not installed|fork/exec /[^ ]*/?containerd-shim-[^ ]*: no such file"),
+        re.compile("binary not installed|invalid custom binary path: stat [^:]*: no such file"),
         "containerd finds no shim {binary}; install it in a directory of containerd's PATH",
     ),
-    (re.compile("ttrpc: closed"), "the shim {shim} ended before it responded"),
+    (re.compile("ttrpc: closed|dial unix .*connection refused"), "the shim {shim} ended before it responded"),
     (re.compile("start failed: : (exit status [0-9]+)"), "the shim {shim} ended with {0} and no message"),
     (
         re.compile("failed to retrieve OCI runtime container pid"),
@@ -128,13 +127,19 @@ class CallFailed(Exception):
     details: str
 
 
-def describe_failure(failure: CallFailed, shim: str, address: str, timeout_s: float) -> str:
-    """Return why a call failed for a container of ``shim``; it had at most ``timeout_s``."""
+def describe_failure(failure: CallFailed, method: str, shim: str, address: str, timeout_s: float) -> str:
+    """Return why a call of ``method`` failed for a container of ``shim``; it had at most ``timeout_s``."""
     details = printable(failure.details[:_ERROR_MAX])
+    words = {
+        "shim": shim,
+        "binary": shim_binary_name(shim),
+        "address": address,
+        "late": "the container's process did not end" if method == WAIT_TASK else f"the shim {shim} did not respond",
+        "seconds": f"{timeout_s:g} s",
+    }
     for pattern, reason in _REASONS:
         if found := pattern.search(f"{failure.code}: {details}"):
-            binary = shim_binary_name(shim)
-            return reason.format(*found.groups(), shim=shim, binary=binary, address=address, seconds=f"{timeout_s:g} s")
+            return reason.format(*found.groups(), **words)
     return _FRAME.sub("", details).removesuffix(": unknown") or failure.code
 
 

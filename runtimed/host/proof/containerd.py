@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -48,19 +50,20 @@ class Containerd:
             # grpc takes a URI, in which a '%' of the path would begin an escape.
             target = f"unix://{quote(os.path.abspath(self.address))}"
             self._channel = grpc.insecure_channel(target, options=_OPTIONS)
-        future = self._channel.unary_unary(method).future(request, timeout=timeout_s, metadata=self._header)
+        # Without a time-out of grpc: containerd would see it first at times, and return any error.
+        future = self._channel.unary_unary(method).future(request, metadata=self._header)
+        deadline_s = time.monotonic() + timeout_s
         try:
-            while True:
+            while (left_s := deadline_s - time.monotonic()) > 0:
                 while_waiting()
-                try:
-                    return bytes(future.result(_TURN_S))
-                except grpc.FutureTimeoutError:
-                    continue
-                except grpc.RpcError as error:
-                    raise CallFailed(error.code().name.lower(), error.details() or "") from error
+                with contextlib.suppress(grpc.FutureTimeoutError):
+                    return bytes(future.result(min(left_s, _TURN_S)))
+        except grpc.RpcError as error:
+            raise CallFailed(error.code().name.lower(), error.details() or "") from error
         finally:
-            # After an interruption, so that containerd stops its work for this call.
+            # containerd stops its work for this call.
             future.cancel()
+        raise CallFailed("deadline_exceeded", "")
 
     def close(self) -> None:
         """Close the connection."""

@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
-from runtimed.core.containerd.api import ContainerdUnknown
+from runtimed.core.containerd.api import LIST_NAMESPACES, ContainerdUnknown, UndecodableMessage, decode_namespaces
 from runtimed.core.containerd.tasks import (
     DELETE_CONTAINER,
     DELETE_NAMESPACE,
@@ -20,6 +21,7 @@ from runtimed.core.containerd.tasks import (
     encode_id,
     encode_kill,
 )
+from runtimed.core.proof.bundle import ID
 from runtimed.core.proof.engine import LeftoverKind, Places
 from runtimed.host.proof.containerd import Containerd
 from runtimed.host.proof.found import Found
@@ -104,3 +106,22 @@ class ContainerdLeftovers:
 
     def _call(self, method: str) -> None:
         self._api.call(method, encode_kill(self._id) if method == KILL_TASK else encode_id(self._id), _CALL_S)
+
+
+def abandoned_namespaces(places: Places, directory: str) -> Iterator[Places]:
+    """Yield the tests that have a namespace in the containerd of ``places``, but no bundle in ``directory``.
+
+    They are those whose containerd ended, and those before the last boot: containerd keeps its containers. A test that
+    runs has its bundle longer than its namespace.
+    """
+    api = Containerd(places.containerd, "")
+    try:
+        names = decode_namespaces(api.call(LIST_NAMESPACES, b"", _CALL_S))
+    except (CallFailed, ContainerdUnknown, UndecodableMessage):
+        return
+    finally:
+        api.close()
+    for name in filter(ID.fullmatch, names):
+        bundle = f"{directory}/{name}"
+        if not os.path.lexists(bundle):
+            yield replace(places, id=name, bundle=bundle, state="", pin="")

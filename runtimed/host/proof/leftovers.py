@@ -61,9 +61,10 @@ def remove_all(places: Places) -> Sequence[Leftover]:
             time.sleep(_PAUSE_S)
         else:
             containerd.remove_namespace()
-    for directory in (places.state, *containerd.directories):
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
+    if not found:
+        for directory in filter(os.path.lexists, (places.state, *containerd.directories)):
+            with contextlib.suppress(OSError):
+                _remove_tree(directory)
     return [each.leftover for each in found]
 
 
@@ -181,11 +182,13 @@ def _stop_unit(unit: str) -> None:
 
 
 def _states(places: Places, containerd: ContainerdLeftovers) -> Iterator[Found]:
-    """Yield what is in the directories of a test, and the directories that shims name after its container."""
+    """Yield the states of the container in the directories of a test, and those that shims name after it.
+
+    crun keeps a cache for all containers beside them.
+    """
     named = [f"{directory}/{places.id}" for directory in _SHIM_DIRECTORIES]
-    inside = [
-        f"{directory}/{name}" for directory in (places.state, *containerd.directories) for name in _list(directory)
-    ]
+    directories = (places.state, *containerd.directories)
+    inside = [f"{directory}/{name}" for directory in directories for name in _list(directory) if places.id in name]
     for path in (*named, *containerd.sockets, *inside):
         if os.path.lexists(path):
             # A containerd that is not running removes them after its next start.

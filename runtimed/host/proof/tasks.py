@@ -7,14 +7,13 @@ import os
 from threading import Event
 from typing import TYPE_CHECKING
 
-from runtimed.core.containerd.api import ContainerdUnknown
+from runtimed.core.containerd.api import LIST_NAMESPACES, ContainerdUnknown
 from runtimed.core.containerd.tasks import (
     CREATE_CONTAINER,
     CREATE_TASK,
     DELETE_CONTAINER,
     DELETE_TASK,
     KILL_TASK,
-    LIST_NAMESPACES,
     START_TASK,
     WAIT_TASK,
     CallFailed,
@@ -108,7 +107,10 @@ class Tasks:
     def abort(self) -> None:
         """Kill the task, and delete it and the container."""
         identifier = encode_id(self._bundle.id)
-        calls = (KILL_TASK, encode_kill(self._bundle.id)), (DELETE_TASK, identifier), (DELETE_CONTAINER, identifier)
+        calls = (
+            (KILL_TASK, encode_kill(self._bundle.id)),
+            *((method, identifier) for method in (WAIT_TASK, DELETE_TASK, DELETE_CONTAINER)),
+        )
         for method, request in calls:
             with contextlib.suppress(CallFailed, ContainerdUnknown):
                 self._api.call(method, request, _ABORT_S)
@@ -121,7 +123,8 @@ class Tasks:
         except ContainerdUnknown as error:
             raise TestFailed(step, str(error)) from error
         except CallFailed as failure:
-            raise TestFailed(step, describe_failure(failure, self._shim, self._address, self._timeout_s)) from failure
+            reason = describe_failure(failure, method, self._shim, self._address, self._timeout_s)
+            raise TestFailed(step, reason) from failure
 
     def _turn(self) -> None:
         self._drain()

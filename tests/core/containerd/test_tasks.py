@@ -8,6 +8,8 @@ import pytest
 
 from runtimed.core.containerd.api import new_message
 from runtimed.core.containerd.tasks import (
+    START_TASK,
+    WAIT_TASK,
     CallFailed,
     decode_exit_status,
     describe_failure,
@@ -95,4 +97,9 @@ def test_bytes_that_are_no_message_are_an_error() -> None:
     ],
 )
 def test_a_failed_call_has_a_plain_reason(code: str, details: str, reason: str) -> None:
-    assert describe_failure(CallFailed(code, details), SHIM, "/c.sock", 2.5) == reason
+    assert describe_failure(CallFailed(code, details), START_TASK, SHIM, "/c.sock", 2.5) == reason
+
+
+def test_a_container_that_does_not_end_is_told_from_a_shim_that_does_not_respond() -> None:
+    failure = CallFailed("deadline_exceeded", "Deadline Exceeded")
+    assert describe_failure(failure, WAIT_TASK, SHIM, "/c", 30) == "the container's process did not end within 30 s"
