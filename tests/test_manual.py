@@ -23,6 +23,7 @@ from runtimed.core.problem_codes import PROBLEM_CODES
 from runtimed.daemon.arguments import make_parser as make_daemon_parser
 
 MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
+MONITORING = MANUAL.parent / "monitoring"
 PAGES = ("runtimed.8", "runtimectl.1", "runtimed.json.5", "runtimed-api.7")
 TEXT = {name: (MANUAL / f"{name}.scd").read_text() for name in PAGES}
 FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1, ContainersSummary(), {}, False)
@@ -129,9 +130,25 @@ def test_the_page_of_the_interface_has_each_event_and_no_other() -> None:
     assert told == {typing.get_args(kind)[0] for kind in kinds}
 
 
-def test_the_page_of_the_interface_has_each_metric_and_no_other() -> None:
-    told = set(re.findall(r"\*(runtimed_\w+)\*", section("runtimed-api.7", "METRICS")))
+def metrics() -> set[str]:
     families = list(text_string_to_metric_families(render_metrics(FIGURES, Counters()).decode()))
     counters = {f"{each.name}_total" for each in families if each.type == "counter"}
     others = {each.name for each in families if each.type != "counter"}
-    assert told == {name for name in counters | others if name.startswith("runtimed_")}
+    return {name for name in counters | others if name.startswith("runtimed_")}
+
+
+def test_the_page_of_the_interface_has_each_metric_and_no_other() -> None:
+    told = set(re.findall(r"\*(runtimed_\w+)\*", section("runtimed-api.7", "METRICS")))
+    assert told == metrics()
+
+
+@pytest.mark.parametrize("file", ["rules.yml", "rules-test.yml", "dashboard.json"])
+def test_alerts_and_dashboard_name_metrics_that_there_are(file: str) -> None:
+    named = set(re.findall(r"\bruntimed_\w+", (MONITORING / file).read_text()))
+    # The file for node-exporter has one more, and histograms have buckets.
+    assert {name.removesuffix("_bucket") for name in named} <= metrics() | {"runtimed_up"}
+
+
+def test_the_daemons_page_has_each_alert_and_no_other() -> None:
+    told = re.findall(r"\*(Runtimed\w+)\*", section("runtimed.8", "MONITORING"))
+    assert sorted(told) == sorted(re.findall(r"alert: (\w+)", (MONITORING / "rules.yml").read_text()))

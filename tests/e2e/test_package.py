@@ -32,6 +32,8 @@ COMPLETIONS = {
 CONFIGURATION = {"runtimes": {"boxed": {"path": "/usr/bin/runc", "runtimeArgs": ["--debug"]}}}
 CLIENTS = 20
 SYNC = "runtimed-sync@.service"
+TEXTFILE = "/var/lib/prometheus/node-exporter/runtimed.prom"
+PROMETHEUS = ("runtimed-textfile.timer", "runtimed-metrics.socket")
 # Runs inside the machine with the package's own client until its standard input ends.
 ASKING = f"""
 import json, socket, sys, threading, time
@@ -203,6 +205,8 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
         assert machine.run("systemctl", "is-enabled", unit).stdout == "enabled\n"
         assert machine.run("systemctl", "is-active", unit).stdout == "active\n"
     assert machine.run("systemctl", "is-enabled", SYNC, status=1).stdout == "disabled\n"
+    for unit in PROMETHEUS:
+        assert machine.run("systemctl", "is-enabled", unit, status=1).stdout == "disabled\n"
     for name, directory in (("docker", "docker"), ("podman", "containers")):
         unit = SYNC.replace("@", f"@{name}")
         assert f"/etc/{directory}" in machine.show(unit, "ReadWritePaths").split()[-1]
@@ -277,7 +281,12 @@ def test_removal_keeps_configuration_and_state_and_purging_does_not(packages: Pa
     install(machine, packages.first)
     text = configure(machine)
     before = state_of(machine)
+    machine.run("systemctl", "enable", "--now", *PROMETHEUS)
+    assert "runtimed_build" in machine.run("curl", "-fsS", "http://127.0.0.1:9742/metrics").stdout
+    machine.eventually(machine.inside(TEXTFILE).exists, TEXTFILE)
     apt(machine, "remove", "runtimed")
+    assert machine.run("systemctl", "list-units", "--plain", "--no-legend", "runtimed*").stdout == ""
+    assert not machine.inside(TEXTFILE).exists()
     assert machine.run("systemctl", "is-active", "runtimed.socket", "runtimed.service", status=None).stdout == (
         "inactive\ninactive\n"
     )

@@ -365,6 +365,7 @@ def test_an_installation_has_the_manual(node: Installed, page: str) -> None:
 
 # The last, because nothing is there afterwards.
 def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> None:
+    node.systemctl("enable", "--now", "runtimed-textfile.timer", "runtimed-metrics.socket")
     state = node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout
     assert "/etc/runtimed, /var/lib/runtimed and the group runtimed are left" in node.install("--uninstall")
     assert node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout == state
@@ -375,8 +376,10 @@ def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> 
         "/usr/local/bin/runtimectl",
         "/usr/local/lib/systemd/user/runtimed.service",
         ADDRESS,
+        "/var/lib/prometheus/node-exporter/runtimed.prom",
     )
     manual = (f"man/man{page.stem[-1]}/{page.stem}" for page in PAGES)
     for path in (*gone, *(f"/usr/local/share/{file}" for file in (*COMPLETIONS.values(), *manual))):
         assert not node.machine.inside(path).exists(), path
-    assert node.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "runtimed*").stdout == ""
+    assert node.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "runtimed*").stdout == ""
+    assert node.run("find", "/etc/systemd", "/usr/local/lib/systemd", "-name", "runtimed*").stdout == ""

@@ -28,6 +28,9 @@ MEMBER, STRANGER = "member", "stranger"
 UNITS = "/usr/local/lib/systemd"
 # Where systemd says that a service is well boxed in.
 EXPOSURE_MOST = 1.5
+# For Prometheus; of no use to a user's daemon.
+METRICS, TEXTFILE = "runtimed-metrics", "runtimed-textfile"
+PROMETHEUS = (f"{METRICS}.socket", f"{METRICS}.service", f"{TEXTFILE}.timer", f"{TEXTFILE}.service")
 ORPHAN = "orphan-" + "0" * 32
 
 
@@ -63,16 +66,49 @@ def features(node: Installed, name: str) -> dict[str, Any]:
 
 def test_units_are_free_of_faults_and_the_service_is_boxed_in(node: Installed) -> None:
     for manager, user in (("system", []), ("user", ["--user"])):
-        units = [f"{UNITS}/{manager}/{unit}" for unit in (SERVICE, SOCKET)]
+        units = [f"{UNITS}/{manager}/{unit}" for unit in (SERVICE, SOCKET, *(() if user else PROMETHEUS))]
         done = node.run("env", "XDG_RUNTIME_DIR=/run", "systemd-analyze", *user, "verify", *units)
         assert done.stdout + done.stderr == "", manager
     # As it is loaded, and by the file alone, which counts settings that systemd takes for granted of a running unit.
-    for words in ((SERVICE,), ("--offline=true", f"{UNITS}/system/{SERVICE}")):
-        said = node.run("systemd-analyze", "security", "--no-pager", *words).stdout
-        found = re.search(r"Overall exposure level for runtimed\.service: ([0-9.]+)", said)
-        assert found is not None, said
-        sys.stdout.write(f"exposure: {found[1]} of 10\n")
-        assert float(found[1]) <= EXPOSURE_MOST, words
+    for unit in (SERVICE, f"{METRICS}.service", f"{TEXTFILE}.service"):
+        for words in ((unit,), ("--offline=true", f"{UNITS}/system/{unit}")):
+            said = node.run("systemd-analyze", "security", "--no-pager", *words).stdout
+            found = re.search(rf"Overall exposure level for {re.escape(unit)}: ([0-9.]+)", said)
+            assert found is not None, said
+            sys.stdout.write(f"exposure of {unit}: {found[1]} of 10\n")
+            assert float(found[1]) <= EXPOSURE_MOST, words
+
+
+def test_prometheus_may_read_by_a_port_and_change_nothing(node: Installed) -> None:
+    curl = ("curl", "-sS", "http://127.0.0.1:9742")
+    node.systemctl("start", f"{METRICS}.socket")
+    assert "\nruntimed_config_last_reload_successful 1.0\n" in node.run(*curl[:2], f"{curl[2]}/metrics").stdout
+    refused = node.run(*curl[:2], "-X", "POST", f"{curl[2]}/v1/reload").stdout
+    assert json.loads(refused)["code"] == "forbidden"
+    assert node.run("stat", "-c", "%u", f"/proc/{node.show('MainPID', f'{METRICS}.service')}").stdout != "0\n"
+    # What an administrator stops, no scrape starts again.
+    node.systemctl("stop", SOCKET, SERVICE)
+    node.run(*curl[:2], f"{curl[2]}/metrics", status=None)
+    assert node.state() == "inactive (dead)"
+    node.systemctl("stop", f"{METRICS}.socket", f"{METRICS}.service")
+
+
+def test_a_timer_writes_the_file_for_node_exporter(node: Installed) -> None:
+    file = "/var/lib/prometheus/node-exporter/runtimed.prom"
+    node.systemctl("start", f"{TEXTFILE}.timer")
+    wait_until(lambda: node.run("test", "-e", file, status=None).returncode == 0, "the file")
+    assert node.run("stat", "-c", "%a %U", file).stdout == "644 root\n"
+    assert node.run("cat", file).stdout.endswith("\nruntimed_up 1\n")
+    wait_until(lambda: node.state(f"{TEXTFILE}.timer") == "active (waiting)", "the timer to wait for the next time")
+    node.systemctl("stop", SOCKET, SERVICE)
+    node.systemctl("start", f"{TEXTFILE}.service")
+    assert node.run("cat", file).stdout.splitlines()[2:] == ["runtimed_up 0"]
+    assert node.state() == "inactive (dead)"
+    # A line for a daemon that does not answer, and none for each of the many runs.
+    node.run("journalctl", "--sync")
+    [line] = node.machine.journal(f"{TEXTFILE}.service").splitlines()
+    assert line.endswith("; runtimed_up is 0")
+    node.systemctl("stop", f"{TEXTFILE}.timer")
 
 
 def test_a_mount_that_the_host_makes_later_is_seen_by_the_service(node: Installed) -> None:
