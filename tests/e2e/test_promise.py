@@ -1,7 +1,7 @@
 """The promise: a container that was started through an answer stays manageable whatever becomes of the configuration.
 
-Generations younger than an hour go only when there are more than 1,000 of them, so a test that wants
-them gone reloads as often as that.
+Generations younger than an hour go only when there are too many of them, so a test that wants them gone reloads as
+often as that.
 """
 
 from __future__ import annotations

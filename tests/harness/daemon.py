@@ -19,15 +19,18 @@ from typing import Any
 
 # Bounds a failing test; every condition takes far less. Longer than a virtual machine may stand still.
 PATIENCE_S = 60.0
-# The daemon with other intervals between looks for drift and between heartbeats.
-_WITH_INTERVALS = """
+# The daemon with other intervals between looks for drift and between heartbeats, and another number of generations.
+_WITH_LIMITS = """
 import functools, sys
 from runtimed import __main__
 from runtimed.daemon import announcer, components
+from runtimed.host.store import retained
 if {drift_every_s}:
     components.DriftWatch = functools.partial(components.DriftWatch, every_s={drift_every_s})
 if {heartbeat_s}:
     announcer.Events = functools.partial(announcer.Events, heartbeat_s={heartbeat_s})
+if {generations_most}:
+    retained._KEEP_MOST = {generations_most}
 sys.exit(__main__.main())
 """
 
@@ -133,9 +136,11 @@ class RunningDaemon:
         self.command = list(command)
         # The words after the interpreter.
         self.program = ["-m", "runtimed"]
-        # Seconds between looks for drift, and between heartbeats; None for the default of the daemon.
+        # Seconds between looks for drift and between heartbeats, and the number of young generations that are retained;
+        # None for the default of the daemon.
         self.drift_every_s: float | None = None
         self.heartbeat_s: float | None = None
+        self.generations_most: int | None = None
         # Name by name, because pytest changes a variable while threads of a test start daemons.
         inherited = {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
         # So that SIGABRT prints the stack of each thread, see `_explain`.
@@ -162,9 +167,9 @@ class RunningDaemon:
     def launch(self, *more: str) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it."""
         program = self.program
-        if self.drift_every_s is not None or self.heartbeat_s is not None:
-            values = {"drift_every_s": self.drift_every_s, "heartbeat_s": self.heartbeat_s}
-            program = ["-c", _WITH_INTERVALS.format(**values)]
+        limits = {name: getattr(self, name) for name in ("drift_every_s", "heartbeat_s", "generations_most")}
+        if any(value is not None for value in limits.values()):
+            program = ["-c", _WITH_LIMITS.format(**limits)]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, sys.executable, *program, *self.arguments(), *more],

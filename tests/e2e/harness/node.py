@@ -16,8 +16,10 @@ from typing import Any
 from e2e.harness.containerd import FOREVER, RunningContainerd, running_containerd
 from harness.daemon import RunningDaemon, UnixConnection, new_daemon
 
-# The store keeps this many generations at most; younger than an hour they go no other way.
+# The store retains this many generations at most; younger than an hour they go no other way.
 GENERATIONS_MOST = 1000
+# A node retains fewer, so that tests need fewer reloads until a generation is gone.
+_NODE_GENERATIONS_MOST = 100
 STOCK = ("runc", "io.containerd.runc.v2")
 
 
@@ -40,6 +42,7 @@ class ContainerdNode:
 
     def __init__(self, daemon: RunningDaemon, containerd: RunningContainerd, grace: str = "2s") -> None:
         self.daemon = daemon
+        self.daemon.generations_most = _NODE_GENERATIONS_MOST
         self.containerd = containerd
         engine = containerd.engine
         self.own: dict[str, Any] = {
@@ -92,12 +95,12 @@ class ContainerdNode:
         last = now = self.configure(runtimes)["generation"]
         default = 0
         # Not counted: the watcher may have been first, and the answer to us be "unchanged".
-        while now < last + GENERATIONS_MOST:
+        while now < last + _NODE_GENERATIONS_MOST:
             default = 1 - default
             now = self.configure(runtimes, STOCK[default])["generation"]
         retained = [one["generation"] for one in self.daemon.get("/v1/generations")[1]["generations"]]
         assert min(retained) > last
-        assert len(retained) == GENERATIONS_MOST
+        assert len(retained) == _NODE_GENERATIONS_MOST
 
     def latencies_ms(self, during: Future[Any], least: int = 0) -> list[float]:
         """Return how long each of many resolutions of runc took while ``during`` was going on."""
