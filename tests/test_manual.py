@@ -26,7 +26,7 @@ MANUAL = Path(runtimed.__file__).parents[1] / "etc" / "man"
 MONITORING = MANUAL.parent / "monitoring"
 PAGES = ("runtimed.8", "runtimectl.1", "runtimed.json.5", "runtimed-api.7")
 TEXT = {name: (MANUAL / f"{name}.scd").read_text() for name in PAGES}
-FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1, ContainersSummary(), {}, False)
+FIGURES = Figures(1, {"available": 1}, True, {}, "inotify", True, {}, 0, 0, 0, 1, ContainersSummary(), {}, False, False)
 
 
 def section(page: str, name: str) -> str:

@@ -44,6 +44,7 @@ class Figures:
     # Runtimes by state of their proof.
     proofs: Mapping[str, int]
     default_proved: bool
+    proof_required: bool
     # The last verification of each engine.
     engines: Sequence[shapes.EngineStatus] = ()
 
@@ -72,6 +73,7 @@ def _state(figures: Figures) -> Iterable[Metric]:
         ("generations_retained", "Retained generations.", figures.generations),
         ("default_runtime_available", "Whether the default runtime can be executed.", figures.default_available),
         ("default_runtime_proved", "Whether the default runtime is proved.", figures.default_proved),
+        ("proof_required", "Whether the default runtime must be proved.", figures.proof_required),
         ("degraded", "Whether the daemon is degraded.", bool(figures.faults)),
         ("watcher_up", "Whether all threads of the watcher run.", figures.watcher_alive),
         ("connections", "Open connections.", figures.connections),

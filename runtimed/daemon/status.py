@@ -172,9 +172,10 @@ class Status:
             subscribers=len(self.announcer.events),
             wrappers=wrappers,
             containers=self.containers(),
-            # A copy: the event loop records more while a thread renders.
             proofs=proofs.states,
             default_proved=proofs.default["state"] == "proved",
+            proof_required=generation.config.runtimed.require_proof,
+            # A copy: the event loop records more while a thread renders.
             engines=tuple(self.announcer.engines.values()),
         )
 

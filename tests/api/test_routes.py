@@ -210,6 +210,7 @@ class FakeService:
             containers=summarise_containers(self.containers(self.generation), unpinned=1),
             proofs={"proved": 1, "not-proved": 2, "outdated": 3},
             default_proved=False,
+            proof_required=True,
             engines=self.engines,
         )
 
@@ -512,6 +513,7 @@ async def test_metrics_are_in_the_format_of_prometheus(node: FakeService) -> Non
     found = {(s.name, *sorted(s.labels.items())): s.value for family in families.values() for s in family.samples}
     assert found["runtimed_generation",] == 5
     assert found["runtimed_runtimes", ("state", "missing")] == 1
+    assert (found["runtimed_default_runtime_proved",], found["runtimed_proof_required",]) == (0, 1)
     assert found["runtimed_fault", ("subject", "watcher")] == 1
     assert found["runtimed_watcher_mode", ("mode", "inotify")] == 1
     assert found["runtimed_requests_total", ("code", "200"), ("route", "/v1/resolve")] == 1

@@ -131,6 +131,18 @@ def test_drift_an_unavailable_default_runtime_and_an_engine_fire(node: Monitored
     node.wait_for_alerts("RuntimedDrift", "RuntimedEngineDoesNotFollow", "RuntimedDefaultRuntimeUnavailable")
 
 
+def test_a_default_runtime_whose_proof_is_outdated_fires_where_one_is_required(node: Monitored) -> None:
+    client, configuration = Client(str(node.daemon.socket)), json.loads(node.daemon.config.read_text())
+    known = client.explain("good")
+    assert known["identity"] is not None
+    client.record_proof("good", outcome="passed", engine="direct", digest=known["digest"], identity=known["identity"])
+    node.daemon.write({**configuration, "runtimed": {"require-proof": True}})
+    assert node.daemon.reload()["outcome"] == "applied"
+    node.wait_for_alerts()
+    put_executable(node.daemon.root / "bin" / "good", "#!/bin/sh\n# another\n")
+    node.wait_for_alerts("RuntimedDrift", "RuntimedDefaultRuntimeNotProved")
+
+
 def test_an_old_file_fires(node: Monitored) -> None:
     old_s = time.time() - 600
     os.utime(node.textfile, (old_s, old_s))

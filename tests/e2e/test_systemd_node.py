@@ -100,6 +100,13 @@ def test_a_timer_writes_the_file_for_node_exporter(node: Installed) -> None:
     assert node.run("stat", "-c", "%a %U", file).stdout == "644 root\n"
     assert node.run("cat", file).stdout.endswith("\nruntimed_up 1\n")
     wait_until(lambda: node.state(f"{TEXTFILE}.timer") == "active (waiting)", "the timer to wait for the next time")
+    # A run that is stopped while it waits for the daemon has not failed.
+    node.systemctl("kill", "-s", "STOP", SERVICE)
+    node.systemctl("start", "--no-block", f"{TEXTFILE}.service")
+    wait_until(lambda: node.state(f"{TEXTFILE}.service").startswith("activating"), "a run")
+    node.systemctl("stop", f"{TEXTFILE}.timer", f"{TEXTFILE}.service")
+    node.systemctl("kill", "-s", "CONT", SERVICE)
+    assert node.state(f"{TEXTFILE}.service") == "inactive (dead)"
     node.systemctl("stop", SOCKET, SERVICE)
     node.systemctl("start", f"{TEXTFILE}.service")
     assert node.run("cat", file).stdout.splitlines()[2:] == ["runtimed_up 0"]
@@ -108,7 +115,6 @@ def test_a_timer_writes_the_file_for_node_exporter(node: Installed) -> None:
     node.run("journalctl", "--sync")
     [line] = node.machine.journal(f"{TEXTFILE}.service").splitlines()
     assert line.endswith("; runtimed_up is 0")
-    node.systemctl("stop", f"{TEXTFILE}.timer")
 
 
 def test_a_mount_that_the_host_makes_later_is_seen_by_the_service(node: Installed) -> None:
