@@ -293,6 +293,27 @@ def test_json_in_the_journal_keeps_its_priorities_and_the_manuals_recipes_read_i
     node.systemctl("restart", SERVICE)
 
 
+LEFTOVERS = """\
+from runtimed.core.proof.engine import Places
+from runtimed.host.proof.leftovers import list_leftovers, remove_all
+places = Places("{id}", "/run/{id}")
+print(sorted({{found["kind"] for found in list_leftovers(places)}}), remove_all(places), list_leftovers(places))
+"""
+
+
+def test_a_scope_that_a_tested_runtime_leaves_is_found_and_removed_and_others_stay(node: Installed) -> None:
+    identifier, other = "runtimed-test-0123456789ab", "runtimed-test-0123456789abc"
+    for name in (identifier, other):
+        node.run("sh", "-c", f"systemd-run --scope --unit={name} setsid sleep 1000 >/dev/null 2>&1 &")
+        wait_until(lambda name=name: node.state(f"{name}.scope") == "active (running)", f"{name}.scope")  # type: ignore[misc]
+    script = LEFTOVERS.format(id=identifier)
+    found = node.run("/opt/runtimed/current/bin/python", "-c", script).stdout
+    assert found == "['cgroup', 'process', 'unit'] [] []\n"
+    assert node.show("LoadState", f"{identifier}.scope") == "not-found"
+    assert node.state(f"{other}.scope") == "active (running)"
+    node.systemctl("stop", f"{other}.scope")
+
+
 def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Installed) -> None:
     start = "/usr/local/bin/runtimed --data-root /var/lib/runtimed --exec-root /run/runtimed -H fd://"
     with node.dropin(f"ExecStart=\nExecStart={start}runtimed"):
