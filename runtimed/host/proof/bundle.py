@@ -22,6 +22,8 @@ from runtimed.core.proof.engine import Places, read_places
 RUN = "/run"
 _CONFIG = "config.json"
 _PLACES = "places.json"
+# A file in a bundle that is kept for a later run, because not everything could be removed.
+KEPT = "kept"
 _ROOT = "rootfs"
 # Virtual machines look at the directories in it as another user, whatever the umask is.
 _MODE = 0o755
@@ -69,7 +71,7 @@ def _controllers(proc: str, cgroup: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def new_bundle(node: Node, *, systemd_cgroup: bool, directory: str = RUN) -> Iterator[Bundle]:
-    """Yield the bundle of a new test, below ``directory``; remove it at the end.
+    """Yield the bundle of a new test, below ``directory``; remove it at the end, unless it is to be kept.
 
     Raises:
         OSError: the bundle cannot be written.
@@ -85,7 +87,7 @@ def new_bundle(node: Node, *, systemd_cgroup: bool, directory: str = RUN) -> Ite
 
 @contextlib.contextmanager
 def _new_directory(directory: str) -> Iterator[str]:
-    """Yield the path of a new directory with a lock on it; remove it at the end."""
+    """Yield the path of a new directory with a lock on it; remove it at the end, unless it is to be kept."""
     with contextlib.ExitStack() as stack:
         while True:
             path = f"{directory}/{PREFIX}{secrets.token_hex(ID_DIGITS // 2)}"
@@ -97,7 +99,8 @@ def _new_directory(directory: str) -> Iterator[str]:
         try:
             yield path
         finally:
-            remove_bundle(path)
+            if not os.path.lexists(f"{path}/{KEPT}"):
+                remove_bundle(path)
 
 
 def _fill(root: str, node: Node) -> None:

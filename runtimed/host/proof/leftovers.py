@@ -18,6 +18,7 @@ from functools import partial
 from runtimed.core.mounts import parse_mounts
 from runtimed.core.proof.bundle import VARIABLE
 from runtimed.core.proof.engine import Leftover, Places
+from runtimed.host.proof.bundle import KEPT
 from runtimed.host.proof.containerd_leftovers import ContainerdLeftovers
 from runtimed.host.proof.found import Found
 
@@ -46,7 +47,8 @@ def list_leftovers(places: Places) -> Sequence[Leftover]:
 def remove_all(places: Places) -> Sequence[Leftover]:
     """Remove everything with the id of the test of ``places``, and return the rest.
 
-    Removes the directories of the test, too, except that of its bundle. Blocks for some seconds where a removal fails.
+    Removes the directories of the test, too, except that of its bundle, which is marked to be kept where there is a
+    rest. Blocks for some seconds where a removal fails.
     """
     deadline_s = time.monotonic() + _REMOVAL_S
     with contextlib.closing(ContainerdLeftovers(places)) as containerd:
@@ -61,7 +63,10 @@ def remove_all(places: Places) -> Sequence[Leftover]:
             time.sleep(_PAUSE_S)
         else:
             containerd.remove_namespace()
-    if not found:
+    if found:
+        with contextlib.suppress(OSError), open(f"{places.bundle}/{KEPT}", "wb"):
+            pass
+    else:
         for directory in filter(os.path.lexists, (places.state, *containerd.directories)):
             with contextlib.suppress(OSError):
                 _remove_tree(directory)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from runtimed.core.proof.bundle import Node
 from runtimed.core.proof.engine import Places
+from runtimed.host.proof.bundle import KEPT, Bundle, abandoned_bundles, new_bundle
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
 
 ID = "runtimed-test-0123456789ab"
+NODE = Node({"usr": None}, frozenset())
 SLEEP = ("/bin/sleep", "100")
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -111,6 +114,21 @@ def test_without_an_answer_of_containerd_its_directories_stay_for_it_and_the_con
     assert {each["name"] for each in remove_all(places)} == {container, str(directory)}
     assert directory.exists()
     assert process.wait(5) == -9
+    assert (Path(places.bundle) / KEPT).exists()
+
+
+def test_a_bundle_is_kept_while_there_is_a_rest_and_a_later_run_finds_it(tmp_path: Path) -> None:
+    def places_of(bundle: Bundle) -> Places:
+        return Places(bundle.id, bundle.path, containerd=str(tmp_path / "c.sock"))
+
+    with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as clean:
+        clean.record(places_of(clean))
+        assert remove_all(places_of(clean)) == []
+    with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as kept:
+        kept.record(places_of(kept))
+        (Path(kept.path) / "stdout").touch()
+        assert [each["kind"] for each in remove_all(places_of(kept))] == ["container"]
+    assert [*abandoned_bundles(str(tmp_path))] == [places_of(kept)]
 
 
 def test_containerd_is_not_asked_where_no_container_was_created(places: Places, tmp_path: Path) -> None:
