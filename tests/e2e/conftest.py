@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-# Each takes a minute or more; .ci/run prints the durations of the slowest tests.
+# Each takes a minute or more; .ci/run prints the durations of the slowest tests. Files that boot a machine alternate
+# with others, so that few machines boot at the same time.
 _LONGEST = (
     "test_ansible.py",
-    "test_sync.py",
-    "test_package.py",
     "test_promise.py",
+    "test_sync.py",
     "test_newer_engines.py",
+    "test_package.py",
     "test_container_life.py",
     "test_reference_scan_faults.py",
     "test_crash.py",
-    "test_invariants.py",
     "test_systemd.py",
+    "test_invariants.py",
     "test_systemd_node.py",
-    "test_trust_unit.py",
     "test_changes.py",
+    "test_trust_unit.py",
     "test_engine_files.py",
 )
 
