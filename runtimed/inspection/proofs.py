@@ -48,6 +48,8 @@ class Proofs:
         self.remark = remark
         self._look = look
         self._write = write
+        # Identities by binaries, for the states of one look; a table is described more often than its binaries change.
+        self._identities: tuple[Mapping[str, BinaryState], dict[tuple[str, ...], str | None]] = ({}, {})
         # The last summary, with its inputs.
         self._summary: tuple[tuple[object, ...], ProofsSummary] | None = None
 
@@ -57,7 +59,14 @@ class Proofs:
 
     def seen(self, runtime: Runtime, states: Mapping[str, BinaryState]) -> tuple[str | None, shapes.Proof]:
         """Return the same for the ``states`` of the binaries."""
-        identity = identify_binaries(watched_binaries(runtime), states)
+        looked_at, known = self._identities
+        if looked_at is not states:
+            known = {}
+            self._identities = states, known
+        binaries = watched_binaries(runtime)
+        if binaries not in known:
+            known[binaries] = identify_binaries(binaries, states)
+        identity = known[binaries]
         return identity, judge_proof(self.kept.get(runtime.name), runtime.answer.digest, identity)
 
     def summarise(self, generation: Generation, states: Mapping[str, BinaryState]) -> ProofsSummary:
