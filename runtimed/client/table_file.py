@@ -30,6 +30,8 @@ _FORMAT = 1
 _END = b"\n}}\n"
 # 100,000 runtimes have some 50 MiB.
 _BYTES_MAX = 64 * 1024 * 1024
+# Read at once. Larger blocks cost more than they save, because the C library gives their memory back each time.
+_CHUNK_BYTES = 64 * 1024
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -49,17 +51,20 @@ def resolve_in_file(
     for socket in sockets:
         path = f"{os.path.dirname(socket) or '.'}/{TABLE_FILE}"
         try:
-            data = _read(path)
+            fd = _open(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as exc:
             raise NotUsable(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
-        return _resolve(path, data, runtime, generation, digest)
+        try:
+            return _resolve(path, fd, runtime, generation, digest)
+        finally:
+            os.close(fd)
     return None
 
 
-def _read(path: str) -> bytes:
-    """Return the content of the file ``path``. Raises: NotUsable, OSError, ValueError."""
+def _open(path: str) -> int:
+    """Return a descriptor of the file ``path``, which is to be trusted. Raises: NotUsable, OSError, ValueError."""
     directory, name = os.path.split(path)
     parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -74,16 +79,20 @@ def _read(path: str) -> bytes:
     finally:
         os.close(parent)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotUsable(f"{path} is not used: it is no regular file")
-        _check(path, found)
-        if found.st_size > _BYTES_MAX:
-            raise NotUsable(f"{path} is not used: it is larger than {_BYTES_MAX // 2**20} MiB")
-        with open(fd, "rb", buffering=0, closefd=False) as file:
-            return file.readall()
-    finally:
+        _check_file(path, os.fstat(fd))
+    except NotUsable:
         os.close(fd)
+        raise
+    return fd
+
+
+def _check_file(path: str, found: os.stat_result) -> None:
+    """Raise NotUsable if the file is not to be trusted or read."""
+    if not stat.S_ISREG(found.st_mode):
+        raise NotUsable(f"{path} is not used: it is no regular file")
+    _check(path, found)
+    if found.st_size > _BYTES_MAX:
+        raise NotUsable(f"{path} is not used: it is larger than {_BYTES_MAX // 2**20} MiB")
 
 
 def _check(path: str, found: os.stat_result) -> None:
@@ -95,10 +104,10 @@ def _check(path: str, found: os.stat_result) -> None:
         raise NotUsable(f"{path} is not used: other users can write it (mode {stat.S_IMODE(found.st_mode):04o})")
 
 
-def _resolve(path: str, data: bytes, runtime: str, generation: int | None, digest: str | None) -> Resolution:
+def _resolve(path: str, fd: int, runtime: str, generation: int | None, digest: str | None) -> Resolution:
     try:
-        number, name, found = _find(data, runtime)
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        number, name, found = _find(fd, runtime)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise NotUsable(f"{path} is not used: it is damaged ({exc})") from exc
     if found is None:
         raise NotUsable(f"{path} (generation {number}) has no runtime {name!r}")
@@ -112,27 +121,33 @@ def _resolve(path: str, data: bytes, runtime: str, generation: int | None, diges
     return {**found, "from": "file"}  # type: ignore[typeddict-item]  # the daemon's promise about each entry
 
 
-def _find(data: bytes, runtime: str) -> tuple[int, str, Document | None]:
+def _find(fd: int, runtime: str) -> tuple[int, str, Document | None]:
     """Return the generation of the file, the name that ``runtime`` means, and its entry, None if there is none.
 
-    Raises: ValueError, KeyError, TypeError, RecursionError: the file is damaged.
+    Raises: OSError, ValueError, KeyError, TypeError, RecursionError: the file is damaged.
     """
     import json  # noqa: PLC0415 - needed only here
 
-    first, _, _ = data.partition(b"\n")
-    head = json.loads(first + b"}}")
+    data = os.read(fd, _CHUNK_BYTES)
+    head = json.loads(data.partition(b"\n")[0] + b"}}")
     if head["format"] != _FORMAT:
         raise ValueError(f"its format is {head['format']!r}, and this client knows {_FORMAT}")
-    if not data.endswith(_END):
+    if os.pread(fd, len(_END), os.fstat(fd).st_size - len(_END)) != _END:
         raise ValueError("its end is missing")
     number, name = head["generation"], runtime or head["default_runtime"]
+    quoted = json.dumps(name).encode()
     # No raw newline occurs inside of JSON text, so this is the beginning of the entry and of no other text. It could be
     # shorter, but a longer text is found three times as fast.
-    quoted = json.dumps(name).encode()
-    begin = data.find(b'\n%b:{"runtime":%b,' % (quoted, quoted))
-    if begin < 0:
-        return number, name, None
-    found = json.loads(b"{%b}" % data[begin : data.index(b"\n", begin + 1)].removesuffix(b","))[name]
+    begins = b'\n%b:{"runtime":%b,' % (quoted, quoted)
+    while (begin := data.find(begins)) < 0:
+        if not (more := os.read(fd, _CHUNK_BYTES)):
+            return number, name, None
+        data = data[-len(begins) :] + more
+    while (end := data.find(b"\n", begin + 1)) < 0:
+        if not (more := os.read(fd, _CHUNK_BYTES)):
+            raise ValueError("it ends in an entry")
+        data += more
+    found = json.loads(b"{%b}" % data[begin:end].removesuffix(b","))[name]
     if found["generation"] != number:
         raise ValueError(f"the entry of {name} is of generation {found['generation']}")
     return number, name, found

@@ -1,7 +1,7 @@
 """All figures, beside those of a peer or a limit measured in the same run: ``python tests/bench [--json] [GROUP …]``.
 
-Groups are ``serving``, ``stalls``, ``reloading``, ``features``, ``launching`` and ``footprint``; all of them take about
-ten minutes.
+Groups are ``serving``, ``reading``, ``stalls``, ``reloading``, ``features``, ``launching`` and ``footprint``. All of
+them take about ten minutes.
 h2load (Debian's nghttp2-client) makes the load; dockerd is a peer where it is installed (Debian's docker.io), aiohttp
 and uvicorn come with the extra ``bench``. Everything happens on Unix sockets below a temporary directory. The ratios
 mean something on a machine that does nothing else.
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from table import Row, render
 
-GROUPS = ("serving", "stalls", "reloading", "features", "launching", "footprint")
+GROUPS = ("serving", "reading", "stalls", "reloading", "features", "launching", "footprint")
 
 
 def main(argv: list[str]) -> int:

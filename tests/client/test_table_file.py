@@ -72,6 +72,18 @@ def test_a_name_is_resolved_without_a_daemon_and_the_resolution_says_so(
     assert new_client(str(place / "s")).resolve(name) == {**entry(name), "from": "file"}
 
 
+def test_an_entry_is_found_wherever_it_begins_and_ends(place: Path) -> None:
+    # Blocks of 64 KiB are read, and the entries reach over their ends.
+    entries = [entry(f"runtime{number}", "/bin/sh" + "/" * slashes) for number, slashes in enumerate(range(500))]
+    large = entry("large", "/bin/sh")
+    large["options"]["fields"]["padding"] = "x" * 200_000
+    (place / "table.json").write_bytes(content(*entries, large, entry("last")))
+    client = Client(str(place / "s"))
+    for each in (*entries, large, entry("last")):
+        assert client.resolve(each["runtime"], 7) == {**each, "from": "file"}
+    assert "has no runtime 'plain'" in failure(place)
+
+
 def test_the_empty_name_is_the_default_runtime_of_the_file(place: Path, new_client: NewClient) -> None:
     assert new_client(str(place / "s")).resolve()["runtime"] == "plain"
 

@@ -78,12 +78,17 @@ def uses_and_removes(hasty: HastyNode, containers: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoiled",
-    [partial(full, options="size=64k"), partial(full, options="nr_inodes=100"), read_only],
+    ("spoiled", "outcome"),
+    [
+        # There is no room for the table file either.
+        (partial(full, options="size=64k"), "rejected"),
+        (partial(full, options="nr_inodes=100"), "rejected"),
+        (read_only, "applied"),
+    ],
     ids=["full", "no inodes", "read-only"],
 )
 def test_containers_start_and_are_counted_while_no_pin_can_be_written(
-    hasty: HastyNode, spoiled: Callable[[HastyNode], AbstractContextManager[None]]
+    hasty: HastyNode, spoiled: Callable[[HastyNode], AbstractContextManager[None]], outcome: str
 ) -> None:
     hasty.node.write({NAME: {"path": "/usr/sbin/runc"}})
     hasty.node.daemon.start()
@@ -94,7 +99,8 @@ def test_containers_start_and_are_counted_while_no_pin_can_be_written(
             use(hasty, identifier)
         wait_until(lambda: unpinned(hasty) == 1, "one container without a pin")
         # The one with a pin keeps its runtime all the same.
-        hasty.node.configure({NAME: {"path": "/usr/bin/crun"}})
+        hasty.node.write({NAME: {"path": "/usr/bin/crun"}})
+        assert hasty.node.daemon.reload()["outcome"] == outcome
         use(hasty, before)
         hasty.node.configure({NAME: {"path": "/usr/sbin/runc"}})
         use(hasty, during)

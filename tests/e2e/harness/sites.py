@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 
 from harness.daemon import RunningDaemon, UnixConnection, short_directory
 
+from runtimed.core.history.layout import TABLE_FILE
 from runtimed.core.history.manifest import checksum, read_manifest
 from runtimed.core.table.script import is_intact
 from runtimed.core.table.wrapper import make_wrapper
@@ -104,6 +105,7 @@ class Site:
         # The numbers of another test, which is not to count as rolled back.
         for remembered in (self.root / "run").glob("generation-*"):
             remembered.unlink()
+        (self.root / "run" / TABLE_FILE).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def running(self, config: object) -> Iterator[RunningDaemon]:
@@ -175,9 +177,16 @@ class Site:
         assert links == {**manifest.carried, **manifest.links}
         return number, links
 
+    def number_in_table_file(self) -> int:
+        """Return the generation of the table file; fail unless the file is whole."""
+        found = json.loads((self.root / "run" / TABLE_FILE).read_bytes())
+        assert {each["generation"] for each in found["runtimes"].values()} == {found["generation"]}
+        return int(found["generation"])
+
     def outcome(self) -> Outcome:
         """Return which generation is on disk; fail unless it is one of the two, whole."""
         number, links = self.published()
+        assert self.number_in_table_file() <= number, "no reader gets a generation that is not published"
         state: Outcome = "old" if number == LAST else "new"
         assert links == self.links[state]
         assert number == (LAST if state == "old" else LAST + 1)
@@ -193,6 +202,7 @@ class Site:
             assert status["health"] == {"status": "ok", "reasons": {}}
             assert status["generation"] == current if kept else status["generation"] > max(existed)
             assert self.answers() == self.fresh[key(config)]
+            assert self.number_in_table_file() == status["generation"]
             retained = self.retained()
             assert {*range(max(LONG_PAST) + 1, current + 1), status["generation"]} <= set(retained)
             told = {number: self.told(number) for number in retained}
@@ -211,6 +221,7 @@ class Site:
     def check_tidy(self, retained: Sequence[int]) -> None:
         """See that nothing of an attempt is left, and that all that retained generations need is there."""
         assert not list(self.data.rglob(".tmp-*"))
+        assert not (self.root / "run" / f".tmp-{TABLE_FILE}").exists()
         found = {int(path.name): path for path in (self.data / "generations").iterdir()}
         assert sorted(found) == list(retained)
         for number, path in found.items():

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from harness.daemon import PATIENCE_S
 
+from runtimed.core.history.layout import TABLE_FILE
+
 # What changes a disk, and what a publish asks the disk on its way. Not close: strace would leave the descriptor open
 # where Linux closes it in spite of an error.
 CHANGING = (
@@ -33,7 +35,10 @@ _WORD = re.compile(r'"([^"]*)"|\d<([^>]*)>')
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The ``ordinal``-th system call ``name`` that the publishing thread made, ``paths`` as from the data root."""
+    """The ``ordinal``-th system call ``name`` that the publishing thread made, ``paths`` as from the data root.
+
+    The table file, in the exec root, counts as below the data root.
+    """
 
     name: str
     ordinal: int
@@ -152,7 +157,7 @@ def _parse(lines: Iterable[str], root: Path) -> list[Call]:
         counts[name] += 1
         # A path that is relative belongs to the directory's descriptor before it.
         words = [quoted or opened for quoted, opened in _WORD.findall(arguments.replace("AT_FDCWD<", "<"))]
-        ours = any(word == str(root) or word.startswith(f"{root}/") for word in words)
+        ours = any(word == str(root) or word.startswith(f"{root}/") or word.endswith(TABLE_FILE) for word in words)
         paths = tuple(os.path.relpath(word, root) if word.startswith("/") else word for word in words if word)
         # Launchers hold paths below the data root, so their digests differ from one data root to the next.
         paths = tuple(_DIGEST.sub("-*", path) for path in paths)
@@ -189,7 +194,7 @@ def fail_from(found: Recording, call: Call, error: str) -> Sequence[str]:
 def injected(log: Path, root: Path) -> Call:
     """Return the call below ``root`` that was made to fail first, or that the process died of.
 
-    Calls elsewhere are not recorded: between the rename and the last fsync, a file of the exec root is replaced.
+    Calls elsewhere are not recorded: between the rename and the last fsync, the file of the newest number is replaced.
     """
     lines = [line for line in log.read_text().splitlines() if _LINE.match(line)]
     marked = [number for number, line in enumerate(lines) if "(INJECTED)" in line]
