@@ -9,12 +9,13 @@ from runtimed import __version__
 from runtimed.api.describe import describe_runtime
 from runtimed.core import shapes
 from runtimed.core.collection.collect import Collection, Verdict
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Documents, FileStatus, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containers import ContainersSummary, PinnedContainer, summarise_kept
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, ConfigurationRejected
 from runtimed.core.features import Features
+from runtimed.core.history.event_lines import render_event
 from runtimed.core.history.manifest import read_manifest, render_manifest
 from runtimed.core.history.retained import (
     RetainedGeneration,
@@ -23,6 +24,8 @@ from runtimed.core.history.retained import (
     read_retained,
     summarise_retained,
 )
+from runtimed.core.history.timeline import make_timeline
+from runtimed.core.history.trigger import Actor, ChangedSource, Trigger
 from runtimed.core.proof.record import judge_proof
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.facts import Facts
@@ -77,6 +80,7 @@ _PROOF: shapes.Proof = {
     "outcome": "passed",
     "detail": "",
 }
+_ACTOR = Actor(0, 4242, "/usr/bin/python3 /usr/bin/runtimectl reload")
 _METRICS = """# HELP runtimed_generation Number of the current generation.
 # TYPE runtimed_generation gauge
 runtimed_generation 2.0
@@ -107,7 +111,7 @@ class _Node:
 def make_examples() -> Mapping[tuple[str, int], object]:
     """Return an example of every response in JSON or text, by the operation's name and the status."""
     old, new = _build(_BEFORE, 1), _build(_AFTER, 2)
-    before, after = _retain(old), _retain(new)
+    before, after = _retain(old), _retain(new, old)
     described = describe_runtime(new, new.runtimes["gvisor"], _Node())
     changes = compare_generations(old, new)
     names = changes.added, changes.changed, changes.removed
@@ -123,12 +127,13 @@ def make_examples() -> Mapping[tuple[str, int], object]:
         ("listGenerations", 200): {
             "generations": [summarise_retained(each.manifest).as_dict() for each in (after, before)]
         },
+        ("tellHistory", 200): _history(before, after),
         ("describeGeneration", 200): describe_retained(before),
         ("compareGenerations", 200): compare_retained(before, after),
         ("listContainers", 200): {"generation": new.number, "containers": [_CONTAINER.as_dict()]},
         ("status", 200): _status(new, report),
         ("reload", 200): report,
-        ("reload", 422): _rejection(),
+        ("reload", 422): _rejection().as_dict(),
         ("collectWrappers", 200): _collection(new),
         ("recordVerification", 200): _ENGINE,
         ("recordProof", 200): {"runtime": "gvisor", **_PROOF},
@@ -143,16 +148,28 @@ def _build(text: str, number: int) -> Generation:
     return build_generation(parse_configuration(documents, Flags(), _SETTINGS), _HOST, number)
 
 
-def _retain(generation: Generation) -> RetainedGeneration:
-    manifest = read_manifest(render_manifest(generation, {}, _NOON_S), generation.number)
+def _retain(generation: Generation, previous: Generation | None = None) -> RetainedGeneration:
+    changed = ChangedSource(_FILE, "changed" if previous else "added", FileStatus(0, _NOON_S - 0.5, 4711))
+    trigger = Trigger(("file-change",), sources=(changed,)).as_dict()
+    changes = compare_generations(previous, generation).summarise()
+    manifest = read_manifest(render_manifest(generation, {}, _NOON_S, trigger, changes), generation.number)
     return read_retained(manifest, generation.config_text)
 
 
-def _rejection() -> shapes.Report:
+def _history(before: RetainedGeneration, after: RetainedGeneration) -> shapes.History:
+    """Return the history with the two generations and a rejection after them."""
+    rejected = {**_rejection().as_kept()}
+    line = render_event("reload", _NOON_S + 60.5, rejected) or b""
+    summaries = [summarise_retained(each.manifest) for each in (before, after)]
+    return make_timeline(summaries, {before.manifest.number: b"", after.manifest.number: line}.__getitem__, 0)
+
+
+def _rejection() -> Report:
     try:
         _build(_WRONG, 3)
     except ConfigurationRejected as error:
-        return Report("rejected", 2, "api", problems=error.problems, duration_ms=1.2, time_s=_NOON_S).as_dict()
+        trigger = Trigger(("api",), (_ACTOR,))
+        return Report("rejected", 2, "api", problems=error.problems, duration_ms=1.2, time_s=_NOON_S, trigger=trigger)
     raise AssertionError("the example of a rejected configuration is valid")
 
 

@@ -42,8 +42,10 @@ class DaemonFunctions:
     # Returns the lookup of the files that an answer names.
     lookup: Callable[[tuple[str, ...]], Lookup]
 
-    # Return a retained generation and the values for /metrics. They read the data root: call them by `in_data_root`.
+    # Return a retained generation, the lines of its events, and the values for /metrics. They read the data root: call
+    # them by `in_data_root`.
     read_generation: Callable[[int], RetainedGeneration]
+    read_events: Callable[[int], bytes]
     figures: Callable[[], Figures]
 
     # Return the containers that have a pin, compared with a generation. Reads a directory: call it by `in_data_root`.

@@ -1,4 +1,4 @@
-"""Responds from retained generations: their list, one of them, a pinned resolution, the difference of two."""
+"""Responds from retained generations: their list, one of them, a resolution, the difference of two, the history."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ from runtimed.core.history.retained import (
     describe_retained,
     resolve_retained,
 )
+from runtimed.core.history.timeline import make_timeline
 
 NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 _UNREADABLE = (NoSuchGeneration, GenerationGone, DamagedManifest, StoreFailed)
 
 
@@ -60,6 +62,17 @@ class History:
         if isinstance(new, Response):
             return new
         return self._respond(request.peer, compare_retained, old, new)
+
+    def tell(self, request: Request) -> Response | Awaitable[Response]:
+        """Respond with the generations and their events since a time."""
+        since = request.query.get("since", "0")
+        if not _SECONDS.fullmatch(since):
+            return problem("bad-query", f"since is {since!r}; expected seconds since the epoch")
+        return self._daemon.in_data_root(request.peer, self._render_timeline, float(since))
+
+    def _render_timeline(self, since_s: float) -> Response:
+        timeline = make_timeline(self._daemon.retained(), self._daemon.read_events, since_s)
+        return large_json_response(200, timeline)
 
     async def _respond(self, peer: Peer, describe: Callable[..., object], *numbers: int) -> Response:
         """Return what ``describe`` returns for the generations, or the problem that they cannot be read."""

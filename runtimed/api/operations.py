@@ -50,6 +50,7 @@ class Operation:
 
 
 _NUMBER = MappingProxyType({"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
+_SECONDS = MappingProxyType({"type": "number", "minimum": 0, "maximum": 10**15 - 1, "default": 0})
 
 
 def _generation(name: str, text: str, example: int, place: Literal["query", "path"] = "query") -> Parameter:
@@ -131,6 +132,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "that they carry for engines, with both definitions of each.",
             {200: Success("The difference.", shapes.GenerationsDiff)},
             (_generation("from", "the generation before", 1), _generation("to", "the generation after", 2)),
+        ),
+        ("GET", "/v1/history"): Operation(
+            "tellHistory",
+            "generations",
+            "The history of the table",
+            "Returns the retained generations and the events that are kept with them on disk, by time: rejected "
+            "reloads, starts, repairs, removed wrappers, changes of the health, of binaries and of engines.",
+            {200: Success("The history.", shapes.History)},
+            (Parameter("since", "only entries from this time on, in seconds since the epoch", {**_SECONDS}),),
         ),
         ("GET", "/v1/containers"): Operation(
             "listContainers",

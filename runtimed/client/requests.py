@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Report,
         Status,
     )
+    from runtimed.core.shapes.history import History
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
         Generations,
@@ -102,6 +103,10 @@ class Requests(Transport):
     async def generation(self, number: int) -> GenerationDetail:
         """Return one generation's merged configuration and all its resolutions."""
         return await self._get(f"/v1/generations/{number}")
+
+    async def history(self, since: float | None = None) -> History:
+        """Return the generations and their events from the time ``since`` on, under ``entries``."""
+        return await self._get(render_target("/v1/history", {} if since is None else {"since": f"{since:.3f}"}))
 
     async def diff(self, old: int, new: int) -> GenerationsDiff:
         """Return the differences of generation ``new`` from ``old``."""

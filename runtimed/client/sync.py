@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Status,
     )
     from runtimed.core.shapes.events import Event
+    from runtimed.core.shapes.history import History
     from runtimed.core.shapes.runtimes import (
         GenerationDetail,
         Generations,
@@ -159,6 +160,16 @@ class Client:
         Raises: NoSuchGeneration, GenerationGone, DamagedManifest, StoreFailed, DiskTimeout.
         """
         return _run(self._requests.generation(number))
+
+    def history(self, since: float | None = None) -> History:
+        """Return the generations and their events from ``since`` on, in seconds since the epoch, under ``entries``.
+
+        >>> [entry["trigger"]["reason"] for entry in Client().history()["entries"] if entry["type"] == "generation"]
+        ['start']
+
+        Raises: DiskTimeout.
+        """
+        return _run(self._requests.history(since))
 
     def diff(self, old: int, new: int) -> GenerationsDiff:
         """Return the runtimes that differ in generation ``new`` from ``old``, with both definitions.

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from runtimed.core import shapes
 
 _UNAVAILABLE_MAX = 1000
+# Bounds of the lists of a report that is kept on disk.
+_KEPT_PROBLEMS = 3
+_KEPT_REPAIRS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,19 @@ class Report:
         if self.changes is not None:
             report["changes"] = self.changes
         return report
+
+    def as_kept(self) -> shapes.KeptReload:
+        """Return the JSON shape that is kept on disk."""
+        return {
+            "outcome": self.outcome,
+            "generation": self.generation,
+            "reason": self.reason,
+            "cause": self.cause,
+            "problems": [problem.as_dict() for problem in self.problems[:_KEPT_PROBLEMS]],
+            "problem_count": self.problem_count,
+            "repaired": list(self.repaired[:_KEPT_REPAIRS]),
+            "trigger": None if self.trigger is None else self.trigger.as_dict(),
+        }
 
 
 def shorten(report: shapes.Report, most: int) -> shapes.ShortReport:

@@ -32,14 +32,18 @@ def drift_document(drift: Drift, runtimes: tuple[str, ...], most: int) -> shapes
 
 
 class Announcer:
-    """Announces events. Its methods are called on the event loop and do not block."""
+    """Announces events. Its methods are called on the event loop and do not block.
 
-    def __init__(self, notifier: Notifier) -> None:
+    ``record`` keeps an event, which is a type and fields, on disk with the current generation.
+    """
+
+    def __init__(self, notifier: Notifier, record: Callable[[str, Mapping[str, object]], None]) -> None:
         self.counters = Counters()
         self.events = Events(self._on_drop)
         # The last verification of each engine, by the engine's name: one of core.engines.NAMES.
         self.engines: dict[str, shapes.EngineStatus] = {}
         self._notifier = notifier
+        self._record = record
         # systemd expects no other message before the first READY=1.
         self._ready = False
         self._current: Generation | None = None
@@ -63,6 +67,9 @@ class Announcer:
         short = cast("dict[str, object]", shorten(report.as_dict(), _SHOWN))
         del short["time"]  # every event has one
         self.events.publish("reload", cast("shapes.ReloadData", short))
+        # The manifest of a generation keeps its own trigger and changes.
+        if report.outcome == "rejected" or report.repaired or report.reason == "start":
+            self._record("reload", report.as_kept())
         before, self._current = self._current, current
         if self._ready:
             self._notifier.ready(self._status())
@@ -91,17 +98,17 @@ class Announcer:
             fields = drift_document(drift, runtimes(drift.binary), _SHOWN)
             level = log.warning if drift.kind in ("removed", "unusable") else log.info
             level("drift", **{key: value for key, value in fields.items() if value is not None})
-            self.events.publish("drift", fields)
+            self._publish("drift", fields)
         for drift in itertools.islice(ended.values(), _SHOWN):
             log.info("drift.over", binary=drift.binary, loaded=loaded)
             over: shapes.DriftOverData = {"binary": drift.binary, "kind": "loaded" if loaded else "back"}
-            self.events.publish("drift", over)
+            self._publish("drift", over)
         # All binaries may disappear at once with their file system, and no subscriber could read so many events.
         more = max(len(begun) - _SHOWN, 0) + max(len(ended) - _SHOWN, 0)
         if more:
             log.warning("drift.more", binaries=more)
             rest: shapes.DriftMoreData = {"binary": None, "kind": "more", "count": more}
-            self.events.publish("drift", rest)
+            self._publish("drift", rest)
 
     def health(self, faults: Mapping[str, str]) -> None:
         """Announce the daemon's ``faults``, by subject, if they have changed."""
@@ -115,7 +122,7 @@ class Announcer:
         else:
             log.info("health.ok")
         condition: shapes.Condition = {"status": "degraded" if faults else "ok", "reasons": dict(faults)}
-        self.events.publish("health", condition)
+        self._publish("health", condition)
 
     def watching(self, polled: Mapping[str, str]) -> None:
         """Announce which directories are polled, with the reasons, if they have changed."""
@@ -131,7 +138,7 @@ class Announcer:
         log.info("gc.collected", wrapper=file, asked_by=asked_by)
         self.counters.wrappers_collected += 1
         removed: shapes.GcData = {"wrapper": file, "asked_by": asked_by}
-        self.events.publish("gc", removed)
+        self._publish("gc", removed)
 
     def verified(self, engine: str, state: shapes.EngineState, detail: str) -> shapes.EngineStatus:
         """Record the outcome of an engine's verification, announce it if it has changed, and return it."""
@@ -141,7 +148,7 @@ class Announcer:
         if before is None or (before["state"], before["detail"]) != (state, detail):
             level = log.info if state in ("follows", "not-running") else log.warning
             level("engine", **{key: value for key, value in outcome.items() if value})
-            self.events.publish("engine", outcome)
+            self._publish("engine", outcome)
         return after
 
     def proved(self, before: Mapping[str, shapes.Proof], after: Mapping[str, shapes.Proof]) -> None:
@@ -160,7 +167,12 @@ class Announcer:
                 "outcome": proof["outcome"],
                 "detail": proof["detail"],
             }
-            self.events.publish("proof", data)
+            self._publish("proof", data)
+
+    def _publish(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Send an event to subscribers, and keep it on disk."""
+        self.events.publish(kind, fields)
+        self._record(kind, fields)
 
     def _status(self) -> str:
         """Return the line that `systemctl status` shows."""

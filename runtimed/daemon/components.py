@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -31,6 +32,7 @@ from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.status import Status
 from runtimed.host.facts import read_machine, read_system
+from runtimed.host.peers import read_command
 from runtimed.host.store import Store
 from runtimed.host.store.table_file import TableFile
 from runtimed.host.watch import Watcher
@@ -52,6 +54,8 @@ log = structlog.get_logger()
 CALL_TIMEOUT_S = 10.0
 # Time after which a look at all binaries counts as failed.
 STATES_TIMEOUT_S = 30.0
+# Time for which a reload waits for the command line of the process that requests it.
+COMMAND_TIMEOUT_S = 0.5
 # Time that requests have to finish when the daemon stops.
 DRAIN_S = 5.0
 
@@ -88,6 +92,7 @@ class Components:
         self._inspector = inspector
         self._announcer = announcer
         self._probing_thread = _open_worker("probing", stack)
+        self._peers_thread = _open_worker("peers", stack)
         self._collector = Collector(
             store,
             scan=lambda: containers.find_references(self._engines()),
@@ -152,6 +157,7 @@ class Components:
             retained=lambda: store.retained,
             lookup=lookups.of,
             read_generation=store.read,
+            read_events=store.event_files.read,
             figures=status.figures,
             containers=self._containers.describe,
             look_up_all=inspector.look_up_all,
@@ -199,7 +205,8 @@ class Components:
 
     async def _reload(self, peer: Peer, *, dry_run: bool) -> Report:
         log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
-        trigger = Trigger(("api",), (Actor(peer.uid, peer.pid),))
+        command = None if dry_run else await _read_command(self._peers_thread, peer)
+        trigger = Trigger(("api",), (Actor(peer.uid, peer.pid, command),))
         return await self._reloader.reload(trigger, dry_run=dry_run)
 
     async def _collect(self, peer: Peer, *, dry_run: bool) -> collect.Collection:
@@ -279,6 +286,14 @@ def _open_worker(name: str, stack: AsyncExitStack) -> Worker:
     worker = Worker(name)
     stack.callback(worker.close)
     return worker
+
+
+async def _read_command(worker: Worker, peer: Peer) -> str | None:
+    """Return the command line of the process at the other end, None if it cannot be read in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            return await worker.run(read_command, peer.pid)
+    return None
 
 
 async def _call_for(worker: Worker, peer: Peer, function: Callable[..., Any], *args: object) -> Any:

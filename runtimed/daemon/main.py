@@ -28,6 +28,7 @@ from runtimed.daemon.arguments import Arguments, parse_arguments
 from runtimed.daemon.components import Components
 from runtimed.daemon.configuration_reader import ConfigurationReader, main_required
 from runtimed.daemon.container_watch import ContainerWatch
+from runtimed.daemon.event_log import EventLog
 from runtimed.daemon.log import configure_log, log_features, log_replaceable
 from runtimed.daemon.proofs import ProofPlanner, open_planner
 from runtimed.daemon.startup import (
@@ -109,7 +110,8 @@ class Daemon:
         self._disk_worker = Worker("working")
         self._watcher = Watcher(self._loop, self._hints.set)
         self._systemd = Notifier(environ)
-        self._announcer = Announcer(self._systemd)
+        self._event_log = EventLog()
+        self._announcer = Announcer(self._systemd, self._event_log.record)
         self._reader = ConfigurationReader(arguments, self._trust, self._watcher, self._announcer, self._hints.set)
         self._inspector = NodeInspector(environ.get("PATH", ""), self._on_features, log_replaceable)
         self._components: Components | None = None
@@ -159,6 +161,8 @@ class Daemon:
         # The store has the last good settings, but its path must be known to open it.
         data_root = find_configuration(documents, self._arguments, None, b"").settings.data_root
         store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
+        self._event_log.open(self._disk_worker.run, store.event_files)
+        stack.push_async_callback(self._event_log.close)
         config = find_configuration(documents, self._arguments, recovered.last, recovered.config_text)
         settings = config.settings
         self._log_format = settings.log_format

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtimed.core.config import Documents, Source
+from runtimed.core.config import Documents, FileStatus, Source
 from runtimed.core.configuration.watched_names import WatchedName, is_dropin_name
 from runtimed.core.errors import PathMissing, PathRefused, Problem
 from runtimed.core.message_text import printable
@@ -182,7 +182,7 @@ class _Reading:
         if len(data) > MAX_BYTES:
             self.problems.append(_too_big(path, f"more than {MAX_BYTES:,} bytes"))
             return None
-        return Source(printable(path), data)
+        return Source(printable(path), data, FileStatus(status.st_uid, status.st_mtime, status.st_ino))
 
     def _report_error(self, path: str, error: PathRefused | PathMissing) -> None:
         self.identities[path] = str(error)

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.trigger import Trigger
-from runtimed.core.table.generation import Generation
+from runtimed.core.plan import Plan
+from runtimed.core.table.generation import Difference, Generation
 
 # The steps that can fail: writing a generation, the work that follows its swap, and the repair of damaged files.
 PUBLISH, SETTLE, DAMAGE = "publish", "settle", "damage"
@@ -39,7 +40,9 @@ class Disk(Protocol):
     @property
     def next_number(self) -> int: ...  # noqa: D102
     def repair(self, generation: Generation) -> RepairOutcome: ...  # noqa: D102
-    def publish(self, generation: Generation, *, retain: int, trigger: Trigger) -> str | None: ...  # noqa: D102
+    def publish(  # noqa: D102
+        self, generation: Generation, *, retain: int, trigger: Trigger, difference: Difference
+    ) -> str | None: ...
     def settle(self, retain: int) -> str | None: ...  # noqa: D102
     def write_table(self, generation: Generation) -> str | None: ...  # noqa: D102
 
@@ -62,17 +65,18 @@ class Publisher:
         return "; ".join(dict.fromkeys(self.errors.values())) or None
 
     async def ensure_published(
-        self, generation: Generation, previous: Generation | None, trigger: Trigger
+        self, planned: Plan, previous: Generation | None, trigger: Trigger
     ) -> tuple[Generation, tuple[str, ...]]:
-        """Return ``generation`` as it is published for ``trigger``, and descriptions of the repairs of its files.
+        """Return the planned generation as it is published for ``trigger``, and descriptions of repairs of its files.
 
         A generation with the digest of the published one keeps its number, and its files are checked.
 
         Raises:
             StoreFailed: it could not be published or repaired.
         """
+        generation = planned.generation
         if self.digest != generation.digest:
-            await self._publish(generation, trigger)
+            await self._publish(generation, trigger, planned.difference)
             return generation, ()
         # Only the origins of definitions can differ.
         generation = replace(generation, number=self.number)
@@ -107,16 +111,18 @@ class Publisher:
             if outcome.republish is None:
                 return generation, outcome.repaired
             again = replace(generation, number=self._disk.next_number)
-            await self._publish(again, trigger)
+            await self._publish(again, trigger, Difference())
         except StoreFailed as error:
             self._set_error(DAMAGE, str(error))
             raise
         text = f"{outcome.republish}: generation {generation.number} was published anew as {again.number}"
         return again, (*outcome.repaired, text)
 
-    async def _publish(self, generation: Generation, trigger: Trigger) -> None:
+    async def _publish(self, generation: Generation, trigger: Trigger, difference: Difference) -> None:
         retain = generation.config.runtimed.retain
-        fault = await self._run_blocking(self._disk.publish, generation, retain=retain, trigger=trigger)
+        fault = await self._run_blocking(
+            self._disk.publish, generation, retain=retain, trigger=trigger, difference=difference
+        )
         self.number, self.digest = generation.number, generation.digest
         self._set_error(SETTLE, fault)
 

@@ -233,7 +233,7 @@ class Reloader:
         if isinstance(examined, Plan):
             before = self._previous
             try:
-                repaired = await self._make_current(examined.generation, trigger)
+                repaired = await self._make_current(examined, trigger)
                 if repaired and before is not None:
                     republished = self.current.number != before.number
                     report = replace(report, repaired=repaired, outcome="applied" if republished else "unchanged")
@@ -247,9 +247,9 @@ class Reloader:
             self._retry_at_s = self._clock_s() + RETRY_S
         return self._finish(replace(report, trigger=trigger), started_s)
 
-    async def _make_current(self, generation: Generation, trigger: Trigger) -> tuple[str, ...]:
-        """Publish ``generation``, then assign it; return descriptions of the repairs of its files."""
-        generation, repaired = await self._publisher.ensure_published(generation, self._previous, trigger)
+    async def _make_current(self, planned: Plan, trigger: Trigger) -> tuple[str, ...]:
+        """Publish the planned generation, then assign it; return descriptions of the repairs of its files."""
+        generation, repaired = await self._publisher.ensure_published(planned, self._previous, trigger)
         self.current = generation
         self._examiner.sources, self._examiner.number = generation.config.sources, generation.number
         return repaired
@@ -261,11 +261,12 @@ class Reloader:
         except ConfigurationRejected:
             # Other flags or another version of the program refuse it. The administrator can fix the documents.
             raise StartFailed(report.problems) from None
+        difference = compare_with_manifest(manifest, generation)
         try:
-            await self._make_current(generation, Trigger(("start",)))
+            await self._make_current(Plan(generation, difference), Trigger(("start",)))
         except StoreFailed:
             # After an upgrade on a full disk, the same table is served under its old number.
-            if compare_with_manifest(manifest, generation).changes_resolutions:
+            if difference.changes_resolutions:
                 raise StartFailed(report.problems) from None
             self.current = replace(generation, number=manifest.number)
             await self._publisher.write_table(self.current)

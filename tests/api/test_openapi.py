@@ -152,6 +152,8 @@ CASES = [
     *readings("/v1/generations/{}"),
     Case("/v1/diff?from=3&to=5"),
     *readings("/v1/diff?from={}&to=5"),
+    Case("/v1/history?since=1.5"),
+    *disk("/v1/history"),
     Case("/v1/containers"),
     *disk("/v1/containers"),
     Case("/v1/status"),

@@ -37,8 +37,10 @@ from runtimed.core.errors import (
     TooManyWaiting,
 )
 from runtimed.core.features import Features
+from runtimed.core.history.event_lines import render_event
 from runtimed.core.history.manifest import read_manifest, render_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
+from runtimed.core.history.trigger import Actor, ChangedSource, Trigger
 from runtimed.core.pins import Pin
 from runtimed.core.proof.record import Proof, judge_proof
 from runtimed.core.report import Report, shorten
@@ -56,6 +58,27 @@ TABLE = {
 }
 
 OLD_TABLE = {"runtimes": {"gvisor": {"path": "runsc", "runtimeArgs": ["--old"]}, "gone": {"path": "/gone"}}}
+
+
+# An event of each kind that the daemon keeps on disk, and the time of each.
+TRIGGER = Trigger(("api",), (Actor(0, 7, "runtimectl reload"),), (ChangedSource("/etc/d.json", "removed"),))
+REJECTED = Report("rejected", 5, "api", problems=(Problem("no", "/f", 3),), repaired=("x",), trigger=TRIGGER)
+KEPT = [
+    render_event(kind, time_s, fields) or b""
+    for time_s, (kind, fields) in enumerate(
+        (
+            ("reload", REJECTED.as_kept()),
+            ("health", {"status": "degraded", "reasons": {"store": "full"}}),
+            ("drift", {**Drift("/bin/x", "removed", reason="gone").as_dict(), "runtimes": ["x"], "runtime_count": 1}),
+            ("drift", {"binary": "/bin/x", "kind": "back"}),
+            ("drift", {"binary": None, "kind": "more", "count": 7}),
+            ("gc", {"wrapper": "x-1", "asked_by": "uid 0, pid 7"}),
+            ("engine", {"engine": "docker", "state": "follows", "detail": ""}),
+            ("gap", {"reason": "the disk is broken"}),
+        ),
+        start=2,
+    )
+]
 
 
 def build(table: object, number: int = 5) -> Generation:
@@ -148,6 +171,9 @@ class FakeService:
             raise GenerationGone(number, "is no longer retained") if 0 < number < 5 else NoSuchGeneration(number, 5)
         generation = self.generations[number]
         return read_retained(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
+
+    def read_events(self, number: int) -> bytes:
+        return b"".join(KEPT) if number == 5 else b""
 
     def name_of(self, link: str) -> str:
         return link.upper()
@@ -685,6 +711,24 @@ async def test_a_pinned_wrapped_runtime_whose_binary_is_gone_is_a_503(node: Fake
     assert (await node.ask("/v1/resolve?runtime=gvisor&generation=3"))[0] == 503
 
 
+async def test_the_history_has_generations_and_events_by_time(node: FakeService) -> None:
+    _, body = await node.ask("/v1/history")
+    told = [(entry["time"], entry["type"]) for entry in body["entries"]]
+    kinds = ["reload", "health", "drift", "drift", "drift", "gc", "engine", "gap"]
+    assert told == [(1.5, "generation"), (1.5, "generation"), *enumerate(kinds, start=2)]
+    assert body["entries"][0]["generation"] == 3
+    assert body["entries"][2]["trigger"]["actors"] == [{"uid": 0, "pid": 7, "command": "runtimectl reload"}]
+    assert body["truncated"] is False
+    _, body = await node.ask("/v1/history?since=8.0")
+    assert [entry["type"] for entry in body["entries"]] == ["engine", "gap"]
+
+
+@pytest.mark.parametrize("since", ["", "x", "-1", "1e9", "nan", "1" * 16, "1.", "%D9%A1"])
+async def test_a_time_that_is_no_number_of_seconds_is_a_problem(node: FakeService, since: str) -> None:
+    status, body = await node.ask(f"/v1/history?since={since}")
+    assert (status, body["code"]) == (400, "bad-query")
+
+
 async def test_the_retained_generations_are_listed_the_newest_first(node: FakeService) -> None:
     _, body = await node.ask("/v1/generations")
     assert [g["generation"] for g in body["generations"]] == [5, 3]
@@ -695,6 +739,7 @@ async def test_the_retained_generations_are_listed_the_newest_first(node: FakeSe
         "default_runtime": "runc",
         "runtime_count": 4,
         "trigger": None,
+        "changes": None,
     }
 
 

@@ -560,7 +560,7 @@ def top_levels(modules: str) -> set[str]:
 
 def test_both_clients_have_the_same_methods() -> None:
     methods = {name: method for name, method in vars(Client).items() if inspect.isfunction(method) and name[0] != "_"}
-    assert len(methods) == 15
+    assert len(methods) == 16
     for name, method in methods.items():
         one, other = inspect.signature(method), inspect.signature(getattr(AsyncClient, name))
         assert one.parameters == other.parameters, name

@@ -44,7 +44,8 @@ class Announced:
 
     def __init__(self) -> None:
         self.notifier = RecordingNotifier()
-        self.announcer = Announcer(self.notifier)
+        self.kept: list[tuple[str, object]] = []
+        self.announcer = Announcer(self.notifier, lambda kind, fields: self.kept.append((kind, fields)))
         self._stream = io.StringIO()
         configure_log("info", "json", self._stream)
 

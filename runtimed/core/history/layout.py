@@ -7,7 +7,8 @@
 ``runtimes -> generations/<number>/runtimes``
     the current generation's links, replaced by rename
 ``generations/<number>/``
-    ``config.json``, ``manifest.json``, ``runtimes/<link> -> ../../../wrappers/<file>``
+    ``config.json``, ``manifest.json``, ``runtimes/<link> -> ../../../wrappers/<file>``, and ``events.jsonl``: the
+    events while it was current
 ``wrappers/<file>``
     wrappers and launchers, named by their content
 ``proofs.json``
@@ -27,6 +28,7 @@ WRAPPERS = "wrappers"
 PROOFS = "proofs.json"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
+EVENTS = "events.jsonl"
 LINKS = "runtimes"
 # Below the exec root: the directory in which runc keeps the states of containers, which it trusts.
 RUNC_STATES = "runtime-runc"

@@ -60,6 +60,7 @@ class Manifest:
     host: Host
     # None where an earlier version kept none.
     trigger: shapes.Trigger | None = None
+    changes: shapes.Changes | None = None
 
     @property
     def files(self) -> Iterator[str]:
@@ -84,7 +85,11 @@ class Manifest:
 
 
 def render_manifest(
-    generation: Generation, carried: Mapping[str, str], created_s: float, trigger: shapes.Trigger | None = None
+    generation: Generation,
+    carried: Mapping[str, str],
+    created_s: float,
+    trigger: shapes.Trigger | None = None,
+    changes: shapes.Changes | None = None,
 ) -> bytes:
     """Return the manifest of ``generation``; ``carried`` are the links of removed runtimes (see `Manifest`)."""
     config = generation.config
@@ -100,6 +105,7 @@ def render_manifest(
         "config_checksum": checksum(generation.config_text),
         "host": asdict(generation.host),
         "trigger": trigger,
+        "changes": changes,
     }
     tables: dict[str, Mapping[str, str]] = {
         "links": {link: json.dumps(file) for link, file in generation.links.items()},
@@ -194,6 +200,7 @@ def _manifest(found: Any, number: int) -> Manifest:
         engines=found.get("engines", {}),
         host=host,
         trigger=found.get("trigger"),
+        changes=found.get("changes"),
     )
 
 

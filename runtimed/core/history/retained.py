@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from runtimed.core.containerd.names import is_implicit
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
 from runtimed.core.history.manifest import Manifest, checksum
+from runtimed.core.history.trigger import Trigger
 from runtimed.core.message_text import nearest
 from runtimed.core.table.answer import render_answer
 from runtimed.core.table.availability import named_files
-from runtimed.core.table.generation import compare_identities
+from runtimed.core.table.generation import Difference, Generation, compare_identities
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -38,7 +39,7 @@ class RetainedGeneration:
 class Summary:
     """A line of the list of generations; ``created_s`` is in seconds since the epoch.
 
-    The trigger is None where an earlier version of the program published the generation.
+    The trigger and the changes are None where an earlier version of the program published the generation.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Summary:
     default_runtime: str
     runtimes: int
     trigger: shapes.Trigger | None = None
+    changes: shapes.Changes | None = None
 
     def as_dict(self) -> shapes.GenerationSummary:
         """Return the JSON shape."""
@@ -57,6 +59,7 @@ class Summary:
             "default_runtime": self.default_runtime,
             "runtime_count": self.runtimes,
             "trigger": self.trigger,
+            "changes": self.changes,
         }
 
 
@@ -115,8 +118,23 @@ def describe_retained(retained: RetainedGeneration) -> shapes.GenerationDetail:
 def summarise_retained(manifest: Manifest) -> Summary:
     """Return the summary of the generation of ``manifest``."""
     runtimes = len(manifest.answers)
-    default, trigger = manifest.default_runtime, manifest.trigger
-    return Summary(manifest.number, manifest.created_s, manifest.digest, default, runtimes, trigger)
+    head = manifest.number, manifest.created_s, manifest.digest, manifest.default_runtime
+    return Summary(*head, runtimes, manifest.trigger, manifest.changes)
+
+
+def summarise_generation(
+    generation: Generation, created_s: float, trigger: Trigger | None, difference: Difference | None
+) -> Summary:
+    """Return the summary of ``generation``, which is about to be published."""
+    return Summary(
+        generation.number,
+        created_s,
+        generation.digest,
+        generation.config.default_runtime,
+        len(generation.runtimes),
+        None if trigger is None else trigger.as_dict(),
+        None if difference is None else difference.summarise(),
+    )
 
 
 def compare_retained(old: RetainedGeneration, new: RetainedGeneration) -> shapes.GenerationsDiff:

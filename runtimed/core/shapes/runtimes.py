@@ -254,6 +254,18 @@ class Trigger(TypedDict):
     source_count: int
 
 
+class Changes(TypedDict):
+    """The changes from the generation before to another one."""
+
+    added: Annotated[list[str], "names of runtimes, the first fifty"]
+    added_count: int
+    changed: Annotated[list[str], "names of runtimes, the first fifty"]
+    changed_count: int
+    removed: Annotated[list[str], "names of runtimes, the first fifty"]
+    removed_count: int
+    default_runtime: Annotated[DefaultChange | None, "null where it did not change"]
+
+
 class GenerationSummary(TypedDict):
     """A retained generation in short."""
 
@@ -263,6 +275,7 @@ class GenerationSummary(TypedDict):
     default_runtime: str
     runtime_count: int
     trigger: Annotated[Trigger | None, "null if a version of the daemon that kept no trigger made the generation"]
+    changes: Annotated[Changes | None, "null in the same case"]
 
 
 class Generations(TypedDict):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # A runtime has changed when one of these has: the digest of its resolution, and its carried keys.
 Identity = tuple[str, str]
+# Names in each list of a summary of changes, which the list of generations repeats for each generation.
+_SUMMARISED_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,19 @@ class Difference:
     def changes_resolutions(self) -> bool:
         """Whether the resolution or the carried keys of a name differ; the default runtime does not count."""
         return bool(self.added or self.changed or self.removed)
+
+    def summarise(self) -> shapes.Changes:
+        """Return the JSON shape of the changes for the list of generations, without definitions."""
+        default = self.default_runtime
+        return {
+            "added": list(self.added[:_SUMMARISED_MAX]),
+            "added_count": len(self.added),
+            "changed": list(self.changed[:_SUMMARISED_MAX]),
+            "changed_count": len(self.changed),
+            "removed": list(self.removed[:_SUMMARISED_MAX]),
+            "removed_count": len(self.removed),
+            "default_runtime": None if default is None else {"from": default[0], "to": default[1]},
+        }
 
     def describe(self, old: int, new: int, before: Define, after: Define) -> shapes.GenerationsDiff:
         """Return the JSON shape of /v1/diff for the generations ``old`` and ``new``, with the definitions of both."""

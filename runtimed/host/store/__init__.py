@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import current_target
 from runtimed.core.history.manifest import checksum
-from runtimed.core.history.retained import RetainedGeneration, Summary
+from runtimed.core.history.retained import RetainedGeneration, Summary, summarise_generation
 from runtimed.core.history.trigger import Trigger
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Difference, Generation
 from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import failing_as, make_directory, replace_link, sync_directory
+from runtimed.host.store.event_files import EventFiles
 from runtimed.host.store.lock import DataRootLock, trusted_paths
 from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
 from runtimed.host.store.paths import Paths
@@ -53,6 +54,7 @@ class Store:
         self._monotonic_s = monotonic_s
         self._at_step = at_step
         self._closing = contextlib.ExitStack()
+        self.event_files = EventFiles(self._paths, lambda: self._published, self._refusal, at_step)
 
     def open(self, rebuild: Rebuild) -> Recovered:
         """Lock the data root and return the state that earlier processes left in it.
@@ -61,8 +63,7 @@ class Store:
         """
         self._lock = DataRootLock(self.root)
         self._closing.callback(self._lock.close)
-        # Distinguishes this data root from all others.
-        self.identity = self._lock.identity
+        self.identity = self._lock.identity  # distinguishes this data root from all others
         recovered = recover(self.root, rebuild)
         self._files = PublishedFiles(self._paths, self._lock)
         self._retained = RetainedGenerations(self._paths, recovered.manifests, rebuild, self._clock, self._monotonic_s)
@@ -108,16 +109,25 @@ class Store:
         """Return a retained generation, as ``RetainedGenerations.read`` does."""
         return self._retained.read(number)
 
-    def publish(self, generation: Generation, *, retain: int, trigger: Trigger | None = None) -> str | None:
+    def publish(
+        self,
+        generation: Generation,
+        *,
+        retain: int,
+        trigger: Trigger | None = None,
+        difference: Difference | None = None,
+    ) -> str | None:
         """Stage ``generation``, make it current, drop old generations; return the failure after the swap, if any.
 
         At least the newest ``retain`` generations are kept. After StoreFailed the old generation is still current, and
         the files of the attempt are removed.
         """
-        self.swap(self.stage(generation, trigger))
+        self.swap(self.stage(generation, trigger, difference))
         return self.settle(retain)
 
-    def stage(self, generation: Generation, trigger: Trigger | None = None) -> Staged:
+    def stage(
+        self, generation: Generation, trigger: Trigger | None = None, difference: Difference | None = None
+    ) -> Staged:
         """Write ``generation`` beside the current one and return it, ready to be published.
 
         The order is wrappers, links, configuration, and the manifest last: a start removes a directory without a
@@ -126,9 +136,7 @@ class Store:
         links = generation.links
         # A dropped runtime keeps its link: an engine may use the stable path.
         carried = {link: file for link, file in self._links.items() if link not in links}
-        default, runtimes = generation.config.default_runtime, len(generation.runtimes)
-        shape = None if trigger is None else trigger.as_dict()
-        summary = Summary(generation.number, self._clock(), generation.digest, default, runtimes, shape)
+        summary = summarise_generation(generation, self._clock(), trigger, difference)
         directory = self._paths.generation(generation.number)
         with failing_as("writing", directory):
             if (refusal := self._refusal()) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtimed.core.history.layout import (
     CONFIG,
     CURRENT,
+    EVENTS,
     GENERATIONS,
     LINKS,
     LOCK,
@@ -47,3 +48,7 @@ class Paths:
     def manifest(self, number: int) -> str:
         """Return the manifest of a generation."""
         return f"{self.generation(number)}/{MANIFEST}"
+
+    def events(self, number: int) -> str:
+        """Return the events of a generation."""
+        return f"{self.generation(number)}/{EVENTS}"

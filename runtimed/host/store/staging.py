@@ -41,7 +41,8 @@ def write_generation(paths: Paths, staged: Staged, at_step: Callable[[str], None
     at_step("config")
     write_new(paths.config(number), generation.config_text, FILE_MODE, sync=True)
     at_step("manifest")
-    manifest = render_manifest(generation, staged.carried, staged.summary.created_s, staged.summary.trigger)
+    summary = staged.summary
+    manifest = render_manifest(generation, staged.carried, summary.created_s, summary.trigger, summary.changes)
     write_new(paths.manifest(number), manifest, FILE_MODE, sync=True)
     at_step("sync")
     for path in (links, paths.generation(number), paths.wrappers, paths.generations):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import TABLE_FILE
 from runtimed.core.history.trigger import Trigger
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Difference, Generation
 from runtimed.core.table.table_file import render_table_file
 from runtimed.host.store import RepairOutcome, Store
 from runtimed.host.store.disk import FILE_MODE, failing_as, make_exec_root, unused_name, write_new
@@ -127,11 +127,18 @@ class StoreWithTableFile:
         """The number of the next generation."""
         return self._store.next_number
 
-    def publish(self, generation: Generation, *, retain: int, trigger: Trigger | None = None) -> str | None:
+    def publish(
+        self,
+        generation: Generation,
+        *,
+        retain: int,
+        trigger: Trigger | None = None,
+        difference: Difference | None = None,
+    ) -> str | None:
         """Do as `Store.publish`. A table file that cannot be written is StoreFailed, too."""
         self.table.stage(generation)
         try:
-            self._store.swap(self._store.stage(generation, trigger))
+            self._store.swap(self._store.stage(generation, trigger, difference))
         except StoreFailed:
             self.table.discard()
             raise
