@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtimed.cli.history import short_trigger
 from runtimed.cli.humanize import local_time, moment, quoted, trigger
 from runtimed.cli.render import MARKS, render_notes
 from runtimed.cli.tables import Document, fits, render_line, render_table
@@ -16,7 +17,11 @@ _DIGEST_SHOWN = 12
 
 
 def render_generations(document: Document, terminal: Terminal = PLAIN) -> list[str]:
-    """Return a line for each retained generation, newest first; an asterisk marks the current one."""
+    """Return a line for each retained generation, newest first; an asterisk marks the current one.
+
+    Where they are too wide together, the trigger of a generation has its own line.
+    """
+    header = ("GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST")
     rows = [
         (
             f"{generation['generation']}{'' if index else ' *'}",
@@ -27,7 +32,13 @@ def render_generations(document: Document, terminal: Terminal = PLAIN) -> list[s
         )
         for index, generation in enumerate(document["generations"])
     ]
-    return render_table(("GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"), rows, terminal)
+    triggers = [short_trigger(generation["trigger"]) for generation in document["generations"]]
+    whole = [(*row, text) for row, text in zip(rows, triggers, strict=True)]
+    if fits(render_table((*header, "TRIGGER"), whole), terminal):
+        return render_table((*header, "TRIGGER"), whole, terminal)
+    first, *rest = render_table(header, rows, terminal)
+    below = (render_line(f"    {text}", None, terminal) for text in triggers)
+    return [first, *(line for pair in zip(rest, below, strict=True) for line in pair)]
 
 
 def render_diff(document: Document, terminal: Terminal = PLAIN) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 
 from runtimed import __version__
-from runtimed.cli import engine_verbs, verbs
+from runtimed.cli import arguments, engine_verbs, verbs
 from runtimed.core.message_text import printable
 
 TYPE_CHECKING = False  # as in runtimed.client
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     VerbRow = tuple[verbs.Verb, str, str, Callable[["Parser"], object] | None]
 
 _PROGRAM = "runtimectl"
-_NUMBER_MAX_DIGITS = 15
 _EXIT_STATUS = """\
 exit status:
   0         success
@@ -126,7 +125,7 @@ def _add_resolve(parser: Parser) -> None:
     text = "the runtime (default: the default runtime)"
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help=text)
     text = "resolve in generation N, also a name that newer generations do not have"
-    parser.add_argument("--generation", type=_number, metavar="N", help=text)
+    parser.add_argument("--generation", type=arguments.number, metavar="N", help=text)
     parser.add_argument(
         "--digest", metavar="DIGEST", help="with --generation: only if the resolution still has this digest"
     )
@@ -138,17 +137,22 @@ def _add_resolve(parser: Parser) -> None:
 
 
 def _add_explain(parser: Parser) -> None:
-    parser.add_argument("name", type=_name, metavar="NAME", help="the runtime")
+    parser.add_argument("name", type=arguments.name, metavar="NAME", help="the runtime")
 
 
 def _add_watch(parser: Parser) -> None:
     text = "begin with the events after number SEQ; 0: with all that the daemon has kept since its start"
-    parser.add_argument("--since", type=_number, metavar="SEQ", help=text)
+    parser.add_argument("--since", type=arguments.number, metavar="SEQ", help=text)
 
 
 def _add_metrics(parser: Parser) -> None:
     text = "replace PATH, which ends in .prom; it has runtimed_up 1, or only runtimed_up 0 where no daemon answers"
     parser.add_argument("--textfile", metavar="PATH", help=text)
+
+
+def _add_history(parser: Parser) -> None:
+    text = "begin at WHEN: today, yesterday, an age (2h, 3d), a date, or a date and a time"
+    parser.add_argument("--since", type=arguments.when, metavar="WHEN", help=text)
 
 
 def _add_check(parser: Parser) -> None:
@@ -170,8 +174,8 @@ def _add_reload(parser: Parser) -> None:
 
 
 def _add_diff(parser: Parser) -> None:
-    parser.add_argument("old", type=_number, metavar="G1", help="the number of a generation")
-    parser.add_argument("new", type=_number, metavar="G2", help="the number of another")
+    parser.add_argument("old", type=arguments.number, metavar="G1", help="the number of a generation")
+    parser.add_argument("new", type=arguments.number, metavar="G2", help="the number of another")
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if something differs")
 
 
@@ -197,23 +201,10 @@ def _add_common(parser: Parser, socket: str | None, *, json: bool | str) -> None
     parser.add_argument("--json", action="store_true", default=json, help="print the daemon's JSON, on one line")
 
 
-def _number(text: str) -> int:
-    # As strict as the daemon: int() also takes blanks, signs and underscores.
-    if text.isascii() and text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not a whole number")
-
-
 def _verb(text: str) -> str:
     if text in _VERBS:
         return text
     raise argparse.ArgumentTypeError(printable(_no_verb(text)))
-
-
-def _name(text: str) -> str:
-    if text:
-        return text
-    raise argparse.ArgumentTypeError("the name is empty")
 
 
 # In the order of the help.
@@ -259,6 +250,12 @@ _VERBS: dict[str, VerbRow] = {
     "plan": (verbs.plan, "show the changes that a reload would make", "sudo runtimectl plan", _add_plan),
     "reload": (verbs.reload, "make the daemon read its configuration now", "sudo runtimectl reload", _add_reload),
     "generations": (verbs.generations, "list the retained generations", "runtimectl generations", None),
+    "history": (
+        verbs.history,
+        "tell who changed the table, when, and what happened since",
+        "runtimectl history --since yesterday",
+        _add_history,
+    ),
     "diff": (verbs.diff, "show the differences between two generations", "runtimectl diff 6 7", _add_diff),
     "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", _add_gc),
     "import": (

@@ -118,6 +118,13 @@ def generations(client: Client, args: Namespace) -> int:
     return _show(render_generations, client.generations(), args)
 
 
+def history(client: Client, args: Namespace) -> int:
+    """Tell the changes of the table, and the events that are kept with them."""
+    from runtimed.cli.history import render_history  # noqa: PLC0415 - as above
+
+    return _show(render_history, client.history(args.since), args)
+
+
 def diff(client: Client, args: Namespace) -> int:
     """Show the differences between two generations."""
     from runtimed.cli.generations import has_changes, render_diff  # noqa: PLC0415 - as above

@@ -162,12 +162,10 @@ class Client:
         return _run(self._requests.generation(number))
 
     def history(self, since: float | None = None) -> History:
-        """Return the generations and their events from ``since`` on, in seconds since the epoch, under ``entries``.
+        """Return the generations and events from ``since`` on (seconds since the epoch) under ``entries``.
 
         >>> [entry["trigger"]["reason"] for entry in Client().history()["entries"] if entry["type"] == "generation"]
         ['start']
-
-        Raises: DiskTimeout.
         """
         return _run(self._requests.history(since))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -31,12 +30,11 @@ from runtimed.core.table.generation import Generation, Runtime
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.container_watch import ContainerWatch
 from runtimed.daemon.status import Status
+from runtimed.daemon.threads import CALL_TIMEOUT_S, call_for, open_worker, read_command_of
 from runtimed.host.facts import read_machine, read_system
-from runtimed.host.peers import read_command
 from runtimed.host.store import Store
 from runtimed.host.store.table_file import TableFile
 from runtimed.host.watch import Watcher
-from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.lookups import Lookups
@@ -50,12 +48,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Time after which a request that waits for a file system gets an error.
-CALL_TIMEOUT_S = 10.0
 # Time after which a look at all binaries counts as failed.
 STATES_TIMEOUT_S = 30.0
-# Time for which a reload waits for the command line of the process that requests it.
-COMMAND_TIMEOUT_S = 0.5
 # Time that requests have to finish when the daemon stops.
 DRAIN_S = 5.0
 
@@ -91,8 +85,8 @@ class Components:
         self._containers = containers
         self._inspector = inspector
         self._announcer = announcer
-        self._probing_thread = _open_worker("probing", stack)
-        self._peers_thread = _open_worker("peers", stack)
+        self._probing_thread = open_worker("probing", stack)
+        self._peers_thread = open_worker("peers", stack)
         self._collector = Collector(
             store,
             scan=lambda: containers.find_references(self._engines()),
@@ -144,7 +138,7 @@ class Components:
         """Return the functions that the routes may call; users in ``owners`` may send a POST."""
         reloader, store, inspector, status = self._reloader, self._store, self._inspector, self._status
         system = read_system()
-        data_root_thread, binaries_thread = _open_worker("data-root", stack), _open_worker("binaries", stack)
+        data_root_thread, binaries_thread = open_worker("data-root", stack), open_worker("binaries", stack)
         lookups = Lookups(inspector.look_up, inspector.pool)
         stack.callback(lookups.close)
         return DaemonFunctions(
@@ -166,13 +160,13 @@ class Components:
             drift=self.drift.drift_of,
             proof_now=self._proofs.now,
             proof_seen=lambda runtime: self._proofs.seen(runtime, self.drift.states),
-            in_data_root=partial(_call_for, data_root_thread),
-            in_binaries=partial(_call_for, binaries_thread),
+            in_data_root=partial(call_for, data_root_thread),
+            in_binaries=partial(call_for, binaries_thread),
             may_change=lambda peer: peer.uid in owners,
             reload=self._reload,
             collect=self._collect,
             record_verification=self._announcer.verified,
-            record_proof=partial(self._record_proof, partial(_call_for, binaries_thread)),
+            record_proof=partial(self._record_proof, partial(call_for, binaries_thread)),
         )
 
     def serve(self, sockets: Iterable[Listening], stack: AsyncExitStack) -> None:
@@ -205,7 +199,7 @@ class Components:
 
     async def _reload(self, peer: Peer, *, dry_run: bool) -> Report:
         log.info("reload.requested", uid=peer.uid, pid=peer.pid, dry_run=dry_run)
-        command = None if dry_run else await _read_command(self._peers_thread, peer)
+        command = None if dry_run else await read_command_of(self._peers_thread, peer)
         trigger = Trigger(("api",), (Actor(peer.uid, peer.pid, command),))
         return await self._reloader.reload(trigger, dry_run=dry_run)
 
@@ -279,26 +273,6 @@ class Components:
         self._announcer.events.close()
         if cut_off := await self.connections.drain(DRAIN_S):
             log.warning("stop.connections_cut_off", connections=cut_off)
-
-
-def _open_worker(name: str, stack: AsyncExitStack) -> Worker:
-    """Return a new thread. There is one for each kind of blocking call: a hanging file system delays only its kind."""
-    worker = Worker(name)
-    stack.callback(worker.close)
-    return worker
-
-
-async def _read_command(worker: Worker, peer: Peer) -> str | None:
-    """Return the command line of the process at the other end, None if it cannot be read in time."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            return await worker.run(read_command, peer.pid)
-    return None
-
-
-async def _call_for(worker: Worker, peer: Peer, function: Callable[..., Any], *args: object) -> Any:
-    async with asyncio.timeout(CALL_TIMEOUT_S):
-        return await worker.run_for(peer.uid, function, *args)
 
 
 def _log_exhausted(error: OSError) -> None:

@@ -25,7 +25,7 @@ BREAKS = " \t\n\"'@><=;|&(:"
 FILES = 3
 VERBS = [
     *("resolve", "list", "explain", "containers", "status", "watch", "metrics", "check", "plan", "reload"),
-    *("generations", "diff", "gc"),
+    *("generations", "history", "diff", "gc"),
 ]
 
 

@@ -30,7 +30,7 @@ from runtimed.core.message_text import printable
 # Each verb with the arguments that it cannot do without.
 VERBS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("resolve", "list", "containers", "status", "watch", "generations", "plan", "reload", "gc"), ()),
-    **dict.fromkeys(("metrics", "check", "version", "help"), ()),
+    **dict.fromkeys(("metrics", "check", "version", "help", "history"), ()),
     "explain": ("plain",),
     "diff": ("1", "2"),
     "completion": ("bash",),

@@ -30,21 +30,26 @@ def test_generations_are_listed_the_newest_first_and_the_current_one_marked(twic
     run = runtimectl("generations", on=twice)
     assert (run.returncode, run.stderr) == (0, "")
     header, *rows = run.stdout.splitlines()
-    assert columns(header) == ["GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST"]
+    assert columns(header) == ["GENERATION", "CREATED", "DEFAULT", "RUNTIMES", "DIGEST", "TRIGGER"]
     listed = Client(str(twice.socket)).generations()["generations"]
     assert [columns(row)[0] for row in rows] == ["2 *", "1"]
     for row, generation, default in zip(rows, listed, ("comes", "stays"), strict=True):
-        *_, created, shown_default, count, digest = columns(row)
+        *_, created, shown_default, count, digest, trigger = columns(row)
         assert created == time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(generation["created"]))
         assert (shown_default, count) == (default, str(generation["runtime_count"]))
         assert digest == generation["digest"].removeprefix("sha256:")[:12]
+        assert trigger.partition(":")[0] in ("API request", "file change", "start")
 
 
 def test_generations_fit_80_columns_and_have_no_control_characters() -> None:
     generation = {"generation": 800, "created": 90.0, "digest": "sha256:" + "a" * 64, "default_runtime": "r\x1b"}
-    _, line = render_generations({"generations": [{**generation, "runtime_count": 1}]}, Terminal(80))
+    actor = {"uid": 0, "pid": 7, "command": "curl\x1b " + "x" * 200}
+    trigger = {"reason": "api", "actors": [actor], "actor_count": 3, "sources": [], "source_count": 0}
+    document = {"generations": [{**generation, "runtime_count": 1, "trigger": trigger}]}
+    _, line, below = render_generations(document, Terminal(80))
     assert len(line) <= 80
     assert columns(line)[-3:] == [r"r\x1b", "1", "a" * 12]
+    assert below == rf"    API request: root, curl\x1b {'x' * 33}… and 2 more"
 
 
 # diff

@@ -42,6 +42,7 @@ def test_every_verb_escapes_control_characters(own_daemon: RunningDaemon) -> Non
         ("list",), ("explain", HOSTILE), ("status",), ("resolve", HOSTILE), ("resolve", f"no{HOSTILE}"),
         ("explain", f"no{HOSTILE}"), ("resolve", f"{HOSTILE}.shim", "--format", "ctr"), ("reload",), ("plan",),
         ("diff", "1", "2"), ("generations",), ("gc", "--dry-run"), ("export", "docker"), ("export", "containerd"),
+        ("history",), ("history", "--since", HOSTILE),
         ("resolve", "--digest", HOSTILE, "--generation", "1"), (HOSTILE,), ("list", HOSTILE), ("check", HOSTILE),
     ):  # fmt: skip
         said(runtimectl(*words, on=own_daemon))

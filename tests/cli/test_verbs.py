@@ -183,6 +183,7 @@ def test_gc_counts_collected_and_collectable_wrappers(verdicts: list[str], *, dr
     [
         (("explain", "kata"), "/v1/runtimes/kata"),
         (("generations",), "/v1/generations"),
+        (("history",), "/v1/history"),
         (("diff", "1", "2"), "/v1/diff?from=1&to=2"),
         (("resolve", "stays", "--generation", "1"), "/v1/resolve?runtime=stays&generation=1"),
         (("resolve", "stays", "--format", "json"), "/v1/resolve?runtime=stays"),

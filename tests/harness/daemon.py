@@ -17,6 +17,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from runtimed.core.history.layout import EVENTS
+
 # Bounds a failing test; every condition takes far less. Longer than a virtual machine may stand still.
 PATIENCE_S = 60.0
 # The daemon with other intervals between looks for drift and between heartbeats, and another number of generations.
@@ -64,12 +66,18 @@ def put_executable(path: Path, text: str = "#!/bin/sh\n") -> Path:
 
 
 def listing(root: Path) -> dict[str, tuple[object, ...]]:
-    """Return the metadata and content of everything below ``root``, so that any write makes a difference."""
+    """Return the metadata and content of everything below ``root``, so that any write makes a difference.
+
+    Not of the events of a generation, to which a start and a rejection are added, nor the times of its directory.
+    """
     found: dict[str, tuple[object, ...]] = {}
-    for path in (root, *sorted(root.rglob("*"))):
+    for path in (root, *sorted(each for each in root.rglob("*") if each.name != EVENTS)):
         status = path.lstat()
         content: object = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
         fixed = status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size
+        if path.name.isdigit() and path.is_dir():
+            found[str(path.relative_to(root))] = fixed[:4]
+            continue
         found[str(path.relative_to(root))] = (*fixed, status.st_mtime_ns, status.st_ctime_ns, content)
     return found
 

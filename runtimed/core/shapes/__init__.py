@@ -11,3 +11,4 @@ from runtimed.core.shapes.events import *  # noqa: F403
 from runtimed.core.shapes.history import *  # noqa: F403
 from runtimed.core.shapes.problems import *  # noqa: F403
 from runtimed.core.shapes.runtimes import *  # noqa: F403
+from runtimed.core.shapes.triggers import *  # noqa: F403

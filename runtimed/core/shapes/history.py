@@ -6,7 +6,8 @@ from typing import Annotated, Literal, TypedDict
 
 from runtimed.core.shapes.daemon import Cause, Condition, ConfigurationProblem, DriftData, EngineData, Outcome
 from runtimed.core.shapes.events import DriftMoreData, DriftOverData, GcData, ReasonData
-from runtimed.core.shapes.runtimes import GenerationSummary, ProofData, Trigger
+from runtimed.core.shapes.runtimes import GenerationSummary, ProofData
+from runtimed.core.shapes.triggers import Trigger
 
 
 class HistoryHead(TypedDict):
