@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,12 @@ def make_command_line(
         words.append("--systemd-cgroup")
     flags = {"no_pivot_root": "--no-pivot", "no_new_keyring": "--no-new-keyring"}
     return CommandLine(tuple(words), tuple(flag for field, flag in flags.items() if fields.get(field)), state)
+
+
+def decoded_options(resolution: Mapping[str, Any]) -> tuple[str, bytes] | None:
+    """Return the type_url and the value of the options for a shim, exactly as they are resolved; None for none."""
+    options = resolution["options"]
+    return None if options is None else (options["type_url"], base64.b64decode(options["value"]))
 
 
 def _fields(resolution: Mapping[str, Any]) -> Mapping[str, Any]:

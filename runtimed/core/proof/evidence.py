@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
-from runtimed.core.message_text import printable, shown
+from runtimed.core.message_text import printable
 from runtimed.core.proof.bundle import EXIT_STATUS
+from runtimed.core.proof.engine import EngineName, Leftover, Step
+from runtimed.core.proof.program import first_line
 
 _RELEASE = re.compile(r"Linux version (\S+)")
 _SECCOMP = {"0": "none", "1": "strict", "2": "filter"}
@@ -15,22 +18,6 @@ _SECCOMP = {"0": "none", "1": "strict", "2": "filter"}
 _LOGRUS = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
 _LINES = 3
 _SIGNALLED = 128
-# Values of e_machine in the header of an ELF file, see elf.h.
-_MACHINES = {
-    3: "i386",
-    8: "mips",
-    20: "ppc",
-    21: "ppc64",
-    22: "s390x",
-    40: "arm",
-    62: "x86_64",
-    183: "aarch64",
-    243: "riscv64",
-    258: "loongarch64",
-}
-# A kernel for the first executes programs for the second.
-_COMPATIBLE = {("x86_64", "i386"), ("aarch64", "arm"), ("ppc64", "ppc")}
-_ELF_HEADER_MIN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +32,67 @@ class Seen:
     # Whether the script ran at all, and to its end.
     began: bool = False
     ended: bool = False
+
+
+class Failure(TypedDict):
+    """The step in which a test failed, and the reason."""
+
+    step: Step
+    reason: str
+
+
+class Kernel(TypedDict):
+    """The release and the version of a kernel (uname(2)); null where a container does not show it."""
+
+    release: str | None
+    version: str | None
+
+
+class Evidence(TypedDict):
+    """The observations of one test, as `runtimectl test --json` prints them."""
+
+    runtime: str
+    outcome: Literal["passed", "failed"]
+    engine: EngineName | None
+    generation: int
+    digest: str
+    # The id of the container; null for a test that failed before it had one.
+    id: str | None
+    # The duration of each step that was done.
+    milliseconds: dict[Step, float]
+    exit_status: int | None
+    kernel: Kernel
+    host_kernel: Kernel
+    uid_map: list[str]
+    seccomp: str | None
+    failure: Failure | None
+    # Everything that the runtime left on the node, and the part of it that could not be removed.
+    leftovers: list[Leftover]
+    remaining: list[Leftover]
+    # The state of the proof that the daemon has recorded; null if it recorded none.
+    proof: str | None
+
+
+def new_evidence(runtime: Mapping[str, Any], host: Kernel) -> Evidence:
+    """Return the evidence of a test of ``runtime``, a body of GET /v1/runtimes/{name}, before its first step."""
+    return {
+        "runtime": runtime["name"],
+        "outcome": "failed",
+        "engine": None,
+        "generation": runtime["generation"],
+        "digest": runtime["digest"],
+        "id": None,
+        "milliseconds": {},
+        "exit_status": None,
+        "kernel": {"release": None, "version": None},
+        "host_kernel": host,
+        "uid_map": [],
+        "seccomp": None,
+        "failure": None,
+        "leftovers": [],
+        "remaining": [],
+        "proof": None,
+    }
 
 
 def read_output(identifier: str, output: bytes) -> Seen:
@@ -78,14 +126,12 @@ def judge(exit_status: int, seen: Seen, output: bytes) -> str | None:
     ended = f"it ended with {describe_status(exit_status)}"
     if not seen.began:
         text = output.decode(errors="backslashreplace").strip()
-        printed = f"printed {_excerpt(text)}" if text else "printed nothing"
+        printed = f"printed {first_line(text)}" if text else "printed nothing"
         return f"the container did not run the script of the test: {ended} and {printed}"
     if exit_status != EXIT_STATUS:
         if seen.ended:
-            return (
-                f"the container's process ended with exit status {EXIT_STATUS}, and the runtime returned {exit_status}"
-            )
-        return f"the container's process did not get to the end of its script: {ended}"
+            return f"the script ended with exit status {EXIT_STATUS}, but the runtime returned {exit_status}"
+        return f"the script did not get to its end: {ended}"
     if not seen.ended:
         return f"a part of the container's output is lost: {ended}, as it must, but its last line is missing"
     return None
@@ -107,39 +153,10 @@ def describe_failure(status: int, messages: bytes) -> str:
     return printable(f"{'; '.join(lines[-_LINES:])} ({end})" if lines else f"it ended with {end} and no message")
 
 
-def describe_program(path: str, head: bytes, own_head: bytes) -> str | None:
-    """Return why the kernel cannot execute the file ``path``, None if it can; for a program that failed at once.
-
-    ``head`` is the beginning of the file, ``own_head`` that of a program that runs on this node.
-    """
-    machine, own = _machine(head), _machine(own_head)
-    if machine is not None:
-        if own is None or machine == own or (own, machine) in _COMPATIBLE:
-            return None
-        return f"{path} is a program for {machine} processors, and this node has {own}"
-    if head.startswith(b"#!"):
-        return None
-    if not head:
-        return f"{path} is empty"
-    text = head.decode(errors="backslashreplace")
-    is_page = re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE) is not None
-    return f"{path} is neither a program nor a script: it begins with {_excerpt(text)}" + (
-        ", like a saved web page" if is_page else ""
-    )
-
-
-def name_leftovers(names: Sequence[str]) -> str:
-    """Return the reason for a test whose runtime left things on the node, given as ``names``."""
-    more = f" and {len(names) - _LINES} more" if len(names) > _LINES else ""
-    return f"the runtime left {', '.join(names[:_LINES])}{more}"
-
-
-def _machine(head: bytes) -> str | None:
-    """Return the processor of the ELF file that begins with ``head``, None if it is no ELF file."""
-    if len(head) < _ELF_HEADER_MIN or not head.startswith(b"\x7fELF"):
-        return None
-    number = int.from_bytes(head[18:20], "big" if head[5] == 2 else "little")  # noqa: PLR2004 - EI_DATA is ELFDATA2MSB
-    return _MACHINES.get(number, f"machine {number}")
+def describe_leftovers(leftovers: Sequence[Leftover], remaining: Sequence[Leftover]) -> str:
+    """Return the reason for the failure of a test after which a runtime has left something."""
+    left = f"the runtime left {_names(leftovers)}"
+    return f"{left}; {_names(remaining)} cannot be removed" if remaining else f"{left}; removed"
 
 
 def _first(lines: dict[str, list[str]], file: str) -> str | None:
@@ -147,6 +164,7 @@ def _first(lines: dict[str, list[str]], file: str) -> str | None:
     return found[0] if found else None
 
 
-def _excerpt(text: str) -> str:
-    first = text.strip().splitlines()[0] if text.strip() else text
-    return shown(first)
+def _names(leftovers: Sequence[Leftover]) -> str:
+    names = [f"the {each['kind']} {each['name']}" for each in leftovers]
+    more = len(names) - _LINES
+    return ", ".join(names[:_LINES]) + (f" and {more} more" if more > 0 else "")

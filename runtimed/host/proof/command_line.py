@@ -74,6 +74,8 @@ class Direct:
         # The container's process, once it is known.
         self._pid = 0
         self._running: subprocess.Popen[bytes] | None = None
+        # The wait statuses of other processes that have ended: the container's, and helpers of the runtime.
+        self._ended: dict[int, int] = {}
 
     @property
     def output(self) -> bytes:
@@ -91,11 +93,8 @@ class Direct:
         except (OSError, ValueError):
             reason = "the runtime ended with exit status 0 and made no container: it wrote no process id"
             raise TestFailed("create", reason) from None
-        try:
-            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            reason = f"process {self._pid}, which the runtime named, is not a process of the container"
-            raise TestFailed("create", reason) from None
+        if self._pid not in self._ended and self._pid not in dict(_children()):
+            raise TestFailed("create", f"process {self._pid}, which the runtime named, is none that it has started")
 
     def start(self) -> None:
         """Start the container's process. Raises: TestFailed, TestInterrupted."""
@@ -105,7 +104,7 @@ class Direct:
         """Return the exit status of the container's process. Raises: TestFailed, TestInterrupted."""
         if not self._ends(self._pid, self._timeout_s, self._stopped):
             raise TestFailed("wait", f"the container's process did not end within {self._timeout_s:g} s")
-        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        status = os.waitstatus_to_exitcode(self._ended[self._pid])
         return status if status >= 0 else 128 - status
 
     def delete(self) -> None:
@@ -118,9 +117,9 @@ class Direct:
         if self._running is not None:
             _kill(self._running)
         with contextlib.suppress(OSError):
-            remover = self._spawn("delete", "--force", self._bundle.id)
-            self._ends(remover.pid, min(self._timeout_s, _ABORT_S), Event())
-            _kill(remover)
+            self._running = self._spawn("delete", "--force", self._bundle.id)
+            self._ends(self._running.pid, min(self._timeout_s, _ABORT_S), Event())
+            _kill(self._running)
         self._close()
 
     def _call(self, step: Step, *words: str) -> None:
@@ -150,7 +149,12 @@ class Direct:
         )
 
     def _ends(self, pid: int, timeout_s: float, stopped: Event) -> bool:
-        """Return whether the process ends within ``timeout_s``; read the pipes meanwhile. Raises: TestInterrupted."""
+        """Return whether the process ends within ``timeout_s``. Raises: TestInterrupted.
+
+        Meanwhile the pipes are read, and other children are waited for: gVisor waits until its own processes are gone.
+        """
+        if pid in self._ended:
+            return True
         deadline_s = time.monotonic() + timeout_s
         poll = select.poll()
         pidfd = os.pidfd_open(pid)
@@ -161,6 +165,7 @@ class Direct:
                 ready = [fd for fd, _ in poll.poll(min(left_s, _CHECK_S) * 1000)]
                 self._output.read()
                 self._messages.read()
+                self._reap()
                 if pidfd in ready:
                     return True
                 if stopped.is_set():
@@ -168,6 +173,13 @@ class Direct:
             return False
         finally:
             os.close(pidfd)
+
+    def _reap(self) -> None:
+        """Wait for all children that have ended, but not for the process that this object has started itself."""
+        own = 0 if self._running is None else self._running.pid
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != own:
+                self._ended[found.si_pid] = os.waitpid(found.si_pid, 0)[1]
 
     def _close(self) -> None:
         self._output.close()

@@ -1,0 +1,129 @@
+"""Tests of the trip of a test with runtimes that make no container: a process, or none. tests/e2e has real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.daemon import PATIENCE_S, put_executable
+
+# A runtime that runs the script of a bundle in a process without any isolation. {step} begins the code for each verb.
+RUNTIME = """\
+#!{python} -IS
+import json, os, sys, time
+words = sys.argv[1:]
+state = words[words.index("--root") + 1]
+verb = next(word for word in words if word in ("create", "start", "delete"))
+go = os.path.join(state, "go")
+{step}
+if verb == "create":
+    bundle = words[words.index("--bundle") + 1]
+    args = json.load(open(bundle + "/config.json"))["process"]["args"]
+    os.makedirs(state)
+    os.mkfifo(go)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        open(go).close()
+        os.execv(args[0], args)
+    with open(words[words.index("--pid-file") + 1], "w") as file:
+        file.write(str(pid))
+elif verb == "start":
+    open(go, "w").close()
+elif os.path.exists(go):
+    os.unlink(go)
+"""
+# In a process of its own, because it becomes the parent of orphans and ends all its children.
+DRIVER = """
+import json, signal, sys
+from threading import Event
+from runtimed.core.errors import TestInterrupted
+from runtimed.host.proof.trial import Conditions, run_test
+program, directory, timeout_s, interrupt_s = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+stopped = Event()
+if interrupt_s:
+    signal.signal(signal.SIGALRM, lambda *_: stopped.set())
+    signal.setitimer(signal.ITIMER_REAL, interrupt_s)
+runtime = {"name": "x", "generation": 1, "digest": "d", "stable_path": program, "shim": "io.containerd.runc.v2",
+           "available": True, "reason": None, "binary": program}
+resolution = {"shim": runtime["shim"], "options": {"fields": {"root": directory + "/state"}}}
+try:
+    evidence = run_test(runtime, resolution, Conditions(None, timeout_s, directory + "/pins", (), directory), stopped)
+except TestInterrupted:
+    evidence = "interrupted"
+print(json.dumps(evidence))
+"""
+
+
+def run(tmp_path: Path, step: str = "", *, timeout_s: float = 20, interrupt_s: float = 0) -> Any:
+    """Return the evidence of a test with a runtime that runs ``step`` first; nothing is left in its directories."""
+    program = put_executable(tmp_path / "bin" / "runtime", RUNTIME.format(python=sys.executable, step=step))
+    (tmp_path / "state").mkdir()
+    command = [sys.executable, "-c", DRIVER, str(program), str(tmp_path), str(timeout_s), str(interrupt_s)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["bin", "state"]
+    assert os.listdir(tmp_path / "state") == []
+    return json.loads(done.stdout)
+
+
+def test_a_process_that_runs_the_script_passes(tmp_path: Path) -> None:
+    evidence = run(tmp_path)
+    assert (evidence["outcome"], evidence["failure"], evidence["exit_status"]) == ("passed", None, 42)
+    assert [*evidence["milliseconds"]] == ["create", "start", "wait", "delete"]
+    assert evidence["kernel"] == evidence["host_kernel"]
+    assert evidence["uid_map"]
+
+
+@pytest.mark.parametrize(
+    ("step", "failed", "reason"),
+    [
+        ("sys.exit(3)", "create", "it ended with exit status 3 and no message"),
+        ("sys.exit('cannot')", "create", "cannot (exit status 1)"),
+        ("os.kill(os.getpid(), 15)", "create", "it ended with signal 15 and no message"),
+        ("sys.exit(0)", "create", "the runtime ended with exit status 0 and made no container: it wrote no process id"),
+        (
+            "print('a' * 200000); print('b' * 200000, file=sys.stderr); verb == 'start' and sys.exit(1)",
+            "start",
+            None,
+        ),
+        ("verb == 'delete' and sys.exit('no')", "delete", "no (exit status 1)"),
+        ("if verb == 'delete': open(state + '/x', 'w').close()", "leftovers", None),
+    ],
+)
+def test_the_step_that_fails_is_named(tmp_path: Path, step: str, failed: str, reason: str | None) -> None:
+    evidence = run(tmp_path, step)
+    assert evidence["outcome"] == "failed"
+    assert evidence["failure"]["step"] == failed
+    assert reason is None or evidence["failure"]["reason"] == reason
+
+
+@pytest.mark.parametrize("verb", ["create", "start", "delete"])
+def test_a_step_that_hangs_is_ended(tmp_path: Path, verb: str) -> None:
+    hangs = (
+        f"if verb == {verb!r} and '--force' not in words: print('wait', file=sys.stderr, flush=True); time.sleep(100)"
+    )
+    evidence = run(tmp_path, hangs, timeout_s=0.5)
+    reason = "the runtime did not end within 0.5 s; its last message: wait"
+    assert evidence["failure"] == {"step": verb, "reason": reason}
+
+
+def test_a_process_without_end_is_ended(tmp_path: Path) -> None:
+    evidence = run(tmp_path, "verb == 'start' and sys.exit(0)", timeout_s=0.5)
+    assert evidence["failure"]["step"] == "wait"
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path, "verb == 'start' and time.sleep(100)", interrupt_s=0.3) == "interrupted"
+
+
+def test_what_a_runtime_starts_without_a_name_is_ended_and_told(tmp_path: Path) -> None:
+    step = "verb == 'delete' and (os.fork() or (os.setsid(), os.execve('/bin/sleep', ['sleep', '100'], {})))"
+    evidence = run(tmp_path, step)
+    assert evidence["failure"]["step"] == "leftovers"
+    assert "sleep" in evidence["failure"]["reason"]
