@@ -55,7 +55,7 @@ MAY_IMPORT = {"client": {"runtimed.core.problem_codes"}}
 # Modules of core that import nothing, so that runtimectl may load them at its start.
 LIGHT = {"runtimed.core.message_text", "runtimed.core.engines"}
 # Modules of runtimectl that work on engines' files. They load the daemon's code, so others import them late.
-FOR_ENGINES = {"translate", "engine_node", "engine_files", "verify", "sync"}
+FOR_ENGINES = {"translate", "engine_node", "engine_files", "verify", "sync", "proof"}
 # Rooms whose modules do not import each other: each receives functions instead.
 APART = {"host"}
 THIRD_PARTY = {

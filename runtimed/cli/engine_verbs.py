@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from runtimed.cli.parser import Parser
     from runtimed.client import Client
 
+# A day; no test takes longer.
+_SECONDS_MAX = 86400
 _NOTES = "Notes on stderr list everything that is left out or changed"
 
 
@@ -42,6 +44,13 @@ def verify(client: Client, args: argparse.Namespace) -> int:
 def sync(client: Client, args: argparse.Namespace) -> int:
     """Keep an engine in step with the table."""
     from runtimed.cli.sync import sync as verb  # noqa: PLC0415 - see above
+
+    return verb(client, args)
+
+
+def test(client: Client, args: argparse.Namespace) -> int:
+    """Test runtimes by a tiny container."""
+    from runtimed.cli.proof import test as verb  # noqa: PLC0415 - see above
 
     return verb(client, args)
 
@@ -86,6 +95,30 @@ def add_sync(parser: Parser) -> None:
     """Add the arguments of sync."""
     text = "the engine; docker gets SIGHUP if it has to read its file again, and no engine is restarted"
     parser.add_argument("engine", choices=NAMES, help=text)
+
+
+def add_test(parser: Parser) -> None:
+    """Add the arguments of test."""
+    names = parser.add_mutually_exclusive_group(required=True)
+    names.add_argument("name", nargs="?", metavar="NAME", help="the runtime")
+    names.add_argument("--all", action="store_true", help="test each runtime of the table that this node has")
+    text = (
+        "direct: by the command line of the OCI runtime (default for a runtime with a path and for runc's shim); "
+        "containerd: by its API (default for all other shims)"
+    )
+    parser.add_argument("--engine", choices=("direct", "containerd"), help=text)
+    text = "the time for each step: create, start, wait, delete (default: 30)"
+    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help=text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0 < seconds <= _SECONDS_MAX:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not a number of seconds from 0 to {_SECONDS_MAX}")
 
 
 def _rename(text: str) -> tuple[str, str]:

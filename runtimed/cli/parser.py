@@ -39,6 +39,7 @@ _OTHER_STATUSES = {
     "import": "  1  the file cannot be translated\n  2  the file cannot be read, or a usage error\n",
     "export": "  1  with --write: a file is not written\n",
     "sync": "  2  also: the engine has no file on this node\n",
+    "test": "  1  also: a test failed\n  2  also: the user is not root\n",
     "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
@@ -281,6 +282,12 @@ _VERBS: dict[str, VerbRow] = {
         "keep the file of an engine in step with the table, and verify the engine",
         "sudo runtimectl sync docker",
         engine_verbs.add_sync,
+    ),
+    "test": (
+        engine_verbs.test,
+        "start a tiny container with a runtime, and show the evidence",
+        "sudo runtimectl test gvisor",
+        engine_verbs.add_test,
     ),
     "version": (verbs.version, "show the versions of runtimectl and of the daemon", "runtimectl version", None),
     "help": (_help, "print help", "runtimectl help resolve", _add_help),

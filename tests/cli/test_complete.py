@@ -61,11 +61,13 @@ def test_verbs_and_options_need_no_daemon() -> None:
         *("--help", "--socket", "--json", "--write", "--config-version", "--node-selector"),
     ]
     assert candidates("export", "containerd", "--config-version", "") == ["2", "3", "4"]
+    assert candidates("test", "--engine", "") == ["direct", "containerd"]
+    assert candidates("test", "--timeout", "") == []
 
 
 def test_names_and_numbers_come_from_the_daemon(daemon: RunningDaemon, twice: RunningDaemon) -> None:
     assert candidates("resolve", "wr", on=daemon) == ["wrapped"]
-    assert candidates("explain", "--json", "ka", on=daemon) == ["kata"]
+    assert candidates("explain", "--json", "ka", on=daemon) == candidates("test", "ka", on=daemon) == ["kata"]
     assert words("resolve", "pl", on=daemon).stdout == "plain\t/bin/sh, the default runtime\n"
     assert candidates("diff", "", on=twice) == candidates("diff", "1", "", on=twice) == ["2", "1"]
     assert candidates("resolve", "x", "--generation", "", on=twice) == ["2", "1"]

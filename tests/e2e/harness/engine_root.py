@@ -50,11 +50,11 @@ class EngineRoot:
     def __init__(self, holder: int) -> None:
         # The words before a program and its arguments.
         self.enter = ("nsenter", f"--target={holder}", "--mount", "--net", "--root", "--wd")
-        self._holder = holder
+        self.holder = holder
 
     def path(self, path: Path | str) -> Path:
         """Return the path under which this process sees ``path`` of the namespace."""
-        return Path(f"/proc/{self._holder}/root{path}")
+        return Path(f"/proc/{self.holder}/root{path}")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a program in the namespace; it need not succeed."""

@@ -93,7 +93,7 @@ def test_a_process_that_runs_the_script_passes(tmp_path: Path) -> None:
             None,
         ),
         ("verb == 'delete' and sys.exit('no')", "delete", "no (exit status 1)"),
-        ("if verb == 'delete': open(state + '/x', 'w').close()", "leftovers", None),
+        ("if verb == 'delete': open(state + '/' + words[-1], 'w').close()", "leftovers", None),
     ],
 )
 def test_the_step_that_fails_is_named(tmp_path: Path, step: str, failed: str, reason: str | None) -> None:
