@@ -24,7 +24,7 @@ def metrics(client: Client, args: Namespace) -> int:
     try:
         text = select_families(client.metrics()) + _UP.format(value=1)
     except ClientError as exc:
-        # The file is the answer to this case, too. A unit that failed twice a minute would say the same once more.
+        # Success, because the file reports it. A unit that failed twice a minute would report it a second time.
         complain(f"runtimectl: {exc}; runtimed_up is 0")
         text = _UP.format(value=0)
     try:

@@ -19,7 +19,7 @@ from harness.daemon import put_executable, wait_until
 from runtimed.client import Client
 
 REPLACEMENTS = 150
-# What a healthy node has no values for.
+# Panels without a value on a healthy node.
 EMPTY = {"Faults"}
 WRITER = """
 import sys

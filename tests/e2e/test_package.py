@@ -191,6 +191,7 @@ def test_a_package_holds_no_path_of_its_build_and_lintian_finds_no_error(package
         packed = packages.unpacked / f"usr/share/man/man{page.stem[-1]}" / f"{page.stem}.gz"
         # The day on which it was made is in its heading.
         assert gzip.decompress(packed.read_bytes()).splitlines()[10:] == made.splitlines()[10:]
+    assert (packages.unpacked / "usr/share/doc/runtimed/examples/monitoring/rules.yml").exists()
     installed = sum(path.stat().st_size for path in files)
     remarks = len(lint.stdout.splitlines())
     print(  # noqa: T201 - for pytest to show

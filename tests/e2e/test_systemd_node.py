@@ -86,7 +86,7 @@ def test_prometheus_may_read_by_a_port_and_change_nothing(node: Installed) -> No
     refused = node.run(*curl[:2], "-X", "POST", f"{curl[2]}/v1/reload").stdout
     assert json.loads(refused)["code"] == "forbidden"
     assert node.run("stat", "-c", "%u", f"/proc/{node.show('MainPID', f'{METRICS}.service')}").stdout != "0\n"
-    # What an administrator stops, no scrape starts again.
+    # A scrape does not start a daemon that an administrator stopped.
     node.systemctl("stop", SOCKET, SERVICE)
     node.run(*curl[:2], f"{curl[2]}/metrics", status=None)
     assert node.state() == "inactive (dead)"
