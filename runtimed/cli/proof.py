@@ -18,8 +18,10 @@ from runtimed.client import Client, ClientError
 from runtimed.core.errors import TestInterrupted
 from runtimed.core.history.layout import PINS
 from runtimed.core.message_text import printable
+from runtimed.core.proof.engine import Places
 from runtimed.core.proof.evidence import Evidence
-from runtimed.host.proof.bundle import abandoned_bundles, remove_bundle
+from runtimed.host.proof.bundle import RUN, abandoned_bundles, remove_bundle
+from runtimed.host.proof.containerd_leftovers import abandoned_namespaces
 from runtimed.host.proof.leftovers import remove_all
 from runtimed.host.proof.trial import Conditions, run_test
 
@@ -40,7 +42,8 @@ def test(client: Client, args: Namespace) -> int:
     names = _names(client) if args.all else [args.name]
     found: list[Evidence] = []
     with _catch_signals() as caught:
-        _clean_up_killed()
+        for places in abandoned_bundles():
+            _clean_up_killed(places)
         try:
             for name in names:
                 found.append(_test_runtime(client, name, conditions, caught.event))
@@ -50,6 +53,11 @@ def test(client: Client, args: Namespace) -> int:
         except TestInterrupted:
             verbs.complain("runtimectl: interrupted; the container of the test is removed")
             return _SIGNALLED + caught.number
+        # At the end, because only a test through containerd loads grpc.
+        if any(evidence["engine"] == "containerd" for evidence in found):
+            for containerd in conditions.containerds:
+                for places in abandoned_namespaces(containerd, RUN):
+                    _clean_up_killed(places)
     if args.json:
         verbs.print_json({"tests": found})
     passed = all(evidence["outcome"] == "passed" and evidence["proof"] is not None for evidence in found)
@@ -94,15 +102,14 @@ def _record(client: Client, evidence: Evidence, identity: str | None) -> None:
         verbs.fail(f"the daemon has not recorded the test of {name}: {error}", error.hint or _RECORD_HINT)
 
 
-def _clean_up_killed() -> None:
-    """Remove everything that killed tests have left."""
-    for places in abandoned_bundles():
-        remaining = remove_all(places)
-        if remove_bundle(places.bundle) and not remaining:
-            verbs.complain(f"note: removed the container of the killed test {places.id}")
-        else:
-            names = ", ".join(f"the {each['kind']} {each['name']}" for each in remaining) or places.bundle
-            verbs.complain(f"warning: the killed test {places.id} has left {names}, which cannot be removed")
+def _clean_up_killed(places: Places) -> None:
+    """Remove everything that a killed test has left."""
+    remaining = remove_all(places)
+    if not remaining and remove_bundle(places.bundle):
+        verbs.complain(f"note: removed the container of the killed test {places.id}")
+    else:
+        names = ", ".join(f"the {each['kind']} {each['name']}" for each in remaining) or places.bundle
+        verbs.complain(f"warning: the killed test {places.id} has left {names}, which cannot be removed")
 
 
 class _Caught:

@@ -12,6 +12,9 @@ from runtimed.core.containerd.options import RUNC_SHIMS
 from runtimed.core.errors import TestFailed
 from runtimed.core.proof.engine import EngineName
 
+# The root below which runc's shim keeps the states of containers, unless its options name another.
+_SHIM_ROOT = "/run/containerd/runc"
+
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
@@ -63,6 +66,12 @@ def decoded_options(resolution: Mapping[str, Any]) -> tuple[str, bytes] | None:
     """Return the type_url and the value of the options for a shim, exactly as they are resolved; None for none."""
     options = resolution["options"]
     return None if options is None else (options["type_url"], base64.b64decode(options["value"]))
+
+
+def shim_state(resolution: Mapping[str, Any], identifier: str) -> str:
+    """Return the directory in which runc's shim has the states of containers of the namespace ``identifier``."""
+    root = str(_fields(resolution).get("root") or _SHIM_ROOT).rstrip("/")
+    return f"{root}/{identifier}"
 
 
 def _fields(resolution: Mapping[str, Any]) -> Mapping[str, Any]:

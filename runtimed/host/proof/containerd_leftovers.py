@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from runtimed.core.containerd.api import LIST_NAMESPACES, ContainerdUnknown, UndecodableMessage, decode_namespaces
@@ -108,20 +107,20 @@ class ContainerdLeftovers:
         self._api.call(method, encode_kill(self._id) if method == KILL_TASK else encode_id(self._id), _CALL_S)
 
 
-def abandoned_namespaces(places: Places, directory: str) -> Iterator[Places]:
-    """Yield the tests that have a namespace in the containerd of ``places``, but no bundle in ``directory``.
+def abandoned_namespaces(containerd: Mapping[str, str], directory: str) -> Iterator[Places]:
+    """Yield the tests with a namespace in ``containerd``, an entry of the setting, and no bundle in ``directory``.
 
-    They are those whose containerd ended, and those before the last boot: containerd keeps its containers. A test that
-    runs has its bundle longer than its namespace.
+    They are those before the last boot, because containerd keeps its containers. A test that runs has its bundle longer
+    than its namespace.
     """
-    api = Containerd(places.containerd, "")
-    try:
-        names = decode_namespaces(api.call(LIST_NAMESPACES, b"", _CALL_S))
-    except (CallFailed, ContainerdUnknown, UndecodableMessage):
-        return
-    finally:
-        api.close()
+    address = containerd["address"]
+    with contextlib.closing(Containerd(address, "")) as api:
+        try:
+            names = decode_namespaces(api.call(LIST_NAMESPACES, b"", _CALL_S))
+        except (CallFailed, ContainerdUnknown, UndecodableMessage):
+            return
     for name in filter(ID.fullmatch, names):
         bundle = f"{directory}/{name}"
         if not os.path.lexists(bundle):
-            yield replace(places, id=name, bundle=bundle, state="", pin="")
+            more = {"containerd_state": containerd["state"], "containerd_root": containerd.get("root", "")}
+            yield Places(name, bundle, containerd=address, **more)

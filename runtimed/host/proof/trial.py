@@ -11,7 +11,7 @@ from threading import Event
 from typing import Any
 
 from runtimed.core.errors import TestFailed
-from runtimed.core.proof.command_line import choose_engine, decoded_options, make_command_line, uses_systemd
+from runtimed.core.proof.command_line import choose_engine, decoded_options, make_command_line, shim_state, uses_systemd
 from runtimed.core.proof.engine import Engine, EngineName, Leftover, Places, Step
 from runtimed.core.proof.evidence import Evidence, describe_leftovers, judge, new_evidence, read_output
 from runtimed.core.proof.program import describe_program
@@ -107,6 +107,7 @@ def _make_engine(
     places = Places(
         bundle.id,
         bundle.path,
+        state=shim_state(resolution, bundle.id),
         pin=pin,
         containerd=found["address"],
         containerd_state=found["state"],
@@ -173,7 +174,8 @@ def _clean_up(evidence: Evidence, places: Places, settle_s: float) -> None:
         time.sleep(_POLL_S)
     evidence["leftovers"] = left
     evidence["remaining"] = [*remove_all(places)]
-    ended = end_children()
+    # A shim is no child of this process.
+    ended = [] if places.containerd else end_children()
     if not any(each["kind"] == "process" for each in left):
         evidence["leftovers"] += [{"kind": "process", "name": name} for name in ended]
 

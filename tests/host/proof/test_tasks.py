@@ -225,9 +225,9 @@ def test_a_namespace_without_a_bundle_is_one_of_a_test_before_the_last_boot(bund
     root = os.path.dirname(bundle.path)
     os.mkdir(f"{root}/{OTHER}")
     peer.namespaces |= {ID, OTHER, "default", f"{ID}-more"}
-    (found,) = abandoned_namespaces(places(bundle, peer), root)
-    assert (found.id, found.bundle, found.containerd) == (ID, f"{root}/{ID}", peer.address)
+    (found,) = abandoned_namespaces({"address": peer.address, "state": "/s"}, root)
+    assert found == Places(ID, f"{root}/{ID}", containerd=peer.address, containerd_state="/s")
     peer.exists.add("container")
     assert remove_all(found) == []
     assert peer.namespaces == {OTHER, "default", f"{ID}-more"}
-    assert list(abandoned_namespaces(Places("", "", containerd="/nonexistent"), root)) == []
+    assert list(abandoned_namespaces({"address": "/nonexistent", "state": "/s"}, root)) == []
