@@ -266,7 +266,7 @@ class Config:
     runtimed: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))
     # The place of `default-runtime`, or of `require-proof` where the default runtime is not given.
-    default_at: Location = field(default_factory=Location)
+    default_at: Location = field(default_factory=Location, compare=False)
     # The files of the configuration, the main file first, with the checksums of their contents.
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     # Keys of dockerd that have no effect here, and keys of documents that a flag overrides.

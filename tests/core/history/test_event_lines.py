@@ -1,0 +1,127 @@
+"""Tests of the lines of events: bounds, incomplete lines, lines of another version; and of the history made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimed.core.errors import StoreFailed
+from runtimed.core.history import timeline
+from runtimed.core.history.event_lines import BYTES_MAX, LINES_MAX, add_lines, read_lines, render_event
+from runtimed.core.history.retained import Summary
+
+
+def line(number: float, padding: int = 0) -> bytes:
+    return render_event("health", number, {"number": number, "padding": "x" * padding}) or b""
+
+
+def write(content: bytes, *lines: bytes) -> bytes:
+    data, appends = add_lines(content, lines)
+    return content + data if appends else data
+
+
+def numbers(content: bytes) -> list[float]:
+    return [event["number"] for event in read_lines(content) if event["type"] != "gap"]
+
+
+@given(st.lists(st.lists(st.integers(0, 9000), max_size=40), max_size=60))
+def test_a_file_is_bounded_and_has_its_newest_events_in_order(batches: list[list[int]]) -> None:
+    content, written = b"", 0
+    for batch in batches:
+        lines = [line(written + index, padding) for index, padding in enumerate(batch)]
+        written += len(batch)
+        content = write(content, *lines)
+        assert len(content) <= BYTES_MAX
+    kept = numbers(content)
+    assert kept == list(range(written - len(kept), written))
+    gaps = [event for event in read_lines(content) if event["type"] == "gap"]
+    assert len(gaps) == (0 if len(kept) == written else 1)
+
+
+def test_a_full_file_keeps_its_newer_half_and_says_so_first() -> None:
+    content = b"".join(line(number) for number in range(LINES_MAX))
+    content = write(content, line(LINES_MAX))
+    first, second, *_ = read_lines(content)
+    assert first["type"] == "gap"
+    assert "earlier events are not kept" in first["reason"]
+    assert first["time"] == second["time"] == LINES_MAX - LINES_MAX // 2 + 1
+    assert numbers(content)[-1] == LINES_MAX
+    assert content.count(b"\n") == LINES_MAX // 2 + 1
+
+
+@given(st.integers(0, 200))
+def test_a_torn_last_line_is_skipped_and_does_not_damage_the_next(cut: int) -> None:
+    whole = line(1) + line(2)
+    torn = whole[: len(whole) - cut] if cut < len(whole) else b""
+    kept = numbers(torn)
+    assert kept in ([1, 2], [1], [])
+    # JSON without its newline is complete.
+    assert numbers(write(torn, line(3))) == [*kept, 3]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b"", b"\0\0\0", b"[]", b"1", b"null", b"{}", b'{"type": "health"}', b'{"type": "health", "time": "x"}',
+        b'{"type": "health", "time": NaN}', b'{"type": [], "time": 1}', b'{"type": "of-a-later-version", "time": 1}',
+        b"\xff", b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_event_is_skipped(strange: bytes) -> None:
+    assert numbers(line(1) + strange + b"\n" + line(2)) == [1, 2]
+
+
+def test_an_event_that_is_too_long_has_no_line() -> None:
+    assert render_event("health", 1.0, {"x": "x" * 40_000}) is None
+
+
+def generation(number: int, created_s: float) -> Summary:
+    return Summary(number, created_s, "sha256:0", "runc", 2)
+
+
+def told(
+    since_s: float, files: dict[int, bytes], read: Callable[[int], bytes] | None = None
+) -> tuple[list[tuple[str, Any]], bool]:
+    generations = [generation(number, number * 10.0) for number in files]
+    found = timeline.make_timeline(generations, read or files.__getitem__, since_s)
+    return [(entry["type"], entry.get("number", entry["time"])) for entry in found["entries"]], found["truncated"]
+
+
+def test_the_history_is_in_the_order_of_time_also_where_an_event_was_written_late() -> None:
+    files = {1: line(10) + line(11), 2: line(19) + line(20), 3: b""}
+    order = [("generation", 10), ("health", 10), ("health", 11), ("health", 19), ("generation", 20), ("health", 20)]
+    assert told(0, files) == ([*order, ("generation", 30)], False)
+    assert told(19, files) == ([*order[3:], ("generation", 30)], False)
+    assert told(99, files) == ([], False)
+
+
+def test_generations_that_end_before_the_time_are_not_read() -> None:
+    read: list[int] = []
+
+    def note(number: int) -> bytes:
+        read.append(number)
+        return b""
+
+    told(25, dict.fromkeys((1, 2, 3), b""), note)
+    assert read == [3, 2]
+
+
+def test_a_file_that_cannot_be_read_is_a_gap_and_the_others_are_told() -> None:
+    def read(number: int) -> bytes:
+        if number == 1:
+            raise StoreFailed("reading", "/data", "Input/output error")
+        return line(21)
+
+    assert told(0, {1: b"", 2: b""}, read)[0] == [("generation", 10), ("gap", 10), ("generation", 20), ("health", 21)]
+
+
+def test_a_history_that_is_too_long_begins_later_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline, "ENTRIES_MAX", 3)
+    entries, truncated = told(0, {1: line(11), 2: line(21), 3: b""})
+    assert (entries, truncated) == ([("generation", 20), ("health", 21), ("generation", 30)], True)
+    assert json.dumps(entries)
