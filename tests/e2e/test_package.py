@@ -208,6 +208,7 @@ def test_an_installed_package_is_enabled_and_answers(packages: Packages, machine
     assert machine.run("systemctl", "is-enabled", SYNC, status=1).stdout == "disabled\n"
     for unit in PROMETHEUS:
         assert machine.run("systemctl", "is-enabled", unit, status=1).stdout == "disabled\n"
+    assert machine.run("systemctl", "is-enabled", "runtimed-test.service").stdout == "static\n"
     for name, directory in (("docker", "docker"), ("podman", "containers")):
         unit = SYNC.replace("@", f"@{name}")
         assert f"/etc/{directory}" in machine.show(unit, "ReadWritePaths").split()[-1]

@@ -314,6 +314,26 @@ def test_a_scope_that_a_tested_runtime_leaves_is_found_and_removed_and_others_st
     node.systemctl("stop", f"{other}.scope")
 
 
+def test_the_unit_that_tests_all_runtimes_records_their_proofs_and_fails_when_one_fails(node: Installed) -> None:
+    unit = "runtimed-test.service"
+    node.machine.let_containers_run()
+    assert node.systemctl("is-enabled", unit) == "static\n"
+    node.write({"default-runtime": "crun", "runtimes": {"crun": TABLE["runtimes"]["crun"]}})
+    node.ctl("reload")
+    started = node.run("systemctl", "start", unit, status=None).returncode
+    assert started == 0, node.run("journalctl", "--unit", unit, "--output", "cat").stdout
+    found = node.client().status()["proofs"]
+    assert found["default"]["state"] == "proved", found
+    assert (found["states"]["outdated"], node.client().explain("runc")["proof"]["state"]) == (0, "proved")
+    node.write({"runtimes": {"broken": {"path": "/bin/true"}}})
+    node.ctl("reload")
+    node.systemctl("start", unit, status=1)
+    assert node.show("Result", unit) == "exit-code"
+    assert node.client().explain("broken")["proof"]["outcome"] == "failed"
+    assert node.client().explain("runc")["proof"]["state"] == "proved"
+    node.systemctl("reset-failed", unit)
+
+
 def test_a_socket_is_taken_by_its_name_and_its_absence_is_explained(node: Installed) -> None:
     start = "/usr/local/bin/runtimed --data-root /var/lib/runtimed --exec-root /run/runtimed -H fd://"
     with node.dropin(f"ExecStart=\nExecStart={start}runtimed"):
