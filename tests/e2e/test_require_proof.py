@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from e2e.harness.engine_root import EngineRoot, new_engine_root
 from e2e.harness.volumes import run
-from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, put, put_executable
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, put_executable
 from harness.runtimectl import COMMAND
 
 CRUN = Path("/usr/bin/crun")
@@ -208,22 +208,17 @@ def test_a_full_disk_keeps_the_proof_of_before() -> None:
             assert [path.name for path in daemon.data.glob(".tmp-*")] == []
 
 
-def test_a_forged_or_damaged_file_is_no_proof(node: Node) -> None:
+def test_an_edited_file_is_no_proof(node: Node) -> None:
     node.write()
     path = node.daemon.data / "proofs.json"
     with node.daemon.running():
         assert node.run("runtimectl test tested").returncode == 0
         node.apply(**REQUIRED)
-        whole = path.read_bytes()
         node.daemon.stop()
-        for forged in (whole.replace(b'"passed"', b'"failed"'), b"", whole[:-1]):
-            put(path, forged)
-            path.chmod(0o600)
-            node.daemon.start()
-            assert "its checksum does not match" in str(node.daemon.status()["proofs"]["remark"])
-            (message,) = node.daemon.status()["health"]["reasons"].values()
-            assert "(it was never tested)" in message
-            node.daemon.stop()
+        path.write_bytes(path.read_bytes().replace(b'"direct"', b'"forged"'))
         node.daemon.start()
+        assert "its checksum does not match" in str(node.daemon.status()["proofs"]["remark"])
+        (message,) = node.daemon.status()["health"]["reasons"].values()
+        assert "(it was never tested)" in message
         node.run_printed(message)
         assert node.health == OK
