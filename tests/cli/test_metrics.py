@@ -49,6 +49,9 @@ def test_a_rejected_reload_is_in_the_file(own_daemon: RunningDaemon, tmp_path: P
     found, name = read(file.read_text()), "runtimed_config_last_reload_success_timestamp_seconds"
     assert (found["runtimed_up"], found["runtimed_config_last_reload_successful"]) == (1, 0)
     assert found[name] == before[name] > 0
+    own_daemon.stop()
+    found = read(runtimectl("metrics", on=own_daemon.start()).stdout)
+    assert (found["runtimed_config_last_reload_successful"], found[name]) == (0, 0)
 
 
 def test_without_a_daemon_the_file_says_only_that(tmp_path: Path) -> None:
