@@ -78,6 +78,7 @@ REASONS = {
     "web-page": ("create", r'.*/web-page is neither a program nor a script: it begins with "<!DOCTYPE html>", like .*'),
     "only-a-version": ("create", "the runtime ended with exit status 0 and made no container: it wrote no process id"),
     "other-processor": ("create", r".*/other-processor is a program for aarch64 processors, and this node has .*"),
+    "lacks-python": ("create", r'.*/lacks-python needs "/nowhere/python9" to run, which does not exist'),
     "missing": ("resolve", r".*/missing: no such file.*"),
     "fails-in-create": ("create", r"no luck today \(exit status 3\)"),
     "fails-in-start": ("start", r"cannot start \(exit status 4\)"),

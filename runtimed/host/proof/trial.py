@@ -24,7 +24,7 @@ from runtimed.host.proof.tasks import Tasks
 _SETTLE_S = 2.0
 _SETTLE_AFTER_FAILURE_S = 0.3
 _POLL_S = 0.02
-_HEAD_BYTES = 256
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,4 +194,4 @@ def _explain(binary: str | None) -> str | None:
                 heads.append(file.read(_HEAD_BYTES))
     except OSError:
         return None
-    return describe_program(binary or "", *heads)
+    return describe_program(binary or "", heads[0], heads[1], os.path.exists)

@@ -54,4 +54,5 @@ def broken_runtimes(marks: str) -> dict[str, str]:
         name: _SCRIPT.format(cases=cases.format(real=CRUN, mark=f"{marks}/{name}"), real=CRUN)
         for name, cases in _CASES.items()
     }
-    return {**texts, "web-page": _PAGE, "only-a-version": _ONLY_A_VERSION}
+    scripts = {"web-page": _PAGE, "only-a-version": _ONLY_A_VERSION, "lacks-python": "#!/nowhere/python9\n"}
+    return {**texts, **scripts}
