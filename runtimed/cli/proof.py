@@ -129,7 +129,9 @@ class _Caught:
 def _catch_signals() -> Iterator[_Caught]:
     """Yield the signals that this process gets. An engine looks at them where a test can end without leftovers."""
     caught = _Caught()
-    before = {number: signal.signal(number, caught.handle) for number in _SIGNALS}
+    # One that is ignored stays so, as for nohup(1).
+    wanted = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, caught.handle) for number in wanted}
     try:
         yield caught
     finally:

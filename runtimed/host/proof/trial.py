@@ -77,11 +77,11 @@ def _test(
         try:
             made = new_bundle(inspect_node(), systemd_cgroup=systemd_cgroup, directory=conditions.directory)
             bundle = stack.enter_context(made)
+            evidence["id"] = bundle.id
+            engine, places = _make_engine(name, bundle, runtime, resolution, conditions, stopped)
+            bundle.record(places)
         except OSError as error:
-            raise TestFailed("create", f"the bundle cannot be written: {error}") from error
-        evidence["id"] = bundle.id
-        engine, places = _make_engine(name, bundle, runtime, resolution, conditions, stopped)
-        bundle.record(places)
+            raise TestFailed("create", f"the bundle cannot be made: {error}") from error
         _run_container(evidence, engine, places, runtime)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,11 +65,17 @@ def run(tmp_path: Path, step: str = "", *, timeout_s: float = 20, interrupt_s: f
     """Return the evidence of a test with a runtime that runs ``step`` first; nothing is left in its directories."""
     program = put_executable(tmp_path / "bin" / "runtime", RUNTIME.format(python=sys.executable, step=step))
     (tmp_path / "state").mkdir()
-    command = [sys.executable, "-c", DRIVER, str(program), str(tmp_path), str(timeout_s), str(interrupt_s)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr
+    found = drive(program, tmp_path, timeout_s, interrupt_s)
     assert sorted(os.listdir(tmp_path)) == ["bin", "state"]
     assert os.listdir(tmp_path / "state") == []
+    return found
+
+
+def drive(program: Path, directory: Path, timeout_s: float, interrupt_s: float) -> Any:
+    """Return the evidence of a test of ``program`` with its bundle in ``directory``."""
+    command = [sys.executable, "-c", DRIVER, str(program), str(directory), str(timeout_s), str(interrupt_s)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -127,3 +134,11 @@ def test_what_a_runtime_starts_without_a_name_is_ended_and_told(tmp_path: Path) 
     evidence = run(tmp_path, step)
     assert evidence["failure"]["step"] == "leftovers"
     assert "sleep" in evidence["failure"]["reason"]
+
+
+def test_a_bundle_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    evidence = drive(tmp_path / "runtime", tmp_path / "missing", 1, 0)
+    assert evidence["failure"]["step"] == "create"
+    assert re.fullmatch(
+        r"the bundle cannot be made: .*No such file or directory: .*/missing/.*", evidence["failure"]["reason"]
+    )
