@@ -61,6 +61,11 @@ def _reason(found: Document) -> str:
     return ", ".join(map(trigger, found["reason"].split(", ")))
 
 
+def _user_and_id(uid: int) -> str:
+    name, number = user(uid), f"user id {uid}"
+    return number if name == number else f"{name} ({number})"
+
+
 def _short_source(source: Document) -> str:
     name = _cut(source["path"].rpartition("/")[2])
     return name if source["owner"] is None else f"{name}, owner {user(source['owner'])}"
@@ -109,7 +114,7 @@ def _details(entry: Document) -> Iterator[str]:
     yield f"reason: {', '.join(_REASONS.get(each, each) for each in reasons)}"
     for actor in found["actors"]:
         command = actor["command"] or "its command is not known"
-        yield f"requested by {user(actor['uid'])} (user id {actor['uid']}), process {actor['pid']}: {command}"
+        yield f"requested by {_user_and_id(actor['uid'])}, process {actor['pid']}: {command}"
     if more := found["actor_count"] - len(found["actors"]):
         yield f"and {more} other requests"
     for source in found["sources"]:
@@ -123,7 +128,7 @@ def _status(source: Document) -> str:
     if owner is None:
         return ""
     written = local_time(source["mtime"])
-    return f"; owner {user(owner)} (user id {owner}), modified {written}, inode {source['inode']}"
+    return f"; owner {_user_and_id(owner)}, modified {written}, inode {source['inode']}"
 
 
 _TEXTS = {"generation": _generation, "reload": _reload}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from harness.generation import generation_of
 from runtimed.core.containers import Kept
 from runtimed.core.drift import Drift
 from runtimed.core.errors import Problem
+from runtimed.core.history.trigger import Actor, Trigger
 from runtimed.core.report import Report
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.log import configure_log
@@ -44,7 +45,7 @@ class Announced:
 
     def __init__(self) -> None:
         self.notifier = RecordingNotifier()
-        self.kept: list[tuple[str, object]] = []
+        self.kept: list[tuple[str, Mapping[str, Any]]] = []
         self.announcer = Announcer(self.notifier, lambda kind, fields: self.kept.append((kind, fields)))
         self._stream = io.StringIO()
         configure_log("info", "json", self._stream)
@@ -177,3 +178,34 @@ def test_a_reload_with_several_triggers_is_counted_under_the_first(announced: An
     for reason in ("api", "api, signal", "signal, api, file-change"):
         announced.announcer.reloaded(Report("unchanged", 1, reason), generation_of({}))
     assert announced.announcer.counters.reloads == {("unchanged", "api"): 2, ("unchanged", "signal"): 1}
+
+
+def test_rejections_starts_and_repairs_are_kept_and_other_reloads_are_not(announced: Announced) -> None:
+    trigger = Trigger(("api",), (Actor(0, 7),))
+    for report in (
+        Report("applied", 1, "start"),
+        Report("unchanged", 1, "api"),
+        Report("applied", 2, "file-change"),
+        Report("rejected", 2, "api", problems=tuple(Problem(f"{n}") for n in range(9)), trigger=trigger),
+        Report("unchanged", 2, "repair", repaired=tuple(f"{n}" for n in range(99))),
+    ):
+        announced.announcer.reloaded(report, generation_of({}, report.generation))
+    (_, start), (_, rejected), (_, repair) = announced.kept
+    assert [kind for kind, _ in announced.kept] == ["reload"] * 3
+    assert (start["reason"], start["trigger"]) == ("start", None)
+    assert [problem["message"] for problem in rejected["problems"]] == ["0", "1", "2"]
+    assert (rejected["problem_count"], rejected["trigger"]) == (9, trigger.as_dict())
+    assert len(repair["repaired"]) == 10
+
+
+def test_events_that_matter_are_kept_as_they_are_sent(announced: Announced) -> None:
+    announcer = announced.announcer
+    announcer.health({"store": "full"})
+    announcer.drifted({"/x": Drift("/x", "removed")}, {}, lambda _binary: ("x",), loaded=False)
+    announcer.watching({"/d": "no inotify"})
+    announcer.collected("x-1", "uid 0, pid 7")
+    announcer.verified("docker", "follows", "")
+    assert [kind for kind, _ in announced.kept] == ["health", "drift", "gc", "engine"]
+    for kind, fields in announced.kept:
+        (event,) = (each for each in announced.events() if each["type"] == kind)
+        assert {key: event[key] for key in event if key not in ("seq", "time", "type")} == fields

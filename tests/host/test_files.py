@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import as_user
 
+from runtimed.core.config import FileStatus
 from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.core.errors import Problem
 from runtimed.host import files
@@ -405,3 +406,30 @@ def test_readings_during_atomic_replaces_by_another_thread_are_always_whole(tmp_
     whole = [source for source in sources if source is not None]
     assert len(whole) > 50
     assert all(len(set(source.data)) == 1 and len(source.data) == 100_000 for source in whole)
+
+
+def test_each_file_has_the_status_of_the_file_that_was_read(tmp_path: Path) -> None:
+    target = dropin(tmp_path, "..2024")
+    target.rename(tmp_path / "elsewhere")
+    (tmp_path / "daemon.json.d" / "a.json").symlink_to("../elsewhere")
+    main = tmp_path / "daemon.json"
+    main.write_text("{}")
+    os.utime(main, (1.5, 1.5))
+    before = read(tmp_path).documents
+    (linked,) = before.dropins
+    for source, path in ((before.main, main), (linked, tmp_path / "elsewhere")):
+        found = path.stat()
+        assert source is not None
+        assert source.status == FileStatus(found.st_uid, found.st_mtime, found.st_ino)
+    assert before.main is not None
+    assert before.main.status is not None
+    assert before.main.status.mtime_s == 1.5
+    # An equal file in its place has another status, and makes no other documents.
+    other = tmp_path / "other"
+    other.write_text("{}")
+    other.rename(main)
+    after = read(tmp_path).documents
+    assert after.main is not None
+    assert after.main.status is not None
+    assert after.main.status.inode == main.stat().st_ino != before.main.status.inode
+    assert after == before

@@ -17,7 +17,8 @@ from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.containers import Kept
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.history.manifest import rebuild_scripts
-from runtimed.core.history.trigger import Trigger
+from runtimed.core.history.retained import Summary
+from runtimed.core.history.trigger import Actor, Trigger
 from runtimed.core.plan import BootContext
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable
@@ -709,3 +710,114 @@ async def test_there_is_no_generation_before_the_start(node: ReloaderOnDocuments
 
 def test_a_store_failure_says_what_was_being_done() -> None:
     assert str(StoreFailed("writing", "/x", "No space left on device")) == "writing /x: No space left on device"
+
+
+# Triggers
+
+
+def changed(summary: Summary) -> list[tuple[str, str]]:
+    assert summary.trigger is not None
+    return [(each["path"], each["change"]) for each in summary.trigger["sources"]]
+
+
+async def test_a_request_that_finds_an_edit_has_the_process_and_the_file(node: ReloaderOnDocuments) -> None:
+    node.write("a")
+    reloader = await node.start()
+    assert changed(node.store.retained[-1]) == [(MAIN, "added")]
+    node.write("a", "b")
+    node.dropin = "{}"
+    actor = Actor(0, 42, "runtimectl reload")
+    report = await reloader.reload(Trigger(("api",), (actor,)))
+    assert report.trigger is not None
+    assert report.trigger.actors == (actor,)
+    summary = node.store.retained[-1]
+    assert summary.trigger == report.trigger.as_dict()
+    assert summary.trigger["actors"] == [{"uid": 0, "pid": 42, "command": "runtimectl reload"}]
+    assert changed(summary) == [(MAIN, "changed"), (f"{MAIN}.d/a.json", "added")]
+    assert summary.changes is not None
+    assert (summary.changes["added"], summary.changes["removed_count"]) == (["b"], 0)
+    before = node.store.retained
+    await node.restart()
+    assert node.store.retained == before
+
+
+async def test_files_are_compared_with_those_of_the_last_accepted_configuration(node: ReloaderOnDocuments) -> None:
+    node.write("a")
+    reloader = await node.start()
+    node.dropin = "{"
+    rejected = await reloader.reload(API)
+    assert rejected.trigger is not None
+    assert [each.path for each in rejected.trigger.sources] == [f"{MAIN}.d/a.json"]
+    node.dropin = '{"default-runtime": "a"}'
+    await reloader.reload(API)
+    assert changed(node.store.retained[-1]) == [(f"{MAIN}.d/a.json", "added")]
+    # An edit without a meaning makes no generation, and is no change of a later one.
+    node.text = f"\n{node.text}"
+    assert (await reloader.reload(API)).outcome == "unchanged"
+    node.dropin = None
+    await reloader.reload(API)
+    assert changed(node.store.retained[-1]) == [(f"{MAIN}.d/a.json", "removed")]
+
+
+async def test_a_start_names_the_files_that_changed_while_no_daemon_ran(node: ReloaderOnDocuments) -> None:
+    node.write("a")
+    node.dropin = "{}"
+    await node.start()
+    node.write("b")
+    node.dropin = None
+    await node.restart()
+    summary = node.store.retained[-1]
+    assert summary.trigger is not None
+    assert summary.trigger["reason"] == "start"
+    assert changed(summary) == [(MAIN, "changed"), (f"{MAIN}.d/a.json", "removed")]
+    assert summary.changes is not None
+    assert (summary.changes["added"], summary.changes["removed"]) == (["b"], ["a"])
+
+
+async def test_a_retry_keeps_the_processes_of_the_request_that_the_disk_refused(
+    node: ReloaderOnDocuments,
+) -> None:
+    reloader = await node.start()
+    node.write("b")
+    node.fail_at("manifest")
+    actor = Actor(0, 42)
+    assert (await reloader.reload(Trigger(("api",), (actor,)))).cause == "store"
+    for fails in (True, False):
+        node.now_s += RETRY_S
+        if not fails:
+            node.step = lambda _step: None
+        await reloader.reload_changed(lambda _documents: True)
+    summary = node.store.retained[-1]
+    assert summary.trigger is not None
+    assert (summary.trigger["reason"], summary.trigger["actor_count"]) == ("retry", 1)
+    assert changed(summary) == [(MAIN, "changed")]
+
+
+async def test_requests_that_share_a_reload_are_all_in_its_trigger(node: ReloaderOnDocuments) -> None:
+    reloader = await node.start()
+    node.gate.clear()
+    first = asyncio.create_task(reloader.reload(API))
+    await asyncio.sleep(0.05)
+    actors = [Actor(0, pid) for pid in range(20)]
+    others = [asyncio.create_task(reloader.reload(Trigger(("api",), (actor,)))) for actor in actors]
+    others.append(asyncio.create_task(reloader.reload(Trigger(("signal",)))))
+    await asyncio.sleep(0)
+    node.gate.set()
+    await first
+    (report,) = {id(report): report for report in await asyncio.gather(*others)}.values()
+    assert report.reason == "api, signal"
+    assert report.trigger is not None
+    assert (report.trigger.actors, report.trigger.more_actors) == (tuple(actors[:16]), 4)
+
+
+async def test_a_repair_that_publishes_anew_has_its_own_reason_and_no_changes(node: ReloaderOnDocuments) -> None:
+    node.write("a")
+    reloader = await node.start()
+    (node.data / "generations/00000001/manifest.json").write_bytes(b"damaged")
+    await reloader.repair()
+    summary = node.store.retained[-1]
+    assert (summary.number, reloader.current.number) == (2, 2)
+    assert summary.trigger is not None
+    assert (summary.trigger["reason"], summary.trigger["sources"]) == ("repair", [])
+    assert summary.changes is not None
+    assert summary.changes["added_count"] == 0

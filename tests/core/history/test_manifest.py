@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from harness.generation import without_carried_keys, without_launchers
@@ -22,6 +24,7 @@ from runtimed.core.history.manifest import (
     render_manifest,
     restore_config,
 )
+from runtimed.core.history.trigger import Actor, Trigger
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Difference, Generation, Host, build_generation
 
@@ -173,3 +176,30 @@ def test_a_manifest_with_excessive_nesting_is_damaged() -> None:
     data = body + b',\n"checksum": "sha256:' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
     with pytest.raises(DamagedManifest):
         read_manifest(data, 1)
+
+
+def test_a_manifest_keeps_trigger_changes_and_the_checksums_of_the_files() -> None:
+    trigger = Trigger(("api",), (Actor(0, 7, "a\\nb"),)).as_dict()
+    changes = Difference(added=("a",)).summarise()
+    found = read_manifest(render_manifest(GENERATION, {}, 1.0, trigger, changes), 42)
+    assert (found.trigger, found.changes) == (trigger, changes)
+    assert found.sources == GENERATION.config.sources
+    assert found.sources["/etc/d.json"].startswith("sha256:")
+
+
+def test_a_manifest_of_a_version_without_triggers_is_read_and_its_files_are_not_compared() -> None:
+    body = MANIFEST.rpartition(b',\n"checksum"')[0]
+    body = re.sub(rb',\n"(trigger|changes)": null', b"", body)
+    body = re.sub(rb',\n"checksums": {.*?\n}', b"", body, flags=re.DOTALL)
+    data = body + b',\n"checksum": "sha256:%b"\n}\n' % hashlib.sha256(body).hexdigest().encode()
+    found = read_manifest(data, 42)
+    assert (found.trigger, found.changes, found.sources) == (None, None, {"/etc/d.json": ""})
+    now = Documents("/etc/d.json", Source("/etc/d.json", b"other"), (Source("/new", b"{}"),))
+    assert [each.path for each in Trigger(("start",)).with_sources(found.sources, now).sources] == ["/new"]
+
+
+@pytest.mark.parametrize("key", ["trigger", "changes"])
+def test_a_trigger_of_a_later_version_does_not_damage_a_manifest(key: str) -> None:
+    later: dict[str, Any] = {"trigger": None, "changes": None, key: {"another": ["shape"]}}
+    found = read_manifest(render_manifest(GENERATION, {}, 1.0, **later), 42)
+    assert getattr(found, key) == {"another": ["shape"]}
