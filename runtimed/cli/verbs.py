@@ -38,6 +38,9 @@ _STORE_HINT = (
     "the configuration is valid; the daemon retries every 25 s, generation {generation} stays in use until then"
 )
 _CONFIGURATION_HINT = "fix the file; the previous configuration stays in effect"
+_PROOF_HINT = "the message has the command to run; the previous configuration stays in effect"
+# As runtimed.core.proof.requirement says it.
+_PROOF_EXPECTED = "a proved runtime"
 
 
 def resolve(client: Client, args: Namespace) -> int:
@@ -266,6 +269,7 @@ def _reload(client: Client, args: Namespace, render: Render, *, dry_run: bool) -
         complain(render_problem(problem))
     if (more := report["problem_count"] - len(report["problems"])) > 0:
         complain(f"and {more} more problems")
-    hint = _STORE_HINT if report["cause"] == "store" else _CONFIGURATION_HINT
+    unproved = any(problem["expected"] == _PROOF_EXPECTED for problem in report["problems"])
+    hint = _STORE_HINT if report["cause"] == "store" else _PROOF_HINT if unproved else _CONFIGURATION_HINT
     fail(f"{render_report(report)[0]} (socket {client.socket})", hint.format(generation=report["generation"]))
     return report

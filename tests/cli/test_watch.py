@@ -256,6 +256,11 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
         ({"type": "watcher", "mode": "polling", "faults": {"/etc": "on nfs"}}, "polling: /etc: on nfs"),
         ({"type": "watcher", "mode": "inotify", "faults": {}}, "inotify"),
         ({"type": "gc", "wrapper": "x-1", "asked_by": "uid 0"}, "x-1 removed, requested by uid 0"),
+        ({"type": "proof", "runtime": "a", "state": "proved", "outcome": "passed", "detail": ""}, "a is proved"),
+        (
+            {"type": "proof", "runtime": "a\n", "state": "not-proved", "outcome": "failed", "detail": "hangs"},
+            r"a\n is not proved: hangs",
+        ),
         ({"type": "engine", "engine": "docker", "state": "follows", "detail": ""}, "docker follows"),
         ({"type": "engine", "engine": "crio", "state": "differs", "detail": "x\ny"}, r"crio differs: x\ny"),
         ({"type": "gap", "reason": "lost"}, "lost"),

@@ -13,10 +13,12 @@ import structlog
 from harness.description import check_event
 from harness.generation import generation_of
 
+from runtimed.core import shapes
 from runtimed.core.containers import Kept
 from runtimed.core.drift import Drift
 from runtimed.core.errors import Problem
 from runtimed.core.history.trigger import Actor, Trigger
+from runtimed.core.proof.record import Proof, judge_proof
 from runtimed.core.report import Report
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.log import configure_log
@@ -147,6 +149,32 @@ def test_polling_is_announced_when_it_begins_and_when_it_ends(announced: Announc
     for polled in ({}, {"/nfs": "on nfs"}, {"/nfs": "on nfs"}, {}):
         announced.announcer.watching(polled)
     assert [event["mode"] for event in announced.events()] == ["polling", "inotify"]
+
+
+def test_proofs_are_announced_where_their_state_or_detail_changed_and_at_most_fifty_at_once(
+    announced: Announced,
+) -> None:
+    def proofs(detail: str, identity: str, count: int = 1) -> dict[str, shapes.Proof]:
+        proof = Proof("", "passed", "direct", "d", "i", 3, 1.5, detail)
+        return {f"r{number}": judge_proof(proof, "d", identity) for number in range(count)}
+
+    announced.announcer.proved({}, proofs("x", "i"))
+    announced.announcer.proved(proofs("x", "i"), proofs("x", "i"))
+    announced.announcer.proved(proofs("x", "i"), proofs("y", "i"))
+    announced.announcer.proved(proofs("y", "i"), proofs("y", "other"))
+    outdated = "a binary changed after the test"
+    assert [(each["runtime"], each["state"], each["detail"]) for each in announced.events()] == [
+        ("r0", "proved", "x"),
+        ("r0", "proved", "y"),
+        ("r0", "outdated", outdated),
+    ]
+    assert [(each["level"], each["state"], each["detail"]) for each in announced.log()] == [
+        ("info", "proved", "x"),
+        ("info", "proved", "y"),
+        ("warning", "outdated", outdated),
+    ]
+    announced.announcer.proved(proofs("y", "i", 200), proofs("y", "other", 200))
+    assert len(announced.events()) == 3 + 50
 
 
 def test_the_verification_of_an_engine_is_announced_where_its_outcome_changes(announced: Announced) -> None:

@@ -180,6 +180,7 @@ def test_a_default_runtime_that_is_not_proved_is_rejected_until_it_is_tested(dae
     assert fault(daemon).endswith("run: runtimectl test old && runtimectl reload")
     assert fault(daemon).startswith(f"{daemon.config}:2:")
     assert daemon.reload("?dry_run=true")["outcome"] == "rejected"
+    assert "hint: the message has the command to run;" in runtimectl("plan", on=daemon).stderr
     record(daemon, "old", "failed", detail="create hangs")
     assert daemon.reload()["problems"][0]["message"].count("(its last test failed: create hangs)") == 1
     assert daemon.status()["generation"] == number

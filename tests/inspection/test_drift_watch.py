@@ -103,6 +103,29 @@ async def test_drift_is_reported_once(watching: Watching) -> None:
     assert [drift.binary for drift in watching.ended] == ["crun"]
 
 
+async def test_the_binary_of_a_default_runtime_that_is_not_configured_is_watched(watching: Watching) -> None:
+    shim = str(watching.put("containerd-shim-kata-v2"))
+    watching.watch.apply(generation_of({"default-runtime": "io.containerd.kata.v2"}))
+    await watching.looked()
+    assert watching.watch.states["containerd-shim-kata-v2"].path == shim
+    watching.put("containerd-shim-kata-v2")
+    await watching.looked()
+    assert watching.watch.runtimes("containerd-shim-kata-v2") == ("io.containerd.kata.v2",)
+    assert watching.kinds() == {"containerd-shim-kata-v2": "replaced"}
+
+
+async def test_states_of_another_look_count_until_the_next_one(watching: Watching) -> None:
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    seen = watching.watch.states[path]
+    watching.watch.update({path: BinaryState("missing")})
+    assert watching.watch.states[path].state == "missing"
+    assert watching.kinds() == {}
+    await watching.looked()
+    assert watching.watch.states[path] == seen
+
+
 async def test_a_load_ends_drift(watching: Watching) -> None:
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))

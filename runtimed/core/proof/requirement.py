@@ -26,7 +26,7 @@ def unproved_default(config: Config, proof: shapes.Proof, *, is_in_use: bool, pr
     elif proof["outcome"] == "failed":
         reason = f"its last test failed: {proof['detail']}"
     else:
-        reason = f"{proof['detail']}"
+        reason = str(proof["detail"])
     text = f"the default runtime {called(name)} is not proved ({reason}), and runtimed.require-proof requires it"
     return config.default_at.problem(f"{text}; {_remedy(name, is_in_use, proved)}", shown(name), "a proved runtime")
 
