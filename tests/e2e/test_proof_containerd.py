@@ -143,6 +143,16 @@ def test_a_runtime_that_works_passes_and_leaves_nothing(node: Node, name: str) -
     node.assert_nothing_left(evidence["id"])
 
 
+@pytest.mark.parametrize("shim", ["io.containerd.runc.v1", "io.containerd.runtime.v1.linux"])
+def test_the_earlier_shims_pass_with_containerd_1_and_are_missed_with_containerd_2(node: Node, shim: str) -> None:
+    evidence = node.test(shim)
+    expected = "passed" if node.version == "1.6" else "failed"
+    assert (evidence["outcome"], evidence["leftovers"]) == (expected, [])
+    if evidence["failure"] is not None:
+        assert "containerd finds no shim containerd-shim-" in evidence["failure"]["reason"]
+    node.assert_nothing_left(str(evidence["id"]))
+
+
 def wrap(case: str) -> str:
     """Return a script that runs runc, and something else for a verb. It knows the arguments of an OCI runtime."""
     find = "\n".join(
@@ -197,6 +207,11 @@ FAILURES: Mapping[str, tuple[Make, str, str]] = {
         "the shim io.containerd.fail.v1 ended with exit status 3 and no message",
     ),
     "a shim that dies in create": (by_shim("dying", DYING), "create", "the shim io.containerd.dying.v1 ended"),
+    "a shim that dies in start": (
+        by_runc("killer-of-shims", wrap("*' start '*) kill -9 $PPID; exec sleep 1000 ;;")),
+        "start",
+        f"the shim {SHIM} ended before it responded",
+    ),
     "a runtime that hangs in create": (
         by_runc("hang", wrap("*' create '*) exec sleep 1000 ;;")),
         "create",

@@ -41,13 +41,13 @@ _FRAME = re.compile(
 )
 # Patterns of a failed call (code: details), and what it means.
 _REASONS = (
-    (re.compile("^unavailable: (.*)"), "containerd at {address} is not running, or it has ended: {0}"),
+    (re.compile("ttrpc: closed|dial unix .*connection refused"), "the shim {shim} ended before it responded"),
+    (re.compile("^unavailable: "), "containerd at {address} is not running, or it has ended"),
     (re.compile("^deadline_exceeded: |context deadline exceeded"), "{late} within {seconds}"),
     (
         re.compile("binary not installed|invalid custom binary path: stat [^:]*: no such file"),
         "containerd finds no shim {binary}; install it in a directory of containerd's PATH",
     ),
-    (re.compile("ttrpc: closed|dial unix .*connection refused"), "the shim {shim} ended before it responded"),
     (re.compile("start failed: : (exit status [0-9]+)"), "the shim {shim} ended with {0} and no message"),
     (
         re.compile("failed to retrieve OCI runtime container pid"),

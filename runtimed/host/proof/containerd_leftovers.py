@@ -26,8 +26,9 @@ from runtimed.host.proof.containerd import Containerd
 from runtimed.host.proof.found import Found
 from runtimed.host.proof.tasks import FIFO
 
-# Below containerd's state directory (bundles) and below its root directory.
-_TASKS = "io.containerd.runtime.v2.task"
+# Below containerd's state directory (bundles) and below its root directory. The second is that of containerd 1's first
+# shim.
+_TASKS = ("io.containerd.runtime.v2.task", "io.containerd.runtime.v1.linux")
 # Sockets of shims are always here, named by a digest of containerd's socket, the namespace and the id.
 _SOCKETS = "/run/containerd/s"
 _CALL_S = 2.0
@@ -59,7 +60,7 @@ class ContainerdLeftovers:
     def directories(self) -> Sequence[str]:
         """The directories that containerd makes for the namespace of the test."""
         parents = filter(None, (self._places.containerd_state, self._places.containerd_root))
-        return [f"{parent}/{_TASKS}/{self._id}" for parent in parents]
+        return [f"{parent}/{tasks}/{self._id}" for parent in parents for tasks in _TASKS]
 
     @property
     def sockets(self) -> Sequence[str]:
