@@ -91,20 +91,25 @@ class Reading:
     told: Any = field(default_factory=lambda: multiprocessing.Value("q", 0))
     reads: Any = field(default_factory=lambda: multiprocessing.Value("q", 0))
     stop: Any = field(default_factory=lambda: multiprocessing.Value("b", False))
+    processes: list[multiprocessing.Process] = field(default_factory=list)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         arguments = str(file_of(self.daemon)), self.told, self.reads, self.stop
-        processes = [multiprocessing.Process(target=read_all_the_time, args=arguments) for _ in range(READERS)]
-        for process in processes:
+        self.processes = [multiprocessing.Process(target=read_all_the_time, args=arguments) for _ in range(READERS)]
+        for process in self.processes:
             process.start()
         try:
             yield
         finally:
             self.stop.value = True
-            for process in processes:
+            for process in self.processes:
                 process.join()
-        assert [process.exitcode for process in processes] == [0] * READERS
+        assert [process.exitcode for process in self.processes] == [0] * READERS, "a reader's error is above"
+
+    def goes_on(self) -> bool:
+        """Return whether no reader has found an error."""
+        return all(process.is_alive() for process in self.processes)
 
 
 def test_no_reader_misses_a_file_or_gets_a_torn_or_an_older_one() -> None:
@@ -115,7 +120,7 @@ def test_no_reader_misses_a_file_or_gets_a_torn_or_an_older_one() -> None:
         reading, reloads, kills = Reading(daemon), 0, 0
         begun_s = time.monotonic()
         with reading.running():
-            while reloads < RELOADS or reading.reads.value < READS:
+            while (reloads < RELOADS or reading.reads.value < READS) and reading.goes_on():
                 reloads += 1
                 daemon.write(table(reloads))
                 if reloads % LIFE:
