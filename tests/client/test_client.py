@@ -475,6 +475,10 @@ def test_the_default_socket_is_the_daemons(place: Path) -> None:
     assert default_socket({**xdg, "RUNTIMED_SOCKET": ""}, user) == str(own)
     own.unlink()
     assert default_socket(xdg, user) == system
+    # A stopped daemon of the user leaves its table file, which may answer where the system's daemon does not.
+    own.with_name("table.json").touch()
+    assert default_sockets(xdg, user) == [str(own), system]
+    assert default_socket(xdg, 0) == system
     assert default_socket({"XDG_RUNTIME_DIR": "relative", "HOME": str(place)}, user) == system
     assert default_socket({"HOME": str(place)}, STRANGER) == system
 

@@ -35,6 +35,7 @@ COMPLETIONS = {
 RUNNING, LISTENING = "active (running)", "active (listening)"
 # What must be there for as long as containers are: where runc keeps their state, and what they were started with.
 KEPT = "/run/runtimed/runtime-runc/default/c1"
+FILE = "/run/runtimed/table.json"
 
 
 @pytest.fixture(scope="module")
@@ -210,15 +211,19 @@ def test_what_containers_need_survives_whatever_happens_to_the_service(node: Ins
     assert options is not None
     wrapper = str(options["fields"]["binary_name"])
     identity = node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout
-    modes = node.run("stat", "-c", "%n %a %U:%G", "/run/runtimed", "/var/lib/runtimed", ADDRESS).stdout.splitlines()
+    modes = node.run(
+        "stat", "-c", "%n %a %U:%G", "/run/runtimed", "/var/lib/runtimed", ADDRESS, FILE
+    ).stdout.splitlines()
     assert modes == [
         "/run/runtimed 755 root:root",
         "/var/lib/runtimed 711 root:root",
         f"{ADDRESS} 660 root:runtimed",
+        f"{FILE} 640 root:runtimed",
     ]
     for words in (("stop", SERVICE), ("start", SERVICE), ("restart", SERVICE), ("stop", SERVICE, SOCKET)):
         node.systemctl(*words)
         assert node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout == identity, words
+        assert node.run("stat", "-c", "%a %U:%G", FILE).stdout == "640 root:runtimed\n", words
     node.systemctl("start", SERVICE)
     node.kill()
     assert node.run("stat", "-c", "%i %a %u", wrapper, KEPT).stdout == identity
@@ -409,6 +414,7 @@ def test_removing_it_leaves_the_configuration_and_the_state(node: Installed) -> 
     node.systemctl("enable", "--now", "runtimed-textfile.timer", "runtimed-metrics.socket")
     state = node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout
     assert "/etc/runtimed, /var/lib/runtimed and the group runtimed are left" in node.install("--uninstall")
+    node.run("test", "!", "-e", FILE)
     assert node.run("find", "/var/lib/runtimed", "/etc/runtimed", "-printf", "%p %m %l\n").stdout == state
     assert node.state() == node.state(SOCKET) == "inactive (dead)"
     assert node.show("LoadState") == node.show("LoadState", SOCKET) == "not-found"

@@ -104,6 +104,9 @@ class ReloaderOnDocuments:
         runtimes = {name: {"path": "/bin/x", "runtimeArgs": [name]} for name in names}
         self.text = json.dumps({"runtimes": runtimes, **more})
 
+    def table_file(self) -> dict[str, Any]:
+        return dict(json.loads(Path(self.exec_root, "table.json").read_bytes()))
+
     def fail_at(self, step: str) -> None:
         def fail(now: str) -> None:
             if now == step:
@@ -471,6 +474,25 @@ async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
     assert reloader.current.runtimes == before.runtimes
     assert "No space left" in reloader.faults["store"]
     assert "configuration" not in reloader.faults
+    # The file shows the number that the clients of the last run know.
+    assert node.table_file()["generation"] == before.number
+
+
+@pytest.mark.parametrize("step", ["table", "table-swap"])
+async def test_a_start_that_cannot_write_the_table_file_serves_and_writes_it_later(
+    node: ReloaderOnDocuments, step: str
+) -> None:
+    node.write("a")
+    await node.start()
+    for repaired in (False, True):
+        node.fail_at(step)
+        reloader = await node.restart()
+        assert (reloader.current.number, set(reloader.faults)) == (1, {"store"})
+        assert "table.json" in reloader.faults["store"]
+        node.step = lambda _step: None
+        await (reloader.repair() if repaired else reloader.reload(API))
+        assert reloader.faults == {}
+        assert set(node.table_file()["runtimes"]) == set(reloader.current.runtimes)
 
 
 async def test_boot_only_settings_are_reported_and_not_applied(node: ReloaderOnDocuments) -> None:
@@ -578,12 +600,13 @@ async def test_hints_without_a_change_do_not_delay_the_report_of_a_half_written_
     assert "configuration" in reloader.faults
 
 
+@pytest.mark.parametrize("step", ["manifest", "table"])
 async def test_a_hint_retries_a_failed_publish_and_reports_only_a_change(
-    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader]
+    node: ReloaderOnDocuments, hinted: tuple[Hints, Reloader], step: str
 ) -> None:
     hints, reloader = hinted
     node.write("b")
-    node.fail_at("manifest")
+    node.fail_at(step)
     await hints.hint()
     reported = len(node.reports)
     assert "No space left" in reloader.faults["store"]
