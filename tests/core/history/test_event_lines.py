@@ -54,6 +54,17 @@ def test_a_full_file_keeps_its_newer_half_and_says_so_first() -> None:
     assert content.count(b"\n") == LINES_MAX // 2 + 1
 
 
+def test_a_file_of_long_events_is_full_before_it_has_a_thousand() -> None:
+    content = b""
+    for number in range(100):
+        content = write(content, line(number, 9000))
+        assert len(content) <= BYTES_MAX
+    assert BYTES_MAX // 2 - 20_000 < len(content)
+    assert numbers(content)[-1] == 99
+    full = b"".join(line(number, 9000) for number in range(28))
+    assert len(write(full, line(28, 9000))) < BYTES_MAX // 2 + 1000
+
+
 @given(st.integers(0, 200))
 def test_a_torn_last_line_is_skipped_and_does_not_damage_the_next(cut: int) -> None:
     whole = line(1) + line(2)
