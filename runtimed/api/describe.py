@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from runtimed.core.config import definition_document
+from runtimed.core.configuration.rendering import definition_document
 from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable

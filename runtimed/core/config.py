@@ -7,12 +7,10 @@ setting needs a field here, its use, and its entry in the manual.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
@@ -34,10 +32,6 @@ from runtimed.core.configuration.settings import (
 )
 from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
-
-if TYPE_CHECKING:
-    from runtimed.core import shapes
-
 
 _PATH = "an absolute path"
 _PATH_OF = "the absolute path of containerd's"
@@ -280,37 +274,3 @@ SETTINGS: Mapping[Keys, Setting] = MappingProxyType({setting.keys: setting for s
 ENGINE_SETTINGS: Mapping[str, Setting] = MappingProxyType({s.key: s for s in settings_of(Engine)})
 # The settings that a running daemon cannot change: key of daemon.json -> field of Settings.
 BOOT_ONLY: Mapping[str, str] = MappingProxyType({s.key: s.attributes[-1] for s in SETTINGS.values() if s.boot_only})
-
-
-def definition_document(definition: Definition) -> shapes.Definition:
-    """Return ``definition`` as an entry of daemon.json's ``runtimes``."""
-    if definition.runtime_type is not None:
-        shim: shapes.ShimDefinition = {"runtimeType": definition.runtime_type}
-        if definition.options is not None:
-            shim["options"] = definition.options.readable()
-        if definition.engines:
-            shim["engines"] = json.loads(definition.engines)
-        return shim
-    binary: shapes.PathDefinition = {"path": definition.path or ""}
-    if definition.args:
-        binary["runtimeArgs"] = list(definition.args)
-    if definition.engines:
-        binary["engines"] = json.loads(definition.engines)
-    return binary
-
-
-def config_document(config: Config) -> dict[str, object]:
-    """Return all of ``config`` but its runtimes as a daemon.json document.
-
-    It has every setting, so that it gives the same configuration to a later version with other defaults.
-    """
-    document: dict[str, Any] = {}
-    for keys, setting in SETTINGS.items():
-        value = attrgetter(".".join(setting.attributes))(config)
-        if value is None:
-            continue
-        owner = document
-        for key in keys[:-1]:
-            owner = owner.setdefault(key, {})
-        owner[setting.key] = setting.adapter.dump_python(value, mode="json", exclude_none=True)
-    return document

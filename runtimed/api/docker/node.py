@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from runtimed import __version__
 from runtimed.api.describe import Inspector
-from runtimed.core.config import definition_document
+from runtimed.core.configuration.rendering import definition_document
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import BinaryUnavailable

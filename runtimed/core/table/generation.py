@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from runtimed import __version__
-from runtimed.core.config import Config, Definition, config_document, definition_document
+from runtimed.core.config import Config, Definition
+from runtimed.core.configuration.rendering import config_document, definition_document
 from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES, file_name
 from runtimed.core.containerd.options import RUNC, RUNC_SHIMS, Options, make_options
 from runtimed.core.history.layout import PINS, RUNC_STATES, WRAPPERS

@@ -22,11 +22,10 @@ from runtimed.core.config import (
     RuntimedSettings,
     Settings,
     Source,
-    config_document,
-    definition_document,
 )
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import Location
+from runtimed.core.configuration.rendering import config_document, definition_document
 from runtimed.core.containerd.options import GENERIC, RUNC, Options
 from runtimed.core.errors import ConfigurationRejected, Problem
 

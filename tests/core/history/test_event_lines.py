@@ -59,7 +59,7 @@ def test_a_file_of_long_events_is_full_before_it_has_a_thousand() -> None:
     for number in range(100):
         content = write(content, line(number, 9000))
         assert len(content) <= BYTES_MAX
-    assert BYTES_MAX // 2 - 20_000 < len(content)
+    assert len(content) > BYTES_MAX // 2 - 20_000
     assert numbers(content)[-1] == 99
     full = b"".join(line(number, 9000) for number in range(28))
     assert len(write(full, line(28, 9000))) < BYTES_MAX // 2 + 1000
