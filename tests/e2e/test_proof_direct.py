@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -188,8 +189,9 @@ def test_a_binary_that_changes_during_its_test_is_not_proved(proving: Proving) -
 # Interruptions
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize(
+    ("name", "number"), [*itertools.product(SLOW, (signal.SIGINT, signal.SIGTERM)), ("slow-wait", signal.SIGHUP)]
+)
 def test_a_signal_ends_the_test_without_traces(proving: Proving, name: str, number: int) -> None:
     before = proving.listing()
     with proving.slow_test(name) as (tester, identifier):
