@@ -1,13 +1,16 @@
-"""Tests of the verb test without a container: its usage, and how evidence is shown. tests/e2e starts containers."""
+"""Tests of the verb test with processes in place of containers, and of how evidence is shown."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from typing import Any
 
 import pytest
-from harness.daemon import PATIENCE_S, ordinary_user
+from harness.daemon import PATIENCE_S, RunningDaemon, ordinary_user, wait_until
+from harness.processes_as_containers import put_runtime
 from harness.runtimectl import COMMAND, runtimectl
 
 from runtimed.cli.proof_lines import render_evidence
@@ -115,3 +118,83 @@ def test_only_root_can_test() -> None:
     )
     assert (run.returncode, run.stdout) == (2, "")
     assert "only root" in run.stderr
+
+
+# With a daemon
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can test a runtime")
+
+
+def put_table(daemon: RunningDaemon, **steps: str) -> None:
+    """Give the daemon runtimes that execute these steps first; see `put_runtime`."""
+    programs = daemon.root / "programs"
+    daemon.write(
+        {"runtimes": {name: {"path": str(put_runtime(programs / name, step))} for name, step in steps.items()}}
+    )
+    assert daemon.reload()["outcome"] in ("applied", "unchanged")
+
+
+@needs_root
+def test_the_outcome_is_recorded_and_is_the_exit_status(own_daemon: RunningDaemon) -> None:
+    put_table(own_daemon, works="", fails="verb == 'start' and sys.exit('no luck')")
+    run = runtimectl("test", "works", on=own_daemon)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("works: passed (generation ")
+    run = runtimectl("test", "fails", "--json", on=own_daemon)
+    assert (run.returncode, run.stderr) == (1, "")
+    (evidence,) = json.loads(run.stdout)["tests"]
+    assert evidence["failure"] == {"step": "start", "reason": "no luck (exit status 1)"}
+    proofs = {name: own_daemon.get(f"/v1/runtimes/{name}")[1]["proof"] for name in ("works", "fails")}
+    assert {name: (proof["state"], proof["engine"], proof["detail"]) for name, proof in proofs.items()} == {
+        "works": ("proved", "direct", ""),
+        "fails": ("not-proved", "direct", "start: no luck (exit status 1)"),
+    }
+
+
+@needs_root
+def test_all_runtimes_are_tested_one_after_the_other(own_daemon: RunningDaemon) -> None:
+    put_table(own_daemon, first="", second="sys.exit(3)", third="")
+    run = runtimectl("test", "--all", on=own_daemon)
+    assert (run.returncode, run.stderr) == (1, "")
+    heads = [line.partition(" (")[0] for line in run.stdout.splitlines() if line[:1] not in ("", " ")]
+    # A node with runc has the built-in ones, too.
+    assert [head for head in heads if "runc" not in head] == ["first: passed", "second: failed", "third: passed"]
+
+
+@needs_root
+def test_an_unknown_name_is_refused(own_daemon: RunningDaemon) -> None:
+    run = runtimectl("test", "nope", on=own_daemon)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "unknown or invalid runtime name: nope" in run.stderr
+
+
+@needs_root
+def test_a_test_that_is_not_recorded_is_told(own_daemon: RunningDaemon) -> None:
+    mark = own_daemon.root / "mark"
+    put_table(own_daemon, slow=f"verb == 'delete' and (open({str(mark)!r}, 'w'), time.sleep(0.5))")
+    with subprocess.Popen(
+        [*COMMAND, "test", "slow"], stderr=subprocess.PIPE, text=True, env=environ(own_daemon)
+    ) as run:
+        wait_until(mark.exists, "the last step")
+        put_runtime(own_daemon.root / "programs" / "slow", "pass")
+        _, stderr = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 1
+    assert "runtimectl: the daemon has not recorded the test of slow: " in stderr
+
+
+@needs_root
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_test(own_daemon: RunningDaemon, number: int) -> None:
+    mark = own_daemon.root / "mark"
+    put_table(own_daemon, hangs=f"verb == 'start' and (open({str(mark)!r}, 'w'), time.sleep(100))")
+    with subprocess.Popen(
+        [*COMMAND, "test", "hangs"], stderr=subprocess.PIPE, text=True, env=environ(own_daemon)
+    ) as run:
+        wait_until(mark.exists, "a step")
+        run.send_signal(number)
+        _, stderr = run.communicate(timeout=PATIENCE_S)
+    assert (run.returncode, stderr) == (128 + number, "runtimectl: interrupted; the container of the test is removed\n")
+
+
+def environ(daemon: RunningDaemon) -> dict[str, str]:
+    return {**os.environ, "RUNTIMED_SOCKET": str(daemon.socket)}

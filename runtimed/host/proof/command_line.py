@@ -25,6 +25,7 @@ from runtimed.host.proof.bundle import Bundle
 _PR_SET_CHILD_SUBREAPER = 36
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_BYTES = 64 * 1024
+# The whole content of a pipe (pipe(7)).
 _CHUNK = 64 * 1024
 # Interval between looks at the event of an interruption.
 _CHECK_S = 0.02
@@ -35,20 +36,18 @@ _ROUNDS = 100
 
 
 class Pipe:
-    """A pipe that other processes write to, and the first bytes from it."""
+    """A pipe that other processes write to, and the first or the last bytes from it, as ``kept`` says."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: slice) -> None:
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
-        self.data = bytearray()
+        self.data = b""
+        self._kept = kept
 
     def read(self) -> None:
-        """Read everything that is in the pipe."""
+        """Read what is in the pipe, but not for ever what a process writes without end."""
         with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self.reader, _CHUNK):
-                self.data += chunk[: max(0, _OUTPUT_BYTES - len(self.data))]
-                if len(chunk) < _CHUNK:
-                    return
+            self.data = (self.data + os.read(self.reader, _CHUNK))[self._kept]
 
     def close(self) -> None:
         """Close both ends."""
@@ -69,8 +68,9 @@ class Direct:
         self._timeout_s = timeout_s
         self._stopped = stopped
         self._environment = {"PATH": _PATH, "LC_ALL": "C", "HOME": "/", VARIABLE: bundle.id}
-        self._output = Pipe()
-        self._messages = Pipe()
+        self._output = Pipe(slice(_OUTPUT_BYTES))
+        # An error is the last message.
+        self._messages = Pipe(slice(-_OUTPUT_BYTES, None))
         # The container's process, once it is known.
         self._pid = 0
         self._running: subprocess.Popen[bytes] | None = None
@@ -80,7 +80,7 @@ class Direct:
     @property
     def output(self) -> bytes:
         """The first bytes that the container's process has written to its stdout."""
-        return bytes(self._output.data)
+        return self._output.data
 
     def create(self) -> None:
         """Create the container. Raises: TestFailed, TestInterrupted."""
@@ -124,18 +124,18 @@ class Direct:
 
     def _call(self, step: Step, *words: str) -> None:
         """Run the runtime with ``words``. Raises: TestFailed, TestInterrupted."""
-        start = len(self._messages.data)
+        self._messages.data = b""
         try:
             self._running = process = self._spawn(*words)
         except OSError as error:
             raise TestFailed(step, f"{self._command.words[0]} cannot be executed: {error.strerror}") from error
         if not self._ends(process.pid, self._timeout_s, self._stopped):
-            said = _last_line(bytes(self._messages.data[start:]))
+            said = _last_line(self._messages.data)
             raise TestFailed(step, f"the runtime did not end within {self._timeout_s:g} s{said}")
         status = process.wait()
         self._running = None
         if status != 0:
-            raise TestFailed(step, describe_failure(status, bytes(self._messages.data[start:])))
+            raise TestFailed(step, describe_failure(status, self._messages.data))
 
     def _spawn(self, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - an administrator's runtime

@@ -136,9 +136,8 @@ def _run_container(evidence: Evidence, engine: Engine, places: Places, runtime: 
         if error.step == "create" and (reason := _explain(runtime["binary"])) is not None:
             raise TestFailed("create", reason) from error
         raise
-    if (
-        reason := judge(evidence["exit_status"] or 0, read_output(places.id, engine.output), engine.output)
-    ) is not None:
+    seen = read_output(places.id, engine.output)
+    if (reason := judge(evidence["exit_status"] or 0, seen, engine.output)) is not None:
         raise TestFailed("evidence", reason)
     if evidence["leftovers"]:
         raise TestFailed("leftovers", describe_leftovers(evidence["leftovers"], evidence["remaining"]))

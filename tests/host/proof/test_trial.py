@@ -11,34 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.daemon import PATIENCE_S, put_executable
+from harness.daemon import PATIENCE_S
+from harness.processes_as_containers import put_runtime
 
-# A runtime that runs the script of a bundle in a process without any isolation. {step} begins the code for each verb.
-RUNTIME = """\
-#!{python} -IS
-import json, os, sys, time
-words = sys.argv[1:]
-state = words[words.index("--root") + 1]
-verb = next(word for word in words if word in ("create", "start", "delete"))
-go = os.path.join(state, "go")
-{step}
-if verb == "create":
-    bundle = words[words.index("--bundle") + 1]
-    args = json.load(open(bundle + "/config.json"))["process"]["args"]
-    os.makedirs(state)
-    os.mkfifo(go)
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        open(go).close()
-        os.execv(args[0], args)
-    with open(words[words.index("--pid-file") + 1], "w") as file:
-        file.write(str(pid))
-elif verb == "start":
-    open(go, "w").close()
-elif os.path.exists(go):
-    os.unlink(go)
-"""
 # In a process of its own, because it becomes the parent of orphans and ends all its children.
 DRIVER = """
 import json, signal, sys
@@ -63,7 +38,7 @@ print(json.dumps(evidence))
 
 def run(tmp_path: Path, step: str = "", *, timeout_s: float = 20, interrupt_s: float = 0) -> Any:
     """Return the evidence of a test with a runtime that runs ``step`` first; nothing is left in its directories."""
-    program = put_executable(tmp_path / "bin" / "runtime", RUNTIME.format(python=sys.executable, step=step))
+    program = put_runtime(tmp_path / "bin" / "runtime", step)
     (tmp_path / "state").mkdir()
     found = drive(program, tmp_path, timeout_s, interrupt_s)
     assert sorted(os.listdir(tmp_path)) == ["bin", "state"]
