@@ -49,6 +49,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
 
 
+_NOT_EMPTY = MappingProxyType({"type": "string", "minLength": 1})
 _NUMBER = MappingProxyType({"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
 _SECONDS = MappingProxyType({"type": "number", "minimum": 0, "maximum": 10**15 - 1, "default": 0})
 
@@ -234,11 +235,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
                     {"type": "string", "enum": list(get_args(shapes.ProofEngine)), "examples": ["direct"]},
                     required=True,
                 ),
-                Parameter("digest", "digest of the tested resolution", {"type": "string"}, required=True),
+                Parameter("digest", "digest of the tested resolution", dict(_NOT_EMPTY), required=True),
                 Parameter(
                     "identity",
                     "`identity` of the runtime before the test, as `GET /v1/runtimes/{name}` returned it",
-                    {"type": "string"},
+                    dict(_NOT_EMPTY),
                     required=True,
                 ),
                 Parameter(
