@@ -15,6 +15,7 @@ from typing import Any
 from runtimed.cli import verbs
 from runtimed.cli.proof_lines import render_evidence
 from runtimed.client import Client, ClientError
+from runtimed.core.config import Engine
 from runtimed.core.errors import TestInterrupted
 from runtimed.core.history.layout import PINS
 from runtimed.core.message_text import printable
@@ -68,7 +69,8 @@ def _make_conditions(client: Client, args: Namespace) -> Conditions:
     status = client.status()
     settings: Any = client.generation(status["generation"])["config"].get("runtimed", {})
     pins = f"{status['exec_root']}/{PINS}"
-    return Conditions(args.engine, args.timeout, pins, settings.get("containerd", ()))
+    containerds = [Engine(**entry) for entry in settings.get("containerd", ())]
+    return Conditions(args.engine, args.timeout, pins, containerds)
 
 
 def _names(client: Client) -> list[str]:

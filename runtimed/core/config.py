@@ -185,10 +185,14 @@ class Engine:
     root: Annotated[AbsolutePath | None, Setting("root", expected=f"{_PATH_OF} root directory")] = None
 
     @property
+    def known_root(self) -> str | None:
+        """The root directory, None if it is not known."""
+        return self.root or ("/var/lib/containerd" if self.state.rstrip("/") == "/run/containerd" else None)
+
+    @property
     def metadata(self) -> str | None:
         """The directory in which this containerd keeps its list of containers across reboots, None if not known."""
-        root = self.root or ("/var/lib/containerd" if self.state.rstrip("/") == "/run/containerd" else None)
-        return f"{root}/io.containerd.metadata.v1.bolt" if root else None
+        return f"{self.known_root}/io.containerd.metadata.v1.bolt" if self.known_root else None
 
 
 # Debian's containerd, and the one that dockerd starts.

@@ -27,6 +27,7 @@ from harness.runtimectl import runtimectl
 
 from runtimed.client import Client
 from runtimed.core import errors
+from runtimed.core.config import Engine
 from runtimed.core.containerd.options import RUNC, Options, encode_options, make_options
 from runtimed.core.proof.bundle import ID
 from runtimed.core.proof.engine import Places
@@ -70,9 +71,7 @@ class Node:
     ) -> Evidence:
         """Return the evidence of a test through this containerd."""
         resolution, runtime = resolve(shim, options)
-        containerd = self.containerd.engine
-        engine = {"address": containerd.address, "state": containerd.state, "root": str(containerd.root)}
-        conditions = Conditions("containerd", timeout_s, "", [engine], str(self.bundles))
+        conditions = Conditions("containerd", timeout_s, "", [self.containerd.engine], str(self.bundles))
         return run_test(runtime, resolution, conditions, stopped or Event())
 
     def assert_nothing_left(self, identifier: str) -> None:
@@ -292,11 +291,12 @@ def test_an_interrupted_test_leaves_nothing(node: Node) -> None:
 KILLED = """\
 import sys, threading
 from runtimed.core.containerd.options import RUNC, make_options
+from runtimed.core.config import Engine
 from e2e.test_proof_containerd import resolve
 from runtimed.host.proof.trial import Conditions, run_test
 binary, states, address, state, root, bundles = sys.argv[1:]
 resolution, runtime = resolve("io.containerd.runc.v2", make_options(RUNC, {"binary_name": binary, "root": states}))
-conditions = Conditions("containerd", 60, "", [{"address": address, "state": state, "root": root}], bundles)
+conditions = Conditions("containerd", 60, "", [Engine(address, state, root)], bundles)
 run_test(runtime, resolution, conditions, threading.Event())
 """
 
@@ -348,7 +348,7 @@ def test_a_containerd_that_ends_in_the_middle_is_the_reason_and_is_cleaned_up_wh
 
 def test_without_containerd_the_reason_is_plain_and_nothing_is_left(tmp_path: Path) -> None:
     resolution, runtime = resolve(SHIM, None)
-    conditions = Conditions("containerd", 2, "", [{"address": str(tmp_path / "c.sock"), "state": str(tmp_path)}])
+    conditions = Conditions("containerd", 2, "", [Engine(str(tmp_path / "c.sock"), str(tmp_path))])
     evidence = run_test(runtime, resolution, conditions, Event())
     reason = f"containerd at {tmp_path}/c.sock: its socket does not exist, so it is not running"
     assert evidence["failure"] == {"step": "create", "reason": reason}

@@ -117,6 +117,20 @@ def test_a_timer_writes_the_file_for_node_exporter(node: Installed) -> None:
     assert line.endswith("; runtimed_up is 0")
 
 
+@pytest.mark.parametrize("driver", ["systemd", "cgroupfs"])
+def test_runtimes_are_tested_by_each_engine_with_each_cgroup_driver_and_leave_nothing(
+    node: Installed, driver: str
+) -> None:
+    node.write({**TABLE, "exec-opts": [f"native.cgroupdriver={driver}"]})
+    node.systemctl("reload", SERVICE)
+    for engine in ("direct", "containerd"):
+        (evidence,) = json.loads(node.ctl("test", "wrapped", "--engine", engine, "--json"))["tests"]
+        assert (evidence["engine"], evidence["failure"], evidence["leftovers"]) == (engine, None, [])
+        find = f"find /run /sys/fs/cgroup /var/lib/containerd -name '*{evidence['id']}*'"
+        assert node.run("sh", "-c", f"{find} -not -path '/run/user/*'").stdout == ""
+    assert node.run("ctr", "namespaces", "ls", "-q").stdout.split() in ([], ["default"])
+
+
 def test_a_mount_that_the_host_makes_later_is_seen_by_the_service(node: Installed) -> None:
     node.run("mkdir", "-p", "/opt/late")
     node.write({"runtimes": {**TABLE["runtimes"], "late": {"path": "/opt/late/runc"}}})

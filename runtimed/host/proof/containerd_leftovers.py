@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+from runtimed.core.config import Engine
 from runtimed.core.containerd.api import LIST_NAMESPACES, ContainerdUnknown, UndecodableMessage, decode_namespaces
 from runtimed.core.containerd.tasks import (
     DELETE_CONTAINER,
@@ -108,14 +109,13 @@ class ContainerdLeftovers:
         self._api.call(method, encode_kill(self._id) if method == KILL_TASK else encode_id(self._id), _CALL_S)
 
 
-def abandoned_namespaces(containerd: Mapping[str, str], directory: str) -> Iterator[Places]:
-    """Yield the tests with a namespace in ``containerd``, an entry of the setting, and no bundle in ``directory``.
+def abandoned_namespaces(containerd: Engine, directory: str) -> Iterator[Places]:
+    """Yield the tests with a namespace in ``containerd`` and without a bundle in ``directory``.
 
     They are those before the last boot, because containerd keeps its containers. A test that runs has its bundle longer
     than its namespace.
     """
-    address = containerd["address"]
-    with contextlib.closing(Containerd(address, "")) as api:
+    with contextlib.closing(Containerd(containerd.address, "")) as api:
         try:
             names = decode_namespaces(api.call(LIST_NAMESPACES, b"", _CALL_S))
         except (CallFailed, ContainerdUnknown, UndecodableMessage):
@@ -123,5 +123,5 @@ def abandoned_namespaces(containerd: Mapping[str, str], directory: str) -> Itera
     for name in filter(ID.fullmatch, names):
         bundle = f"{directory}/{name}"
         if not os.path.lexists(bundle):
-            more = {"containerd_state": containerd["state"], "containerd_root": containerd.get("root", "")}
-            yield Places(name, bundle, containerd=address, **more)
+            more = {"containerd_state": containerd.state, "containerd_root": containerd.known_root or ""}
+            yield Places(name, bundle, containerd=containerd.address, **more)

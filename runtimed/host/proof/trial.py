@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+from runtimed.core.config import Engine as ContainerdEngine
 from runtimed.core.errors import TestFailed
 from runtimed.core.proof.command_line import choose_engine, decoded_options, make_command_line, shim_state, uses_systemd
 from runtimed.core.proof.engine import Engine, EngineName, Leftover, Places, Step
@@ -31,14 +32,14 @@ _HEAD_BYTES = 4096
 class Conditions:
     """The conditions of a test: the ``engine``, None to choose it, and the bound of each step.
 
-    ``pins`` is the directory in which launchers record containers. ``containerds`` are the entries of the setting
+    ``pins`` is the directory in which launchers record containers. ``containerds`` are those of the setting
     ``runtimed.containerd``. ``directory`` gets the bundle.
     """
 
     engine: EngineName | None
     timeout_s: float
     pins: str
-    containerds: Sequence[Mapping[str, str]]
+    containerds: Sequence[ContainerdEngine]
     directory: str = RUN
 
 
@@ -103,19 +104,17 @@ def _make_engine(
         raise TestFailed("resolve", "the setting runtimed.containerd names no containerd")
     # The first that runs.
     first, *others = conditions.containerds
-    found = next((each for each in (first, *others) if os.path.exists(each["address"])), first)
+    found = next((each for each in (first, *others) if os.path.exists(each.address)), first)
     places = Places(
         bundle.id,
         bundle.path,
         state=shim_state(resolution, bundle.id),
         pin=pin,
-        containerd=found["address"],
-        containerd_state=found["state"],
-        containerd_root=found.get("root", ""),
+        containerd=found.address,
+        containerd_state=found.state,
+        containerd_root=found.known_root or "",
     )
-    tasks = Tasks(
-        bundle, resolution["shim"], decoded_options(resolution), found["address"], conditions.timeout_s, stopped
-    )
+    tasks = Tasks(bundle, resolution["shim"], decoded_options(resolution), found.address, conditions.timeout_s, stopped)
     return tasks, places
 
 

@@ -17,6 +17,7 @@ import pytest
 from harness.daemon import short_directory
 
 from runtimed.core import errors
+from runtimed.core.config import Engine
 from runtimed.core.containerd import tasks as api
 from runtimed.core.containerd.api import LIST_NAMESPACES, NAMESPACE_HEADER
 from runtimed.core.proof.engine import Places
@@ -225,9 +226,9 @@ def test_a_namespace_without_a_bundle_is_one_of_a_test_before_the_last_boot(bund
     root = os.path.dirname(bundle.path)
     os.mkdir(f"{root}/{OTHER}")
     peer.namespaces |= {ID, OTHER, "default", f"{ID}-more"}
-    (found,) = abandoned_namespaces({"address": peer.address, "state": "/s"}, root)
+    (found,) = abandoned_namespaces(Engine(peer.address, "/s"), root)
     assert found == Places(ID, f"{root}/{ID}", containerd=peer.address, containerd_state="/s")
     peer.exists.add("container")
     assert remove_all(found) == []
     assert peer.namespaces == {OTHER, "default", f"{ID}-more"}
-    assert list(abandoned_namespaces({"address": "/nonexistent", "state": "/s"}, root)) == []
+    assert list(abandoned_namespaces(Engine("/nonexistent", "/s"), root)) == []
