@@ -51,7 +51,8 @@ class Operation:
 
 _NOT_EMPTY = MappingProxyType({"type": "string", "minLength": 1})
 _NUMBER = MappingProxyType({"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
-_SECONDS = MappingProxyType({"type": "number", "minimum": 0, "maximum": 10**15 - 1, "default": 0})
+# A pattern, because a number may be written with an exponent.
+_SECONDS = MappingProxyType({"type": "string", "pattern": r"^[0-9]{1,15}(\.[0-9]{1,9})?$", "examples": ["1764158400"]})
 
 
 def _generation(name: str, text: str, example: int, place: Literal["query", "path"] = "query") -> Parameter:
