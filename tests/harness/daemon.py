@@ -71,7 +71,7 @@ def listing(root: Path) -> dict[str, tuple[object, ...]]:
     Not of the events of a generation, to which a start and a rejection are added, nor the times of its directory.
     """
     found: dict[str, tuple[object, ...]] = {}
-    for path in (root, *sorted(each for each in root.rglob("*") if each.name != EVENTS)):
+    for path in (root, *sorted(each for each in root.rglob("*") if not each.name.endswith(EVENTS))):
         status = path.lstat()
         content: object = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
         fixed = status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_size

@@ -15,6 +15,9 @@ LINES_MAX = 1000
 BYTES_MAX = 256 * 1024
 # An event with a longer line is not kept.
 _LINE_MAX = 32 * 1024
+# The room on a file system that is left to generations.
+_RESERVE_BYTES = 1024 * 1024
+_RESERVE_FILES = 64
 # The types of the events that are kept.
 KINDS = frozenset({"reload", "health", "drift", "gc", "engine", "proof", "gap"})
 _DROPPED = f"earlier events are not kept: a generation keeps its newest ones, up to {LINES_MAX}"
@@ -46,6 +49,18 @@ def add_lines(content: bytes, lines: Sequence[bytes]) -> tuple[bytes, bool]:
     first = next(read_lines(b"".join(kept)), None)
     gap = render_event("gap", 0.0 if first is None else first["time"], {"reason": _DROPPED}) or b""
     return gap + b"".join(kept), False
+
+
+def lack_of_room(free_bytes: int | None, free_files: int | None) -> str | None:
+    """Return why events must not be written to a file system with this room, None if they may.
+
+    None for the room: the file system has no limit. The events of rejections must not use the room that is freed.
+    """
+    if free_bytes is not None and free_bytes < _RESERVE_BYTES:
+        return f"less than {_RESERVE_BYTES:,} bytes are free, and the next generation may need them"
+    if free_files is not None and free_files < _RESERVE_FILES:
+        return f"less than {_RESERVE_FILES} inodes are free, and the next generation may need them"
+    return None
 
 
 def read_lines(content: bytes) -> Iterator[dict[str, Any]]:

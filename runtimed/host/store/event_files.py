@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.history.event_lines import BYTES_MAX, add_lines
+from runtimed.core.history.event_lines import BYTES_MAX, add_lines, lack_of_room
 from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, require_regular
 from runtimed.host.store.paths import Paths
 
@@ -45,6 +45,10 @@ class EventFiles:
             if (refusal := "no generation is current" if not number else self._refusal()) is not None:
                 raise StoreFailed("writing", path, refusal)
             self._at_step("events")
+            room = os.statvfs(self._paths.generation(number))
+            free = room.f_bavail * room.f_frsize if room.f_blocks else None, room.f_favail if room.f_files else None
+            if (lack := lack_of_room(*free)) is not None:
+                raise StoreFailed("writing", path, lack)
             data, appends = add_lines(self.read(number), lines)
             _append(path, data) if appends else replace_file(path, data, FILE_MODE)
 

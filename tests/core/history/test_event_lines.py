@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history import timeline
-from runtimed.core.history.event_lines import BYTES_MAX, LINES_MAX, add_lines, read_lines, render_event
+from runtimed.core.history.event_lines import BYTES_MAX, LINES_MAX, add_lines, lack_of_room, read_lines, render_event
 from runtimed.core.history.retained import Summary
 
 
@@ -89,6 +89,23 @@ def test_a_line_that_is_no_event_is_skipped(strange: bytes) -> None:
 
 def test_an_event_that_is_too_long_has_no_line() -> None:
     assert render_event("health", 1.0, {"x": "x" * 40_000}) is None
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "free_files", "words"),
+    [
+        (2**20 - 1, 10**6, "less than 1,048,576 bytes are free"),
+        (10**9, 63, "less than 64 inodes are free"),
+        (2**20, 64, None),
+        # tmpfs without a size, btrfs without a number of inodes.
+        (None, None, None),
+    ],
+)
+def test_the_last_room_of_a_disk_is_left_to_generations(
+    free_bytes: int | None, free_files: int | None, words: str | None
+) -> None:
+    found = lack_of_room(free_bytes, free_files)
+    assert found is None if words is None else found is not None and words in found
 
 
 def generation(number: int, created_s: float) -> Summary:
