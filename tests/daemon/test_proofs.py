@@ -77,7 +77,6 @@ def test_a_replaced_binary_and_a_changed_definition_outdate_a_proof(daemon: Runn
     assert proof(daemon, "old")["detail"] == "a binary changed after the test"
     wait_until(lambda: daemon.status()["proofs"]["default"]["state"] == "outdated", "a look")
     record(daemon, "old")
-    # The last look need not have seen the binary of the test.
     assert daemon.status()["proofs"]["default"]["state"] == "proved"
     changed = table(daemon)
     changed["runtimes"]["old"]["runtimeArgs"] = ["--x"]  # type: ignore[index]
@@ -85,6 +84,19 @@ def test_a_replaced_binary_and_a_changed_definition_outdate_a_proof(daemon: Runn
     daemon.reload()
     assert proof(daemon, "old")["detail"] == "its resolution changed after the test"
     assert daemon.status()["proofs"]["states"]["outdated"] == 1
+
+
+def test_a_test_of_a_new_binary_counts_before_the_next_look_at_all_binaries() -> None:
+    with new_daemon() as daemon:
+        daemon.drift_every_s = 600.0
+        for name in ("old", "new"):
+            put_executable(daemon.root / name)
+        daemon.write(table(daemon))
+        with daemon.running():
+            wait_until(lambda: daemon.get("/v1/runtimes")[1]["runtimes"][0]["identity"], "the first look")
+            put_executable(daemon.root / "old")
+            record(daemon, "old")
+            assert daemon.status()["proofs"]["default"]["state"] == "proved"
 
 
 def test_a_changed_state_is_an_event_and_the_same_again_is_none(daemon: RunningDaemon) -> None:
