@@ -65,7 +65,7 @@ def parse_mounts(table: bytes) -> Iterator[Mount]:
 
 def covering_mount(mounts: Iterable[Mount], path: bytes) -> Mount | None:
     """Return the mount of ``path``, a real path; of several at one point the last, which is the visible one."""
-    covering = [mount for mount in mounts if _is_below(path, mount.point)]
+    covering = [mount for mount in mounts if is_below(path, mount.point)]
     return max(reversed(covering), key=lambda mount: len(mount.point), default=None)
 
 
@@ -82,18 +82,19 @@ def is_read_only_for_all(own: bytes, first: bytes, mount: int, path: bytes, *, s
         return False
     if found.file_system_read_only:
         return True
-    if not _is_below(path, found.point):
+    if not is_below(path, found.point):
         return False
     inner = (found.root.rstrip(b"/") + path[len(found.point.rstrip(b"/")) :]) or b"/"
     same_device = (each for each in parse_mounts(first) if each.device == found.device)
-    read_only = [each.read_only for each in same_device if several_names or _is_below(inner, each.root)]
+    read_only = [each.read_only for each in same_device if several_names or is_below(inner, each.root)]
     return bool(read_only) and all(read_only)
+
+
+def is_below(path: bytes, directory: bytes) -> bool:
+    """Return whether ``path`` is ``directory``, or is in it."""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def _unescape(field: bytes) -> bytes:
     """Return a path without mountinfo's escapes of blanks and backslashes."""
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field)
-
-
-def _is_below(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runtimed.core.mounts import parse_mounts
+from runtimed.core.mounts import is_below, parse_mounts
 from runtimed.core.proof.bundle import ID, ID_DIGITS, PREFIX, Node, is_shared, make_config, make_root_directory
 from runtimed.core.proof.engine import Places, read_places
 
@@ -116,15 +116,16 @@ def _fill(root: str, node: Node) -> None:
 
 def remove_bundle(path: str) -> bool:
     """Remove the bundle at ``path`` unless something is mounted in it; return whether it is gone."""
-    if not _mounts_below(path):
+    if not has_mounts(path):
         shutil.rmtree(path, ignore_errors=True)
     return not os.path.lexists(path)
 
 
-def _mounts_below(path: str) -> bool:
-    prefix = os.fsencode(os.path.realpath(path)) + b"/"
+def has_mounts(path: str) -> bool:
+    """Return whether something is mounted on the directory ``path`` or in it: its removal could remove host files."""
+    directory = os.fsencode(os.path.realpath(path))
     with open("/proc/self/mountinfo", "rb") as file:
-        return any(mount.point.startswith(prefix) for mount in parse_mounts(file.read()))
+        return any(is_below(mount.point, directory) for mount in parse_mounts(file.read()))
 
 
 @contextlib.contextmanager

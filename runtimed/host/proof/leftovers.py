@@ -18,7 +18,7 @@ from functools import partial
 from runtimed.core.mounts import parse_mounts
 from runtimed.core.proof.bundle import VARIABLE
 from runtimed.core.proof.engine import Leftover, Places
-from runtimed.host.proof.bundle import KEPT
+from runtimed.host.proof.bundle import KEPT, has_mounts
 from runtimed.host.proof.containerd_leftovers import ContainerdLeftovers
 from runtimed.host.proof.found import Found
 
@@ -136,14 +136,18 @@ def _kill(pid: int, identifier: str) -> None:
 
 
 def _mounts(identifier: str, processes: dict[int, Found]) -> Iterator[Found]:
-    """Yield the mounts of a test in every mount namespace, except those of its processes, which end with them."""
-    pattern, seen = _pattern(identifier), set()
+    """Yield the mounts of a test in every mount namespace, except those of its processes, which end with them.
+
+    Namespaces of other user namespaces are left out: any user can make one with any mounts and files in it, among which
+    umount(8) would run as root.
+    """
+    pattern, seen, own = _pattern(identifier), set(), os.readlink("/proc/self/ns/user")
     for name in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
         if int(name) in processes:
             continue
         try:
             namespace = os.readlink(f"/proc/{name}/ns/mnt")
-            if namespace in seen:
+            if namespace in seen or os.readlink(f"/proc/{name}/ns/user") != own:
                 continue
             table = _read(name, "mountinfo")
         except OSError:
@@ -210,11 +214,8 @@ def _remove_tree(path: str) -> None:
     if not os.path.isdir(path) or os.path.islink(path):
         os.unlink(path)
         return
-    with open("/proc/self/mountinfo", "rb") as file:
-        prefix = os.fsencode(os.path.realpath(path)) + b"/"
-        if any(mount.point.startswith(prefix) for mount in parse_mounts(file.read())):
-            return  # the host's files may be mounted there
-    shutil.rmtree(path)
+    if not has_mounts(path):
+        shutil.rmtree(path)
 
 
 def _run(*words: str) -> None:

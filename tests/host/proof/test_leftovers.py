@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.daemon import ordinary_user, wait_until
 
 from runtimed.core.proof.bundle import Node
 from runtimed.core.proof.engine import Places
@@ -16,6 +20,20 @@ from runtimed.host.proof.leftovers import list_leftovers, remove_all
 ID = "runtimed-test-0123456789ab"
 NODE = Node({"usr": None}, frozenset())
 SLEEP = ("/bin/sleep", "100")
+
+MOUNTED = """
+import subprocess, sys
+from pathlib import Path
+from runtimed.core.proof.engine import Places
+from runtimed.host.proof import bundle, leftovers
+identifier, root = sys.argv[1:]
+places = Places(identifier, f"{root}/bundle", state=f"{root}/state")
+for directory in (places.bundle, f"{places.state}/{identifier}"):
+    subprocess.run(["/bin/mount", "--bind", f"{root}/host", directory], check=True)
+leftovers._run = lambda *words: None  # umount(8) fails
+leftovers._REMOVAL_S = 2
+print(*(each["kind"] for each in leftovers.remove_all(places)), bundle.remove_bundle(places.bundle))
+"""
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -133,3 +151,24 @@ def test_a_bundle_is_kept_while_there_is_a_rest_and_a_later_run_finds_it(tmp_pat
 
 def test_containerd_is_not_asked_where_no_container_was_created(places: Places, tmp_path: Path) -> None:
     assert list_leftovers(Places(ID, places.bundle, containerd=str(tmp_path / "c.sock"))) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_directory_on_which_host_files_are_still_mounted_is_not_emptied(tmp_path: Path) -> None:
+    for name in ("host", "bundle", f"state/{ID}"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "host/file").write_text("x")
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", MOUNTED, ID, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "mount state False\n"
+    assert (tmp_path / "host/file").read_text() == "x"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
+def test_a_mount_in_the_user_namespace_of_an_ordinary_user_is_none_of_the_test(places: Places, start: Start) -> None:
+    namespace = (*ordinary_user(), "unshare", "--user", "--map-root-user", "--mount")
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here, in a chroot say")
+    make = f"mount -t tmpfs t /mnt && mkdir /mnt/{ID} && mount -t tmpfs t /mnt/{ID} && exec sleep 100"
+    process = start(*namespace, "sh", "-c", make, PATH=os.environ["PATH"])
+    wait_until(lambda: ID in Path(f"/proc/{process.pid}/mountinfo").read_text(), "the mount")
+    assert list_leftovers(places) == []
