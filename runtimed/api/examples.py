@@ -127,7 +127,7 @@ def make_examples() -> Mapping[tuple[str, int], object]:
         ("listGenerations", 200): {
             "generations": [summarise_retained(each.manifest).as_dict() for each in (after, before)]
         },
-        ("tellHistory", 200): _history(before, after),
+        ("listHistory", 200): _history(before, after),
         ("describeGeneration", 200): describe_retained(before),
         ("compareGenerations", 200): compare_retained(before, after),
         ("listContainers", 200): {"generation": new.number, "containers": [_CONTAINER.as_dict()]},

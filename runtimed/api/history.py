@@ -63,7 +63,7 @@ class History:
             return new
         return self._respond(request.peer, compare_retained, old, new)
 
-    def tell(self, request: Request) -> Response | Awaitable[Response]:
+    def timeline(self, request: Request) -> Response | Awaitable[Response]:
         """Respond with the generations and their events since a time."""
         since = request.query.get("since", "0")
         if not _SECONDS.fullmatch(since):

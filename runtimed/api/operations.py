@@ -59,6 +59,11 @@ def _generation(name: str, text: str, example: int, place: Literal["query", "pat
     return Parameter(name, text, {**_NUMBER, "examples": [example]}, place, required=True)
 
 
+def _runtime(name: str) -> Parameter:
+    text, schema = "name of the runtime, a slash in it as `%2F`", {**_NOT_EMPTY, "examples": ["gvisor"]}
+    return Parameter(name, text, schema, "path", required=True)
+
+
 _DRY_RUN = Parameter("dry_run", "whether only to report what would be done", {"type": "boolean", "default": False})
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
@@ -101,15 +106,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "and the drift of the binary, and lint. A name that is not configured is described if it is the name of a "
             "shim.",
             {200: Success("The runtime.", shapes.RuntimeDescription)},
-            (
-                Parameter(
-                    "name",
-                    "name of the runtime, a slash in it as `%2F`",
-                    {"type": "string", "minLength": 1, "examples": ["gvisor"]},
-                    "path",
-                    required=True,
-                ),
-            ),
+            (_runtime("name"),),
         ),
         ("GET", "/v1/generations"): Operation(
             "listGenerations",
@@ -136,11 +133,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             (_generation("from", "the generation before", 1), _generation("to", "the generation after", 2)),
         ),
         ("GET", "/v1/history"): Operation(
-            "tellHistory",
+            "listHistory",
             "generations",
             "The history of the table",
             "Returns the retained generations and the events that are kept with them on disk, by time: rejected "
-            "reloads, starts, repairs, removed wrappers, changes of the health, of binaries and of engines.",
+            "reloads, starts, repairs, removed wrappers, changes of the health, of binaries, engines and proofs.",
             {200: Success("The history.", shapes.History)},
             (Parameter("since", "only entries from this time on, in seconds since the epoch", {**_SECONDS}),),
         ),
@@ -217,13 +214,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "runtime has another resolution or other binaries than those of the test.",
             {200: Success("The recorded proof.", shapes.RecordedProof)},
             (
-                Parameter(
-                    "runtime",
-                    "name of the runtime, a slash in it as `%2F`",
-                    {"type": "string", "minLength": 1, "examples": ["gvisor"]},
-                    "path",
-                    required=True,
-                ),
+                _runtime("runtime"),
                 Parameter(
                     "outcome",
                     "whether the test passed",

@@ -67,7 +67,7 @@ class Routes:
             Route("/v1/proofs/{name}", "POST", self._record_proof, PROOF_KEYS),
             Route("/v1/generations", "GET", history.list),
             Route("/v1/generations/{name}", "GET", history.show),
-            Route("/v1/history", "GET", history.tell, frozenset({"since"})),
+            Route("/v1/history", "GET", history.timeline, frozenset({"since"})),
             Route("/v1/containers", "GET", self._containers),
             Route("/v1/diff", "GET", history.compare, frozenset({"from", "to"})),
             Route("/v1/events", "GET", self._subscribe, frozenset({"since"})),

@@ -1,4 +1,4 @@
-"""Reads the values of arguments of runtimectl: numbers, names, and points in time as people write them."""
+"""Reads the arguments of runtimectl: numbers, names, durations, and times as people write them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError
 from runtimed.core.message_text import printable
 
 _NUMBER_MAX_DIGITS = 15
+_SECONDS_MAX = 86_400
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # Days before the current one.
 _DAYS = {"today": 0, "yesterday": 1}
@@ -27,6 +28,17 @@ def name(text: str) -> str:
     if text:
         return text
     raise ArgumentTypeError("the name is empty")
+
+
+def seconds(text: str) -> float:
+    """Return the number of seconds in ``text``, more than 0 and at most a day."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if 0 < found <= _SECONDS_MAX:
+        return found
+    raise ArgumentTypeError(f"{printable(repr(text))} is not a number of seconds above 0, up to {_SECONDS_MAX}")
 
 
 def when(text: str) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from runtimed.cli import arguments
 from runtimed.core.engines import NAMES
 from runtimed.core.message_text import printable
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from runtimed.cli.parser import Parser
     from runtimed.client import Client
 
-# A day; no test takes longer.
-_SECONDS_MAX = 86400
 _NOTES = "Notes on stderr list everything that is left out or changed"
 
 
@@ -49,7 +48,7 @@ def sync(client: Client, args: argparse.Namespace) -> int:
 
 
 def test(client: Client, args: argparse.Namespace) -> int:
-    """Test runtimes by a tiny container."""
+    """Test runtimes with a tiny container."""
     from runtimed.cli.proof import test as verb  # noqa: PLC0415 - see above
 
     return verb(client, args)
@@ -107,18 +106,8 @@ def add_test(parser: Parser) -> None:
         "containerd: by its API (default for all other shims)"
     )
     parser.add_argument("--engine", choices=("direct", "containerd"), help=text)
-    text = "the time for each step: create, start, wait, delete (default: 30)"
-    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help=text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if 0 < seconds <= _SECONDS_MAX:
-        return seconds
-    raise argparse.ArgumentTypeError(f"{printable(repr(text))} is not a number of seconds from 0 to {_SECONDS_MAX}")
+    text = "the longest time for each step: create, start, wait, delete (default: 30)"
+    parser.add_argument("--timeout", type=arguments.seconds, default=30.0, metavar="SECONDS", help=text)
 
 
 def _rename(text: str) -> tuple[str, str]:

@@ -39,7 +39,8 @@ _OTHER_STATUSES = {
     "import": "  1  the file cannot be translated\n  2  the file cannot be read, or a usage error\n",
     "export": "  1  with --write: a file is not written\n",
     "sync": "  2  also: the engine has no file on this node\n",
-    "test": "  1  also: a test failed\n  2  also: the user is not root\n",
+    "metrics": "  1  with --textfile: the file is not written\n",
+    "test": "  1  also: a test failed, or the daemon did not record it\n  2  also: the user is not root\n",
     "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
@@ -127,9 +128,8 @@ def _add_resolve(parser: Parser) -> None:
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help=text)
     text = "resolve in generation N, also a name that newer generations do not have"
     parser.add_argument("--generation", type=arguments.number, metavar="N", help=text)
-    parser.add_argument(
-        "--digest", metavar="DIGEST", help="with --generation: only if the resolution still has this digest"
-    )
+    text = "with --generation: only if the resolution still has this digest"
+    parser.add_argument("--digest", metavar="DIGEST", help=text)
     text = (
         "ctr, nerdctl: the flags of their command run; any: type_url and base64 of the options; path: the stable path, "
         "for the configuration of an engine; json: as --json"
@@ -199,7 +199,7 @@ def _add_verbose(parser: Parser) -> None:
 def _add_common(parser: Parser, socket: str | None, *, json: bool | str) -> None:
     text = "the daemon's socket (default: RUNTIMED_SOCKET, your own daemon's, /run/runtimed/runtimed.sock)"
     parser.add_argument("--socket", metavar="PATH", default=socket, help=text)
-    parser.add_argument("--json", action="store_true", default=json, help="print the daemon's JSON, on one line")
+    parser.add_argument("--json", action="store_true", default=json, help="print JSON on one line")
 
 
 def _verb(text: str) -> str:
@@ -253,7 +253,7 @@ _VERBS: dict[str, VerbRow] = {
     "generations": (verbs.generations, "list the retained generations", "runtimectl generations", None),
     "history": (
         verbs.history,
-        "tell who changed the table, when, and what happened since",
+        "show who changed the table, when, and other events",
         "runtimectl history --since yesterday",
         _add_history,
     ),

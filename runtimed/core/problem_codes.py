@@ -52,7 +52,7 @@ class ProblemCode:
 
 
 _READING = ("resolve", "describeGeneration", "compareGenerations")
-_DISK = (*_READING, "listRuntimes", "describeRuntime", "listContainers", "tellHistory", "metrics", "recordProof")
+_DISK = (*_READING, "listRuntimes", "describeRuntime", "listContainers", "listHistory", "metrics", "recordProof")
 _CHANGING = ("reload", "collectWrappers", "recordVerification", "recordProof")
 _NAMING = ("resolve", "describeRuntime", "recordProof")
 _KNOWN = {"known": ["crun", "gvisor", "io.containerd.runc.v2", "kata", "runc"], "known_total": 5}

@@ -159,14 +159,8 @@ class Announcer:
             level = log.info if proof["state"] == "proved" else log.warning
             detail = {"detail": proof["detail"]} if proof["detail"] else {}
             level("proof", runtime=name, state=proof["state"], **detail)
-            data: shapes.ProofData = {
-                "runtime": name,
-                "state": proof["state"],
-                "generation": proof["generation"],
-                "engine": proof["engine"],
-                "outcome": proof["outcome"],
-                "detail": proof["detail"],
-            }
+            data: dict[str, object] = {"runtime": name, **proof}
+            del data["time"]  # every event has one
             self._publish("proof", data)
 
     def _publish(self, kind: str, fields: Mapping[str, object]) -> None:

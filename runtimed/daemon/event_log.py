@@ -7,8 +7,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol
 
 import structlog
 
@@ -21,14 +19,8 @@ log = structlog.get_logger()
 _WAITING_MAX = 200
 
 
-class Files(Protocol):
-    """The method of `runtimed.host.store.event_files.EventFiles` that is needed here."""
-
-    def append(self, lines: Sequence[bytes]) -> None: ...  # noqa: D102
-
-
 class EventLog:
-    """Records events; a task hands them to the thread of the disk once `open` was called."""
+    """Keeps events until a task has written them, which it does once `open` was called."""
 
     def __init__(self) -> None:
         self._append: Callable[[Sequence[bytes]], Awaitable[None]] | None = None
@@ -36,9 +28,9 @@ class EventLog:
         self._writing: asyncio.Task[None] | None = None
         self._failed = False
 
-    def open(self, run_blocking: Callable[..., Awaitable[Any]], files: Files) -> None:
-        """Write the events from now on to ``files``, whose method ``run_blocking`` calls in the thread of the disk."""
-        self._append = partial(run_blocking, files.append)
+    def open(self, append: Callable[[Sequence[bytes]], Awaitable[None]]) -> None:
+        """Write the lines of events from now on by ``append``, which uses the thread of the disk."""
+        self._append = append
 
     def record(self, kind: str, fields: Mapping[str, object]) -> None:
         """Keep an event. Called on the event loop; does not block."""

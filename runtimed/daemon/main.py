@@ -161,7 +161,7 @@ class Daemon:
         # The store has the last good settings, but its path must be known to open it.
         data_root = find_configuration(documents, self._arguments, None, b"").settings.data_root
         store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
-        self._event_log.open(self._disk_worker.run, store.event_files)
+        self._event_log.open(lambda lines: self._disk_worker.run(store.event_files.append, lines))
         stack.push_async_callback(self._event_log.close)
         config = find_configuration(documents, self._arguments, recovered.last, recovered.config_text)
         settings = config.settings

@@ -220,7 +220,7 @@ class Reloader:
 
     @property
     def _retry(self) -> Trigger:
-        """The trigger of another attempt to publish what the disk refused: with the actors of the first."""
+        """The trigger of another attempt to publish documents that the disk refused: with the actors of the first."""
         actors = self._unpublished.actors if self._unpublished is not None else ()
         return Trigger(("retry",), actors)
 

@@ -31,7 +31,7 @@ def told(*entries: object) -> list[str]:
 
 
 def test_the_example_of_the_interface_is_told() -> None:
-    lines = render_history(make_examples()["tellHistory", 200])  # type: ignore[arg-type]
+    lines = render_history(make_examples()["listHistory", 200])  # type: ignore[arg-type]
     assert [line[21:] for line in lines if line[0] != " "] == [
         "generation  1 is current: added gvisor, io.containerd.runc.v2, runc",
         "generation  2 is current: added kata; changed gvisor",

@@ -94,7 +94,7 @@ def test_a_test_that_never_began_has_its_reason_only() -> None:
         ((), "one of the arguments NAME --all is required"),
         (("a", "--all"), "not allowed with argument"),
         (("a", "--engine", "podman"), "invalid choice: 'podman'"),
-        (("a", "--timeout", "0"), "'0' is not a number of seconds from 0 to 86400"),
+        (("a", "--timeout", "0"), "'0' is not a number of seconds above 0, up to 86400"),
         (("a", "--timeout", "nan"), "'nan' is not a number of seconds"),
         (("a", "--timeout", "1e9"), "'1e9' is not a number of seconds"),
         (("a", "--timeout", "x"), "'x' is not a number of seconds"),

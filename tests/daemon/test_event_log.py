@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pytest
 import structlog
@@ -25,14 +24,11 @@ class Files:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    def append(self, lines: Sequence[bytes]) -> None:
+    async def append(self, lines: Sequence[bytes]) -> None:
+        await self.gate.wait()
         if self.refuses:
             raise StoreFailed("writing", "/data", "No space left on device")
         self.batches.append([json.loads(line)["number"] for line in lines])
-
-    async def run_blocking(self, function: Callable[..., Any], *args: object) -> Any:
-        await self.gate.wait()
-        return function(*args)
 
 
 @pytest.fixture
@@ -45,7 +41,7 @@ def stream() -> Iterator[io.StringIO]:
 
 def open_log(files: Files) -> EventLog:
     log = EventLog()
-    log.open(files.run_blocking, files)
+    log.open(files.append)
     return log
 
 
@@ -54,7 +50,7 @@ async def test_events_that_wait_for_the_disk_are_one_batch() -> None:
     log = EventLog()
     log.record("health", {"number": 0})
     await asyncio.sleep(0)
-    log.open(files.run_blocking, files)
+    log.open(files.append)
     files.gate.clear()
     for number in range(1, 4):
         log.record("health", {"number": number})

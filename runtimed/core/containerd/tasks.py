@@ -34,12 +34,12 @@ _ROOT = "rootfs"
 _SIGKILL = 9
 _ERROR_MAX = 1000
 
-# Words of containerd's and its shim's before the error of a runtime.
+# Words of containerd and its shim before the error of a runtime.
 _FRAME = re.compile(
     r"^(failed to (create shim task|start shim|create task): |OCI runtime create failed: |start failed: "
     r"|unable to retrieve OCI runtime error \(.*?\): )+"
 )
-# Patterns of a failed call (code: details), and what it means.
+# Patterns of the error of a call (code: details), and the reason that each means.
 _REASONS = (
     (re.compile("ttrpc: closed|dial unix .*connection refused"), "the shim {shim} ended before it responded"),
     (re.compile("^unavailable: "), "containerd at {address} is not running, or it has ended"),

@@ -30,9 +30,9 @@ def render_event(kind: str, time_s: float, fields: Mapping[str, object]) -> byte
 
 
 def add_lines(content: bytes, lines: Sequence[bytes]) -> tuple[bytes, bool]:
-    """Return what to write to a file with this ``content`` so that it also has ``lines``, and whether to append it.
+    """Return the bytes that add ``lines`` to a file with this ``content``, and whether to append them.
 
-    False: the result replaces the content, of which the older half is dropped.
+    False: they replace the content, of which the older half is dropped.
     """
     end = b"" if content.endswith(b"\n") or not content else b"\n"
     added = end + b"".join(lines)

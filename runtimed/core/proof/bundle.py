@@ -1,4 +1,4 @@
-"""Makes the OCI bundle of a test: a process of /bin/sh that prints what it sees of its container.
+"""Makes the OCI bundle of a test: a process of /bin/sh that prints facts of its container.
 
 The container needs no image: its root file system is an empty directory, on which the host's programs and libraries are
 mounted read-only. The script uses the shell's builtins only, so a shell and its libraries are enough.
@@ -24,7 +24,7 @@ _SHARED = re.compile(r"usr|bin|sbin|lib[a-z0-9]{0,3}|nix|gnu")
 _MEMORY_BYTES = 1 << 30
 _PROCESSES = 1024
 # Under /proc, which every kernel has.
-_FILES = ("sys/kernel/osrelease", "sys/kernel/version", "version", "self/uid_map", "self/status", "1/comm")
+_FILES = ("sys/kernel/osrelease", "sys/kernel/version", "version", "self/uid_map", "self/status")
 _NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
 _CAPABILITIES = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _BIND = ("rbind", "ro", "nosuid", "nodev")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, TypedDict
 
@@ -74,12 +74,6 @@ class Places:
 
 
 _MORE = ("state", "pin", "containerd", "containerd_state", "containerd_root")
-
-# Returns everything with the id of a test that is on the node (host.proof.leftovers.list_leftovers).
-ListLeftovers = Callable[[Places], Sequence[Leftover]]
-# Removes everything with the id of a test, ends its processes, and returns the rest (host.proof.leftovers.remove_all).
-# The caller removes the bundle afterwards.
-RemoveAll = Callable[[Places], Sequence[Leftover]]
 
 
 def read_places(identifier: str, bundle: str, data: bytes) -> Places:

@@ -28,7 +28,6 @@ class Seen:
     version: str | None = None
     uid_map: tuple[str, ...] = ()
     seccomp: str | None = None
-    first_process: str | None = None
     # Whether the script ran at all, and to its end.
     began: bool = False
     ended: bool = False
@@ -115,7 +114,6 @@ def read_output(identifier: str, output: bytes) -> Seen:
         version=_first(lines, "sys/kernel/version") or (f"#{after}" if after else None),
         uid_map=tuple(" ".join(line.split()) for line in lines.get("self/uid_map", ())),
         seccomp=_SECCOMP.get(seccomp, seccomp or None),
-        first_process=_first(lines, "1/comm"),
         began=bool(lines),
         ended="end" in lines,
     )

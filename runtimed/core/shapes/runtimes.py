@@ -152,7 +152,7 @@ class ProofBody(TypedDict):
     generation: Annotated[int | None, "the generation that was current when the test was recorded"]
     engine: Annotated[ProofEngine | None, "how the container of the test was started"]
     outcome: ProofOutcome | None
-    detail: Annotated[str | None, "the reason for the state, or what the test reported"]
+    detail: Annotated[str | None, "the reason for the state, or a summary of the test"]
 
 
 class Proof(ProofBody):

@@ -1,1 +1,1 @@
-"""Runs the container of a test and removes what it leaves on the node."""
+"""Runs the container of a test and removes its leftovers from the node."""

@@ -18,8 +18,8 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
 )
-# Interval in which `while_waiting` is called.
-_TURN_S = 0.05
+# Interval between calls of `while_waiting`.
+_WAITING_INTERVAL_S = 0.05
 
 
 class Containerd:
@@ -57,7 +57,7 @@ class Containerd:
             while (left_s := deadline_s - time.monotonic()) > 0:
                 while_waiting()
                 with contextlib.suppress(grpc.FutureTimeoutError):
-                    return bytes(future.result(min(left_s, _TURN_S)))
+                    return bytes(future.result(min(left_s, _WAITING_INTERVAL_S)))
         except grpc.RpcError as error:
             raise CallFailed(error.code().name.lower(), error.details() or "") from error
         finally:

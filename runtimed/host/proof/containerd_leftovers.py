@@ -1,4 +1,4 @@
-"""Lists and removes what containerd has of a test: the container, its task, directories, and the namespace."""
+"""Lists and removes the leftovers of a test in containerd: the container, its task, directories, and the namespace."""
 
 from __future__ import annotations
 

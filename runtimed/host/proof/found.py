@@ -1,4 +1,4 @@
-"""Defines what a search for leftovers finds: a thing, and the function that removes it."""
+"""Defines the result of a search for leftovers: a thing, and the function that removes it."""
 
 from __future__ import annotations
 

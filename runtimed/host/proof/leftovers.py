@@ -1,4 +1,4 @@
-"""Lists and removes everything on the node that has the id of a test: what the runtime has left behind.
+"""Lists and removes everything on the node that has the id of a test: the leftovers of the runtime.
 
 The id is random, so that a name with it belongs to the test. No other thing is touched.
 """

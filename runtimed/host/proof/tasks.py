@@ -101,7 +101,7 @@ class Tasks:
         """Delete the task and the container. The output is complete after that."""
         self._call("delete", DELETE_TASK, encode_id(self._bundle.id))
         self._call("delete", DELETE_CONTAINER, encode_id(self._bundle.id))
-        self._drain()
+        self._read_output()
         self._stack.close()
 
     def abort(self) -> None:
@@ -114,25 +114,25 @@ class Tasks:
         for method, request in calls:
             with contextlib.suppress(CallFailed, ContainerdUnknown):
                 self._api.call(method, request, _ABORT_S)
-        self._drain()
+        self._read_output()
         self._stack.close()
 
     def _call(self, step: Step, method: str, request: bytes) -> bytes:
         try:
-            return self._api.call(method, request, self._timeout_s, self._turn)
+            return self._api.call(method, request, self._timeout_s, self._while_waiting)
         except ContainerdUnknown as error:
             raise TestFailed(step, str(error)) from error
         except CallFailed as failure:
             reason = describe_failure(failure, method, self._shim, self._address, self._timeout_s)
             raise TestFailed(step, reason) from failure
 
-    def _turn(self) -> None:
-        self._drain()
+    def _while_waiting(self) -> None:
+        self._read_output()
         if self._stopped.is_set():
             raise TestInterrupted
 
-    def _drain(self) -> None:
-        """Read what the container has written so far, so that it never waits for a reader."""
+    def _read_output(self) -> None:
+        """Read the output of the container so far, so that it never waits for a reader."""
         with contextlib.suppress(BlockingIOError):
             while self._reader >= 0 and (chunk := os.read(self._reader, _OUTPUT_BYTES)):
                 self._output += chunk[: max(0, _OUTPUT_BYTES - len(self._output))]

@@ -1,4 +1,4 @@
-"""Runs one test: makes the bundle, runs it by an engine, collects the evidence, and removes what is left."""
+"""Runs one test: makes the bundle, runs it by an engine, collects the evidence, and removes the leftovers."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _make_engine(
 
 
 def _run_container(evidence: Evidence, engine: Engine, places: Places, runtime: Mapping[str, Any]) -> None:
-    """Run the container, fill ``evidence``, and leave nothing. Raises: TestFailed, TestInterrupted."""
+    """Run the container, fill ``evidence``, and remove all traces. Raises: TestFailed, TestInterrupted."""
     settle_s = _SETTLE_S
     try:
         try:
@@ -166,7 +166,7 @@ def _read_evidence(evidence: Evidence, output: bytes) -> None:
 
 
 def _clean_up(evidence: Evidence, places: Places, settle_s: float) -> None:
-    """Wait until the runtime's own clean-up has ended, note what is left, and remove it."""
+    """Wait until the runtime's own clean-up has ended, note the leftovers, and remove them."""
     deadline_s = time.monotonic() + settle_s
     while (left := _faults(list_leftovers(places))) and time.monotonic() < deadline_s:
         time.sleep(_POLL_S)

@@ -108,7 +108,7 @@ class TableFile:
 class StoreWithTableFile:
     """A store whose generations are in the table file as well, which is replaced directly after each swap.
 
-    No client is told of a generation before the file has it, because `publish` returns after both renames.
+    No client knows of a generation before the file has it, because `publish` returns after both renames.
     """
 
     def __init__(self, store: Store, table: TableFile) -> None:
