@@ -102,14 +102,7 @@ class Components:
         self._status = self._build_status(watcher, boot)
         owners = frozenset({0, os.geteuid()})
         self._routes = Routes(self._build_functions(owners, stack), announcer.events, announcer.counters)
-        self.connections = Connections(
-            self._routes,
-            again=self._routes.again,
-            refuse_body=refuse_body,
-            on_error=_log_request_error,
-            on_reset=_log_reset,
-            owners=owners,
-        )
+        self.connections = self._build_connections(owners)
         stack.push_async_callback(self._drain)
         if table.refusal is not None:
             remedy = f"in the unit: SupplementaryGroups={table.gid}"
@@ -132,6 +125,16 @@ class Components:
             published_faults=lambda: {**self._published.faults, **self._listeners.faults},
             pinned=self._containers.pinned,
             proofs=self._proofs,
+        )
+
+    def _build_connections(self, owners: frozenset[int]) -> Connections:
+        return Connections(
+            self._routes,
+            again=self._routes.again,
+            refuse_body=refuse_body,
+            on_error=_log_request_error,
+            on_reset=_log_reset,
+            owners=owners,
         )
 
     def _build_functions(self, owners: Collection[int], stack: AsyncExitStack) -> DaemonFunctions:
