@@ -36,10 +36,10 @@ class Inspector(Protocol):
     def drift(self, binary: str, /) -> Drift | None:
         """Return the change of ``binary``, a name or path as configured, since the last load; None if there is none."""
 
-    def proof_now(self, runtime: Runtime, /) -> tuple[str | None, shapes.Proof]:
+    def current_proof(self, runtime: Runtime, /) -> tuple[str | None, shapes.Proof]:
         """Return the identity of the binaries of ``runtime`` and its proof, after a look at the binaries."""
 
-    def proof_seen(self, runtime: Runtime, /) -> tuple[str | None, shapes.Proof]:
+    def last_proof(self, runtime: Runtime, /) -> tuple[str | None, shapes.Proof]:
         """Return the same as of the last look."""
 
 
@@ -47,7 +47,7 @@ def describe_table(generation: Generation, inspector: Inspector) -> Iterator[sha
     """Yield a description of each runtime of ``generation``, sorted by name."""
     runtimes = generation.runtimes.values()
     found = inspector.look_up_all(dict.fromkeys(file for runtime in runtimes for file in _files(runtime)))
-    return (_describe(generation, runtime, inspector, found, inspector.proof_seen(runtime)) for runtime in runtimes)
+    return (_describe(generation, runtime, inspector, found, inspector.last_proof(runtime)) for runtime in runtimes)
 
 
 def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> shapes.RuntimeDescription:
@@ -58,7 +58,7 @@ def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspec
     runtime that is a shim.
     """
     found = inspector.look_up_all(_files(runtime))
-    return _describe(generation, runtime, inspector, found, inspector.proof_now(runtime))
+    return _describe(generation, runtime, inspector, found, inspector.current_proof(runtime))
 
 
 def _files(runtime: Runtime) -> tuple[str, ...]:

@@ -102,10 +102,10 @@ class _Node:
     def drift(self, _binary: str) -> Drift | None:
         return None
 
-    def proof_now(self, _runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+    def current_proof(self, _runtime: Runtime) -> tuple[str | None, shapes.Proof]:
         return f"sha256:{'b1' * 32}", _PROOF
 
-    proof_seen = proof_now
+    last_proof = current_proof
 
 
 def make_examples() -> Mapping[tuple[str, int], object]:

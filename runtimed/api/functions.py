@@ -59,8 +59,8 @@ class DaemonFunctions:
     features: Callable[[str], Features]
     drift: Callable[[str], Drift | None]
     # Return the identity of a runtime's binaries, and its proof: after a look at the binaries, or as of the last look.
-    proof_now: Callable[[Runtime], tuple[str | None, shapes.Proof]]
-    proof_seen: Callable[[Runtime], tuple[str | None, shapes.Proof]]
+    current_proof: Callable[[Runtime], tuple[str | None, shapes.Proof]]
+    last_proof: Callable[[Runtime], tuple[str | None, shapes.Proof]]
 
     # Call a function in the thread for the data root, or for the file systems of binaries, on behalf of a peer, and
     # return its result. They raise TimeoutError, or TooManyWaiting when too many calls of the peer's user wait.

@@ -19,12 +19,12 @@ from runtimed.core.config import Engine
 from runtimed.core.errors import TestInterrupted
 from runtimed.core.history.layout import PINS
 from runtimed.core.message_text import printable
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.core.proof.evidence import Evidence
 from runtimed.host.proof.bundle import RUN, abandoned_bundles, remove_bundle
 from runtimed.host.proof.containerd_leftovers import abandoned_namespaces
 from runtimed.host.proof.leftovers import remove_all
-from runtimed.host.proof.trial import Conditions, run_test
+from runtimed.host.proof.runner import Conditions, run_test
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Added to the number of a signal for the exit status.
@@ -43,8 +43,8 @@ def test(client: Client, args: Namespace) -> int:
     names = _names(client) if args.all else [args.name]
     found: list[Evidence] = []
     with _catch_signals() as caught:
-        for places in abandoned_bundles():
-            _clean_up_killed(places)
+        for traces in abandoned_bundles():
+            _clean_up_killed(traces)
         try:
             for name in names:
                 found.append(_test_runtime(client, name, conditions, caught.event))
@@ -57,8 +57,8 @@ def test(client: Client, args: Namespace) -> int:
         # At the end, because only a test through containerd loads grpc.
         if any(evidence["engine"] == "containerd" for evidence in found):
             for containerd in conditions.containerds:
-                for places in abandoned_namespaces(containerd, RUN):
-                    _clean_up_killed(places)
+                for traces in abandoned_namespaces(containerd, RUN):
+                    _clean_up_killed(traces)
     if args.json:
         verbs.print_json({"tests": found})
     passed = all(evidence["outcome"] == "passed" and evidence["proof"] is not None for evidence in found)
@@ -104,14 +104,16 @@ def _record(client: Client, evidence: Evidence, identity: str | None) -> None:
         verbs.fail(f"the daemon has not recorded the test of {name}: {error}", error.hint or _RECORD_HINT)
 
 
-def _clean_up_killed(places: Places) -> None:
+def _clean_up_killed(traces: Traces) -> None:
     """Remove everything that a killed test has left."""
-    remaining = remove_all(places)
-    if not remaining and remove_bundle(places.bundle):
-        verbs.complain(f"note: removed the container of the killed test {places.id}")
+    remaining = remove_all(traces)
+    if not remaining and remove_bundle(traces.bundle):
+        verbs.complain(f"note: removed the container of the killed test {traces.id}")
     else:
-        names = ", ".join(f"the {each['kind']} {each['name']}" for each in remaining) or places.bundle
-        verbs.complain(f"warning: the killed test {places.id} has left {names}, which cannot be removed")
+        names = ", ".join(f"the {each['kind']} {each['name']}" for each in remaining) or traces.bundle
+        verbs.complain(
+            f"warning: the killed test {traces.id} has left {names}, which cannot be removed; the next test tries again"
+        )
 
 
 class _Caught:

@@ -53,11 +53,11 @@ class Proofs:
         # The last summary, with its inputs.
         self._summary: tuple[tuple[object, ...], ProofsSummary] | None = None
 
-    def now(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+    def judge_now(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
         """Return the identity of the binaries of ``runtime`` and its proof, after a look at them. Blocks."""
-        return self.seen(runtime, self._look(watched_binaries(runtime)))
+        return self.judge(runtime, self._look(watched_binaries(runtime)))
 
-    def seen(self, runtime: Runtime, states: Mapping[str, BinaryState]) -> tuple[str | None, shapes.Proof]:
+    def judge(self, runtime: Runtime, states: Mapping[str, BinaryState]) -> tuple[str | None, shapes.Proof]:
         """Return the same for the ``states`` of the binaries."""
         looked_at, known = self._identities
         if looked_at is not states:
@@ -75,19 +75,19 @@ class Proofs:
         if self._summary is not None and all(a is b for a, b in zip(self._summary[0], inputs, strict=True)):
             return self._summary[1]
         runtimes = generation.runtimes
-        found = {name: self.seen(runtimes[name], states)[1] for name in self.kept if name in runtimes}
+        found = {name: self.judge(runtimes[name], states)[1] for name in self.kept if name in runtimes}
         counts: dict[str, int] = {"proved": 0, "not-proved": len(runtimes) - len(found), "outdated": 0}
         for proof in found.values():
             counts[proof["state"]] += 1
         default = find_runtime(generation, generation.config.default_runtime)
-        summary = ProofsSummary(found, counts, self.seen(default, states)[1])
+        summary = ProofsSummary(found, counts, self.judge(default, states)[1])
         self._summary = inputs, summary
         return summary
 
     def compare(self, runtime: Runtime, proof: Proof) -> Mapping[str, BinaryState]:
         """Compare ``proof`` with ``runtime`` and its binaries; return their states. Blocks. Raises: ProofOutdated."""
         states = self._look(watched_binaries(runtime))
-        identity, _ = self.seen(runtime, states)
+        identity, _ = self.judge(runtime, states)
         if proof.digest != runtime.answer.digest:
             raise ProofOutdated(runtime.name, "the resolution")
         if proof.identity != identity:
@@ -100,12 +100,12 @@ class Proofs:
         ``is_in_use`` returns whether a runtime has the same resolution in the generation that clients get.
         """
         default = find_runtime(generation, generation.config.default_runtime)
-        _, proof = self.now(default)
+        _, proof = self.judge_now(default)
         if proof["state"] == "proved":
             return None
         tested = [runtime for name, runtime in generation.runtimes.items() if name in self.kept]
         states = self._look({binary: None for runtime in tested for binary in watched_binaries(runtime)})
-        proved = [runtime.name for runtime in tested if self.seen(runtime, states)[1]["state"] == "proved"]
+        proved = [runtime.name for runtime in tested if self.judge(runtime, states)[1]["state"] == "proved"]
         return unproved_default(generation.config, proof, is_in_use=is_in_use(default), proved=proved)
 
     def record(self, proof: Proof, generation: Generation) -> None:

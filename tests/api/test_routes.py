@@ -206,10 +206,10 @@ class FakeService:
     def drift(self, binary: str) -> Drift | None:
         return self.drifts.get(binary)
 
-    def proof_now(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+    def current_proof(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
         return "sha256:now", judge_proof(self.proofs.get(runtime.name), runtime.answer.digest, "sha256:now")
 
-    def proof_seen(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+    def last_proof(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
         return None, judge_proof(self.proofs.get(runtime.name), runtime.answer.digest, None)
 
     async def record_proof(self, _peer: Peer, runtime: Runtime, proof: Proof) -> shapes.Proof:

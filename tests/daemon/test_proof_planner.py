@@ -63,7 +63,7 @@ class Node:
             runtime = find_runtime(generation, name)
         except UnknownRuntime:
             return
-        identity, _ = self.proofs.now(runtime)
+        identity, _ = self.proofs.judge_now(runtime)
         test = Proof(name, outcome, "direct", runtime.answer.digest, identity or "", generation.number, 1.0, "")
         self.proofs.record(test, generation)
 

@@ -30,12 +30,12 @@ from runtimed.core import errors
 from runtimed.core.config import Engine
 from runtimed.core.containerd.options import RUNC, Options, encode_options, make_options
 from runtimed.core.proof.bundle import ID
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.core.proof.evidence import Evidence
 from runtimed.host.proof.bundle import abandoned_bundles, inspect_node, new_bundle, remove_bundle
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
+from runtimed.host.proof.runner import Conditions, run_test
 from runtimed.host.proof.tasks import Tasks
-from runtimed.host.proof.trial import Conditions, run_test
 
 VERSIONS = {"1.6": None, "2.1": NEWER}
 DEMO = "io.containerd.demo.v1"
@@ -268,14 +268,14 @@ def test_the_options_reach_containerd_exactly_as_they_are_resolved(node: Node) -
         assert found["Options"] == {"type_url": RUNC_OPTIONS, "value": base64.b64encode(value).decode()}
         assert node.containerd.status(bundle.id, namespace=bundle.id) == "CREATED"
         tasks.abort()
-        assert remove_all(places(node, bundle.id, bundle.path)) == []
+        assert remove_all(traces(node, bundle.id, bundle.path)) == []
     node.assert_nothing_left(bundle.id)
 
 
-def places(node: Node, identifier: str, bundle: str) -> Places:
+def traces(node: Node, identifier: str, bundle: str) -> Traces:
     root = node.containerd.root
     engine = node.containerd.engine
-    return Places(identifier, bundle, f"{root}/r/{identifier}", "", engine.address, engine.state, str(engine.root))
+    return Traces(identifier, bundle, f"{root}/r/{identifier}", "", engine.address, engine.state, str(engine.root))
 
 
 def test_an_interrupted_test_leaves_nothing(node: Node) -> None:
@@ -293,7 +293,7 @@ import sys, threading
 from runtimed.core.containerd.options import RUNC, make_options
 from runtimed.core.config import Engine
 from e2e.test_proof_containerd import resolve
-from runtimed.host.proof.trial import Conditions, run_test
+from runtimed.host.proof.runner import Conditions, run_test
 binary, states, address, state, root, bundles = sys.argv[1:]
 resolution, runtime = resolve("io.containerd.runc.v2", make_options(RUNC, {"binary_name": binary, "root": states}))
 conditions = Conditions("containerd", 60, "", [Engine(address, state, root)], bundles)
@@ -314,7 +314,7 @@ def test_a_later_run_removes_what_a_killed_one_has_left(node: Node) -> None:
         run.kill()
         run.wait()
     (identifier,) = os.listdir(directory)
-    left = {each["kind"] for each in list_leftovers(places(node, identifier, f"{directory}/{identifier}"))}
+    left = {each["kind"] for each in list_leftovers(traces(node, identifier, f"{directory}/{identifier}"))}
     assert left >= {"process", "task", "container", "cgroup", "state", "mount"}
     (found,) = abandoned_bundles(directory)
     assert remove_all(found) == []

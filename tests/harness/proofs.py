@@ -10,7 +10,7 @@ from runtimed.core.table.generation import Runtime
 class NoProofs:
     """Mixed into an inspector of binaries."""
 
-    def proof_now(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
+    def current_proof(self, runtime: Runtime) -> tuple[str | None, shapes.Proof]:
         return "sha256:0", judge_proof(None, runtime.answer.digest, "sha256:0")
 
-    proof_seen = proof_now
+    last_proof = current_proof

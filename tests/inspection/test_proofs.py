@@ -43,7 +43,7 @@ class Node:
     def tested(self, name: str, outcome: Any = "passed") -> Proof:
         """Return the proof of a runtime as it is now."""
         runtime = self.runtime(name)
-        identity, _ = self.proofs.now(runtime)
+        identity, _ = self.proofs.judge_now(runtime)
         return Proof(name, outcome, "direct", runtime.answer.digest, identity or "", 1, 1.0, "")
 
     def record(self, name: str, outcome: Any = "passed") -> None:
@@ -76,9 +76,9 @@ def test_a_shim_and_a_binary_are_both_part_of_an_identity(node: Node) -> None:
         ("io.containerd.x.v1", "containerd-shim-x-v1"),
     ):
         node.record(name)
-        assert node.proofs.now(node.runtime(name))[1]["state"] == "proved"
+        assert node.proofs.judge_now(node.runtime(name))[1]["state"] == "proved"
         node.inodes[binary] = 9
-        assert node.proofs.now(node.runtime(name))[1]["state"] == "outdated"
+        assert node.proofs.judge_now(node.runtime(name))[1]["state"] == "outdated"
 
 
 def test_a_summary_counts_each_runtime_of_the_table_and_is_kept_while_nothing_changes(node: Node) -> None:
@@ -100,7 +100,7 @@ def test_before_the_first_look_a_proof_counts_if_its_resolution_is_the_same(node
     node.record("a")
     node.looked_at.clear()
     assert node.proofs.summarise(node.generation, {}).default["state"] == "proved"
-    assert node.proofs.seen(node.runtime("a"), {})[0] is None
+    assert node.proofs.judge(node.runtime("a"), {})[0] is None
     assert node.looked_at == []
 
 

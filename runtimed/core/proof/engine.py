@@ -1,4 +1,4 @@
-"""Defines the interface of an engine of tests, which runs one container, and the places where a test leaves traces."""
+"""Defines the interface of an engine of tests, which runs one container, and the traces of a test on the node."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Leftover(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The places where the test ``id`` leaves traces; they belong to this test alone.
+class Traces:
+    """The paths and sockets at which the test ``id`` leaves traces; they belong to this test alone.
 
     A file in the bundle's directory holds them, so that a later run can clean up after a killed one.
     """
@@ -69,15 +69,15 @@ class Places:
     containerd_root: str = ""
 
     def to_json(self) -> bytes:
-        """Return the places as JSON, for `read_places`."""
+        """Return the traces as JSON, for `read_traces`."""
         return json.dumps(asdict(self)).encode()
 
 
 _MORE = ("state", "pin", "containerd", "containerd_state", "containerd_root")
 
 
-def read_places(identifier: str, bundle: str, data: bytes) -> Places:
-    """Return the places of a test from ``data``, the JSON of a test that may have been killed at any time."""
+def read_traces(identifier: str, bundle: str, data: bytes) -> Traces:
+    """Return the traces of a test from ``data``, the JSON of a test that may have been killed at any time."""
     try:
         found = json.loads(data)
     except ValueError:
@@ -85,4 +85,4 @@ def read_places(identifier: str, bundle: str, data: bytes) -> Places:
     if not isinstance(found, Mapping):
         found = {}
     more = {key: str(found.get(key, "")) for key in _MORE}
-    return Places(identifier, bundle, **more)
+    return Traces(identifier, bundle, **more)

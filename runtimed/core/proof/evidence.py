@@ -21,7 +21,7 @@ _SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observations:
     """The observations of the script in the container; None for a file that the container does not have."""
 
     release: str | None = None
@@ -94,7 +94,7 @@ def new_evidence(runtime: Mapping[str, Any], host: Kernel) -> Evidence:
     }
 
 
-def read_output(identifier: str, output: bytes) -> Seen:
+def read_output(identifier: str, output: bytes) -> Observations:
     """Return the observations in ``output`` of the script of the test ``identifier`` (see `make_script`)."""
     lines: dict[str, list[str]] = {}
     for line in output.decode(errors="backslashreplace").splitlines():
@@ -109,7 +109,7 @@ def read_output(identifier: str, output: bytes) -> Seen:
     after = version.partition(" #")[2]
     status = dict(line.split(":", 1) for line in lines.get("self/status", ()) if ":" in line)
     seccomp = status.get("Seccomp", "").strip()
-    return Seen(
+    return Observations(
         release=release,
         version=_first(lines, "sys/kernel/version") or (f"#{after}" if after else None),
         uid_map=tuple(" ".join(line.split()) for line in lines.get("self/uid_map", ())),
@@ -119,7 +119,7 @@ def read_output(identifier: str, output: bytes) -> Seen:
     )
 
 
-def judge(exit_status: int, seen: Seen, output: bytes) -> str | None:
+def judge(exit_status: int, seen: Observations, output: bytes) -> str | None:
     """Return why a container that has ended does not pass the test; None if it passes."""
     ended = f"it ended with {describe_status(exit_status)}"
     if not seen.began:

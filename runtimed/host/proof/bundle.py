@@ -17,11 +17,11 @@ from typing import Any
 
 from runtimed.core.mounts import is_below, parse_mounts
 from runtimed.core.proof.bundle import ID, ID_DIGITS, PREFIX, Node, is_shared, make_config, make_root_directory
-from runtimed.core.proof.engine import Places, read_places
+from runtimed.core.proof.engine import Traces, read_traces
 
 RUN = "/run"
 _CONFIG = "config.json"
-_PLACES = "places.json"
+_TRACES = "traces.json"
 # A file in a bundle that is kept for a later run, because not everything could be removed.
 KEPT = "kept"
 _ROOT = "rootfs"
@@ -38,10 +38,10 @@ class Bundle:
     path: str
     config: dict[str, Any]
 
-    def record(self, places: Places) -> None:
+    def record(self, traces: Traces) -> None:
         """Write down where the test leaves traces, for a later run in case that this process is killed."""
-        with open(f"{self.path}/{_PLACES}", "wb") as file:
-            file.write(places.to_json())
+        with open(f"{self.path}/{_TRACES}", "wb") as file:
+            file.write(traces.to_json())
 
 
 def inspect_node(root: str = "/", proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> Node:
@@ -141,8 +141,8 @@ def _lock(path: str) -> Iterator[None]:
         os.close(fd)
 
 
-def abandoned_bundles(directory: str = RUN) -> Iterator[Places]:
-    """Yield the places of each test below ``directory`` that was killed, with the lock on its bundle.
+def abandoned_bundles(directory: str = RUN) -> Iterator[Traces]:
+    """Yield the traces of each test below ``directory`` that was killed, with the lock on its bundle.
 
     The caller removes all traces, and the bundle last.
     """
@@ -151,7 +151,7 @@ def abandoned_bundles(directory: str = RUN) -> Iterator[Places]:
             continue
         path = f"{directory}/{name}"
         with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError), _lock(path):
-            yield read_places(name, path, _read(f"{path}/{_PLACES}"))
+            yield read_traces(name, path, _read(f"{path}/{_TRACES}"))
 
 
 def _read(path: str) -> bytes:

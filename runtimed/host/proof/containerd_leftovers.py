@@ -22,7 +22,7 @@ from runtimed.core.containerd.tasks import (
     encode_kill,
 )
 from runtimed.core.proof.bundle import ID
-from runtimed.core.proof.engine import LeftoverKind, Places
+from runtimed.core.proof.engine import LeftoverKind, Traces
 from runtimed.host.proof.containerd import Containerd
 from runtimed.host.proof.found import Found
 from runtimed.host.proof.tasks import FIFO
@@ -41,15 +41,15 @@ _KINDS: Sequence[tuple[LeftoverKind, str, Sequence[str]]] = (
 
 
 class ContainerdLeftovers:
-    """The things of the test of ``places`` in its containerd; none where the engine was another one."""
+    """The things of the test of ``traces`` in its containerd; none where the engine was another one."""
 
-    def __init__(self, places: Places) -> None:
-        self._id = places.id
-        self._places = places
-        self._api = Containerd(places.containerd, places.id)
+    def __init__(self, traces: Traces) -> None:
+        self._id = traces.id
+        self._traces = traces
+        self._api = Containerd(traces.containerd, traces.id)
         # In a bundle without the FIFO no container was created.
-        may_exist = os.path.lexists(f"{places.bundle}/{FIFO}") or not os.path.lexists(places.bundle)
-        self._is_used = bool(places.containerd) and may_exist
+        may_exist = os.path.lexists(f"{traces.bundle}/{FIFO}") or not os.path.lexists(traces.bundle)
+        self._is_used = bool(traces.containerd) and may_exist
         # Whether containerd says whether the container exists.
         self.is_known = True
 
@@ -60,15 +60,15 @@ class ContainerdLeftovers:
     @property
     def directories(self) -> Sequence[str]:
         """The directories that containerd makes for the namespace of the test."""
-        parents = filter(None, (self._places.containerd_state, self._places.containerd_root))
+        parents = filter(None, (self._traces.containerd_state, self._traces.containerd_root))
         return [f"{parent}/{tasks}/{self._id}" for parent in parents for tasks in _TASKS]
 
     @property
     def sockets(self) -> Sequence[str]:
         """The socket of the shim."""
-        if not self._places.containerd:
+        if not self._traces.containerd:
             return ()
-        name = os.path.normpath(f"{self._places.containerd}/{self._id}/{self._id}")
+        name = os.path.normpath(f"{self._traces.containerd}/{self._id}/{self._id}")
         return (f"{_SOCKETS}/{hashlib.sha256(name.encode()).hexdigest()}",)
 
     def find(self) -> Iterator[Found]:
@@ -82,7 +82,7 @@ class ContainerdLeftovers:
             self.is_known = True
         except (CallFailed, ContainerdUnknown):
             self.is_known = False
-            name = f"{self._id}: unknown, because containerd at {self._places.containerd} does not answer"
+            name = f"{self._id}: unknown, because containerd at {self._traces.containerd} does not answer"
             yield Found("container", name, lambda: None, is_removable=False)
 
     def remove_namespace(self) -> None:
@@ -109,7 +109,7 @@ class ContainerdLeftovers:
         self._api.call(method, encode_kill(self._id) if method == KILL_TASK else encode_id(self._id), _CALL_S)
 
 
-def abandoned_namespaces(containerd: Engine, directory: str) -> Iterator[Places]:
+def abandoned_namespaces(containerd: Engine, directory: str) -> Iterator[Traces]:
     """Yield the tests with a namespace in ``containerd`` and without a bundle in ``directory``.
 
     They are those before the last boot, because containerd keeps its containers. A test that runs has its bundle longer
@@ -124,4 +124,4 @@ def abandoned_namespaces(containerd: Engine, directory: str) -> Iterator[Places]
         bundle = f"{directory}/{name}"
         if not os.path.lexists(bundle):
             more = {"containerd_state": containerd.state, "containerd_root": containerd.known_root or ""}
-            yield Places(name, bundle, containerd=containerd.address, **more)
+            yield Traces(name, bundle, containerd=containerd.address, **more)

@@ -17,7 +17,7 @@ from functools import partial
 
 from runtimed.core.mounts import parse_mounts
 from runtimed.core.proof.bundle import VARIABLE
-from runtimed.core.proof.engine import Leftover, Places
+from runtimed.core.proof.engine import Leftover, Traces
 from runtimed.host.proof.bundle import KEPT, has_mounts
 from runtimed.host.proof.containerd_leftovers import ContainerdLeftovers
 from runtimed.host.proof.found import Found
@@ -38,21 +38,21 @@ _CGROUPS = ("cgroup", "cgroup2")
 _ENDED = (b"Z", b"X")
 
 
-def list_leftovers(places: Places) -> Sequence[Leftover]:
-    """Return everything with the id of the test of ``places``."""
-    with contextlib.closing(ContainerdLeftovers(places)) as containerd:
-        return [found.leftover for found in _find(places, containerd)]
+def list_leftovers(traces: Traces) -> Sequence[Leftover]:
+    """Return everything with the id of the test of ``traces``."""
+    with contextlib.closing(ContainerdLeftovers(traces)) as containerd:
+        return [found.leftover for found in _find(traces, containerd)]
 
 
-def remove_all(places: Places) -> Sequence[Leftover]:
-    """Remove everything with the id of the test of ``places``, and return the rest.
+def remove_all(traces: Traces) -> Sequence[Leftover]:
+    """Remove everything with the id of the test of ``traces``, and return the rest.
 
     Removes the directories of the test, too, except that of its bundle, which is marked to be kept where there is a
     rest. Blocks for some seconds where a removal fails.
     """
     deadline_s = time.monotonic() + _REMOVAL_S
-    with contextlib.closing(ContainerdLeftovers(places)) as containerd:
-        while found := list(_find(places, containerd)):
+    with contextlib.closing(ContainerdLeftovers(traces)) as containerd:
+        while found := list(_find(traces, containerd)):
             removable = [each for each in found if each.is_removable]
             if not removable or time.monotonic() > deadline_s:
                 break
@@ -64,25 +64,25 @@ def remove_all(places: Places) -> Sequence[Leftover]:
         else:
             containerd.remove_namespace()
     if found:
-        with contextlib.suppress(OSError), open(f"{places.bundle}/{KEPT}", "wb"):
+        with contextlib.suppress(OSError), open(f"{traces.bundle}/{KEPT}", "wb"):
             pass
     else:
-        for directory in filter(os.path.lexists, (places.state, *containerd.directories)):
+        for directory in filter(os.path.lexists, (traces.state, *containerd.directories)):
             with contextlib.suppress(OSError):
                 _remove_tree(directory)
     return [each.leftover for each in found]
 
 
-def _find(places: Places, containerd: ContainerdLeftovers) -> Iterator[Found]:
-    processes = dict(_processes(places.id))
+def _find(traces: Traces, containerd: ContainerdLeftovers) -> Iterator[Found]:
+    processes = dict(_processes(traces.id))
     yield from containerd.find()
     yield from processes.values()
-    yield from _mounts(places.id, processes)
-    yield from _cgroups(places.id)
-    yield from _units(places.id)
-    yield from _states(places, containerd)
-    if places.pin and os.path.lexists(places.pin):
-        yield Found("pin", places.pin, partial(os.unlink, places.pin))
+    yield from _mounts(traces.id, processes)
+    yield from _cgroups(traces.id)
+    yield from _units(traces.id)
+    yield from _states(traces, containerd)
+    if traces.pin and os.path.lexists(traces.pin):
+        yield Found("pin", traces.pin, partial(os.unlink, traces.pin))
 
 
 def _pattern(identifier: str) -> re.Pattern[bytes]:
@@ -190,14 +190,14 @@ def _stop_unit(unit: str) -> None:
     _run("systemctl", "reset-failed", unit)
 
 
-def _states(places: Places, containerd: ContainerdLeftovers) -> Iterator[Found]:
+def _states(traces: Traces, containerd: ContainerdLeftovers) -> Iterator[Found]:
     """Yield the states of the container in the directories of a test, and those that shims name after it.
 
     crun keeps a cache for all containers beside them.
     """
-    named = [f"{directory}/{places.id}" for directory in _SHIM_DIRECTORIES]
-    directories = (places.state, *containerd.directories)
-    inside = [f"{directory}/{name}" for directory in directories for name in _list(directory) if places.id in name]
+    named = [f"{directory}/{traces.id}" for directory in _SHIM_DIRECTORIES]
+    directories = (traces.state, *containerd.directories)
+    inside = [f"{directory}/{name}" for directory in directories for name in _list(directory) if traces.id in name]
     for path in (*named, *containerd.sockets, *inside):
         if os.path.lexists(path):
             # A containerd that is not running removes them after its next start.

@@ -16,7 +16,7 @@ from runtimed.core.proof.bundle import (
     make_root_directory,
     make_script,
 )
-from runtimed.core.proof.engine import Places, read_places
+from runtimed.core.proof.engine import Traces, read_traces
 
 NAME = "runtimed-test-0123456789ab"
 MERGED = {"usr": None, "bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "libx32": "usr/libx32"}
@@ -86,12 +86,12 @@ def test_the_script_prints_what_it_sees_and_exits_with_42() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (Places(NAME, "/b", state="/s", pin="/p", containerd="/c").to_json(), Places(NAME, "/b", "/s", "/p", "/c")),
+        (Traces(NAME, "/b", state="/s", pin="/p", containerd="/c").to_json(), Traces(NAME, "/b", "/s", "/p", "/c")),
         # The test was killed before, or while, it wrote the file.
-        (b"", Places(NAME, "/b")),
-        (b'{"id": "x", "st', Places(NAME, "/b")),
-        (b"[]", Places(NAME, "/b")),
+        (b"", Traces(NAME, "/b")),
+        (b'{"id": "x", "st', Traces(NAME, "/b")),
+        (b"[]", Traces(NAME, "/b")),
     ],
 )
-def test_the_places_of_a_killed_test_are_read(data: bytes, expected: Places) -> None:
-    assert read_places(NAME, "/b", data) == expected
+def test_the_places_of_a_killed_test_are_read(data: bytes, expected: Traces) -> None:
+    assert read_traces(NAME, "/b", data) == expected

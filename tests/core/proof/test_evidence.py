@@ -6,7 +6,7 @@ import pytest
 
 from runtimed.core.proof.engine import Leftover
 from runtimed.core.proof.evidence import (
-    Seen,
+    Observations,
     describe_failure,
     describe_leftovers,
     describe_status,
@@ -49,7 +49,7 @@ GVISOR = "\n".join(
 
 
 def test_the_output_of_the_script_is_read() -> None:
-    assert read_output(ID, WHOLE.encode()) == Seen(
+    assert read_output(ID, WHOLE.encode()) == Observations(
         release="6.1.0-18-amd64",
         version="#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)",
         uid_map=("0 100000 65536", "65536 0 1"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtimed.core.proof.bundle import Node
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.host.proof.bundle import abandoned_bundles, inspect_node, new_bundle, remove_bundle
 
 NODE = Node({"usr": None, "bin": "usr/bin"}, frozenset())
@@ -43,14 +43,14 @@ def test_only_a_bundle_whose_test_has_gone_is_abandoned(tmp_path: Path) -> None:
     (tmp_path / "runtimed-test-x").mkdir()
     (tmp_path / "runtimed-test-ffffffffffff").write_text("a file")
     with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as bundle:
-        bundle.record(Places(bundle.id, bundle.path))
-        assert [*abandoned_bundles(str(tmp_path))] == [Places(gone.name, str(gone))]
-    (gone / "places.json").write_bytes(Places(gone.name, str(gone), state="/s").to_json())
-    for places in abandoned_bundles(str(tmp_path)):
-        assert places.state == "/s"
+        bundle.record(Traces(bundle.id, bundle.path))
+        assert [*abandoned_bundles(str(tmp_path))] == [Traces(gone.name, str(gone))]
+    (gone / "traces.json").write_bytes(Traces(gone.name, str(gone), state="/s").to_json())
+    for traces in abandoned_bundles(str(tmp_path)):
+        assert traces.state == "/s"
         # Another run does not clean up at the same time.
         assert [*abandoned_bundles(str(tmp_path))] == []
-        assert remove_bundle(places.bundle)
+        assert remove_bundle(traces.bundle)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runtimed-test-ffffffffffff", "runtimed-test-x"]
 
 

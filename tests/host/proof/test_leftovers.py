@@ -13,7 +13,7 @@ import pytest
 from harness.daemon import ordinary_user, wait_until
 
 from runtimed.core.proof.bundle import Node
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.host.proof.bundle import KEPT, Bundle, abandoned_bundles, new_bundle
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
 
@@ -24,15 +24,15 @@ SLEEP = ("/bin/sleep", "100")
 MOUNTED = """
 import subprocess, sys
 from pathlib import Path
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.host.proof import bundle, leftovers
 identifier, root = sys.argv[1:]
-places = Places(identifier, f"{root}/bundle", state=f"{root}/state")
-for directory in (places.bundle, f"{places.state}/{identifier}"):
+traces = Traces(identifier, f"{root}/bundle", state=f"{root}/state")
+for directory in (traces.bundle, f"{traces.state}/{identifier}"):
     subprocess.run(["/bin/mount", "--bind", f"{root}/host", directory], check=True)
 leftovers._run = lambda *words: None  # umount(8) fails
 leftovers._REMOVAL_S = 2
-print(*(each["kind"] for each in leftovers.remove_all(places)), bundle.remove_bundle(places.bundle))
+print(*(each["kind"] for each in leftovers.remove_all(traces)), bundle.remove_bundle(traces.bundle))
 """
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -55,21 +55,21 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def traces(tmp_path: Path) -> Traces:
     (tmp_path / "bundle").mkdir()
-    return Places(ID, str(tmp_path / "bundle"), state=str(tmp_path / "state"), pin=str(tmp_path / "pin"))
+    return Traces(ID, str(tmp_path / "bundle"), state=str(tmp_path / "state"), pin=str(tmp_path / "pin"))
 
 
-def kinds(places: Places) -> list[str]:
-    return [each["kind"] for each in list_leftovers(places)]
+def kinds(traces: Traces) -> list[str]:
+    return [each["kind"] for each in list_leftovers(traces)]
 
 
-def test_nothing_is_found_where_nothing_is(places: Places) -> None:
-    assert list_leftovers(places) == []
-    assert remove_all(places) == []
+def test_nothing_is_found_where_nothing_is(traces: Traces) -> None:
+    assert list_leftovers(traces) == []
+    assert remove_all(traces) == []
 
 
-def test_processes_of_the_test_end_and_others_go_on(places: Places, start: Start) -> None:
+def test_processes_of_the_test_end_and_others_go_on(traces: Traces, start: Start) -> None:
     own = [start(*SLEEP, RUNTIMED_TEST=ID), start("/bin/sh", "-c", "read x; sleep 100 & wait", ID)]
     others = [
         start(*SLEEP, RUNTIMED_TEST=f"{ID}0"),
@@ -78,79 +78,79 @@ def test_processes_of_the_test_end_and_others_go_on(places: Places, start: Start
         start("/bin/sh", "-c", "sleep 100; exit", f"{ID}c"),
     ]
     # A shell with stdin at its end reads nothing and goes on.
-    found = {each["name"].partition(" ")[0] for each in list_leftovers(places)}
+    found = {each["name"].partition(" ")[0] for each in list_leftovers(traces)}
     assert found >= {str(each.pid) for each in own}
     assert not found & {str(each.pid) for each in others}
-    assert remove_all(places) == []
+    assert remove_all(traces) == []
     assert all(each.wait(5) == -9 for each in own)
     assert all(each.poll() is None for each in others)
 
 
 def test_what_is_in_the_state_directory_is_removed_with_it_and_no_link_is_followed(
-    places: Places, tmp_path: Path
+    traces: Traces, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept/file"
     kept.parent.mkdir()
     kept.write_text("x")
-    state = Path(places.state)
+    state = Path(traces.state)
     (state / ID).mkdir(parents=True)
     (state / ID / "state.json").write_text("{}")
     (state / ID / "inner").symlink_to(kept.parent)
     (state / f"{ID}.link").symlink_to(kept.parent)
     # A cache for all containers, as crun has it.
     (state / ".cache/seccomp").mkdir(parents=True)
-    assert sorted(each["name"] for each in list_leftovers(places)) == [f"{state}/{ID}", f"{state}/{ID}.link"]
-    assert remove_all(places) == []
+    assert sorted(each["name"] for each in list_leftovers(traces)) == [f"{state}/{ID}", f"{state}/{ID}.link"]
+    assert remove_all(traces) == []
     assert not state.exists()
     assert kept.read_text() == "x"
 
 
-def test_an_empty_state_directory_is_no_leftover_and_is_removed(places: Places) -> None:
-    Path(places.state).mkdir()
-    assert list_leftovers(places) == []
-    assert remove_all(places) == []
-    assert not Path(places.state).exists()
+def test_an_empty_state_directory_is_no_leftover_and_is_removed(traces: Traces) -> None:
+    Path(traces.state).mkdir()
+    assert list_leftovers(traces) == []
+    assert remove_all(traces) == []
+    assert not Path(traces.state).exists()
 
 
-def test_the_pin_is_removed(places: Places) -> None:
-    Path(places.pin).touch()
-    assert kinds(places) == ["pin"]
-    assert remove_all(places) == []
-    assert not Path(places.pin).exists()
+def test_the_pin_is_removed(traces: Traces) -> None:
+    Path(traces.pin).touch()
+    assert kinds(traces) == ["pin"]
+    assert remove_all(traces) == []
+    assert not Path(traces.pin).exists()
 
 
 def test_without_an_answer_of_containerd_its_directories_stay_for_it_and_the_container_is_named(
-    places: Places, tmp_path: Path, start: Start
+    traces: Traces, tmp_path: Path, start: Start
 ) -> None:
     socket = str(tmp_path / "c.sock")
     directory = tmp_path / "containerd/io.containerd.runtime.v2.task" / ID / ID
     directory.mkdir(parents=True)
-    places = Places(ID, places.bundle, containerd=socket, containerd_state=str(tmp_path / "containerd"))
-    (Path(places.bundle) / "stdout").touch()
+    traces = Traces(ID, traces.bundle, containerd=socket, containerd_state=str(tmp_path / "containerd"))
+    (Path(traces.bundle) / "stdout").touch()
     process = start(*SLEEP, RUNTIMED_TEST=ID)
     container = f"{ID}: unknown, because containerd at {socket} does not answer"
-    assert {each["name"] for each in remove_all(places)} == {container, str(directory)}
+    assert {each["name"] for each in remove_all(traces)} == {container, str(directory)}
     assert directory.exists()
     assert process.wait(5) == -9
-    assert (Path(places.bundle) / KEPT).exists()
+    assert (Path(traces.bundle) / KEPT).exists()
 
 
 def test_a_bundle_is_kept_while_there_is_a_rest_and_a_later_run_finds_it(tmp_path: Path) -> None:
-    def places_of(bundle: Bundle) -> Places:
-        return Places(bundle.id, bundle.path, containerd=str(tmp_path / "c.sock"))
+    def traces_left_by(bundle: Bundle) -> Traces:
+        return Traces(bundle.id, bundle.path, containerd=str(tmp_path / "c.sock"))
 
     with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as clean:
-        clean.record(places_of(clean))
-        assert remove_all(places_of(clean)) == []
+        clean.record(traces_left_by(clean))
+        assert remove_all(traces_left_by(clean)) == []
     with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as kept:
-        kept.record(places_of(kept))
+        kept.record(traces_left_by(kept))
         (Path(kept.path) / "stdout").touch()
-        assert [each["kind"] for each in remove_all(places_of(kept))] == ["container"]
-    assert [*abandoned_bundles(str(tmp_path))] == [places_of(kept)]
+        assert [each["kind"] for each in remove_all(traces_left_by(kept))] == ["container"]
+    assert [*abandoned_bundles(str(tmp_path))] == [traces_left_by(kept)]
 
 
-def test_containerd_is_not_asked_where_no_container_was_created(places: Places, tmp_path: Path) -> None:
-    assert list_leftovers(Places(ID, places.bundle, containerd=str(tmp_path / "c.sock"))) == []
+def test_containerd_is_not_asked_where_no_container_was_created(traces: Traces, tmp_path: Path) -> None:
+    assert list_leftovers(Traces(ID, traces.bundle, containerd=str(tmp_path / "c.sock"))) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
@@ -164,11 +164,11 @@ def test_a_directory_on_which_host_files_are_still_mounted_is_not_emptied(tmp_pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
-def test_a_mount_in_the_user_namespace_of_an_ordinary_user_is_none_of_the_test(places: Places, start: Start) -> None:
+def test_a_mount_in_the_user_namespace_of_an_ordinary_user_is_none_of_the_test(traces: Traces, start: Start) -> None:
     namespace = (*ordinary_user(), "unshare", "--user", "--map-root-user", "--mount")
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no user namespace can be made here, in a chroot say")
     make = f"mount -t tmpfs t /mnt && mkdir /mnt/{ID} && mount -t tmpfs t /mnt/{ID} && exec sleep 100"
     process = start(*namespace, "sh", "-c", make, PATH=os.environ["PATH"])
     wait_until(lambda: ID in Path(f"/proc/{process.pid}/mountinfo").read_text(), "the mount")
-    assert list_leftovers(places) == []
+    assert list_leftovers(traces) == []

@@ -20,7 +20,7 @@ from runtimed.core import errors
 from runtimed.core.config import Engine
 from runtimed.core.containerd import tasks as api
 from runtimed.core.containerd.api import LIST_NAMESPACES, NAMESPACE_HEADER
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.host.proof.bundle import Bundle
 from runtimed.host.proof.containerd_leftovers import abandoned_namespaces
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
@@ -102,8 +102,8 @@ def new_tasks(bundle: Bundle, address: str, timeout_s: float = 5, stopped: threa
     return Tasks(bundle, SHIM, None, address, timeout_s, stopped or threading.Event())
 
 
-def places(bundle: Bundle, peer: Peer) -> Places:
-    return Places(ID, bundle.path, containerd=peer.address)
+def traces(bundle: Bundle, peer: Peer) -> Traces:
+    return Traces(ID, bundle.path, containerd=peer.address)
 
 
 def reason(step: Callable[[], object]) -> str:
@@ -117,11 +117,11 @@ def test_a_test_takes_all_steps_and_reads_the_output(bundle: Bundle, peer: Peer)
     tasks.create()
     tasks.start()
     assert tasks.wait() == 42
-    assert {each["kind"] for each in list_leftovers(places(bundle, peer))} == {"task", "container"}
+    assert {each["kind"] for each in list_leftovers(traces(bundle, peer))} == {"task", "container"}
     tasks.delete()
     assert tasks.output == b"x" * 10
     assert peer.exists == set()
-    assert remove_all(places(bundle, peer)) == []
+    assert remove_all(traces(bundle, peer)) == []
     assert peer.namespaces == set()
 
 
@@ -183,7 +183,7 @@ def test_without_grpcio_the_reason_names_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "grpc", None)
     assert "pip install 'runtimed[containerd]'" in reason(new_tasks(bundle, peer.address).create)
-    assert list_leftovers(places(bundle, peer)) == []
+    assert list_leftovers(traces(bundle, peer)) == []
 
 
 def test_no_container_is_created_where_containerd_does_not_run(bundle: Bundle) -> None:
@@ -197,7 +197,7 @@ def test_no_container_is_created_where_containerd_does_not_run(bundle: Bundle) -
         left.bind(address)
     assert "is not running, or it has ended" in reason(new_tasks(bundle, address).create)
     assert reason(new_tasks(bundle, f"{address}/x").create).endswith("Not a directory")
-    assert list_leftovers(Places(ID, bundle.path, containerd=address)) == []
+    assert list_leftovers(Traces(ID, bundle.path, containerd=address)) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -215,10 +215,10 @@ def test_what_a_killed_test_left_in_containerd_is_removed_and_a_hung_shim_does_n
     new_tasks(bundle, peer.address).create()
     # A task whose shim does not respond.
     peer.instead[api.GET_TASK] = lambda context: context.abort(grpc.StatusCode.UNKNOWN, "ttrpc: closed")
-    remaining = list_leftovers(places(bundle, peer))
+    remaining = list_leftovers(traces(bundle, peer))
     assert {each["kind"] for each in remaining} == {"task", "container"}
     del peer.instead[api.GET_TASK]
-    assert remove_all(places(bundle, peer)) == []
+    assert remove_all(traces(bundle, peer)) == []
     assert (peer.exists, peer.namespaces) == (set(), set())
 
 
@@ -227,7 +227,7 @@ def test_a_namespace_without_a_bundle_is_one_of_a_test_before_the_last_boot(bund
     os.mkdir(f"{root}/{OTHER}")
     peer.namespaces |= {ID, OTHER, "default", f"{ID}-more"}
     (found,) = abandoned_namespaces(Engine(peer.address, "/s"), root)
-    assert found == Places(ID, f"{root}/{ID}", containerd=peer.address, containerd_state="/s")
+    assert found == Traces(ID, f"{root}/{ID}", containerd=peer.address, containerd_state="/s")
     peer.exists.add("container")
     assert remove_all(found) == []
     assert peer.namespaces == {OTHER, "default", f"{ID}-more"}

@@ -13,7 +13,7 @@ from typing import Any
 from runtimed.core.config import Engine as ContainerdEngine
 from runtimed.core.errors import TestFailed
 from runtimed.core.proof.command_line import choose_engine, decoded_options, make_command_line, shim_state, uses_systemd
-from runtimed.core.proof.engine import Engine, EngineName, Leftover, Places, Step
+from runtimed.core.proof.engine import Engine, EngineName, Leftover, Step, Traces
 from runtimed.core.proof.evidence import Evidence, describe_leftovers, judge, new_evidence, read_output
 from runtimed.core.proof.program import describe_program
 from runtimed.host.proof.bundle import RUN, Bundle, inspect_node, new_bundle
@@ -79,11 +79,11 @@ def _test(
             made = new_bundle(inspect_node(), systemd_cgroup=systemd_cgroup, directory=conditions.directory)
             bundle = stack.enter_context(made)
             evidence["id"] = bundle.id
-            engine, places = _make_engine(name, bundle, runtime, resolution, conditions, stopped)
-            bundle.record(places)
+            engine, traces = _make_engine(name, bundle, runtime, resolution, conditions, stopped)
+            bundle.record(traces)
         except OSError as error:
             raise TestFailed("create", f"the bundle cannot be made: {error}") from error
-        _run_container(evidence, engine, places, runtime)
+        _run_container(evidence, engine, traces, runtime)
 
 
 def _make_engine(
@@ -93,19 +93,19 @@ def _make_engine(
     resolution: Mapping[str, Any],
     conditions: Conditions,
     stopped: Event,
-) -> tuple[Engine, Places]:
-    """Return the engine for the test, and the places where it leaves traces. Raises: TestFailed."""
+) -> tuple[Engine, Traces]:
+    """Return the engine for the test, and the traces that it leaves. Raises: TestFailed."""
     pin = f"{conditions.pins}/{bundle.id}" if conditions.pins else ""
     if name == "direct":
         command = make_command_line(runtime, resolution, bundle.id, bundle.path)
-        places = Places(bundle.id, bundle.path, state=command.state, pin=pin)
-        return Direct(command, bundle, conditions.timeout_s, stopped), places
+        traces = Traces(bundle.id, bundle.path, state=command.state, pin=pin)
+        return Direct(command, bundle, conditions.timeout_s, stopped), traces
     if not conditions.containerds:
         raise TestFailed("resolve", "the setting runtimed.containerd names no containerd")
     # The first that runs.
     first, *others = conditions.containerds
     found = next((each for each in (first, *others) if os.path.exists(each.address)), first)
-    places = Places(
+    traces = Traces(
         bundle.id,
         bundle.path,
         state=shim_state(resolution, bundle.id),
@@ -115,10 +115,10 @@ def _make_engine(
         containerd_root=found.known_root or "",
     )
     tasks = Tasks(bundle, resolution["shim"], decoded_options(resolution), found.address, conditions.timeout_s, stopped)
-    return tasks, places
+    return tasks, traces
 
 
-def _run_container(evidence: Evidence, engine: Engine, places: Places, runtime: Mapping[str, Any]) -> None:
+def _run_container(evidence: Evidence, engine: Engine, traces: Traces, runtime: Mapping[str, Any]) -> None:
     """Run the container, fill ``evidence``, and remove all traces. Raises: TestFailed, TestInterrupted."""
     settle_s = _SETTLE_S
     try:
@@ -130,12 +130,12 @@ def _run_container(evidence: Evidence, engine: Engine, places: Places, runtime: 
             raise
         finally:
             _read_evidence(evidence, engine.output)
-            _clean_up(evidence, places, settle_s)
+            _clean_up(evidence, traces, settle_s)
     except TestFailed as error:
         if error.step == "create" and (reason := _explain(runtime["binary"])) is not None:
             raise TestFailed("create", reason) from error
         raise
-    seen = read_output(places.id, engine.output)
+    seen = read_output(traces.id, engine.output)
     if (reason := judge(evidence["exit_status"] or 0, seen, engine.output)) is not None:
         raise TestFailed("evidence", reason)
     if evidence["leftovers"]:
@@ -165,15 +165,15 @@ def _read_evidence(evidence: Evidence, output: bytes) -> None:
     evidence["seccomp"] = seen.seccomp
 
 
-def _clean_up(evidence: Evidence, places: Places, settle_s: float) -> None:
+def _clean_up(evidence: Evidence, traces: Traces, settle_s: float) -> None:
     """Wait until the runtime's own clean-up has ended, note the leftovers, and remove them."""
     deadline_s = time.monotonic() + settle_s
-    while (left := _faults(list_leftovers(places))) and time.monotonic() < deadline_s:
+    while (left := _faults(list_leftovers(traces))) and time.monotonic() < deadline_s:
         time.sleep(_POLL_S)
     evidence["leftovers"] = left
-    evidence["remaining"] = [*remove_all(places)]
+    evidence["remaining"] = [*remove_all(traces)]
     # A shim is no child of this process.
-    ended = [] if places.containerd else end_children()
+    ended = [] if traces.containerd else end_children()
     if not any(each["kind"] == "process" for each in left):
         evidence["leftovers"] += [{"kind": "process", "name": name} for name in ended]
 

@@ -19,7 +19,7 @@ DRIVER = """
 import json, signal, sys
 from threading import Event
 from runtimed.core.errors import TestInterrupted
-from runtimed.host.proof.trial import Conditions, run_test
+from runtimed.host.proof.runner import Conditions, run_test
 program, directory, timeout_s, interrupt_s = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
 stopped = Event()
 if interrupt_s:
