@@ -111,9 +111,7 @@ def _clean_up_killed(traces: Traces) -> None:
         verbs.complain(f"note: removed the container of the killed test {traces.id}")
     else:
         names = ", ".join(f"the {each['kind']} {each['name']}" for each in remaining) or traces.bundle
-        verbs.complain(
-            f"warning: the killed test {traces.id} has left {names}, which cannot be removed; the next test tries again"
-        )
+        verbs.complain(f"warning: {names} of the killed test {traces.id} cannot be removed; the next test tries again")
 
 
 class _Caught:

@@ -185,6 +185,14 @@ def mark_of(state: os.stat_result) -> Mark:
     return (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid)
 
 
+def is_changed(path: str, mark: Mark | None) -> bool:
+    """Return whether the path does not lead to the file with this mark; None is the mark of none."""
+    try:
+        return mark_of(os.lstat(path)) != mark
+    except OSError:
+        return True
+
+
 def _remember(name: str, state: os.stat_result, intact: dict[str, Mark]) -> None:
     if state.st_ctime_ns < time.time_ns() - _SETTLED_NS:
         intact[name] = mark_of(state)

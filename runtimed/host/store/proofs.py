@@ -6,12 +6,11 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.proof.record import Proof, read_proofs, render_proofs
-from runtimed.host.store.damage import OTHERS_WRITE, Mark, mark_of
+from runtimed.host.store.damage import OTHERS_WRITE, Mark, is_changed, mark_of
 from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, sync_directory
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.repair import RepairOutcome
@@ -63,12 +62,7 @@ class ProofFile:
 
     def seems_damaged(self) -> bool:
         """Return whether the path does not lead to the file as it was written; may be wrong while it is written."""
-        if self._text is None:
-            return False
-        try:
-            return mark_of(os.lstat(self._paths.proofs)) != self._mark
-        except OSError:
-            return True
+        return self._text is not None and is_changed(self._paths.proofs, self._mark)
 
     def repair(self, outcome: RepairOutcome) -> RepairOutcome:
         """Return ``outcome`` with the repair of the file, if it is missing or changed."""
@@ -77,9 +71,8 @@ class ProofFile:
         try:
             self._replace(self._text)
         except StoreFailed as error:
-            return replace(outcome, remark="; ".join(filter(None, (outcome.remark, str(error)))))
-        text = f"{self._paths.proofs} was missing or changed: written again"
-        return replace(outcome, repaired=(*outcome.repaired, text))
+            return outcome.with_remark(str(error))
+        return outcome.with_repair(self._paths.proofs)
 
     def _replace(self, text: bytes) -> None:
         path = self._paths.proofs

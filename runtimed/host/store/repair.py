@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtimed.core.history.layout import LOCK, VERSION, current_target, link_target
 from runtimed.core.table.script import is_intact
@@ -29,6 +29,14 @@ class RepairOutcome:
     remark: str | None = None
     # Why the current generation must be published again, under another number.
     republish: str | None = None
+
+    def with_repair(self, path: str) -> RepairOutcome:
+        """Return this outcome with the repair of the file ``path``."""
+        return replace(self, repaired=(*self.repaired, f"{path} was missing or changed: written again"))
+
+    def with_remark(self, text: str) -> RepairOutcome:
+        """Return this outcome with one more remark."""
+        return replace(self, remark="; ".join(filter(None, (self.remark, text))))
 
 
 class Repair:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import TABLE_FILE
@@ -14,6 +13,7 @@ from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.generation import Difference, Generation
 from runtimed.core.table.table_file import render_table_file
 from runtimed.host.store import RepairOutcome, Store
+from runtimed.host.store.damage import Mark, is_changed, mark_of
 from runtimed.host.store.disk import FILE_MODE, failing_as, make_exec_root, unused_name, write_new
 
 
@@ -35,7 +35,7 @@ class TableFile:
         # The name of the new file before `swap`.
         self._temporary = ""
         # The status of the file that `swap` put in place; None if it could not.
-        self._mark: tuple[int, ...] | None = None
+        self._mark: Mark | None = None
         # Why the file could not be given to the group, and is the daemon's alone.
         self.refusal: str | None = None
 
@@ -64,7 +64,7 @@ class TableFile:
         try:
             self._at_step("table-swap")
             os.rename(self._temporary, self.path)
-            self._mark = _mark(os.lstat(self.path))
+            self._mark = mark_of(os.lstat(self.path))
         except OSError as error:
             self.discard()
             return f"{self.path} cannot be replaced: {error.strerror or error}"
@@ -85,10 +85,7 @@ class TableFile:
 
     def seems_damaged(self) -> bool:
         """Return whether the path does not lead to the file as it was written; may be wrong during a publish."""
-        try:
-            return self._mark != _mark(os.lstat(self.path))
-        except OSError:
-            return True
+        return is_changed(self.path, self._mark)
 
     def _give_to_group(self) -> None:
         fd = os.open(self._temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -166,11 +163,5 @@ class StoreWithTableFile:
             return outcome
         fault = self.write_table(generation)
         if fault is not None:
-            return replace(outcome, remark="; ".join(filter(None, (outcome.remark, fault))))
-        text = f"{self.table.path} was missing or changed: written again"
-        return replace(outcome, repaired=(*outcome.repaired, text))
-
-
-def _mark(state: os.stat_result) -> tuple[int, ...]:
-    # Every change of the content, the mode or the owner changes the time of the last change.
-    return state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size
+            return outcome.with_remark(fault)
+        return outcome.with_repair(self.table.path)
