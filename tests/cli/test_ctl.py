@@ -37,11 +37,12 @@ VERBS: dict[str, tuple[str, ...]] = {
     "export": ("docker",),
     "import": ("docker", "/dev/null"),
     "sync": ("docker",),
+    "test": ("plain",),
     "verify": (),
 }
 # Verbs that need no daemon.
 OFFLINE = ("check", "import", "help", "completion")
-OWN_STATUSES = ("resolve", "status", "check", "plan", "diff", "import", "export", "verify", "sync")
+OWN_STATUSES = ("resolve", "status", "check", "plan", "diff", "import", "export", "verify", "sync", "test", "metrics")
 
 
 # Output for people
@@ -384,7 +385,7 @@ def test_a_refusal_of_the_daemon_is_one_line_and_a_hint(daemon: RunningDaemon, n
 
 
 # sync waits for a daemon.
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in (*OFFLINE, "sync")])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in (*OFFLINE, "sync", "test")])
 def test_without_a_daemon_every_verb_names_the_socket_and_how_to_start_one(verb: str) -> None:
     run = runtimectl(verb, *VERBS[verb])
     assert run.returncode == 2

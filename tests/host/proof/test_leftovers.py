@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.daemon import ordinary_user, wait_until
+from harness.daemon import PATIENCE_S, ordinary_user, wait_until
 
 from runtimed.core.proof.bundle import Node
 from runtimed.core.proof.engine import Traces
@@ -82,7 +82,7 @@ def test_processes_of_the_test_end_and_others_go_on(traces: Traces, start: Start
     assert found >= {str(each.pid) for each in own}
     assert not found & {str(each.pid) for each in others}
     assert remove_all(traces) == []
-    assert all(each.wait(5) == -9 for each in own)
+    assert all(each.wait(PATIENCE_S) == -9 for each in own)
     assert all(each.poll() is None for each in others)
 
 
@@ -131,7 +131,7 @@ def test_without_an_answer_of_containerd_its_directories_stay_for_it_and_the_con
     container = f"{ID}: unknown, because containerd at {socket} does not answer"
     assert {each["name"] for each in remove_all(traces)} == {container, str(directory)}
     assert directory.exists()
-    assert process.wait(5) == -9
+    assert process.wait(PATIENCE_S) == -9
     assert (Path(traces.bundle) / KEPT).exists()
 
 
