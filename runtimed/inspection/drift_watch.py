@@ -96,7 +96,7 @@ class DriftWatch:
 
     def update(self, states: Mapping[str, BinaryState]) -> None:
         """Add the ``states`` of some binaries to those of the last look, and look at all binaries soon."""
-        self.states = MappingProxyType({**self.states, **states})
+        self._keep({**self.states, **states})
         self._wake_up.set()
 
     def look_soon(self) -> None:
@@ -129,8 +129,14 @@ class DriftWatch:
         self._once_available = (self._once_available | available) & self._watched.keys()
         self._accepted = ((self._accepted | self._accepting) & self._watched.keys()) - available
         self._accepting = frozenset()
-        before, self.states = self.drifts, states
+        self._keep(states)
+        before = self.drifts
         self.drifts = compare_states(self._loaded, states)
         begun = {binary: drift for binary, drift in self.drifts.items() if before.get(binary) != drift}
         ended = {binary: drift for binary, drift in before.items() if binary not in self.drifts}
         self._on_look(begun, ended, is_load)
+
+    def _keep(self, states: Mapping[str, BinaryState]) -> None:
+        # The same object until a state changes: users compare a large table with it only when it is another one.
+        if states != self.states:
+            self.states = MappingProxyType(dict(states))

@@ -110,18 +110,17 @@ def test_a_status_names_fifty_of_the_runtimes_that_execute_a_binary_and_counts_t
     assert (len(drift["runtimes"]), drift["runtime_count"]) == (50, 200)
 
 
-def test_unavailable_runtimes_are_searched_once_for_each_look_and_generation() -> None:
+def test_unavailable_runtimes_are_searched_once_for_each_generation_and_after_a_look_that_differs() -> None:
     node = StatusParts(generation(3))
     found = []
-    for count in (3, 3, 2):
-        if count == 3:
-            node.look("missing")
-        else:
-            node.reloader.current = generation(count)
+    for state in ("missing", "missing", "unusable", "unusable"):
+        node.look(state)
         found.append(node.status.unavailable())
         assert node.status.unavailable() is found[-1]
-    assert [len(each) for each in found] == [3, 3, 2]
-    assert found[1] is not found[0]
+    node.reloader.current = generation(2)
+    assert [len(each) for each in found] == [3, 3, 3, 3]
+    assert [found[0] is found[1], found[1] is found[2], found[2] is found[3]] == [True, False, True]
+    assert len(node.status.unavailable()) == 2
 
 
 def test_a_status_shows_the_report_of_the_last_reload() -> None:

@@ -126,6 +126,19 @@ async def test_states_of_another_look_count_until_the_next_one(watching: Watchin
     assert watching.watch.states[path] == seen
 
 
+async def test_the_states_are_another_object_only_after_a_change(watching: Watching) -> None:
+    path = watching.put("x")
+    watching.watch.apply(generation({"x": {"path": str(path)}}))
+    await watching.looked()
+    seen = watching.watch.states
+    watching.watch.update({str(path): seen[str(path)]})
+    await watching.looked()
+    assert watching.watch.states is seen
+    path.unlink()
+    await watching.looked()
+    assert watching.watch.states is not seen
+
+
 async def test_a_load_ends_drift(watching: Watching) -> None:
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))
