@@ -57,9 +57,13 @@ class Root:
         host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), str(self.path), "/exec")
         return build_generation(config, host, self.store.next_number)
 
+    def make_current(self, generation: Generation, *, retain: int) -> str | None:
+        self.store.swap(self.store.stage(generation))
+        return self.store.settle(retain)
+
     def publish(self, *, retain: int = 16, **runtimes: list[str]) -> Generation:
         generation = self.build(**runtimes)
-        assert self.store.publish(generation, retain=retain) is None
+        assert self.make_current(generation, retain=retain) is None
         return generation
 
     def current(self) -> dict[str, bytes]:
@@ -237,7 +241,7 @@ def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: 
     before = set(root.listing())
     root.fail_at = step
     with pytest.raises(StoreFailed, match="No space left on device"):
-        root.store.publish(root.build(a=["2"], b=["3"]), retain=16)
+        root.make_current(root.build(a=["2"], b=["3"]), retain=16)
     assert root.current() == stable_texts(old)
     left = set(root.listing()) - before
     assert all(name.startswith("wrappers/") for name in left), "wrappers may stay, nobody was given them"
@@ -251,7 +255,7 @@ def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -
     root.publish(a=["1"])
     root.fail_at = "sync-root"
     generation = root.build(a=["2"])
-    fault = root.store.publish(generation, retain=16)
+    fault = root.make_current(generation, retain=16)
     assert fault is not None
     assert "may not survive a power loss" in fault
     assert root.current() == stable_texts(generation)
@@ -270,7 +274,7 @@ from pathlib import Path
 root = Root(Path({str(root.path)!r}))
 root._step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == {step!r} else None
 root.open()
-root.store.publish(root.build(a=["2"], b=["3"]), retain=16)
+root.make_current(root.build(a=["2"], b=["3"]), retain=16)
 """
     died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False)
     assert died.returncode == -9
@@ -301,7 +305,7 @@ def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(ro
     before = set(os.listdir(root.path / "wrappers"))
     root.fail_at = step
     with pytest.raises(StoreFailed):
-        root.store.publish(root.build(a=["1"], b=["2"], c=["1"]), retain=16)
+        root.make_current(root.build(a=["1"], b=["2"], c=["1"]), retain=16)
     assert set(os.listdir(root.path / "wrappers")) == before
     root.fail_at = None
     after = root.publish(a=["1"], b=["2"], c=["1"])
@@ -357,7 +361,7 @@ def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
     root.publish(a=["1"], b=["1"])
     root.now += 3601
     root.fail_at = "prune"
-    fault = root.store.publish(root.build(a=["2"]), retain=1)
+    fault = root.make_current(root.build(a=["2"]), retain=1)
     assert "generation 1 cannot be removed" in str(fault)
     assert retained(root) == [1, 2, 3]
     assert root.store.read(1).manifest.number == 1
@@ -378,7 +382,7 @@ def test_a_missing_wrapper_that_is_written_again_stays_when_the_publish_fails(ro
     (root.path / "wrappers" / wrapper.file).unlink()
     root.fail_at = "manifest"
     with pytest.raises(StoreFailed):
-        root.store.publish(root.build(a=["1"], b=["1"]), retain=16)
+        root.make_current(root.build(a=["1"], b=["1"]), retain=16)
     assert root.current() == stable_texts(generation)
 
 

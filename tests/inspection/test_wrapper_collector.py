@@ -73,7 +73,8 @@ class WrapperStore:
         generation = build_generation(Config("/d.json", settings, runtimes), host, self.store.next_number)
         # Old enough that only the newest two are retained.
         self.wall_s += 4000
-        assert self.store.publish(generation, retain=2) is None
+        self.store.swap(self.store.stage(generation))
+        assert self.store.settle(2) is None
         self.collector.published(generation)
 
     def wrappers(self) -> list[str]:

@@ -109,15 +109,6 @@ class Store:
         """Return a retained generation, as ``RetainedGenerations.read`` does."""
         return self._retained.read(number)
 
-    def publish(self, generation: Generation, *, retain: int) -> str | None:
-        """Stage ``generation``, make it current, drop old generations; return the failure after the swap, if any.
-
-        At least the newest ``retain`` generations are kept. After StoreFailed the old generation is still current, and
-        the files of the attempt are removed.
-        """
-        self.swap(self.stage(generation))
-        return self.settle(retain)
-
     def stage(
         self, generation: Generation, trigger: Trigger | None = None, difference: Difference | None = None
     ) -> Staged:

@@ -132,7 +132,14 @@ class StoreWithTableFile:
         trigger: Trigger | None = None,
         difference: Difference | None = None,
     ) -> str | None:
-        """Do as `Store.publish`. A table file that cannot be written is StoreFailed, too."""
+        """Make ``generation`` current, and drop old ones; return the failure after the swap, None for none.
+
+        At least the newest ``retain`` generations are kept.
+
+        Raises:
+            StoreFailed: the old generation is still current, in the table file as well; the files of the new one are
+                removed.
+        """
         self.table.stage(generation)
         try:
             self._store.swap(self._store.stage(generation, trigger, difference))
