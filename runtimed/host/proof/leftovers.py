@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ _SHIM_DIRECTORIES = (
     *("/run/vc/sbs", "/run/vc/vm"),
 )
 _CGROUPS = ("cgroup", "cgroup2")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # A process with one of these has ended (proc_pid_stat(5)).
 _ENDED = (b"Z", b"X")
 
@@ -77,7 +79,7 @@ def _find(traces: Traces, containerd: ContainerdLeftovers) -> Iterator[Found]:
     processes = dict(_processes(traces.id))
     yield from containerd.find()
     yield from processes.values()
-    yield from _mounts(traces.id, processes)
+    yield from _mounts(traces, processes)
     yield from _cgroups(traces.id)
     yield from _units(traces.id)
     yield from _states(traces, containerd)
@@ -135,13 +137,15 @@ def _kill(pid: int, identifier: str) -> None:
         os.close(descriptor)
 
 
-def _mounts(identifier: str, processes: dict[int, Found]) -> Iterator[Found]:
+def _mounts(traces: Traces, processes: dict[int, Found]) -> Iterator[Found]:
     """Yield the mounts of a test in every mount namespace, except those of its processes, which end with them.
 
-    Namespaces of other user namespaces are left out: any user can make one with any mounts and files in it, among which
-    umount(8) would run as root.
+    Mounts that an ordinary user can have made are left out: those in other user namespaces, and those below a directory
+    of the user, who could replace it by a link to a directory of the host before umount(8) follows the path.
     """
-    pattern, seen, own = _pattern(identifier), set(), os.readlink("/proc/self/ns/user")
+    pattern, seen, own = _pattern(traces.id), set(), os.readlink("/proc/self/ns/user")
+    device = os.stat(os.path.dirname(traces.bundle)).st_dev
+    bundles = b"%d:%d" % (os.major(device), os.minor(device))
     for name in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
         if int(name) in processes:
             continue
@@ -155,9 +159,31 @@ def _mounts(identifier: str, processes: dict[int, Found]) -> Iterator[Found]:
         seen.add(namespace)
         # The last one first: it may be on another one.
         for mount in reversed(list(parse_mounts(table))):
-            if pattern.search(mount.point) or pattern.search(mount.root):
+            # A user may also rename a directory that a container of another one has mounted.
+            is_shown = mount.device == bundles or mount.kind in _CGROUPS
+            if pattern.search(mount.point) or (is_shown and pattern.search(mount.root)):
                 point = os.fsdecode(mount.point)
-                yield Found("mount", point, partial(_run, "umount", "--lazy", "--namespace", name, point))
+                if _only_root_replaces(f"/proc/{name}/root", point):
+                    yield Found("mount", point, partial(_run, "umount", "--lazy", "--namespace", name, point))
+
+
+def _only_root_replaces(root: str, point: str) -> bool:
+    """Return whether only root can make ``point`` lead elsewhere, a path below the root directory ``root``."""
+    directory, sticky = root, False
+    for part in ("", *point.split("/")[1:-1]):
+        directory += f"/{part}"
+        try:
+            # The link to a root directory is followed, and no other one.
+            found = os.stat(directory, follow_symlinks=not part)
+        except OSError:
+            return False
+        if found.st_uid != 0 or not stat.S_ISDIR(found.st_mode):
+            return False
+        sticky = bool(found.st_mode & _OTHERS_WRITE)
+        if sticky and not found.st_mode & stat.S_ISVTX:
+            return False
+    # In a directory like /tmp others can replace their own entries, and this one may be theirs below the mount.
+    return not sticky
 
 
 def _cgroups(identifier: str) -> Iterator[Found]:

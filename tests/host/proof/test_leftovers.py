@@ -34,6 +34,20 @@ leftovers._run = lambda *words: None  # umount(8) fails
 leftovers._REMOVAL_S = 2
 print(*(each["kind"] for each in leftovers.remove_all(traces)), bundle.remove_bundle(traces.bundle))
 """
+# As fusermount(1) mounts for a user.
+MOUNTED_BY_USER = """
+import os, subprocess, sys
+from runtimed.core.proof.engine import Traces
+from runtimed.host.proof.leftovers import list_leftovers
+identifier, root = sys.argv[1:]
+os.mkdir(f"{root}/bundle")
+for name in ("root", "user", "shared"):
+    os.makedirs(f"{root}/{name}/{identifier}/inner")
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "t", f"{root}/{name}/{identifier}/inner"], check=True)
+os.chown(f"{root}/user", 65534, 65534)
+os.chmod(f"{root}/shared", 0o777)
+print(*(each["name"] for each in list_leftovers(Traces(identifier, f"{root}/bundle"))))
+"""
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -172,3 +186,10 @@ def test_a_mount_in_the_user_namespace_of_an_ordinary_user_is_none_of_the_test(t
     process = start(*namespace, "sh", "-c", make, PATH=os.environ["PATH"])
     wait_until(lambda: ID in Path(f"/proc/{process.pid}/mountinfo").read_text(), "the mount")
     assert list_leftovers(traces) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_mount_whose_path_an_ordinary_user_can_make_lead_elsewhere_is_left_out(tmp_path: Path) -> None:
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", MOUNTED_BY_USER, ID]
+    done = subprocess.run([*command, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path}/root/{ID}/inner\n"
