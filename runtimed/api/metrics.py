@@ -121,7 +121,7 @@ def _counts(counters: Counters) -> Iterable[Metric]:
         for key, count in counts.items():
             family.add_metric(key, count)
         yield family
-    # Named as Prometheus names its own.
+    # The names end as those of Prometheus for its own reloads.
     for name, text, value in (
         ("successful", "Whether the last reload of the configuration succeeded.", counters.last_successful),
         ("success_timestamp_seconds", "When a reload last succeeded, since the epoch.", counters.last_success_s),

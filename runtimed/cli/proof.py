@@ -20,7 +20,7 @@ from runtimed.core.errors import TestInterrupted
 from runtimed.core.history.layout import PINS
 from runtimed.core.message_text import printable
 from runtimed.core.proof.engine import Traces
-from runtimed.core.proof.evidence import Evidence
+from runtimed.core.proof.evidence import Evidence, name_leftovers
 from runtimed.host.proof.bundle import RUN, abandoned_bundles, remove_bundle
 from runtimed.host.proof.containerd_leftovers import abandoned_namespaces
 from runtimed.host.proof.leftovers import remove_all
@@ -29,7 +29,7 @@ from runtimed.host.proof.runner import Conditions, run_test
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Added to the number of a signal for the exit status.
 _SIGNALLED = 128
-# A request has room for as many characters of any kind.
+# Bound of the characters of a detail; a request has room for them, whatever their encoding is.
 _DETAIL_MAX = 600
 _RECORD_HINT = "test the runtime again while the daemon runs"
 
@@ -110,7 +110,7 @@ def _clean_up_killed(traces: Traces) -> None:
     if not remaining and remove_bundle(traces.bundle):
         verbs.complain(f"note: removed the container of the killed test {traces.id}")
     else:
-        names = ", ".join(f"the {each['kind']} {each['name']}" for each in remaining) or traces.bundle
+        names = name_leftovers(remaining) or traces.bundle
         verbs.complain(f"warning: {names} of the killed test {traces.id} cannot be removed; the next test tries again")
 
 

@@ -217,7 +217,7 @@ class Components:
         states = await in_binaries(peer, self._proofs.compare, runtime, proof)
         async with asyncio.timeout(CALL_TIMEOUT_S):
             await self._disk(self._proofs.record, proof, self._reloader.current)
-        # The last look at all binaries may be of before the test.
+        # The last look at all binaries may be older than the test.
         self.drift.update(states)
         self._announce_proofs()
         return judge_proof(proof, proof.digest, proof.identity)

@@ -153,8 +153,8 @@ def describe_failure(status: int, messages: bytes) -> str:
 
 def describe_leftovers(leftovers: Sequence[Leftover], remaining: Sequence[Leftover]) -> str:
     """Return the reason for the failure of a test after which a runtime has left something."""
-    left = f"the runtime left {_names(leftovers)}"
-    return f"{left}; {_names(remaining)} cannot be removed" if remaining else f"{left}; removed"
+    left = f"the runtime left {name_leftovers(leftovers)}"
+    return f"{left}; {name_leftovers(remaining)} cannot be removed" if remaining else f"{left}; removed"
 
 
 def _first(lines: dict[str, list[str]], file: str) -> str | None:
@@ -162,7 +162,8 @@ def _first(lines: dict[str, list[str]], file: str) -> str | None:
     return found[0] if found else None
 
 
-def _names(leftovers: Sequence[Leftover]) -> str:
+def name_leftovers(leftovers: Sequence[Leftover]) -> str:
+    """Return the kinds and names of the first of ``leftovers``, and the number of the others."""
     names = [f"the {each['kind']} {each['name']}" for each in leftovers]
     more = len(names) - _LINES
     return ", ".join(names[:_LINES]) + (f" and {more} more" if more > 0 else "")

@@ -26,7 +26,7 @@ _ELF = b"\x7fELF"
 _ELF_HEADER_MIN = 64
 _PT_INTERP = 3
 _GZIP = b"\x1f\x8b"
-# Of bytes that are no text, as many are shown.
+# Number of bytes that are shown of a file that is no text.
 _BYTES = 8
 
 

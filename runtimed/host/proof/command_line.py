@@ -29,7 +29,7 @@ _OUTPUT_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 # Interval between looks at the event of an interruption.
 _CHECK_S = 0.02
-# For the runtime to remove the container of a failed test.
+# Time for the runtime to remove the container of a failed test.
 _ABORT_S = 5.0
 # A process that is killed may start others meanwhile.
 _ROUNDS = 100
@@ -45,7 +45,7 @@ class Pipe:
         self._kept = kept
 
     def read(self) -> None:
-        """Read what is in the pipe, but not for ever what a process writes without end."""
+        """Read the content of the pipe once, because a process may write without end."""
         with contextlib.suppress(BlockingIOError):
             self.data = (self.data + os.read(self.reader, _CHUNK))[self._kept]
 

@@ -41,7 +41,7 @@ _KINDS: Sequence[tuple[LeftoverKind, str, Sequence[str]]] = (
 
 
 class ContainerdLeftovers:
-    """The things of the test of ``traces`` in its containerd; none where the engine was another one."""
+    """The leftovers of the test of ``traces`` in its containerd; none where the engine was another one."""
 
     def __init__(self, traces: Traces) -> None:
         self._id = traces.id
@@ -72,7 +72,7 @@ class ContainerdLeftovers:
         return (f"{_SOCKETS}/{hashlib.sha256(name.encode()).hexdigest()}",)
 
     def find(self) -> Iterator[Found]:
-        """Yield the task and the container, or one that says that they are unknown."""
+        """Yield the task and the container; only one with the reason where they are unknown."""
         if not self._is_used:
             return
         try:

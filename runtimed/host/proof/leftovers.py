@@ -23,7 +23,7 @@ from runtimed.host.proof.bundle import KEPT, has_mounts
 from runtimed.host.proof.containerd_leftovers import ContainerdLeftovers
 from runtimed.host.proof.found import Found
 
-# Ends of processes, and the clean-up that containerd does after the end of a shim, take a moment.
+# Time for processes to end, and for containerd to clean up after the end of a shim.
 _REMOVAL_S = 10.0
 _PAUSE_S = 0.05
 _PROGRAM_S = 5.0
@@ -157,7 +157,7 @@ def _mounts(traces: Traces, processes: dict[int, Found]) -> Iterator[Found]:
         except OSError:
             continue  # the process has ended, or is a kernel thread
         seen.add(namespace)
-        # The last one first: it may be on another one.
+        # The newest one first, because it may be on top of another one.
         for mount in reversed(list(parse_mounts(table))):
             # A user may also rename a directory that a container of another one has mounted.
             is_shown = mount.device == bundles or mount.kind in _CGROUPS

@@ -21,7 +21,8 @@ from runtimed.host.proof.command_line import Direct, end_children
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
 from runtimed.host.proof.tasks import Tasks
 
-# Cgroups and processes go shortly after their container. After a failure they are no fault, so less matters.
+# Time for cgroups and processes to end after their container. It is shorter where the test has failed already, because
+# then they are not the failure.
 _SETTLE_S = 2.0
 _SETTLE_AFTER_FAILURE_S = 0.3
 _POLL_S = 0.02

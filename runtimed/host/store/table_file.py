@@ -18,7 +18,7 @@ from runtimed.host.store.disk import FILE_MODE, failing_as, make_exec_root, unus
 
 
 class TableFile:
-    """The table file in the directory ``exec_root``, for those who may read it by ``mode`` and the group ``gid``.
+    """The table file in the directory ``exec_root``, with ``mode`` and the group ``gid``.
 
     ``at_step`` is called with the name of each step before it, as for the store. The file is not synced, because each
     start writes it before the daemon is ready.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from runtimed.core.proof.engine import Traces
 from runtimed.host.proof.bundle import KEPT, Bundle, abandoned_bundles, new_bundle
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
 
-ID = "runtimed-test-0123456789ab"
+# Another one in each process of pytest: leftovers are searched for on the whole node.
+ID = f"runtimed-test-{secrets.token_hex(6)}"
 NODE = Node({"usr": None}, frozenset())
 SLEEP = ("/bin/sleep", "100")
 

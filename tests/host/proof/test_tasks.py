@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -26,7 +27,8 @@ from runtimed.host.proof.containerd_leftovers import abandoned_namespaces
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
 from runtimed.host.proof.tasks import Tasks
 
-ID = "runtimed-test-0123456789ab"
+# Another one in each process of pytest: leftovers are searched for on the whole node.
+ID = f"runtimed-test-{secrets.token_hex(6)}"
 OTHER = "runtimed-test-ba9876543210"
 SHIM = "io.containerd.demo.v1"
 EMPTY = b""
