@@ -53,6 +53,9 @@ def make_command_line(
     """
     fields = _fields(resolution)
     program = runtime["stable_path"] or fields.get("binary_name") or RUNC_NAME
+    if "/" not in program:
+        # The proof is about the file that the daemon has found: the PATH of this process may find another one.
+        program = runtime["binary"] or program
     root = str(fields.get("root") or bundle).rstrip("/")
     state = f"{root}/{identifier}"
     words = [program, "--root", state]

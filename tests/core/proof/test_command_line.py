@@ -10,8 +10,8 @@ from runtimed.core import errors
 from runtimed.core.proof.command_line import CommandLine, choose_engine, make_command_line, uses_systemd
 
 ID = "runtimed-test-0123456789ab"
-PATH = {"stable_path": "/d/runtimes/x", "shim": "io.containerd.runc.v2"}
-STOCK = {"stable_path": None, "shim": "io.containerd.runc.v2"}
+PATH = {"stable_path": "/d/runtimes/x", "shim": "io.containerd.runc.v2", "binary": "/r/x"}
+STOCK = {"stable_path": None, "shim": "io.containerd.runc.v2", "binary": None}
 KATA = {"stable_path": None, "shim": "io.containerd.kata.v2"}
 
 
@@ -50,6 +50,16 @@ def test_the_command_line_follows_the_options(
     runtime: dict[str, Any], fields: dict[str, Any], expected: CommandLine
 ) -> None:
     assert make_command_line(runtime, resolution(**fields), ID, "/b") == expected
+
+
+def test_the_binary_that_the_daemon_has_found_is_tested_whatever_this_path_finds() -> None:
+    found = {**STOCK, "binary": "/opt/bin/runc"}
+    for fields, program in (
+        ({}, "/opt/bin/runc"),
+        ({"binary_name": "runc"}, "/opt/bin/runc"),
+        ({"binary_name": "/r"}, "/r"),
+    ):
+        assert make_command_line(found, resolution(**fields), ID, "/b").words[0] == program
 
 
 def test_the_options_decide_who_makes_the_cgroup() -> None:
