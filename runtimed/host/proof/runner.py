@@ -73,7 +73,7 @@ def _test(
     """Fill ``evidence``. Raises: TestFailed, TestInterrupted."""
     evidence["engine"] = name = choose_engine(runtime, conditions.engine)
     if resolution is None:
-        raise TestFailed("resolve", runtime["reason"])
+        raise TestFailed("resolve", _explain(runtime) or runtime["reason"])
     with contextlib.ExitStack() as stack:
         systemd_cgroup = uses_systemd(resolution)
         try:
@@ -133,7 +133,7 @@ def _run_container(evidence: Evidence, engine: Engine, traces: Traces, runtime: 
             _read_evidence(evidence, engine.output)
             _clean_up(evidence, traces, settle_s)
     except TestFailed as error:
-        if error.step == "create" and (reason := _explain(runtime["binary"])) is not None:
+        if error.step == "create" and (reason := _explain(runtime)) is not None:
             raise TestFailed("create", reason) from error
         raise
     seen = read_output(traces.id, engine.output)
@@ -184,13 +184,15 @@ def _faults(leftovers: Sequence[Leftover]) -> list[Leftover]:
     return [each for each in leftovers if each["kind"] != "pin"]
 
 
-def _explain(binary: str | None) -> str | None:
-    """Return why the kernel cannot execute the file ``binary``; None if it can, or if it is not known."""
+def _explain(runtime: Mapping[str, Any]) -> str | None:
+    """Return why the kernel cannot execute the binary of ``runtime``; None if it can, or if it is not known."""
+    # The daemon names no binary once it knows that the kernel refuses the file.
+    binary: str = runtime["binary"] or (runtime["definition"] or {}).get("path") or ""
     try:
         heads = []
-        for path in (binary or "", "/proc/self/exe"):
+        for path in (binary, "/proc/self/exe"):
             with open(path, "rb") as file:
                 heads.append(file.read(_HEAD_BYTES))
     except OSError:
         return None
-    return describe_program(binary or "", heads[0], heads[1], os.path.exists)
+    return describe_program(binary, heads[0], heads[1], os.path.exists)

@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from harness.daemon import PATIENCE_S
 from harness.processes_as_containers import put_runtime
+
+from runtimed.host.proof.runner import Conditions, run_test
 
 # In a process of its own, because it becomes the parent of orphans and ends all its children.
 DRIVER = """
@@ -26,7 +29,7 @@ if interrupt_s:
     signal.signal(signal.SIGALRM, lambda *_: stopped.set())
     signal.setitimer(signal.ITIMER_REAL, interrupt_s)
 runtime = {"name": "x", "generation": 1, "digest": "d", "stable_path": program, "shim": "io.containerd.runc.v2",
-           "available": True, "reason": None, "binary": program}
+           "available": True, "reason": None, "binary": program, "definition": {"path": program}}
 resolution = {"shim": runtime["shim"], "options": {"fields": {"root": directory + "/state"}}}
 try:
     evidence = run_test(runtime, resolution, Conditions(None, timeout_s, directory + "/pins", (), directory), stopped)
@@ -109,6 +112,19 @@ def test_what_a_runtime_starts_without_a_name_is_ended_and_told(tmp_path: Path) 
     evidence = run(tmp_path, step)
     assert evidence["failure"]["step"] == "leftovers"
     assert "sleep" in evidence["failure"]["reason"]
+
+
+def test_a_file_that_the_daemon_knows_to_be_refused_gets_the_plain_reason(tmp_path: Path) -> None:
+    page = tmp_path / "runtime"
+    page.write_text("<html>404</html>")
+    runtime = {"name": "x", "generation": 1, "digest": "d", "stable_path": str(page), "shim": "io.containerd.runc.v2"}
+    runtime |= {"available": False, "reason": "refused", "binary": None, "definition": {"path": str(page)}}
+    evidence = run_test(runtime, None, Conditions(None, 1, "", (), str(tmp_path)), Event())
+    reason = f'{page} is neither a program nor a script: it begins with "<html>404</html>", like a saved web page'
+    assert evidence["failure"] == {"step": "resolve", "reason": reason}
+    page.unlink()
+    evidence = run_test(runtime, None, Conditions(None, 1, "", (), str(tmp_path)), Event())
+    assert evidence["failure"] == {"step": "resolve", "reason": "refused"}
 
 
 def test_a_bundle_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
