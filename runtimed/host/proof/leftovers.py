@@ -92,7 +92,7 @@ def _pattern(identifier: str) -> re.Pattern[bytes]:
 
 
 def _processes(identifier: str) -> Iterator[tuple[int, Found]]:
-    """Yield the processes of a test: those in its cgroup, with its variable, or with its id as an argument.
+    """Yield the processes of a test: those in its cgroup, and this user's with its variable or its id as an argument.
 
     A process on a terminal may have the id as an argument because a person looks at the test.
     """
@@ -109,6 +109,9 @@ def _is_of_test(pid: str, identifier: str) -> bool:
             return False
         if _pattern(identifier).search(_read(pid, "cgroup")):
             return True
+        # Any user can see the id, and start a program with it.
+        if not re.search(rb"^Uid:\t%d\t" % os.getuid(), _read(pid, "status"), re.MULTILINE):
+            return False
         if f"{VARIABLE}={identifier}".encode() in _read(pid, "environ").split(b"\0"):
             return True
         return terminal == b"0" and identifier.encode() in _read(pid, "cmdline").split(b"\0")

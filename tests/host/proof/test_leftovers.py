@@ -169,6 +169,15 @@ def test_containerd_is_not_asked_where_no_container_was_created(traces: Traces, 
     assert list_leftovers(Traces(ID, traces.bundle, containerd=str(tmp_path / "c.sock"))) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
+def test_a_process_of_another_user_with_the_id_is_none_of_the_test(traces: Traces, start: Start) -> None:
+    process = start(*ordinary_user(), *SLEEP, RUNTIMED_TEST=ID)
+    wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the other user's program")
+    assert list_leftovers(traces) == []
+    assert remove_all(traces) == []
+    assert process.poll() is None
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
 def test_a_directory_on_which_host_files_are_still_mounted_is_not_emptied(tmp_path: Path) -> None:
     for name in ("host", "bundle", f"state/{ID}"):
