@@ -299,10 +299,10 @@ def test_json_in_the_journal_keeps_its_priorities_and_the_manuals_recipes_read_i
 
 
 LEFTOVERS = """\
-from runtimed.core.proof.engine import Places
+from runtimed.core.proof.engine import Traces
 from runtimed.host.proof.leftovers import list_leftovers, remove_all
-places = Places("{id}", "/run/{id}")
-print(sorted({{found["kind"] for found in list_leftovers(places)}}), remove_all(places), list_leftovers(places))
+traces = Traces("{id}", "/run/{id}")
+print(sorted({{found["kind"] for found in list_leftovers(traces)}}), remove_all(traces), list_leftovers(traces))
 """
 
 

@@ -177,6 +177,7 @@ class RunningDaemon:
         program = self.program
         limits = {name: getattr(self, name) for name in ("drift_every_s", "heartbeat_s", "generations_most")}
         if any(value is not None for value in limits.values()):
+            assert program[0] == "-m", "a test has a program and limits, which have one of their own"
             program = ["-c", _WITH_LIMITS.format(**limits)]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(

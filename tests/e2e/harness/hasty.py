@@ -48,6 +48,9 @@ def new_hasty_node(grace: str) -> Iterator[HastyNode]:
         with new_engine_root() as root, running_containerd(root.enter) as containerd:
             try:
                 line = CommandLine(root, directory, build_rootfs(directory / "rootfs"))
-                yield HastyNode(ContainerdNode(daemon, containerd, grace), line, root)
+                node = ContainerdNode(daemon, containerd, grace)
+                # The program drops generations by their age.
+                daemon.generations_most = None
+                yield HastyNode(node, line, root)
             finally:
                 daemon.kill()
