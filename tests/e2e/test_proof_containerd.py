@@ -89,6 +89,7 @@ def resolve(shim: str, options: Options | None) -> tuple[dict[str, Any], dict[st
     binary = options.binary_name or None if options else None
     body = {"shim": shim, "options": value, "generation": 1, "digest": "sha256:0"}
     runtime = {**body, "name": "tested", "stable_path": None, "binary": binary, "available": True, "reason": None}
+    runtime["definition"] = None
     return body, runtime
 
 

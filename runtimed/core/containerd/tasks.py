@@ -41,7 +41,11 @@ _FRAME = re.compile(
 )
 # Patterns of the error of a call (code: details), and the reason that each means.
 _REASONS = (
-    (re.compile("ttrpc: closed|dial unix .*connection refused"), "the shim {shim} ended before it responded"),
+    # In the words of Go's net package, which depend on what containerd was doing when the shim ended.
+    (
+        re.compile("ttrpc: closed|unix .*(connection reset by peer|broken pipe)|dial unix .*connection refused"),
+        "the shim {shim} ended before it responded",
+    ),
     (re.compile("^unavailable: "), "containerd at {address} is not running, or it has ended"),
     (re.compile("^deadline_exceeded: |context deadline exceeded"), "{late} within {seconds}"),
     (

@@ -73,6 +73,8 @@ def test_bytes_that_are_no_message_are_an_error() -> None:
         ),
         ("unavailable", "ttrpc: closed", f"the shim {SHIM} ended before it responded"),
         ("unknown", "ttrpc: closed: unknown", f"the shim {SHIM} ended before it responded"),
+        ("unknown", "write unix @->/s: write: broken pipe", f"the shim {SHIM} ended before it responded"),
+        ("unknown", "read unix @->/s: read: connection reset by peer", f"the shim {SHIM} ended before it responded"),
         (
             "unknown",
             "failed to start shim: start failed: : exit status 3: unknown",

@@ -172,6 +172,7 @@ class Installed:
             yield
         finally:
             path.unlink()
+            path.parent.rmdir()
             self.systemctl("daemon-reload")
 
     @contextlib.contextmanager
