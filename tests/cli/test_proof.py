@@ -187,9 +187,9 @@ def test_a_test_that_is_not_recorded_is_told(own_daemon: RunningDaemon) -> None:
 def test_a_signal_ends_a_test(own_daemon: RunningDaemon, number: int) -> None:
     mark = own_daemon.root / "mark"
     put_table(own_daemon, hangs=f"verb == 'start' and (open({str(mark)!r}, 'w'), time.sleep(100))")
-    with subprocess.Popen(
-        [*COMMAND, "test", "hangs"], stderr=subprocess.PIPE, text=True, env=environ(own_daemon)
-    ) as run:
+    # A shell that runs pytest in the background makes it ignore SIGINT, and this program would, too.
+    command = ["env", "--default-signal=INT", *COMMAND, "test", "hangs"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ(own_daemon)) as run:
         wait_until(mark.exists, "a step")
         run.send_signal(number)
         _, stderr = run.communicate(timeout=PATIENCE_S)

@@ -243,7 +243,7 @@ def test_the_file_of_the_systems_daemon_is_read_where_the_user_has_none(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = place / "own"
-    own.mkdir()
+    own.mkdir(0o755)  # with a umask of 002 others could write it
     client = Client(str(own / "s"))
     client._requests._alternatives = [str(place / "s")]
     assert client.resolve("plain")["generation"] == 7

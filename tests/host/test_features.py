@@ -538,9 +538,10 @@ async def test_fifty_binaries_are_probed_a_few_at_a_time_and_the_loop_goes_on(
     for sign in (tmp_path / "trace").read_text().split():
         at_a_time.append(at_a_time[-1] + (1 if sign == "+" else -1))
     assert 2 <= max(at_a_time) <= 8
-    # Bounds on a machine under load, not measures of speed.
-    assert returned_s < 0.5
-    assert longest_s < 1.0
+    # A call that waits for the probes, or a loop that they block, would take nearly all of the time.
+    took_s = now - began
+    assert returned_s < took_s / 2
+    assert longest_s < took_s / 2
 
 
 def test_binaries_that_hang_do_not_delay_all_others(make: Callable[..., Prober], tmp_path: Path) -> None:

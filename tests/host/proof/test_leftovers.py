@@ -62,6 +62,8 @@ def start() -> Iterator[Start]:
         # Without a terminal, like a program that an engine has started.
         process = subprocess.Popen(words, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
         started.append(process)
+        # Popen returns before the kernel shows the arguments and variables of the new program.
+        wait_until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes(), "the program")
         return process
 
     yield start
