@@ -354,23 +354,28 @@ async def test_readings_by_anyone_cause_no_event_and_no_hint(tmp_path: Path) -> 
     (tmp_path / "daemon.json").write_text("old")
     (tmp_path / "daemon.json.d").mkdir()
     add_dropin(tmp_path)
+    command = 'for i in $(seq 100); do cat "$1"/daemon.json "$1"/daemon.json.d/*; ls "$1"; done >/dev/null'
     async with running(tmp_path) as daemon:
         await daemon.reads("old b.json=b")
-        await daemon.settle()
-        hints, recorder = daemon.hints, Recorder(daemon.watcher)
-        for _ in range(100):
-            await asyncio.to_thread(read, tmp_path)
-        command = 'for i in $(seq 100); do cat "$1"/daemon.json "$1"/daemon.json.d/*; ls "$1"; done >/dev/null'
-        process = await asyncio.create_subprocess_exec("sh", "-c", command, "sh", str(tmp_path))
-        assert await process.wait() == 0
-        # Events of a directory arrive in order, so the events of the readings would have arrived before these.
-        (tmp_path / "sentinel").touch()
-        (tmp_path / "daemon.json.d" / "sentinel").touch()
-        await eventually(lambda: len({event.src_path for event in recorder.of("/sentinel")}) == 2)
-        # Other programs use /tmp too; watchdog 6 reports the directories as modified by the sentinels.
-        ours = [event for event in recorder.events if str(event.src_path).startswith(str(tmp_path))]
-        assert [event for event in ours if "sentinel" not in str(event) and not event.is_directory] == []
-        assert (daemon.hints, is_pending(daemon.watcher._debounce)) == (hints, False)
+        # A mount anywhere on the machine, or the regular check after 30 s, gives a hint too, but not every time.
+        for number in range(3):
+            await daemon.settle()
+            hints, recorder = daemon.hints, Recorder(daemon.watcher)
+            for _ in range(100):
+                await asyncio.to_thread(read, tmp_path)
+            process = await asyncio.create_subprocess_exec("sh", "-c", command, "sh", str(tmp_path))
+            assert await process.wait() == 0
+            # Events of a directory arrive in order, so the events of the readings would have arrived before these.
+            sentinel = f"sentinel{number}"
+            (tmp_path / sentinel).touch()
+            (tmp_path / "daemon.json.d" / sentinel).touch()
+            await eventually(lambda: len({e.src_path for e in recorder.of(f"/{sentinel}")}) == 2)  # noqa: B023
+            # Other programs use /tmp too; watchdog 6 reports the directories as modified by the sentinels.
+            ours = [event for event in recorder.events if str(event.src_path).startswith(str(tmp_path))]
+            assert [event for event in ours if "sentinel" not in str(event) and not event.is_directory] == []
+            if (daemon.hints, is_pending(daemon.watcher._debounce)) == (hints, False):
+                return
+    pytest.fail("each round of readings gave a hint")
 
 
 async def test_other_names_in_the_same_directories_give_no_hint(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ WORST = (
     "a long name with problems",
     "half surrogate pairs",
 )
-# Processor time, so that other work on the machine does not count; the worst takes 3 s here.
-MOST_S = 10.0
+# Processor time of a parse that is linear: the worst takes 3 s on an idle machine and 12 s beside other work. One that
+# is quadratic in any part of the file takes many minutes.
+MOST_S = 60.0
 MOST_BYTES = 400 * 1024 * 1024
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", WORST)
 def test_a_file_of_16_mib_is_parsed_in_seconds_and_400_mb(case: str) -> None:
     run = subprocess.run([sys.executable, str(PROGRAM), case], capture_output=True, text=True, check=True)
