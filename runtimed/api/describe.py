@@ -89,7 +89,7 @@ def _describe(
         "source": runtime.source,
         "default": runtime.name == generation.config.default_runtime,
         "definition": None if runtime.definition is None else definition_document(runtime.definition),
-        "origin": None if origin is None else {"file": origin.file, "line": origin.line, "fields": dict(origin.fields)},
+        "origin": None if origin is None else {"file": origin.file, "line": origin.line, "fields": origin.fields},
         "shim": runtime.shim,
         "options": None if runtime.options is None else runtime.options.readable(),
         "stable_path": None if runtime.launcher is None else f"{root}/{CURRENT}/{runtime.launcher.link}",

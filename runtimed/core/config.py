@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field
 
@@ -114,14 +115,38 @@ class Flags:
         return None if given is None else str(given)
 
 
+# Field of an entry as daemon.json spells it (path, runtimeArgs, runtimeType, options, engines), and the number of lines
+# from the entry's name to the field.
+LinesBelow = tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=1024)
+def _shared(below: LinesBelow) -> LinesBelow:
+    """Return a tuple that equals ``below``, the same one for most entries: their text has the same layout."""
+    return below
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The place that defines a runtime: a file and lines counted from 1, or a flag (``line`` is None)."""
+    """The place that defines a runtime: a file and a line counted from 1, or a flag (``line`` is None).
+
+    The lines of the fields are relative, so that text inserted above an entry leaves them as they are.
+    """
 
     file: str
     line: int | None = None
-    # Field name as daemon.json spells it (path, runtimeArgs, runtimeType, options, engines) -> line.
-    fields: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    below: LinesBelow = ()
+
+    @classmethod
+    def at(cls, file: str, line: int | None, fields: Mapping[str, int]) -> Self:
+        """Return the origin whose ``fields`` are at these lines, counted from 1."""
+        return cls(file, line, _shared(tuple((name, each - (line or 0)) for name, each in fields.items())))
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The lines of the fields, counted from 1."""
+        line = self.line or 0
+        return {name: line + below for name, below in self.below}
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ def _check_entry(document: Document, entry: Entry, draft: Draft) -> Options | No
 def _origin(document: Document, entry: Entry) -> Origin:
     pointer = ("runtimes", entry.name)
     lines = {name: document.key_place((*pointer, key))[0] for name, key in entry.spelt.items()}
-    return Origin(document.path, document.key_place(pointer)[0], MappingProxyType(lines))
+    return Origin.at(document.path, document.key_place(pointer)[0], lines)
 
 
 # Field of the entry, or None for the entry itself -> its place.

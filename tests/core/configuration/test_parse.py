@@ -76,6 +76,18 @@ def test_an_empty_configuration_has_all_defaults(text: str | None) -> None:
     assert tuple(config.sources) == (() if text is None else (MAIN,))
 
 
+def test_a_line_inserted_above_runtimes_changes_no_relative_line() -> None:
+    entry = '{"path": "/a",\n "runtimeArgs": []}'
+    before, after = (parse(f'{{{blank}"runtimes": {{"x": {entry},\n"y": {entry}}}}}').origins for blank in ("", "\n"))
+    assert (before["x"], after["x"]) == (
+        Origin(MAIN, 1, (("path", 0), ("runtimeArgs", 1))),
+        Origin(MAIN, 2, (("path", 0), ("runtimeArgs", 1))),
+    )
+    assert before["y"].fields == {"path": 3, "runtimeArgs": 4}
+    # One tuple for all entries of the same layout.
+    assert before["x"].below is before["y"].below is after["x"].below
+
+
 def test_a_daemon_json_of_docker_is_accepted() -> None:
     config = parse(
         """{
@@ -102,8 +114,8 @@ def test_a_daemon_json_of_docker_is_accepted() -> None:
         "kata": Definition("kata", runtime_type="io.containerd.kata.v2", options=options),
         "gvisor": Definition("gvisor", "/usr/bin/runsc", ("--debug", "a b")),
     }
-    assert config.origins["kata"] == Origin(MAIN, 8, {"runtimeType": 9, "options": 10})
-    assert config.origins["gvisor"] == Origin(MAIN, 12, {"path": 12, "runtimeArgs": 13})
+    assert config.origins["kata"] == Origin.at(MAIN, 8, {"runtimeType": 9, "options": 10})
+    assert config.origins["gvisor"] == Origin.at(MAIN, 12, {"path": 12, "runtimeArgs": 13})
     assert config.default_runtime == "kata"
     assert config.cgroup_driver == "systemd"
     assert config.runtimed == RuntimedSettings(retain=3, limits=Limits(connections_per_user=7))
