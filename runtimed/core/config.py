@@ -8,29 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
-
+from runtimed.core.configuration import values
 from runtimed.core.configuration.position import Location
-from runtimed.core.configuration.settings import (
-    FORMATS,
-    LEVELS,
-    AbsolutePath,
-    Count,
-    Directory,
-    Duration,
-    ExecOptions,
-    Hosts,
-    Keys,
-    LogFormat,
-    LogLevel,
-    Setting,
-    settings_of,
-)
+from runtimed.core.configuration.settings import Keys, Setting, object_of, settings_of
 from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
 
@@ -38,6 +23,8 @@ _PATH = "an absolute path"
 _PATH_OF = "the absolute path of containerd's"
 _LIST = "a list of strings"
 _BOOL = "true or false"
+_COUNT = "an integer from 1 on"
+_ENGINE = "an object with address and state"
 _LEVEL_HELP = "debug, info, warn, error or fatal"
 _FORMAT_HELP = "text, json, or auto: text on a terminal and in the journal, else json"
 _OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
@@ -170,29 +157,39 @@ class Settings:
     """The settings of the daemon at the top of daemon.json."""
 
     data_root: Annotated[
-        Directory,
+        str,
+        values.directory,
         Setting("data-root", "--data-root DIR", "directory of generations and wrappers", _PATH, boot_only=True),
     ]
     exec_root: Annotated[
-        Directory, Setting("exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True)
+        str,
+        values.directory,
+        Setting("exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True),
     ]
     hosts: Annotated[
-        Hosts, Setting("hosts", "-H, --host unix://PATH", "socket to serve on", _LIST, repeatable=True, boot_only=True)
+        tuple[str, ...],
+        values.each(values.host),
+        Setting("hosts", "-H, --host unix://PATH", "socket to serve on", _LIST, repeatable=True, boot_only=True),
     ]
     group: Annotated[
-        str | None, Setting("group", "-G, --group GROUP", "group that may use the socket", boot_only=True)
+        str | None, values.text, Setting("group", "-G, --group GROUP", "group that may use the socket", boot_only=True)
     ] = None
     pidfile: Annotated[
-        str | None, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
+        str | None, values.text, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
     ] = None
     log_level: Annotated[
-        LogLevel, Setting("log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(LEVELS)}")
+        str,
+        values.log_level,
+        Setting("log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(values.LEVELS)}"),
     ] = "info"
     log_format: Annotated[
-        LogFormat,
-        Setting("log-format", "--log-format FORMAT", _FORMAT_HELP, f"one of {', '.join(FORMATS)}", boot_only=True),
+        str,
+        values.log_format,
+        Setting(
+            "log-format", "--log-format FORMAT", _FORMAT_HELP, f"one of {', '.join(values.FORMATS)}", boot_only=True
+        ),
     ] = "auto"
-    debug: Annotated[bool, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False
+    debug: Annotated[bool, values.flag, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +200,11 @@ class Engine:
     engine which is down cannot be told from one which does not exist.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    address: Annotated[AbsolutePath, Setting("address", expected=f"{_PATH_OF} socket")]
-    state: Annotated[AbsolutePath, Setting("state", expected=f"{_PATH_OF} state directory")]
-    root: Annotated[AbsolutePath | None, Setting("root", expected=f"{_PATH_OF} root directory")] = None
+    address: Annotated[str, values.absolute_path, Setting("address", expected=f"{_PATH_OF} socket")]
+    state: Annotated[str, values.absolute_path, Setting("state", expected=f"{_PATH_OF} state directory")]
+    root: Annotated[
+        str | None, values.optional(values.absolute_path), Setting("root", expected=f"{_PATH_OF} root directory")
+    ] = None
 
     @property
     def known_root(self) -> str | None:
@@ -218,6 +215,10 @@ class Engine:
     def metadata(self) -> str | None:
         """The directory in which this containerd keeps its list of containers across reboots, None if not known."""
         return f"{self.known_root}/io.containerd.metadata.v1.bolt" if self.known_root else None
+
+
+def _engine_documents(engines: tuple[Engine, ...]) -> list[dict[str, str]]:
+    return [{key: value for key, value in asdict(engine).items() if value is not None} for engine in engines]
 
 
 # Debian's containerd, and the one that dockerd starts.
@@ -233,9 +234,11 @@ _ENGINES = (
 class Probe:
     """Whether binaries are run to learn their features, and how long one may take."""
 
-    enabled: Annotated[bool, Setting("enabled", expected=_BOOL)] = True
+    enabled: Annotated[bool, values.flag, Setting("enabled", expected=_BOOL)] = True
     timeout_s: Annotated[
-        Duration, Field(ge=0.1, le=60), Setting("timeout", expected='a duration from 0.1 to 60 seconds, such as "5s"')
+        float,
+        values.duration(0.1, 60),
+        Setting("timeout", expected='a duration from 0.1 to 60 seconds, such as "5s"'),
     ] = 5.0
 
 
@@ -243,8 +246,8 @@ class Probe:
 class Limits:
     """The largest number of connections at a time: in all, and of one user id."""
 
-    connections: Annotated[Count, Setting("connections", expected="an integer from 1 on")] = 4096
-    connections_per_user: Annotated[Count, Setting("connections-per-user", expected="an integer from 1 on")] = 1024
+    connections: Annotated[int, values.integer(1), Setting("connections", expected=_COUNT)] = 4096
+    connections_per_user: Annotated[int, values.integer(1), Setting("connections-per-user", expected=_COUNT)] = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,23 +255,25 @@ class RuntimedSettings:
     """The settings of the key ``runtimed``, the only one that dockerd does not know."""
 
     # How many of the newest generations are always kept.
-    retain: Annotated[int, Field(ge=1, le=1000), Setting("retain", expected="an integer from 1 to 1000")] = 16
+    retain: Annotated[int, values.integer(1, 1000), Setting("retain", expected="an integer from 1 to 1000")] = 16
     # How long a wrapper must be without a reference before it may be collected.
     grace_s: Annotated[
-        Duration, Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds')
+        float,
+        values.duration(),
+        Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds'),
     ] = 2_592_000.0
     # Whether the daemon collects wrappers without a request.
-    gc: Annotated[bool, Setting("gc", expected=_BOOL)] = False
+    gc: Annotated[bool, values.flag, Setting("gc", expected=_BOOL)] = False
     # The engines whose containers refer to wrappers.
     containerd: Annotated[
         tuple[Engine, ...],
-        Field(strict=False),
-        Setting("containerd", expected="a list of objects with address and state"),
+        values.each(object_of(Engine, _ENGINE)),
+        Setting("containerd", expected="a list of objects with address and state", render=_engine_documents),
     ] = _ENGINES
     probe: Annotated[Probe, Setting("probe")] = field(default_factory=Probe)
     limits: Annotated[Limits, Setting("limits")] = field(default_factory=Limits)
     # Whether a configuration is rejected if its default runtime is not proved.
-    require_proof: Annotated[bool, Setting("require-proof", expected=_BOOL)] = False
+    require_proof: Annotated[bool, values.flag, Setting("require-proof", expected=_BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +284,20 @@ class Config:
     settings: Settings
     runtimes: Mapping[str, Definition]
     default_runtime: Annotated[
-        str, Setting("default-runtime", "--default-runtime NAME", "runtime for the empty name")
+        str, values.text, Setting("default-runtime", "--default-runtime NAME", "runtime for the empty name")
     ] = "runc"
     # "systemd", "cgroupfs", or None if exec-opts names no driver.
     cgroup_driver: Annotated[
         str | None,
-        Setting("exec-opts", "--exec-opt KEY=VALUE", _OPTION_HELP, _LIST, repeatable=True, stored_as=ExecOptions),
+        values.exec_options,
+        Setting(
+            "exec-opts",
+            "--exec-opt KEY=VALUE",
+            _OPTION_HELP,
+            _LIST,
+            repeatable=True,
+            render=values.driver_options,
+        ),
     ] = None
     runtimed: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}))

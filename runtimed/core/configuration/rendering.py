@@ -42,5 +42,5 @@ def config_document(config: Config) -> dict[str, object]:
         owner = document
         for key in keys[:-1]:
             owner = owner.setdefault(key, {})
-        owner[setting.key] = setting.adapter.dump_python(value, mode="json", exclude_none=True)
+        owner[setting.key] = setting.render(value)
     return document
