@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -242,9 +243,14 @@ def make_scripts(definition: Definition, host: Host) -> tuple[Script | None, Scr
     path, args = definition.path or "", definition.args
     wrapper = make_wrapper(definition.name, path, args) if args else None
     target = path if wrapper is None else f"{host.data_root}/{WRAPPERS}/{wrapper.file}"
-    pins = f"{host.exec_root}/{PINS}"
-    link = file_name(definition.name)
-    return wrapper, make_launcher(link, path, args, target, pins, host.facts.search), target
+    link = wrapper.link if wrapper is not None else file_name(definition.name)
+    return wrapper, make_launcher(link, path, args, target, _pins(host.exec_root), host.facts.search), target
+
+
+@cache
+def _pins(exec_root: str) -> str:
+    # Cached, because all launchers refer to this one string.
+    return f"{exec_root}/{PINS}"
 
 
 def _runc_options(binary: str, config: Config, host: Host) -> Options:

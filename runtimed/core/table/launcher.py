@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from runtimed.core.table.script import Script, make_script
+from runtimed.core.table.script import Script, name_script
 
 # Options of runc, crun, runsc, youki and kata-runtime.
 # The word after an option that is in no list may be its value. The launcher takes it for one, unless the word is a verb
@@ -58,13 +59,34 @@ def root_of(args: Sequence[str]) -> str:
     return root
 
 
-def make_launcher(link: str, program: str, args: Sequence[str], target: str, pins: str, search: str) -> Script:
+@dataclass(frozen=True, slots=True)
+class Launcher(Script):
+    """The launcher that executes ``program`` with ``args``; `make_launcher` describes the fields."""
+
+    program: str
+    args: tuple[str, ...]
+    target: str
+    pins: str
+    search: str
+
+    @property
+    def text(self) -> bytes:
+        """The content of the file."""
+        return _render(self.link, self.program, self.args, self.target, self.pins, self.search)
+
+
+def make_launcher(link: str, program: str, args: Sequence[str], target: str, pins: str, search: str) -> Launcher:
     """Return the launcher of the stable path ``link``, which executes ``program`` with ``args``.
 
     ``target`` is the path that the pins of its containers name: a wrapper with the same program and arguments, or the
     program itself. ``pins`` is the directory of the pins. A program without a slash is searched for at each call in
     the directories of ``search``, separated by colons.
     """
+    text = _render(link, program, args, target, pins, search)
+    return Launcher(link, name_script(link, text), program, tuple(args), target, pins, search)
+
+
+def _render(link: str, program: str, args: Sequence[str], target: str, pins: str, search: str) -> bytes:
     head = [
         f"_rd_link={shlex.quote(link)}",
         f"_rd_pins={shlex.quote(pins)}",
@@ -82,7 +104,7 @@ def make_launcher(link: str, program: str, args: Sequence[str], target: str, pin
         if "/" not in target:
             head.append("_rd_target=$_rd_program")
     head.append(f'_rd_current() {{ exec {" ".join((word, *map(shlex.quote, args)))} "$@"; }}\n')
-    return make_script(link, "\n".join((_INTRODUCTION, *head)).encode(errors="surrogateescape"), _BODY)
+    return "\n".join((_INTRODUCTION, *head)).encode(errors="surrogateescape") + _BODY
 
 
 def _words(names: Sequence[str]) -> str:

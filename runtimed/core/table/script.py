@@ -16,25 +16,24 @@ _FILE = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGEST_DIGITS}}}")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script: the name of the stable path, the content-addressed file name, the text.
+    """A script: the name of the stable path, and the content-addressed file name.
 
-    Large tables have many launchers, which share the ``tail`` of their text in memory.
+    A subclass makes the text from its own fields each time: the texts of a large table would take as much memory as
+    everything else in it, and only a new or damaged file needs one.
     """
 
     link: str
     file: str
-    head: bytes
-    tail: bytes = b""
 
     @property
     def text(self) -> bytes:
         """The content of the file."""
-        return self.head + self.tail
+        raise NotImplementedError
 
 
-def make_script(link: str, head: bytes, tail: bytes = b"") -> Script:
-    """Return the script ``head + tail`` of the stable path ``link``, with the file name that its content requires."""
-    return Script(link, f"{link}-{_digest(head + tail)}", head, tail)
+def name_script(link: str, text: bytes) -> str:
+    """Return the file name that ``text`` requires, of the stable path ``link``."""
+    return f"{link}-{_digest(text)}"
 
 
 def is_script_file(file: str) -> bool:

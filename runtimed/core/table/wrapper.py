@@ -7,19 +7,37 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from runtimed.core.containerd.names import file_name
-from runtimed.core.table.script import Script, make_script
+from runtimed.core.table.script import Script, name_script
 
 
-def make_wrapper(name: str, path: str, args: Sequence[str]) -> Script:
+@dataclass(frozen=True, slots=True)
+class Wrapper(Script):
+    """The wrapper that executes ``program`` with ``args``."""
+
+    program: str
+    args: tuple[str, ...]
+
+    @property
+    def text(self) -> bytes:
+        """The content of the file."""
+        return _render(self.program, self.args)
+
+
+def make_wrapper(name: str, path: str, args: Sequence[str]) -> Wrapper:
     """Return the wrapper of the runtime ``name`` that executes ``path`` with ``args`` and the caller's arguments.
 
     The shell replaces itself (``exec``), so signals and the exit status are those of the runtime. Each word is quoted,
     so the runtime receives exactly the configured bytes.
     """
+    link = file_name(name)
+    return Wrapper(link, name_script(link, _render(path, args)), path, tuple(args))
+
+
+def _render(path: str, args: Sequence[str]) -> bytes:
     # exec would take a leading "-" for an option. (The configuration refuses one in a bare name.)
     program = f"./{path}" if path.startswith("-") else path
-    words = " ".join(shlex.quote(word) for word in (program, *args))
-    text = f'#!/bin/sh\n# Written by runtimed. Never changed: a new text gets a new name.\nexec {words} "$@"\n'.encode()
-    return make_script(file_name(name), text)
+    words = " ".join(map(shlex.quote, (program, *args)))
+    return f'#!/bin/sh\n# Written by runtimed. Never changed: a new text gets a new name.\nexec {words} "$@"\n'.encode()

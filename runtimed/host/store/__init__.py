@@ -261,10 +261,11 @@ class Store:
             return RepairOutcome()
         if fault := damage.refusal or self._lock.lock_again():
             return RepairOutcome(fault=fault)
-        self._wrappers.intact -= set(damage.wrappers)
+        damaged = set(damage.wrappers)
+        self._wrappers.intact -= damaged
         repair = Repair(self._paths, damage, self._expected)
-        texts = {script.file: script.text for script in generation.scripts}
-        texts |= self._retained.wrapper_texts(set(damage.wrappers) - texts.keys())
+        texts = {script.file: script.text for script in generation.scripts if script.file in damaged}
+        texts |= self._retained.wrapper_texts(damaged - texts.keys())
         try:
             self._at_step("repair")
             repair.run(self._lock.version, texts)

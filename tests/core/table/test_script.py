@@ -6,21 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.table.script import is_intact, is_script_file, make_script
+from runtimed.core.table.launcher import make_launcher
+from runtimed.core.table.script import is_intact, is_script_file, name_script
+from runtimed.core.table.wrapper import make_wrapper
 
-HEAD, TAIL = st.binary(max_size=20), st.binary(max_size=20)
+# Words that a configuration may hold: no NUL.
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
 
 
-@given(head=HEAD, tail=TAIL, other=st.binary(max_size=40))
-def test_a_file_is_named_by_its_content(head: bytes, tail: bytes, other: bytes) -> None:
-    script, whole, changed = make_script("w", head, tail), make_script("w", head + tail), make_script("w", other)
-    assert script.text == head + tail
-    assert script.file == whole.file
-    assert (script.file == changed.file) == (script.text == other)
-    assert script.file.startswith("w-")
-    assert is_script_file(script.file)
-    assert is_intact(script.file, script.text)
-    assert not is_intact(script.file, script.text + b"\n")
+@given(text=st.binary(max_size=40), other=st.binary(max_size=40))
+def test_a_file_is_named_by_its_content(text: bytes, other: bytes) -> None:
+    file = name_script("w", text)
+    assert (file == name_script("w", other)) == (text == other)
+    assert file.startswith("w-")
+    assert is_script_file(file)
+    assert is_intact(file, text)
+    assert not is_intact(file, text + b"\n")
+
+
+@given(program=WORDS, args=st.lists(WORDS, max_size=3), place=WORDS)
+def test_the_text_of_a_script_is_always_the_one_that_names_its_file(program: str, args: list[str], place: str) -> None:
+    for script in (make_wrapper("w", program, args), make_launcher("w", program, args, place, place, place)):
+        args_before = list(args)
+        args.append("changed later")
+        assert is_intact(script.file, script.text)
+        args[:] = args_before
 
 
 @pytest.mark.parametrize("file", ["", "w", "w-", "-0123", "w-" + "0" * 31, "w-" + "G" * 32, "../" + "0" * 32])
