@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from runtimed.core.configuration.rendering import definition_document
@@ -19,6 +20,9 @@ from runtimed.core.table.script import Script
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
+
+# Runtimes whose files are looked up at once.
+_STEP = 64
 
 
 class Inspector(Protocol):
@@ -44,10 +48,12 @@ class Inspector(Protocol):
 
 
 def describe_table(generation: Generation, inspector: Inspector) -> Iterator[shapes.RuntimeDescription]:
-    """Yield a description of each runtime of ``generation``, sorted by name."""
-    runtimes = generation.runtimes.values()
-    found = inspector.look_up_all(dict.fromkeys(file for runtime in runtimes for file in _files(runtime)))
-    return (_describe(generation, runtime, inspector, found, inspector.last_proof(runtime)) for runtime in runtimes)
+    """Yield a description of each runtime of ``generation``, sorted by name; look up the files of a few at a time."""
+    runtimes = iter(generation.runtimes.values())
+    while step := tuple(islice(runtimes, _STEP)):
+        found = inspector.look_up_all(dict.fromkeys(file for runtime in step for file in _files(runtime)))
+        for runtime in step:
+            yield _describe(generation, runtime, inspector, found, inspector.last_proof(runtime))
 
 
 def describe_runtime(generation: Generation, runtime: Runtime, inspector: Inspector) -> shapes.RuntimeDescription:

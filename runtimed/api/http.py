@@ -16,6 +16,7 @@ from typing import cast
 
 from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, Answer, Request, Response, render
+from runtimed.api.parts import PartedResponse
 from runtimed.api.reader import Pending, RequestReader
 from runtimed.api.sockets import Peer, has_hung_up
 from runtimed.api.state import WITHOUT_INPUT, State
@@ -34,7 +35,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_again", "_channel", "_connections", "_eof", "_idle_s", "_known", "_linger_bytes", "_queued", "_reader",
-        "_refusal", "_task", "_transport", "_write_paused", "_writer", "deadline", "peer", "state",
+        "_refusal", "_task", "_transport", "_writer", "deadline", "peer", "state",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
@@ -57,8 +58,8 @@ class Connection(asyncio.Protocol):
         self._channel: Channel | None = None
         # While LINGERING: bytes that the client may still send.
         self._linger_bytes = connections.limits.linger_bytes
-        # The client does not read; it sends no more; the connection is in the queue of `connections`.
-        self._write_paused = self._eof = self._queued = False
+        # The client sends no more; the connection is in the queue of `connections`.
+        self._eof = self._queued = False
 
     # Called by the transport
 
@@ -113,14 +114,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop calling the handler: the client does not read."""
-        self._write_paused = True
+        self._writer.paused = True
         if self.state not in WITHOUT_INPUT:
             self.state = State.RESPONDING
         self._note_unread()
 
     def resume_writing(self) -> None:
         """Continue: the client has read."""
-        self._write_paused = False
+        self._writer.paused = False
         self._connections.unread.release(self)
         if self.state is State.STREAMING:
             self.deadline = inf
@@ -129,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._enqueue()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Release everything. A slow response is made to its end: see `Connections.spawn`."""
+        """Release everything. A slow response is made to its end (see `Connections.spawn`), but no further part of it."""
         self.state = State.CLOSING
         self._transport = None
         self._writer.close()
@@ -191,9 +192,9 @@ class Connection(asyncio.Protocol):
             return
         self._writer.write_pieces()
         reader = self._reader
-        if reader.backlog and not (reader.requests or self._task or self._write_paused):
+        if reader.backlog and not (reader.requests or self._task or self._writer.paused):
             reader.read_slice()
-        while reader.requests and not (self._task or self._write_paused):
+        while reader.requests and not (self._task or self._writer.paused):
             pending = reader.requests.popleft()
             self._answer(pending, self._call_handler(pending[0]))
         self._writer.flush()
@@ -204,11 +205,11 @@ class Connection(asyncio.Protocol):
         """Enter the state that the remaining input and the unsent responses require, and set its deadline."""
         reader = self._reader
         refusal = self._refusal or reader.refusal
-        if self._task or self._write_paused:
+        if self._task or self._writer.paused:
             self.state = State.RESPONDING
             if reader.backlog or reader.requests:
                 transport.pause_reading()
-            if not self._write_paused:
+            if not self._writer.paused:
                 self.deadline = inf  # the handler bounds the time of a slow response
         elif reader.backlog:
             self._enqueue()
@@ -273,15 +274,29 @@ class Connection(asyncio.Protocol):
             self._task = asyncio.get_running_loop().create_task(self._finish(pending, answer))
             self._connections.spawn(self._task)
 
-    async def _finish(self, pending: Pending, answer: Awaitable[Response]) -> None:
+    async def _finish(self, pending: Pending, answer: Awaitable[Response | PartedResponse]) -> None:
         try:
             response = await answer
         except Exception as exc:  # noqa: BLE001 - as in _call_handler
             response = self._writer.failure(pending[0], exc)
+        if isinstance(response, PartedResponse):
+            await self._put_parts(pending, response)
         self._task = None
         if self._transport is not None:
-            self._put(pending, response)
+            if isinstance(response, Response):
+                self._put(pending, response)
             self._advance()
+
+    async def _put_parts(self, pending: Pending, response: PartedResponse) -> None:
+        request, connection = pending
+        if not request.chunked:
+            connection = CLOSE  # only the end of the connection ends the response
+            self._reader.stop()
+        connection_line = self._connection_line(connection)
+        if not await self._writer.put_parts(request, connection_line, response, self._note_unread):
+            self.abort()
+        elif self._connections.draining:
+            self._connection_line(connection)
 
     def _begin_stream(self, pending: Pending, stream: Stream) -> None:
         request, connection = pending
@@ -301,7 +316,7 @@ class Connection(asyncio.Protocol):
         self._channel = Channel(transport, self._close, chunked=not connection)
         self._note_unread()
         self._reader.stop()
-        if not self._write_paused:
+        if not self._writer.paused:
             self.deadline = inf
         transport.resume_reading()
         self._channel.begin(stream)
@@ -313,7 +328,7 @@ class Connection(asyncio.Protocol):
 
     def _note_unread(self) -> None:
         """While the client does not read, count the responses that this connection holds, and set the deadline."""
-        if self._write_paused:
+        if self._writer.paused:
             self._await_client()
             # A stream may write more while it is paused, so it counts with the most that it may leave unread.
             unread_bytes = UNREAD_BYTES if self.state is State.STREAMING else self._writer.unread_bytes()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 
+from runtimed.api.parts import PartedResponse
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.core.problem_codes import PROBLEM_CODES
@@ -53,18 +54,20 @@ class Request:
 
     ``path`` is decoded, for messages; routes compare ``segments``. ``query`` maps each key to its one value (a key
     without ``=`` to ``""``). ``target`` is as in the request line. There are no headers and no body, because no route
-    takes any. Routes answer ``HEAD`` like ``GET``; the connection omits the body.
+    takes any. Routes answer ``HEAD`` like ``GET``; the connection omits the body. ``chunked`` says whether the client
+    understands chunks: not before HTTP/1.1.
     """
 
-    __slots__ = ("method", "path", "peer", "query", "segments", "target")
+    __slots__ = ("chunked", "method", "path", "peer", "query", "segments", "target")
 
-    def __init__(self, method: str, target: Target, peer: Peer) -> None:
+    def __init__(self, method: str, target: Target, peer: Peer, *, chunked: bool = True) -> None:
         self.method = method
         self.segments = target.segments
         self.query = target.query
         self.path = target.path
         self.target = target.raw
         self.peer = peer
+        self.chunked = chunked
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +86,7 @@ class Response:
     wire: bytes | None = field(default=None, init=False)
 
 
-Answer = Response | Stream | Awaitable[Response]
+Answer = Response | Stream | Awaitable[Response | PartedResponse]
 Handler = Callable[[Request], Answer]
 
 

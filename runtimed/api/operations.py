@@ -95,7 +95,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = MappingProxyType(
             "listRuntimes",
             "runtimes",
             "The table of all runtimes",
-            "Returns all runtimes of the current generation, the stock ones included, each with its description.",
+            "Returns all runtimes of the current generation, the stock ones included, each with its description. "
+            "A large table is sent in chunks.",
             {200: Success("The table.", shapes.RuntimeTable)},
         ),
         ("GET", "/v1/runtimes/{name}"): Operation(

@@ -159,7 +159,8 @@ class RequestReader:
             connection = CLOSE
         else:
             connection = b"" if version == "1.1" else KEEP_ALIVE
-        self.requests.append((Request(self._parser.get_method().decode(), target, self._peer), connection))
+        method = self._parser.get_method().decode()
+        self.requests.append((Request(method, target, self._peer, chunked=version == "1.1"), connection))
         self._in_head = False
         self._clear_head()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import get_args
 
@@ -15,10 +16,11 @@ from runtimed.api.description import Description
 from runtimed.api.events import Events
 from runtimed.api.functions import DaemonFunctions
 from runtimed.api.history import NUMBER, History
-from runtimed.api.large import large_json_response
+from runtimed.api.large import large_json_response, respond_in_parts
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import render_metrics
+from runtimed.api.parts import PartedResponse
 from runtimed.api.problems import bad_name, json_response
 from runtimed.api.proofs import PROOF_KEYS, record_proof
 from runtimed.api.resolutions import Resolutions
@@ -109,9 +111,11 @@ class Routes:
             return problem("bad-query", f"unknown query keys: {unknown}; {request.path} takes: {takes}")
         return route.function(request)
 
-    async def _finish(self, label: str, begun_s: float, answer: Awaitable[Response]) -> Response:
+    async def _finish(
+        self, label: str, begun_s: float, answer: Awaitable[Response | PartedResponse]
+    ) -> Response | PartedResponse:
         """Await and count the response: a 503 if a file system hangs or too many calls wait for it."""
-        response: Response | None = None
+        response: Response | PartedResponse | None = None
         try:
             response = await answer
         except TimeoutError:
@@ -130,7 +134,8 @@ class Routes:
         return problem("no-such-path", f"{request.path} is not served here; there are {paths}")
 
     def _runtimes(self, request: Request) -> Answer:
-        return self._daemon.in_binaries(request.peer, _render_table, self._daemon.current(), self._daemon)
+        in_binaries = partial(self._daemon.in_binaries, request.peer)
+        return respond_in_parts(in_binaries, partial(_render_table, self._daemon.current(), self._daemon))
 
     def _runtime(self, request: Request) -> Answer:
         generation = self._daemon.current()
@@ -236,9 +241,11 @@ def _render_containers(generation: Generation, daemon: DaemonFunctions) -> Respo
     return large_json_response(200, {"generation": generation.number, "containers": containers})
 
 
-def _render_table(generation: Generation, inspector: Inspector) -> Response:
-    # Entry by entry, in a thread: one json.dumps of a large table would hold the interpreter's lock throughout.
-    entries = b",\n".join(json.dumps(entry).encode() for entry in describe_table(generation, inspector))
+def _render_table(generation: Generation, inspector: Inspector) -> Iterator[bytes]:
     default = json.dumps(generation.config.default_runtime).encode()
-    head = b'{"generation": %d, "default_runtime": %b, "runtimes": [\n' % (generation.number, default)
-    return Response(200, head + entries + b"\n]}\n")
+    yield b'{"generation": %d, "default_runtime": %b, "runtimes": [' % (generation.number, default)
+    separator = b"\n"
+    for entry in describe_table(generation, inspector):
+        yield separator + json.dumps(entry).encode()
+        separator = b",\n"
+    yield b"\n]}\n"

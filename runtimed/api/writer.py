@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from runtimed.api.connections import Connections
 from runtimed.api.messages import Request, Response, problem, render
+from runtimed.api.parts import LAST_CHUNK, PartedResponse, chunk
 
 # Responses are collected up to this size and then written at once. No more are made while the client leaves more than
 # this unread, so a connection holds at most twice as much and one response.
@@ -19,17 +21,23 @@ _READ_BYTES = 16 * 1024
 
 
 class ResponseWriter:
-    """The responses of one connection. ``transport`` is None before `open` and after `close`."""
+    """The responses of one connection.
 
-    __slots__ = ("_batch", "_batch_bytes", "_connections", "_rest", "_unread_bytes", "transport")
+    ``transport`` is None before `open` and after `close`. ``paused`` means that the client does not read.
+    """
+
+    __slots__ = ("_batch", "_batch_bytes", "_connections", "_read", "_rest", "_unread_bytes", "paused", "transport")
 
     def __init__(self, connections: Connections) -> None:
         self.transport: asyncio.Transport | None = None
+        self.paused = False
         self._connections = connections
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         # The part of a large body that is not written yet.
         self._rest = memoryview(b"")
+        # `put_parts` waits for it.
+        self._read: asyncio.Future[None] | None = None
         # Unread bytes at the last `begin_watch`.
         self._unread_bytes = 0
 
@@ -46,6 +54,7 @@ class ResponseWriter:
         self._batch.clear()
         self._batch_bytes = 0
         self._rest = memoryview(b"")
+        self._wake()
 
     def put(self, request: Request, connection: bytes, response: Response) -> None:
         """Add the response to ``request``; ``connection`` is its Connection header line, or empty."""
@@ -67,9 +76,43 @@ class ResponseWriter:
         except Exception as exc:  # noqa: BLE001 - it is the handler's error
             self.put_bytes(render(self.failure(request, exc), connection))
             return
+        self._batch.append(head)
+        self._batch_bytes += len(head)
+        self._put_body(response.body)
+
+    async def put_parts(
+        self, request: Request, connection: bytes, response: PartedResponse, on_part: Callable[[], None]
+    ) -> bool:
+        """Add a response to ``request``, each part when the client has read the one before.
+
+        ``on_part`` is called after each part. Return False if the connection is lost or the response has failed.
+        """
+        self.put_bytes(response.head(connection, chunked=request.chunked))
+        part = b"" if request.method == "HEAD" else response.first
+        while part:
+            self._put_body(chunk(part) if request.chunked else part)
+            on_part()
+            while self.transport is not None and (self.paused or self._rest):
+                self._read = asyncio.get_running_loop().create_future()
+                await self._read
+            if self.transport is None or self.transport.is_closing():
+                return False
+            try:
+                part = await response.more()
+            except Exception as exc:  # noqa: BLE001 - it is the handler's error
+                self.failure(request, exc)
+                return False
+        if request.chunked and request.method != "HEAD":
+            self.put_bytes(LAST_CHUNK)
+        return True
+
+    def _wake(self) -> None:
+        if self._read is not None and not self._read.done():
+            self._read.set_result(None)
+
+    def _put_body(self, data: bytes) -> None:
         # Set before the head is written: within write() the transport may ask to pause, and the body counts then.
-        self._rest = memoryview(response.body)
-        self.put_bytes(head)
+        self._rest = memoryview(data)
         self.flush()
         self.write_pieces()
 
@@ -84,6 +127,8 @@ class ResponseWriter:
             # Cut before it is written: within write() the transport may ask to pause, and the rest is counted then.
             piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
             transport.write(piece)
+        if not (self._rest or self.paused):
+            self._wake()
 
     @property
     def has_pieces(self) -> bool:

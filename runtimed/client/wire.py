@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _HEAD_MAX_BYTES = 64 * 1024
 _BODY_MAX_BYTES = 64 * 1024 * 1024
+_CHUNK_LINE_MAX_BYTES = 1024
+_LENGTH_MAX_DIGITS = 15
 # RFC 3986's unreserved characters, which need no percent-encoding.
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -22,9 +24,14 @@ class ResponseReader:
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
+        # Received and not parsed.
         self._bytes = bytearray()
-        # Status and length of the body, None until the head is complete.
-        self._head: tuple[int, int] | None = None
+        # 0 until the head is complete.
+        self._status = 0
+        # Of the body, or of the chunk that is being received; None while that chunk's length is not known.
+        self._length: int | None = None
+        # The content of all chunks so far, None if the body has no chunks.
+        self._chunks: bytearray | None = None
 
     def feed(self, data: bytes) -> tuple[int, bytes] | None:
         """Return status and body once they are complete, None before.
@@ -32,25 +39,66 @@ class ResponseReader:
         Raises: BadAnswer.
         """
         self._bytes += data
-        if self._head is None:
+        if not self._status:
             if (head := take_head(self._bytes, self._socket)) is None:
                 return None
-            self._head = self._parse_head(head)
-        status, length = self._head
-        return (status, bytes(self._bytes[:length])) if len(self._bytes) >= length else None
+            self._parse_head(head)
+        if self._chunks is not None:
+            return (self._status, bytes(self._chunks)) if self._take_chunks(self._chunks) else None
+        length = self._length or 0
+        return (self._status, bytes(self._bytes[:length])) if len(self._bytes) >= length else None
 
-    def _parse_head(self, head: str) -> tuple[int, int]:
+    def _parse_head(self, head: str) -> None:
         first, *lines = head.split("\r\n")
         status = first.split(" ", 2)[1:2]
-        # Content-Length is required, so a response that ends early is never taken for a complete one.
-        lengths = {v.strip() for n, _, v in (line.partition(":") for line in lines) if n.lower() == "content-length"}
-        if not status or not _is_number(status[0]):
+        fields = [(n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in lines)]
+        # One of the two is required, so a response that ends early is never taken for a complete one.
+        lengths = {value for name, value in fields if name == "content-length"}
+        codings = [value.lower() for name, value in fields if name == "transfer-encoding"]
+        if not status or not _is_number(status[0]) or not int(status[0]):
             raise BadAnswer(self._socket, "it has no status")
-        if len(lengths) != 1 or not _is_number(length := lengths.pop()):
+        if codings == ["chunked"] and not lengths:
+            self._chunks = bytearray()
+        elif codings or len(lengths) != 1 or not _is_number(length := lengths.pop()):
             raise BadAnswer(self._socket, "it has no valid Content-Length")
-        if int(length) > _BODY_MAX_BYTES:
+        else:
+            self._length = self._checked(int(length))
+        self._status = int(status[0])
+
+    def _take_chunks(self, chunks: bytearray) -> bool:
+        """Move the content of the complete chunks to ``chunks``; return whether the last one is complete."""
+        data, at = self._bytes, 0
+        while True:
+            if self._length is None:
+                if (end := data.find(b"\r\n", at)) < 0:
+                    break
+                # A chunk's length may be followed by extensions (RFC 9112, 7.1.1).
+                self._length = self._parse_length(bytes(data[at:end]).partition(b";")[0].strip())
+                self._checked(len(chunks) + self._length)
+                at = end + 2
+            if len(data) < at + self._length + 2:
+                break
+            if data[at + self._length : at + self._length + 2] != b"\r\n":
+                raise BadAnswer(self._socket, "a chunk of it has no end")
+            chunks += data[at : at + self._length]
+            at += self._length + 2
+            if not self._length:
+                return True
+            self._length = None
+        del data[:at]
+        if self._length is None and len(data) > _CHUNK_LINE_MAX_BYTES:
+            raise BadAnswer(self._socket, "a chunk of it has no length")
+        return False
+
+    def _parse_length(self, text: bytes) -> int:
+        if not text or len(text) > _LENGTH_MAX_DIGITS or text.strip(b"0123456789abcdefABCDEF"):
+            raise BadAnswer(self._socket, "a chunk of it has no length")
+        return int(text, 16)
+
+    def _checked(self, length: int) -> int:
+        if length > _BODY_MAX_BYTES:
             raise BadAnswer(self._socket, f"it is larger than {_BODY_MAX_BYTES // 2**20} MiB")
-        return int(status[0]), int(length)
+        return length
 
 
 def take_head(data: bytearray, socket: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from harness.functions import functions_of
 from harness.lookup import look_up_each
+from harness.parts import whole
 from harness.server import HOST, Running, hang_up, read_reply, running, until
 
 from runtimed.api.docker import Docker, docker_label, refuse_body
@@ -106,7 +107,7 @@ class DockerApi:
     async def response(self, target: str, method: str = "GET") -> Response:
         answer = self.answer(target, method)
         assert not isinstance(answer, Stream)
-        return answer if isinstance(answer, Response) else await answer
+        return await whole(answer if isinstance(answer, Response) else await answer)
 
     async def get(self, target: str) -> Any:
         answer = await self.response(target)

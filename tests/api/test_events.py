@@ -193,7 +193,7 @@ async def test_a_subscriber_that_reads_nothing_for_too_long_is_dropped_with_a_re
         silent.writer.transport.pause_reading()  # type: ignore[attr-defined]
         (connection,) = run.connections._members
         # More than the kernel buffers, less than a subscriber may leave unread.
-        while not connection._write_paused:
+        while not connection._writer.paused:
             here.publish("x" * 10_000)
         assert here.dropped == []
         await until(lambda: here.dropped != [])

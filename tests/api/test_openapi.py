@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from api.test_routes import FakeService
 from harness.description import check_answer, check_body, description, find_path
+from harness.parts import whole
 from harness.server import QUICK, read_reply, running
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -215,8 +216,7 @@ async def answer(node: FakeService, case: Case) -> tuple[str, str, int, str | No
     path = case.target.partition("?")[0]
     if isinstance(found, Stream):
         return check_answer(case.method, path, 200, found.content_type, ["Cache-Control"], b"")
-    if not isinstance(found, Response):
-        found = await found
+    found = await whole(found if isinstance(found, Response) else await found)
     return check_answer(case.method, path, found.status, found.content_type, dict(found.headers), found.body)
 
 

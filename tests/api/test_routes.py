@@ -11,6 +11,7 @@ import pytest
 from harness.description import check_answer
 from harness.functions import functions_of
 from harness.lookup import Lookup, look_up_each
+from harness.parts import whole
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtimed import __version__
@@ -280,7 +281,7 @@ class FakeService:
     async def response(self, target: str, method: str = "GET", uid: int = 0) -> Response:
         answer = self.routes(Request(method, parse_target(target.encode()), Peer(1, uid, uid)))
         assert not isinstance(answer, Stream)
-        response = answer if isinstance(answer, Response) else await answer
+        response = await whole(answer if isinstance(answer, Response) else await answer)
         headers = dict(response.headers)
         path = target.partition("?")[0]
         if docker_label(parse_target(path.encode()).segments) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import grp
 import inspect
+import json
 import os
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from harness.clients import (
     sends,
     server_of,
 )
-from harness.daemon import RunningDaemon, short_directory
+from harness.daemon import RunningDaemon, UnixConnection, short_directory
 from harness.runtimectl import fields_of, runtimectl
 
 import runtimed.client
@@ -185,6 +186,40 @@ def test_a_rejected_reload_returns_its_report(new_client: NewClient, own_daemon:
         assert report["problems"][0]["pointer"] == "/runtimes/plain"
 
 
+def test_a_long_table_is_of_one_generation_while_it_changes(new_client: NewClient, own_daemon: RunningDaemon) -> None:
+    client = new_client(str(own_daemon.socket))
+    names = [f"runtime{number:04d}" for number in range(400)]
+
+    def write(mark: int) -> None:
+        own_daemon.write({"runtimes": {name: {"path": "/bin/sh", "runtimeArgs": [f"--{mark}"]} for name in names}})
+        own_daemon.reload()
+
+    write(0)
+    with closing(UnixConnection(str(own_daemon.socket))) as connection:
+        connection.request("GET", "/v1/runtimes")
+        response = connection.getresponse()
+        assert response.headers["Transfer-Encoding"] == "chunked"
+        begin = response.read(1000)
+        write(1)
+        old = json.loads(begin + response.read())
+    new = client.runtimes()
+    assert new["generation"] == old["generation"] + 1
+    for mark, table in enumerate((old, new)):
+        described = [each for each in table["runtimes"] if each["source"] == "configured"]
+        assert [each["name"] for each in described] == names
+        assert {each["generation"] for each in described} == {table["generation"]}
+        assert [each["definition"]["runtimeArgs"] for each in described] == [[f"--{mark}"]] * len(names)
+
+
+def test_a_response_that_ends_between_two_chunks_is_not_taken_for_complete(fake: Fake) -> None:
+    half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+    whole = half + b"0\r\n\r\n"
+    with fake(sends(half), sends(half), sends(half), sends(whole)) as (_, client):
+        with pytest.raises(DaemonUnreachable, match="twice"):
+            client.status()
+        assert dict(client.status()) == {}
+
+
 def test_a_client_works_after_a_restart_of_the_daemon(new_client: NewClient, own_daemon: RunningDaemon) -> None:
     client = new_client(str(own_daemon.socket))
     before = client.resolve("plain")
@@ -330,7 +365,7 @@ def test_a_problem_raises_the_error_of_its_code(fake: Fake, status: int, code: s
         (b"HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", "no status"),
         (b"HTTP/1.1 ok\r\nContent-Length: 2\r\n\r\n{}", "no status"),
         (b"HTTP/1.1 200 OK\r\n\r\n{}", "no valid Content-Length"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "no valid Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "no valid Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "no valid Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", "no valid Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n{}" % (b"9" * 5000), "no valid Content-Length"),

@@ -92,8 +92,18 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 async def read_reply(reader: asyncio.StreamReader, *, body: bool = True) -> Reply:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in head[1:] if line)
-    content = await reader.readexactly(int(headers["Content-Length"])) if body else b""
+    content = b""
+    if body and headers.get("Transfer-Encoding") == "chunked":
+        while part := await _read_chunk(reader):
+            content += part
+    elif body:
+        content = await reader.readexactly(int(headers["Content-Length"]))
     return Reply(int(head[0].split()[1]), headers, content)
+
+
+async def _read_chunk(reader: asyncio.StreamReader) -> bytes:
+    size = int(await reader.readuntil(b"\r\n"), 16)
+    return (await reader.readexactly(size + 2))[:-2]
 
 
 async def replies(data: bytes) -> list[Reply]:
