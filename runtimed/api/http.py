@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._enqueue()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Release everything. A slow response is made to its end (see `Connections.spawn`), but no further part of it."""
+        """Release everything. A slow response is made to its end (see `Connections.spawn`), or to that of a part."""
         self.state = State.CLOSING
         self._transport = None
         self._writer.close()
