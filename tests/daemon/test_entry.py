@@ -10,15 +10,27 @@ import pytest
 PROGRAM = """
 import sys
 
-import pytest
-from runtimed.__main__ import _import_asyncio
-_import_asyncio()
+from runtimed.__main__ import _import_without
+_import_without("ssl", "asyncio")
 assert "asyncio" in sys.modules
 assert "ssl" not in sys.modules and "_ssl" not in sys.modules
 import asyncio, ssl
 assert ssl.OPENSSL_VERSION
 asyncio.run(asyncio.sleep(0))
 """
+# Ends before the start, because it reads no configuration.
+VERSION = """
+import sys
+
+from runtimed.__main__ import main
+sys.argv = ["runtimed", "--version"]
+try:
+    main()
+except SystemExit:
+    print(*sys.modules)
+"""
+# Packages that cost a tenth of the start or a MB, and are loaded where they are needed, if at all.
+COSTLY = {"ssl", "rich", "attr", "pydantic", "prometheus_client", "tomllib", "tomli_w", "unittest", "google"}
 
 
 def test_asyncio_is_imported_without_openssl_and_ssl_can_be_imported_later() -> None:
@@ -26,8 +38,17 @@ def test_asyncio_is_imported_without_openssl_and_ssl_can_be_imported_later() -> 
 
 
 def test_an_imported_ssl_module_stays() -> None:
-    program = "import ssl\nfrom runtimed.__main__ import _import_asyncio\n_import_asyncio()\nimport sys\n"
+    program = (
+        "import ssl\nfrom runtimed.__main__ import _import_without\n_import_without('ssl', 'asyncio')\nimport sys\n"
+    )
     subprocess.run([sys.executable, "-c", f"{program}assert sys.modules['ssl'] is ssl"], check=True)
+
+
+def test_a_start_imports_no_costly_package() -> None:
+    run = subprocess.run([sys.executable, "-c", VERSION], check=True, capture_output=True, text=True)
+    imported = {name.partition(".")[0] for name in run.stdout.split()}
+    assert {"asyncio", "structlog", "runtimed"} <= imported
+    assert not imported & COSTLY
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
