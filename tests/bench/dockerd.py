@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.machine import on_server_cpu
 from harness.daemon import UnixConnection, wait_until
-from load import on_server_cpu
 
 
 class Dockerd:
@@ -48,23 +45,6 @@ class Dockerd:
             return connection.getresponse().status == 200
         except OSError:
             return False
-
-    def reload_ms(self, document: object) -> float:
-        """Return how long it takes from SIGHUP to its reload event, with ``document`` as its configuration."""
-        with socket.socket(socket.AF_UNIX) as events:
-            events.settimeout(60)
-            events.connect(str(self.socket))
-            events.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
-            data = events.recv(4096)
-            while b"\r\n\r\n" not in data:
-                data += events.recv(4096)
-            self.config.write_text(json.dumps(document))
-            begun_s = time.perf_counter()
-            self.process.send_signal(signal.SIGHUP)
-            # Its event is one line, which holds all runtimes and may be long.
-            while b'"Action":"reload"' not in data:
-                data += events.recv(1 << 20)
-            return (time.perf_counter() - begun_s) * 1000
 
 
 @contextlib.contextmanager

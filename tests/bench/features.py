@@ -1,20 +1,24 @@
-"""What binaries that hang when they are asked for their features cost a reload: 100 of them beside 100 that do not."""
+"""What binaries that hang when they are asked for their features cost a reload, beside binaries that answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 
+from bench.budget import Budget
+from bench.machine import on_server_cpu
+from bench.rounds import OURS, interleave, of_ratio
+from bench.rows import Row
 from harness.daemon import RunningDaemon, new_daemon
-from table import Row, compared
 
 RUNTIMES = 100
-ROUNDS = 20
-BODIES = {"prompt": "echo '{}'", "hanging": "trap '' TERM; while :; do sleep 1; done"}
+PEER = "binaries answer"
+BODIES = {OURS: "trap '' TERM; while :; do sleep 1; done", PEER: "echo '{}'"}
 
 
-def prepare(daemon: RunningDaemon, body: str) -> None:
-    """Put RUNTIMES executables with this body beside the daemon's configuration, and start it without them."""
-    for number in range(RUNTIMES):
+def prepare(daemon: RunningDaemon, body: str, runtimes: int) -> None:
+    """Put so many executables with this body beside the daemon's configuration, and start it without them."""
+    for number in range(runtimes):
         program = daemon.root / f"bin{number}"
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
@@ -22,9 +26,9 @@ def prepare(daemon: RunningDaemon, body: str) -> None:
     daemon.start()
 
 
-def reload_ms(daemon: RunningDaemon, number: int) -> float:
+def reload_ms(daemon: RunningDaemon, number: int, count: int) -> float:
     """Return how long a reload takes in which every runtime is new, in milliseconds, as its report has it."""
-    runtimes = {f"r{n}-{number}": {"path": f"{daemon.root}/bin{n}", "runtimeArgs": ["x"]} for n in range(RUNTIMES)}
+    runtimes = {f"r{n}-{number}": {"path": f"{daemon.root}/bin{n}", "runtimeArgs": ["x"]} for n in range(count)}
     daemon.write({"runtimed": {"probe": {"timeout": "1s"}}, "runtimes": runtimes})
     report = daemon.reload()
     # The watcher may have been first, and then the reload that was asked for finds nothing to do.
@@ -33,15 +37,18 @@ def reload_ms(daemon: RunningDaemon, number: int) -> float:
     return float(report["duration_ms"])
 
 
-def measure() -> Iterator[Row]:
+def measure(budget: Budget) -> Iterator[Row]:
     """Yield what hanging binaries cost a reload."""
-    found: dict[str, list[float]] = {name: [] for name in BODIES}
-    with new_daemon() as prompt, new_daemon() as hanging:
-        daemons = {"prompt": prompt, "hanging": hanging}
-        for name, daemon in daemons.items():
-            prepare(daemon, BODIES[name])
-        for number in range(ROUNDS):
+    with new_daemon(on_server_cpu()) as hanging, new_daemon(on_server_cpu()) as prompt:
+        daemons = {OURS: hanging, PEER: prompt}
+        for size, until_s in budget.split(budget.sizes(RUNTIMES)):
             for name, daemon in daemons.items():
-                found[name].append(reload_ms(daemon, number))
-    measure = f"reload of {RUNTIMES} runtimes, all new, binaries hang"
-    yield compared(measure, "ms", found["hanging"], "binaries answer", found["prompt"])
+                prepare(daemon, BODIES[name], size)
+            sides = {name: _side(daemon, size) for name, daemon in daemons.items()}
+            rounds = interleave(sides, [of_ratio("reload", PEER)], until_s)
+            yield rounds.compared(f"reload of {size} runtimes, all new, binaries hang", "ms", "reload", PEER)
+
+
+def _side(daemon: RunningDaemon, size: int) -> Callable[[], Mapping[str, float]]:
+    numbers = itertools.count()
+    return lambda: {"reload": reload_ms(daemon, next(numbers), size)}

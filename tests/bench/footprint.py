@@ -1,99 +1,103 @@
-"""What the daemon costs when nobody asks: time to ready, resident memory, wake-ups; and one question from a shell."""
+"""What the daemon costs without requests: time to ready, resident memory, wake-ups."""
 
 from __future__ import annotations
 
-import compileall
+import contextlib
 import os
-import shutil
-import statistics
+import socket
 import subprocess
-import sys
-import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dockerd import new_dockerd
-from harness.daemon import new_daemon, short_directory
-from table import Row, compared
-from tables import table
+from bench.budget import Budget
+from bench.installed import Installation, new_installation
+from bench.intervals import Figure
+from bench.machine import starting_on_server_cpu, wait_until_quiet
+from bench.rounds import OURS, interleave, of_value
+from bench.rows import Row
+from bench.tables import table
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon
 
-import runtimed
-
-STARTS = 9
-IDLE_S = 20.0
-COMMANDS = 15
+IDLE_S = 60.0
 LARGE = 10_000
+# Runtimes -> the goal for the milliseconds to ready.
+STARTS_MS = {10: 150.0, 1000: 250.0}
+IDLE_MB, LARGE_MB, WAKEUPS_S = 36.0, 90.0, 0.5
+PEER = "python, asyncio and structlog"
 
 
-def measure() -> Iterator[Row]:
-    """Yield what it costs to start, to be there, and to ask."""
-    # An installed daemon has its byte code; a checkout may have been told not to write any.
-    compileall.compile_dir(str(Path(runtimed.__file__).parent), quiet=1)
-    yield from _starts()
-    yield from _memory()
-    yield from _questions()
+def measure(budget: Budget) -> Iterator[Row]:
+    """Yield what it costs to be there, and to start."""
+    with new_installation() as installed:
+        yield from _idle(installed, budget.seconds(IDLE_S))
+        for size in budget.sizes(LARGE):
+            with _daemon(installed, size) as daemon:
+                start_ms(daemon)
+                wait_until_quiet(daemon.pid)
+                resident = Figure(_resident_mb(daemon.pid))
+                yield Row(f"resident memory, {size} wrapped runtimes", resident, "MB", goal=LARGE_MB)
+        for size, until_s in budget.split(budget.sizes(*STARTS_MS)):
+            yield from _starts(installed, size, until_s)
 
 
-def _starts() -> Iterator[Row]:
-    ready, bare = [], []
-    for _ in range(STARTS):
-        with new_daemon() as daemon:
-            daemon.write(table(10, 0, all_new=True))
-            ready.append(_timed_ms(daemon.start))
-        bare.append(_timed_ms(lambda: subprocess.run([sys.executable, "-c", "import asyncio, structlog"], check=True)))
-    yield Row("start to ready", statistics.median(ready), "ms", goal=300.0)
-    yield compared("start to ready", "ms", ready, "python, asyncio and structlog", bare)
-
-
-def _memory() -> Iterator[Row]:
+@contextlib.contextmanager
+def _daemon(installed: Installation, size: int) -> Iterator[RunningDaemon]:
     with new_daemon() as daemon:
-        daemon.write(table(10, 0, all_new=True))
-        pid = daemon.start().pid
-        time.sleep(2)
-        before = _switches(pid)
-        time.sleep(IDLE_S)
-        wakeups = (_switches(pid) - before) / IDLE_S
-        yield Row("resident memory, idle", _resident_mb(pid), "MB", goal=40.0)
-        yield Row("wake-ups, idle", wakeups, "/s", goal=1.0)
-    with new_daemon() as daemon:
-        daemon.write(table(LARGE, 0, all_new=True))
-        yield Row(f"resident memory, {LARGE} wrapped runtimes", _resident_mb(daemon.start().pid), "MB")
+        daemon.interpreter = installed.python
+        daemon.write(table(size, 0, all_new=True))
+        yield daemon
 
 
-def _questions() -> Iterator[Row]:
-    """Yield what a question costs as a whole process, beside curl and docker."""
-    runtimectl = str(Path(sysconfig.get_path("scripts")) / "runtimectl")
-    with new_daemon() as daemon, ExitStack() as stack:
-        daemon.write(table(10, 0, all_new=True))
-        daemon.start()
-        ours = [runtimectl, "--socket", str(daemon.socket), "resolve", "runtime1"]
-        target = "http://x/v1/resolve?runtime=runtime1"
-        peers = {"curl": ["curl", "-s", "--unix-socket", str(daemon.socket), target]}
-        root = stack.enter_context(short_directory()) / "docker"
-        dockerd = stack.enter_context(new_dockerd(root))
-        if dockerd is not None and shutil.which("docker"):
-            peers["docker info"] = ["docker", "-H", f"unix://{dockerd.socket}", "info", "-f", "{{json .Runtimes}}"]
-        times: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
-        for _ in range(COMMANDS):
-            times["ours"].append(_run_ms(ours))
-            for name, command in peers.items():
-                times[name].append(_run_ms(command))
-    yield Row("runtimectl resolve", statistics.median(times["ours"]), "ms", goal=60.0)
-    for name in peers:
-        goal = 5.0 if name == "curl" else None
-        yield compared("runtimectl resolve", "ms", times["ours"], name, times[name], goal)
+def _idle(installed: Installation, idle_s: float) -> Iterator[Row]:
+    with _daemon(installed, 10) as daemon:
+        start_ms(daemon)
+        wait_until_quiet(daemon.pid)
+        before = _switches(daemon.pid)
+        time.sleep(idle_s)
+        wakeups = (_switches(daemon.pid) - before) / idle_s
+        yield Row("resident memory, idle", Figure(_resident_mb(daemon.pid)), "MB", goal=IDLE_MB)
+        yield Row(f"wake-ups over {idle_s:g} s, idle", Figure(wakeups), "/s", goal=WAKEUPS_S)
 
 
-def _timed_ms(function: Callable[[], object]) -> float:
-    begun_s = time.perf_counter()
-    function()
-    return (time.perf_counter() - begun_s) * 1000
+def _starts(installed: Installation, size: int, until_s: float) -> Iterator[Row]:
+    sides = {OURS: lambda: _start_twice(installed, size), PEER: lambda: {"first": _imports_ms(installed)}}
+    rounds = interleave(sides, [of_value("first"), of_value("again")], until_s)
+    what = f"start to ready, {size} runtimes"
+    yield rounds.single(what, "ms", "again", STARTS_MS.get(size))
+    yield rounds.single(f"{what}, all new", "ms", "first", STARTS_MS.get(size))
+    yield rounds.compared(f"{what}, all new", "ms", "first", PEER)
 
 
-def _run_ms(command: Sequence[str]) -> float:
-    return _timed_ms(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+def _start_twice(installed: Installation, size: int) -> Mapping[str, float]:
+    """Return how long a start takes that publishes the first table, and one that finds it published."""
+    with _daemon(installed, size) as daemon:
+        first = start_ms(daemon)
+        daemon.stop()
+        return {"first": first, "again": start_ms(daemon)}
+
+
+def _imports_ms(installed: Installation) -> float:
+    with starting_on_server_cpu():
+        begun_s = time.perf_counter()
+        subprocess.run([installed.python, "-c", "import asyncio, structlog"], check=True)
+        return (time.perf_counter() - begun_s) * 1000
+
+
+def start_ms(daemon: RunningDaemon) -> float:
+    """Start the daemon and return how long it took until it told its service manager that it is ready."""
+    address = daemon.root / "notify"
+    address.unlink(missing_ok=True)
+    daemon.environ["NOTIFY_SOCKET"] = str(address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, starting_on_server_cpu():
+        manager.bind(str(address))
+        manager.settimeout(PATIENCE_S)
+        os.sync()
+        begun_s = time.perf_counter()
+        daemon.launch()
+        while b"READY=1" not in manager.recv(1 << 16):
+            pass
+        return (time.perf_counter() - begun_s) * 1000
 
 
 def _resident_mb(pid: int) -> float:
@@ -102,7 +106,7 @@ def _resident_mb(pid: int) -> float:
 
 
 def _switches(pid: int) -> int:
-    """Return how often the threads of a process went to sleep of their own accord: each has woken up as often."""
+    """Return how often the threads of a process went to sleep by themselves: each has woken up as often."""
     found = 0
     for task in os.listdir(f"/proc/{pid}/task"):
         status = Path(f"/proc/{pid}/task/{task}/status").read_text()

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from table import Row
+from bench.budget import Budget
+from bench.intervals import Figure, median_figure
+from bench.rounds import OURS, Rounds, interleave
+from bench.rows import Row
 
 from runtimed.core.table.launcher import make_launcher
 from runtimed.core.table.script import Script
 from runtimed.core.table.wrapper import make_wrapper
 
-PAIRS = 1000
-STARTS = 10
+PEER = "the binary"
 BINARY = "/bin/true"
 # As containerd's CRI plugin has them.
 ROOT = "/run/containerd/runc/k8s.io"
@@ -29,7 +32,7 @@ LIMIT_MS = 1.0
 LIMIT_OF_TWO_SHELLS_MS = 1.5
 
 
-def measure() -> Iterator[Row]:
+def measure(budget: Budget) -> Iterator[Row]:
     """Yield a row for each kind of call: the added time, beside the limit for it."""
     # The exec root is a tmpfs; the data root is on disk, but in its cache.
     with TemporaryDirectory(dir="/dev/shm") as place:
@@ -44,23 +47,24 @@ def measure() -> Iterator[Row]:
         wrapped = _write(place, make_launcher("gvisor", BINARY, args, target, str(pins), ""))
         _call([plain, *_create(_id(-1))])
         _call([wrapped, *_create(_id(-2))])
-        rows: list[tuple[str, Callable[[int], Sequence[str]], float]] = [
-            ("without a container", lambda _: ["features"], LIMIT_MS),
-            ("without a pin", lambda _: _exec(_id(-3)), LIMIT_MS),
-            ("pinned, without arguments", lambda _: _exec(_id(-1)), LIMIT_MS),
-            ("create", lambda pair: _create(_id(pair)), LIMIT_MS),
-            ("create of an id that is used again", lambda _: _create(_id(-1)), LIMIT_MS),
+        numbers = itertools.count()
+        calls: list[tuple[str, Callable[[], Sequence[str]], float]] = [
+            ("without a container", lambda: ["features"], LIMIT_MS),
+            ("without a pin", lambda: _exec(_id(-3)), LIMIT_MS),
+            ("pinned, without arguments", lambda: _exec(_id(-1)), LIMIT_MS),
+            ("create", lambda: _create(_id(next(numbers))), LIMIT_MS),
+            ("create of an id that is used again", lambda: _create(_id(-1)), LIMIT_MS),
             # Through another definition's launcher, so that the wrapper is a second shell.
-            ("pinned, with arguments", lambda _: _exec(_id(-2)), LIMIT_OF_TWO_SHELLS_MS),
+            ("pinned, with arguments", lambda: _exec(_id(-2)), LIMIT_OF_TWO_SHELLS_MS),
         ]
-        for name, words, limit_ms in rows:
-            added_ms = _added_ms(plain, words)
-            yield Row(f"a call through a launcher, {name}", added_ms, "ms", "limit", limit_ms, added_ms / limit_ms, 1.0)
-        if os.geteuid() == 0 and (runc := shutil.which("runc")) is not None:
-            launcher = _write(place, make_launcher("started", runc, [], runc, str(pins), ""))
-            added_ms, noise_ms = _added_to_a_start_ms(Path(place), launcher, runc)
-            name, peer = f"the start of a container through a launcher, {STARTS} pairs", "quartiles of runc's own"
-            yield Row(name, added_ms, "ms", peer, noise_ms, added_ms / noise_ms, 1.0)
+        # The last case is the start of a container.
+        for case, until_s in budget.split([*calls, None]):
+            if case is not None:
+                name, words, limit_ms = case
+                yield _added_to_a_call(f"a call through a launcher, {name}", plain, words, limit_ms, until_s)
+            elif os.geteuid() == 0 and (runc := shutil.which("runc")) is not None:
+                launcher = _write(place, make_launcher("started", runc, [], runc, str(pins), ""))
+                yield _added_to_a_start(Path(place), launcher, runc, until_s)
 
 
 def _write(place: str, script: Script) -> str:
@@ -88,37 +92,46 @@ def _exec(container: str) -> list[str]:
     return [*_engine(container), "exec", *files, "--detach", container]
 
 
-def _added_ms(launcher: str, words: Callable[[int], Sequence[str]]) -> float:
-    """Return the median of the differences between a call of the launcher and one of the binary."""
-    differences = []
-    for pair in range(PAIRS):
-        arguments = words(pair)
-        # Whichever comes second finds warmer caches.
-        order = (launcher, BINARY) if pair % 2 else (BINARY, launcher)
-        took = {program: _call([program, *arguments]) for program in order}
-        differences.append(took[launcher] - took[BINARY])
-    return statistics.median(differences)
+def _added_to_a_call(
+    measure: str, launcher: str, words: Callable[[], Sequence[str]], limit_ms: float, until_s: float
+) -> Row:
+    sides = {
+        OURS: lambda: {"call": _call([launcher, *words()])},
+        PEER: lambda: {"call": _call([BINARY, *words()])},
+    }
+    rounds = interleave(sides, [_added], until_s)
+    return _row(measure, rounds, "limit", limit_ms)
 
 
-def _added_to_a_start_ms(place: Path, launcher: str, runc: str) -> tuple[float, float]:
-    """Return the median of what the launcher adds to a container's start, and the spread of starts without it."""
+def _added(rounds: Rounds) -> Sequence[float]:
+    return rounds.differences("call", PEER)
+
+
+def _row(measure: str, rounds: Rounds, peer: str, limit_ms: float) -> Row:
+    """Return the row of the added time beside a limit for it."""
+    added = median_figure(_added(rounds))
+    ratio = median_figure([each / limit_ms for each in _added(rounds)])
+    return Row(measure, added, "ms", peer, Figure(limit_ms), ratio, 1.0)
+
+
+def _added_to_a_start(place: Path, launcher: str, runc: str, until_s: float) -> Row:
+    """Return what the launcher adds to a container's start, beside the spread of starts without it."""
     (place / "rootfs").mkdir()
     shutil.copy(shutil.which("busybox") or "", place / "rootfs" / "busybox")
     subprocess.run([runc, "spec"], cwd=place, check=True)
     config = json.loads((place / "config.json").read_text())
     config["process"] |= {"args": ["/busybox", "true"], "terminal": False}
     (place / "config.json").write_text(json.dumps(config))
-    own: list[float] = []
-    differences: list[float] = []
-    for pair in range(STARTS):
-        took = {}
-        for program in (launcher, runc) if pair % 2 else (runc, launcher):
-            words = [program, "--root", str(place / "states"), "run", "--bundle", str(place), f"b{pair}"]
-            took[program] = _call(words, status=0)
-        own.append(took[runc])
-        differences.append(took[launcher] - took[runc])
-    first, _, third = statistics.quantiles(own)
-    return statistics.median(differences), third - first
+    numbers = itertools.count()
+
+    def start(program: str) -> Callable[[], Mapping[str, float]]:
+        words = ["--root", str(place / "states"), "run", "--bundle", str(place)]
+        return lambda: {"call": _call([program, *words, f"b{next(numbers)}"], status=0)}
+
+    rounds = interleave({OURS: start(launcher), PEER: start(runc)}, [_added], until_s)
+    plain = rounds.values("call", PEER)
+    first, _, third = statistics.quantiles(plain) if len(plain) > 1 else (0.0, 0.0, plain[0])
+    return _row("the start of a container through a launcher", rounds, "quartiles of runc's own", third - first)
 
 
 def _call(command: list[str], status: int | None = None) -> float:

@@ -1,69 +1,110 @@
-"""Reloads of tables of all sizes, all new and with one changed, beside dockerd's: how long, and how that grows."""
+"""Reloads of tables of all sizes, all new and with one changed, beside dockerd's under equal conditions.
+
+Both get SIGHUP when their new file is in place and all data is on disk, and end with the event that a subscriber gets.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
-from dockerd import Dockerd, new_dockerd
+from bench.budget import Budget
+from bench.disk import DISK, disk_ms, disk_rows
+from bench.dockerd import Dockerd, new_dockerd
+from bench.machine import on_server_cpu
+from bench.reload_event import Peer, reload_ms
+from bench.rounds import OURS, Rounds, interleave, of_ratio, of_value
+from bench.rows import Row
+from bench.tables import table
 from harness.daemon import new_daemon, short_directory
-from table import Row, compared
-from tables import ReloadRound, table, watch_reload
 
-SIZES = (10, 100, 1000, 10_000)
-ROUNDS = 5
-# How often the client looks whether the new answer is there: seldom enough not to slow the reload.
-_PAUSE_S = 0.005
+SIZES = (10, 100, 1000)
+LARGE = 10_000
+# (size, all new) -> the goals for the ratio to dockerd, which syncs nothing, and for the milliseconds.
+GOALS: dict[tuple[int, bool], tuple[float | None, float | None]] = {
+    (1000, True): (2.5, None),
+    (1000, False): (0.7, 25.0),
+    (LARGE, False): (0.5, 150.0),
+}
 # Linear, and a tenth for caches that no longer hold all of it.
-_GROWTH_SLACK = 1.1
+GROWTH_GOAL = 11.0
 
 
-def measure() -> Iterator[Row]:
-    """Yield rows for each size, and how the time grows from the second largest to the largest."""
-    medians: dict[tuple[int, bool], float] = {}
+def measure(budget: Budget) -> Iterator[Row]:
+    """Yield rows for each size up to 1,000, and what the disk did."""
+    return _measure(budget, budget.sizes(*SIZES), grown=False)
+
+
+def measure_large(budget: Budget) -> Iterator[Row]:
+    """Yield rows for 10,000 runtimes, beside a tenth of them as well, and what the disk did."""
+    return _measure(budget, budget.sizes(LARGE), grown=True)
+
+
+def _measure(budget: Budget, sizes: tuple[int, ...], *, grown: bool) -> Iterator[Row]:
+    measured: list[Rounds] = []
+    with short_directory() as directory, new_dockerd(directory / "docker") as dockerd:
+        for (size, all_new), until_s in budget.split(list(itertools.product(sizes, (True, False)))):
+            smaller = size // 10 if grown else None
+            rounds = _rounds(directory, dockerd, size, smaller, until_s, all_new=all_new)
+            measured.append(rounds)
+            yield from _rows(rounds, dockerd, size, smaller, all_new=all_new)
+    yield from disk_rows(measured, f"reloads of {'1,000 and 10,000' if grown else 'up to 1,000'} runtimes")
+
+
+def _rounds(
+    directory: Path, dockerd: Dockerd | None, size: int, smaller: int | None, until_s: float, *, all_new: bool
+) -> Rounds:
     with ExitStack() as stack:
-        directory = stack.enter_context(short_directory())
-        dockerd = stack.enter_context(new_dockerd(directory / "docker"))
-        for size in SIZES:
-            for all_new in (True, False):
-                seen, theirs = _alternate(size, dockerd, all_new=all_new)
-                medians[size, all_new] = statistics.median(each.reload_ms for each in seen)
-                yield from _rows(size, seen, theirs, dockerd, all_new=all_new)
-    smaller, larger = SIZES[-2:]
-    for all_new in (True, False):
-        growth = medians[larger, all_new] / medians[smaller, all_new]
-        measure = f"growth of a reload, {_what(all_new=all_new)}, {smaller} -> {larger}"
-        yield Row(measure, growth, "x", goal=larger / smaller * _GROWTH_SLACK)
+        peers: dict[str, tuple[Peer, int]] = {}
+        for side, runtimes in ((OURS, size), *([] if smaller is None else [(_peer(smaller), smaller)])):
+            daemon = stack.enter_context(new_daemon(command=on_server_cpu()))
+            daemon.write(table(runtimes, 0, all_new=all_new))
+            daemon.start()
+            mark = b'"type": "reload", "outcome": "applied"'
+            peers[side] = Peer(daemon.pid, daemon.socket, daemon.config, b"/v1/events", mark), runtimes
+        deciding = []
+        if smaller is not None:
+            deciding.append(of_ratio("reload", _peer(smaller)))
+        if dockerd is not None:
+            name, mark = f"dockerd {dockerd.version}", b'"Action":"reload"'
+            peers[name] = Peer(dockerd.process.pid, dockerd.socket, dockerd.config, b"/events", mark), size
+            deciding.append(of_ratio("reload", name))
+        pids = [peer.pid for peer, _ in peers.values()]
+        sides = {
+            name: _side(peer, runtimes, pids, directory, all_new=all_new) for name, (peer, runtimes) in peers.items()
+        }
+        sides[DISK] = lambda: disk_ms(directory)
+        return interleave(sides, deciding or [of_value("reload")], until_s)
 
 
-def _alternate(size: int, dockerd: Dockerd | None, *, all_new: bool) -> tuple[list[ReloadRound], list[float]]:
-    """Return what was seen of ROUNDS reloads of ours, and how long dockerd's in between took; each warmed up by one."""
-    seen, theirs = [], []
-    with new_daemon() as daemon:
-        daemon.write(table(size, 0, all_new=all_new))
-        daemon.start()
-        for mark in range(1, ROUNDS + 2):
-            document = table(size, mark, all_new=all_new)
-            seen.append(watch_reload(daemon, document, _PAUSE_S))
-            if dockerd is not None:
-                theirs.append(dockerd.reload_ms({"runtimes": document["runtimes"]}))
-    return seen[1:], theirs[1:]
+def _side(
+    peer: Peer, size: int, pids: list[int], directory: Path, *, all_new: bool
+) -> Callable[[], Mapping[str, float]]:
+    marks = itertools.count(1)
+
+    def measured() -> Mapping[str, float]:
+        document = table(size, next(marks), all_new=all_new)
+        # dockerd rejects keys that it does not know.
+        if peer.events == b"/events":
+            document = {"runtimes": document["runtimes"]}
+        return {"reload": reload_ms(peer, document, pids, directory)}
+
+    return measured
 
 
-def _rows(
-    size: int, seen: list[ReloadRound], theirs: list[float], dockerd: Dockerd | None, *, all_new: bool
-) -> Iterator[Row]:
-    what = f"{size} runtimes, {_what(all_new=all_new)}"
-    ours = [each.reload_ms for each in seen]
-    if dockerd is None:
-        yield Row(f"reload of {what}", statistics.median(ours), "ms")
-    else:
-        # What is aimed at: twice the time of a dockerd that writes all wrappers anew, and not more than its for one.
-        goal = (2.0 if all_new else 1.0) if size == 1000 else None
-        yield compared(f"reload of {what}", "ms", ours, f"dockerd {dockerd.version}", theirs, goal)
-    yield Row(f"file replaced to new answer, {what}", statistics.median(each.until_new_ms for each in seen), "ms")
+def _rows(rounds: Rounds, dockerd: Dockerd | None, size: int, smaller: int | None, *, all_new: bool) -> Iterator[Row]:
+    kind = "all new" if all_new else "one changed"
+    what = f"reload of {size} runtimes, {kind}"
+    ratio_goal, goal = GOALS.get((size, all_new), (None, None))
+    if dockerd is not None:
+        yield rounds.compared(what, "ms", "reload", f"dockerd {dockerd.version}", ratio_goal)
+    if dockerd is None or goal is not None:
+        yield rounds.single(what, "ms", "reload", goal)
+    if smaller is not None:
+        yield rounds.compared(f"growth of a reload, {kind}", "ms", "reload", _peer(smaller), GROWTH_GOAL)
 
 
-def _what(*, all_new: bool) -> str:
-    return "all new" if all_new else "one changed"
+def _peer(size: int) -> str:
+    return f"{size} runtimes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from harness.daemon import RunningDaemon
 
 _REQUEST = b"GET /v1/resolve?runtime=steady HTTP/1.1\r\nHost: x\r\n\r\n"
 _GENERATION = re.compile(rb'"generation":(\d+)')
+_LISTING = b"GET /v1/runtimes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 _PATIENCE_S = 60.0
 # For how long the client goes on after the new answer: what follows a publish is to be seen as well.
 _AFTER_S = 0.5
@@ -23,7 +25,6 @@ class ReloadRound:
 
     until_new_ms: float
     longest_wait_ms: float
-    reload_ms: float
 
 
 def table(size: int, mark: int, *, all_new: bool) -> dict[str, object]:
@@ -35,8 +36,8 @@ def table(size: int, mark: int, *, all_new: bool) -> dict[str, object]:
     return {"runtimes": runtimes, "runtimed": {"probe": {"enabled": False}}}
 
 
-def watch_reload(daemon: RunningDaemon, document: dict[str, object], pause_s: float) -> ReloadRound:
-    """Return what a client sees that asks again and again, ``pause_s`` apart, while its table is replaced."""
+def watch_reload(daemon: RunningDaemon, document: dict[str, object]) -> ReloadRound:
+    """Return what a client sees that asks without pause while its table is replaced."""
     text = json.dumps(document)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(_PATIENCE_S)
@@ -54,10 +55,7 @@ def watch_reload(daemon: RunningDaemon, document: dict[str, object], pause_s: fl
                 new_s = answered_s
             if answered_s > begun_s + _PATIENCE_S:
                 raise AssertionError("the new answer did not come")
-            if pause_s:
-                time.sleep(pause_s)
-    reload_ms = float(daemon.status()["last_reload"]["duration_ms"])
-    return ReloadRound((new_s - begun_s) * 1000, longest_s * 1000, reload_ms)
+    return ReloadRound((new_s - begun_s) * 1000, longest_s * 1000)
 
 
 def longest_wait_ms(daemon: RunningDaemon, duration_s: float) -> float:
@@ -69,6 +67,28 @@ def longest_wait_ms(daemon: RunningDaemon, duration_s: float) -> float:
         while (asked_s := time.perf_counter()) < until_s:
             _ask(sock)
             longest_s = max(longest_s, time.perf_counter() - asked_s)
+    return longest_s * 1000
+
+
+def wait_beside_listing_ms(daemon: RunningDaemon) -> float:
+    """Return the longest wait of a client that asks without pause while another one reads the whole table.
+
+    One thread does both, so that they do not wait for each other's processor: the table is read between two requests.
+    """
+    with socket.socket(socket.AF_UNIX) as sock, socket.socket(socket.AF_UNIX) as listing:
+        sock.connect(str(daemon.socket))
+        listing.connect(str(daemon.socket))
+        listing.sendall(_LISTING)
+        listing.setblocking(False)
+        received, longest_s, reading = bytearray(1 << 20), 0.0, True
+        until_s = time.perf_counter() + _PATIENCE_S
+        while reading:
+            asked_s = time.perf_counter()
+            _ask(sock)
+            longest_s = max(longest_s, time.perf_counter() - asked_s)
+            with contextlib.suppress(BlockingIOError):
+                reading = listing.recv_into(received) > 0
+            assert asked_s < until_s, "the whole table did not come"
     return longest_s * 1000
 
 

@@ -142,6 +142,7 @@ class RunningDaemon:
         self.log_file = root / "log"
         # The words before the interpreter, with setpriv for example.
         self.command = list(command)
+        self.interpreter = sys.executable
         # The words after the interpreter.
         self.program = ["-m", "runtimed"]
         # Seconds between looks for drift and between heartbeats, and the number of young generations that are retained;
@@ -181,7 +182,7 @@ class RunningDaemon:
             program = ["-c", _WITH_LIMITS.format(**limits)]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, sys.executable, *program, *self.arguments(), *more],
+                [*self.command, self.interpreter, *program, *self.arguments(), *more],
                 stderr=log,
                 stdout=log,
                 env=self.environ,
