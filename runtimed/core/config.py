@@ -16,6 +16,7 @@ from typing import Annotated, Self
 from runtimed.core.configuration import values
 from runtimed.core.configuration.position import Location
 from runtimed.core.configuration.settings import Keys, Setting, object_of, settings_of
+from runtimed.core.configuration.unchanged import ParsedEntries
 from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
 
@@ -310,6 +311,8 @@ class Config:
     overridden: tuple[str, ...] = ()
     # Unknown keys, which have no effect.
     remarks: tuple[Problem, ...] = ()
+    # Path of a file -> its entries, so that the next parse reads only those that changed.
+    parsed: Mapping[str, ParsedEntries] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
 
 SETTINGS: Mapping[Keys, Setting] = MappingProxyType({setting.keys: setting for setting in settings_of(Config)})

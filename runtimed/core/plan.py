@@ -64,18 +64,36 @@ def plan(
     Raises:
         ConfigurationRejected: with all problems in the documents.
     """
-    config = parse_configuration(documents, context.flags, context.defaults, main_required=main_required)
-    # A data root that is configured now is in use after the next start.
-    if problems := tuple(_stable_paths(config, {context.host.data_root, config.settings.data_root})):
+    config = parse_configuration(
+        documents,
+        context.flags,
+        context.defaults,
+        main_required=main_required,
+        previous=None if previous is None else previous.config,
+    )
+    if problems := tuple(_stable_paths(config, context.host, previous)):
         raise ConfigurationRejected(problems)
     generation = build_generation(config, context.host, number, previous)
     return Plan(generation, compare_generations(previous, generation))
 
 
-def _stable_paths(config: Config, data_roots: Collection[str]) -> Iterator[Problem]:
-    """Yield a problem for each runtime whose binary is a stable path: its launcher would execute itself for ever."""
+def _data_roots(config: Config, host: Host) -> set[str]:
+    """Return the data root, and the one that is configured now and in use after the next start."""
+    return {host.data_root, config.settings.data_root}
+
+
+def _stable_paths(config: Config, host: Host, previous: Generation | None) -> Iterator[Problem]:
+    """Yield a problem for each runtime whose binary is a stable path: its launcher would execute itself for ever.
+
+    Definitions that ``previous`` has as well were checked then, if the data roots are the same.
+    """
+    data_roots = _data_roots(config, host)
+    same = previous is not None and _data_roots(previous.config, previous.host) == data_roots
+    checked = previous.config.runtimes if previous is not None and same else {}
     directories = tuple(f"{data_root}/{CURRENT}/" for data_root in data_roots)
     for name, definition in config.runtimes.items():
+        if checked.get(name) is definition:
+            continue
         field = "options" if definition.path is None else "path"
         binary = definition.path or (definition.options.binary_name if definition.options is not None else "")
         # normpath() keeps two leading slashes (POSIX).

@@ -77,6 +77,20 @@ def test_a_stable_path_in_a_data_root_that_is_only_configured_is_refused_too() -
         plan(Documents(MAIN, Source(MAIN, text.encode())), FRAME, 1, None, None)
 
 
+def test_an_unchanged_runtime_that_becomes_a_stable_path_is_refused() -> None:
+    runtimes = {"runtimes": {"a": {"path": "/new/runtimes/a"}, "b": {"path": "/b"}}}
+    accepted = planned(runtimes).generation
+    with pytest.raises(ConfigurationRejected, match="a stable path of runtimed itself"):
+        planned({**runtimes, "data-root": "/new"}, accepted, 2)
+
+
+def test_a_plan_reads_only_the_entries_that_changed() -> None:
+    before = planned({"runtimes": {"a": {"path": "/a"}, "b": {"path": "/b"}, "c": {"path": "/c"}}}).generation
+    after = planned({"runtimes": {"a": {"path": "/a"}, "b": {"path": "/x"}, "c": {"path": "/c"}}}, before, 2).generation
+    same = [name for name, one in after.config.runtimes.items() if one is before.config.runtimes[name]]
+    assert same == ["a", "c"]
+
+
 def test_a_changed_stock_runtime_has_no_definition() -> None:
     found = changes({}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]})
     assert {"name": "runc", "from": None, "to": None} in found["changed"]

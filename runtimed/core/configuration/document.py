@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runtimed.core.config import Source
+from runtimed.core.config import Origin, Source
 from runtimed.core.configuration.position import Lines, Location, Place, Pointer, render_pointer
-from runtimed.core.configuration.scan import Scan, Tables, split_offsets
+from runtimed.core.configuration.scan import Tables, split_offsets
+from runtimed.core.configuration.unchanged import DocumentScan, EntryPlaces, ParsedEntries, PreviousText
 from runtimed.core.errors import ConfigurationRejected, Problem
 
 _MARKS: Mapping[bytes, str] = MappingProxyType(
@@ -20,15 +21,25 @@ _MARKS: Mapping[bytes, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """One configuration file: its path, its value, and the places of all keys and values in it."""
+    """One configuration file: its value, and the places of all keys and values in it, but not in unchanged entries.
 
-    path: str
+    An unchanged entry of ``runtimes`` has its definition as value, and its origin in ``unchanged``.
+    """
+
+    source: Source
     value: dict[str, object]
     _lines: Lines = field(repr=False)
     _tables: Tables = field(repr=False)
     _root: int = field(repr=False)
     # Number of values.
-    size: int = 0
+    size: int
+    entries: EntryPlaces
+    unchanged: Mapping[str, Origin]
+
+    @property
+    def path(self) -> str:
+        """The path of the file."""
+        return self.source.path
 
     def place(self, pointer: Pointer) -> Place:
         """Return line and column of the value at ``pointer``, or of the nearest value around it if there is none."""
@@ -59,21 +70,24 @@ class Document:
         return key_offset, offset
 
 
-def parse_document(source: Source, most: int | None = None) -> Document:
+def parse_document(source: Source, most: int | None = None, previous: ParsedEntries | None = None) -> Document:
     """Return the document in ``source``: UTF-8 or, with a byte-order mark, UTF-16 text of one JSON object or null.
 
     ``most`` is the largest number of values. The size in bytes is checked where the file is read, because the merged
-    configuration that runtimed writes may be larger than any file.
+    configuration that runtimed writes may be larger than any file. Entries of ``runtimes`` that ``previous`` has with
+    the same text are not parsed again.
 
     Raises:
         ConfigurationRejected: with every problem up to and including the first syntax error; ``incomplete`` is
-            set if the text ends too early.
+            set if the text ends too early. With ``previous`` some problems may be missing.
+        WholeTextNeeded: there is a problem, and it can only be described without ``previous``.
     """
     text = _decode(source)
     if not text.strip(" \t\n\r"):
         message = "the file is blank: write {} if you mean no settings"
         raise _too_short(source.path, message, "a blank file")
-    scan = Scan(source.path, text, most)
+    known = None if previous is None else PreviousText(previous, _decode(previous.source))
+    scan = DocumentScan(source.path, text, most, known)
     value = scan.run()
     if value is None:
         value = {}
@@ -82,7 +96,7 @@ def parse_document(source: Source, most: int | None = None) -> Document:
         message = f"found {found}, expected an object: write the settings between {{ and }}"
         problem = Problem(message, source.path, *scan.lines.place(scan.root), "", found, "an object")
         raise ConfigurationRejected((problem,))
-    return Document(source.path, value, scan.lines, scan.tables, scan.root, scan.size)
+    return Document(source, value, scan.lines, scan.tables, scan.root, scan.size, scan.places, scan.unchanged)
 
 
 def encoding_of(data: bytes) -> tuple[bytes, str]:

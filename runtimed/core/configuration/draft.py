@@ -8,6 +8,7 @@ from runtimed.core.config import Definition, Origin
 from runtimed.core.configuration.position import Location
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.configuration.settings import Attributes
+from runtimed.core.configuration.unchanged import ParsedEntries
 
 
 @dataclass(slots=True)
@@ -19,6 +20,8 @@ class Draft:
     locations: dict[Attributes, Location] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
+    # Path of a document -> its entries, if they have no problems and no remarks and no flag overrides one.
+    parsed: dict[str, ParsedEntries] = field(default_factory=dict)
     # All runtimes, including those with problems.
     names: set[str] = field(default_factory=set)
     # Keys that only dockerd knows, in the order of the documents.

@@ -14,6 +14,7 @@ from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.position import Location, Pointer, both_lines
 from runtimed.core.configuration.schema import has_invalid_text, size_problems
+from runtimed.core.configuration.unchanged import RUNTIMES, ParsedEntries
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import Options, read_options
 from runtimed.core.errors import Problem
@@ -65,7 +66,7 @@ class Entry:
 
 def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
     """Add the runtimes of ``document`` to ``draft``, but not those that ``flags`` override, which are not checked."""
-    runtimes = document.value.get("runtimes")
+    runtimes = document.value.get(RUNTIMES)
     if runtimes is None:
         return
     if not isinstance(runtimes, dict):
@@ -75,14 +76,24 @@ def read_entries(document: Document, flags: Flags, draft: Draft) -> None:
     draft.names |= runtimes.keys()
     overridden = runtimes.keys() & flags.names
     draft.overridden |= {f"runtimes/{name}" for name in overridden}
+    remarks = draft.remarks.total
+    definitions: dict[str, Definition] = {}
+    origins: dict[str, Origin] = {}
     for name, raw in runtimes.items():
-        entry = None if name in overridden else read_entry(document, name, raw, draft)
-        if entry is not None:
+        if name in overridden:
+            continue
+        if isinstance(raw, Definition):
+            definitions[name], origins[name] = raw, document.unchanged[name]
+        elif (entry := read_entry(document, name, raw, draft)) is not None:
             definition = entry.definition(_check_entry(document, entry, draft))
             # A rejected configuration needs no definitions, and a file full of problems may have many.
             if not draft.problems:
-                draft.definitions[name] = definition
-                draft.origins[name] = _origin(document, entry)
+                definitions[name], origins[name] = definition, _origin(document, entry)
+    draft.definitions.update(definitions)
+    draft.origins.update(origins)
+    if len(definitions) == len(runtimes) and draft.remarks.total == remarks:
+        parsed = ParsedEntries(document.source, document.entries, tuple(definitions.values()), tuple(origins.values()))
+        draft.parsed[document.path] = parsed
 
 
 def read_added_runtimes(flags: Flags, draft: Draft) -> None:

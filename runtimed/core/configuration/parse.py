@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from runtimed.core.configuration.position import advice
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.configuration.schema import read_flags, read_settings
 from runtimed.core.configuration.settings import Attributes, with_value
+from runtimed.core.configuration.unchanged import ParsedEntries, WholeTextNeeded
 from runtimed.core.containerd.names import STOCK_NAMES, is_permissible_shim_name
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import called, shown
@@ -31,15 +32,33 @@ def parse_configuration(
     *,
     main_required: str | None = None,
     most: int | None = MAX_VALUES,
+    previous: Config | None = None,
 ) -> Config:
     """Return the configuration of the main file, the drop-ins and the flags; later ones win.
 
     ``main_required`` is the reason why a missing main file is an error and the remedy, None if it is no error. ``most``
-    is the largest number of values, None for text that runtimed has written.
+    is the largest number of values, None for text that runtimed has written. The configuration ``previous`` saves work:
+    entries whose text did not change have the same definition, and are not parsed again.
 
     Raises:
         ConfigurationRejected: with every problem of every document and flag, in the order of the files.
     """
+    if previous is not None and previous.parsed:
+        try:
+            return _parse(documents, flags, defaults, main_required, most, previous.parsed)
+        except (ConfigurationRejected, WholeTextNeeded):
+            previous = None  # a report needs all places in the text
+    return _parse(documents, flags, defaults, main_required, most, {})
+
+
+def _parse(
+    documents: Documents,
+    flags: Flags,
+    defaults: Settings,
+    main_required: str | None,
+    most: int | None,
+    parsed: Mapping[str, ParsedEntries],
+) -> Config:
     sources = documents.sources
     draft = Draft(problems=Problems(documents.problems), remarks=Problems(documents.remarks))
     if documents.main is None and main_required and all(p.file != documents.main_path for p in documents.problems):
@@ -49,7 +68,7 @@ def parse_configuration(
     complete = not draft.problems
     for source in sources:
         try:
-            document = parse_document(source, most)
+            document = parse_document(source, most, parsed.get(source.path))
         except ConfigurationRejected as exc:
             complete = False
             draft.problems += exc.problems
@@ -78,6 +97,7 @@ def _with_draft(config: Config, draft: Draft) -> Config:
         config,
         runtimes=MappingProxyType(draft.definitions),
         origins=MappingProxyType(draft.origins),
+        parsed=MappingProxyType(draft.parsed),
         default_at=draft.locations.get(_DEFAULT) or draft.locations.get(_REQUIRE_PROOF) or config.default_at,
         ignored=tuple(draft.ignored),
         overridden=tuple(sorted(draft.overridden)),

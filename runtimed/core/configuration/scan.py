@@ -134,16 +134,19 @@ class Scan:
         value: dict[str, object] = {}
         offsets: dict[str, int] = {}
         while (member := self._key(first=not value)) is not None:
-            key, key_offset = member
-            self._pointer.append(key)
-            if key in offsets:
-                self._duplicate(key, split_offsets(offsets[key])[0], key_offset)
-            offsets[key] = key_offset << _OFFSET_BITS | self._pos
-            value[key] = self._value()
-            self._pointer.pop()
+            self._member(value, offsets, *member)
         if offsets:
             self.tables[start] = offsets
         return value
+
+    def _member(self, value: dict[str, object], offsets: dict[str, int], key: str, key_offset: int) -> None:
+        """Add the member ``key`` of an object, at whose value the scan is, to ``value`` and ``offsets``."""
+        self._pointer.append(key)
+        if key in offsets:
+            self._duplicate(key, split_offsets(offsets[key])[0], key_offset)
+        offsets[key] = key_offset << _OFFSET_BITS | self._pos
+        value[key] = self._value()
+        self._pointer.pop()
 
     def _list(self, start: int) -> list[object]:
         value: list[object] = []

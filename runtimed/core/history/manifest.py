@@ -213,7 +213,7 @@ def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings, f
     config = _parse_text(manifest.configuration, config_text, defaults, flags)
     # Restore the origins before the merge, except of runtimes that a flag of this process defines: those have no line.
     origins = {n: o if o.line is None else manifest.origins.get(n, o) for n, o in config.origins.items()}
-    return replace(config, sources=manifest.sources, origins=origins)
+    return replace(config, sources=manifest.sources, origins=origins, parsed={})
 
 
 def compare_with_manifest(manifest: Manifest, new: Generation) -> Difference:

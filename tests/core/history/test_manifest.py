@@ -120,6 +120,8 @@ def test_the_flags_of_this_process_override_the_restored_configuration() -> None
     config = restore_config(manifest, GENERATION.config_text, DEFAULTS, flags)
     assert config.runtimes.keys() == {*GENERATION.config.runtimes, "added"}
     assert config.origins == {**GENERATION.config.origins, "added": Origin("--add-runtime")}
+    # The text is not that of the main file, and `plan` has not checked the runtimes.
+    assert not config.parsed
 
 
 def test_a_restored_configuration_may_exceed_the_limit_for_files() -> None:
