@@ -28,8 +28,9 @@ from runtimed.core.history.timeline import make_timeline
 from runtimed.core.history.trigger import Actor, ChangedSource, Trigger
 from runtimed.core.proof.record import judge_proof
 from runtimed.core.report import Report, shorten
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, Runtime, build_generation, compare_generations
+from runtimed.core.table.generation import Generation, Host, Runtime, compare_generations
 
 _FILE = "/etc/runtimed/daemon.json"
 _NOON_S = 1764158400.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,8 @@ def describe_containers(
     ``name_of`` returns the name of the runtime whose stable path has a file name. ``generation_of`` returns the newest
     retained generation in which that stable path leads to a target, None if there is none.
     """
-    targets = _targets(generation)
+    pins = tuple(pins)
+    targets = _targets(generation, {pin.link for pin in pins})
     containers = [
         PinnedContainer(
             pin.id,
@@ -150,9 +151,12 @@ def describe_kept(kept: Sequence[Kept]) -> list[shapes.KeptDefinition]:
     return [each.as_dict() for each in kept[:_SHOWN_MAX]]
 
 
-def _targets(generation: Generation) -> Mapping[str, str]:
-    """Return the target of each stable path by its file name: an absolute path, or a name for a search on PATH."""
-    return {link: runtime.target or "" for link, runtime in generation.launchers.items()}
+def _targets(generation: Generation, links: Collection[str]) -> Mapping[str, str]:
+    """Return the target of each stable path in ``links``: an absolute path, or a name for a search on PATH."""
+    if not links:
+        return {}
+    runtimes = generation.runtimes.values()
+    return {r.launcher.link: r.target or "" for r in runtimes if r.launcher is not None and r.launcher.link in links}
 
 
 def _leads_to(target: str, pinned: str) -> bool:

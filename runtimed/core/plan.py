@@ -15,7 +15,8 @@ from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.history.layout import CURRENT
 from runtimed.core.history.manifest import Manifest, restore_config
 from runtimed.core.report import Report
-from runtimed.core.table.generation import Difference, Generation, Host, build_generation, compare_generations
+from runtimed.core.table.build import build_generation
+from runtimed.core.table.generation import Difference, Generation, Host, compare_generations
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -96,8 +97,8 @@ def _stable_paths(config: Config, host: Host, previous: Generation | None) -> It
             continue
         field = "options" if definition.path is None else "path"
         binary = definition.path or (definition.options.binary_name if definition.options is not None else "")
-        # normpath() keeps two leading slashes (POSIX).
-        if posixpath.normpath(binary).replace("//", "/").startswith(directories):
+        # normpath() is slow, and adds no name. It keeps two leading slashes (POSIX).
+        if CURRENT in binary and posixpath.normpath(binary).replace("//", "/").startswith(directories):
             origin = config.origins[name]
             pointer, line = render_pointer(("runtimes", name, field)), origin.fields.get(field, origin.line)
             text = (

@@ -17,12 +17,12 @@ from runtimed.core.containers import ContainersSummary, describe_containers, sum
 from runtimed.core.drift import BinaryState
 from runtimed.core.errors import StoreFailed
 from runtimed.core.report import Report, shorten
-from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable
+from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable, watched_binaries
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.daemon.announcer import Announcer, drift_document
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
-from runtimed.inspection.drift_watch import DriftWatch, watched_binaries
+from runtimed.inspection.drift_watch import DriftWatch
 from runtimed.inspection.pinned_containers import PinnedContainers
 from runtimed.inspection.proofs import Proofs
 from runtimed.reload.reloader import Reloader

@@ -17,7 +17,8 @@ from runtimed.core.message_text import printable
 from runtimed.core.plan import BootContext, Plan, plan, report_on
 from runtimed.core.report import Report
 from runtimed.core.table.availability import Unavailable, summarise_unavailable
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.build import build_generation
+from runtimed.core.table.generation import Generation, Host
 from runtimed.daemon.arguments import STDIN, Arguments
 from runtimed.daemon.configuration_reader import main_required, read_snapshot
 from runtimed.daemon.startup import refusals

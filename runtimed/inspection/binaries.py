@@ -12,7 +12,7 @@ from runtimed.core.drift import BinaryState
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import Features
 from runtimed.core.message_text import printable
-from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable
+from runtimed.core.table.availability import Unavailable, find_unavailable
 from runtimed.core.table.generation import Generation
 from runtimed.host.binaries import binary_state, look_up
 from runtimed.host.directory_pool import DirectoryPool
@@ -68,8 +68,7 @@ class NodeInspector:
 
     async def find_unavailable(self, generation: Generation) -> tuple[Unavailable, ...]:
         """Return the unusable runtimes of ``generation``. Wrappers are not checked."""
-        binaries = dict.fromkeys(file for runtime in generation.runtimes.values() for file in binaries_of(runtime))
-        found = _unavailable(await self.pool.gather(self.look_up, binaries))
+        found = _unavailable(await self.pool.gather(self.look_up, generation.binaries))
         errors = {file: error.reason for file, error in found.items() if isinstance(error, BinaryUnavailable)}
         return find_unavailable(generation, errors)
 
@@ -116,7 +115,13 @@ class NodeInspector:
             self._prober = new if settings.enabled else None
         if self._prober is None:
             return
-        binaries = dict.fromkeys(runtime.binary for runtime in generation.runtimes.values() if runtime.binary)
+        runtimes = generation.runtimes
+        # Shims that need no binary are never executed.
+        binaries = [
+            binary
+            for binary, names in generation.binaries.items()
+            if any(runtimes[name].binary == binary for name in names)
+        ]
         # A missing one may be installed later.
         self._prober.want(found for found in self.look_up_all(binaries).values() if isinstance(found, str))
 

@@ -8,25 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.drift import BinaryState, Drift, compare_states
-from runtimed.core.table.availability import binaries_of
-from runtimed.core.table.generation import Generation, Runtime
+from runtimed.core.table.availability import watched_binaries
+from runtimed.core.table.generation import Generation
 from runtimed.core.table.resolve import find_runtime
 
 # Interval between looks; longer where a look is slow, so that looking never takes more than this share of the time.
 EVERY_S = 10.0
 SHARE = 0.02
 PAUSE_MOST_S = 300.0
-
-
-def watched_binaries(runtime: Runtime) -> tuple[str, ...]:
-    """Return the binaries, paths or names, that ``runtime`` needs: those of its answer, and the one that is executed.
-
-    The latter is its shim's for a runtime without a binary, if containerd derives one.
-    """
-    executed = runtime.binary or shim_binary_name(runtime.shim)
-    return tuple(dict.fromkeys(binary for binary in (*binaries_of(runtime), executed) if binary))
 
 
 class DriftWatch:
@@ -82,15 +72,15 @@ class DriftWatch:
         ``accept``: binaries that were watched before and are unavailable at that look are accepted. A binary that is
         new in ``generation`` is not, because it has never been reported.
         """
-        watched: dict[str, list[str]] = {}
+        watched = generation.binaries
         # The default runtime may be a shim that is not configured.
         default = find_runtime(generation, generation.config.default_runtime)
-        for name, runtime in {**generation.runtimes, default.name: default}.items():
-            for binary in watched_binaries(runtime):
-                watched.setdefault(binary, []).append(name)
+        if default.name not in generation.runtimes:
+            names = {binary: (*watched.get(binary, ()), default.name) for binary in watched_binaries(default)}
+            watched = {**watched, **names}
         if accept:
             self._accepting |= self._watched.keys()
-        self._watched = MappingProxyType({binary: tuple(names) for binary, names in watched.items()})
+        self._watched = watched
         self._loaded = None
         self._wake_up.set()
 

@@ -12,9 +12,9 @@ from runtimed.core.drift import BinaryState
 from runtimed.core.errors import Problem, ProofOutdated
 from runtimed.core.proof.record import Proof, identify_binaries, judge_proof
 from runtimed.core.proof.requirement import unproved_default
+from runtimed.core.table.availability import watched_binaries
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.resolve import find_runtime
-from runtimed.inspection.drift_watch import watched_binaries
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

@@ -11,7 +11,7 @@ from typing import Any
 from runtimed.core.collection.collect import Collection, Verdict, find_reasons, judge_wrappers
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.errors import StoreFailed
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Generation, Runtime
 from runtimed.host.store import Store
 
 # Interval between reference scans; at least two scans must fall into the grace time. A generation is retained for an
@@ -55,10 +55,15 @@ class Collector:
         self._lock = asyncio.Lock()
         self._unreferenced_since_s: Mapping[str, float] = {}
         self._handed_out: set[str] = set()
+        # The runtimes of the generation that was published last.
+        self._published: Mapping[str, Runtime] = {}
 
     def published(self, generation: Generation) -> None:
         """Restart the grace time of the wrappers of ``generation``, which responses name from now on."""
-        files = {script.file for script in generation.scripts}
+        before, self._published = self._published, generation.runtimes
+        # Those of unchanged runtimes were handed out before, and have a reference since.
+        changed = (runtime for name, runtime in generation.runtimes.items() if before.get(name) is not runtime)
+        files = {script.file for runtime in changed for script in runtime.scripts}
         self._handed_out |= files
         self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in files}
 

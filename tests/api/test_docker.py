@@ -27,8 +27,9 @@ from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, TooManyWaiting
 from runtimed.core.features import PENDING, Features
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts, Machine
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation, Host
 
 ID = "0123456789abcdef0123456789abcdef"
 TABLE: Mapping[str, Any] = {

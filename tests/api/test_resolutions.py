@@ -16,8 +16,9 @@ from runtimed.api.stream import Stream
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation, Host
 
 PINNED = Response(200, b"pinned")
 

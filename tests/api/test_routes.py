@@ -45,8 +45,9 @@ from runtimed.core.history.trigger import Actor, ChangedSource, Trigger
 from runtimed.core.pins import Pin
 from runtimed.core.proof.record import Proof, judge_proof
 from runtimed.core.report import Report, shorten
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts, Machine
-from runtimed.core.table.generation import Generation, Host, Runtime, build_generation
+from runtimed.core.table.generation import Generation, Host, Runtime
 
 TABLE = {
     "runtimes": {

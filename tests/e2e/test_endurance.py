@@ -23,8 +23,9 @@ from harness.reload_count import RELOADS, configuration
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.history.manifest import read_manifest
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation, Host
 
 # Until then whatever is filled once is full.
 WARM_UP = -(-RELOADS // 3)

@@ -14,8 +14,9 @@ from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation, Host
 
 # Not the default data root: an import leaves out the runtimes whose binaries lie below that one.
 DATA = "/data"

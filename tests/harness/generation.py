@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, build_generation
+from runtimed.core.table.generation import Generation, Host
 
 SETTINGS = Settings("/data", "/exec", ("unix:///s",))
 

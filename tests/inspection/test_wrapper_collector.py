@@ -17,8 +17,9 @@ from runtimed.core.collection.references import Reference, ReferenceScan, refere
 from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.pins import Pin
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host, build_generation
+from runtimed.core.table.generation import Host
 from runtimed.host.store import Store
 from runtimed.host.worker import Worker
 from runtimed.inspection import wrapper_collector

@@ -448,7 +448,7 @@ async def test_a_new_version_of_the_program_publishes_again_without_changes(
 ) -> None:
     node.write("a")
     await node.start()
-    monkeypatch.setattr("runtimed.core.table.generation.__version__", "99")
+    monkeypatch.setattr("runtimed.core.table.build.__version__", "99")
     reloader = await node.restart()
     assert reloader.last is not None
     assert (reloader.last.outcome, reloader.last.added, reloader.last.changed) == ("applied", (), ())
@@ -467,7 +467,7 @@ async def test_a_start_on_a_full_disk_after_an_upgrade_serves_the_same_table(
     node.write("a")
     before = (await node.start()).current
     # Another version computes another digest for the same answers.
-    monkeypatch.setattr("runtimed.core.table.generation.__version__", "99")
+    monkeypatch.setattr("runtimed.core.table.build.__version__", "99")
     node.fail_at("wrappers")
     reloader = await node.restart()
     assert reloader.current.number == before.number

@@ -13,8 +13,9 @@ from runtimed.core.configuration.rendering import definition_document
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import MESSAGES
 from runtimed.core.errors import BinaryUnavailable
+from runtimed.core.table.build import uses_systemd_cgroup
 from runtimed.core.table.facts import Machine
-from runtimed.core.table.generation import Generation, Runtime, uses_systemd_cgroup
+from runtimed.core.table.generation import Generation, Runtime
 
 # The newest version in which the four paths are as they are served here, so that no client asks for less.
 API_VERSION = "1.55"

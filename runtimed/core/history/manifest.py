@@ -17,8 +17,9 @@ from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Sou
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.layout import CONFIG, LAYOUT, WRAPPERS
+from runtimed.core.table.build import make_scripts
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Difference, Generation, Host, Identity, compare_identities, make_scripts
+from runtimed.core.table.generation import Difference, Generation, Host, Identity, compare_identities
 from runtimed.core.table.script import is_script_file
 
 if TYPE_CHECKING:

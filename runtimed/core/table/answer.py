@@ -15,18 +15,23 @@ if TYPE_CHECKING:
 
 # Kept, because json.dumps() creates an encoder for each call that passes separators.
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
+_BEFORE_DIGEST, _AFTER_DIGEST = b',"digest":"', b'"}'
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A rendered resolution: the JSON before and after the generation's number, and the digest.
+    """A rendered resolution: the JSON before and after the generation's number, which ends with the digest.
 
     The digest does not cover the generation's number, so it changes only when the resolution does.
     """
 
     head: bytes
     tail: bytes
-    digest: str
+
+    @property
+    def digest(self) -> str:
+        """The digest of the resolution."""
+        return self.tail[len(_BEFORE_DIGEST) : -len(_AFTER_DIGEST)].decode()
 
     def at(self, generation: int) -> bytes:
         """Return the JSON object as generation number ``generation`` has it."""
@@ -52,5 +57,5 @@ def render_answer(runtime: str, source: shapes.Provenance, shim: str, options: O
         },
     }
     head = _COMPACT.encode(meaning).encode()[:-1] + b',"generation":'
-    digest = "sha256:" + hashlib.sha256(head).hexdigest()
-    return Answer(head, b',"digest":"%b"}' % digest.encode(), digest)
+    digest = f"sha256:{hashlib.sha256(head).hexdigest()}"
+    return Answer(head, _BEFORE_DIGEST + digest.encode() + _AFTER_DIGEST)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from runtimed.core.containerd.names import shim_binary_name
-from runtimed.core.table.generation import Generation, Runtime
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
+    from runtimed.core.table.generation import Generation, Runtime
 
 # A summary names this many runtimes and counts the others.
 _SUMMARISED_MAX = 5
@@ -57,11 +58,53 @@ def binaries_of(runtime: Runtime) -> tuple[str, ...]:
     return files[:1] if runtime.wrapper is not None else files
 
 
+def watched_binaries(runtime: Runtime) -> tuple[str, ...]:
+    """Return the binaries, paths or names, that ``runtime`` needs: those of its answer, and the one that is executed.
+
+    The latter is its shim's for a runtime without a binary, if containerd derives one.
+    """
+    if runtime.definition is not None and runtime.definition.path is not None:
+        return (runtime.definition.path,)
+    executed = runtime.binary or shim_binary_name(runtime.shim)
+    return tuple(dict.fromkeys(binary for binary in (*binaries_of(runtime), executed) if binary))
+
+
+def index_binaries(
+    runtimes: Mapping[str, Runtime],
+    touched: Iterable[str],
+    before: Mapping[str, Runtime],
+    index: Mapping[str, tuple[str, ...]],
+) -> Mapping[str, tuple[str, ...]]:
+    """Return each of the `watched_binaries` of ``runtimes`` with the sorted names of the runtimes that need it.
+
+    ``index`` is the result for ``before``, which has the same runtimes except for the names in ``touched``.
+    """
+    lost: dict[str, set[str]] = {}
+    gained: dict[str, set[str]] = {}
+    for name in touched:
+        old = watched_binaries(before[name]) if name in before else ()
+        new = watched_binaries(runtimes[name]) if name in runtimes else ()
+        if old != new:
+            for binary in old:
+                lost.setdefault(binary, set()).add(name)
+            for binary in new:
+                gained.setdefault(binary, set()).add(name)
+    if not lost and not gained:
+        return index
+    found = dict(index)
+    for binary in {**lost, **gained}:
+        names = (set(found.pop(binary, ())) - lost.get(binary, set())) | gained.get(binary, set())
+        if names:
+            found[binary] = tuple(sorted(names))
+    return MappingProxyType(found)
+
+
 def find_unavailable(generation: Generation, obstacles: Mapping[str, str]) -> tuple[Unavailable, ...]:
-    """Return the runtimes that need one of the files in ``obstacles``, which maps a file to the reason."""
+    """Return the runtimes that need one of the binaries in ``obstacles``, which maps a binary to the reason."""
     found = []
-    for name, runtime in generation.runtimes.items():
-        file = next((file for file in files_of(runtime) if file in obstacles), None)
+    for name in sorted({name for binary in obstacles for name in generation.binaries.get(binary, ())}):
+        # The one that only the shim looks up is in no resolution.
+        file = next((file for file in files_of(generation.runtimes[name]) if file in obstacles), None)
         if file is not None:
             found.append(Unavailable(name, file, obstacles[file]))
     return tuple(found)

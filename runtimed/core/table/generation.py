@@ -1,30 +1,18 @@
-"""Builds generations, the immutable and numbered tables of runtimes, and compares them.
-
-A generation depends on the configuration, the host's facts and this program's version only. Unchanged runtimes are
-shared with the previous generation, so a runtime is rendered once for each change, not for each reload or request.
-"""
+"""Defines generations, the immutable and numbered tables of runtimes, and compares them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtimed import __version__
 from runtimed.core.config import Config, Definition
-from runtimed.core.configuration.rendering import config_document, definition_document
-from runtimed.core.containerd.names import RUNC_NAME, RUNC_SHIM, STOCK_NAMES, file_name
-from runtimed.core.containerd.options import RUNC, RUNC_SHIMS, Options, make_options
-from runtimed.core.history.layout import PINS, RUNC_STATES, WRAPPERS
-from runtimed.core.table.answer import Answer, render_answer
+from runtimed.core.configuration.rendering import definition_document
+from runtimed.core.containerd.names import RUNC_NAME
+from runtimed.core.containerd.options import RUNC_SHIMS, Options
+from runtimed.core.table.answer import Answer
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.launcher import make_launcher
 from runtimed.core.table.script import Script
-from runtimed.core.table.wrapper import make_wrapper
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -72,6 +60,16 @@ class Runtime:
         return named or (RUNC_NAME if self.shim in RUNC_SHIMS else None)
 
     @property
+    def scripts(self) -> tuple[Script, ...]:
+        """The wrapper and the launcher, as far as there are any."""
+        return tuple([script for script in (self.wrapper, self.launcher) if script is not None])
+
+    @property
+    def identity(self) -> Identity:
+        """The runtime has changed when this has."""
+        return self.answer.digest, self.definition.engines if self.definition is not None else ""
+
+    @property
     def target(self) -> str | None:
         """The wrapper or the binary that a pin of the launcher names; None where there is no launcher."""
         return self.options.binary_name if self.launcher is not None and self.options is not None else None
@@ -89,6 +87,10 @@ class Generation:
     runtimes: Mapping[str, Runtime]
     # The merged configuration as a daemon.json document, from which a degraded start rebuilds the generation.
     config_text: bytes
+    # Each binary that a runtime needs, with the sorted names of the runtimes that need it (see `watched_binaries`).
+    binaries: Mapping[str, tuple[str, ...]]
+    # The sum of numbers for the resolutions and launchers: a change of one runtime changes it without a look at others.
+    checksum: int
 
     @property
     def launchers(self) -> Mapping[str, Runtime]:
@@ -108,7 +110,7 @@ class Generation:
     @property
     def scripts(self) -> Iterator[Script]:
         """Yield the wrappers and launchers of this generation's runtimes."""
-        return (each for r in self.runtimes.values() for each in (r.wrapper, r.launcher) if each is not None)
+        return (script for runtime in self.runtimes.values() for script in runtime.scripts)
 
     def definition(self, name: str) -> shapes.Definition | None:
         """Return the entry of daemon.json's ``runtimes`` for ``name``; None for a stock runtime and an unknown name."""
@@ -124,8 +126,7 @@ class Generation:
     @property
     def identities(self) -> Mapping[str, Identity]:
         """The identities of the runtimes, by name."""
-        engines = self.engines
-        return {name: (runtime.answer.digest, engines.get(name, "")) for name, runtime in self.runtimes.items()}
+        return {name: runtime.identity for name, runtime in self.runtimes.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,33 +173,20 @@ class Difference:
         }
 
 
-def build_generation(config: Config, host: Host, number: int, previous: Generation | None = None) -> Generation:
-    """Return generation ``number`` of ``config`` on ``host``.
-
-    ``previous`` only saves work: the result is the same without it.
-    """
-    known: Mapping[str, Runtime] = {}
-    if previous is not None and previous.host == host and previous.config.cgroup_driver == config.cgroup_driver:
-        known = previous.runtimes
-    # The definition of a stock runtime is None.
-    definitions: dict[str, Definition | None] = {**dict.fromkeys(STOCK_NAMES), **config.runtimes}
-    table: dict[str, Runtime] = {}
-    for name in sorted(definitions):
-        old = known.get(name)
-        if old is None or old.definition != definitions[name]:
-            old = _runtime(name, definitions[name], config, host)
-        table[name] = old
-    runtimes = MappingProxyType(table)
-    text = _config_text(config, runtimes)
-    return Generation(number, _digest(config, host, runtimes, text), config, host, runtimes, text)
-
-
 def compare_generations(old: Generation | None, new: Generation) -> Difference:
     """Return the difference from ``old``, or from an empty table, to ``new``."""
     if old is None:
         return Difference(added=tuple(new.runtimes))
+    before, after = old.runtimes, new.runtimes
+    # Unchanged runtimes are the same objects, so only the others need a comparison.
+    others = [name for name, runtime in after.items() if before.get(name) is not runtime]
     defaults = old.config.default_runtime, new.config.default_runtime
-    return compare_identities(old.identities, new.identities, defaults)
+    return Difference(
+        added=tuple(name for name in others if name not in before),
+        changed=tuple(n for n in others if n in before and before[n].identity != after[n].identity),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        default_runtime=None if defaults[0] == defaults[1] else defaults,
+    )
 
 
 def compare_identities(
@@ -211,76 +199,3 @@ def compare_identities(
         removed=tuple(name for name in old if name not in new),
         default_runtime=None if defaults[0] == defaults[1] else defaults,
     )
-
-
-def uses_systemd_cgroup(config: Config, facts: Facts) -> bool:
-    """Return whether shims create cgroups through systemd, by dockerd's rule.
-
-    A driver in exec-opts decides; without one, the unified hierarchy and systemd as init together mean systemd.
-    """
-    if config.cgroup_driver is not None:
-        return config.cgroup_driver == "systemd"
-    return facts.cgroup2 and facts.systemd
-
-
-def _runtime(name: str, definition: Definition | None, config: Config, host: Host) -> Runtime:
-    if definition is None:
-        options: Options | None = _runc_options(RUNC_NAME, config, host)
-        return Runtime(name, "stock", RUNC_SHIM, options, render_answer(name, "stock", RUNC_SHIM, options))
-    wrapper = launcher = None
-    if definition.runtime_type is not None:
-        shim, options = definition.runtime_type, definition.options
-    else:
-        wrapper, launcher, binary = make_scripts(definition, host)
-        shim, options = RUNC_SHIM, _runc_options(binary, config, host)
-    text = f"{json.dumps(name)}: {json.dumps(definition_document(definition))}".encode()
-    answer = render_answer(name, "configured", shim, options)
-    return Runtime(name, "configured", shim, options, answer, definition, wrapper, launcher, text)
-
-
-def make_scripts(definition: Definition, host: Host) -> tuple[Script | None, Script, str]:
-    """Return the wrapper, if any, and the launcher of a ``path`` runtime, and the binary that its resolution names."""
-    path, args = definition.path or "", definition.args
-    wrapper = make_wrapper(definition.name, path, args) if args else None
-    target = path if wrapper is None else f"{host.data_root}/{WRAPPERS}/{wrapper.file}"
-    link = wrapper.link if wrapper is not None else file_name(definition.name)
-    return wrapper, make_launcher(link, path, args, target, _pins(host.exec_root), host.facts.search), target
-
-
-@cache
-def _pins(exec_root: str) -> str:
-    # Cached, because all launchers refer to this one string.
-    return f"{exec_root}/{PINS}"
-
-
-def _runc_options(binary: str, config: Config, host: Host) -> Options:
-    return make_options(
-        RUNC,
-        {
-            "no_pivot_root": host.facts.ramdisk,
-            "binary_name": binary,
-            "root": f"{host.exec_root}/{RUNC_STATES}",
-            "systemd_cgroup": uses_systemd_cgroup(config, host.facts),
-        },
-    )
-
-
-def _config_text(config: Config, runtimes: Mapping[str, Runtime]) -> bytes:
-    # Joined from pieces, because one json.dumps() of a large table would block the event loop.
-    settings = json.dumps(config_document(config), indent=2).encode()[:-2]
-    entries = b",\n    ".join(runtime.text for runtime in runtimes.values() if runtime.text)
-    return settings + b',\n  "runtimes": {' + (b"\n    " + entries + b"\n  " if entries else b"") + b"}\n}\n"
-
-
-def _digest(config: Config, host: Host, runtimes: Mapping[str, Runtime], config_text: bytes) -> str:
-    # The existence of the main file counts, because a start protects a table that came from one. The PATH counts only
-    # where a launcher holds it.
-    facts = asdict(replace(host, facts=replace(host.facts, search="")))
-    head = json.dumps([__version__, config.path, config.path in config.sources, facts], sort_keys=True).encode()
-    digest = hashlib.sha256(head)
-    digest.update(config_text)
-    for runtime in runtimes.values():
-        digest.update(runtime.answer.digest.encode())
-        if runtime.launcher is not None:
-            digest.update(runtime.launcher.file.encode())
-    return f"sha256:{digest.hexdigest()}"

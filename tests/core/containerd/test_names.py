@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.containerd.names import file_name, is_permissible_shim_name, shim_binary_name
 from runtimed.core.history.manifest import render_manifest
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host, build_generation
+from runtimed.core.table.generation import Host
 
 # Any text that a configuration can hold: JSON without NUL and without lone surrogates.
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=400)

@@ -25,8 +25,9 @@ from runtimed.core.history.manifest import (
     restore_config,
 )
 from runtimed.core.history.trigger import Actor, Trigger
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Difference, Generation, Host, build_generation
+from runtimed.core.table.generation import Difference, Generation, Host
 
 HOST = Host(Facts(cgroup2=False, systemd=False, ramdisk=True), "/data", "/exec")
 DEFAULTS = Settings("/data", "/exec", ("unix:///exec/s",))

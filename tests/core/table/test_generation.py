@@ -13,16 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Origin, Settings
+from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.containerd.options import RUNC, encode_options, make_options, read_options
 from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
+from runtimed.core.table.availability import binaries_of, files_of, find_unavailable, watched_binaries
+from runtimed.core.table.build import build_generation, uses_systemd_cgroup
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import (
-    Generation,
-    Host,
-    build_generation,
-    compare_generations,
-    uses_systemd_cgroup,
-)
+from runtimed.core.table.generation import Generation, Host, compare_generations, compare_identities
 from runtimed.core.table.resolve import nearest_name, resolve
 
 HOST = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/var/lib/runtimed", "/run/runtimed")
@@ -308,10 +305,45 @@ CONFIGS = st.builds(
 )
 
 
-@given(CONFIGS, CONFIGS)
-def test_the_previous_generation_saves_work_and_changes_nothing(first: Config, second: Config) -> None:
-    old = build_generation(first, HOST, 1)
-    assert build_generation(second, HOST, 2, old) == build_generation(second, HOST, 2)
+@given(st.lists(CONFIGS, min_size=2, max_size=4))
+def test_the_previous_generation_saves_work_and_changes_nothing(configs: list[Config]) -> None:
+    old = build_generation(configs[0], HOST, 1)
+    for each in configs[1:]:
+        new, alone = build_generation(each, HOST, 2, old), build_generation(each, HOST, 2)
+        assert new == alone
+        assert list(new.runtimes) == list(alone.runtimes) == sorted(new.runtimes)
+        defaults = old.config.default_runtime, new.config.default_runtime
+        assert compare_generations(old, new) == compare_identities(old.identities, alone.identities, defaults)
+        for name, definition in new.config.runtimes.items():
+            assert new.runtimes[name].definition is definition
+            if old.config.cgroup_driver == each.cgroup_driver and old.config.runtimes.get(name) == definition:
+                assert new.runtimes[name] is old.runtimes[name]
+        old = new
+
+
+@given(CONFIGS)
+def test_the_runtimes_that_need_a_binary_are_known(some: Config) -> None:
+    generation = build_generation(some, HOST, 1)
+    for runtime in generation.runtimes.values():
+        executed = runtime.binary or shim_binary_name(runtime.shim)
+        needed = dict.fromkeys((*binaries_of(runtime), *filter(None, [executed])))
+        assert watched_binaries(runtime) == tuple(needed)
+        assert all(runtime.name in generation.binaries[binary] for binary in needed)
+    assert sum(map(len, generation.binaries.values())) == sum(
+        len(watched_binaries(runtime)) for runtime in generation.runtimes.values()
+    )
+
+
+@given(CONFIGS, st.sets(st.sampled_from(["/x", "y", "runc", "containerd-shim-y-v1", "/not/needed"])))
+def test_a_runtime_is_unavailable_when_a_file_in_its_resolution_is(some: Config, missing: set[str]) -> None:
+    generation = build_generation(some, HOST, 1)
+    expected = [
+        (name, next(file for file in files_of(runtime) if file in missing))
+        for name, runtime in generation.runtimes.items()
+        if missing & set(files_of(runtime))
+    ]
+    found = find_unavailable(generation, dict.fromkeys(missing, "gone"))
+    assert [(each.runtime, each.path) for each in found] == expected
 
 
 @given(CONFIGS)

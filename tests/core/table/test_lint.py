@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.containerd.options import read_options
 from runtimed.core.features import PENDING, Features
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host, build_generation
+from runtimed.core.table.generation import Host
 from runtimed.core.table.lint import Lint, LintFacts, lint_runtime
 
 SETTINGS = Settings("/data", "/run/runtimed", ())

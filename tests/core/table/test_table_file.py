@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition
+from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host, build_generation
+from runtimed.core.table.generation import Host
 from runtimed.core.table.resolve import resolve
 from runtimed.core.table.table_file import render_table_file
 
