@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from argparse import Namespace
@@ -40,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbs.complain(f"runtimectl: the output cannot be written: {exc.strerror}")
         return verbs.REFUSED
     if argv is None:
-        # Skips the garbage collection at exit, which takes a tenth of the run time.
-        gc.freeze()
+        # Skips the finalization of the interpreter, which takes a twentieth of the run time.
+        sys.stderr.flush()
+        os._exit(status)
     return status
 
 

@@ -43,6 +43,9 @@ _OTHER_STATUSES = {
     "test": "  1  also: a test failed, or the daemon did not record it\n  2  also: the user is not root\n",
     "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
+# argparse looks for a translation of each of its texts, in 550 system calls. There is none: it looks for the catalogue
+# "messages", and Python installs no catalogue.
+argparse._ = str  # type: ignore[attr-defined]  # gettext.gettext
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
 _HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
 # The shell creates the file empty, and the daemon skips names with a leading dot.
@@ -75,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(argv: Sequence[str]) -> Parser:
-    """Return the parser for ``argv``, with only the verb that ``argv`` begins with, if any: each verb costs time."""
+    """Return the parser for ``argv``, with only the verb in ``argv``, if any: each verb costs time."""
     parser = Parser(
         prog=_PROGRAM,
         description="Show and reload the table of OCI runtimes that runtimed serves on this node.",
@@ -86,7 +89,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
         "--version", "-v", action="version", version=f"runtimectl {__version__}", help="print the version and exit"
     )
     subparsers = parser.add_subparsers(metavar="VERB", required=True, prog=_PROGRAM)
-    first = argv[0] if argv else ""
+    first = _first_word(argv)
     if first and first not in _VERBS and not first.startswith("-"):
         parser.error(_no_verb(first))
     for name in (first,) if first in _VERBS else _VERBS:
@@ -104,6 +107,17 @@ def make_parser(argv: Sequence[str]) -> Parser:
         if add_arguments is not None:
             add_arguments(made)
     return parser
+
+
+def _first_word(argv: Sequence[str]) -> str:
+    """Return the first word of ``argv`` behind the options of all verbs, if any; "" if there is none."""
+    words = iter(argv)
+    for word in words:
+        if word == "--socket":
+            next(words, None)
+        elif word != "--json" and not word.startswith("--socket="):
+            return word
+    return ""
 
 
 def _no_verb(word: str) -> str:

@@ -85,33 +85,37 @@ class Transport:
             ClientError: there was no connection, it took too long, or the response is invalid.
         """
         reader = ResponseReader(self.socket)
-        with await self._connect(deadline_s, patience_s) as sock:
-            try:
-                try:  # noqa: SIM105 - one import less
-                    await self._backend.send(sock, request, self._left_s(deadline_s))
-                except BrokenPipeError:
-                    pass  # a server may refuse without reading the request; its response may be there
-                while data := await self._backend.receive(sock, self._left_s(deadline_s)):
-                    response = reader.feed(data)
-                    if response is not None:
-                        return response
-            except TimeoutError:
-                raise self._timed_out() from None
+        sock = await self._connect(deadline_s, patience_s)
+        try:
+            try:  # noqa: SIM105 - one import less
+                await self._backend.send(sock, request, self._left_s(deadline_s))
+            except BrokenPipeError:
+                pass  # a server may refuse without reading the request; its response may be there
+            while data := await self._backend.receive(sock, self._left_s(deadline_s)):
+                response = reader.feed(data)
+                if response is not None:
+                    return response
+        except TimeoutError:
+            raise self._timed_out() from None
+        finally:
+            sock.close()
         raise ConnectionResetError
 
     async def _connect(self, deadline_s: float, patience_s: float) -> socket_type:
         """Return a connection to a trusted server; wait up to ``patience_s`` until one listens."""
-        import socket  # noqa: PLC0415 - 3 ms, which not every program that imports this module needs
+        # Not `socket`, whose import makes enums of all constants: a tenth of the time of a request from a shell. Its
+        # class adds nothing to this one that a backend uses.
+        import _socket  # noqa: PLC0415 - not every program that imports this module makes a request
 
         patient_until_s = min(deadline_s, time.monotonic() + patience_s)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock: socket_type = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)  # type: ignore[assignment]  # see above
         try:
             sock.settimeout(0)
             while not self._try_connect(sock, patient_until_s):
                 self._left_s(deadline_s)
                 await self._backend.sleep(_POLL_S)
             # struct ucred: pid, uid, gid. It is checked before any byte is sent.
-            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
             self._check_server(int.from_bytes(credentials[4:8], sys.byteorder))
         except BaseException:
             sock.close()

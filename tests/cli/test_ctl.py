@@ -429,8 +429,21 @@ def test_only_the_parser_of_the_given_verb_is_made() -> None:
         return list(choices)
 
     assert made("resolve", "list") == ["resolve"]
-    # The word after an option may be its value.
-    assert set(made("--socket", "resolve", "list")) == set(made()) == set(VERBS)
+    assert made("--socket", "resolve", "--json", "list", "gc") == made("--socket=resolve", "list") == ["list"]
+    assert set(made("--socket", "resolve")) == set(made("--help", "list")) == set(made()) == set(VERBS)
+
+
+def test_a_resolution_imports_nothing_that_costs_a_twentieth_of_its_time(daemon: RunningDaemon) -> None:
+    program = "import sys; from runtimed.cli.ctl import main; main(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-S", "-c", program, "--socket", str(daemon.socket), "resolve", "--json", "plain"]
+    # Where a language is set, gettext imports locale for the first text that it translates.
+    environ = {**os.environ, "LANGUAGE": "", "LC_ALL": "", "LC_MESSAGES": "", "LANG": "en_US.UTF-8"}
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+    answer, modules = run.stdout.splitlines()
+    assert json.loads(answer)["runtime"] == "plain"
+    imported = set(modules.split())
+    assert {"argparse", "json", "runtimed.client"} <= imported
+    assert not imported & {"socket", "locale", "typing", "dataclasses", "shutil", "difflib", "asyncio", "struct"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
