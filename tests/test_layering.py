@@ -59,7 +59,7 @@ FOR_ENGINES = {"translate", "engine_node", "engine_files", "verify", "sync", "pr
 # Rooms whose modules do not import each other: each receives functions instead.
 APART = {"host"}
 THIRD_PARTY = {
-    "core": {"google", "tomli_w"},
+    "core": {"pydantic", "pydantic_core", "google", "tomli_w"},
     "host": {"watchdog", "grpc"},
     "api": {"httptools", "prometheus_client"},
     "reload": {"structlog"},

@@ -1,7 +1,7 @@
 """Makes JSON Schemas (2020-12) of the shapes in ``core.shapes``: keys, types, descriptions.
 
 pydantic can do the same, but takes ``typing.TypedDict`` only from Python 3.12 on, and needs descriptions to be objects
-of pydantic, which every user of the shapes would have to install.
+of pydantic, which every user of the shapes would have to import.
 """
 
 from __future__ import annotations

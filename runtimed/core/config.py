@@ -13,9 +13,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Self
 
-from runtimed.core.configuration import values
 from runtimed.core.configuration.position import Location
-from runtimed.core.configuration.settings import Keys, Setting, object_of, settings_of
+from runtimed.core.configuration.settings import DRIVER_KEY, FORMATS, LEVELS, Keys, Setting, settings_of
 from runtimed.core.configuration.unchanged import ParsedEntries
 from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
@@ -24,8 +23,6 @@ _PATH = "an absolute path"
 _PATH_OF = "the absolute path of containerd's"
 _LIST = "a list of strings"
 _BOOL = "true or false"
-_COUNT = "an integer from 1 on"
-_ENGINE = "an object with address and state"
 _LEVEL_HELP = "debug, info, warn, error or fatal"
 _FORMAT_HELP = "text, json, or auto: text on a terminal and in the journal, else json"
 _OPTION_HELP = "native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs"
@@ -159,38 +156,57 @@ class Settings:
 
     data_root: Annotated[
         str,
-        values.directory,
-        Setting("data-root", "--data-root DIR", "directory of generations and wrappers", _PATH, boot_only=True),
+        Setting(
+            "data-root",
+            "--data-root DIR",
+            "directory of generations and wrappers",
+            _PATH,
+            boot_only=True,
+            checked_as="Directory",
+        ),
     ]
     exec_root: Annotated[
         str,
-        values.directory,
-        Setting("exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True),
+        Setting(
+            "exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True, checked_as="Directory"
+        ),
     ]
     hosts: Annotated[
         tuple[str, ...],
-        values.each(values.host),
-        Setting("hosts", "-H, --host unix://PATH", "socket to serve on", _LIST, repeatable=True, boot_only=True),
+        Setting(
+            "hosts",
+            "-H, --host unix://PATH",
+            "socket to serve on",
+            _LIST,
+            repeatable=True,
+            boot_only=True,
+            checked_as="Hosts",
+        ),
     ]
     group: Annotated[
-        str | None, values.text, Setting("group", "-G, --group GROUP", "group that may use the socket", boot_only=True)
+        str | None, Setting("group", "-G, --group GROUP", "group that may use the socket", boot_only=True)
     ] = None
     pidfile: Annotated[
-        str | None, values.text, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
+        str | None, Setting("pidfile", "-p, --pidfile FILE", "file for the process id", boot_only=True)
     ] = None
     log_level: Annotated[
         str,
-        values.log_level,
-        Setting("log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(values.LEVELS)}"),
+        Setting(
+            "log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(LEVELS)}", checked_as="LogLevel"
+        ),
     ] = "info"
     log_format: Annotated[
         str,
-        values.log_format,
         Setting(
-            "log-format", "--log-format FORMAT", _FORMAT_HELP, f"one of {', '.join(values.FORMATS)}", boot_only=True
+            "log-format",
+            "--log-format FORMAT",
+            _FORMAT_HELP,
+            f"one of {', '.join(FORMATS)}",
+            boot_only=True,
+            checked_as="LogFormat",
         ),
     ] = "auto"
-    debug: Annotated[bool, values.flag, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False
+    debug: Annotated[bool, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +217,9 @@ class Engine:
     engine which is down cannot be told from one which does not exist.
     """
 
-    address: Annotated[str, values.absolute_path, Setting("address", expected=f"{_PATH_OF} socket")]
-    state: Annotated[str, values.absolute_path, Setting("state", expected=f"{_PATH_OF} state directory")]
-    root: Annotated[
-        str | None, values.optional(values.absolute_path), Setting("root", expected=f"{_PATH_OF} root directory")
-    ] = None
+    address: Annotated[str, Setting("address", expected=f"{_PATH_OF} socket")]
+    state: Annotated[str, Setting("state", expected=f"{_PATH_OF} state directory")]
+    root: Annotated[str | None, Setting("root", expected=f"{_PATH_OF} root directory")] = None
 
     @property
     def known_root(self) -> str | None:
@@ -216,6 +230,10 @@ class Engine:
     def metadata(self) -> str | None:
         """The directory in which this containerd keeps its list of containers across reboots, None if not known."""
         return f"{self.known_root}/io.containerd.metadata.v1.bolt" if self.known_root else None
+
+
+def _driver_options(driver: str) -> list[str]:
+    return [f"{DRIVER_KEY}={driver}"]
 
 
 def _engine_documents(engines: tuple[Engine, ...]) -> list[dict[str, str]]:
@@ -235,11 +253,10 @@ _ENGINES = (
 class Probe:
     """Whether binaries are run to learn their features, and how long one may take."""
 
-    enabled: Annotated[bool, values.flag, Setting("enabled", expected=_BOOL)] = True
+    enabled: Annotated[bool, Setting("enabled", expected=_BOOL)] = True
     timeout_s: Annotated[
         float,
-        values.duration(0.1, 60),
-        Setting("timeout", expected='a duration from 0.1 to 60 seconds, such as "5s"'),
+        Setting("timeout", expected='a duration from 0.1 to 60 seconds, such as "5s"', checked_as="ProbeTimeout"),
     ] = 5.0
 
 
@@ -247,8 +264,10 @@ class Probe:
 class Limits:
     """The largest number of connections at a time: in all, and of one user id."""
 
-    connections: Annotated[int, values.integer(1), Setting("connections", expected=_COUNT)] = 4096
-    connections_per_user: Annotated[int, values.integer(1), Setting("connections-per-user", expected=_COUNT)] = 1024
+    connections: Annotated[int, Setting("connections", expected="an integer from 1 on", checked_as="Count")] = 4096
+    connections_per_user: Annotated[
+        int, Setting("connections-per-user", expected="an integer from 1 on", checked_as="Count")
+    ] = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,25 +275,28 @@ class RuntimedSettings:
     """The settings of the key ``runtimed``, the only one that dockerd does not know."""
 
     # How many of the newest generations are always kept.
-    retain: Annotated[int, values.integer(1, 1000), Setting("retain", expected="an integer from 1 to 1000")] = 16
+    retain: Annotated[int, Setting("retain", expected="an integer from 1 to 1000", checked_as="Retain")] = 16
     # How long a wrapper must be without a reference before it may be collected.
     grace_s: Annotated[
         float,
-        values.duration(),
-        Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds'),
+        Setting("grace", expected='a duration such as "30d", "12h" or a number of seconds', checked_as="Duration"),
     ] = 2_592_000.0
     # Whether the daemon collects wrappers without a request.
-    gc: Annotated[bool, values.flag, Setting("gc", expected=_BOOL)] = False
+    gc: Annotated[bool, Setting("gc", expected=_BOOL)] = False
     # The engines whose containers refer to wrappers.
     containerd: Annotated[
         tuple[Engine, ...],
-        values.each(object_of(Engine, _ENGINE)),
-        Setting("containerd", expected="a list of objects with address and state", render=_engine_documents),
+        Setting(
+            "containerd",
+            expected="a list of objects with address and state",
+            checked_as="Engines",
+            render=_engine_documents,
+        ),
     ] = _ENGINES
     probe: Annotated[Probe, Setting("probe")] = field(default_factory=Probe)
     limits: Annotated[Limits, Setting("limits")] = field(default_factory=Limits)
     # Whether a configuration is rejected if its default runtime is not proved.
-    require_proof: Annotated[bool, values.flag, Setting("require-proof", expected=_BOOL)] = False
+    require_proof: Annotated[bool, Setting("require-proof", expected=_BOOL)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,19 +307,19 @@ class Config:
     settings: Settings
     runtimes: Mapping[str, Definition]
     default_runtime: Annotated[
-        str, values.text, Setting("default-runtime", "--default-runtime NAME", "runtime for the empty name")
+        str, Setting("default-runtime", "--default-runtime NAME", "runtime for the empty name")
     ] = "runc"
     # "systemd", "cgroupfs", or None if exec-opts names no driver.
     cgroup_driver: Annotated[
         str | None,
-        values.exec_options,
         Setting(
             "exec-opts",
             "--exec-opt KEY=VALUE",
             _OPTION_HELP,
             _LIST,
             repeatable=True,
-            render=values.driver_options,
+            checked_as="ExecOptions",
+            render=_driver_options,
         ),
     ] = None
     runtimed: Annotated[RuntimedSettings, Setting("runtimed")] = field(default_factory=RuntimedSettings)

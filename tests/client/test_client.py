@@ -583,7 +583,7 @@ def test_a_client_imports_only_a_little_of_the_standard_library(
     assert top_levels(imported) == {"runtimed", "__future__"}
     assert has_asyncio == str("asyncio" in more)
     assert shim == "io.containerd.kata.v2"
-    assert top_levels(imported_in_all) & {"asyncio", "typing", "http", "email", "urllib"} <= {
+    assert top_levels(imported_in_all) & {"asyncio", "typing", "http", "email", "urllib", "pydantic"} <= {
         *more,
         "typing",
     }

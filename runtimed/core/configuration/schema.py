@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from runtimed.core.config import ENGINE_SETTINGS, SETTINGS, Flags
 from runtimed.core.configuration import keys
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.position import Location, Pointer, advice
-from runtimed.core.configuration.settings import Setting
-from runtimed.core.configuration.values import InvalidValue
+from runtimed.core.configuration.settings import InvalidValue, Setting
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import shown
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 # Entries of a list or object other than "runtimes" and "runtimeArgs"; no useful one has as many.
 _ENTRIES_MOST = 1000
@@ -89,21 +94,47 @@ def _read_setting(document: Document, place: tuple[str, ...], value: object, dra
 
 def read_value(setting: Setting, value: object, places: Document | Location, draft: Draft) -> None:
     """Add ``value`` to ``draft`` unless it is wrong or empty; ``places`` is the document or the flag that has it."""
-    try:
-        checked = setting.check(value)
-    except InvalidValue as exc:
-        for fault in exc.faults:
-            path = (*setting.keys, *fault.path)
-            if fault.unknown_key:
-                problem = places.key_location(path).unknown_key("key of runtimed", str(path[-1]), ENGINE_SETTINGS)
-            else:
-                problem = fault.problem_at(places.location(path), setting.expected)
-            draft.problems.append(problem)
-        return
+    checked = value
+    if not setting.checked_as:
+        if not isinstance(value, setting.plain):
+            expected = "a string" if setting.plain is str else setting.expected
+            draft.problems.append(places.location(setting.keys).mismatch(value, expected))
+            return
+    else:
+        adapter = setting.adapter
+        from pydantic import ValidationError  # noqa: PLC0415 - `Setting.adapter` has imported it
+
+        try:
+            checked = adapter.validate_python(value)
+        except ValidationError as error:
+            draft.problems += _problems_of(error, setting, places)
+            return
     # An empty list of hosts is "not given" as well: a daemon without a socket serves no client.
     if checked != "" and (setting.key, checked) != ("hosts", ()):
         draft.values[setting.attributes] = checked
         draft.locations[setting.attributes] = places.location(setting.keys)
+
+
+def _problems_of(invalid: ValidationError, setting: Setting, places: Document | Location) -> Iterator[Problem]:
+    for error in invalid.errors(include_url=False):
+        at, kind = error["loc"], error["type"]
+        location = places.location((*setting.keys, *at))
+        if kind == "value_error":
+            found: InvalidValue = error["ctx"]["error"]
+            yield found.problem_of(error["input"], location)
+        elif kind == "unexpected_keyword_argument":
+            location = places.key_location((*setting.keys, *at))
+            yield location.unknown_key("key of runtimed", str(at[-1]), ENGINE_SETTINGS)
+        else:
+            yield location.mismatch(error["input"], _expected(setting, at, kind))
+
+
+def _expected(setting: Setting, at: tuple[str | int, ...], kind: str) -> str:
+    if kind == "string_type":
+        return "a string"
+    if not at:
+        return setting.expected
+    return "an object with address and state" if isinstance(at[-1], int) else ENGINE_SETTINGS[at[-1]].expected
 
 
 def has_invalid_text(location: Location, value: object, draft: Draft) -> bool:

@@ -1,21 +1,36 @@
 """Describes a setting of daemon.json as an annotation of the dataclass field that holds its value.
 
-The fields are in :mod:`runtimed.core.config`: their annotations have the type, the check of the value and a
-:class:`Setting`. :func:`settings_of` lists them for all code that treats the settings alike: the parser of files, the
-command line, the written configuration, and the report of settings that require a restart.
+The fields are in :mod:`runtimed.core.config`: their annotations have the type and a :class:`Setting`.
+:func:`settings_of` lists them for all code that treats the settings alike: the parser of files, the command line, the
+written configuration, and the report of settings that require a restart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from typing import Any, get_type_hints
+from dataclasses import dataclass, is_dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from runtimed.core.configuration.values import Check, Fault, InvalidValue, check_values
+from runtimed.core.configuration.position import Location
+from runtimed.core.errors import Problem
+from runtimed.core.message_text import shown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 # Keys of daemon.json from the top to a setting, and the attributes of Config from the top to its value.
 Keys = tuple[str, ...]
 Attributes = tuple[str, ...]
+FORMATS = ("text", "json", "auto")
+# The levels of logrus' ParseLevel, which dockerd uses. Three of them mean the nearest level of runtimed.
+LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
+# The only key of exec-opts that dockerd knows here.
+DRIVER_KEY = "native.cgroupdriver"
+
+
+def _as_json(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +38,9 @@ class Setting:
     """One key of daemon.json.
 
     ``usage`` is its flag on the command line, if it has one, as a manual writes it: ``-G, --group GROUP``. Messages
-    about a wrong value end in ``expected``. ``render`` makes the value of daemon.json of that of the field where they
-    differ. :func:`settings_of` sets the last three.
+    about a wrong value end in ``expected``. A value is a string, or what ``plain`` says, unless ``checked_as`` names a
+    type in :mod:`runtimed.core.configuration.values`. ``render`` returns the value as daemon.json has it.
+    :func:`settings_of` sets the last three.
     """
 
     key: str
@@ -34,15 +50,21 @@ class Setting:
     repeatable: bool = False
     # A running daemon cannot change it.
     boot_only: bool = False
-    render: Callable[[Any], object] = lambda value: value
+    checked_as: str = ""
+    render: Callable[[Any], object] = _as_json
     keys: Keys = ()
     attributes: Attributes = ()
-    check: Check = lambda value: value
+    plain: type = str
 
     @property
     def flags(self) -> list[str]:
         """The names of the flag, the long one last."""
         return [word.rstrip(",") for word in self.usage.split() if word.startswith("-")]
+
+    @property
+    def adapter(self) -> TypeAdapter[Any]:
+        """The check of a value by pydantic, where ``checked_as`` is given."""
+        return _adapter(self.checked_as)
 
     @property
     def metavar(self) -> str | None:
@@ -57,36 +79,24 @@ def settings_of(owner: Any, keys: Keys = (), attributes: Attributes = ()) -> Ite
     Those of a field that has a :class:`Setting` are one level below its key, those of another field at the same level.
     """
     for name, annotation in get_type_hints(owner, include_extras=True).items():
-        metadata = getattr(annotation, "__metadata__", ())
-        setting = next((m for m in metadata if isinstance(m, Setting)), None)
+        setting = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Setting)), None)
         inner = annotation.__origin__ if setting else annotation
         here = (*attributes, name)
         below = (*keys, setting.key) if setting else keys
         if is_dataclass(inner):
             yield from settings_of(inner, below, here)
         elif setting:
-            (check,) = (m for m in metadata if m is not setting)
-            yield replace(setting, keys=below, attributes=here, check=check)
+            yield replace(setting, keys=below, attributes=here, plain=bool if inner is bool else str)
 
 
-def object_of(owner: Any, expected: str) -> Check:
-    """Return the check of an object whose keys are the settings of the dataclass ``owner``; it makes an ``owner``."""
-    settings = {setting.key: setting for setting in settings_of(owner)}
-    defaults = {each.name for each in fields(owner) if each.default is not MISSING}
-    required = [setting for setting in settings.values() if setting.attributes[-1] not in defaults]
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    # Most configurations need none: pydantic would take a quarter of a start's time and of an idle daemon's memory.
+    from pydantic import ConfigDict, TypeAdapter  # noqa: PLC0415 - see above
 
-    def check(value: object) -> Any:
-        if not isinstance(value, dict):
-            raise InvalidValue(Fault(value, expected))
-        given = [setting for key, setting in settings.items() if key in value]
-        checked, faults = check_values((each.key, value[each.key], each.check, each.expected) for each in given)
-        faults += [Fault(value, each.expected, path=(each.key,)) for each in required if each.key not in value]
-        faults += [Fault(value[key], path=(key,), unknown_key=True) for key in value if key not in settings]
-        if faults:
-            raise InvalidValue(*faults)
-        return owner(**{each.attributes[-1]: found for each, found in zip(given, checked, strict=True)})
+    from runtimed.core.configuration import values  # noqa: PLC0415 - see above
 
-    return check
+    return TypeAdapter[Any](getattr(values, name), config=ConfigDict(strict=True))
 
 
 def with_value(owner: Any, attributes: Attributes, value: object) -> Any:
@@ -95,3 +105,18 @@ def with_value(owner: Any, attributes: Attributes, value: object) -> Any:
     if rest:
         value = with_value(getattr(owner, name), tuple(rest), value)
     return replace(owner, **{name: value})
+
+
+class InvalidValue(ValueError):
+    """A value that breaks a rule, with the fields of the problem to report; ``message`` and ``found`` have defaults."""
+
+    def __init__(self, expected: str, message: str = "", found: str = "") -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.message = message
+        self.found = found
+
+    def problem_of(self, value: object, location: Location) -> Problem:
+        """Return the problem of ``value`` at ``location``."""
+        found = self.found or shown(value)
+        return location.problem(self.message or f"found {found}, expected {self.expected}", found, self.expected)

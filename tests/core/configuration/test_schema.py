@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from harness.configuration import draft_of, problems_of
@@ -149,3 +151,25 @@ def test_the_nearest_name_ignores_case_and_long_names() -> None:
     assert nearest("run", ["a-long-name-with-run"]) is None
     assert nearest("zzz", ["kata", "runsc"]) is None
     assert nearest("kata" * 100, ["kata" * 100]) is None
+
+
+IMPORTS = """
+import sys
+from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
+defaults = Settings(data_root="/d", exec_root="/e", hosts=())
+config = parse_configuration(Documents("m", Source("m", sys.argv[1].encode())), Flags(), defaults)
+print(config.default_runtime, config.runtimed.retain, "pydantic" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"default-runtime": "crun", "debug": true, "runtimes": {"crun": {"path": "/x"}}}', "crun 16 False"),
+        ('{"runtimed": {"retain": 3, "probe": {"enabled": false}}}', "runc 3 True"),
+    ],
+)
+def test_pydantic_is_imported_only_for_a_value_that_it_checks(text: str, found: str) -> None:
+    run = subprocess.run([sys.executable, "-c", IMPORTS, text], check=True, capture_output=True, text=True)
+    assert run.stdout == f"{found}\n"
