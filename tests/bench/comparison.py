@@ -27,8 +27,11 @@ def _key(row: Row) -> tuple[str, str, str]:
 
 
 def _differ(old: Figure, new: Figure) -> bool:
-    if old.low is None or old.high is None or new.low is None or new.high is None:
+    if not old.rounds and not new.rounds:
         return abs(new.value - old.value) > NARROW * abs(old.value)
+    if old.low is None or old.high is None or new.low is None or new.high is None:
+        # A series that is too short says nothing.
+        return False
     return new.low > old.high or new.high < old.low
 
 

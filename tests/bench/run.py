@@ -34,9 +34,10 @@ GROUPS = {
     "footprint": ("footprint", "measure"),
     "commands": ("commands", "measure"),
 }
-# A group begins no round that would end after the first time, and is ended at the second.
-GROUP_S, GROUP_END_S = 200.0, 240
-SMOKE_S, SMOKE_END_S = 0.0, 60
+# A group begins no round that would end after the first time, and is ended at the second. What is left of four minutes
+# is for the removal of its files.
+GROUP_S, GROUP_END_S = 180.0, 210
+SMOKE_S, SMOKE_END_S = 0.0, 120
 # Exit statuses; 2 is that of a wrong command line.
 FALLS_SHORT, INCOMPLETE, TOO_NOISY = 1, 3, 4
 
