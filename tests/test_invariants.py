@@ -386,7 +386,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
         assert again.shows_the_current_generation()
         again.store.close()
         assert sorted(os.listdir(outside)) == ["again", "fresh", "reloaded"], "nothing was written beside the data root"
-        assert set(os.listdir(roots[0])) <= {"VERSION", "lock", "runtimes", "generations", "wrappers"}
+        assert set(os.listdir(roots[0])) <= {"VERSION", "lock", "runtimes", "generations", "links", "parts", "wrappers"}
         assert os.listdir(roots[2]) == []
 
 

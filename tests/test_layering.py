@@ -32,6 +32,7 @@ PURE = {
         "tomllib",
         "types",
         "typing",
+        "zlib",
     ),
 }
 # The rooms, and which others each may import. "" is the package itself, which imports nothing.

@@ -17,6 +17,7 @@ from runtimed.core.errors import BinaryUnavailable, ConfigurationRejected
 from runtimed.core.features import Features
 from runtimed.core.history.event_lines import render_event
 from runtimed.core.history.manifest import read_manifest, render_manifest
+from runtimed.core.history.parts import make_partition, read_part
 from runtimed.core.history.retained import (
     RetainedGeneration,
     compare_retained,
@@ -153,7 +154,9 @@ def _retain(generation: Generation, previous: Generation | None = None) -> Retai
     changed = ChangedSource(_FILE, "changed" if previous else "added", FileStatus(0, _NOON_S - 0.5, 4711))
     trigger = Trigger(("file-change",), sources=(changed,)).as_dict()
     changes = compare_generations(previous, generation).summarise()
-    manifest = read_manifest(render_manifest(generation, {}, _NOON_S, trigger, changes), generation.number)
+    partition, texts = make_partition(generation.runtimes)
+    data = render_manifest(generation, partition.digests, {}, _NOON_S, trigger, changes)
+    manifest = read_manifest(data, generation.number, lambda digest: read_part(texts[digest], digest))
     return read_retained(manifest, generation.config_text)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from harness.description import check_answer
 from harness.functions import functions_of
+from harness.generation import manifest_of
 from harness.lookup import Lookup, look_up_each
 from harness.parts import whole
 from prometheus_client.parser import text_string_to_metric_families
@@ -39,7 +40,6 @@ from runtimed.core.errors import (
 )
 from runtimed.core.features import Features
 from runtimed.core.history.event_lines import render_event
-from runtimed.core.history.manifest import read_manifest, render_manifest
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
 from runtimed.core.history.trigger import Actor, ChangedSource, Trigger
 from runtimed.core.pins import Pin
@@ -172,7 +172,7 @@ class FakeService:
         if number not in self.generations:
             raise GenerationGone(number, "is no longer retained") if 0 < number < 5 else NoSuchGeneration(number, 5)
         generation = self.generations[number]
-        return read_retained(read_manifest(render_manifest(generation, {}, 1.5), number), generation.config_text)
+        return read_retained(manifest_of(generation), generation.config_text)
 
     def read_events(self, number: int) -> bytes:
         return b"".join(KEPT) if number == 5 else b""

@@ -188,8 +188,9 @@ def broken(outcomes: Sequence[str]) -> str:
 def test_all_that_a_generation_consists_of_is_on_the_disk_before_the_link_moves(publish: Recording) -> None:
     swap = swap_of(publish)
     directory = f"generations/{LAST + 1:08d}"
-    files = [f"{directory}/config.json", f"{directory}/manifest.json"]
-    directories = [f"{directory}/runtimes", directory, "wrappers", "generations"]
+    files = ["parts/-*", "parts", f"{directory}/config.json", f"{directory}/manifest.json"]
+    (links,) = {call.paths[0] for call in publish.calls if call.name == "fsync" and call.paths[0].startswith("links/")}
+    directories = [links, directory, "wrappers", "generations"]
     order = [call.paths[0] for call in publish.calls[:swap] if call.name == "fsync"]
     scripts = [name for name in order if name.startswith("wrappers/")]
     assert len(scripts) == 6, "few new ones are synced, each before its rename where it replaces something"

@@ -143,7 +143,7 @@ def test_a_lost_link_is_made_anew_by_a_publish(site: Site, link: str, damage: Ca
         ("wrappers", (), LAST),
         (OLDER, (LAST - 1,), LAST),
         (CURRENT, (LAST,), LAST + 1),
-        (f"{CURRENT}/runtimes", (), LAST + 1),
+        ("links", (), LAST + 1),
     ],
 )
 def test_a_lost_directory_costs_no_more_than_what_was_told_by_it_alone(
@@ -153,8 +153,9 @@ def test_a_lost_directory_costs_no_more_than_what_was_told_by_it_alone(
     check_mended(site, *lost, number=number)
 
 
-def test_without_any_generation_left_numbers_still_do_not_go_back(site: Site) -> None:
-    shutil.rmtree(site.data / "generations")
+@pytest.mark.parametrize("directory", ["generations", "parts"])
+def test_without_any_generation_left_numbers_still_do_not_go_back(site: Site, directory: str) -> None:
+    shutil.rmtree(site.data / directory)
     with site.running(OLD) as daemon:
         assert daemon.status()["health"] == {"status": "ok", "reasons": {}}
         assert daemon.status()["generation"] == LAST + 1

@@ -22,10 +22,11 @@ from harness.reload_count import RELOADS, configuration
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
-from runtimed.core.history.manifest import read_manifest
 from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
+from runtimed.host.store.parts import PartReader
+from runtimed.host.store.paths import Paths
 
 # Until then whatever is filled once is full.
 WARM_UP = -(-RELOADS // 3)
@@ -169,7 +170,7 @@ def named_wrappers(data: Path) -> set[str]:
     """Return the wrappers and launchers that a retained generation names, and those of its carried links."""
     found: set[str] = set()
     for path in data.glob("generations/*/manifest.json"):
-        manifest = read_manifest(path.read_bytes(), int(path.parent.name))
+        manifest = PartReader(Paths(str(data))).read(int(path.parent.name))
         found |= {*manifest.files, *manifest.carried.values()}
     return found
 
@@ -177,7 +178,8 @@ def named_wrappers(data: Path) -> set[str]:
 def see_in_order(daemon: RunningDaemon, applied: int) -> None:
     """See that on disk there is what is to be there, and nothing else."""
     data = daemon.data
-    assert {path.name for path in data.iterdir()} == {"VERSION", "lock", "runtimes", "generations", "wrappers"}
+    names = {"VERSION", "lock", "runtimes", "generations", "links", "parts", "wrappers"}
+    assert {path.name for path in data.iterdir()} == names
     retained = sorted(path.name for path in (data / "generations").iterdir())
     last = applied + 1
     assert retained == [f"{number:08d}" for number in range(max(1, last - GENERATIONS_MOST + 1), last + 1)]

@@ -6,12 +6,19 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from runtimed.core.config import Documents, Flags, Settings, Source
 from runtimed.core.configuration.parse import parse_configuration
+from runtimed.core.history.manifest import Manifest, read_manifest, render_manifest
+from runtimed.core.history.parts import Part, make_partition, read_part
 from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host
+
+if TYPE_CHECKING:
+    from runtimed.core import shapes
 
 SETTINGS = Settings("/data", "/exec", ("unix:///s",))
 
@@ -23,8 +30,49 @@ def generation_of(document: Mapping[str, object], number: int = 1) -> Generation
     return build_generation(config, Host(Facts(cgroup2=False, systemd=False, ramdisk=False), "/data", "/exec"), number)
 
 
+def manifest_of(
+    generation: Generation,
+    carried: Mapping[str, str] = MappingProxyType({}),
+    trigger: shapes.Trigger | None = None,
+    changes: shapes.Changes | None = None,
+) -> Manifest:
+    """Return the manifest of ``generation``, written and read again."""
+    partition, texts = make_partition(generation.runtimes)
+    data = render_manifest(generation, partition.digests, carried, 1.5, trigger, changes)
+    return read_manifest(data, generation.number, lambda digest: read_part(texts[digest], digest))
+
+
+def read_inline(data: bytes, number: int) -> Manifest:
+    """Return the manifest in ``data``, which has no parts."""
+    return read_manifest(data, number, no_part)
+
+
+def no_part(digest: str) -> Part:
+    """Return no part."""
+    raise ValueError(f"part {digest} is missing")
+
+
+def inline_manifest(generation: Generation, carried: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """Return the manifest of ``generation`` as a version without parts wrote it."""
+    body = render_manifest(generation, (), carried, 1234.5).rpartition(b',\n"checksum"')[0]
+    runtimes = generation.runtimes
+    tables: dict[str, Mapping[str, object]] = {
+        "links": generation.links,
+        "targets": {link: runtime.target for link, runtime in generation.launchers.items()},
+        "names": {link: runtime.name for link, runtime in generation.launchers.items()},
+        "answers": {name: json.loads(runtime.answer.at(generation.number)) for name, runtime in runtimes.items()},
+        "engines": generation.engines,
+        "origins": {name: [o.file, o.line, o.fields] for name, o in generation.config.origins.items()},
+    }
+    body = re.sub(rb',\n"origins": {.*?\n}', b"", body, flags=re.DOTALL)
+    for key, table in tables.items():
+        entries = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in table.items())
+        body += f",\n{json.dumps(key)}: {{\n{entries}\n}}".encode()
+    return _signed(body.replace(b',\n"parts": []', b""))
+
+
 def without_launchers(manifest: bytes, generation: Generation) -> bytes:
-    """Return the manifest of ``generation`` as a version without launchers wrote it: its links are to the wrappers."""
+    """Return the inline ``manifest`` of ``generation`` as a version without launchers wrote it, with other links."""
     unsigned = manifest.rpartition(b',\n"checksum"')[0]
     body = re.sub(rb'"targets": {.*?\n},\n|, "search": "[^"]*"', b"", unsigned, flags=re.DOTALL)
     for wrapper in generation.wrappers:
@@ -33,7 +81,7 @@ def without_launchers(manifest: bytes, generation: Generation) -> bytes:
 
 
 def without_carried_keys(manifest: bytes) -> bytes:
-    """Return ``manifest``, which has no carried keys, as a version wrote it that knew none."""
+    """Return the inline ``manifest``, which has no carried keys, as a version wrote it that knew none."""
     body = manifest.rpartition(b',\n"checksum"')[0]
     assert b',\n"engines": {\n\n}' in body
     return _signed(body.replace(b',\n"engines": {\n\n}', b""))

@@ -9,11 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from harness.generation import without_launchers
+from harness.generation import inline_manifest, without_launchers
 
 import runtimed.host.store.retained
 from runtimed.core.config import Documents, Flags, Settings, Source
@@ -26,7 +26,9 @@ from runtimed.core.table.generation import Generation, Host
 from runtimed.core.table.script import Script
 from runtimed.host.store import Recovered, Store
 
-STEPS = ["wrappers", "generation", "links", "config", "manifest", "sync", "swap", "sync-root"]
+STEPS = [
+    *("wrappers", "generation", "links", "link", "parts", "part", "config", "manifest", "sync", "swap", "sync-root"),
+]
 
 
 class Root:
@@ -115,15 +117,16 @@ def modes(root: Root) -> dict[str, int]:
     found: dict[str, int] = {}
     for path in (root.path, *root.path.rglob("*")):
         if not path.is_symlink():
-            name = "script" if path.parent.name == "wrappers" else str(path.relative_to(root.path))
+            kinds = {"wrappers": "script", "parts": "part"}
+            name = kinds.get(path.parent.name) or str(path.relative_to(root.path))
             assert found.setdefault(name, path.stat().st_mode & 0o7777) == path.stat().st_mode & 0o7777
     return found
 
 
 MODES = {
-    **dict.fromkeys((".", "generations", "generations/00000001", "generations/00000001/runtimes", "wrappers"), 0o711),
+    **dict.fromkeys((".", "generations", "generations/00000001", "links", "links/a", "parts", "wrappers"), 0o711),
     **dict.fromkeys(
-        ("VERSION", "lock", "generations/00000001/config.json", "generations/00000001/manifest.json"), 0o600
+        ("VERSION", "lock", "generations/00000001/config.json", "generations/00000001/manifest.json", "part"), 0o600
     ),
     "script": 0o755,
 }
@@ -144,10 +147,10 @@ def test_the_modes_of_an_earlier_version_are_changed_at_a_start(root: Root) -> N
     dropped = launcher(root.publish(a=["x"]))
     root.publish(b=["y"])
     for path in (root.path, *root.path.rglob("*")):
-        if not path.is_symlink() and path.stat().st_mode & 0o011:
+        if not path.is_symlink() and path.stat().st_mode & 0o011 and path.name not in ("links", "a", "b", "parts"):
             path.chmod(0o700)
     # The mode of an administrator, and a file that the store does not own.
-    chosen = root.path / "generations/00000002/runtimes"
+    chosen = root.path / "generations/00000002"
     chosen.chmod(0o750)
     foreign = root.path / "wrappers" / "foreign"
     foreign.touch(0o700)
@@ -245,7 +248,8 @@ def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: 
         root.make_current(root.build(a=["2"], b=["3"]), retain=16)
     assert root.current() == stable_texts(old)
     left = set(root.listing()) - before
-    assert all(name.startswith("wrappers/") for name in left), "wrappers may stay, nobody was given them"
+    allowed = ("wrappers/", "links/b")
+    assert all(name.startswith(allowed) for name in left), "wrappers may stay, no client was given them"
     root.fail_at = None
     new = root.publish(a=["2"], b=["3"])
     assert new.number == 2
@@ -656,19 +660,52 @@ def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(ro
     assert root.store.target_at("other", root.now) is None
 
 
+def make_earlier(root: Root, generation: Generation, manifest: bytes, links: Mapping[str, str]) -> None:
+    """Make the data root, with the one ``generation``, one of a version without parts and link directories."""
+    directory = root.path / f"generations/{generation.number:08d}"
+    for path in (root.path / "links", root.path / "parts"):
+        shutil.rmtree(path)
+    (directory / "runtimes").unlink()
+    (directory / "runtimes").mkdir(mode=0o711)
+    for link, file in links.items():
+        (directory / "runtimes" / link).symlink_to(f"../../../wrappers/{file}")
+    (directory / "manifest.json").write_bytes(manifest)
+
+
+def test_a_generation_of_a_version_without_parts_is_published_again_and_stays_readable(root: Root) -> None:
+    old = root.publish(a=["1"], b=["1"])
+    make_earlier(root, old, inline_manifest(old), old.links)
+    assert root.current() == stable_texts(old)
+    recovered = root.open()
+    assert (recovered.published, recovered.faults, root.current()) == (False, (), stable_texts(old))
+    assert recovered.last is not None
+    assert recovered.last.identities == old.identities
+    assert root.store.target_at("a", root.now * 2) == old.runtimes["a"].target
+    assert not root.store.seems_damaged()
+    new = root.publish(a=["2"])
+    assert new.number == 2
+    assert root.current() == {"a": launcher(new).text, "b": stable_texts(old)["b"]}
+    assert root.store.read(1).manifest.answers["b"] == json.loads(old.runtimes["b"].answer.at(1))
+    recovered = root.open()
+    assert (recovered.published, recovered.faults, list(recovered.manifests)) == (True, (), [1, 2])
+
+
+def test_damaged_links_of_a_version_without_link_directories_are_reported(root: Root) -> None:
+    old = root.publish(a=["1"])
+    make_earlier(root, old, b"", {})
+    assert "damaged" in root.open().faults[0]
+
+
 def test_generations_of_a_version_without_launchers_are_taken_over(root: Root) -> None:
     old = root.publish(a=["1"], b=["1"])
     wrappers = {wrapper.link: wrapper for wrapper in old.wrappers}
-    manifest = root.path / "generations/00000001/manifest.json"
-    for link, script in stable_scripts(old).items():
+    for script in stable_scripts(old).values():
         (root.path / "wrappers" / script.file).unlink()
-        path = root.path / "runtimes" / link
-        path.unlink()
-        path.symlink_to(f"../../../wrappers/{wrappers[link].file}")
-    manifest.write_bytes(without_launchers(manifest.read_bytes(), old))
+    links = {link: wrapper.file for link, wrapper in wrappers.items()}
+    make_earlier(root, old, without_launchers(inline_manifest(old), old), links)
     recovered = root.open()
-    assert (recovered.published, recovered.faults) == (True, ())
-    assert root.store.target_at("a", root.now) == old.runtimes["a"].target
+    assert (recovered.published, recovered.faults) == (False, ())
+    assert root.store.target_at("a", root.now * 2) == old.runtimes["a"].target
     new = root.publish(a=["2"])
     assert root.current() == {"a": launcher(new).text, "b": wrappers["b"].text}
     (root.path / "wrappers" / wrappers["a"].file).unlink()

@@ -25,7 +25,7 @@ from runtimed.core.table.table_file import render_table_file
 from runtimed.host.store import Store
 from runtimed.host.store.table_file import StoreWithTableFile, TableFile
 
-BEFORE = ["table", "wrappers", "generation", "links", "config", "manifest", "sync", "swap"]
+BEFORE = ["table", "wrappers", "generation", "links", "link", "parts", "part", "config", "manifest", "sync", "swap"]
 AFTER = ["table-swap", "sync-root"]
 NOBODY = 65534
 
@@ -128,6 +128,7 @@ def test_it_is_the_daemons_alone_where_it_cannot_be_given_to_the_group() -> None
 
 @pytest.mark.parametrize("step", BEFORE)
 def test_a_failure_before_the_swap_changes_nothing(place: Place, step: str) -> None:
+    place.publish("0")
     old = place.publish("1")
     before = sorted(place.data.rglob("*")), place.file.read_bytes()
     place.fail_at = (step,)

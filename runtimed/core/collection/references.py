@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from runtimed.core.containerd.api import decode_linux_runtime
 from runtimed.core.containerd.options import RUNC, decode_options
 from runtimed.core.errors import RuntimedError
-from runtimed.core.history.layout import LINKS
+from runtimed.core.history.layout import CURRENT
 from runtimed.core.message_text import printable
 from runtimed.core.pins import Pin
 from runtimed.core.table.script import is_script_file
@@ -51,7 +51,7 @@ def references_of_pins(pins: Iterable[Pin], faults: Iterable[str]) -> ReferenceS
     pins = tuple(pins)
     wrapped = (pin for pin in pins if is_script_file(posixpath.basename(pin.target)))
     references = (Reference(pin.target, f"container {printable(pin.id)} (pin)") for pin in wrapped)
-    stable = {pin.link: Reference(f"{LINKS}/{pin.link}", f"container {printable(pin.id)} (pin)") for pin in pins}
+    stable = {pin.link: Reference(f"{CURRENT}/{pin.link}", f"container {printable(pin.id)} (pin)") for pin in pins}
     return ReferenceScan((*references, *stable.values()), tuple(faults))
 
 

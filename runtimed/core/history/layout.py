@@ -5,10 +5,14 @@
 ``lock``
     locked by the daemon that uses the data root
 ``runtimes -> generations/<number>/runtimes``
-    the current generation's links, replaced by rename
+    the links of the current generation, replaced by rename
 ``generations/<number>/``
-    ``config.json``, ``manifest.json``, ``runtimes/<link> -> ../../../wrappers/<file>``, and ``events.jsonl``: the
-    events while it was current
+    ``config.json``, ``manifest.json``, ``runtimes -> ../../links/<a or b>``, and ``events.jsonl``: the events while it
+    was current
+``links/<a or b>/<link> -> ../../wrappers/<file>``
+    two directories that take turns: one has the links of the current generation, a publish changes the other one
+``parts/<digest>``
+    parts of manifests, named by their content, which generations share
 ``wrappers/<file>``
     wrappers and launchers, named by their content
 ``proofs.json``
@@ -24,12 +28,16 @@ VERSION = "VERSION"
 LOCK = "lock"
 CURRENT = "runtimes"
 GENERATIONS = "generations"
+LINKS = "links"
+LINK_DIRECTORIES = ("a", "b")
+PARTS = "parts"
 WRAPPERS = "wrappers"
 PROOFS = "proofs.json"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
-LINKS = "runtimes"
+# In the directory of a generation: the link to its links. An earlier version had a directory with the links there.
+VIEW = "runtimes"
 # Below the exec root: the directory in which runc keeps the states of containers, which it trusts.
 RUNC_STATES = "runtime-runc"
 # Below the exec root: the pins, which launchers write (see `runtimed.core.pins`).
@@ -40,7 +48,9 @@ TABLE_FILE = "table.json"
 TEMPORARY = ".tmp-"
 
 _NUMBER = re.compile(r"[0-9]{8,}")
-_CURRENT_TARGET = re.compile(rf"{GENERATIONS}/([0-9]{{8,}})/{LINKS}")
+_CURRENT_TARGET = re.compile(rf"{GENERATIONS}/([0-9]{{8,}})/{VIEW}")
+_TO_LINKS = f"../../{LINKS}/"
+_TO_WRAPPERS = f"../../{WRAPPERS}/"
 
 
 def generation_directory(number: int) -> str:
@@ -55,7 +65,7 @@ def generation_number(directory: str) -> int | None:
 
 def current_target(number: int) -> str:
     """Return the target of the link ``runtimes`` while generation ``number`` is current."""
-    return f"{generation_directory(number)}/{LINKS}"
+    return f"{generation_directory(number)}/{VIEW}"
 
 
 def current_number(target: str) -> int | None:
@@ -64,6 +74,22 @@ def current_number(target: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def view_target(directory: str) -> str:
+    """Return the target of the link ``runtimes`` of a generation whose links are in ``directory``."""
+    return f"{_TO_LINKS}{directory}"
+
+
+def link_directory(target: str) -> str | None:
+    """Return the link directory that the link target ``target`` of a generation names, None for other targets."""
+    directory = target.removeprefix(_TO_LINKS)
+    return directory if target.startswith(_TO_LINKS) and directory in LINK_DIRECTORIES else None
+
+
 def link_target(file: str) -> str:
-    """Return the target of the link from a generation's ``runtimes/`` to the script ``file``."""
-    return f"../../../{WRAPPERS}/{file}"
+    """Return the target of the link from a link directory to the script ``file``."""
+    return f"{_TO_WRAPPERS}{file}"
+
+
+def linked_file(target: str) -> str:
+    """Return the script that the target ``target`` of a link in a link directory names, "" for other targets."""
+    return target.removeprefix(_TO_WRAPPERS) if target.startswith(_TO_WRAPPERS) else ""

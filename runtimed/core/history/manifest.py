@@ -1,6 +1,7 @@
 """Writes and reads manifests, which describe the generations on disk.
 
-A manifest holds its own checksum and that of the configuration beside it, which reveal a truncated or damaged file.
+A manifest names its parts, which hold the resolutions (`runtimed.core.history.parts`). It holds its own checksum and
+that of the configuration beside it, which reveal a truncated or damaged file.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from runtimed import __version__
@@ -17,10 +20,10 @@ from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Sou
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.layout import CONFIG, LAYOUT, WRAPPERS
+from runtimed.core.history.parts import Part, require_scripts
 from runtimed.core.table.build import make_scripts
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Difference, Generation, Host, Identity, compare_identities
-from runtimed.core.table.script import is_script_file
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -31,7 +34,7 @@ _CHECKSUM_LENGTH = len(_CHECKSUM % (b"0" * 64))
 _STEP = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """The description of a published generation."""
 
@@ -46,17 +49,10 @@ class Manifest:
     origins: Mapping[str, Origin]
     default_runtime: str
     config_checksum: str
-    # Names in the generation's runtimes/ -> the files that they lead to: of its runtimes, and of removed runtimes that
-    # were not collected yet. The files are launchers, or wrappers where a version without launchers published them.
-    links: Mapping[str, str]
+    # The parts of the table by their digests. An earlier version wrote one, without a digest, into the manifest.
+    parts: Mapping[str, Part]
+    # Stable paths of removed runtimes that were not collected yet -> the files that they lead to.
     carried: Mapping[str, str]
-    # The same names of the generation's runtimes -> the targets of their pins, and -> the names of the runtimes.
-    targets: Mapping[str, str]
-    names: Mapping[str, str]
-    # Resolutions by name.
-    answers: Mapping[str, shapes.Resolution]
-    # The carried keys of the runtimes that have some, by name (see `Definition.engines`).
-    engines: Mapping[str, str]
     # The host at that time, with the data root in the paths of the resolutions.
     host: Host
     # None where an earlier version kept none.
@@ -66,33 +62,56 @@ class Manifest:
     @property
     def files(self) -> Iterator[str]:
         """Yield the wrappers and launchers of the generation's runtimes."""
-        yield from self.links.values()
-        yield from self._wrappers
+        return (file for part in self.parts.values() for file in part.files(self.host.data_root))
 
     @property
     def has_wrappers(self) -> bool:
         """Whether a resolution names a wrapper."""
-        return any(self._wrappers)
+        return any(any(part.wrappers(self.host.data_root)) for part in self.parts.values())
 
     @property
-    def _wrappers(self) -> Iterator[str]:
-        directory = f"{self.host.data_root}/{WRAPPERS}/"
-        return (target.removeprefix(directory) for target in self.targets.values() if target.startswith(directory))
+    def runtime_count(self) -> int:
+        """The number of runtimes."""
+        return sum(len(part.answers) for part in self.parts.values())
+
+    @cached_property
+    def answers(self) -> Mapping[str, shapes.Resolution]:
+        """The resolutions, sorted by name."""
+        found: dict[str, shapes.Resolution] = {}
+        for part in self.parts.values():
+            found |= part.answers
+        # In a part each answer has another number.
+        return {name: self._numbered(found[name]) for name in sorted(found)}
+
+    def _numbered(self, answer: shapes.Resolution) -> shapes.Resolution:
+        answer = answer.copy()
+        answer["generation"] = self.number
+        return answer
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """The files that the stable paths of the runtimes lead to."""
+        return {link: file for part in self.parts.values() for link, file in part.links.items()}
 
     @property
     def identities(self) -> Mapping[str, Identity]:
         """The identities of the runtimes, by name."""
-        return {name: (answer["digest"], self.engines.get(name, "")) for name, answer in self.answers.items()}
+        parts = self.parts.values()
+        return {n: (a["digest"], part.engines.get(n, "")) for part in parts for n, a in part.answers.items()}
 
 
 def render_manifest(
     generation: Generation,
+    parts: Sequence[str],
     carried: Mapping[str, str],
     created_s: float,
     trigger: shapes.Trigger | None = None,
     changes: shapes.Changes | None = None,
 ) -> bytes:
-    """Return the manifest of ``generation``; ``carried`` are the links of removed runtimes (see `Manifest`)."""
+    """Return the manifest of ``generation``, whose parts have the digests ``parts``.
+
+    ``carried`` are the links of removed runtimes (see `Manifest`).
+    """
     config = generation.config
     head: dict[str, object] = {
         "layout": LAYOUT,
@@ -107,35 +126,52 @@ def render_manifest(
         "host": asdict(generation.host),
         "trigger": trigger,
         "changes": changes,
+        "parts": list(parts),
     }
     tables: dict[str, Mapping[str, str]] = {
-        "links": {link: json.dumps(file) for link, file in generation.links.items()},
         "carried": {link: json.dumps(file) for link, file in carried.items()},
-        "targets": {link: json.dumps(runtime.target) for link, runtime in generation.launchers.items()},
-        "names": {link: json.dumps(runtime.name) for link, runtime in generation.launchers.items()},
-        "origins": {name: json.dumps([o.file, o.line, o.fields]) for name, o in config.origins.items()},
-        "answers": {name: r.answer.at(generation.number).decode() for name, r in generation.runtimes.items()},
-        "engines": {name: json.dumps(text) for name, text in generation.engines.items()},
+        "origins": _render_origins(config.origins),
         "checksums": {path: json.dumps(text) for path, text in config.sources.items()},
     }
     # Entry by entry, because one json.dumps() of a large table would block the event loop.
-    parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    pieces = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     for key, table in tables.items():
-        entries = ",\n".join(f"{json.dumps(name)}: {text}" for name, text in table.items())
-        parts.append(f"{json.dumps(key)}: {{\n{entries}\n}}")
-    return seal(("{\n" + ",\n".join(parts)).encode())
+        entries = ",\n".join([f"{encode_basestring_ascii(name)}: {text}" for name, text in table.items()])
+        pieces.append(f"{json.dumps(key)}: {{\n{entries}\n}}")
+    return seal(("{\n" + ",\n".join(pieces)).encode())
 
 
-def read_manifest(data: bytes, number: int) -> Manifest:
+def _render_origins(origins: Mapping[str, Origin]) -> Mapping[str, str]:
+    """Return the JSON text of each origin; a line that is inserted changes all of them, so it must be cheap."""
+    files = {file: json.dumps(file) for file in {origin.file for origin in origins.values()}}
+    # Most entries have the same layout.
+    below = {lines: json.dumps(dict(lines)) for lines in {origin.below for origin in origins.values()}}
+    return {
+        name: f"[{files[o.file]}, {'null' if o.line is None else o.line}, {below[o.below]}]"
+        for name, o in origins.items()
+    }
+
+
+def _read_origins(found: Any) -> dict[str, Origin]:
+    origins = found["origins"].items()
+    if "parts" in found:
+        return {name: Origin(file, line, tuple(below.items())) for name, (file, line, below) in origins}
+    # A version without parts wrote the lines of the fields in the file.
+    return {name: Origin.at(file, line, fields) for name, (file, line, fields) in origins}
+
+
+def read_manifest(data: bytes, number: int, part: Callable[[str], Part]) -> Manifest:
     """Return the manifest in ``data``, the file in the directory of generation ``number``.
 
+    ``part`` returns the part with a digest; it may raise ValueError.
+
     Raises:
-        DamagedManifest: the file is damaged, or belongs to another generation or layout.
+        DamagedManifest: the file or a part is damaged, or belongs to another generation or layout.
     """
     if not is_sealed(data):
         raise DamagedManifest(number, "its checksum does not match its content")
     try:
-        return _manifest(_load(unseal(data)), number)
+        return _manifest(_load(unseal(data)), number, part)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedManifest(number, f"it is not a complete manifest: {error!r}") from error
 
@@ -174,35 +210,37 @@ def _load(text: bytes) -> Any:
     return manifest
 
 
-def _manifest(found: Any, number: int) -> Manifest:
+def _manifest(found: Any, number: int, part: Callable[[str], Part]) -> Manifest:
     if found["layout"] != LAYOUT or found["generation"] != number:
         found_here = f"layout {found['layout']!r}, generation {found['generation']!r}"
         raise DamagedManifest(number, f"{found_here}; expected layout {LAYOUT}, generation {number}")
-    if not all(is_script_file(file) for key in ("links", "carried") for file in found[key].values()):
-        raise DamagedManifest(number, "it names a file that is not a script")
+    require_scripts(found["carried"].values())
     host = Host(**{**found["host"], "facts": Facts(**found["host"]["facts"])})
-    # A version without launchers made links to the wrappers.
-    wrappers = {link: f"{host.data_root}/{WRAPPERS}/{file}" for link, file in found["links"].items()}
     return Manifest(
         number=number,
         digest=found["digest"],
         created_s=found["created"],
         configuration=found["configuration"],
         sources={**dict.fromkeys(found["sources"], ""), **found.get("checksums", {})},
-        origins={name: Origin.at(file, line, fields) for name, (file, line, fields) in found["origins"].items()},
+        origins=_read_origins(found),
         default_runtime=found["default_runtime"],
         config_checksum=found["config_checksum"],
-        links=found["links"],
+        parts={digest: part(digest) for digest in found["parts"]} if "parts" in found else {"": _inline(found, host)},
         carried=found["carried"],
-        targets=found.get("targets", wrappers),
-        names=found["names"],
-        answers=found["answers"],
-        # A version without carried keys wrote none.
-        engines=found.get("engines", {}),
         host=host,
         trigger=found.get("trigger"),
         changes=found.get("changes"),
     )
+
+
+def _inline(found: Any, host: Host) -> Part:
+    """Return the table of a manifest of a version without parts."""
+    require_scripts(found["links"].values())
+    # A version without launchers made links to the wrappers.
+    wrappers = {link: f"{host.data_root}/{WRAPPERS}/{file}" for link, file in found["links"].items()}
+    # A version without carried keys wrote none.
+    more = found.get("targets", wrappers), found["names"], found.get("engines", {})
+    return Part(found["answers"], found["links"], *more)
 
 
 def restore_config(manifest: Manifest, config_text: bytes, defaults: Settings, flags: Flags) -> Config:

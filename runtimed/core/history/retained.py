@@ -117,9 +117,8 @@ def describe_retained(retained: RetainedGeneration) -> shapes.GenerationDetail:
 
 def summarise_retained(manifest: Manifest) -> Summary:
     """Return the summary of the generation of ``manifest``."""
-    runtimes = len(manifest.answers)
     head = manifest.number, manifest.created_s, manifest.digest, manifest.default_runtime
-    return Summary(*head, runtimes, manifest.trigger, manifest.changes)
+    return Summary(*head, manifest.runtime_count, manifest.trigger, manifest.changes)
 
 
 def summarise_generation(

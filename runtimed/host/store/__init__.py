@@ -9,19 +9,23 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import current_target
 from runtimed.core.history.manifest import checksum
+from runtimed.core.history.parts import Partition, make_partition
 from runtimed.core.history.retained import RetainedGeneration, Summary, summarise_generation
 from runtimed.core.history.trigger import Trigger
-from runtimed.core.table.generation import Difference, Generation
+from runtimed.core.table.generation import Difference, Generation, Runtime
+from runtimed.core.table.runtime_changes import RuntimeChanges, find_changes, links_of, scripts_of
 from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import failing_as, make_directory, replace_link, sync_directory
 from runtimed.host.store.event_files import EventFiles
+from runtimed.host.store.links import LinkDirectories
 from runtimed.host.store.lock import DataRootLock, trusted_paths
 from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
+from runtimed.host.store.parts import PartDirectory
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.proofs import ProofFile
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
@@ -66,18 +70,27 @@ class Store:
         self.identity = self._lock.identity  # distinguishes this data root from all others
         recovered = recover(self.root, rebuild)
         self._files = PublishedFiles(self._paths, self._lock)
-        self._retained = RetainedGenerations(self._paths, recovered.manifests, rebuild, self._clock, self._monotonic_s)
         self._wrappers = WrapperDirectory(self._paths, recovered.intact_wrappers)
+        self._parts = PartDirectory(self._paths, (digest for m in recovered.manifests.values() for digest in m.parts))
+        self._retained = RetainedGenerations(
+            self._paths, recovered.manifests, rebuild, self._parts.remove, self._clock, self._monotonic_s
+        )
+        self._link_directories = LinkDirectories(self._paths)
         self.proofs = ProofFile(self._paths, self.identity, self._refusal, self._at_step)
-        # The links of the current generation, with carried ones.
-        self._links = recovered.links
+        # The runtimes of the generation that this process published last; none before the first.
+        self._runtimes: Mapping[str, Runtime] = {}
+        # The link directory of the current generation, its links with carried ones, and the carried ones among them,
+        # which are all until the first publish.
+        self._directory, self._links, self._carried = recovered.directory, recovered.links, recovered.links
         self.next_number = recovered.next_number
         # Whether a resolution of the current generation names a wrapper.
         self._must_execute = recovered.last is not None and recovered.last.has_wrappers
         # The number of the current generation; 0 if none is known to be whole.
         last = recovered.last if recovered.published else None
         self._published, self._config_checksum = (last.number, last.config_checksum) if last is not None else (0, "")
-        self._expected = self._expect()
+        # The parts of the current generation, and how its runtimes are divided into them if this process published it.
+        self._part_digests: Sequence[str] = tuple(last.parts) if last is not None else ()
+        self._partition: Partition | None = None
         self._number_file: str | None = None
         # Whether the last swap would survive a power loss.
         self._synced = True
@@ -114,19 +127,18 @@ class Store:
     ) -> Staged:
         """Write ``generation`` beside the current one and return it, ready to be published.
 
-        The order is wrappers, links, configuration, and the manifest last: a start removes a directory without a
+        The order is wrappers, links, parts, configuration, and the manifest last: a start removes a directory without a
         valid manifest. After StoreFailed the published files are unchanged, and the new ones are removed.
         """
-        links = generation.links
-        # A dropped runtime keeps its link: an engine may use the stable path.
-        carried = {link: file for link, file in self._links.items() if link not in links}
         summary = summarise_generation(generation, self._clock(), trigger, difference)
         directory = self._paths.generation(generation.number)
+        changes = find_changes(self._runtimes, generation.runtimes)
         with failing_as("writing", directory):
             if (refusal := self._refusal()) is not None:
                 raise StoreFailed("writing", self.root, refusal)
             self._at_step("wrappers")
-            made = self._wrappers.write(tuple(generation.scripts), must_execute=any(generation.wrappers))
+            changed, must_execute = scripts_of(changes.new), any(generation.wrappers)
+            made = self._wrappers.write(changed, generation.scripts, must_execute=must_execute)
             try:
                 make_directory(self._paths.generations)
                 self._at_step("generation")
@@ -137,13 +149,37 @@ class Store:
                 if os.path.lexists(directory):
                     self.next_number = generation.number + 1
                 raise
-            staged = Staged(generation, summary, {**carried, **links}, carried, made)
+            made_parts: tuple[str, ...] = ()
             try:
+                links, carried = self._next_links(changes)
+                in_use = self._link_directories.write(links, self._directory, self._at_step)
+                self._at_step("parts")
+                partition, texts = self._divide(generation, changes)
+                made_parts = self._parts.write(texts, self._at_step)
+                staged = Staged(generation, summary, changes, in_use, links, carried, partition, made, made_parts)
                 write_generation(self._paths, staged, self._at_step)
             except OSError:
-                self._give_up(staged)
+                self._give_up(generation.number, made, made_parts)
                 raise
         return staged
+
+    def _next_links(self, changes: RuntimeChanges) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the links of the next generation with the carried ones, and the carried ones alone."""
+        links, carried = dict(self._links), dict(self._carried)
+        # A dropped runtime keeps its link: an engine may use the stable path.
+        carried |= {link: links[link] for link in links_of(changes.old) if link in links}
+        for link, file in links_of(changes.new).items():
+            links[link] = file
+            carried.pop(link, None)
+        return links, carried
+
+    def _divide(self, generation: Generation, changes: RuntimeChanges) -> tuple[Partition, dict[str, bytes]]:
+        """Return the parts of ``generation``, and the texts of those that must be on the disk and may not be."""
+        self._parts.look()
+        known = self._partition
+        if known is not None and not self._parts.intact.issuperset(known.digests):
+            known = None
+        return make_partition(generation.runtimes, changes.names, known)
 
     def swap(self, staged: Staged) -> None:
         """Make ``staged`` current by one rename. Raises: StoreFailed: the old generation is still current."""
@@ -153,16 +189,18 @@ class Store:
                 self._at_step("swap")
                 replace_link(self._paths.current, current_target(number))
         except StoreFailed:
-            self._give_up(staged)
+            self._give_up(number, staged.made, staged.made_parts)
             raise
-        self._retained.add(staged.summary, generation, replaced=self._published)
+        digests = staged.partition.digests
+        self._retained.add(staged.summary, staged.changes, digests, replaced=self._published)
         self._published, self._config_checksum = number, checksum(generation.config_text)
-        self._links = staged.links
+        self._runtimes, self._partition, self._part_digests = generation.runtimes, staged.partition, digests
+        self._directory, self._links, self._carried = staged.directory, staged.links, staged.carried
         self._must_execute = any(generation.wrappers)
-        self._wrappers.intact.update(script.file for script in generation.scripts)
+        self._wrappers.intact.update(script.file for script in scripts_of(staged.changes.new))
+        self._parts.intact.update(digests)
         self.next_number = number + 1
         self._synced = False
-        self._expected = self._expect()
 
     def settle(self, retain: int) -> str | None:
         """Make the last swap survive a power loss and drop old generations, as for ``publish``; return the failures.
@@ -182,13 +220,11 @@ class Store:
             except OSError as error:
                 faults.append(f"generation {self._published} is current, but may not survive a power loss: {error}")
         faults.append(self._retained.prune(retain, self._at_step))
-        self._expected = self._expect()
         return "; ".join(filter(None, faults)) or None
 
-    def _give_up(self, staged: Staged) -> None:
+    def _give_up(self, number: int, made: Iterable[str], made_parts: Iterable[str]) -> None:
         """Remove the files of a failed attempt; if that fails, later attempts take another number."""
-        self._wrappers.take_back(staged.made)
-        number = staged.generation.number
+        self._wrappers.take_back(made)
         try:
             remove_generation(self._paths, number)
         except FileNotFoundError:
@@ -196,6 +232,9 @@ class Store:
         except OSError:
             # The next start removes the directory, or keeps it whole; no client has seen this number.
             self.next_number = number + 1
+            return
+        # After the manifest that names them.
+        self._parts.remove(made_parts)
 
     def _refusal(self) -> str | None:
         """Return why the daemon must not write to the data root, None if it may."""
@@ -242,13 +281,17 @@ class Store:
             self._wrappers.intact.discard(file)
         except OSError as error:
             return f"it cannot be removed: {error}"
-        self._links = {link: target for link, target in self._links.items() if target != file}
-        self._expected = self._expect()
+        self._remove_links({file})
         return None
+
+    def _remove_links(self, files: Collection[str]) -> None:
+        """Forget the links to ``files``, which were removed."""
+        self._links = {link: file for link, file in self._links.items() if file not in files}
+        self._carried = {link: file for link, file in self._carried.items() if file not in files}
 
     def seems_damaged(self) -> bool:
         """Return whether `repair` may find damage, in a thread that does not publish; may be wrong during a publish."""
-        return bool(self._files.find_damage(self._expected)) or self.proofs.seems_damaged()
+        return bool(self._files.find_damage(self._expect())) or self.proofs.seems_damaged()
 
     def repair(self, generation: Generation) -> RepairOutcome:
         """Repair the published files of ``generation``, the current one, and of the retained ones, and the proofs."""
@@ -256,14 +299,18 @@ class Store:
         return outcome if outcome.fault is not None else self.proofs.repair(outcome)
 
     def _repair(self, generation: Generation) -> RepairOutcome:
-        damage = self._files.find_damage(self._expected)
+        expected = self._expect()
+        damage = self._files.find_damage(expected)
         if not damage:
             return RepairOutcome()
         if fault := damage.refusal or self._lock.lock_again():
             return RepairOutcome(fault=fault)
+        self._wrappers.distrust(damage.wrappers)
+        if damage.generation:
+            # The next publish writes all parts again.
+            self._parts.intact.clear()
+        repair = Repair(self._paths, damage, expected)
         damaged = set(damage.wrappers)
-        self._wrappers.intact -= damaged
-        repair = Repair(self._paths, damage, self._expected)
         texts = {script.file: script.text for script in generation.scripts if script.file in damaged}
         texts |= self._retained.wrapper_texts(damaged - texts.keys())
         try:
@@ -277,13 +324,18 @@ class Store:
         if damage.generation and not os.path.lexists(self._paths.generation(self._published)):
             self._retained.forget(self._published)
         # A carried wrapper whose text is not known has lost its link.
-        self._links = {link: file for link, file in self._links.items() if file not in repair.unlinked}
-        self._expected = self._expect()
+        self._remove_links(repair.unlinked)
         return repair.outcome()
 
     def _expect(self) -> Expected:
-        references = self._retained.references()
-        wrappers = frozenset((*references, *self._links.values()))
-        retained = frozenset(summary.number for summary in self._retained.summaries())
-        must_execute = self._must_execute
-        return Expected(self._published, self._links, wrappers, retained, self._config_checksum, must_execute)
+        links = self._links
+        return Expected(
+            self._published,
+            self._directory or "",
+            links,
+            self._part_digests,
+            frozenset((*self._retained.references(), *links.values())),
+            frozenset(summary.number for summary in self._retained.summaries()),
+            self._config_checksum,
+            self._must_execute,
+        )

@@ -6,13 +6,16 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from runtimed.core.history.layout import LOCK, VERSION, current_target, generation_number, link_target
+from runtimed.core.history.layout import LOCK, VERSION, current_target, generation_number, link_target, view_target
 from runtimed.core.history.manifest import checksum, is_sealed
+from runtimed.core.history.parts import is_part
 from runtimed.host.store.disk import leads_to, read_file
 from runtimed.host.store.lock import DataRootLock
+from runtimed.host.store.marks import Mark, mark_of
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import is_intact_file, noexec_reason
 
@@ -20,16 +23,17 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # A file that changed so recently may change again without a new time stamp; the next look reads it again.
 _SETTLED_NS = 2_000_000_000
 
-# Every field of the status of a file that changes when the file changes.
-Mark = tuple[int, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The published files while generation ``number`` is current (0: none is known to be whole)."""
 
     number: int
+    # Its link directory and the links in it.
+    directory: str
     links: Mapping[str, str]
+    # The digests of its parts.
+    parts: Sequence[str]
     # The targets of the links, and the wrappers that resolutions of retained generations name.
     wrappers: frozenset[str]
     retained: frozenset[int]
@@ -96,9 +100,10 @@ class PublishedFiles:
     def _foreign_changes(self, expected: Expected) -> Damage:
         """Return the paths that other users can write, or a refusal if one belongs to another user."""
         at, number = self._paths, expected.number
-        paths = [at.root, at.version, at.wrappers, at.generations]
+        paths = [at.root, at.version, at.wrappers, at.generations, at.links, at.parts]
         if number:
-            paths += [at.generation(number), at.links(number), at.config(number), at.manifest(number)]
+            paths += [at.generation(number), at.view(number), at.config(number), at.manifest(number)]
+            paths.append(at.link_directory(expected.directory))
         writable = []
         for path in paths:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -141,9 +146,7 @@ class PublishedFiles:
         return "" if target == current_target(expected.number) else f"{path} leads to {target}"
 
     def _bad_generation(self, expected: Expected, intact: dict[str, Mark]) -> str:
-        config, manifest = self._paths.config(expected.number), self._paths.manifest(expected.number)
-        checks = ((config, lambda data: checksum(data) == expected.config_checksum), (manifest, is_sealed))
-        for path, is_whole in checks:
+        for path, is_whole in self._checks(expected):
             try:
                 state = os.lstat(path)
                 if not self._is_unchanged(path, state) and not (
@@ -153,11 +156,20 @@ class PublishedFiles:
             except (FileNotFoundError, NotADirectoryError):
                 return f"{path} is missing"
             _remember(path, state, intact)
-        links = self._paths.links(expected.number)
-        return "" if os.path.isdir(links) and not os.path.islink(links) else f"{links} is missing"
+        view, directory = self._paths.view(expected.number), self._paths.link_directory(expected.directory)
+        if not leads_to(view, view_target(expected.directory)):
+            return f"{view} is missing"
+        return "" if os.path.isdir(directory) and not os.path.islink(directory) else f"{directory} is missing"
+
+    def _checks(self, expected: Expected) -> Iterator[tuple[str, Callable[[bytes], bool]]]:
+        """Yield the files that describe the current generation, each with the check of its content."""
+        yield self._paths.config(expected.number), lambda data: checksum(data) == expected.config_checksum
+        yield self._paths.manifest(expected.number), is_sealed
+        for digest in expected.parts:
+            yield self._paths.part(digest), partial(is_part, digest=digest)
 
     def _bad_links(self, expected: Expected, intact: dict[str, Mark]) -> tuple[str, ...]:
-        directory = self._paths.links(expected.number)
+        directory = self._paths.link_directory(expected.directory)
         # A link cannot be changed, only replaced, which changes the directory.
         state = os.lstat(directory)
         if self._is_unchanged(directory, state):
@@ -178,19 +190,6 @@ class PublishedFiles:
     def _is_unchanged(self, name: str, state: os.stat_result) -> bool:
         """Return whether the last look found the file intact, and it has not changed since."""
         return self._intact.get(name) == mark_of(state)
-
-
-def mark_of(state: os.stat_result) -> Mark:
-    """Return the mark of a file with this status."""
-    return (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid)
-
-
-def is_changed(path: str, mark: Mark | None) -> bool:
-    """Return whether the path does not lead to the file with this mark; None is the mark of none."""
-    try:
-        return mark_of(os.lstat(path)) != mark
-    except OSError:
-        return True
 
 
 def _remember(name: str, state: os.stat_result, intact: dict[str, Mark]) -> None:

@@ -13,11 +13,14 @@ from runtimed.core.history.layout import (
     CURRENT,
     GENERATIONS,
     LAYOUT,
+    LINK_DIRECTORIES,
     LINKS,
     LOCK,
     MANIFEST,
+    PARTS,
     TEMPORARY,
     VERSION,
+    VIEW,
     WRAPPERS,
 )
 from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, require_regular, sync_directory
@@ -61,7 +64,8 @@ class DataRootLock:
                 # The paths of the data root for this process and for process 1: under a unit the mounts may differ.
                 self.views = (root, *_view_of_host(root, self._inode))
                 # A directory that does not exist yet will be on the file system of the data root.
-                self._devices = {name: _device(f"{root}/{name}") or self._inode[0] for name in (WRAPPERS, GENERATIONS)}
+                names = (WRAPPERS, GENERATIONS, LINKS, PARTS)
+                self._devices = {name: _device(f"{root}/{name}") or self._inode[0] for name in names}
             except BaseException:
                 os.close(self._fd)
                 raise
@@ -130,17 +134,18 @@ class DataRootLock:
 def trusted_paths(root: str) -> Iterator[str]:
     """Yield the paths below ``root``, relative to it, whose content a start relies on or that root executes through.
 
-    Each directory comes before its content, and is listed only after the caller has taken its name. Wrappers are not
-    included: recovery writes damaged ones again.
+    Each directory comes before its content, and is listed only after the caller has taken its name. Wrappers and parts
+    are not included: their names tell their contents, and recovery writes damaged wrappers again.
     """
-    yield from (VERSION, LOCK, WRAPPERS, GENERATIONS, CURRENT)
+    yield from (VERSION, LOCK, WRAPPERS, LINKS, *(f"{LINKS}/{each}" for each in LINK_DIRECTORIES))
+    yield from (PARTS, GENERATIONS, CURRENT)
     try:
         numbers = sorted(os.listdir(f"{root}/{GENERATIONS}"))
     except OSError:  # missing, or unreadable, which recovery reports
         return
     for number in numbers:
         directory = f"{GENERATIONS}/{number}"
-        yield from (directory, f"{directory}/{LINKS}", f"{directory}/{CONFIG}", f"{directory}/{MANIFEST}")
+        yield from (directory, f"{directory}/{VIEW}", f"{directory}/{CONFIG}", f"{directory}/{MANIFEST}")
 
 
 def check_version(root: str) -> bool:

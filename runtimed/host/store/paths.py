@@ -10,8 +10,10 @@ from runtimed.core.history.layout import (
     LINKS,
     LOCK,
     MANIFEST,
+    PARTS,
     PROOFS,
     VERSION,
+    VIEW,
     WRAPPERS,
     generation_directory,
 )
@@ -25,6 +27,8 @@ class Paths:
         self.version = f"{root}/{VERSION}"
         self.lock = f"{root}/{LOCK}"
         self.current = f"{root}/{CURRENT}"
+        self.links = f"{root}/{LINKS}"
+        self.parts = f"{root}/{PARTS}"
         self.wrappers = f"{root}/{WRAPPERS}"
         self.generations = f"{root}/{GENERATIONS}"
         self.proofs = f"{root}/{PROOFS}"
@@ -37,9 +41,17 @@ class Paths:
         """Return the directory of a generation."""
         return f"{self.root}/{generation_directory(number)}"
 
-    def links(self, number: int) -> str:
-        """Return the directory of the links of a generation."""
-        return f"{self.generation(number)}/{LINKS}"
+    def view(self, number: int) -> str:
+        """Return the link of a generation to its link directory."""
+        return f"{self.generation(number)}/{VIEW}"
+
+    def link_directory(self, directory: str) -> str:
+        """Return the path of a link directory."""
+        return f"{self.links}/{directory}"
+
+    def part(self, digest: str) -> str:
+        """Return the path of a part of manifests."""
+        return f"{self.parts}/{digest}"
 
     def config(self, number: int) -> str:
         """Return the configuration of a generation."""

@@ -10,8 +10,9 @@ from types import MappingProxyType
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.proof.record import Proof, read_proofs, render_proofs
-from runtimed.host.store.damage import OTHERS_WRITE, Mark, is_changed, mark_of
+from runtimed.host.store.damage import OTHERS_WRITE
 from runtimed.host.store.disk import FILE_MODE, failing_as, read_file, replace_file, sync_directory
+from runtimed.host.store.marks import Mark, is_changed, mark_of
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.repair import RepairOutcome
 

@@ -12,13 +12,15 @@ from runtimed.core.errors import ConfigurationRejected, DamagedManifest, DataRoo
 from runtimed.core.history.layout import (
     CURRENT,
     GENERATIONS,
+    LINK_DIRECTORIES,
     TEMPORARY,
     current_number,
     generation_directory,
     generation_number,
     link_target,
 )
-from runtimed.core.history.manifest import Manifest, checksum, read_manifest
+from runtimed.core.history.manifest import Manifest, checksum
+from runtimed.core.history.parts import is_part_file
 from runtimed.host.store.disk import (
     DIRECTORY_MODE,
     SCRIPT_MODE,
@@ -29,6 +31,8 @@ from runtimed.host.store.disk import (
     read_file,
     replace_file,
 )
+from runtimed.host.store.links import directory_in_use
+from runtimed.host.store.parts import PartReader
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.wrappers import is_intact_file
 
@@ -41,9 +45,9 @@ class Recovered:
     """The state that earlier processes left in a data root.
 
     ``last`` is the generation to continue from, with its ``config_text``; it is ``published`` when
-    ``runtimes`` leads to it and all its links and wrappers are intact. ``links`` are those that the next generation
-    takes over: of ``last``, and carried ones whose wrapper was not collected. ``faults`` are descriptions of the
-    damage, each with its treatment.
+    ``runtimes`` leads to it, and through ``directory``, and all its links and wrappers are intact. ``links`` are those
+    that the next generation takes over: of ``last``, and carried ones whose wrapper was not collected. ``faults`` are
+    descriptions of the damage, each with its treatment.
     """
 
     manifests: Mapping[int, Manifest]
@@ -51,6 +55,8 @@ class Recovered:
     config_text: bytes
     published: bool
     next_number: int
+    # The link directory that stable paths lead through; None if there is none, as in a data root of an earlier version.
+    directory: str | None
     links: Mapping[str, str]
     intact_wrappers: frozenset[str]
     faults: tuple[str, ...]
@@ -60,11 +66,11 @@ def recover(root: str, rebuild: Rebuild) -> Recovered:
     """Put the locked data root ``root`` in order and return its state. Writes only where there is damage.
 
     Generations without a valid manifest are removed, except the current one: a published path must not go missing
-    before the next publish replaces it. Damaged wrappers of every retained generation are written again from its
-    configuration.
+    before the next publish replaces it. So are parts that no generation names. Damaged wrappers of every retained
+    generation are written again from its configuration.
 
     Raises:
-        DataRootRefused: ``runtimes`` is no symbolic link, or ``wrappers`` or ``generations`` is no directory.
+        DataRootRefused: ``runtimes`` is no symbolic link, or another of the names in the data root is no directory.
         StoreFailed: the operating system refused.
     """
     with failing_as("recovering", root):
@@ -75,21 +81,26 @@ class _Recovery:
     def __init__(self, paths: Paths, rebuild: Rebuild) -> None:
         self._paths = paths
         self._rebuild = rebuild
+        self._reader = PartReader(paths)
         self._manifests: dict[int, Manifest] = {}
+        # Whether a generation cannot be read, whose parts are not known.
+        self._left_alone = False
         self._faults: list[str] = []
 
     def run(self) -> Recovered:
         self._check_kinds()
-        linked = self._linked_number()
+        linked, directory = self._linked_number(), directory_in_use(self._paths)
         numbers = self._generation_numbers()
         for number in numbers:
             self._read_generation(number, is_current=number == linked)
         self._remove_temporary_files()
+        self._remove_parts()
         self._open_directories()
         intact = self._repair_wrappers()
         last = self._manifests.get(linked or 0) or self._manifests.get(max(self._manifests, default=0))
-        published = last is not None and last.number == linked and self._is_whole(last, intact)
-        if linked is not None and not published:
+        published = last is not None and last.number == linked and self._is_whole(last, directory, intact)
+        # The links of an earlier version are replaced by the next publish as well, but they are not damaged.
+        if linked is not None and not published and (directory is not None or not self._has_own_links(last, linked)):
             self._faults.append(
                 f"{self._paths.current} does not lead to a whole generation: the next one is published at once"
             )
@@ -99,10 +110,11 @@ class _Recovery:
             links = {**self._carried_links(last, is_current=last.number == linked), **last.links}
         next_number = max([*numbers, linked or 0]) + 1
         faults = tuple(self._faults)
-        return Recovered(self._manifests, last, config_text, published, next_number, links, intact, faults)
+        found = self._manifests, last, config_text, published, next_number, directory, links
+        return Recovered(*found, intact, faults)
 
     def _check_kinds(self) -> None:
-        for path in (self._paths.wrappers, self._paths.generations):
+        for path in (self._paths.wrappers, self._paths.generations, self._paths.links, self._paths.parts):
             if os.path.lexists(path) and not os.path.isdir(path):
                 raise DataRootRefused(self._paths.root, f"{path} is not a directory", "move it away")
 
@@ -133,10 +145,12 @@ class _Recovery:
         except (DamagedManifest, OSError) as error:
             if is_current:
                 self._faults.append(f"generation {number}, the current one, is damaged ({error})")
+                self._left_alone |= not isinstance(error, DamagedManifest)
                 return
             if not isinstance(error, (DamagedManifest, FileNotFoundError, NotADirectoryError)):
                 # The disk may become readable again.
                 self._faults.append(f"generation {number} cannot be read ({error}): left alone")
+                self._left_alone = True
                 return
             if not isinstance(error, FileNotFoundError):
                 self._faults.append(f"generation {number} is damaged ({error}): removed where that is possible")
@@ -145,13 +159,14 @@ class _Recovery:
                 shutil.rmtree(self._paths.generation(number))
 
     def _read_manifest(self, number: int) -> Manifest:
-        manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+        manifest = self._reader.read(number)
         if checksum(read_file(self._paths.config(number))) != manifest.config_checksum:
             raise DamagedManifest(number, "config.json beside it is damaged")
         return manifest
 
     def _remove_temporary_files(self) -> None:
-        for directory in (self._paths.root, self._paths.wrappers):
+        links = map(self._paths.link_directory, LINK_DIRECTORIES)
+        for directory in (self._paths.root, self._paths.wrappers, *links, self._paths.parts):
             with contextlib.suppress(FileNotFoundError):
                 for name in os.listdir(directory):
                     if name.startswith(TEMPORARY):
@@ -159,9 +174,20 @@ class _Recovery:
                         with contextlib.suppress(OSError):
                             os.unlink(f"{directory}/{name}")
 
+    def _remove_parts(self) -> None:
+        """Remove the parts that no generation names."""
+        if self._left_alone:
+            return
+        named = {digest for manifest in self._manifests.values() for digest in manifest.parts}
+        # On a read-only disk they stay.
+        with contextlib.suppress(OSError):
+            for file in os.listdir(self._paths.parts):
+                if is_part_file(file) and file not in named:
+                    os.unlink(self._paths.part(file))
+
     def _open_directories(self) -> None:
         at = self._paths
-        below = (path for number in self._manifests for path in (at.generation(number), at.links(number)))
+        below = (path for number in self._manifests for path in (at.generation(number), at.view(number)))
         for path in (at.root, at.wrappers, at.generations, *below):
             open_to_users(path, DIRECTORY_MODE)
 
@@ -203,16 +229,22 @@ class _Recovery:
             elif is_current:
                 # The link of a collected wrapper is missing already. On a read-only disk the link stays.
                 with contextlib.suppress(OSError):
-                    os.unlink(f"{self._paths.links(last.number)}/{link}")
+                    os.unlink(f"{self._paths.view(last.number)}/{link}")
                     self._faults.append(f"wrapper {file} is missing, and its text is not known: link {link} removed")
         return found
 
-    def _is_whole(self, manifest: Manifest, intact: frozenset[str]) -> bool:
-        directory = self._paths.links(manifest.number)
-        links = manifest.links.items()
-        return intact.issuperset(manifest.files) and all(
-            leads_to(f"{directory}/{link}", link_target(file)) for link, file in links
-        )
+    def _is_whole(self, manifest: Manifest, directory: str | None, intact: frozenset[str]) -> bool:
+        if directory is None or not intact.issuperset(manifest.files):
+            return False
+        path, links = self._paths.link_directory(directory), manifest.links.items()
+        return all(leads_to(f"{path}/{link}", link_target(file)) for link, file in links)
+
+    def _has_own_links(self, last: Manifest | None, linked: int) -> bool:
+        """Return whether the current generation is whole and has a directory of links, as earlier versions made it."""
+        if last is None or last.number != linked:
+            return False
+        view = self._paths.view(linked)
+        return os.path.isdir(view) and not os.path.islink(view)
 
 
 def rebuild_texts(
@@ -227,6 +259,6 @@ def rebuild_texts(
         if any(file in files and file not in texts for file in wrappers):
             # A configuration of another version of the program may be rejected; another generation may have the text.
             with contextlib.suppress(OSError, ConfigurationRejected, DamagedManifest):
-                manifest = read_manifest(read_file(paths.manifest(number)), number)
+                manifest = PartReader(paths).read(number)
                 texts |= rebuild(manifest, read_file(paths.config(number)))
     return {file: text for file, text in texts.items() if file in files}

@@ -49,7 +49,7 @@ class Repair:
         self._paths = paths
         self._damage = damage
         self._expected = expected
-        self._links = paths.links(expected.number)
+        self._links = paths.view(expected.number)
         self.done: list[str] = []
         self.failed: list[str] = [damage.noexec] if damage.noexec else []
         # Damaged wrappers whose text is not known, and on which no link of the current generation depends.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from runtimed.core.errors import DamagedManifest, GenerationGone, NoSuchGeneration, StoreFailed
-from runtimed.core.history.manifest import Manifest, read_manifest
+from runtimed.core.history.manifest import Manifest
+from runtimed.core.history.newest import NewestNumbers
+from runtimed.core.history.parts import Part
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.runtime_changes import RuntimeChanges, scripts_of, targets_of
 from runtimed.host.store.disk import failing_as, read_file
+from runtimed.host.store.parts import PartReader
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.recovery import Rebuild, rebuild_texts
 
@@ -33,22 +36,27 @@ class RetainedGenerations:
         paths: Paths,
         manifests: Mapping[int, Manifest],
         rebuild: Rebuild,
+        remove_parts: Callable[[Iterable[str]], None],
         clock: Callable[[], float],
         monotonic_s: Callable[[], float],
     ) -> None:
         self._paths = paths
+        self._remove_parts = remove_parts
         self._rebuild = rebuild
         self._clock = clock
         self._monotonic_s = monotonic_s
         ordered = sorted(manifests.items())
         # By number in ascending order. Other threads read it, so they copy it first.
         self._summaries = {number: summarise_retained(manifest) for number, manifest in ordered}
-        # Wrapper or launcher -> the newest generation that names it. The oldest generations are dropped first, so this
-        # one is retained as long as any that names it. The same for a stable path and its target.
-        self._newest = {file: number for number, manifest in ordered for file in manifest.files}
-        self._targets = {pair: number for number, manifest in ordered for pair in manifest.targets.items()}
+        # Digest -> the newest generation that has this part. The oldest generations are dropped first, so this one is
+        # retained as long as any that has it. The same for a wrapper or launcher, and for a stable path and its target.
+        self._parts = {digest: number for number, manifest in ordered for digest in manifest.parts if digest}
+        # Generations share parts, so each part is taken once.
+        parts = _newest_parts(ordered)
+        self._files = NewestNumbers((number, part.files(root)) for number, root, part in parts)
+        self._targets = NewestNumbers((number, part.targets.items()) for number, _, part in parts)
         # The names of runtimes by those of their stable paths.
-        self._names = {link: name for _, manifest in ordered for link, name in manifest.names.items()}
+        self._names = {link: name for _, _, part in parts for link, name in part.names.items()}
         # Number -> time.monotonic() of the replacement; earlier processes have replaced the others.
         self._replaced_s: dict[int, float] = {}
         self._opened_s = monotonic_s()
@@ -61,8 +69,8 @@ class RetainedGenerations:
 
     def references(self) -> Mapping[str, int]:
         """Return each wrapper and launcher that a retained generation names, with the newest such generation."""
-        self._newest = {file: number for file, number in self._newest.items() if number in self._summaries}
-        return self._newest
+        retained = self._summaries.copy()
+        return {file: number for file, number in self._files.items() if number in retained}
 
     def generation_of(self, link: str, target: str) -> int | None:
         """Return the newest retained generation in which the stable path ``link`` had ``target``, None for none."""
@@ -82,23 +90,24 @@ class RetainedGenerations:
         if number is None:
             return None
         try:
-            manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+            parts = PartReader(self._paths).read(number).parts.values()
         except (OSError, DamagedManifest):
             return None
-        return manifest.targets.get(link)
+        return next((part.targets[link] for part in parts if link in part.targets), None)
 
-    def add(self, summary: Summary, generation: Generation, replaced: int) -> None:
-        """Add ``generation``, which has replaced the generation ``replaced`` (0: none)."""
+    def add(self, summary: Summary, changes: RuntimeChanges, parts: Iterable[str], replaced: int) -> None:
+        """Add the generation of ``summary`` with its ``parts``, which has replaced the generation ``replaced``.
+
+        ``changes`` are those from that generation; 0 is none.
+        """
+        number = summary.number
         if replaced:
             self._replaced_s[replaced] = self._monotonic_s()
-        self._summaries[summary.number] = summary
-        self._newest.update(dict.fromkeys((script.file for script in generation.scripts), summary.number))
-        self._targets = {pair: number for pair, number in self._targets.items() if number in self._summaries}
-        launchers = generation.launchers.items()
-        self._targets.update(((link, runtime.target or ""), summary.number) for link, runtime in launchers)
-        known = {link for link, _ in self._targets}
-        self._names = {link: name for link, name in self._names.items() if link in known}
-        self._names.update((link, runtime.name) for link, runtime in launchers)
+        self._summaries[number] = summary
+        self._parts.update(dict.fromkeys(parts, number))
+        self._files.add(number, *((s.file for s in scripts_of(runtimes)) for runtimes in (changes.old, changes.new)))
+        self._targets.add(number, targets_of(changes.old), targets_of(changes.new))
+        self._names.update((r.launcher.link, r.name) for r in changes.new if r.launcher is not None)
 
     def forget(self, number: int) -> None:
         """Remove a generation from memory."""
@@ -126,7 +135,20 @@ class RetainedGenerations:
             except OSError as error:
                 self._summaries = {number: summary, **self._summaries}
                 return f"generation {number} cannot be removed: {error}"
+            self._drop(number)
         return None
+
+    def _drop(self, number: int) -> None:
+        """Remove what only the generation ``number`` had, which is removed from the disk: its parts, and in memory."""
+        parts = [digest for digest, newest in self._parts.items() if newest == number]
+        self._remove_parts(parts)
+        for digest in parts:
+            del self._parts[digest]
+        self._files.drop(number)
+        if gone := self._targets.drop(number):
+            known = {link for link, _ in self._targets}
+            for link in {link for link, _ in gone} - known:
+                self._names.pop(link, None)
 
     def read(self, number: int) -> RetainedGeneration:
         """Return the generation ``number`` as it is on disk. One thread may call this, beside a publish.
@@ -140,7 +162,7 @@ class RetainedGenerations:
             return known
         try:
             with failing_as("reading", self._paths.generation(number)):
-                manifest = read_manifest(read_file(self._paths.manifest(number)), number)
+                manifest = PartReader(self._paths).read(number)
                 found = read_retained(manifest, read_file(self._paths.config(number)))
         except (StoreFailed, DamagedManifest):
             # It may have been dropped since.
@@ -166,9 +188,20 @@ class RetainedGenerations:
     def wrapper_texts(self, files: set[str]) -> dict[str, bytes]:
         """Return the texts of those scripts ``files`` that a retained configuration has."""
         named: dict[int, list[str]] = {}
-        for file, number in self._newest.items():
+        for file, number in self.references().items():
             named.setdefault(number, []).append(file)
         return rebuild_texts(self._paths, self._rebuild, files, named.items())
+
+
+def _newest_parts(manifests: Iterable[tuple[int, Manifest]]) -> list[tuple[int, str, Part]]:
+    """Return each part once, with the number and the data root of the newest generation that has it, by number."""
+    # Each part in a manifest of an earlier version is another one.
+    parts = {
+        digest or number: (number, m.host.data_root, part)
+        for number, m in manifests
+        for digest, part in m.parts.items()
+    }
+    return sorted(parts.values(), key=lambda each: each[0])
 
 
 def remove_generation(paths: Paths, number: int) -> None:

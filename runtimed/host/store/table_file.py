@@ -13,8 +13,8 @@ from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.generation import Difference, Generation
 from runtimed.core.table.table_file import render_table_file
 from runtimed.host.store import RepairOutcome, Store
-from runtimed.host.store.damage import Mark, is_changed, mark_of
 from runtimed.host.store.disk import FILE_MODE, failing_as, make_exec_root, unused_name, write_new
+from runtimed.host.store.marks import Mark, is_changed, mark_of
 
 
 class TableFile:

@@ -20,6 +20,7 @@ from runtimed.host.store.disk import (
     replace_file,
     write_new,
 )
+from runtimed.host.store.marks import Mark, is_changed, mark_of
 from runtimed.host.store.paths import Paths
 
 # More than any wrapper has: arguments of about 2 MB, each byte of which may need four for the shell.
@@ -32,11 +33,14 @@ class WrapperDirectory:
     def __init__(self, paths: Paths, intact: Iterable[str]) -> None:
         self._paths = paths
         self.intact = set(intact)
+        # The mark of the directory since it has all scripts of the current generation; None if that is not known.
+        self._mark: Mark | None = None
 
-    def write(self, scripts: tuple[Script, ...], *, must_execute: bool) -> tuple[str, ...]:
+    def write(self, changed: Iterable[Script], scripts: Iterable[Script], *, must_execute: bool) -> tuple[str, ...]:
         """Write those of ``scripts`` that do not exist, all or none, and return the new files.
 
-        The caller adds them to ``intact`` once their generation is published.
+        ``changed`` are those that the current generation does not have. The others exist if the directory has not
+        changed since the last publish. The caller adds all to ``intact`` once their generation is published.
 
         Raises:
             StoreFailed: the file system would not execute them, and a resolution names one (``must_execute``).
@@ -45,7 +49,9 @@ class WrapperDirectory:
         if must_execute and (reason := noexec_reason(self._paths.root, self._paths.root)):
             raise StoreFailed("writing wrappers below", self._paths.root, reason)
         make_directory(self._paths.wrappers)
-        new = [s for s in scripts if s.file not in self.intact or not os.path.lexists(self._paths.wrapper(s.file))]
+        looked_at = scripts if is_changed(self._paths.wrappers, self._mark) else changed
+        self._mark = None
+        new = [s for s in looked_at if s.file not in self.intact or not os.path.lexists(self._paths.wrapper(s.file))]
         # Without a sync a power cut leaves them empty until the next start writes them again.
         sync = len(new) <= SYNC_MOST
         made: list[str] = []
@@ -63,10 +69,17 @@ class WrapperDirectory:
         except OSError:
             self.take_back(made)
             raise
+        self._mark = mark_of(os.lstat(self._paths.wrappers))
         return tuple(made)
+
+    def distrust(self, files: Iterable[str]) -> None:
+        """Take ``files``, which are damaged, out of ``intact``."""
+        self.intact.difference_update(files)
+        self._mark = None
 
     def take_back(self, made: Iterable[str]) -> None:
         """Remove the files that ``write`` has returned, because their generation is not published."""
+        self._mark = None
         for file in made:
             # A file that stays is a wrapper without a reference, which is collected later.
             with contextlib.suppress(OSError):

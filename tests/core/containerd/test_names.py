@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
+from harness.generation import manifest_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.containerd.names import file_name, is_permissible_shim_name, shim_binary_name
-from runtimed.core.history.manifest import render_manifest
 from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Host
@@ -133,13 +132,13 @@ def test_the_manifest_maps_file_names_to_names(names: set[str]) -> None:
     settings = Settings(data_root="/data", exec_root="/run", hosts=())
     host = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/data", "/run")
     generation = build_generation(Config("/daemon.json", settings, definitions), host, 1)
-    manifest = json.loads(render_manifest(generation, {}, 0.0))
-    assert sorted(manifest["names"].values()) == sorted(names)
-    for link, name in manifest["names"].items():
+    (part,) = manifest_of(generation).parts.values()
+    assert sorted(part.names.values()) == sorted(names)
+    for link, name in part.names.items():
         runtime = generation.runtimes[name]
         assert runtime.launcher is not None
         assert runtime.wrapper is not None
-        assert runtime.launcher.file == manifest["links"][link]
+        assert runtime.launcher.file == part.links[link]
         for script in (runtime.wrapper, runtime.launcher):
             assert script.link == link
             assert script.file.startswith(f"{link}-")

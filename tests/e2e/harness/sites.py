@@ -17,9 +17,11 @@ from typing import Any, Literal, Self
 from harness.daemon import RunningDaemon, UnixConnection, short_directory
 
 from runtimed.core.history.layout import TABLE_FILE
-from runtimed.core.history.manifest import checksum, read_manifest
+from runtimed.core.history.manifest import Manifest, checksum
 from runtimed.core.table.script import is_intact
 from runtimed.core.table.wrapper import make_wrapper
+from runtimed.host.store.parts import PartReader
+from runtimed.host.store.paths import Paths
 
 Outcome = Literal["old", "new"]
 
@@ -163,9 +165,9 @@ class Site:
 
     def published(self) -> tuple[int, Mapping[str, str]]:
         """Return the generation that ``runtimes`` leads to, and its links to launchers; fail unless it is whole."""
-        directory = (self.data / "runtimes").resolve(strict=True).parent
+        directory = (self.data / (self.data / "runtimes").readlink()).parent
         number = int(directory.name)
-        manifest = read_manifest((directory / "manifest.json").read_bytes(), number)
+        manifest = self.manifest(number)
         assert checksum((directory / "config.json").read_bytes()) == manifest.config_checksum
         links = {}
         for link in (self.data / "runtimes").iterdir():
@@ -176,6 +178,10 @@ class Site:
             links[link.name] = launcher.name
         assert links == {**manifest.carried, **manifest.links}
         return number, links
+
+    def manifest(self, number: int) -> Manifest:
+        """Return the manifest of a generation; fail unless it and its parts are whole."""
+        return PartReader(Paths(str(self.data))).read(number)
 
     def number_in_table_file(self) -> int:
         """Return the generation of the table file; fail unless the file is whole."""
@@ -224,10 +230,13 @@ class Site:
         assert not (self.root / "run" / f".tmp-{TABLE_FILE}").exists()
         found = {int(path.name): path for path in (self.data / "generations").iterdir()}
         assert sorted(found) == list(retained)
-        for number, path in found.items():
-            manifest = read_manifest((path / "manifest.json").read_bytes(), number)
+        parts: set[str] = set()
+        for number in found:
+            manifest = self.manifest(number)
+            parts |= manifest.parts.keys()
             for file in manifest.files:
                 assert is_intact(file, (self.data / "wrappers" / file).read_bytes())
+        assert {path.name for path in (self.data / "parts").iterdir()} == parts
 
 
 def _page(config: object) -> bytes:

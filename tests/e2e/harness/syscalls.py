@@ -29,7 +29,8 @@ CHANGING = (
 ASKING = ("statfs", "newfstatat", "getdents64")
 
 _LINE = re.compile(r"(?P<name>\w+)\((?P<arguments>.*?)(?:\)\s+= (?P<result>.*)| <unfinished \.\.\.>.*)")
-_DIGEST = re.compile(r"-[0-9a-f]{32}")
+# Of a script, and of a part, whose whole name it is.
+_DIGEST = re.compile(r"-[0-9a-f]{32}|\b[0-9a-f]{64}\b")
 _WORD = re.compile(r'"([^"]*)"|\d<([^>]*)>')
 
 

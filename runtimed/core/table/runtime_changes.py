@@ -1,0 +1,45 @@
+"""Finds the runtimes that changed from one generation to the next, by the identity of the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from runtimed.core.table.generation import Runtime
+from runtimed.core.table.script import Script
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeChanges:
+    """The runtimes that only the old generation has, and those that only the new one has; a changed one is in both."""
+
+    old: Sequence[Runtime]
+    new: Sequence[Runtime]
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the runtimes."""
+        return {runtime.name for runtime in (*self.old, *self.new)}
+
+
+def find_changes(old: Mapping[str, Runtime], new: Mapping[str, Runtime]) -> RuntimeChanges:
+    """Return the changes from ``old`` to ``new``. A runtime that did not change is the same object in both."""
+    get = old.get
+    changed = [runtime for name, runtime in new.items() if get(name) is not runtime]
+    replaced = [old[runtime.name] for runtime in changed if runtime.name in old]
+    return RuntimeChanges([*replaced, *(old[name] for name in sorted(old.keys() - new.keys()))], changed)
+
+
+def scripts_of(runtimes: Sequence[Runtime]) -> Iterator[Script]:
+    """Yield the wrappers and launchers of ``runtimes``."""
+    return (each for runtime in runtimes for each in (runtime.wrapper, runtime.launcher) if each is not None)
+
+
+def links_of(runtimes: Sequence[Runtime]) -> dict[str, str]:
+    """Return the stable paths of ``runtimes`` with the files that they lead to."""
+    return {r.launcher.link: r.launcher.file for r in runtimes if r.launcher is not None}
+
+
+def targets_of(runtimes: Sequence[Runtime]) -> Iterator[tuple[str, str]]:
+    """Yield the stable paths of ``runtimes`` with the targets of their pins."""
+    return ((r.launcher.link, r.target or "") for r in runtimes if r.launcher is not None)

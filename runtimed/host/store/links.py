@@ -1,0 +1,93 @@
+"""Changes the link directory that is not in use into the one of the next generation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+
+from runtimed.core.history.layout import (
+    LINK_DIRECTORIES,
+    TEMPORARY,
+    current_number,
+    link_directory,
+    link_target,
+    linked_file,
+)
+from runtimed.host.store.disk import make_directory, sync_directory
+from runtimed.host.store.marks import Mark, is_changed, mark_of
+from runtimed.host.store.paths import Paths
+
+# The name under which a link is made before it replaces another one.
+_NEW = f"{TEMPORARY}link"
+
+
+class LinkDirectories:
+    """The two link directories of a data root, which take turns: stable paths lead through one of them.
+
+    A publish changes the other one, at the cost of the differences from the generation whose links were there.
+    """
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        # The links in a directory as long as it has this mark, with the files that they lead to. They are not known
+        # after a start and after a failure.
+        self._known: dict[str, tuple[Mark, Mapping[str, str]]] = {}
+
+    def write(self, wanted: Mapping[str, str], in_use: str | None, at_step: Callable[[str], None]) -> str:
+        """Make the links ``wanted``, and no others, in the directory that is not in use, and return its name.
+
+        ``in_use`` is the directory of the current generation, which counts where the disk names none. A reader that is
+        still on its way through the other directory finds each link that it had and has. Raises: OSError.
+        """
+        in_use = directory_in_use(self._paths) or in_use
+        name = next(each for each in LINK_DIRECTORIES if each != in_use)
+        directory = self._paths.link_directory(name)
+        at_step("links")
+        make_directory(self._paths.links)
+        if os.path.islink(directory) or not os.path.isdir(directory):
+            # The first publish into it, or another file is there.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(directory)
+            make_directory(directory)
+            sync_directory(self._paths.links)
+        mark, found = self._known.pop(name, (None, {}))
+        if is_changed(directory, mark):
+            found = _read(directory)
+        for link in [link for link, file in wanted.items() if found.get(link) != file]:
+            at_step("link")
+            target = link_target(wanted[link])
+            if link in found:
+                os.symlink(target, f"{directory}/{_NEW}")
+                os.rename(f"{directory}/{_NEW}", f"{directory}/{link}")
+            else:
+                os.symlink(target, f"{directory}/{link}")
+        for link in sorted(found.keys() - wanted.keys()):
+            at_step("unlink")
+            os.unlink(f"{directory}/{link}")
+        self._known[name] = mark_of(os.lstat(directory)), wanted
+        return name
+
+
+def directory_in_use(paths: Paths) -> str | None:
+    """Return the link directory that stable paths lead through on the disk, None if there is none."""
+    try:
+        number = current_number(os.readlink(paths.current))
+        return None if number is None else link_directory(os.readlink(paths.view(number)))
+    except OSError:
+        return None
+
+
+def _read(directory: str) -> dict[str, str]:
+    """Return the links in ``directory`` with the files that they lead to, "" for others; remove all other files."""
+    found = {}
+    with os.scandir(directory) as entries:
+        for entry in list(entries):
+            if entry.is_symlink() and not entry.name.startswith(TEMPORARY):
+                found[entry.name] = linked_file(os.readlink(entry.path))
+            elif entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+    return found
