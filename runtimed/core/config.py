@@ -106,7 +106,7 @@ LinesBelow = tuple[tuple[str, int], ...]
 
 
 @lru_cache(maxsize=1024)
-def _shared(below: LinesBelow) -> LinesBelow:
+def shared_lines(below: LinesBelow) -> LinesBelow:
     """Return a tuple that equals ``below``, the same one for most entries: their text has the same layout."""
     return below
 
@@ -125,7 +125,7 @@ class Origin:
     @classmethod
     def at(cls, file: str, line: int | None, fields: Mapping[str, int]) -> Self:
         """Return the origin whose ``fields`` are at these lines, counted from 1."""
-        return cls(file, line, _shared(tuple((name, each - (line or 0)) for name, each in fields.items())))
+        return cls(file, line, shared_lines(tuple((name, each - (line or 0)) for name, each in fields.items())))
 
     @property
     def fields(self) -> dict[str, int]:

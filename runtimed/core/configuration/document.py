@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runtimed.core.config import Origin, Source
+from runtimed.core.config import LinesBelow, Origin, Source, shared_lines
 from runtimed.core.configuration.position import Lines, Location, Place, Pointer, render_pointer
 from runtimed.core.configuration.scan import Tables, split_offsets
 from runtimed.core.configuration.unchanged import DocumentScan, EntryPlaces, ParsedEntries, PreviousText
@@ -56,6 +56,17 @@ class Document:
     def key_location(self, pointer: Pointer) -> Location:
         """Return the place of the key at ``pointer``."""
         return Location(self.path, *self.key_place(pointer), render_pointer(pointer))
+
+    def key_lines(self, pointer: Pointer, members: Mapping[str, str]) -> tuple[int, LinesBelow]:
+        """Return the line of the key at ``pointer``, and how many lines below it those of ``members`` are.
+
+        ``members`` has a name for each key in the object at ``pointer``: name -> key.
+        """
+        begin, offset = self._offsets(pointer)
+        table = self._tables.get(offset)
+        offsets, count = table if isinstance(table, dict) else {}, self._lines.count
+        below = [(name, count(begin, split_offsets(offsets[key])[0])) for name, key in members.items()]
+        return self._lines.place(begin)[0], shared_lines(tuple(below))
 
     def _offsets(self, pointer: Pointer) -> tuple[int, int]:
         key_offset = offset = self._root

@@ -60,6 +60,10 @@ class Lines:
             self._counts.append(self._counts[-1] + text.count("\n", start, end))
             self._begins.append((text.rfind("\n", start, end) + 1) or self._begins[-1])
 
+    def count(self, begin: int, end: int) -> int:
+        """Return the number of lines that end between two offsets."""
+        return self._text.count("\n", begin, end)
+
     def place(self, offset: int) -> Place:
         """Return line and column of ``offset``; beyond the text those of its end."""
         block = min(offset, len(self._text)) // _BLOCK

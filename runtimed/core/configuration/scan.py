@@ -36,6 +36,9 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _SKIP = re.compile(_SPACE)
 _FIRST_KEY = re.compile(rf'{_SPACE}"({_PLAIN})"{_SPACE}:{_SPACE}')
 _NEXT_KEY = re.compile(rf'{_SPACE},{_SPACE}"({_PLAIN})"{_SPACE}:{_SPACE}')
+# Most items of lists: strings without escapes.
+_FIRST_STRING = re.compile(rf'{_SPACE}"({_PLAIN})"')
+_NEXT_STRING = re.compile(rf'{_SPACE},{_SPACE}"({_PLAIN})"')
 _VALUE = re.compile(
     rf'"(?P<string>{_PLAIN})"|(?P<literal>true|false|null)(?![\w$-])|(?P<number>{_NUMBER})(?![\w.+-])|(?P<bracket>[{{\[])'
 )
@@ -151,7 +154,16 @@ class Scan:
     def _list(self, start: int) -> list[object]:
         value: list[object] = []
         offsets = array("I")
-        while self._next_entry("]", first=not value):
+        while True:
+            plain = (_NEXT_STRING if value else _FIRST_STRING).match(self.text, self._pos)
+            if plain is not None and self.size != self._most:
+                self.size += 1
+                offsets.append(plain.start(1) - 1)
+                value.append(plain[1])
+                self._pos = plain.end()
+                continue
+            if not self._next_entry("]", first=not value):
+                break
             self._pointer.append(len(value))
             offsets.append(self._pos)
             value.append(self._value())
