@@ -62,8 +62,8 @@ class Collector:
         """Restart the grace time of the wrappers of ``generation``, which responses name from now on."""
         before, self._published = self._published, generation.runtimes
         # Those of unchanged runtimes were handed out before, and have a reference since.
-        changed = (runtime for name, runtime in generation.runtimes.items() if before.get(name) is not runtime)
-        files = {script.file for runtime in changed for script in runtime.scripts}
+        changed = [runtime for name, runtime in generation.runtimes.items() if before.get(name) is not runtime]
+        files = {script.file for r in changed for script in (r.wrapper, r.launcher) if script is not None}
         self._handed_out |= files
         self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in files}
 

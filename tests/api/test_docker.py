@@ -394,6 +394,18 @@ def test_a_very_long_list_of_runtimes_is_omitted_with_a_remark() -> None:
     event = make_event(build(table), "applied", ID, "node1", 1)
     assert "runtimes" not in event.attributes
     assert event.attributes["runtimes-omitted"] == "5002 runtimes; /info lists them"
+
+
+@pytest.mark.parametrize(("more", "listed"), [(0, True), (1, False)])
+def test_a_list_of_runtimes_may_have_64_kib(more: int, listed: bool) -> None:
+    # Two runtimes and seventeen others, the last of which fills the list up.
+    names = [f"s{number:02}" for number in range(17)]
+    used = len("io.containerd.runc.v2:runc runc:runc") + sum(len(f" {name}:/é".encode()) for name in names)
+    paths = ["/é" + "x" * 3900] * 16 + ["/é" + "x" * (65536 - used - 16 * 3900 + more)]
+    table = {"runtimes": {name: {"path": path} for name, path in zip(names, paths, strict=True)}}
+    event = make_event(build(table), "applied", ID, "node1", 1)
+    assert ("runtimes" in event.attributes) == listed
+    assert len(event.attributes.get("runtimes", "").encode()) == (65536 if listed else 0)
     assert len(event.line) < 1000
 
 

@@ -78,11 +78,12 @@ def make_event(generation: Generation, outcome: str, actor: str, name: str, time
         "generation": str(generation.number),
         "name": name,
         "outcome": outcome,
-        "runtimes": " ".join(f"{runtime}:{path}" for runtime, path in runtime_paths(generation)),
     }
-    if len(attributes["runtimes"].encode(errors="replace")) > _RUNTIMES_BYTES:
-        del attributes["runtimes"]
+    runtimes = _list_runtimes(generation)
+    if runtimes is None:
         attributes["runtimes-omitted"] = f"{len(generation.runtimes)} runtimes; /info lists them"
+    else:
+        attributes["runtimes"] = runtimes
     message = {
         "Type": "daemon",
         "Action": "reload",
@@ -92,6 +93,19 @@ def make_event(generation: Generation, outcome: str, actor: str, name: str, time
         "timeNano": time_ns,
     }
     return ReloadEvent(time_ns, actor, attributes, json.dumps(message).encode() + b"\n")
+
+
+def _list_runtimes(generation: Generation) -> str | None:
+    """Return the runtimes with their paths; None if the list is too long, without rendering the rest of it."""
+    found: list[str] = []
+    bytes_left = _RUNTIMES_BYTES
+    for runtime, path in runtime_paths(generation):
+        found.append(f"{runtime}:{path}")
+        # A blank separates two of them.
+        bytes_left -= len(found[-1].encode(errors="replace")) + (len(found) > 1)
+        if bytes_left < 0:
+            return None
+    return " ".join(found)
 
 
 def is_wanted(event: ReloadEvent, query: EventQuery) -> bool:

@@ -7,8 +7,8 @@ changed or removed only moves the entries behind it: one search finds all entrie
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runtimed.core.configuration.scan import Scan
@@ -56,6 +56,11 @@ class ParsedEntries:
     places: EntryPlaces
     definitions: Sequence[Definition]
     origins: Sequence[Origin]
+
+    def sharing(self, others: Mapping[str, Definition]) -> ParsedEntries:
+        """Return the same with the objects of ``others``, which are by name, in place of equal definitions."""
+        pairs = ((each, others.get(each.name)) for each in self.definitions)
+        return replace(self, definitions=[each if other != each else other for each, other in pairs])
 
 
 class PreviousText:

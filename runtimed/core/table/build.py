@@ -71,7 +71,10 @@ def _share_definitions(config: Config, defined: Mapping[str, Definition]) -> tup
     others = [name for name, definition in config.runtimes.items() if defined.get(name) is not definition]
     equal = {name: defined[name] for name in others if defined.get(name) == config.runtimes[name]}
     if equal:
-        config = replace(config, runtimes=MappingProxyType({**config.runtimes, **equal}))
+        parsed = {path: each.sharing(equal) for path, each in config.parsed.items()}
+        config = replace(
+            config, runtimes=MappingProxyType({**config.runtimes, **equal}), parsed=MappingProxyType(parsed)
+        )
     return config, [name for name in others if name not in equal]
 
 

@@ -60,11 +60,6 @@ class Runtime:
         return named or (RUNC_NAME if self.shim in RUNC_SHIMS else None)
 
     @property
-    def scripts(self) -> tuple[Script, ...]:
-        """The wrapper and the launcher, as far as there are any."""
-        return tuple([script for script in (self.wrapper, self.launcher) if script is not None])
-
-    @property
     def identity(self) -> Identity:
         """The runtime has changed when this has."""
         return self.answer.digest, self.definition.engines if self.definition is not None else ""
@@ -110,7 +105,7 @@ class Generation:
     @property
     def scripts(self) -> Iterator[Script]:
         """Yield the wrappers and launchers of this generation's runtimes."""
-        return (script for runtime in self.runtimes.values() for script in runtime.scripts)
+        return (each for r in self.runtimes.values() for each in (r.wrapper, r.launcher) if each is not None)
 
     def definition(self, name: str) -> shapes.Definition | None:
         """Return the entry of daemon.json's ``runtimes`` for ``name``; None for a stock runtime and an unknown name."""

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.config import Config, Definition, Origin, Settings
+from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
+from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.containerd.options import RUNC, encode_options, make_options, read_options
 from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
@@ -319,6 +320,17 @@ def test_the_previous_generation_saves_work_and_changes_nothing(configs: list[Co
             if old.config.cgroup_driver == each.cgroup_driver and old.config.runtimes.get(name) == definition:
                 assert new.runtimes[name] is old.runtimes[name]
         old = new
+
+
+def test_definitions_that_were_parsed_again_are_shared_with_the_next_parse_as_well() -> None:
+    main = Source("/d.json", json.dumps({"runtimes": {"a": {"path": "/a"}, "b": {"path": "/b"}}}).encode())
+    documents = Documents(main.path, main)
+    old = build_generation(parse_configuration(documents, Flags(), SETTINGS), HOST, 1)
+    new = build_generation(parse_configuration(documents, Flags(), SETTINGS), HOST, 2, old)
+    after = parse_configuration(documents, Flags(), SETTINGS, previous=new.config)
+    for name, definition in old.config.runtimes.items():
+        assert new.config.runtimes[name] is definition
+        assert after.runtimes[name] is definition
 
 
 @given(CONFIGS)
