@@ -155,8 +155,8 @@ def test_verdict(measure: Row, verdict: Verdict | None) -> None:
 def test_the_summary_is_one_line_and_names_what_does_not_hold() -> None:
     rows = [row(5, 2, 9), replace(row(20, 11, 90), measure="slow"), replace(row(5, rounds=3), measure="few", peer="p")]
     assert summary(rows, ["serving: no h2load"]) == (
-        "verdict: 1 of 3 goals hold, 1 fall short (slow), the machine is too noisy for 1 (few to p), "
-        "1 groups are incomplete (serving: no h2load)"
+        "verdict: 1 of 3 goals hold; short of the goal: slow; the machine is too noisy for: few (p); "
+        "incomplete: serving: no h2load"
     )
     assert summary(rows[:1], []) == "verdict: 1 of 1 goals hold"
 
@@ -256,7 +256,7 @@ def test_a_group_that_hangs_or_fails_is_ended_and_keeps_its_rows() -> None:
     assert run.returncode == 3, run.stderr
     assert [each["measure"] for each in json.loads(run.stdout)["rows"]] == ["first", "second"]
     assert run.stderr.splitlines()[-1] == (
-        "verdict: 2 of 2 goals hold, 2 groups are incomplete (serving: not over after 1 s; servers: the peer has ended)"
+        "verdict: 2 of 2 goals hold; incomplete: serving: not over after 1 s | servers: the peer has ended"
     )
 
 

@@ -9,10 +9,7 @@ from bench.rows import Row, figure_text
 
 
 def changes(before: Sequence[Row], now: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each row whose deciding figure changed beyond both intervals, that came, or that went.
-
-    A row that was not measured this time, because its group was not, did not go.
-    """
+    """Yield a line for each row whose deciding figure changed beyond both intervals, and for each new row."""
     earlier = {_key(row): row for row in before}
     for row in now:
         old = earlier.get(_key(row))

@@ -40,4 +40,4 @@ def disk_rows(measured: Sequence[Rounds], beside: str) -> Iterator[Row]:
     for figure, what in (("fsync", "an fsync of a small file"), ("links", f"creation of {_LINKS} links")):
         values = [value for rounds in measured for value in rounds.values(figure, DISK)]
         row = Row(f"the disk beside {beside}: {what}", median_figure(values), "ms")
-        yield replace(row, note=f"from {min(values):.2g} to {max(values):.2g}")
+        yield replace(row, note=f"from {min(values):.1f} to {max(values):.1f}")

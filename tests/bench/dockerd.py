@@ -12,6 +12,8 @@ from pathlib import Path
 from bench.machine import on_server_cpu
 from harness.daemon import UnixConnection, wait_until
 
+_PATIENCE_S = 30
+
 
 class Dockerd:
     """A running one; ``socket`` answers, ``config`` is its daemon.json."""
@@ -60,4 +62,8 @@ def new_dockerd(root: Path) -> Iterator[Dockerd | None]:
         yield dockerd
     finally:
         dockerd.process.terminate()
-        dockerd.process.wait(30)
+        try:
+            dockerd.process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            dockerd.process.kill()
+            dockerd.process.wait()

@@ -88,16 +88,16 @@ def summary(rows: Sequence[Row], failures: Sequence[str]) -> str:
     of = {verdict: [row for row in rows if row.verdict is verdict] for verdict in Verdict}
     words = [f"{len(of[Verdict.HOLDS])} of {sum(map(len, of.values()))} goals hold"]
     if short := of[Verdict.FALLS_SHORT]:
-        words.append(f"{len(short)} fall short ({'; '.join(map(_name, short))})")
+        words.append(f"short of the goal: {' | '.join(map(_name, short))}")
     if noisy := of[Verdict.TOO_NOISY]:
-        words.append(f"the machine is too noisy for {len(noisy)} ({'; '.join(map(_name, noisy))})")
+        words.append(f"the machine is too noisy for: {' | '.join(map(_name, noisy))}")
     if failures:
-        words.append(f"{len(failures)} groups are incomplete ({'; '.join(failures)})")
-    return f"verdict: {', '.join(words)}"
+        words.append(f"incomplete: {' | '.join(failures)}")
+    return f"verdict: {'; '.join(words)}"
 
 
 def _name(row: Row) -> str:
-    return f"{row.measure} to {row.peer}" if row.peer else row.measure
+    return f"{row.measure} ({row.peer})" if row.peer else row.measure
 
 
 def figure_text(figure: Figure, unit: str = "") -> str:

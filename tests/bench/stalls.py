@@ -19,6 +19,8 @@ LISTED = 10_000
 GOALS_MS = {1000: 5.0, 10_000: 15.0}
 QUIET = "quiet"
 _QUIET_S = 0.3
+# What a listing has of a runtime at least.
+_LEAST_BYTES = 100
 ALL_NEW, ONE, LIST = "all new", "one changed", "GET /v1/runtimes"
 
 
@@ -29,7 +31,7 @@ def measure(budget: Budget) -> Iterator[Row]:
         with new_daemon(command=on_server_cpu()) as daemon:
             daemon.write(table(size, 0, all_new=kind == ALL_NEW))
             daemon.start()
-            busy = _listing(daemon) if kind == LIST else _reload(daemon, size, all_new=kind == ALL_NEW)
+            busy = _listing(daemon, size) if kind == LIST else _reload(daemon, size, all_new=kind == ALL_NEW)
             sides = {OURS: busy, QUIET: lambda daemon=daemon: {"wait": longest_wait_ms(daemon, _QUIET_S)}}  # type: ignore[misc]
             rounds = interleave(sides, [of_value("wait")], until_s)
         what = f"{kind} of {size} runtimes" if kind == LIST else f"reload of {size} runtimes, {kind}"
@@ -51,5 +53,5 @@ def _reload(daemon: RunningDaemon, size: int, *, all_new: bool) -> Callable[[], 
     return measured
 
 
-def _listing(daemon: RunningDaemon) -> Callable[[], Mapping[str, float]]:
-    return lambda: {"wait": wait_beside_listing_ms(daemon)}
+def _listing(daemon: RunningDaemon, size: int) -> Callable[[], Mapping[str, float]]:
+    return lambda: {"wait": wait_beside_listing_ms(daemon, size * _LEAST_BYTES)}

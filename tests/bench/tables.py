@@ -70,7 +70,7 @@ def longest_wait_ms(daemon: RunningDaemon, duration_s: float) -> float:
     return longest_s * 1000
 
 
-def wait_beside_listing_ms(daemon: RunningDaemon) -> float:
+def wait_beside_listing_ms(daemon: RunningDaemon, least_bytes: int) -> float:
     """Return the longest wait of a client that asks without pause while another one reads the whole table.
 
     One thread does both, so that they do not wait for each other's processor: the table is read between two requests.
@@ -80,15 +80,17 @@ def wait_beside_listing_ms(daemon: RunningDaemon) -> float:
         listing.connect(str(daemon.socket))
         listing.sendall(_LISTING)
         listing.setblocking(False)
-        received, longest_s, reading = bytearray(1 << 20), 0.0, True
+        block, received, longest_s, reading = bytearray(1 << 20), 0, 0.0, True
         until_s = time.perf_counter() + _PATIENCE_S
         while reading:
             asked_s = time.perf_counter()
             _ask(sock)
             longest_s = max(longest_s, time.perf_counter() - asked_s)
             with contextlib.suppress(BlockingIOError):
-                reading = listing.recv_into(received) > 0
+                count = listing.recv_into(block)
+                received, reading = received + count, count > 0
             assert asked_s < until_s, "the whole table did not come"
+        assert received >= least_bytes, "the table is not whole"
     return longest_s * 1000
 
 
