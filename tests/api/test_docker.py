@@ -394,6 +394,7 @@ def test_a_very_long_list_of_runtimes_is_omitted_with_a_remark() -> None:
     event = make_event(build(table), "applied", ID, "node1", 1)
     assert "runtimes" not in event.attributes
     assert event.attributes["runtimes-omitted"] == "5002 runtimes; /info lists them"
+    assert len(event.line) < 1000
 
 
 @pytest.mark.parametrize(("more", "listed"), [(0, True), (1, False)])
@@ -406,7 +407,6 @@ def test_a_list_of_runtimes_may_have_64_kib(more: int, listed: bool) -> None:
     event = make_event(build(table), "applied", ID, "node1", 1)
     assert ("runtimes" in event.attributes) == listed
     assert len(event.attributes.get("runtimes", "").encode()) == (65536 if listed else 0)
-    assert len(event.line) < 1000
 
 
 def test_kept_events_are_bounded_in_number_and_size(node: DockerApi) -> None:
