@@ -94,6 +94,15 @@ def test_a_hundred_levels_are_accepted_and_one_more_is_not() -> None:
     assert (problem.line, problem.column) == (1, 105)
 
 
+@pytest.mark.parametrize("item", ['"x"', '"\\n"', "1", "[]", "{}"])
+def test_each_item_of_a_list_counts_as_a_value(item: str) -> None:
+    source = Source("daemon.json", f'{{"a": [{item}, {item}, {item}]}}'.encode())
+    assert parse_document(source, 5).size == 5
+    for most in range(5):
+        with pytest.raises(ConfigurationRejected, match=f"at most {most} values"):
+            parse_document(source, most)
+
+
 def test_an_integer_may_have_a_hundred_digits() -> None:
     assert parse(f'{{"a": -{"9" * 100}}}').value == {"a": -int("9" * 100)}
 

@@ -253,6 +253,7 @@ def test_runtimes_that_dockerd_accepts_are_accepted(entry: str) -> None:
         ("/p", ["x"] * 197_000, ["in all"]),  # each argument costs a pointer as well
         ("/" + "x" * 4094, [], []),
         ("/" + "x" * 4095, [], ["4,096 bytes"]),
+        ("\U0001f600" * 1024, [], ["4,096 bytes"]),
     ],
 )
 def test_paths_and_arguments_that_execve_refuses_are_refused(path: str, args: list[str], words: list[str]) -> None:

@@ -158,6 +158,12 @@ def test_a_flag_that_is_new_overrides_an_unchanged_entry() -> None:
     assert parse_configuration(main(*PLAIN), flags, DEFAULTS, previous=old).runtimes["r1"].path == "/flag"
 
 
+def test_only_the_entries_of_the_object_runtimes_itself_are_skipped() -> None:
+    carried = '"e": {"path": "/e", "engines": {"docker": {"runtimes": {' + PLAIN[0] + "}}}}"
+    *_, same = unchanged(main(*PLAIN), main(*PLAIN, carried))
+    assert same == NAMES
+
+
 def test_unchanged_entries_count_as_values() -> None:
     old = parse_configuration(main(*PLAIN), Flags(), DEFAULTS)
     # The document, `runtimes`, and two values for each entry.
