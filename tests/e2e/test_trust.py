@@ -133,6 +133,9 @@ def test_a_reload_refuses_what_another_user_could_change(daemon: NestedDaemon, p
 BELOW: dict[str, Callable[[NestedDaemon], Path]] = {
     "VERSION": lambda d: d.data / "VERSION",
     "wrappers": lambda d: d.data / "wrappers",
+    "links": lambda d: d.data / "links",
+    "link directory": lambda d: d.data / "links/a",
+    "parts": lambda d: d.data / "parts",
     "generations": lambda d: d.data / "generations",
     "generation": lambda d: d.data / "generations/00000001",
     "generation's links": lambda d: d.data / "generations/00000001/runtimes",

@@ -1,0 +1,199 @@
+"""Tests of parts on disk: they are shared, removed with the last generation that has them, and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from host.test_store import Root, retained, stable_texts
+
+from runtimed.core.errors import DamagedManifest
+from runtimed.core.history.manifest import render_manifest
+from runtimed.core.table.generation import Generation
+from runtimed.host.store.disk import read_file
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    path = tmp_path / "data"
+    path.mkdir()
+    found = Root(path)
+    found.open()
+    yield found
+    found.store.close()
+
+
+def large(root: Root, retain: int = 16, **changed: list[str]) -> Generation:
+    """Publish a generation of several parts."""
+    table = {f"n{number}": ["0"] for number in range(140)}
+    generation = root.build(**(table | changed))
+    previous = getattr(root, "previous", None)
+    if previous is not None:
+        known = {name: previous[name] if previous[name] == each else each for name, each in generation.runtimes.items()}
+        object.__setattr__(generation, "runtimes", known)
+    root.previous = generation.runtimes  # type: ignore[attr-defined]
+    assert root.make_current(generation, retain=retain) is None
+    return generation
+
+
+def parts(root: Root) -> set[str]:
+    return set(os.listdir(root.path / "parts"))
+
+
+def named(root: Root, number: int) -> list[str]:
+    found: list[str] = json.loads((root.path / f"generations/{number:08d}/manifest.json").read_bytes())["parts"]
+    return found
+
+
+def test_a_publish_writes_one_part_for_one_change(root: Root) -> None:
+    steps: list[str] = []
+    large(root)
+    root.store._at_step = steps.append
+    for number in range(1, 4):
+        before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (root.path / "parts").iterdir()}
+        steps.clear()
+        large(root, n7=[str(number)])
+        assert (steps.count("part"), len(parts(root))) == (1, 2 + number)
+        assert all((path.stat().st_ino, path.stat().st_mtime_ns) == mark for path, mark in before.items())
+    assert parts(root) == {digest for number in (1, 2, 3, 4) for digest in named(root, number)}
+
+
+def test_a_part_is_removed_with_the_last_generation_that_has_it(root: Root) -> None:
+    large(root)
+    large(root, n7=["1"])
+    first = set(named(root, 1)) - set(named(root, 2))
+    root.now += 3601
+    large(root, retain=1)
+    root.now += 61
+    large(root, retain=1, n8=["1"])
+    # The third generation has the parts of the first one.
+    assert retained(root) == [3, 4]
+    assert first <= parts(root)
+    assert parts(root) == {*named(root, 3), *named(root, 4)}
+    for word in "ab":
+        root.now += 3601
+        large(root, retain=1, n7=["2"], n8=[word])
+    assert not first & parts(root)
+    assert parts(root) == {digest for number in retained(root) for digest in named(root, number)}
+    assert root.open().published
+
+
+def test_parts_that_no_generation_names_are_removed_at_a_start(root: Root) -> None:
+    generation = large(root)
+    before = parts(root)
+    (root.path / "parts" / ("0" * 64)).write_text("left by an interrupted publish")
+    (root.path / "parts/.tmp-x").write_text("x")
+    (root.path / "parts/foreign").write_text("x")
+    recovered = root.open()
+    assert (recovered.published, recovered.faults) == (True, ())
+    assert parts(root) == {*before, "foreign"}
+    assert root.current() == stable_texts(generation)
+
+
+def test_no_part_is_removed_while_a_generation_cannot_be_read(root: Root) -> None:
+    large(root)
+    large(root, n7=["1"])
+    before = parts(root)
+    manifest = root.path / "generations/00000001/manifest.json"
+    manifest.rename(root.path / "kept")
+    manifest.mkdir()
+    assert "cannot be read" in root.open().faults[0]
+    assert parts(root) == before
+    manifest.rmdir()
+    (root.path / "kept").rename(manifest)
+    assert list(root.open().manifests) == [1, 2]
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def exchange(path: Path) -> None:
+    shutil.copyfile(next(each for each in path.parent.iterdir() if each != path), path)
+
+
+DAMAGES = [Path.unlink, truncate, flip, exchange]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_a_part_of_the_current_generation_is_noticed_and_published_away(
+    root: Root, damage: Callable[[Path], None]
+) -> None:
+    large(root)
+    generation = large(root, n7=["1"])
+    assert not root.store.seems_damaged()
+    shared = next(digest for digest in named(root, 2) if digest in named(root, 1))
+    damage(root.path / "parts" / shared)
+    assert root.store.seems_damaged()
+    assert shared in str(root.store.repair(generation).republish)
+    large(root, n7=["1"])
+    assert not root.store.seems_damaged()
+    assert len(root.store.read(1).manifest.answers) == 142, "the part was written again, so the older one is whole too"
+    recovered = root.open()
+    assert (recovered.published, list(recovered.manifests)) == (True, [1, 2, 3])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_start_does_not_trust_a_generation_with_a_damaged_part(root: Root, damage: Callable[[Path], None]) -> None:
+    large(root)
+    generation = large(root, n7=["1"])
+    (own,) = set(named(root, 2)) - set(named(root, 1))
+    damage(root.path / "parts" / own)
+    recovered = root.open()
+    assert recovered.last is not None
+    assert (recovered.published, recovered.last.number) == (False, 1)
+    assert own in recovered.faults[0]
+    assert root.current() == stable_texts(generation)
+    after = large(root, n7=["1"])
+    assert (after.number, root.current()) == (3, stable_texts(generation))
+    assert root.open().published
+
+
+def test_a_missing_part_is_written_by_the_next_publish_even_if_no_look_noticed_it(root: Root) -> None:
+    large(root)
+    for digest in named(root, 1)[:2]:
+        (root.path / "parts" / digest).unlink()
+    large(root, n7=["1"])
+    assert root.open().published
+
+
+def test_a_retained_generation_with_a_damaged_part_cannot_be_read(root: Root) -> None:
+    large(root)
+    large(root, n7=["1"])
+    (own,) = set(named(root, 1)) - set(named(root, 2))
+    truncate(root.path / "parts" / own)
+    with pytest.raises(DamagedManifest):
+        root.store.read(1)
+    assert len(root.store.read(2).manifest.answers) == 142
+
+
+def test_a_manifest_that_names_a_path_instead_of_a_part_is_damaged(root: Root) -> None:
+    generation = root.publish(a=["1"])
+    manifest = root.path / "generations/00000001/manifest.json"
+    manifest.write_bytes(render_manifest(generation, ["../VERSION"], {}, 1.0))
+    assert "no part" in root.open().faults[0]
+
+
+def test_a_start_reads_each_part_once(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    large(root)
+    for number in range(5):
+        large(root, n7=[str(number)])
+    reads: list[str] = []
+
+    def read(path: str) -> bytes:
+        reads.append(path)
+        return read_file(path)
+
+    monkeypatch.setattr("runtimed.host.store.parts.read_file", read)
+    assert root.open().published
+    assert sorted(Path(path).name for path in reads if "/parts/" in path) == sorted(parts(root))
