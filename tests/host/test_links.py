@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtimed.core.errors import StoreFailed
-from runtimed.host.store.links import LinkDirectories
+from runtimed.host.store.links import LinkDirectories, Links
 from runtimed.host.store.paths import Paths
 
 FILES = st.sampled_from([f"x-{digit * 32}" for digit in "0123"])
@@ -63,19 +63,19 @@ def test_a_directory_has_the_wanted_links_whatever_it_had(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[dict[str, str], int | None, bool]]
 ) -> None:
     data = tmp_path_factory.mktemp("data")
-    found, at_step = LinkDirectories(Paths(str(data))), Steps()
-    in_use: str | None = None
-    before: dict[str, str] = {}
+    paths, at_step = Paths(str(data)), Steps()
+    found = LinkDirectories(paths, Links(None, {}, {}))
     for table, fail_at, restart in steps:
         if restart:
-            found = LinkDirectories(Paths(str(data)))
+            found = LinkDirectories(paths, found.current)
         at_step.taken, at_step.fail_at = [], fail_at
         try:
-            in_use, before = found.write(table, in_use, at_step), table
+            found.current = Links(found.write(table, at_step), table, {})
         except OSError:
             at_step.fail_at = None
-        if in_use is not None:
-            assert links_in(data / "links" / in_use) == targets(before), "the directory in use is not touched"
+        if found.current.directory is not None:
+            # A failure leaves the directory in use as it is.
+            assert links_in(data / "links" / found.current.directory) == targets(found.current.links)
 
 
 def test_a_change_costs_the_differences_from_the_generation_before_the_last(root: Root) -> None:

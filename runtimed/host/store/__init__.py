@@ -9,23 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import current_target
 from runtimed.core.history.manifest import checksum
-from runtimed.core.history.parts import Partition, make_partition
 from runtimed.core.history.retained import RetainedGeneration, Summary, summarise_generation
 from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.generation import Difference, Generation, Runtime
-from runtimed.core.table.runtime_changes import RuntimeChanges, find_changes, links_of, scripts_of
+from runtimed.core.table.runtime_changes import find_changes, scripts_of
 from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import failing_as, make_directory, replace_link, sync_directory
 from runtimed.host.store.event_files import EventFiles
-from runtimed.host.store.links import LinkDirectories
+from runtimed.host.store.links import LinkDirectories, Links
 from runtimed.host.store.lock import DataRootLock, trusted_paths
 from runtimed.host.store.numbers import number_file, read_generation_number, write_generation_number
-from runtimed.host.store.parts import PartDirectory
+from runtimed.host.store.parts import PartDirectory, StagedParts
 from runtimed.host.store.paths import Paths
 from runtimed.host.store.proofs import ProofFile
 from runtimed.host.store.recovery import Rebuild, Recovered, recover
@@ -71,26 +70,23 @@ class Store:
         recovered = recover(self.root, rebuild)
         self._files = PublishedFiles(self._paths, self._lock)
         self._wrappers = WrapperDirectory(self._paths, recovered.intact_wrappers)
-        self._parts = PartDirectory(self._paths, (digest for m in recovered.manifests.values() for digest in m.parts))
+        # None if no generation is known to be whole.
+        last = recovered.last if recovered.published else None
+        self._parts = PartDirectory(self._paths, recovered.manifests.values(), last.parts if last is not None else ())
         self._retained = RetainedGenerations(
             self._paths, recovered.manifests, rebuild, self._parts.remove, self._clock, self._monotonic_s
         )
-        self._link_directories = LinkDirectories(self._paths)
+        # All links count as carried until the first publish.
+        links = Links(recovered.directory, recovered.links, recovered.links)
+        self._links = LinkDirectories(self._paths, links)
         self.proofs = ProofFile(self._paths, self.identity, self._refusal, self._at_step)
         # The runtimes of the generation that this process published last; none before the first.
         self._runtimes: Mapping[str, Runtime] = {}
-        # The link directory of the current generation, its links with carried ones, and the carried ones among them,
-        # which are all until the first publish.
-        self._directory, self._links, self._carried = recovered.directory, recovered.links, recovered.links
         self.next_number = recovered.next_number
         # Whether a resolution of the current generation names a wrapper.
         self._must_execute = recovered.last is not None and recovered.last.has_wrappers
         # The number of the current generation; 0 if none is known to be whole.
-        last = recovered.last if recovered.published else None
         self._published, self._config_checksum = (last.number, last.config_checksum) if last is not None else (0, "")
-        # The parts of the current generation, and how its runtimes are divided into them if this process published it.
-        self._part_digests: Sequence[str] = tuple(last.parts) if last is not None else ()
-        self._partition: Partition | None = None
         self._number_file: str | None = None
         # Whether the last swap would survive a power loss.
         self._synced = True
@@ -149,37 +145,17 @@ class Store:
                 if os.path.lexists(directory):
                     self.next_number = generation.number + 1
                 raise
-            made_parts: tuple[str, ...] = ()
+            parts: StagedParts | None = None
             try:
-                links, carried = self._next_links(changes)
-                in_use = self._link_directories.write(links, self._directory, self._at_step)
+                links = self._links.stage(changes, self._at_step)
                 self._at_step("parts")
-                partition, texts = self._divide(generation, changes)
-                made_parts = self._parts.write(texts, self._at_step)
-                staged = Staged(generation, summary, changes, in_use, links, carried, partition, made, made_parts)
+                parts = self._parts.stage(generation.runtimes, changes, self._at_step)
+                staged = Staged(generation, summary, changes, links, parts, made)
                 write_generation(self._paths, staged, self._at_step)
             except OSError:
-                self._give_up(generation.number, made, made_parts)
+                self._give_up(generation.number, made, parts)
                 raise
         return staged
-
-    def _next_links(self, changes: RuntimeChanges) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the links of the next generation with the carried ones, and the carried ones alone."""
-        links, carried = dict(self._links), dict(self._carried)
-        # A dropped runtime keeps its link: an engine may use the stable path.
-        carried |= {link: links[link] for link in links_of(changes.old) if link in links}
-        for link, file in links_of(changes.new).items():
-            links[link] = file
-            carried.pop(link, None)
-        return links, carried
-
-    def _divide(self, generation: Generation, changes: RuntimeChanges) -> tuple[Partition, dict[str, bytes]]:
-        """Return the parts of ``generation``, and the texts of those that must be on the disk and may not be."""
-        self._parts.look()
-        known = self._partition
-        if known is not None and not self._parts.intact.issuperset(known.digests):
-            known = None
-        return make_partition(generation.runtimes, changes.names, known)
 
     def swap(self, staged: Staged) -> None:
         """Make ``staged`` current by one rename. Raises: StoreFailed: the old generation is still current."""
@@ -189,16 +165,14 @@ class Store:
                 self._at_step("swap")
                 replace_link(self._paths.current, current_target(number))
         except StoreFailed:
-            self._give_up(number, staged.made, staged.made_parts)
+            self._give_up(number, staged.made, staged.parts)
             raise
-        digests = staged.partition.digests
-        self._retained.add(staged.summary, staged.changes, digests, replaced=self._published)
+        self._parts.take(staged.parts)
+        self._retained.add(staged.summary, staged.changes, self._parts.digests, replaced=self._published)
         self._published, self._config_checksum = number, checksum(generation.config_text)
-        self._runtimes, self._partition, self._part_digests = generation.runtimes, staged.partition, digests
-        self._directory, self._links, self._carried = staged.directory, staged.links, staged.carried
+        self._runtimes, self._links.current = generation.runtimes, staged.links
         self._must_execute = any(generation.wrappers)
         self._wrappers.intact.update(script.file for script in scripts_of(staged.changes.new))
-        self._parts.intact.update(digests)
         self.next_number = number + 1
         self._synced = False
 
@@ -222,7 +196,7 @@ class Store:
         faults.append(self._retained.prune(retain, self._at_step))
         return "; ".join(filter(None, faults)) or None
 
-    def _give_up(self, number: int, made: Iterable[str], made_parts: Iterable[str]) -> None:
+    def _give_up(self, number: int, made: Iterable[str], parts: StagedParts | None) -> None:
         """Remove the files of a failed attempt; if that fails, later attempts take another number."""
         self._wrappers.take_back(made)
         try:
@@ -234,7 +208,8 @@ class Store:
             self.next_number = number + 1
             return
         # After the manifest that names them.
-        self._parts.remove(made_parts)
+        if parts is not None:
+            self._parts.remove(parts.made)
 
     def _refusal(self) -> str | None:
         """Return why the daemon must not write to the data root, None if it may."""
@@ -250,7 +225,7 @@ class Store:
 
     def linked_files(self) -> frozenset[str]:
         """Return the files that a stable path leads to."""
-        return frozenset(self._links.values())
+        return frozenset(self._links.current.links.values())
 
     def generation_of(self, link: str, target: str) -> int | None:
         """Return the newest retained generation with this target, as ``RetainedGenerations.generation_of`` does."""
@@ -274,20 +249,15 @@ class Store:
         try:
             self._at_step("collect")
             # Links first: a published path must not lead to a missing file.
-            for link in (link for link, target in self._links.items() if target == file):
+            for link in (link for link, target in self._links.current.links.items() if target == file):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self._paths.current}/{link}")
             os.unlink(self._paths.wrapper(file))
             self._wrappers.intact.discard(file)
         except OSError as error:
             return f"it cannot be removed: {error}"
-        self._remove_links({file})
+        self._links.current = self._links.current.without({file})
         return None
-
-    def _remove_links(self, files: Collection[str]) -> None:
-        """Forget the links to ``files``, which were removed."""
-        self._links = {link: file for link, file in self._links.items() if file not in files}
-        self._carried = {link: file for link, file in self._carried.items() if file not in files}
 
     def seems_damaged(self) -> bool:
         """Return whether `repair` may find damage, in a thread that does not publish; may be wrong during a publish."""
@@ -307,8 +277,7 @@ class Store:
             return RepairOutcome(fault=fault)
         self._wrappers.distrust(damage.wrappers)
         if damage.generation:
-            # The next publish writes all parts again.
-            self._parts.intact.clear()
+            self._parts.distrust()
         repair = Repair(self._paths, damage, expected)
         damaged = set(damage.wrappers)
         texts = {script.file: script.text for script in generation.scripts if script.file in damaged}
@@ -324,17 +293,17 @@ class Store:
         if damage.generation and not os.path.lexists(self._paths.generation(self._published)):
             self._retained.forget(self._published)
         # A carried wrapper whose text is not known has lost its link.
-        self._remove_links(repair.unlinked)
+        self._links.current = self._links.current.without(repair.unlinked)
         return repair.outcome()
 
     def _expect(self) -> Expected:
-        links = self._links
+        current = self._links.current
         return Expected(
             self._published,
-            self._directory or "",
-            links,
-            self._part_digests,
-            frozenset((*self._retained.references(), *links.values())),
+            current.directory or "",
+            current.links,
+            self._parts.digests,
+            frozenset((*self._retained.references(), *current.links.values())),
             frozenset(summary.number for summary in self._retained.summaries()),
             self._config_checksum,
             self._must_execute,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from runtimed.core.history.layout import (
     LINK_DIRECTORIES,
@@ -15,6 +16,7 @@ from runtimed.core.history.layout import (
     link_target,
     linked_file,
 )
+from runtimed.core.table.runtime_changes import RuntimeChanges, links_of
 from runtimed.host.store.disk import make_directory, sync_directory
 from runtimed.host.store.marks import Mark, is_changed, mark_of
 from runtimed.host.store.paths import Paths
@@ -23,25 +25,55 @@ from runtimed.host.store.paths import Paths
 _NEW = f"{TEMPORARY}link"
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The links of a generation, with the files that they lead to.
+
+    ``directory`` is their link directory, None where an earlier version made them. Of the links, ``carried`` are those
+    of runtimes that were dropped.
+    """
+
+    directory: str | None
+    links: Mapping[str, str]
+    carried: Mapping[str, str]
+
+    def without(self, files: Collection[str]) -> Links:
+        """Return these links without those to ``files``."""
+        links, carried = ({k: v for k, v in links.items() if v not in files} for links in (self.links, self.carried))
+        return Links(self.directory, links, carried)
+
+
 class LinkDirectories:
     """The two link directories of a data root, which take turns: stable paths lead through one of them.
 
-    A publish changes the other one, at the cost of the differences from the generation whose links were there.
+    ``current`` are the links of the current generation. A publish changes the other directory, at the cost of the
+    differences from the generation whose links were there.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, current: Links) -> None:
         self._paths = paths
+        self.current = current
         # The links in a directory as long as it has this mark, with the files that they lead to. They are not known
         # after a start and after a failure.
         self._known: dict[str, tuple[Mark, Mapping[str, str]]] = {}
 
-    def write(self, wanted: Mapping[str, str], in_use: str | None, at_step: Callable[[str], None]) -> str:
+    def stage(self, changes: RuntimeChanges, at_step: Callable[[str], None]) -> Links:
+        """Make the links of the next generation, which differs by ``changes``, and return them. Raises: OSError."""
+        links, carried = dict(self.current.links), dict(self.current.carried)
+        # A dropped runtime keeps its link: an engine may use the stable path.
+        carried |= {link: links[link] for link in links_of(changes.old) if link in links}
+        for link, file in links_of(changes.new).items():
+            links[link] = file
+            carried.pop(link, None)
+        return Links(self.write(links, at_step), links, carried)
+
+    def write(self, wanted: Mapping[str, str], at_step: Callable[[str], None]) -> str:
         """Make the links ``wanted``, and no others, in the directory that is not in use, and return its name.
 
-        ``in_use`` is the directory of the current generation, which counts where the disk names none. A reader that is
-        still on its way through the other directory finds each link that it had and has. Raises: OSError.
+        A reader that is still on its way through it finds each link that it had and has. Raises: OSError.
         """
-        in_use = directory_in_use(self._paths) or in_use
+        # What readers see counts, also where someone has changed the link to it.
+        in_use = directory_in_use(self._paths) or self.current.directory
         name = next(each for each in LINK_DIRECTORIES if each != in_use)
         directory = self._paths.link_directory(name)
         at_step("links")

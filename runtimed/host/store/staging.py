@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtimed.core.history.layout import view_target
 from runtimed.core.history.manifest import render_manifest
-from runtimed.core.history.parts import Partition
 from runtimed.core.history.retained import Summary
 from runtimed.core.table.generation import Generation
 from runtimed.core.table.runtime_changes import RuntimeChanges
 from runtimed.host.store.disk import FILE_MODE, sync_directory, write_new
+from runtimed.host.store.links import Links
+from runtimed.host.store.parts import StagedParts
 from runtimed.host.store.paths import Paths
 
 
@@ -24,14 +25,10 @@ class Staged:
     summary: Summary
     # The difference from the current generation.
     changes: RuntimeChanges
-    # The links in its link directory: name -> launcher. Carried links are those of runtimes that were dropped.
-    directory: str
-    links: Mapping[str, str]
-    carried: Mapping[str, str]
-    partition: Partition
-    # The files of wrappers and launchers, and the parts, that did not exist before.
+    links: Links
+    parts: StagedParts
+    # The files of wrappers and launchers that did not exist before.
     made: tuple[str, ...]
-    made_parts: tuple[str, ...]
 
 
 def write_generation(paths: Paths, staged: Staged, at_step: Callable[[str], None]) -> None:
@@ -40,14 +37,14 @@ def write_generation(paths: Paths, staged: Staged, at_step: Callable[[str], None
     ``at_step`` is called with the name of each step before it. Raises: OSError.
     """
     generation, number = staged.generation, staged.generation.number
-    os.symlink(view_target(staged.directory), paths.view(number))
+    directory = staged.links.directory or ""
+    os.symlink(view_target(directory), paths.view(number))
     at_step("config")
     write_new(paths.config(number), generation.config_text, FILE_MODE, sync=True)
     at_step("manifest")
-    summary, parts = staged.summary, staged.partition.digests
-    manifest = render_manifest(generation, parts, staged.carried, summary.created_s, summary.trigger, summary.changes)
+    summary, parts, carried = staged.summary, staged.parts.partition.digests, staged.links.carried
+    manifest = render_manifest(generation, parts, carried, summary.created_s, summary.trigger, summary.changes)
     write_new(paths.manifest(number), manifest, FILE_MODE, sync=True)
     at_step("sync")
-    links = paths.link_directory(staged.directory)
-    for path in (links, paths.generation(number), paths.wrappers, paths.generations):
+    for path in (paths.link_directory(directory), paths.generation(number), paths.wrappers, paths.generations):
         sync_directory(path)
