@@ -10,10 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.intervals import median_figure
-from bench.rounds import Rounds
 from bench.rows import Row
 
-DISK = "the disk"
 _LINKS = 1000
 
 
@@ -35,9 +33,9 @@ def disk_ms(directory: Path) -> Mapping[str, float]:
     return {"fsync": (synced_s - begun_s) * 1000, "links": (linked_s - synced_s) * 1000}
 
 
-def disk_rows(measured: Sequence[Rounds], beside: str) -> Iterator[Row]:
-    """Yield what the disk did in rounds of other measurements."""
+def disk_rows(measured: Sequence[Mapping[str, float]], beside: str) -> Iterator[Row]:
+    """Yield what the disk did before and after other measurements."""
     for figure, what in (("fsync", "an fsync of a small file"), ("links", f"creation of {_LINKS} links")):
-        values = [value for rounds in measured for value in rounds.values(figure, DISK)]
+        values = [each[figure] for each in measured]
         row = Row(f"the disk beside {beside}: {what}", median_figure(values), "ms")
         yield replace(row, note=f"from {min(values):.1f} to {max(values):.1f}")
