@@ -76,8 +76,9 @@ class Collector:
         async with self._lock:
             begun_s = self._clock_s()
             files, held, linked = await self._disk(self._list)
-            # Responses from retained generations name their wrappers as well.
-            self._handed_out = {file for file in files if file in held or file in self._handed_out}
+            # Responses from retained generations name their wrappers as well. The names in `files` are only copies.
+            listed = set(files)
+            self._handed_out = {file for file in (*held, *self._handed_out) if file in listed}
             # A scan is expensive, and has no use where a retained generation holds every wrapper.
             scan = await self._scan_references() if any(file not in held for file in files) else ReferenceScan((), ())
             judgement = judge_wrappers(

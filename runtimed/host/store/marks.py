@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 
-# Every field of the status of a file that changes when the file changes.
-Mark = tuple[int, ...]
+# A number for the status of a file: another status has another one, but for one in 2**61. A large table has tens of
+# thousands of files, and tuples would take six times the memory.
+Mark = int
 
 
 def mark_of(state: os.stat_result) -> Mark:
     """Return the mark of a file with this status."""
-    return (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid)
+    # Every field that changes when the file changes.
+    return hash((state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid))
 
 
 def is_changed(path: str, mark: Mark | None) -> bool:
