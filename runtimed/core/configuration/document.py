@@ -66,7 +66,7 @@ class Document:
         table = self._tables.get(offset)
         offsets, count = table if isinstance(table, dict) else {}, self._lines.count
         below = [(name, count(begin, split_offsets(offsets[key])[0])) for name, key in members.items()]
-        return self._lines.place(begin)[0], shared_lines(tuple(below))
+        return self._lines.line(begin), shared_lines(tuple(below))
 
     def _offsets(self, pointer: Pointer) -> tuple[int, int]:
         key_offset = offset = self._root

@@ -22,6 +22,8 @@ class Draft:
     origins: dict[str, Origin] = field(default_factory=dict)
     # Path of a document -> its entries, if they have no problems and no remarks and no flag overrides one.
     parsed: dict[str, ParsedEntries] = field(default_factory=dict)
+    # Each path and argument once, because many runtimes have the same.
+    texts: dict[str, str] = field(default_factory=dict)
     # All runtimes, including those with problems.
     names: set[str] = field(default_factory=set)
     # Keys that only dockerd knows, in the order of the documents.

@@ -152,10 +152,11 @@ def read_entry(document: Document, name: str, raw: object, draft: Draft) -> Entr
     carried = read_carried(document, (*pointer, spelt["engines"]), engines, draft) if isinstance(engines, dict) else ""
     if problems.total > before:
         return None
+    once, path = draft.texts.setdefault, given.get("path", "")
     return Entry(
         name,
-        path=given.get("path", ""),
-        args=tuple(given.get("runtimeArgs", ())),
+        path=once(path, path),
+        args=tuple([once(arg, arg) for arg in given.get("runtimeArgs", ())]),
         runtime_type=given.get("runtimeType", ""),
         options=given.get("options", {}),
         engines=carried,

@@ -67,10 +67,13 @@ class Lines:
     def place(self, offset: int) -> Place:
         """Return line and column of ``offset``; beyond the text those of its end."""
         block = min(offset, len(self._text)) // _BLOCK
-        start = block * _BLOCK
-        line = self._counts[block] + self._text.count("\n", start, offset) + 1
-        begin = (self._text.rfind("\n", start, offset) + 1) or self._begins[block]
-        return line, offset - begin + 1
+        begin = (self._text.rfind("\n", block * _BLOCK, offset) + 1) or self._begins[block]
+        return self.line(offset), offset - begin + 1
+
+    def line(self, offset: int) -> int:
+        """Return the line of ``offset``; beyond the text that of its end."""
+        block = min(offset, len(self._text)) // _BLOCK
+        return self._counts[block] + self._text.count("\n", block * _BLOCK, offset) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class DocumentScan(Scan):
         self._previous = previous
 
     def _object(self, start: int) -> dict[str, object]:
-        if self._pointer != [RUNTIMES]:
+        if len(self._pointer) != 1 or self._pointer[0] != RUNTIMES:
             return super()._object(start)
         value: dict[str, object] = {}
         offsets: dict[str, int] = {}
@@ -128,7 +128,7 @@ class DocumentScan(Scan):
             return False
         parsed = previous.parsed
         definitions, origins = parsed.definitions[run], parsed.origins[run]
-        lines = self.lines.place(offset)[0] - (origins[0].line or 0)
+        lines = self.lines.line(offset) - (origins[0].line or 0)
         value.update(zip(previous.names[run], definitions, strict=True))
         self.unchanged.update(zip(previous.names[run], (moved(origins, lines) if lines else origins), strict=True))
         self.size += self.places.add_all(parsed.places, run, offset - parsed.places.begins[first])

@@ -88,6 +88,13 @@ def test_a_line_inserted_above_runtimes_changes_no_relative_line() -> None:
     assert before["x"].below is before["y"].below is after["x"].below
 
 
+def test_equal_paths_and_arguments_are_kept_once() -> None:
+    entry = {"path": "/opt/same", "runtimeArgs": ["--same", "--same"]}
+    one, other = parse({"runtimes": {"x": entry, "y": entry}}).runtimes.values()
+    assert one.path is other.path
+    assert one.args[0] is one.args[1] is other.args[0]
+
+
 def test_a_daemon_json_of_docker_is_accepted() -> None:
     config = parse(
         """{
