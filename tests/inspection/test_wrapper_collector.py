@@ -44,7 +44,10 @@ class WrapperStore:
         self.pins_read_with: list[list[str]] = []
         self.grace_s = 100.0
         self.removed: list[tuple[str, str]] = []
-        self.collector = Collector(
+        self.collector = self._new_collector()
+
+    def _new_collector(self) -> Collector:
+        return Collector(
             self.store,
             scan=self._scan_references,
             read_pins=self._read_pins,
@@ -77,6 +80,12 @@ class WrapperStore:
         self.store.swap(self.store.stage(generation))
         assert self.store.settle(2) is None
         self.collector.published(generation)
+
+    def restart(self) -> None:
+        """Go on as another process."""
+        self.store.close()
+        self.store.open(rebuild_scripts)
+        self.collector = self._new_collector()
 
     def wrappers(self) -> list[str]:
         """Return the names of the runtimes that have a wrapper or a launcher."""
@@ -166,6 +175,19 @@ async def test_without_a_grace_time_a_wrapper_stays_for_the_least_grace_time(
     node.publish()
     # Two scans, and no time between them; then some; then enough.
     assert await collect_after(node, 0) == []
+    assert await collect_after(node, LEAST_GRACE_S - 1) == []
+    assert await collect_after(node, 1) == ["old"]
+
+
+async def test_responses_from_the_generations_of_an_earlier_process_name_their_wrappers_as_well(
+    node: WrapperStore,
+) -> None:
+    node.grace_s = 0.0
+    node.publish("old")
+    node.publish()
+    node.restart()
+    await node.collector.collect("uid 0", dry_run=True)
+    node.publish()
     assert await collect_after(node, LEAST_GRACE_S - 1) == []
     assert await collect_after(node, 1) == ["old"]
 
