@@ -12,6 +12,7 @@ from runtimed.core.collection.collect import Collection, Verdict, find_reasons, 
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.errors import StoreFailed
 from runtimed.core.table.generation import Generation, Runtime
+from runtimed.core.table.runtime_changes import find_changes, scripts_of
 from runtimed.host.store import Store
 
 # Interval between reference scans; at least two scans must fall into the grace time. A generation is retained for an
@@ -62,8 +63,7 @@ class Collector:
         """Restart the grace time of the wrappers of ``generation``, which responses name from now on."""
         before, self._published = self._published, generation.runtimes
         # Those of unchanged runtimes were handed out before, and have a reference since.
-        changed = [runtime for name, runtime in generation.runtimes.items() if before.get(name) is not runtime]
-        files = {script.file for r in changed for script in (r.wrapper, r.launcher) if script is not None}
+        files = {script.file for script in scripts_of(find_changes(before, generation.runtimes).new)}
         self._handed_out |= files
         self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in files}
 

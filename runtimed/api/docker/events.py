@@ -97,6 +97,9 @@ def make_event(generation: Generation, outcome: str, actor: str, name: str, time
 
 def _list_runtimes(generation: Generation) -> str | None:
     """Return the runtimes with their paths; None if the list is too long, without rendering the rest of it."""
+    # Each has a name, a colon and a blank, except that the last one has no blank.
+    if sum(map(len, generation.runtimes)) + 2 * len(generation.runtimes) - 1 > _RUNTIMES_BYTES:
+        return None
     found: list[str] = []
     bytes_left = _RUNTIMES_BYTES
     for runtime, path in runtime_paths(generation):
