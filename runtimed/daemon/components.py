@@ -95,7 +95,7 @@ class Components:
             grace_s=lambda: reloader.current.config.runtimed.grace_s,
             on_removed=announcer.collected,
         )
-        self.drift = DriftWatch(self._find_states, self._on_look)
+        self.drift = DriftWatch(self._find_states, self._on_look, inspector.seem_changed)
         self._servers: list[Server] = []
         self._listeners = Listeners(secure, disk, lambda path: log.warning("socket.renewed", path=path))
         self._published = PublishedWatch(self._seems_damaged, self._repair)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from runtimed.core.drift import BinaryState, Drift, compare_states
@@ -13,10 +15,13 @@ from runtimed.core.table.availability import watched_binaries
 from runtimed.core.table.generation import Generation
 from runtimed.core.table.resolve import find_runtime
 
-# Interval between looks; longer where a look is slow, so that looking never takes more than this share of the time.
+# Interval between checks in a thread, each of which may cause a look; longer where these are slow, so that they never
+# take more than this share of the time.
 EVERY_S = 10.0
 SHARE = 0.02
 PAUSE_MOST_S = 300.0
+# A look without a reason follows after this many intervals. It wakes four threads, a check only its own.
+LOOK_AFTER = 6
 
 
 class DriftWatch:
@@ -24,6 +29,7 @@ class DriftWatch:
 
     ``look`` returns the state of each binary, or raises TimeoutError. ``on_look`` is called after every look with the
     drift that has begun and that has ended since the last look, by binary, and whether a load is the reason.
+    ``seem_changed`` is called in a thread with the states of the last look, and returns whether another look is due.
 
     `drifts` and `states` are the results of the last look, by binary.
     """
@@ -32,10 +38,12 @@ class DriftWatch:
         self,
         look: Callable[[Iterable[str]], Awaitable[Mapping[str, BinaryState]]],
         on_look: Callable[[Mapping[str, Drift], Mapping[str, Drift], bool], None],
+        seem_changed: Callable[[Mapping[str, BinaryState]], bool],
         every_s: float = EVERY_S,
     ) -> None:
         self._look = look
         self._on_look = on_look
+        self._seem_changed = seem_changed
         self._every_s = every_s
         self.drifts: Mapping[str, Drift] = MappingProxyType({})
         self.states: Mapping[str, BinaryState] = MappingProxyType({})
@@ -48,6 +56,9 @@ class DriftWatch:
         self._accepted: set[str] = set()
         self._accepting: frozenset[str] = frozenset()
         self._wake_up = asyncio.Event()
+        self._pause_s = every_s
+        # A check that hangs stays true.
+        self._is_checking = False
 
     def obstacle(self, binary: str) -> BinaryState | None:
         """Return the state of an unavailable ``binary``; None if it is available, or a reload has accepted it."""
@@ -95,6 +106,16 @@ class DriftWatch:
 
     async def watch(self) -> None:
         """Look, and call ``on_look``, until cancelled."""
+        stopped = threading.Event()
+        # A daemon thread, because a file system that hangs must not keep the process from stopping.
+        check = partial(self._check, asyncio.get_running_loop(), stopped)
+        threading.Thread(target=check, name="drift", daemon=True).start()
+        try:
+            await self._watch()
+        finally:
+            stopped.set()
+
+    async def _watch(self) -> None:
         while True:
             self._wake_up.clear()
             watched = self._watched
@@ -106,10 +127,25 @@ class DriftWatch:
             else:
                 if watched is self._watched:
                     self._compare(states)
-            pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
+            self._pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
+                async with asyncio.timeout(self._pause_s if self._is_checking else self._pause_s * LOOK_AFTER):
                     await self._wake_up.wait()
+
+    def _check(self, loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+        """Have `watch` look when a binary seems to have changed, until ``stopped``."""
+        took_s = 0.0
+        while not stopped.wait(min(max(self._pause_s, took_s / SHARE), PAUSE_MOST_S)):
+            begun_s, self._is_checking = time.monotonic(), True
+            try:
+                changed = self._seem_changed(self.states)
+            except Exception:  # noqa: BLE001 - the look reports it
+                changed = True
+            took_s, self._is_checking = time.monotonic() - begun_s, False
+            if changed:
+                # RuntimeError: the loop is closed, the daemon has stopped.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._wake_up.set)
 
     def _compare(self, states: Mapping[str, BinaryState]) -> None:
         is_load = self._loaded is None

@@ -42,7 +42,7 @@ class StatusParts:
         self.reloader = SimpleNamespace(current=current, last=last, faults={})
         self.pinned = SimpleNamespace(pins=(), unpinned=(), faults=())
         self.compared = 0
-        self.drift = DriftWatch(self._look, lambda *_: None)
+        self.drift = DriftWatch(self._look, lambda *_: None, lambda _states: True)
         self.drift.apply(current)
         self.status = Status(
             reloader=self.reloader,  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.generation import generation_of
 
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.table.generation import Generation
+from runtimed.inspection import drift_watch
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 
@@ -26,18 +28,28 @@ class Watching:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.looks = 0
+        self.looks = self.checks = 0
+        # Look after each check.
+        self.always = True
+        # Cleared while a check hangs.
+        self.released = threading.Event()
+        self.released.set()
         self.ended_by_load: list[Drift] = []
         self.hangs = False
         self.begun: list[Drift] = []
         self.ended: list[Drift] = []
         self._inspector = NodeInspector(str(base), lambda _binary, _features: None)
-        self.watch = DriftWatch(self._look, self._on_look, every_s=0.01)
+        self.watch = DriftWatch(self._look, self._on_look, self._seem_changed, every_s=0.01)
 
     async def _look(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         if self.hangs:
             raise TimeoutError
         return self._inspector.states(binaries)
+
+    def _seem_changed(self, states: Mapping[str, BinaryState]) -> bool:
+        self.checks += 1
+        self.released.wait()
+        return self.always or self._inspector.seem_changed(states)
 
     def _on_look(self, begun: Mapping[str, Drift], ended: Mapping[str, Drift], loaded: bool) -> None:
         self.looks += 1
@@ -101,6 +113,72 @@ async def test_drift_is_reported_once(watching: Watching) -> None:
     await watching.looked()
     assert watching.kinds() == {runc: "removed", late: "installed"}
     assert [drift.binary for drift in watching.ended] == ["crun"]
+
+
+async def checked(watching: Watching, times: int) -> None:
+    checks = watching.checks
+    while watching.checks < checks + times:
+        await asyncio.sleep(0.001)
+
+
+async def test_binaries_on_a_disk_are_looked_at_when_a_check_finds_a_change(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "major", lambda _device: 8)  # whatever the tests run on
+    monkeypatch.setattr(drift_watch, "LOOK_AFTER", 1_000_000)
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    watching.always = False
+    await checked(watching, 3)  # the last look that a check has caused is over
+    looks = watching.looks
+    await checked(watching, 20)
+    assert watching.looks == looks
+    watching.put("x", text="#!/bin/sh\n# another\n")
+    while watching.looks == looks:
+        await asyncio.sleep(0.001)
+    assert watching.kinds() == {path: "replaced"}
+
+
+async def test_a_look_follows_although_no_check_finds_a_change(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "major", lambda _device: 8)
+    watching.watch.apply(generation({"x": {"path": str(watching.put("x"))}}))
+    watching.always = False
+    await watching.looked()
+    await watching.looked()
+
+
+async def test_while_a_check_hangs_the_looks_come_as_often_as_checks(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift_watch, "LOOK_AFTER", 1_000_000)
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    watching.released.clear()
+    try:
+        await checked(watching, 1)
+        # A look whose pause began before the check has no other reason to end.
+        watching.watch.look_soon()
+        os.unlink(path)
+        checks = watching.checks
+        await watching.looked()
+        await watching.looked()
+        assert watching.kinds() == {path: "removed"}
+        assert watching.checks == checks
+    finally:
+        watching.released.set()
+
+
+async def test_a_check_that_fails_causes_a_look(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift_watch, "LOOK_AFTER", 1_000_000)
+    monkeypatch.setattr(os, "major", None)
+    watching.watch.apply(generation({"x": {"path": str(watching.put("x"))}}))
+    await watching.looked()
+    watching.always = False
+    await watching.looked()
 
 
 async def test_the_binary_of_a_default_runtime_that_is_not_configured_is_watched(watching: Watching) -> None:

@@ -37,7 +37,7 @@ class Intervals:
     poll_s: float = 1.0
     check_s: float = 30.0
     # Interval between two checks that all threads are running.
-    liveness_s: float = 5.0
+    liveness_s: float = 15.0
 
 
 _DEFAULTS = Intervals()
