@@ -245,6 +245,7 @@ def fail(budget):
     raise AssertionError("the peer has ended")
 
 run.GROUP_END_S = 1
+run.machine.description = lambda: {{"load": 3.25}}
 run.load_group = {{"serving": hang, "servers": fail}}.__getitem__
 sys.exit(run.main(["serving", "servers", "--json"]))
 """
@@ -255,6 +256,7 @@ def test_a_group_that_hangs_or_fails_is_ended_and_keeps_its_rows() -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert run.returncode == 3, run.stderr
     assert [each["measure"] for each in json.loads(run.stdout)["rows"]] == ["first", "second"]
+    assert run.stderr.splitlines()[-2] == "the machine was not idle: its load was 3.25 before"
     assert run.stderr.splitlines()[-1] == (
         "verdict: 2 of 2 goals hold; incomplete: serving: not over after 1 s | servers: the peer has ended"
     )

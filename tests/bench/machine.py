@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # The processor of whoever is measured, and of whoever measures; the same one where there is no second.
 _PROCESSORS = sorted(os.sched_getaffinity(0))
@@ -62,7 +63,7 @@ def _all_ns(pids: tuple[int, ...]) -> int:
     return sum(map(processor_ns, pids))
 
 
-def description() -> dict[str, str | int | float]:
+def description() -> dict[str, Any]:
     """Return what the figures depend on: processors, kernel, interpreter, and the load before the measurements."""
     models = [
         line.partition(":")[2].strip()

@@ -39,6 +39,8 @@ GROUPS = {
 # is for the removal of its files.
 GROUP_S, GROUP_END_S = 180.0, 210
 SMOKE_S, SMOKE_END_S = 0.0, 120
+# The load average of a machine on which a start and a look at it were the last work.
+_IDLE_LOAD = 0.5
 # Exit statuses; 2 is that of a wrong command line.
 FALLS_SHORT, INCOMPLETE, TOO_NOISY = 1, 3, 4
 
@@ -55,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
     os.sched_setaffinity(0, {machine.CLIENT_CPU})
     rows, failures = _measure_all(arguments.groups or list(GROUPS), smoke=arguments.smoke)
     words: list[str] = []
+    if about["load"] > _IDLE_LOAD:
+        words.append(f"the machine was not idle: its load was {about['load']:g} before")
     if before is not None:
         if any(before["machine"].get(key) != about[key] for key in ("model", "processors", "python")):
             words.append("the earlier run was on another machine or Python: only ratios can be compared")
