@@ -73,16 +73,22 @@ class Collector:
         Raises:
             StoreFailed: the wrappers cannot be listed.
         """
+        return await self._collect(asked_by, dry_run=dry_run, held_as_well=True)
+
+    async def _collect(self, asked_by: str, *, dry_run: bool, held_as_well: bool) -> Collection:
+        """Do as `collect`, with the verdicts on wrappers of retained generations only if ``held_as_well``."""
         async with self._lock:
             begun_s = self._clock_s()
             files, held, linked = await self._disk(self._list)
-            # Responses from retained generations name their wrappers as well. The names in `files` are only copies.
             listed = set(files)
-            self._handed_out = {file for file in (*held, *self._handed_out) if file in listed}
+            self._handed_out -= self._handed_out - listed
+            # Responses from retained generations name their wrappers as well.
+            self._handed_out |= held.keys() & listed
+            unheld = listed.difference(held)
             # A scan is expensive, and has no use where a retained generation holds every wrapper.
-            scan = await self._scan_references() if any(file not in held for file in files) else ReferenceScan((), ())
+            scan = await self._scan_references() if unheld else ReferenceScan((), ())
             judgement = judge_wrappers(
-                files,
+                files if held_as_well else unheld,
                 held,
                 scan,
                 self._unreferenced_since_s,
@@ -105,7 +111,8 @@ class Collector:
         while True:
             # The next scan may succeed; a client that requests one gets the error.
             with contextlib.suppress(StoreFailed):
-                await self.collect("runtimed.gc of the configuration", dry_run=not automatic())
+                # Tens of thousands of verdicts would block the event loop.
+                await self._collect("runtimed.gc of the configuration", dry_run=not automatic(), held_as_well=False)
             await asyncio.sleep(every_s)
 
     async def _remove(self, files: Sequence[str], linked: frozenset[str], asked_by: str) -> Mapping[str, Verdict]:
