@@ -79,16 +79,15 @@ class Collector:
         """Do as `collect`, with the verdicts on wrappers of retained generations only if ``held_as_well``."""
         async with self._lock:
             begun_s = self._clock_s()
-            files, held, linked = await self._disk(self._list)
-            listed = set(files)
+            listed, held, linked = await self._disk(self._list)
             self._handed_out -= self._handed_out - listed
             # Responses from retained generations name their wrappers as well.
             self._handed_out |= held.keys() & listed
-            unheld = listed.difference(held)
+            unheld = listed - held.keys()
             # A scan is expensive, and has no use where a retained generation holds every wrapper.
             scan = await self._scan_references() if unheld else ReferenceScan((), ())
             judgement = judge_wrappers(
-                files if held_as_well else unheld,
+                listed if held_as_well else unheld,
                 held,
                 scan,
                 self._unreferenced_since_s,
@@ -146,5 +145,9 @@ class Collector:
         except TimeoutError:
             return ReferenceScan((), (f"reading the pins took longer than {_PINS_TIMEOUT_S:g} s",))
 
-    def _list(self) -> tuple[tuple[str, ...], Mapping[str, int], frozenset[str]]:
-        return self._store.wrapper_files(), dict(self._store.wrapper_references()), self._store.linked_files()
+    def _list(self) -> tuple[frozenset[str], Mapping[str, int], frozenset[str]]:
+        return (
+            frozenset(self._store.wrapper_files()),
+            dict(self._store.wrapper_references()),
+            self._store.linked_files(),
+        )

@@ -155,6 +155,15 @@ async def test_a_dry_run_removes_nothing(node: WrapperStore) -> None:
     assert node.wrappers() == ["old"]
 
 
+async def test_a_request_gets_the_verdict_on_each_wrapper(node: WrapperStore) -> None:
+    node.publish("old")
+    node.publish()
+    node.publish("held")
+    collection = await node.collector.collect("uid 0", dry_run=True)
+    assert [verdict.file for verdict in collection.verdicts] == sorted(os.listdir(node.root / "wrappers"))
+    assert len(collection.verdicts) == 4
+
+
 async def test_a_reference_or_a_doubt_keeps_a_wrapper(node: WrapperStore) -> None:
     node.publish("old")
     node.publish()
