@@ -20,6 +20,7 @@ from runtimed.core.containerd.options import Options
 from runtimed.core.errors import Problem
 
 _PATH = "an absolute path"
+_USUAL_PATH = "/[!-~]*"
 _PATH_OF = "the absolute path of containerd's"
 _LIST = "a list of strings"
 _BOOL = "true or false"
@@ -163,12 +164,19 @@ class Settings:
             _PATH,
             boot_only=True,
             checked_as="Directory",
+            usual=_USUAL_PATH,
         ),
     ]
     exec_root: Annotated[
         str,
         Setting(
-            "exec-root", "--exec-root DIR", "directory of run-time state", _PATH, boot_only=True, checked_as="Directory"
+            "exec-root",
+            "--exec-root DIR",
+            "directory of run-time state",
+            _PATH,
+            boot_only=True,
+            checked_as="Directory",
+            usual=_USUAL_PATH,
         ),
     ]
     hosts: Annotated[
@@ -181,6 +189,7 @@ class Settings:
             repeatable=True,
             boot_only=True,
             checked_as="Hosts",
+            usual="fd://[a-z.]*|unix:///[!-~]{0,100}[a-z]",
         ),
     ]
     group: Annotated[
@@ -192,7 +201,12 @@ class Settings:
     log_level: Annotated[
         str,
         Setting(
-            "log-level", "-l, --log-level LEVEL", _LEVEL_HELP, f"one of {', '.join(LEVELS)}", checked_as="LogLevel"
+            "log-level",
+            "-l, --log-level LEVEL",
+            _LEVEL_HELP,
+            f"one of {', '.join(LEVELS)}",
+            checked_as="LogLevel",
+            usual="debug|info|warn|error|fatal",
         ),
     ] = "info"
     log_format: Annotated[
@@ -204,6 +218,7 @@ class Settings:
             f"one of {', '.join(FORMATS)}",
             boot_only=True,
             checked_as="LogFormat",
+            usual="|".join(FORMATS),
         ),
     ] = "auto"
     debug: Annotated[bool, Setting("debug", "-D, --debug", "log at level debug", _BOOL)] = False

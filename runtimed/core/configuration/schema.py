@@ -100,6 +100,8 @@ def read_value(setting: Setting, value: object, places: Document | Location, dra
             expected = "a string" if setting.plain is str else setting.expected
             draft.problems.append(places.location(setting.keys).mismatch(value, expected))
             return
+    elif (usual := setting.as_usual(value)) is not None:
+        checked = usual
     else:
         adapter = setting.adapter
         from pydantic import ValidationError  # noqa: PLC0415 - `Setting.adapter` has imported it

@@ -7,6 +7,7 @@ written configuration, and the report of settings that require a restart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
@@ -51,6 +52,8 @@ class Setting:
     # A running daemon cannot change it.
     boot_only: bool = False
     checked_as: str = ""
+    # A text that matches is right as it is: a start with the flags of the shipped unit imports no pydantic.
+    usual: str = ""
     render: Callable[[Any], object] = _as_json
     keys: Keys = ()
     attributes: Attributes = ()
@@ -65,6 +68,15 @@ class Setting:
     def adapter(self) -> TypeAdapter[Any]:
         """The check of a value by pydantic, where ``checked_as`` is given."""
         return _adapter(self.checked_as)
+
+    def as_usual(self, value: object) -> str | tuple[str, ...] | None:
+        """Return ``value`` as the configuration has it if it is ``usual``, or a list of such texts; else None."""
+        if not self.usual or isinstance(value, list | tuple) != self.repeatable:
+            return None
+        texts = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not all(isinstance(text, str) and re.fullmatch(self.usual, text) for text in texts):
+            return None
+        return texts if self.repeatable else texts[0]
 
     @property
     def metavar(self) -> str | None:

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 from harness.configuration import draft_of, problems_of
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runtimed.core.config import SETTINGS
 from runtimed.core.configuration import keys
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.message_text import nearest, shown
@@ -168,8 +171,22 @@ print(config.default_runtime, config.runtimed.retain, "pydantic" in sys.modules)
     [
         ('{"default-runtime": "crun", "debug": true, "runtimes": {"crun": {"path": "/x"}}}', "crun 16 False"),
         ('{"runtimed": {"retain": 3, "probe": {"enabled": false}}}', "runc 3 True"),
+        (
+            '{"data-root": "/d", "hosts": ["unix:///s", "fd://"], "log-level": "info", "log-format": "json"}',
+            "runc 16 False",
+        ),
+        ('{"log-level": "INFO"}', "runc 16 True"),
     ],
 )
 def test_pydantic_is_imported_only_for_a_value_that_it_checks(text: str, found: str) -> None:
     run = subprocess.run([sys.executable, "-c", IMPORTS, text], check=True, capture_output=True, text=True)
     assert run.stdout == f"{found}\n"
+
+
+@given(st.data())
+def test_pydantic_accepts_each_usual_value_as_it_is(data: st.DataObject) -> None:
+    setting = data.draw(st.sampled_from([setting for setting in SETTINGS.values() if setting.usual]))
+    text = st.from_regex(setting.usual, fullmatch=True)
+    value = data.draw(st.lists(text) if setting.repeatable else text)
+    assert setting.as_usual(value) == setting.adapter.validate_python(value)
+    assert setting.as_usual([[value]]) is None
