@@ -11,12 +11,13 @@ PART_BYTES = 32 * 1024
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class PartedResponse:
     """A response with a body of unknown length: the ``first`` part, and those that ``more`` returns until it is empty.
 
     ``more`` is called when the client has read the part before, and runs in no thread meanwhile. So a client that does
     not read costs the memory of one part. If ``more`` raises, the connection ends without the last chunk.
+    ``first`` is emptied when it is sent, because one runtime may have megabytes.
     """
 
     first: bytes

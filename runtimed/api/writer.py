@@ -88,9 +88,10 @@ class ResponseWriter:
         ``on_part`` is called after each part. Return False if the connection is lost or the response has failed.
         """
         self.put_bytes(response.head(connection, chunked=request.chunked))
-        part = b"" if request.method == "HEAD" else response.first
+        part, response.first = b"" if request.method == "HEAD" else response.first, b""
         while part:
             self._put_body(chunk(part) if request.chunked else part)
+            del part  # while the client does not read, the transport has a copy
             on_part()
             while self.transport is not None and (self.paused or self._rest):
                 self._read = asyncio.get_running_loop().create_future()
@@ -125,8 +126,10 @@ class ResponseWriter:
                 self._rest = memoryview(b"")
                 return
             # Cut before it is written: within write() the transport may ask to pause, and the rest is counted then.
-            piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
+            # An empty view would keep the whole body in memory.
+            piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:] or memoryview(b"")
             transport.write(piece)
+            del piece
         if not (self._rest or self.paused):
             self._wake()
 
