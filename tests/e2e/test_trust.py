@@ -138,7 +138,6 @@ BELOW: dict[str, Callable[[NestedDaemon], Path]] = {
     "parts": lambda d: d.data / "parts",
     "generations": lambda d: d.data / "generations",
     "generation": lambda d: d.data / "generations/00000001",
-    "generation's links": lambda d: d.data / "generations/00000001/runtimes",
     "generation's configuration": lambda d: d.data / "generations/00000001/config.json",
     "generation's manifest": lambda d: d.data / "generations/00000001/manifest.json",
     "container states": lambda d: d.exec / "runtime-runc",

@@ -197,3 +197,25 @@ def test_a_start_reads_each_part_once(root: Root, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("runtimed.host.store.parts.read_file", read)
     assert root.open().published
     assert sorted(Path(path).name for path in reads if "/parts/" in path) == sorted(parts(root))
+
+
+def test_a_missing_wrapper_of_an_unchanged_runtime_is_written_by_the_next_publish(root: Root) -> None:
+    file = next(wrapper.file for wrapper in large(root).wrappers)
+    large(root, n7=["1"])
+    (root.path / "wrappers" / file).unlink()
+    generation = large(root, n7=["2"])
+    assert (root.path / "wrappers" / file).exists()
+    assert root.current() == stable_texts(generation)
+
+
+def test_a_damaged_wrapper_of_an_unchanged_runtime_that_was_not_repaired_is_written_by_the_next_publish(
+    root: Root,
+) -> None:
+    generation = large(root)
+    wrapper = next(generation.wrappers)
+    truncate(root.path / "wrappers" / wrapper.file)
+    root.fail_at = "repair"
+    assert root.store.repair(generation).fault
+    root.fail_at = None
+    large(root, n7=["1"])
+    assert (root.path / "wrappers" / wrapper.file).read_bytes() == wrapper.text

@@ -192,6 +192,13 @@ def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
     root.open()
     third = root.publish(c=["3"])
     assert root.current() == {**stable_texts(first), **stable_texts(second), **stable_texts(third)}
+    root.publish(b=["2"])
+    assert [set(root.store.read(number).manifest.carried) for number in (1, 2, 3, 4)] == [
+        set(),
+        {"a"},
+        {"a", "b"},
+        {"a", "c"},
+    ]
 
 
 def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root) -> None:
