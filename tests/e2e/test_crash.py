@@ -63,7 +63,7 @@ RECORDINGS_MOST = 5
 
 # Calls whose failure a publish survives on purpose, by name and the beginning of the path, each with the reason.
 HARMLESS = {
-    ("newfstatat", "wrappers/"): "where it cannot be seen that a wrapper is there, it is written again, by rename",
+    ("newfstatat", "wrappers"): "where it cannot be seen that a wrapper is there, it is written again, by rename",
     ("rename", "../run/.tmp-table.json"): "after the swap the table file is written once more at once",
     ("newfstatat", "../run/table.json"): "as above",
 }
@@ -313,7 +313,7 @@ def test_an_error_of_any_call_is_told_and_the_old_answers_go_on(
     def attempt(site: Site, point: tuple[Call, str]) -> str:
         call, error = point
         result = meet_error(site, publish, counters, point, fail_at(call, error))
-        assert result == ("stands" if is_harmless(call) else expected(publish, call))
+        assert result == ("stands" if is_harmless(publish, call) else expected(publish, call))
         return result
 
     points = [(call, error) for call in publish.calls for error in ERRORS]
@@ -339,7 +339,10 @@ def test_a_disk_that_fails_from_any_call_on_is_reported_and_answers_continue(
     assert not broken(outcomes)
 
 
-def is_harmless(call: Call) -> bool:
+def is_harmless(publish: Recording, call: Call) -> bool:
+    # The check of the owners, which looks at the data root first, is not harmless.
+    if call.paths == ("wrappers",) and publish.calls[publish.calls.index(call) - 1].paths == (".",):
+        return False
     return any(call.name == name and call.paths[0].startswith(path) for name, path in HARMLESS)
 
 

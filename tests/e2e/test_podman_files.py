@@ -197,8 +197,10 @@ def test_podman_of_a_user_without_root_runs_containers_by_the_same_names_without
         run(node.root, *podman, "rm", "--force", "--time", "0", identifier)
     assert list((node.daemon.root / "run" / "pins").iterdir()) == []
     # Users without root read the launchers, and neither the configuration nor the names of files.
-    generation = Path(node.stable_path("small")).parent.resolve().parent
-    for command in (("ls", str(node.daemon.data)), ("ls", str(generation)), ("cat", str(generation / "config.json"))):
+    view = Path(node.stable_path("small")).parent
+    generation = Path(node.daemon.data, view.readlink()).parent
+    hidden = (node.daemon.data, generation, view.resolve(), view.resolve().parent)
+    for command in (*(("ls", str(each)) for each in hidden), ("cat", str(generation / "config.json"))):
         refused = node.root.run(*user, *command)
         assert "Permission denied" in refused.stderr, command
 

@@ -214,9 +214,10 @@ def test_a_runtime_is_found_where_only_its_owner_may_look(node: Installed, direc
 
 def test_podman_of_a_user_without_root_has_the_names_also_after_an_upgrade(node: Installed) -> None:
     data, rootfs, home = "/var/lib/runtimed", f"/home/{STRANGER}/rootfs", f"/home/{STRANGER}"
-    directories = [data, *(f"{data}/{name}" for name in ("generations", "wrappers", "runtimes/.", "runtimes/.."))]
     node.write({**TABLE, "default-runtime": "crun"})
     node.systemctl("reload", SERVICE)
+    generation = node.run("readlink", f"{data}/runtimes").stdout.strip().rpartition("/")[0]
+    directories = [data, *(f"{data}/{name}" for name in ("generations", "wrappers", generation))]
     node.ctl("export", "podman", "--write")
     node.run("cp", "-a", ROOTFS, rootfs)
     node.run("chown", "-R", f"{STRANGER}:", rootfs)
@@ -240,7 +241,7 @@ def test_podman_of_a_user_without_root_has_the_names_also_after_an_upgrade(node:
     assert podman_run() == "it runs\n"
     path = node.run(*podman, "info", "--format", "{{.Host.OCIRuntime.Path}}", user=STRANGER).stdout
     assert path == f"{data}/runtimes/crun\n"
-    for refused in (("ls", data), ("cat", f"{data}/runtimes/../config.json"), ("ls", "/run/runtimed/pins")):
+    for refused in (("ls", data), ("cat", f"{data}/{generation}/config.json"), ("ls", "/run/runtimed/pins")):
         assert "Permission denied" in node.run(*refused, status=None, user=STRANGER).stderr, refused
     assert not [line for line in node.journal() if "store.recovered" in line.text]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from runtimed.core.history.layout import (
 )
 from runtimed.core.table.runtime_changes import RuntimeChanges, links_of
 from runtimed.host.store.disk import make_directory, sync_directory
-from runtimed.host.store.marks import Mark, is_changed, mark_of
+from runtimed.host.store.marks import Mark, mark_of
 from runtimed.host.store.paths import Paths
 
 # The name under which a link is made before it replaces another one.
@@ -78,14 +79,14 @@ class LinkDirectories:
         directory = self._paths.link_directory(name)
         at_step("links")
         make_directory(self._paths.links)
-        if os.path.islink(directory) or not os.path.isdir(directory):
-            # The first publish into it, or another file is there.
-            with contextlib.suppress(FileNotFoundError):
+        state = _status(directory)
+        if state is None or not stat.S_ISDIR(state.st_mode):
+            if state is not None:
                 os.unlink(directory)
             make_directory(directory)
             sync_directory(self._paths.links)
         mark, found = self._known.pop(name, (None, {}))
-        if is_changed(directory, mark):
+        if state is None or mark_of(state) != mark:
             found = _read(directory)
         for link in [link for link, file in wanted.items() if found.get(link) != file]:
             at_step("link")
@@ -109,6 +110,12 @@ def directory_in_use(paths: Paths) -> str | None:
         return None if number is None else link_directory(os.readlink(paths.view(number)))
     except OSError:
         return None
+
+
+def _status(path: str) -> os.stat_result | None:
+    with contextlib.suppress(FileNotFoundError):
+        return os.lstat(path)
+    return None
 
 
 def _read(directory: str) -> dict[str, str]:

@@ -15,9 +15,15 @@ def mark_of(state: os.stat_result) -> Mark:
     return hash((state.st_dev, state.st_ino, state.st_ctime_ns, state.st_size, state.st_mode, state.st_uid))
 
 
+def mark_at(path: str) -> Mark | None:
+    """Return the mark of the file at ``path``, None if there is none or it cannot be seen."""
+    try:
+        return mark_of(os.lstat(path))
+    except OSError:
+        return None
+
+
 def is_changed(path: str, mark: Mark | None) -> bool:
     """Return whether the path does not lead to the file with this mark; None is the mark of none."""
-    try:
-        return mark_of(os.lstat(path)) != mark
-    except OSError:
-        return True
+    found = mark_at(path)
+    return found is None or found != mark

@@ -20,7 +20,7 @@ from runtimed.host.store.disk import (
     replace_file,
     write_new,
 )
-from runtimed.host.store.marks import Mark, is_changed, mark_of
+from runtimed.host.store.marks import Mark, is_changed, mark_at
 from runtimed.host.store.paths import Paths
 
 # More than any wrapper has: arguments of about 2 MB, each byte of which may need four for the shell.
@@ -69,7 +69,7 @@ class WrapperDirectory:
         except OSError:
             self.take_back(made)
             raise
-        self._mark = mark_of(os.lstat(self._paths.wrappers))
+        self._mark = mark_at(self._paths.wrappers)
         return tuple(made)
 
     def distrust(self, files: Iterable[str]) -> None:
