@@ -279,7 +279,8 @@ class Connection(asyncio.Protocol):
             response = await answer
         except Exception as exc:  # noqa: BLE001 - as in _call_handler
             response = self._writer.failure(pending[0], exc)
-        if isinstance(response, PartedResponse):
+        # A client that has left must not count as one that does not read.
+        if isinstance(response, PartedResponse) and self._transport is not None:
             await self._put_parts(pending, response)
         self._task = None
         if self._transport is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from runtimed.api.connections import Connections
 from runtimed.api.messages import Request, Response, problem, render
 from runtimed.api.parts import LAST_CHUNK, PartedResponse, chunk
+from runtimed.core.errors import TooManyWaiting
 
 # Responses are collected up to this size and then written at once. No more are made while the client leaves more than
 # this unread, so a connection holds at most twice as much and one response.
@@ -100,6 +101,8 @@ class ResponseWriter:
                 return False
             try:
                 part = await response.more()
+            except (TimeoutError, TooManyWaiting):
+                return False  # a file system hangs, or the user has too many requests: no error of the daemon
             except Exception as exc:  # noqa: BLE001 - it is the handler's error
                 self.failure(request, exc)
                 return False

@@ -60,7 +60,7 @@ class Collector:
         self._published: Mapping[str, Runtime] = {}
 
     def published(self, generation: Generation) -> None:
-        """Restart the grace time of the wrappers of ``generation``, which responses name from now on."""
+        """Restart the grace time of the wrappers that are new in ``generation``: responses name them from now on."""
         before, self._published = self._published, generation.runtimes
         # Those of unchanged runtimes were handed out before, and have a reference since.
         files = {script.file for script in scripts_of(find_changes(before, generation.runtimes).new)}
@@ -80,7 +80,7 @@ class Collector:
         async with self._lock:
             begun_s = self._clock_s()
             listed, held, linked = await self._disk(self._list)
-            self._handed_out -= self._handed_out - listed
+            self._handed_out &= listed
             # Responses from retained generations name their wrappers as well.
             self._handed_out |= held.keys() & listed
             unheld = listed - held.keys()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from runtimed.api.large import respond_in_parts
 from runtimed.api.messages import Answer, Request, Response
 from runtimed.api.parts import PART_BYTES, PartedResponse, take_part
+from runtimed.core.errors import TooManyWaiting
 
 PART = b"y" * PART_BYTES
 LONG = b"GET /long HTTP/1.1\r\n%b\r\n" % HOST
@@ -32,6 +33,7 @@ class Parts:
     made: int = 1
     waits: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception = field(default_factory=lambda: RuntimeError("as asked"))
 
     def serve(self, run: Running) -> None:
         """Answer GET /long with the parts."""
@@ -46,7 +48,7 @@ class Parts:
         self.waits.set()
         await self.gate.wait()
         if self.made == self.fails_at:
-            raise RuntimeError("as asked")
+            raise self.error
         self.made += 1
         return PART if self.made <= self.number else b""
 
@@ -171,6 +173,43 @@ async def test_a_client_that_disconnects_stops_the_work(caplog: pytest.LogCaptur
         assert run.connections.unread.total_bytes == 0
     assert not caplog.records
     assert not run.errors
+
+
+async def test_a_client_that_has_left_does_not_count_as_one_that_does_not_read() -> None:
+    begin = asyncio.Event()
+    parts = Parts(3)
+
+    async def late() -> PartedResponse:
+        await begin.wait()
+        return await parts._begin()
+
+    async with running() as run:
+        parts.serve(run)
+        run.connections.handler = lambda _request: late()
+        _, writer = await run.connect()
+        writer.write(LONG)
+        await until(lambda: bool(run.connections._tasks))
+        (connection,) = run.connections._members
+        connection.pause_writing()
+        connection.abort()
+        await until(lambda: len(run.connections) == 0)
+        begin.set()
+        await until(lambda: not run.connections._tasks)
+        assert run.connections.unread.total_bytes == 0
+        await hang_up(writer)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), TooManyWaiting(0, 1)])
+async def test_a_disk_that_hangs_in_the_middle_is_no_error_of_the_daemon(error: Exception) -> None:
+    parts = Parts(10, fails_at=3, error=error)
+    async with running() as run:
+        parts.serve(run)
+        reader, writer = await run.connect()
+        writer.write(LONG)
+        with pytest.raises(asyncio.IncompleteReadError):
+            await read_reply(reader)
+        await hang_up(writer)
+        assert not run.errors
 
 
 @pytest.mark.parametrize("later", [0, 3])

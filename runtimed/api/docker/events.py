@@ -100,8 +100,6 @@ def _list_runtimes(generation: Generation) -> str | None:
     # Each has a name, a colon and a blank, except that the last one has no blank.
     if sum(map(len, generation.runtimes)) + 2 * len(generation.runtimes) - 1 > _RUNTIMES_BYTES:
         return None
-    if sum(map(len, generation.runtimes)) > _RUNTIMES_BYTES:
-        return None
     found: list[str] = []
     bytes_left = _RUNTIMES_BYTES
     for runtime, path in runtime_paths(generation):
