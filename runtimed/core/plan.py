@@ -58,9 +58,17 @@ class Plan:
 
 
 def plan(
-    documents: Documents, context: BootContext, number: int, previous: Generation | None, main_required: str | None
+    documents: Documents,
+    context: BootContext,
+    number: int,
+    previous: Generation | None,
+    main_required: str | None,
+    parsed: Config | None = None,
 ) -> Plan:
     """Return generation ``number`` of ``documents``, with the difference from ``previous``.
+
+    Entries of ``parsed``, by default the configuration of ``previous``, are not parsed again where their text is the
+    same.
 
     Raises:
         ConfigurationRejected: with all problems in the documents.
@@ -70,7 +78,7 @@ def plan(
         context.flags,
         context.defaults,
         main_required=main_required,
-        previous=None if previous is None else previous.config,
+        previous=parsed if previous is None else previous.config,
     )
     if problems := tuple(_stable_paths(config, context.host, previous)):
         raise ConfigurationRejected(problems)

@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
-from runtimed.core.config import Documents, Settings
+from runtimed.core.config import Config, Documents, Settings
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
 from runtimed.core.history.trigger import Trigger
@@ -50,7 +50,7 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
-from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
+from runtimed.reload.gc_freeze import GcFreeze, suspend_collections, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
 
@@ -77,6 +77,7 @@ def run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_malloc()
+    suspend_collections()
     raise_descriptor_limit()
     try:
         return asyncio.run(_run(arguments))
@@ -159,11 +160,11 @@ class Daemon:
         self._watcher.start()
         documents = await self._reader.read()
         # The store has the last good settings, but its path must be known to open it.
-        data_root = find_configuration(documents, self._arguments, None, b"").settings.data_root
-        store, recovered = await open_store(data_root, self._trust, self._disk_worker, stack)
+        found = find_configuration(documents, self._arguments, None, b"")
+        store, recovered = await open_store(found.settings.data_root, self._trust, self._disk_worker, stack)
         self._event_log.open(lambda lines: self._disk_worker.run(store.event_files.append, lines))
         stack.push_async_callback(self._event_log.close)
-        config = find_configuration(documents, self._arguments, recovered.last, recovered.config_text)
+        config = find_configuration(documents, self._arguments, recovered.last, recovered.config_text, found)
         settings = config.settings
         self._log_format = settings.log_format
         self._configure_log(settings)
@@ -177,9 +178,7 @@ class Daemon:
         await containers.take_over(earlier, config.runtimed.containerd)
         frozen_plan = partial(self._gc_freeze.call, plan)
         planner = await open_planner(frozen_plan, store, recovered.last, self._inspector, self._disk_worker)
-        reloader = await self._publish_first_generation(
-            documents, disk, recovered, settings, containers, planner, stack
-        )
+        reloader = await self._publish_first_generation(documents, config, disk, recovered, containers, planner, stack)
         components = self._components = Components(
             reloader=reloader,
             store=store,
@@ -214,14 +213,14 @@ class Daemon:
     async def _publish_first_generation(
         self,
         documents: Documents,
+        config: Config,
         disk: StoreWithTableFile,
         recovered: Recovered,
-        settings: Settings,
         containers: ContainerWatch,
         planner: ProofPlanner,
         stack: AsyncExitStack,
     ) -> Reloader:
-        arguments = self._arguments
+        arguments, settings = self._arguments, config.settings
         host = Host(read_facts(self._environ), disk.root, settings.exec_root)
         required = main_required(arguments)
         reloader = Reloader(
@@ -237,7 +236,8 @@ class Daemon:
             planner=planner,
         )
         stack.push_async_callback(reloader.stop)
-        await reloader.start(documents, recovered.last, recovered.config_text, published=recovered.published)
+        last, text = recovered.last, recovered.config_text
+        await reloader.start(documents, last, text, published=recovered.published, parsed=config)
         return reloader
 
     def _start_triggers(self, reloader: Reloader, components: Components, stack: AsyncExitStack) -> None:

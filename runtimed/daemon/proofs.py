@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from runtimed.core.config import Documents
+from runtimed.core.config import Config, Documents
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.history.manifest import Manifest
 from runtimed.core.plan import BootContext, Plan
@@ -38,9 +38,10 @@ class ProofPlanner:
         number: int,
         previous: Generation | None,
         main_required: str | None,
+        parsed: Config | None = None,
     ) -> Plan:
         """Return the plan. Blocks for a bounded time. Raises: ConfigurationRejected."""
-        planned = self._plan(documents, context, number, previous, main_required)
+        planned = self._plan(documents, context, number, previous, main_required, parsed)
         config = planned.generation.config
         if config.runtimed.require_proof:
             is_in_use = partial(self._is_in_use, context, previous)

@@ -43,30 +43,32 @@ SOCKET_MODE = 0o660
 _SHIPPED_NAME = "runtimed"
 
 
-def find_configuration(documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes) -> Config:
+def find_configuration(
+    documents: Documents, arguments: Arguments, last: Manifest | None, config_text: bytes, parsed: Config | None = None
+) -> Config:
     """Return the configuration to start with: ``documents``, or the last good generation where they are invalid.
 
     Flags override both; without any valid configuration they and the defaults remain. ``last`` and ``config_text``
-    are the generation on disk, if any; it counts only if it came from the same main file.
+    are the generation on disk, if any; it counts only if it came from the same main file. ``parsed`` is what an earlier
+    call returned, and saves work.
 
     Raises:
         ConfigurationRejected: the flags themselves are wrong.
     """
-    if last is not None and last.configuration == documents.main_path:
-        lost = documents.main is None and documents.main_path in last.sources
-        if lost or not _is_valid(documents, arguments):
-            documents = Documents(documents.main_path, Source(documents.main_path, config_text))
-    if not _is_valid(documents, arguments):
-        documents = Documents(documents.main_path)
-    return parse_configuration(documents, arguments.flags, arguments.defaults)
+    for candidate in _candidates(documents, last, config_text):
+        with contextlib.suppress(ConfigurationRejected):
+            return parse_configuration(candidate, arguments.flags, arguments.defaults, previous=parsed)
+    return parse_configuration(Documents(documents.main_path), arguments.flags, arguments.defaults)
 
 
-def _is_valid(documents: Documents, arguments: Arguments) -> bool:
-    try:
-        parse_configuration(documents, arguments.flags, arguments.defaults)
-    except ConfigurationRejected:
-        return False
-    return True
+def _candidates(documents: Documents, last: Manifest | None, config_text: bytes) -> Iterator[Documents]:
+    path = documents.main_path
+    has_last = last is not None and last.configuration == path
+    is_lost = last is not None and has_last and documents.main is None and path in last.sources
+    if not is_lost:
+        yield documents
+    if has_last:
+        yield Documents(path, Source(path, config_text))
 
 
 async def open_store(path: str, trust: Trust, worker: Worker, stack: AsyncExitStack) -> tuple[Store, Recovered]:

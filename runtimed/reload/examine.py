@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from runtimed.core.config import Documents
+from runtimed.core.config import Config, Documents
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.history.trigger import Trigger
 from runtimed.core.plan import BootContext, Plan
@@ -31,13 +31,13 @@ class Examiner:
         self.number = 0
 
     async def examine(
-        self, documents: Documents, next_number: int, previous: Generation | None
+        self, documents: Documents, next_number: int, previous: Generation | None, parsed: Config | None
     ) -> Plan | ConfigurationRejected:
         """Return the plan of ``documents`` as generation ``next_number``, or their rejection."""
         required = self._context.requires_main(self.sources, self.number)
         try:
             planned: Plan = await self._run_blocking(
-                self._planner, documents, self._context, next_number, previous, required
+                self._planner, documents, self._context, next_number, previous, required, parsed
             )
         except ConfigurationRejected as rejection:
             return rejection

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runtimed.core.config import Documents
+from runtimed.core.config import Config, Documents
 from runtimed.core.containers import Kept
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.history.manifest import Manifest, compare_with_manifest
@@ -94,9 +94,15 @@ class Reloader:
         return {subject: text for subject, text in faults.items() if text is not None}
 
     async def start(
-        self, documents: Documents, manifest: Manifest | None, config_text: bytes, *, published: bool
+        self,
+        documents: Documents,
+        manifest: Manifest | None,
+        config_text: bytes,
+        *,
+        published: bool,
+        parsed: Config | None = None,
     ) -> None:
-        """Make the first generation current, that of ``documents``.
+        """Make the first generation current, that of ``documents``; `plan` in `core` describes ``parsed``.
 
         ``manifest`` and ``config_text`` are the last generation on disk, if any; when it is ``published`` and the
         configuration has the same meaning, its number is kept and the disk is not written. With a broken
@@ -114,7 +120,7 @@ class Reloader:
             self._on_begin()
             started_s = self._clock_s()
             self._seen = documents
-            examined = await self._examine(documents)
+            examined = await self._examine(documents, parsed)
             if isinstance(examined, Plan) and manifest is not None:
                 # Clients of the last run have seen that generation.
                 examined = replace(examined, difference=compare_with_manifest(manifest, examined.generation))
@@ -215,8 +221,8 @@ class Reloader:
             self._unpublished is not None or SETTLE in self._publisher.errors
         )
 
-    async def _examine(self, documents: Documents) -> Plan | ConfigurationRejected:
-        return await self._examiner.examine(documents, self._disk.next_number, self._previous)
+    async def _examine(self, documents: Documents, parsed: Config | None = None) -> Plan | ConfigurationRejected:
+        return await self._examiner.examine(documents, self._disk.next_number, self._previous, parsed)
 
     @property
     def _retry(self) -> Trigger:

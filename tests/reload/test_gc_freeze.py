@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtimed.reload.gc_freeze import GcFreeze
+from runtimed.reload.gc_freeze import GcFreeze, suspend_collections
 
 
 class Loop:
@@ -80,3 +80,12 @@ def test_garbage_that_tables_leave_is_collected_without_connections() -> None:
     assert all(each() is not None for each in garbage)
     frozen.call(leave_garbage)
     assert all(each() is None for each in garbage)
+
+
+def test_a_start_is_not_collected_until_its_first_table_is_built() -> None:
+    suspend_collections()
+    garbage = weakref.ref(Loop())
+    [[number] for number in range(10_000)]
+    assert garbage() is not None
+    freeze().call(int)
+    assert gc.isenabled()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from runtimed.core.history.manifest import Manifest, checksum
 from runtimed.core.history.parts import is_part_file
 from runtimed.host.store.disk import (
     DIRECTORY_MODE,
+    OLD_MODE,
     SCRIPT_MODE,
     failing_as,
     leads_to,
@@ -34,7 +36,7 @@ from runtimed.host.store.disk import (
 from runtimed.host.store.links import directory_in_use
 from runtimed.host.store.parts import PartReader
 from runtimed.host.store.paths import Paths
-from runtimed.host.store.wrappers import is_intact_file
+from runtimed.host.store.wrappers import intact_state
 
 # From a generation's manifest and config.json to its wrappers and launchers: file name -> text.
 Rebuild = Callable[[Manifest, bytes], Mapping[str, bytes]]
@@ -196,17 +198,22 @@ class _Recovery:
         manifests = self._manifests.values()
         wanted = {file for manifest in manifests for file in manifest.files}
         # A missing carried wrapper was collected.
-        carried = {file for manifest in manifests for file in manifest.carried.values()}
+        carried = {file for manifest in manifests for file in manifest.carried.values()} - wanted
         wanted |= {file for file in carried if os.path.lexists(self._paths.wrapper(file))}
-        for file in wanted:
-            open_to_users(self._paths.wrapper(file), SCRIPT_MODE)
-        damaged = {file for file in wanted if not is_intact_file(self._paths.wrapper(file), file)}
+        damaged = {file for file in wanted if not self._is_intact(file)}
         named = ((number, set(self._manifests[number].files)) for number in sorted(self._manifests, reverse=True))
         texts = rebuild_texts(self._paths, self._rebuild, damaged, named)
         repaired = {file for file in sorted(texts) if self._repair_wrapper(file, texts[file])}
         unknown = sorted(damaged - texts.keys())
         self._faults += (f"wrapper {file} is damaged, and no generation has its text" for file in unknown)
         return frozenset(wanted - damaged | repaired)
+
+    def _is_intact(self, file: str) -> bool:
+        path = self._paths.wrapper(file)
+        state = intact_state(path, file)
+        if state is not None and stat.S_IMODE(state.st_mode) == OLD_MODE:
+            open_to_users(path, SCRIPT_MODE)
+        return state is not None
 
     def _repair_wrapper(self, file: str, text: bytes) -> bool:
         path = self._paths.wrapper(file)
