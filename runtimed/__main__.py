@@ -19,7 +19,8 @@ from runtimed.streams import open_standard_streams  # noqa: E402 - see above
 def main() -> int:
     """Run the daemon and return its exit status: 0 stopped or valid, 1 it could not start or is invalid."""
     open_standard_streams()
-    # Objects that imports make stay, so no collection needs to scan them: neither now, a hundred times, nor later.
+    # Objects that imports make stay, so no collection needs to scan them. A start leaves hardly any garbage either:
+    # `runtimed.reload.gc_freeze` enables collections after the first table.
     gc.disable()
     # OpenSSL costs 1.8 MB and a twentieth of the start, and the daemon uses no TLS.
     _import_without("ssl", "asyncio")
@@ -28,7 +29,6 @@ def main() -> int:
     from runtimed.daemon.main import run  # noqa: PLC0415 - see above
 
     gc.freeze()
-    gc.enable()
     return run(sys.argv[1:])
 
 

@@ -50,7 +50,7 @@ from runtimed.host.trust import Trust
 from runtimed.host.watch import Watcher
 from runtimed.host.worker import Worker
 from runtimed.inspection.binaries import NodeInspector
-from runtimed.reload.gc_freeze import GcFreeze, suspend_collections, tune_malloc
+from runtimed.reload.gc_freeze import GcFreeze, tune_malloc
 from runtimed.reload.reloader import Reloader
 from runtimed.reload.settle import reload_on_hints
 
@@ -77,7 +77,6 @@ def run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: faulthandler.dump_traceback(all_threads=True))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_malloc()
-    suspend_collections()
     raise_descriptor_limit()
     try:
         return asyncio.run(_run(arguments))

@@ -40,6 +40,7 @@ class GcFreeze:
     def call(self, function: Callable[..., T], *args: object) -> T:
         """Return the result of ``function``, and exempt the objects that it leaves, unless it raises.
 
+        Collections are enabled afterwards; the first call finds them disabled by the start of the process.
         ``function`` must be short, and one thread at a time may call this.
         """
         # Frees present garbage before it is frozen. This is fast, because frozen objects are not scanned.
@@ -60,12 +61,6 @@ class GcFreeze:
             gc.unfreeze()
             gc.collect()
         gc.freeze()
-
-
-def suspend_collections() -> None:
-    """Have no garbage collected until `GcFreeze.call` enables it: a start leaves hardly any."""
-    gc.freeze()
-    gc.disable()
 
 
 def tune_malloc() -> None:
