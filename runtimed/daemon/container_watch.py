@@ -40,7 +40,7 @@ class ContainerWatch:
 
     def __init__(self, store: Store, exec_root: str, stack: AsyncExitStack) -> None:
         directory, stable = PinDirectory(f"{exec_root}/{PINS}"), f"{store.root}/{CURRENT}"
-        self.pinned = PinnedContainers(directory, stable=stable, target_at=store.target_at)
+        self.pinned = PinnedContainers(directory, stable=stable, target_at=store.retained.target_at)
         self._store = store
         # Two, because a report must not wait for a scan, which an engine can block.
         self._worker, self._pins_worker = Worker("scanning"), Worker("pins")
@@ -96,7 +96,9 @@ class ContainerWatch:
 
     def describe(self, generation: Generation) -> tuple[PinnedContainer, ...]:
         """Return the containers that have a pin now, compared with ``generation``. Blocks."""
-        return describe_containers(self.pinned.read(), generation, self._store.name_of, self._store.generation_of)
+        return describe_containers(
+            self.pinned.read(), generation, self._store.retained.name_of, self._store.retained.generation_of
+        )
 
     def _find_kept(self, generation: Generation) -> tuple[Kept, ...]:
         return summarise_kept(self.describe(generation))

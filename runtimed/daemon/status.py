@@ -93,7 +93,9 @@ class Status:
         generation, seen = self.reloader.current, self.pinned
         inputs = generation, seen.pins, seen.unpinned, seen.faults
         if self._containers is None or any(a is not b for a, b in zip(self._containers[0], inputs, strict=True)):
-            found = describe_containers(seen.pins, generation, self.store.name_of, self.store.generation_of)
+            found = describe_containers(
+                seen.pins, generation, self.store.retained.name_of, self.store.retained.generation_of
+            )
             self._containers = inputs, summarise_containers(found, len(seen.unpinned), seen.faults)
         return self._containers[1]
 
@@ -161,7 +163,7 @@ class Status:
             wrappers = len(self.store.wrapper_files())
         return Figures(
             generation=generation.number,
-            generations=len(self.store.retained),
+            generations=len(self.store.retained.summaries()),
             runtimes=runtimes,
             default_available=default is not None and _state(default, states) == "available",
             faults=self.faults(),

@@ -148,6 +148,6 @@ class Collector:
     def _list(self) -> tuple[frozenset[str], Mapping[str, int], frozenset[str]]:
         return (
             frozenset(self._store.wrapper_files()),
-            dict(self._store.wrapper_references()),
+            self._store.retained.references(),
             self._store.linked_files(),
         )

@@ -28,6 +28,10 @@ class StoreOfNames:
 
     root: str
 
+    @property
+    def retained(self) -> StoreOfNames:
+        return self
+
     def target_at(self, _link: str, _time_s: float) -> str | None:
         return None
 

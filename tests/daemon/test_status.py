@@ -46,7 +46,7 @@ class StatusParts:
         self.drift.apply(current)
         self.status = Status(
             reloader=self.reloader,  # type: ignore[arg-type]
-            store=SimpleNamespace(name_of=self.name_of, generation_of=lambda *_: 7),  # type: ignore[arg-type]
+            store=SimpleNamespace(retained=SimpleNamespace(name_of=self.name_of, generation_of=lambda *_: 7)),  # type: ignore[arg-type]
             watcher=SimpleNamespace(mode="inotify", alive=True, faults={}),  # type: ignore[arg-type]
             drift=self.drift,
             announcer=SimpleNamespace(events=Events(), engines=ENGINES),  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from host.test_store import Root, retained, stable_texts
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.manifest import render_manifest
 from runtimed.core.table.generation import Generation
+from runtimed.core.table.runtime_changes import scripts_of
 from runtimed.host.store.disk import read_file
 
 
@@ -82,6 +83,62 @@ def test_a_part_is_removed_with_the_last_generation_that_has_it(root: Root) -> N
     assert root.open().published
 
 
+def test_what_only_a_generation_had_that_others_removed_is_released_at_once(root: Root) -> None:
+    old = large(root, x=["only here"])
+    large(root)
+    generation = large(root, n7=["1"])
+    target = old.runtimes["x"].target or ""
+    assert root.store.retained.generation_of("x", target) == 1
+    shutil.rmtree(root.path / "generations/00000001")
+    assert root.store.repair(generation).repaired
+    assert retained(root) == [2, 3]
+    assert parts(root) == {*named(root, 2), *named(root, 3)}
+    assert (root.store.retained.generation_of("x", target), root.store.retained.name_of("x")) == (None, "x")
+    assert not {script.file for script in scripts_of([old.runtimes["x"]])} & root.store.retained.references().keys()
+    assert root.open().faults == ()
+
+
+def test_an_older_generation_keeps_what_it_shares_with_one_that_others_removed(root: Root) -> None:
+    old = large(root)
+    large(root, n8=["1"])
+    files = {script.file for script in scripts_of([old.runtimes["n7"]])}
+    own = set(named(root, 2)) - set(named(root, 1))
+    generation = large(root, n7=["1"], n8=["2"])
+    shutil.rmtree(root.path / "generations/00000002")
+    (root.path / "wrappers" / min(files)).unlink()
+    assert len(root.store.repair(generation).repaired) == 2
+    assert retained(root) == [1, 3]
+    # Generation 2 had them last.
+    assert files <= root.store.retained.references().keys()
+    assert all(root.store.remove_wrapper(file) is not None for file in files)
+    assert parts(root) >= {*named(root, 1), *named(root, 3)}
+    # Only generation 1 knows the text now.
+    (root.path / "wrappers" / min(files)).unlink()
+    assert len(root.store.repair(generation).repaired) == 1
+    root.now += 3601
+    for word in "ab":
+        root.now += 61
+        large(root, retain=1, n7=[word])
+    assert retained(root) == [4, 5]
+    assert not own & parts(root)
+    assert not files & root.store.retained.references().keys()
+    assert root.open().faults == ()
+
+
+def test_a_current_generation_that_others_removed_keeps_its_files_until_it_is_published_again(root: Root) -> None:
+    large(root)
+    generation = large(root, n7=["1"])
+    root.open()
+    shutil.rmtree(root.path / "generations/00000001")
+    shutil.rmtree(root.path / "generations/00000002")
+    assert root.store.repair(generation).republish
+    assert {script.file for script in generation.scripts} <= root.store.retained.references().keys()
+    again = large(root, n7=["1"])
+    assert retained(root) == [again.number]
+    assert parts(root) == {*named(root, again.number)}
+    assert {script.file for script in again.scripts} == root.store.retained.references().keys()
+
+
 def test_parts_that_no_generation_names_are_removed_at_a_start(root: Root) -> None:
     generation = large(root)
     before = parts(root)
@@ -138,7 +195,9 @@ def test_damage_to_a_part_of_the_current_generation_is_noticed_and_published_awa
     assert shared in str(root.store.repair(generation).republish)
     large(root, n7=["1"])
     assert not root.store.seems_damaged()
-    assert len(root.store.read(1).manifest.answers) == 142, "the part was written again, so the older one is whole too"
+    assert len(root.store.retained.read(1).manifest.answers) == 142, (
+        "the part was written again, so the older one is whole too"
+    )
     recovered = root.open()
     assert (recovered.published, list(recovered.manifests)) == (True, [1, 2, 3])
 
@@ -173,8 +232,8 @@ def test_a_retained_generation_with_a_damaged_part_cannot_be_read(root: Root) ->
     (own,) = set(named(root, 1)) - set(named(root, 2))
     truncate(root.path / "parts" / own)
     with pytest.raises(DamagedManifest):
-        root.store.read(1)
-    assert len(root.store.read(2).manifest.answers) == 142
+        root.store.retained.read(1)
+    assert len(root.store.retained.read(2).manifest.answers) == 142
 
 
 def test_a_manifest_that_names_a_path_instead_of_a_part_is_damaged(root: Root) -> None:

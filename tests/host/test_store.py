@@ -193,7 +193,7 @@ def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
     third = root.publish(c=["3"])
     assert root.current() == {**stable_texts(first), **stable_texts(second), **stable_texts(third)}
     root.publish(b=["2"])
-    assert [set(root.store.read(number).manifest.carried) for number in (1, 2, 3, 4)] == [
+    assert [set(root.store.retained.read(number).manifest.carried) for number in (1, 2, 3, 4)] == [
         set(),
         {"a"},
         {"a", "b"},
@@ -346,7 +346,7 @@ def test_at_most_a_thousand_generations_are_kept_whatever_their_age(
     monkeypatch.setattr("runtimed.host.store.retained._KEEP_MOST", 20)
     for number in range(23):
         root.publish(retain=16, **{"a": [str(number)]} if number % 10 == 0 else {})
-    assert len(root.store.retained) == 20
+    assert len(root.store.retained.summaries()) == 20
     assert retained(root)[0] == 4
 
 
@@ -359,7 +359,7 @@ def test_a_generation_read_while_it_is_dropped_is_gone_and_not_damaged(root: Roo
     def read(step: str) -> None:
         if step == "prune":
             try:
-                root.store.read(1)
+                root.store.retained.read(1)
             except GenerationGone as error:
                 found.append(error)
 
@@ -376,7 +376,7 @@ def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
     fault = root.make_current(root.build(a=["2"]), retain=1)
     assert "generation 1 cannot be removed" in str(fault)
     assert retained(root) == [1, 2, 3]
-    assert root.store.read(1).manifest.number == 1
+    assert root.store.retained.read(1).manifest.number == 1
 
 
 def test_a_generation_removed_by_hand_does_not_prevent_dropping_others(root: Root) -> None:
@@ -406,7 +406,7 @@ def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: Root
     store = Store(str(moved))
     store.open(rebuild_scripts)
     with pytest.raises(GenerationGone, match=f"was published in {root.path}"):
-        store.read(1)
+        store.retained.read(1)
     store.close()
     moved.rename(root.path)
 
@@ -507,7 +507,7 @@ def test_an_unknown_layout_is_refused_with_the_remedy(tmp_path: Path, text: str,
 
 
 def retained(root: Root) -> list[int]:
-    return [summary.number for summary in root.store.retained]
+    return [summary.number for summary in root.store.retained.summaries()]
 
 
 def _truncate(path: Path) -> None:
@@ -638,9 +638,9 @@ def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_
     generations = [root.publish(a=["1"], B_=["x"]), root.publish(a=["2"]), root.publish(a=["1"])]
     first, second = (generation.runtimes["a"].target or "" for generation in generations[:2])
     for _ in range(2):
-        assert [root.store.generation_of("a", target) for target in (first, second, "/x")] == [3, 2, None]
-        assert root.store.generation_of("%42_", generations[0].runtimes["B_"].target or "") == 1
-        assert [root.store.name_of(link) for link in ("a", "%42_", "never")] == ["a", "B_", "never"]
+        assert [root.store.retained.generation_of("a", target) for target in (first, second, "/x")] == [3, 2, None]
+        assert root.store.retained.generation_of("%42_", generations[0].runtimes["B_"].target or "") == 1
+        assert [root.store.retained.name_of(link) for link in ("a", "%42_", "never")] == ["a", "B_", "never"]
         root.open()
 
 
@@ -651,8 +651,8 @@ def test_the_targets_and_names_of_dropped_generations_are_forgotten(root: Root) 
     root.now += 3601
     for number in range(2):
         root.publish(retain=1, a=[f"new{number}"])
-        assert root.store.generation_of("a", target) is None
-    assert [root.store.name_of(link) for link in ("a", "%42_")] == ["a", "%42_"]
+        assert root.store.retained.generation_of("a", target) is None
+    assert [root.store.retained.name_of(link) for link in ("a", "%42_")] == ["a", "%42_"]
 
 
 def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(root: Root) -> None:
@@ -661,10 +661,10 @@ def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(ro
         times.append(root.now)
         targets.append(root.publish(a=[str(number)]).runtimes["a"].target)
         root.now += 100
-    assert [root.store.target_at("a", time_s + 50) for time_s in times] == targets
-    assert [root.store.target_at("a", time_s) for time_s in times] == targets
-    assert root.store.target_at("a", times[0] - 1) is None
-    assert root.store.target_at("other", root.now) is None
+    assert [root.store.retained.target_at("a", time_s + 50) for time_s in times] == targets
+    assert [root.store.retained.target_at("a", time_s) for time_s in times] == targets
+    assert root.store.retained.target_at("a", times[0] - 1) is None
+    assert root.store.retained.target_at("other", root.now) is None
 
 
 def make_earlier(root: Root, generation: Generation, manifest: bytes, links: Mapping[str, str]) -> None:
@@ -687,12 +687,12 @@ def test_a_generation_of_a_version_without_parts_is_published_again_and_stays_re
     assert (recovered.published, recovered.faults, root.current()) == (False, (), stable_texts(old))
     assert recovered.last is not None
     assert recovered.last.identities == old.identities
-    assert root.store.target_at("a", root.now * 2) == old.runtimes["a"].target
+    assert root.store.retained.target_at("a", root.now * 2) == old.runtimes["a"].target
     assert not root.store.seems_damaged()
     new = root.publish(a=["2"])
     assert new.number == 2
     assert root.current() == {"a": launcher(new).text, "b": stable_texts(old)["b"]}
-    assert root.store.read(1).manifest.answers["b"] == json.loads(old.runtimes["b"].answer.at(1))
+    assert root.store.retained.read(1).manifest.answers["b"] == json.loads(old.runtimes["b"].answer.at(1))
     recovered = root.open()
     assert (recovered.published, recovered.faults, list(recovered.manifests)) == (True, (), [1, 2])
 
@@ -712,7 +712,7 @@ def test_generations_of_a_version_without_launchers_are_taken_over(root: Root) -
     make_earlier(root, old, without_launchers(inline_manifest(old), old), links)
     recovered = root.open()
     assert (recovered.published, recovered.faults) == (False, ())
-    assert root.store.target_at("a", root.now * 2) == old.runtimes["a"].target
+    assert root.store.retained.target_at("a", root.now * 2) == old.runtimes["a"].target
     new = root.publish(a=["2"])
     assert root.current() == {"a": launcher(new).text, "b": wrappers["b"].text}
     (root.path / "wrappers" / wrappers["a"].file).unlink()

@@ -746,22 +746,22 @@ def changed(summary: Summary) -> list[tuple[str, str]]:
 async def test_a_request_that_finds_an_edit_has_the_process_and_the_file(node: ReloaderOnDocuments) -> None:
     node.write("a")
     reloader = await node.start()
-    assert changed(node.store.retained[-1]) == [(MAIN, "added")]
+    assert changed(node.store.retained.summaries()[-1]) == [(MAIN, "added")]
     node.write("a", "b")
     node.dropin = "{}"
     actor = Actor(0, 42, "runtimectl reload")
     report = await reloader.reload(Trigger(("api",), (actor,)))
     assert report.trigger is not None
     assert report.trigger.actors == (actor,)
-    summary = node.store.retained[-1]
+    summary = node.store.retained.summaries()[-1]
     assert summary.trigger == report.trigger.as_dict()
     assert summary.trigger["actors"] == [{"uid": 0, "pid": 42, "command": "runtimectl reload"}]
     assert changed(summary) == [(MAIN, "changed"), (f"{MAIN}.d/a.json", "added")]
     assert summary.changes is not None
     assert (summary.changes["added"], summary.changes["removed_count"]) == (["b"], 0)
-    before = node.store.retained
+    before = node.store.retained.summaries()
     await node.restart()
-    assert node.store.retained == before
+    assert node.store.retained.summaries() == before
 
 
 async def test_files_are_compared_with_those_of_the_last_accepted_configuration(node: ReloaderOnDocuments) -> None:
@@ -773,13 +773,13 @@ async def test_files_are_compared_with_those_of_the_last_accepted_configuration(
     assert [each.path for each in rejected.trigger.sources] == [f"{MAIN}.d/a.json"]
     node.dropin = '{"default-runtime": "a"}'
     await reloader.reload(API)
-    assert changed(node.store.retained[-1]) == [(f"{MAIN}.d/a.json", "added")]
+    assert changed(node.store.retained.summaries()[-1]) == [(f"{MAIN}.d/a.json", "added")]
     # An edit without a meaning makes no generation, and is no change of a later one.
     node.text = f"\n{node.text}"
     assert (await reloader.reload(API)).outcome == "unchanged"
     node.dropin = None
     await reloader.reload(API)
-    assert changed(node.store.retained[-1]) == [(f"{MAIN}.d/a.json", "removed")]
+    assert changed(node.store.retained.summaries()[-1]) == [(f"{MAIN}.d/a.json", "removed")]
 
 
 async def test_a_start_names_the_files_that_changed_while_no_daemon_ran(node: ReloaderOnDocuments) -> None:
@@ -789,7 +789,7 @@ async def test_a_start_names_the_files_that_changed_while_no_daemon_ran(node: Re
     node.write("b")
     node.dropin = None
     await node.restart()
-    summary = node.store.retained[-1]
+    summary = node.store.retained.summaries()[-1]
     assert summary.trigger is not None
     assert summary.trigger["reason"] == "start"
     assert changed(summary) == [(MAIN, "changed"), (f"{MAIN}.d/a.json", "removed")]
@@ -810,7 +810,7 @@ async def test_a_retry_keeps_the_processes_of_the_request_that_the_disk_refused(
         if not fails:
             node.step = lambda _step: None
         await reloader.reload_changed(lambda _documents: True)
-    summary = node.store.retained[-1]
+    summary = node.store.retained.summaries()[-1]
     assert summary.trigger is not None
     assert (summary.trigger["reason"], summary.trigger["actor_count"]) == ("retry", 1)
     assert changed(summary) == [(MAIN, "changed")]
@@ -838,7 +838,7 @@ async def test_a_repair_that_publishes_anew_has_its_own_reason_and_no_changes(no
     reloader = await node.start()
     (node.data / "generations/00000001/manifest.json").write_bytes(b"damaged")
     await reloader.repair()
-    summary = node.store.retained[-1]
+    summary = node.store.retained.summaries()[-1]
     assert (summary.number, reloader.current.number) == (2, 2)
     assert summary.trigger is not None
     assert (summary.trigger["reason"], summary.trigger["sources"]) == ("repair", [])

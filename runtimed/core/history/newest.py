@@ -14,7 +14,8 @@ _CURRENT = 0
 class NewestNumbers(Generic[K]):
     """Keys, such as names of files, with the number of the newest generation that has each.
 
-    ``found`` are numbers in ascending order, with the keys of each generation. Other threads may read.
+    ``found`` are numbers in ascending order, with the keys of each generation. One thread changes an object, and others
+    may call `get` and `items` meanwhile: `items` copies, and during `add` a number may be the one before or after.
     """
 
     def __init__(self, found: Iterable[tuple[int, Iterable[K]]]) -> None:
@@ -33,12 +34,9 @@ class NewestNumbers(Generic[K]):
         return self._current if number == _CURRENT else number
 
     def items(self) -> Iterator[tuple[K, int]]:
-        """Yield each key with the number of the newest generation that has it."""
+        """Yield each key of this instant with the number of the newest generation that has it."""
         current = self._current
         return ((key, number or current) for key, number in self._numbers.copy().items())
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._numbers)
 
     def add(self, number: int, old: Iterable[K], new: Iterable[K]) -> None:
         """Make ``number`` the current generation: unlike the one before it has ``new``, and does not have ``old``."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.layout import current_target
 from runtimed.core.history.manifest import checksum
-from runtimed.core.history.retained import RetainedGeneration, Summary, summarise_generation
+from runtimed.core.history.retained import summarise_generation
 from runtimed.core.history.trigger import Trigger
 from runtimed.core.table.generation import Difference, Generation, Runtime
 from runtimed.core.table.runtime_changes import find_changes, scripts_of
@@ -73,7 +73,7 @@ class Store:
         # None if no generation is known to be whole.
         last = recovered.last if recovered.published else None
         self._parts = PartDirectory(self._paths, recovered.manifests.values(), last.parts if last is not None else ())
-        self._retained = RetainedGenerations(
+        self.retained = RetainedGenerations(
             self._paths, recovered.manifests, rebuild, self._parts.remove, self._clock, self._monotonic_s
         )
         # All links count as carried until the first publish.
@@ -108,15 +108,6 @@ class Store:
     def close(self) -> None:
         """Release the lock."""
         self._closing.close()
-
-    @property
-    def retained(self) -> tuple[Summary, ...]:
-        """The generations on disk, the oldest first."""
-        return self._retained.summaries()
-
-    def read(self, number: int) -> RetainedGeneration:
-        """Return a retained generation, as ``RetainedGenerations.read`` does."""
-        return self._retained.read(number)
 
     def stage(
         self, generation: Generation, trigger: Trigger | None = None, difference: Difference | None = None
@@ -168,7 +159,7 @@ class Store:
             self._give_up(number, staged.made, staged.parts)
             raise
         self._parts.take(staged.parts)
-        self._retained.add(staged.summary, staged.changes, self._parts.digests, replaced=self._published)
+        self.retained.add(staged.summary, staged.changes, self._parts.digests, replaced=self._published)
         self._published, self._config_checksum = number, checksum(generation.config_text)
         self._runtimes, self._links.current = generation.runtimes, staged.links
         self._must_execute = any(generation.wrappers)
@@ -193,7 +184,7 @@ class Store:
                 self._synced = True
             except OSError as error:
                 faults.append(f"generation {self._published} is current, but may not survive a power loss: {error}")
-        faults.append(self._retained.prune(retain, self._at_step))
+        faults.append(self.retained.prune(retain, self._at_step))
         return "; ".join(filter(None, faults)) or None
 
     def _give_up(self, number: int, made: Iterable[str], parts: StagedParts | None) -> None:
@@ -219,29 +210,13 @@ class Store:
         """Return the names of all wrapper files. Raises: StoreFailed."""
         return self._wrappers.files()
 
-    def wrapper_references(self) -> Mapping[str, int]:
-        """Return each wrapper file that a retained generation names, with the newest such generation."""
-        return self._retained.references()
-
     def linked_files(self) -> frozenset[str]:
         """Return the files that a stable path leads to."""
         return frozenset(self._links.current.links.values())
 
-    def generation_of(self, link: str, target: str) -> int | None:
-        """Return the newest retained generation with this target, as ``RetainedGenerations.generation_of`` does."""
-        return self._retained.generation_of(link, target)
-
-    def target_at(self, link: str, time_s: float) -> str | None:
-        """Return the target of a stable path at a time, as ``RetainedGenerations.target_at`` does."""
-        return self._retained.target_at(link, time_s)
-
-    def name_of(self, link: str) -> str:
-        """Return the name of the runtime with a stable path, as ``RetainedGenerations.name_of`` does."""
-        return self._retained.name_of(link)
-
     def remove_wrapper(self, file: str) -> str | None:
         """Remove a wrapper and the carried links to it; return why it was not removed, None if it was."""
-        number = self._retained.references().get(file)
+        number = self.retained.newest_with(file)
         if number is not None:
             return f"generation {number} names it"
         if (refusal := self._refusal()) is not None:
@@ -279,19 +254,19 @@ class Store:
         if damage.generation:
             self._parts.distrust()
         repair = Repair(self._paths, damage, expected)
+        repair.done += (
+            f"generation {number} was removed from the disk, and is not retained any more" for number in damage.lost
+        )
+        current_is_lost = damage.generation and not os.path.lexists(self._paths.generation(self._published))
+        self.retained.let_go((*damage.lost, self._published) if current_is_lost else damage.lost)
         damaged = set(damage.wrappers)
         texts = {script.file: script.text for script in generation.scripts if script.file in damaged}
-        texts |= self._retained.wrapper_texts(damaged - texts.keys())
+        texts |= self.retained.wrapper_texts(damaged - texts.keys())
         try:
             self._at_step("repair")
             repair.run(self._lock.version, texts)
         except OSError as error:
             repair.failed.append(f"the published files are damaged and cannot be repaired: {error}")
-        for number in damage.lost:
-            self._retained.forget(number)
-            repair.done.append(f"generation {number} was removed from the disk, and is not retained any more")
-        if damage.generation and not os.path.lexists(self._paths.generation(self._published)):
-            self._retained.forget(self._published)
         # A carried wrapper whose text is not known has lost its link.
         self._links.current = self._links.current.without(repair.unlinked)
         return repair.outcome()
@@ -303,8 +278,8 @@ class Store:
             current.directory or "",
             current.links,
             self._parts.digests,
-            frozenset((*self._retained.references(), *current.links.values())),
-            frozenset(summary.number for summary in self._retained.summaries()),
+            frozenset((*self.retained.references(), *current.links.values())),
+            frozenset(summary.number for summary in self.retained.summaries()),
             self._config_checksum,
             self._must_execute,
         )

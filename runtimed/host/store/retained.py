@@ -48,8 +48,8 @@ class RetainedGenerations:
         ordered = sorted(manifests.items())
         # By number in ascending order. Other threads read it, so they copy it first.
         self._summaries = {number: summarise_retained(manifest) for number, manifest in ordered}
-        # Digest -> the newest generation that has this part. The oldest generations are dropped first, so this one is
-        # retained as long as any that has it. The same for a wrapper or launcher, and for a stable path and its target.
+        # Digest -> the newest generation that has this part. Older ones may have it too, but are dropped first. The
+        # same for a wrapper or launcher, and for a stable path and its target.
         self._parts = {digest: number for number, manifest in ordered for digest in manifest.parts if digest}
         # Generations share parts, so each part is taken once.
         parts = _newest_parts(ordered)
@@ -57,6 +57,8 @@ class RetainedGenerations:
         self._targets = NewestNumbers((number, part.targets.items()) for number, _, part in parts)
         # The names of runtimes by those of their stable paths.
         self._names = {link: name for _, _, part in parts for link, name in part.names.items()}
+        # The removed generations whose files and names are kept, because an older generation may have them as well.
+        self._removed: set[int] = set()
         # Number -> time.monotonic() of the replacement; earlier processes have replaced the others.
         self._replaced_s: dict[int, float] = {}
         self._opened_s = monotonic_s()
@@ -68,9 +70,15 @@ class RetainedGenerations:
         return tuple(self._summaries.copy().values())
 
     def references(self) -> Mapping[str, int]:
-        """Return each wrapper and launcher that a retained generation names, with the newest such generation."""
-        retained = self._summaries.copy()
-        return {file: number for file, number in self._files.items() if number in retained}
+        """Return each wrapper and launcher that a retained generation names, with the newest generation that names it.
+
+        If others removed that one from the disk, an older one may name the file, so it counts until that is dropped.
+        """
+        return dict(self._files.items())
+
+    def newest_with(self, file: str) -> int | None:
+        """Return the generation of a wrapper or launcher in `references`, None for none."""
+        return self._files.get(file)
 
     def generation_of(self, link: str, target: str) -> int | None:
         """Return the newest retained generation in which the stable path ``link`` had ``target``, None for none."""
@@ -109,10 +117,19 @@ class RetainedGenerations:
         self._targets.add(number, targets_of(changes.old), targets_of(changes.new))
         self._names.update((r.launcher.link, r.name) for r in changes.new if r.launcher is not None)
 
-    def forget(self, number: int) -> None:
-        """Remove a generation from memory."""
-        self._summaries.pop(number, None)
-        self._replaced_s.pop(number, None)
+    def let_go(self, numbers: Iterable[int]) -> None:
+        """Forget generations that are removed from the disk, and remove their parts.
+
+        Parts, files and names stay while an older generation is retained, which may have them as well.
+        """
+        for number in numbers:
+            self._summaries.pop(number, None)
+            self._replaced_s.pop(number, None)
+            self._removed.add(number)
+        oldest = min(self._summaries, default=0)
+        for number in sorted(number for number in self._removed if number < oldest):
+            self._removed.discard(number)
+            self._drop(number)
 
     def prune(self, retain: int, at_step: Callable[[str], None]) -> str | None:
         """Drop old generations, the oldest first; return why one cannot be removed, None if all can.
@@ -120,6 +137,8 @@ class RetainedGenerations:
         Beyond the newest ``retain`` generations those older than an hour are dropped, beyond 1,000 all. If one cannot
         be removed, the newer ones stay.
         """
+        # Those that a repair has left, because the current generation was removed as well.
+        self.let_go(())
         for summary in self.summaries():
             number, newer = summary.number, len(self._summaries) - 1
             replaced_s = self._monotonic_s() - self._replaced_s.get(number, self._opened_s)
@@ -127,7 +146,7 @@ class RetainedGenerations:
             if newer < max(retain, 1) or (young and newer < _KEEP_MOST):
                 break
             # Before the removal, so that a read at the same time reports a dropped generation and not a damaged one.
-            self.forget(number)
+            del self._summaries[number]
             try:
                 at_step("prune")
                 with contextlib.suppress(FileNotFoundError):
@@ -135,18 +154,18 @@ class RetainedGenerations:
             except OSError as error:
                 self._summaries = {number: summary, **self._summaries}
                 return f"generation {number} cannot be removed: {error}"
-            self._drop(number)
+            self.let_go([number])
         return None
 
     def _drop(self, number: int) -> None:
-        """Remove what only the generation ``number`` had, which is removed from the disk: its parts, and in memory."""
+        """Remove the parts and names of which ``number`` is the newest generation; no older one is retained."""
         parts = [digest for digest, newest in self._parts.items() if newest == number]
         self._remove_parts(parts)
         for digest in parts:
             del self._parts[digest]
         self._files.drop(number)
         if gone := self._targets.drop(number):
-            known = {link for link, _ in self._targets}
+            known = {link for (link, _), _ in self._targets.items()}
             for link in {link for link, _ in gone} - known:
                 self._names.pop(link, None)
 
@@ -188,9 +207,14 @@ class RetainedGenerations:
     def wrapper_texts(self, files: set[str]) -> dict[str, bytes]:
         """Return the texts of those scripts ``files`` that a retained configuration has."""
         named: dict[int, list[str]] = {}
-        for file, number in self.references().items():
-            named.setdefault(number, []).append(file)
-        return rebuild_texts(self._paths, self._rebuild, files, named.items())
+        references = self.references()
+        for file in files & references.keys():
+            number = references[file]
+            # The text of a file that only a removed generation names is lost.
+            numbers = (n for n in self._summaries if n < number) if number in self._removed else (number,)
+            for each in numbers:
+                named.setdefault(each, []).append(file)
+        return rebuild_texts(self._paths, self._rebuild, files, sorted(named.items(), reverse=True))
 
 
 def _newest_parts(manifests: Iterable[tuple[int, Manifest]]) -> list[tuple[int, str, Part]]:

@@ -77,8 +77,8 @@ class Recording:
 
     calls: tuple[Call, ...]
     thread: int
-    # How often the thread had made each call, by name, when it made its first below the data root.
-    earlier: dict[str, int]
+    # All calls of the thread, also elsewhere.
+    every: tuple[Call, ...]
 
 
 def threads(pid: int) -> list[int]:
@@ -119,10 +119,7 @@ def read_recording(directory: Path, root: Path) -> Recording:
         log = directory / f"log.{tid}"
         calls = read_calls(log, root) if log.exists() else []
         if any(call.name.startswith("rename") and call.paths[-1] == "runtimes" for call in calls):
-            below = tuple(call for call in calls if call.paths)
-            first = below[0]
-            earlier = Counter(call.name for call in calls[: calls.index(first)])
-            return Recording(below, thread, dict(earlier))
+            return Recording(tuple(call for call in calls if call.paths), thread, tuple(calls))
     raise AssertionError("no thread published")
 
 
@@ -185,8 +182,7 @@ def fail_at(call: Call, error: str) -> Sequence[str]:
 
 def fail_from(found: Recording, call: Call, error: str) -> Sequence[str]:
     """Return the options of strace with which ``call`` and all later ones that would change the disk fail."""
-    before = Counter(found.earlier)
-    before.update(one.name for one in found.calls[: found.calls.index(call)])
+    before = Counter(one.name for one in found.every[: found.every.index(call)])
     # One that only opens to look is not told from one that creates.
     options = [("-e", f"inject={name}:error={error}:when={before[name] + 1}+") for name in CHANGING]
     return "-e", f"trace={','.join(CHANGING)}", *(word for option in options for word in option)
