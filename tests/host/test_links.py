@@ -195,6 +195,21 @@ def test_a_directory_that_others_changed_is_put_in_order_by_the_next_publish(
     assert (root.store.seems_damaged(), root.open().published) == (False, True)
 
 
+def test_a_link_that_another_process_removes_during_a_publish_makes_no_publish_fail(root: Root) -> None:
+    root.publish(a=["1"], b=["1"])
+    root.publish(a=["1"])
+    root.publish(a=["1"], b=["1"])
+    found = LinkDirectories(Paths(str(root.path)), root.store._links.current)
+    other = next(each for each in "ab" if each != found.current.directory)
+
+    def at_step(step: str) -> None:
+        if step == "unlink":
+            (root.path / "links" / other / "b").unlink()
+
+    assert found.write({"a": found.current.links["a"]}, at_step) == other
+    assert links_in(root.path / "links" / other).keys() == {"a"}
+
+
 def test_the_directory_that_the_disk_names_is_not_changed(root: Root) -> None:
     first = root.publish(a=["1"])
     root.publish(a=["2"])

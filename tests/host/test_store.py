@@ -273,6 +273,48 @@ def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -
     assert root.current() == stable_texts(generation)
 
 
+def test_no_link_directory_that_a_power_loss_may_bring_back_is_changed(root: Root) -> None:
+    root.publish(a=["1"])
+    links = [root.path / "links" / each for each in "ab"]
+    root.fail_at = "sync-root"
+    assert root.make_current(root.build(a=["2"]), retain=16) is not None
+    before = [os.readlink(links[0] / "a"), root.path.stat().st_mtime_ns]
+    root.fail_at = "sync-swap"
+    with pytest.raises(StoreFailed, match="No space left on device"):
+        root.make_current(root.build(a=["3"]), retain=16)
+    assert before == [os.readlink(links[0] / "a"), root.path.stat().st_mtime_ns]
+    root.fail_at = None
+    steps: list[str] = []
+    root.store._at_step = steps.append
+    for argument in "45":
+        root.publish(a=[argument])
+    assert [step for step in steps if step in ("sync-swap", "links", "swap", "sync-root")] == [
+        *("sync-swap", "links", "swap", "sync-root"),
+        *("links", "swap", "sync-root"),
+    ]
+
+
+def test_a_start_does_not_trust_that_the_last_swap_is_on_the_disk(root: Root) -> None:
+    root.publish(a=["1"])
+    root.open()
+    root.fail_at = "sync-swap"
+    with pytest.raises(StoreFailed):
+        root.publish(a=["2"])
+
+
+def test_no_generation_is_dropped_that_a_power_loss_may_bring_back(root: Root) -> None:
+    root.publish(a=["1"])
+    root.now += 3601
+    root.fail_at = "sync-root"
+    assert root.make_current(root.build(a=["2"]), retain=1) is not None
+    root.now += 3601
+    assert root.store.settle(1) is not None
+    assert retained(root) == [1, 2]
+    root.fail_at = None
+    assert root.store.settle(1) is None
+    assert retained(root) == [2]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_any_step_leaves_the_old_generation_or_the_new_one_whole(root: Root, step: str) -> None:
     old = root.publish(a=["1"])

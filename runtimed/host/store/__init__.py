@@ -88,8 +88,8 @@ class Store:
         # The number of the current generation; 0 if none is known to be whole.
         self._published, self._config_checksum = (last.number, last.config_checksum) if last is not None else (0, "")
         self._number_file: str | None = None
-        # Whether the last swap would survive a power loss.
-        self._synced = True
+        # Whether the last swap would survive a power loss, which is not known of another process's.
+        self._synced = False
         return recovered
 
     def remember_numbers_in(self, directory: str, current: int) -> int | None:
@@ -138,6 +138,8 @@ class Store:
                 raise
             parts: StagedParts | None = None
             try:
+                # A power loss could bring back the generation before, whose link directory is changed now.
+                self._sync_root("sync-swap")
                 links = self._links.stage(changes, self._at_step)
                 self._at_step("parts")
                 parts = self._parts.stage(generation.runtimes, changes, self._at_step)
@@ -177,15 +179,21 @@ class Store:
         faults: list[str | None] = []
         if self._number_file is not None and self._published:
             faults.append(write_generation_number(self._number_file, self._published))
-        if not self._synced:
-            try:
-                self._at_step("sync-root")
-                sync_directory(self.root)
-                self._synced = True
-            except OSError as error:
-                faults.append(f"generation {self._published} is current, but may not survive a power loss: {error}")
-        faults.append(self.retained.prune(retain, self._at_step))
+        try:
+            self._sync_root("sync-root")
+            faults.append(self.retained.prune(retain, self._at_step))
+        except OSError as error:
+            faults.append(f"generation {self._published} is current, but may not survive a power loss: {error}")
         return "; ".join(filter(None, faults)) or None
+
+    def _sync_root(self, step: str) -> None:
+        """Make the last swap, and new directories in the data root, survive a power loss. Raises: OSError."""
+        if not self._synced:
+            self._at_step(step)
+            for path in (self._paths.links, self._paths.parts):
+                make_directory(path)
+            sync_directory(self.root)
+            self._synced = True
 
     def _give_up(self, number: int, made: Iterable[str], parts: StagedParts | None) -> None:
         """Remove the files of a failed attempt; if that fails, later attempts take another number."""

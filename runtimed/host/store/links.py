@@ -98,7 +98,8 @@ class LinkDirectories:
                 os.symlink(target, f"{directory}/{link}")
         for link in sorted(found.keys() - wanted.keys()):
             at_step("unlink")
-            os.unlink(f"{directory}/{link}")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{directory}/{link}")
         self._known[name] = mark_of(os.lstat(directory)), wanted
         return name
 
