@@ -59,7 +59,8 @@ def read_documents(main_path: str, dropin_dir: str | None, walk: Walker, *, drop
     drop-ins are. Blocks, on a dead network file system forever, so call it in a thread.
     """
     for attempt in range(ATTEMPTS):
-        time.sleep(PAUSE_S * attempt)
+        if attempt:  # a sleep of no time is a wake-up as well
+            time.sleep(PAUSE_S * attempt)
         first = _Reading(walk, load=True)
         documents = first.read(main_path, dropin_dir, dropin=dropin)
         second = _Reading(walk, load=False)

@@ -86,10 +86,8 @@ class NodeInspector:
     def seem_changed(self, states: Mapping[str, BinaryState]) -> bool:
         """Return whether `states` might return others, or other users can replace other binaries than before.
 
-        Only files on disks are looked at, because no pool guards this: those on other devices always "seem changed".
+        Wakes no other thread, so it hangs with a file system, unlike `states`.
         """
-        if not all(self._is_on_disk(binary, found) for binary, found in states.items()):
-            return True
         reasons = self._replaceable
         return any(self._look(binary) != (found, reasons.get(found.path or "")) for binary, found in states.items())
 
@@ -145,16 +143,6 @@ class NodeInspector:
         """Return the state of ``binary``, and why other users could replace it."""
         found = binary_state(binary, self._search, as_root=self._as_root, refusal=self._refusal)
         return found, None if found.path is None else self.replaceable(found.path)
-
-    def _is_on_disk(self, binary: str, found: BinaryState) -> bool:
-        """Return whether ``binary`` is on a disk, or the directories where it would be."""
-        if found.identity is not None:
-            devices = [found.identity[0]]
-        else:
-            directories = [os.path.dirname(binary)] if "/" in binary else self._search.split(":")
-            devices = [os.stat(directory).st_dev for directory in directories if os.path.isdir(directory)]
-        # A file system without a disk has the major number 0: NFS and FUSE, but tmpfs and overlay as well.
-        return all(map(os.major, devices))
 
     def _compare_replaceable(self, reasons: Mapping[str, str | None]) -> None:
         before = self._replaceable

@@ -15,21 +15,20 @@ from runtimed.core.table.availability import watched_binaries
 from runtimed.core.table.generation import Generation
 from runtimed.core.table.resolve import find_runtime
 
-# Interval between checks in a thread, each of which may cause a look; longer where these are slow, so that they never
-# take more than this share of the time.
+# Interval between checks in a thread, each of which may cause a look. A look wakes four threads, a check only its own.
 EVERY_S = 10.0
+# Checks and looks take no more than this share of the time, unless the interval were this many times as long.
 SHARE = 0.02
-PAUSE_MOST_S = 300.0
-# A look without a reason follows after this many intervals. It wakes four threads, a check only its own.
-LOOK_AFTER = 6
+STRETCH = 6
 
 
 class DriftWatch:
     """Compares the node's binaries with their states at the last load of the configuration.
 
     ``look`` returns the state of each binary, or raises TimeoutError. ``on_look`` is called after every look with the
-    drift that has begun and that has ended since the last look, by binary, and whether a load is the reason.
-    ``seem_changed`` is called in a thread with the states of the last look, and returns whether another look is due.
+    drift that has begun and that has ended since the last look, by binary, and whether a load is the reason; and
+    without drift when no look was due for STRETCH intervals. ``seem_changed`` is called in a thread with the states of
+    the last look, and returns whether another look is due. While it hangs, looks are made without it.
 
     `drifts` and `states` are the results of the last look, by binary.
     """
@@ -56,8 +55,9 @@ class DriftWatch:
         self._accepted: set[str] = set()
         self._accepting: frozenset[str] = frozenset()
         self._wake_up = asyncio.Event()
+        self._longest_s = every_s * STRETCH
         self._pause_s = every_s
-        # A check that hangs stays true.
+        # Stays true while a check hangs.
         self._is_checking = False
 
     def obstacle(self, binary: str) -> BinaryState | None:
@@ -119,7 +119,7 @@ class DriftWatch:
         while True:
             self._wake_up.clear()
             watched = self._watched
-            begun_s = time.monotonic()
+            begun_s, states = time.monotonic(), None
             try:
                 states = await self._look(watched)
             except TimeoutError:
@@ -127,15 +127,23 @@ class DriftWatch:
             else:
                 if watched is self._watched:
                     self._compare(states)
-            self._pause_s = min(max(self._every_s, (time.monotonic() - begun_s) / SHARE), PAUSE_MOST_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s if self._is_checking else self._pause_s * LOOK_AFTER):
-                    await self._wake_up.wait()
+            self._pause_s = self._pause_after(time.monotonic() - begun_s)
+            while not await self._is_woken_up(lacks_states=states is None):
+                self._on_look({}, {}, self._loaded is None)
+
+    async def _is_woken_up(self, *, lacks_states: bool) -> bool:
+        """Wait, and return whether a look is due."""
+        try:
+            async with asyncio.timeout(self._pause_s if lacks_states or self._is_checking else self._longest_s):
+                return await self._wake_up.wait()
+        except TimeoutError:
+            # A check that began after the last look may hang since.
+            return lacks_states or self._is_checking
 
     def _check(self, loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
         """Have `watch` look when a binary seems to have changed, until ``stopped``."""
         took_s = 0.0
-        while not stopped.wait(min(max(self._pause_s, took_s / SHARE), PAUSE_MOST_S)):
+        while not stopped.wait(max(self._pause_s, self._pause_after(took_s))):
             begun_s, self._is_checking = time.monotonic(), True
             try:
                 changed = self._seem_changed(self.states)
@@ -146,6 +154,9 @@ class DriftWatch:
                 # RuntimeError: the loop is closed, the daemon has stopped.
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._wake_up.set)
+
+    def _pause_after(self, took_s: float) -> float:
+        return min(max(self._every_s, took_s / SHARE), self._longest_s)
 
     def _compare(self, states: Mapping[str, BinaryState]) -> None:
         is_load = self._loaded is None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.harness.hanging import hanging_directory
+from e2e.harness.hanging import hanging_directory, served_directory
 from harness.daemon import RunningDaemon, new_daemon, wait_until
 
 from runtimed.host.directory_pool import TIMEOUT_S
@@ -98,6 +98,34 @@ def test_list_explain_info_and_metrics_answer_while_binaries_hang(daemon: Runnin
     assert {each["runtime"] for each in daemon.status()["unavailable"]} >= {"bare", "shim", "hung99"}
     status, report = daemon.ask("POST", "/v1/reload")
     assert (status, report["unavailable_count"], report["runtime_count"]) == (200, 102, 106)
+
+
+@pytest.mark.timeout(180)
+def test_drift_is_found_when_another_binary_begins_to_hang_and_when_that_ends() -> None:
+    with new_daemon() as daemon, served_directory(daemon.root / "nfs", {"far": b"#!/bin/sh\n"}) as files:
+        daemon.drift_every_s = 0.2
+        near = daemon.root / "near"
+        near.write_text("#!/bin/sh\n")
+        near.chmod(0o755)
+        daemon.write({"runtimes": {"far": {"path": f"{daemon.root}/nfs/far"}, "near": {"path": str(near)}}})
+        daemon.start()
+
+        def drift() -> set[tuple[str, str]]:
+            return {(each["binary"], each["kind"]) for each in daemon.status()["drift"]}
+
+        def reasons() -> str:
+            return str(daemon.status()["unavailable"])
+
+        wait_until(lambda: "not executable" in reasons(), "the first look")
+        files.hang()
+        wait_until(lambda: "does not answer" in reasons(), "a look while the check hangs")
+        near.unlink()
+        wait_until(lambda: (str(near), "removed") in drift(), "drift while the check hangs")
+        files.go_on()
+        wait_until(lambda: "not executable" in reasons(), "a look after the check")
+        near.write_text("#!/bin/sh\n")
+        near.chmod(0o755)
+        wait_until(lambda: (str(near), "replaced") in drift(), "drift after the check")
 
 
 @pytest.mark.timeout(180)

@@ -383,6 +383,14 @@ def test_a_file_that_keeps_changing_is_a_problem(tmp_path: Path) -> None:
     assert main.stat().st_size == 2 * files.ATTEMPTS
 
 
+def test_a_reading_of_files_that_stay_the_same_does_not_sleep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropin(tmp_path, "a.json")
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert len(read(tmp_path).documents.dropins) == 1
+    assert pauses == []
+
+
 def test_readings_during_atomic_replaces_by_another_thread_are_always_whole(tmp_path: Path) -> None:
     main = tmp_path / "daemon.json"
     main.write_text("0" * 100_000)

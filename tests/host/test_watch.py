@@ -585,7 +585,7 @@ def test_a_dead_dispatcher_is_seen_given_a_hint_for_and_replaced_by_the_next_upd
     observer.join(PATIENCE_S)
     states = [watcher.alive]
     hints.clear()
-    loop.advance(Intervals().liveness_s)
+    loop.advance(Intervals().check_s)
     assert hints
     watcher.update(watched_names)
     states.append(watcher.alive)

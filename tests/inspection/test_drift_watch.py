@@ -14,7 +14,6 @@ from harness.generation import generation_of
 
 from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.table.generation import Generation
-from runtimed.inspection import drift_watch
 from runtimed.inspection.binaries import NodeInspector
 from runtimed.inspection.drift_watch import DriftWatch
 
@@ -28,9 +27,10 @@ class Watching:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.looks = self.checks = 0
-        # Look after each check.
-        self.always = True
+        # Looks, calls of `on_look`, and checks that have begun.
+        self.looks = self.calls = self.checks = 0
+        # Look after each check, after none, or fail in each.
+        self.always, self.blind, self.fails = True, False, False
         # Cleared while a check hangs.
         self.released = threading.Event()
         self.released.set()
@@ -42,6 +42,7 @@ class Watching:
         self.watch = DriftWatch(self._look, self._on_look, self._seem_changed, every_s=0.01)
 
     async def _look(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
+        self.looks += 1
         if self.hangs:
             raise TimeoutError
         return self._inspector.states(binaries)
@@ -49,10 +50,12 @@ class Watching:
     def _seem_changed(self, states: Mapping[str, BinaryState]) -> bool:
         self.checks += 1
         self.released.wait()
-        return self.always or self._inspector.seem_changed(states)
+        if self.fails:
+            raise ValueError("a check")
+        return not self.blind and (self.always or self._inspector.seem_changed(states))
 
     def _on_look(self, begun: Mapping[str, Drift], ended: Mapping[str, Drift], loaded: bool) -> None:
-        self.looks += 1
+        self.calls += 1
         self.ended_by_load += ended.values() if loaded else ()
         self.begun += begun.values()
         self.ended += ended.values()
@@ -121,16 +124,19 @@ async def checked(watching: Watching, times: int) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_binaries_on_a_disk_are_looked_at_when_a_check_finds_a_change(
-    watching: Watching, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "major", lambda _device: 8)  # whatever the tests run on
-    monkeypatch.setattr(drift_watch, "LOOK_AFTER", 1_000_000)
+async def quiet(watching: Watching) -> None:
+    """Make no check a reason to look, and wait until the looks that checks have caused are over."""
+    watching.always = False
+    await checked(watching, 3)
+
+
+async def test_binaries_are_looked_at_only_when_a_check_finds_a_change(watching: Watching) -> None:
+    # Otherwise a look may follow by chance: a check that runs when the time is over could be one that hangs.
+    watching.watch._longest_s = 1_000_000.0
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
-    watching.always = False
-    await checked(watching, 3)  # the last look that a check has caused is over
+    await quiet(watching)
     looks = watching.looks
     await checked(watching, 20)
     assert watching.looks == looks
@@ -140,30 +146,27 @@ async def test_binaries_on_a_disk_are_looked_at_when_a_check_finds_a_change(
     assert watching.kinds() == {path: "replaced"}
 
 
-async def test_a_look_follows_although_no_check_finds_a_change(
-    watching: Watching, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "major", lambda _device: 8)
+async def test_the_health_is_compared_although_no_look_is_due(watching: Watching) -> None:
     watching.watch.apply(generation({"x": {"path": str(watching.put("x"))}}))
-    watching.always = False
     await watching.looked()
-    await watching.looked()
+    await quiet(watching)
+    # Each look causes one call at most.
+    while watching.calls < watching.looks + 2:
+        await asyncio.sleep(0.001)
 
 
-async def test_while_a_check_hangs_the_looks_come_as_often_as_checks(
-    watching: Watching, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drift_watch, "LOOK_AFTER", 1_000_000)
+async def test_while_a_check_hangs_the_looks_go_on(watching: Watching) -> None:
     path = str(watching.put("x"))
     watching.watch.apply(generation({"x": {"path": path}}))
     await watching.looked()
+    await quiet(watching)
     watching.released.clear()
     try:
-        await checked(watching, 1)
-        # A look whose pause began before the check has no other reason to end.
-        watching.watch.look_soon()
-        os.unlink(path)
+        begun = watching.checks
+        while watching.checks == begun:
+            await asyncio.sleep(0.001)
         checks = watching.checks
+        os.unlink(path)
         await watching.looked()
         await watching.looked()
         assert watching.kinds() == {path: "removed"}
@@ -172,12 +175,28 @@ async def test_while_a_check_hangs_the_looks_come_as_often_as_checks(
         watching.released.set()
 
 
-async def test_a_check_that_fails_causes_a_look(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift_watch, "LOOK_AFTER", 1_000_000)
-    monkeypatch.setattr(os, "major", None)
+async def test_looks_that_find_no_states_are_repeated(watching: Watching) -> None:
+    path = str(watching.put("x"))
+    watching.watch.apply(generation({"x": {"path": path}}))
+    await watching.looked()
+    await quiet(watching)
+    watching.hangs = True
+    watching.watch.look_soon()
+    await watching.looked()
+    # A check compares with the states that are known, and may find the same.
+    watching.blind = True
+    os.unlink(path)
+    watching.hangs = False
+    while not watching.kinds():
+        await asyncio.sleep(0.001)
+    assert watching.kinds() == {path: "removed"}
+
+
+async def test_a_check_that_fails_causes_a_look(watching: Watching) -> None:
     watching.watch.apply(generation({"x": {"path": str(watching.put("x"))}}))
     await watching.looked()
-    watching.always = False
+    await quiet(watching)
+    watching.fails = True
     await watching.looked()
 
 

@@ -33,11 +33,10 @@ class Intervals:
     debounce_s: float = 0.2
     max_delay_s: float = 2.0
     # Without an event the watcher gives a hint every poll_s where it must poll, every check_s elsewhere: inotify does
-    # not report writes through a memory mapping or through a hard link in another directory.
+    # not report writes through a memory mapping or through a hard link in another directory, and a thread that has
+    # died is replaced by the next update.
     poll_s: float = 1.0
     check_s: float = 30.0
-    # Interval between two checks that all threads are running.
-    liveness_s: float = 15.0
 
 
 _DEFAULTS = Intervals()
@@ -62,7 +61,6 @@ class Watcher:
         self._mount_faults: Mapping[str, str] = {}
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
-        self._next_check_s = 0.0
 
     @property
     def mode(self) -> WatcherMode:
@@ -86,7 +84,6 @@ class Watcher:
         with self._lock:
             if not self._running:
                 self._running = True
-                self._next_check_s = self._loop.time() + self._intervals.check_s
                 self._start_mounts()
                 call_on_loop(self._loop, self._schedule_tick)
 
@@ -127,18 +124,14 @@ class Watcher:
             self._mounts.start()
 
     def _tick(self) -> None:
-        """Give a hint if polling, a dead thread or the regular check requires one; schedule the next tick."""
-        if not self._running:
-            return
-        now_s = self._loop.time()
-        if self.mode == "polling" or not self.alive or now_s >= self._next_check_s:
-            self._next_check_s = now_s + self._intervals.check_s
+        """Give a hint and schedule the next one."""
+        if self._running:
             self._on_hint()
-        self._schedule_tick()
+            self._schedule_tick()
 
     def _schedule_tick(self) -> None:
         self._cancel_tick()
-        delay_s = self._intervals.poll_s if self.mode == "polling" else self._intervals.liveness_s
+        delay_s = self._intervals.poll_s if self.mode == "polling" else self._intervals.check_s
         self._timer = self._loop.call_later(delay_s, self._tick)
 
     def _cancel_tick(self) -> None:
