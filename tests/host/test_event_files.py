@@ -6,39 +6,29 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from host.test_store import Root
+from harness.data_root import DataRoot
 
 from runtimed.core.errors import StoreFailed
 from runtimed.core.history.event_lines import read_lines, render_event
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Root]:
-    path = tmp_path / "data"
-    path.mkdir()
-    found = Root(path)
-    found.open()
-    yield found
-    found.store.close()
 
 
 def line(number: int) -> bytes:
     return render_event("health", number, {"number": number}) or b""
 
 
-def kept(root: Root, number: int) -> list[int]:
+def kept(root: DataRoot, number: int) -> list[int]:
     return [event["number"] for event in read_lines(root.store.event_files.read(number)) if event["type"] != "gap"]
 
 
-def file(root: Root, number: int) -> Path:
+def file(root: DataRoot, number: int) -> Path:
     return root.path / f"generations/{number:08d}/events.jsonl"
 
 
-def test_events_go_to_the_current_generation_survive_a_restart_and_end_with_it(root: Root) -> None:
+def test_events_go_to_the_current_generation_survive_a_restart_and_end_with_it(root: DataRoot) -> None:
     root.publish(a=["x"])
     root.store.event_files.append([line(1), line(2)])
     root.publish(a=["y"])
@@ -58,7 +48,7 @@ def test_events_go_to_the_current_generation_survive_a_restart_and_end_with_it(r
     assert kept(root, 1) == []
 
 
-def test_a_torn_line_is_skipped_and_the_next_event_is_whole(root: Root) -> None:
+def test_a_torn_line_is_skipped_and_the_next_event_is_whole(root: DataRoot) -> None:
     root.publish(a=["x"])
     root.store.event_files.append([line(1), line(2)])
     os.truncate(file(root, 1), file(root, 1).stat().st_size - 5)
@@ -67,7 +57,7 @@ def test_a_torn_line_is_skipped_and_the_next_event_is_whole(root: Root) -> None:
     assert kept(root, 1) == [1, 3]
 
 
-def test_a_full_file_is_replaced_by_its_newer_half(root: Root) -> None:
+def test_a_full_file_is_replaced_by_its_newer_half(root: DataRoot) -> None:
     root.publish(a=["x"])
     root.store.event_files.append([line(number) for number in range(1000)])
     inode = file(root, 1).stat().st_ino
@@ -77,21 +67,21 @@ def test_a_full_file_is_replaced_by_its_newer_half(root: Root) -> None:
     assert stat.S_IMODE(file(root, 1).stat().st_mode) == 0o600
 
 
-def test_a_disk_that_fails_is_an_error_and_changes_nothing(root: Root) -> None:
+def test_a_disk_that_fails_is_an_error_and_changes_nothing(root: DataRoot) -> None:
     root.publish(a=["x"])
     root.store.event_files.append([line(1)])
     before = root.listing()
-    root.fail_at = "events"
+    root.fail_at = ("events",)
     with pytest.raises(StoreFailed, match="No space left on device"):
         root.store.event_files.append([line(2)])
     assert root.listing() == before
-    root.fail_at = None
+    root.fail_at = ()
     root.store.event_files.append([line(2)])
     assert kept(root, 1) == [1, 2]
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "link"])
-def test_another_kind_of_file_in_its_place_is_an_error(root: Root, kind: str, tmp_path: Path) -> None:
+def test_another_kind_of_file_in_its_place_is_an_error(root: DataRoot, kind: str, tmp_path: Path) -> None:
     root.publish(a=["x"])
     target = tmp_path / "target"
     make: dict[str, Callable[[Path], object]] = {
@@ -105,7 +95,7 @@ def test_another_kind_of_file_in_its_place_is_an_error(root: Root, kind: str, tm
     assert not target.exists()
 
 
-def test_without_a_generation_there_is_no_place_for_events(root: Root) -> None:
+def test_without_a_generation_there_is_no_place_for_events(root: DataRoot) -> None:
     with pytest.raises(StoreFailed, match="no generation is current"):
         root.store.event_files.append([line(1)])
 
@@ -125,7 +115,7 @@ except StoreFailed as error:
 """
 
 
-def test_a_disk_that_takes_only_the_beginning_keeps_none_of_it(root: Root) -> None:
+def test_a_disk_that_takes_only_the_beginning_keeps_none_of_it(root: DataRoot) -> None:
     root.publish(a=["x"])
     run = subprocess.run([sys.executable, "-c", LIMITED, str(root.path)], capture_output=True, text=True, check=True)
     assert "the disk is full" in run.stdout

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from host.test_store import Root, stable_scripts, stable_texts
+from harness.data_root import DataRoot, stable_scripts, stable_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,16 +21,6 @@ from runtimed.host.store.paths import Paths
 
 FILES = st.sampled_from([f"x-{digit * 32}" for digit in "0123"])
 TABLES = st.dictionaries(st.sampled_from("abcdef"), FILES, max_size=6)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Root]:
-    path = tmp_path / "data"
-    path.mkdir()
-    found = Root(path)
-    found.open()
-    yield found
-    found.store.close()
 
 
 def links_in(directory: Path) -> dict[str, str]:
@@ -78,9 +68,9 @@ def test_a_directory_has_the_wanted_links_whatever_it_had(
             assert links_in(data / "links" / found.current.directory) == targets(found.current.links)
 
 
-def test_a_change_costs_the_differences_from_the_generation_before_the_last(root: Root) -> None:
+def test_a_change_costs_the_differences_from_the_generation_before_the_last(root: DataRoot) -> None:
     steps = Steps()
-    root._step = steps  # type: ignore[method-assign]
+    root.at_step = steps  # type: ignore[method-assign]
     root.open()
     table = {f"n{number}": ["0"] for number in range(20)}
     for number in range(6):
@@ -92,7 +82,7 @@ def test_a_change_costs_the_differences_from_the_generation_before_the_last(root
         assert os.readlink(root.path / f"generations/{number + 1:08d}/runtimes") == f"../../links/{'ab'[number % 2]}"
 
 
-def test_a_reader_on_its_way_through_the_other_directory_misses_no_link(root: Root) -> None:
+def test_a_reader_on_its_way_through_the_other_directory_misses_no_link(root: DataRoot) -> None:
     first = root.publish(a=["1"], b=["1"], c=["1"])
     slow = os.open(root.path / "runtimes", os.O_RDONLY | os.O_DIRECTORY)
     root.publish(a=["1"], b=["1"], c=["1"], d=["1"])
@@ -110,23 +100,23 @@ def test_a_reader_on_its_way_through_the_other_directory_misses_no_link(root: Ro
 CODE = """
 import os, signal, sys
 sys.path[:0] = {path!r}
-from host.test_store import Root
+from harness.data_root import DataRoot, stable_scripts, stable_texts
 from pathlib import Path
-root = Root(Path({root!r}))
+root = DataRoot(Path({root!r}))
 left = {ordinal}
 def step(name):
     global left
     left -= name in ("link", "unlink")
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
-root._step = step
+root.at_step = step
 root.open()
 root.make_current(root.build(a=["3"], b=["3"], d=["3"], e=["3"]), retain=16)
 """
 
 
 @pytest.mark.parametrize("ordinal", range(4))
-def test_a_kill_at_any_link_of_a_half_changed_directory_is_made_good(root: Root, ordinal: int) -> None:
+def test_a_kill_at_any_link_of_a_half_changed_directory_is_made_good(root: DataRoot, ordinal: int) -> None:
     root.publish(a=["1"], b=["1"], c=["1"])
     old = root.publish(a=["2"], b=["1"], c=["1"])
     before = links_in(root.path / "links/a")
@@ -184,7 +174,7 @@ def remove_the_directory(link: Path) -> None:
     [remove, mislead, replace_by_a_file, replace_by_a_directory, add, replace_the_directory, remove_the_directory],
 )
 def test_a_directory_that_others_changed_is_put_in_order_by_the_next_publish(
-    root: Root, change: Callable[[Path], None]
+    root: DataRoot, change: Callable[[Path], None]
 ) -> None:
     root.publish(a=["1"], b=["1"])
     root.publish(a=["1"], b=["2"])
@@ -195,7 +185,7 @@ def test_a_directory_that_others_changed_is_put_in_order_by_the_next_publish(
     assert (root.store.seems_damaged(), root.open().published) == (False, True)
 
 
-def test_a_link_that_another_process_removes_during_a_publish_makes_no_publish_fail(root: Root) -> None:
+def test_a_link_that_another_process_removes_during_a_publish_makes_no_publish_fail(root: DataRoot) -> None:
     root.publish(a=["1"], b=["1"])
     root.publish(a=["1"])
     root.publish(a=["1"], b=["1"])
@@ -210,19 +200,19 @@ def test_a_link_that_another_process_removes_during_a_publish_makes_no_publish_f
     assert links_in(root.path / "links" / other).keys() == {"a"}
 
 
-def test_the_directory_that_the_disk_names_is_not_changed(root: Root) -> None:
+def test_the_directory_that_the_disk_names_is_not_changed(root: DataRoot) -> None:
     first = root.publish(a=["1"])
     root.publish(a=["2"])
     # Someone rolled the link back, and no look has noticed it yet.
     (root.path / "runtimes").unlink()
     (root.path / "runtimes").symlink_to("generations/00000001/runtimes")
-    root.fail_at = "manifest"
+    root.fail_at = ("manifest",)
     with pytest.raises(StoreFailed):
         root.publish(a=["3"])
     assert root.current() == stable_texts(first)
 
 
-def test_a_link_to_a_collected_launcher_leaves_both_directories(root: Root) -> None:
+def test_a_link_to_a_collected_launcher_leaves_both_directories(root: DataRoot) -> None:
     dropped = root.publish(a=["1"], b=["1"])
     root.publish(b=["1"])
     root.publish(b=["2"])

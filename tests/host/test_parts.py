@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from host.test_store import Root, retained, stable_texts
+from harness.data_root import DataRoot, stable_texts
 
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.manifest import render_manifest
@@ -18,17 +18,7 @@ from runtimed.core.table.runtime_changes import scripts_of
 from runtimed.host.store.disk import read_file
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Root]:
-    path = tmp_path / "data"
-    path.mkdir()
-    found = Root(path)
-    found.open()
-    yield found
-    found.store.close()
-
-
-def large(root: Root, retain: int = 16, **changed: list[str]) -> Generation:
+def large(root: DataRoot, retain: int = 16, **changed: list[str]) -> Generation:
     """Publish a generation of several parts."""
     table = {f"n{number}": ["0"] for number in range(140)}
     generation = root.build(**(table | changed))
@@ -41,16 +31,16 @@ def large(root: Root, retain: int = 16, **changed: list[str]) -> Generation:
     return generation
 
 
-def parts(root: Root) -> set[str]:
+def parts(root: DataRoot) -> set[str]:
     return set(os.listdir(root.path / "parts"))
 
 
-def named(root: Root, number: int) -> list[str]:
+def named(root: DataRoot, number: int) -> list[str]:
     found: list[str] = json.loads((root.path / f"generations/{number:08d}/manifest.json").read_bytes())["parts"]
     return found
 
 
-def test_a_publish_writes_one_part_for_one_change(root: Root) -> None:
+def test_a_publish_writes_one_part_for_one_change(root: DataRoot) -> None:
     steps: list[str] = []
     large(root)
     root.store._at_step = steps.append
@@ -63,7 +53,7 @@ def test_a_publish_writes_one_part_for_one_change(root: Root) -> None:
     assert parts(root) == {digest for number in (1, 2, 3, 4) for digest in named(root, number)}
 
 
-def test_a_part_is_removed_with_the_last_generation_that_has_it(root: Root) -> None:
+def test_a_part_is_removed_with_the_last_generation_that_has_it(root: DataRoot) -> None:
     large(root)
     large(root, n7=["1"])
     first = set(named(root, 1)) - set(named(root, 2))
@@ -72,18 +62,18 @@ def test_a_part_is_removed_with_the_last_generation_that_has_it(root: Root) -> N
     root.now += 61
     large(root, retain=1, n8=["1"])
     # The third generation has the parts of the first one.
-    assert retained(root) == [3, 4]
+    assert root.retained() == [3, 4]
     assert first <= parts(root)
     assert parts(root) == {*named(root, 3), *named(root, 4)}
     for word in "ab":
         root.now += 3601
         large(root, retain=1, n7=["2"], n8=[word])
     assert not first & parts(root)
-    assert parts(root) == {digest for number in retained(root) for digest in named(root, number)}
+    assert parts(root) == {digest for number in root.retained() for digest in named(root, number)}
     assert root.open().published
 
 
-def test_what_only_a_generation_had_that_others_removed_is_released_at_once(root: Root) -> None:
+def test_what_only_a_generation_had_that_others_removed_is_released_at_once(root: DataRoot) -> None:
     old = large(root, x=["only here"])
     large(root)
     generation = large(root, n7=["1"])
@@ -91,14 +81,14 @@ def test_what_only_a_generation_had_that_others_removed_is_released_at_once(root
     assert root.store.retained.generation_of("x", target) == 1
     shutil.rmtree(root.path / "generations/00000001")
     assert root.store.repair(generation).repaired
-    assert retained(root) == [2, 3]
+    assert root.retained() == [2, 3]
     assert parts(root) == {*named(root, 2), *named(root, 3)}
     assert (root.store.retained.generation_of("x", target), root.store.retained.name_of("x")) == (None, "x")
     assert not {script.file for script in scripts_of([old.runtimes["x"]])} & root.store.retained.references().keys()
     assert root.open().faults == ()
 
 
-def test_an_older_generation_keeps_what_it_shares_with_one_that_others_removed(root: Root) -> None:
+def test_an_older_generation_keeps_what_it_shares_with_one_that_others_removed(root: DataRoot) -> None:
     old = large(root)
     large(root, n8=["1"])
     files = {script.file for script in scripts_of([old.runtimes["n7"]])}
@@ -107,7 +97,7 @@ def test_an_older_generation_keeps_what_it_shares_with_one_that_others_removed(r
     shutil.rmtree(root.path / "generations/00000002")
     (root.path / "wrappers" / min(files)).unlink()
     assert len(root.store.repair(generation).repaired) == 2
-    assert retained(root) == [1, 3]
+    assert root.retained() == [1, 3]
     # Generation 2 had them last.
     assert files <= root.store.retained.references().keys()
     assert all(root.store.remove_wrapper(file) is not None for file in files)
@@ -119,13 +109,13 @@ def test_an_older_generation_keeps_what_it_shares_with_one_that_others_removed(r
     for word in "ab":
         root.now += 61
         large(root, retain=1, n7=[word])
-    assert retained(root) == [4, 5]
+    assert root.retained() == [4, 5]
     assert not own & parts(root)
     assert not files & root.store.retained.references().keys()
     assert root.open().faults == ()
 
 
-def test_a_current_generation_that_others_removed_keeps_its_files_until_it_is_published_again(root: Root) -> None:
+def test_a_current_generation_that_others_removed_keeps_its_files_until_it_is_published_again(root: DataRoot) -> None:
     large(root)
     generation = large(root, n7=["1"])
     root.open()
@@ -134,12 +124,12 @@ def test_a_current_generation_that_others_removed_keeps_its_files_until_it_is_pu
     assert root.store.repair(generation).republish
     assert {script.file for script in generation.scripts} <= root.store.retained.references().keys()
     again = large(root, n7=["1"])
-    assert retained(root) == [again.number]
+    assert root.retained() == [again.number]
     assert parts(root) == {*named(root, again.number)}
     assert {script.file for script in again.scripts} == root.store.retained.references().keys()
 
 
-def test_parts_that_no_generation_names_are_removed_at_a_start(root: Root) -> None:
+def test_parts_that_no_generation_names_are_removed_at_a_start(root: DataRoot) -> None:
     generation = large(root)
     before = parts(root)
     (root.path / "parts" / ("0" * 64)).write_text("left by an interrupted publish")
@@ -151,7 +141,7 @@ def test_parts_that_no_generation_names_are_removed_at_a_start(root: Root) -> No
     assert root.current() == stable_texts(generation)
 
 
-def test_no_part_is_removed_while_a_generation_cannot_be_read(root: Root) -> None:
+def test_no_part_is_removed_while_a_generation_cannot_be_read(root: DataRoot) -> None:
     large(root)
     large(root, n7=["1"])
     before = parts(root)
@@ -184,7 +174,7 @@ DAMAGES = [Path.unlink, truncate, flip, exchange]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_to_a_part_of_the_current_generation_is_noticed_and_published_away(
-    root: Root, damage: Callable[[Path], None]
+    root: DataRoot, damage: Callable[[Path], None]
 ) -> None:
     large(root)
     generation = large(root, n7=["1"])
@@ -203,7 +193,9 @@ def test_damage_to_a_part_of_the_current_generation_is_noticed_and_published_awa
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_start_does_not_trust_a_generation_with_a_damaged_part(root: Root, damage: Callable[[Path], None]) -> None:
+def test_a_start_does_not_trust_a_generation_with_a_damaged_part(
+    root: DataRoot, damage: Callable[[Path], None]
+) -> None:
     large(root)
     generation = large(root, n7=["1"])
     (own,) = set(named(root, 2)) - set(named(root, 1))
@@ -218,7 +210,7 @@ def test_a_start_does_not_trust_a_generation_with_a_damaged_part(root: Root, dam
     assert root.open().published
 
 
-def test_a_missing_part_is_written_by_the_next_publish_even_if_no_look_noticed_it(root: Root) -> None:
+def test_a_missing_part_is_written_by_the_next_publish_even_if_no_look_noticed_it(root: DataRoot) -> None:
     large(root)
     for digest in named(root, 1)[:2]:
         (root.path / "parts" / digest).unlink()
@@ -226,7 +218,7 @@ def test_a_missing_part_is_written_by_the_next_publish_even_if_no_look_noticed_i
     assert root.open().published
 
 
-def test_a_retained_generation_with_a_damaged_part_cannot_be_read(root: Root) -> None:
+def test_a_retained_generation_with_a_damaged_part_cannot_be_read(root: DataRoot) -> None:
     large(root)
     large(root, n7=["1"])
     (own,) = set(named(root, 1)) - set(named(root, 2))
@@ -236,14 +228,14 @@ def test_a_retained_generation_with_a_damaged_part_cannot_be_read(root: Root) ->
     assert len(root.store.retained.read(2).manifest.answers) == 142
 
 
-def test_a_manifest_that_names_a_path_instead_of_a_part_is_damaged(root: Root) -> None:
+def test_a_manifest_that_names_a_path_instead_of_a_part_is_damaged(root: DataRoot) -> None:
     generation = root.publish(a=["1"])
     manifest = root.path / "generations/00000001/manifest.json"
     manifest.write_bytes(render_manifest(generation, ["../VERSION"], {}, 1.0))
     assert "no part" in root.open().faults[0]
 
 
-def test_a_start_reads_each_part_once(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_reads_each_part_once(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     large(root)
     for number in range(5):
         large(root, n7=[str(number)])
@@ -258,7 +250,7 @@ def test_a_start_reads_each_part_once(root: Root, monkeypatch: pytest.MonkeyPatc
     assert sorted(Path(path).name for path in reads if "/parts/" in path) == sorted(parts(root))
 
 
-def test_a_missing_wrapper_of_an_unchanged_runtime_is_written_by_the_next_publish(root: Root) -> None:
+def test_a_missing_wrapper_of_an_unchanged_runtime_is_written_by_the_next_publish(root: DataRoot) -> None:
     file = next(wrapper.file for wrapper in large(root).wrappers)
     large(root, n7=["1"])
     (root.path / "wrappers" / file).unlink()
@@ -268,13 +260,13 @@ def test_a_missing_wrapper_of_an_unchanged_runtime_is_written_by_the_next_publis
 
 
 def test_a_damaged_wrapper_of_an_unchanged_runtime_that_was_not_repaired_is_written_by_the_next_publish(
-    root: Root,
+    root: DataRoot,
 ) -> None:
     generation = large(root)
     wrapper = next(generation.wrappers)
     truncate(root.path / "wrappers" / wrapper.file)
-    root.fail_at = "repair"
+    root.fail_at = ("repair",)
     assert root.store.repair(generation).fault
-    root.fail_at = None
+    root.fail_at = ()
     large(root, n7=["1"])
     assert (root.path / "wrappers" / wrapper.file).read_bytes() == wrapper.text

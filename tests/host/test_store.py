@@ -2,117 +2,37 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from harness.data_root import DataRoot, launcher, stable_scripts, stable_texts
 from harness.generation import inline_manifest, without_launchers
 
 import runtimed.host.store.retained
-from runtimed.core.config import Documents, Flags, Settings, Source
-from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
 from runtimed.core.history.manifest import rebuild_scripts
-from runtimed.core.table.build import build_generation
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host
-from runtimed.core.table.script import Script
-from runtimed.host.store import Recovered, Store
+from runtimed.core.table.generation import Generation
+from runtimed.host.store import Store
 
 STEPS = [
     *("wrappers", "generation", "links", "link", "parts", "part", "config", "manifest", "sync", "swap", "sync-root"),
 ]
 
 
-class Root:
-    """A data root, the store that has it open, and generations for it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.now = 1000.0
-        self.fail_at: str | None = None
-        self.store = self.new_store()
-
-    def new_store(self) -> Store:
-        return Store(str(self.path), clock=lambda: self.now, monotonic_s=lambda: self.now, at_step=self._step)
-
-    def _step(self, step: str) -> None:
-        if step == self.fail_at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-
-    def open(self) -> Recovered:
-        self.store.close()
-        self.store = self.new_store()
-        return self.store.open(rebuild_scripts)
-
-    def build(self, **runtimes: list[str]) -> Generation:
-        """Return a generation whose runtimes have these arguments."""
-        text = json.dumps({"runtimes": {n: {"path": f"/bin/{n}", "runtimeArgs": a} for n, a in runtimes.items()}})
-        defaults = Settings(str(self.path), "/exec", ("unix:///exec/s",))
-        config = parse_configuration(Documents("/etc/d.json", Source("/etc/d.json", text.encode())), Flags(), defaults)
-        host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), str(self.path), "/exec")
-        return build_generation(config, host, self.store.next_number)
-
-    def make_current(self, generation: Generation, *, retain: int) -> str | None:
-        self.store.swap(self.store.stage(generation))
-        return self.store.settle(retain)
-
-    def publish(self, *, retain: int = 16, **runtimes: list[str]) -> Generation:
-        generation = self.build(**runtimes)
-        assert self.make_current(generation, retain=retain) is None
-        return generation
-
-    def current(self) -> dict[str, bytes]:
-        """Return the texts at the stable paths by name."""
-        directory = self.path / "runtimes"
-        return {name: (directory / name).read_bytes() for name in sorted(os.listdir(directory))}
-
-    def listing(self) -> dict[str, tuple[int, int, int]]:
-        found = {}
-        for path in sorted(self.path.rglob("*")):
-            state = path.lstat()
-            found[str(path.relative_to(self.path))] = (state.st_ino, state.st_mtime_ns, state.st_size)
-        return found
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Root]:
-    path = tmp_path / "data"
-    path.mkdir()
-    found = Root(path)
-    found.open()
-    yield found
-    found.store.close()
-
-
-def stable_texts(generation: Generation) -> dict[str, bytes]:
-    """Return the texts that the stable paths lead to, by name."""
-    return {link: script.text for link, script in stable_scripts(generation).items()}
-
-
-def stable_scripts(generation: Generation) -> dict[str, Script]:
-    return {link: r.launcher for link, r in generation.launchers.items() if r.launcher is not None}
-
-
-def launcher(generation: Generation) -> Script:
-    (found,) = stable_scripts(generation).values()
-    return found
-
-
-def test_stable_paths_lead_to_the_published_generation(root: Root) -> None:
+def test_stable_paths_lead_to_the_published_generation(root: DataRoot) -> None:
     generation = root.publish(a=["x"], b=["y z"])
     assert root.current() == stable_texts(generation)
     assert os.readlink(root.path / "runtimes") == "generations/00000001/runtimes"
 
 
-def modes(root: Root) -> dict[str, int]:
+def modes(root: DataRoot) -> dict[str, int]:
     """Return the modes of the data root and of the directories and files below it, of scripts by the word "script"."""
     found: dict[str, int] = {}
     for path in (root.path, *root.path.rglob("*")):
@@ -133,7 +53,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
-def test_every_user_may_execute_a_stable_path_and_list_and_read_nothing_else(root: Root, umask: int) -> None:
+def test_every_user_may_execute_a_stable_path_and_list_and_read_nothing_else(root: DataRoot, umask: int) -> None:
     root.path.chmod(0o711)
     before = os.umask(umask)
     try:
@@ -143,7 +63,7 @@ def test_every_user_may_execute_a_stable_path_and_list_and_read_nothing_else(roo
     assert modes(root) == MODES
 
 
-def test_the_modes_of_an_earlier_version_are_changed_at_a_start(root: Root) -> None:
+def test_the_modes_of_an_earlier_version_are_changed_at_a_start(root: DataRoot) -> None:
     dropped = launcher(root.publish(a=["x"]))
     root.publish(b=["y"])
     for path in (root.path, *root.path.rglob("*")):
@@ -164,7 +84,7 @@ def test_the_modes_of_an_earlier_version_are_changed_at_a_start(root: Root) -> N
     assert (root.path / "runtimes/a").read_bytes() == dropped.text
 
 
-def test_a_link_or_a_foreign_directory_keeps_its_mode_and_target(root: Root, tmp_path: Path) -> None:
+def test_a_link_or_a_foreign_directory_keeps_its_mode_and_target(root: DataRoot, tmp_path: Path) -> None:
     root.publish(a=["x"])
     elsewhere = tmp_path / "elsewhere"
     (root.path / "wrappers").rename(elsewhere)
@@ -179,13 +99,13 @@ def test_a_link_or_a_foreign_directory_keeps_its_mode_and_target(root: Root, tmp
         assert (root.path / "generations").stat().st_mode & 0o777 == 0o700
 
 
-def test_numbers_only_grow(root: Root) -> None:
+def test_numbers_only_grow(root: DataRoot) -> None:
     assert [root.publish(a=[str(n)]).number for n in range(3)] == [1, 2, 3]
     root.open()
     assert root.store.next_number == 4
 
 
-def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
+def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: DataRoot) -> None:
     first = root.publish(a=["1"], b=["1"])
     second = root.publish(b=["2"])
     assert root.current() == {**stable_texts(first), **stable_texts(second)}
@@ -201,7 +121,7 @@ def test_a_dropped_runtime_keeps_its_link_and_its_wrapper(root: Root) -> None:
     ]
 
 
-def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root) -> None:
+def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: DataRoot) -> None:
     wrapper = launcher(root.publish(a=["1"]))
     second = root.publish(b=["2"])
     shutil.rmtree(root.path / "generations/00000001")
@@ -214,7 +134,7 @@ def test_a_carried_link_whose_wrapper_was_collected_is_not_taken_over(root: Root
     assert root.current() == {**stable_texts(second), **stable_texts(third)}
 
 
-def test_a_damaged_carried_wrapper_without_a_known_text_is_reported(root: Root) -> None:
+def test_a_damaged_carried_wrapper_without_a_known_text_is_reported(root: DataRoot) -> None:
     wrapper = launcher(root.publish(a=["1"]))
     root.publish(b=["2"])
     shutil.rmtree(root.path / "generations/00000001")
@@ -224,7 +144,7 @@ def test_a_damaged_carried_wrapper_without_a_known_text_is_reported(root: Root) 
     assert wrapper.file not in recovered.intact_wrappers
 
 
-def test_an_unchanged_wrapper_is_not_written_again(root: Root) -> None:
+def test_an_unchanged_wrapper_is_not_written_again(root: DataRoot) -> None:
     wrapper = launcher(root.publish(a=["1"]))
     before = (root.path / "wrappers" / wrapper.file).stat()
     root.publish(a=["1"], b=["2"])
@@ -232,7 +152,7 @@ def test_an_unchanged_wrapper_is_not_written_again(root: Root) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_opening_an_intact_root_writes_no_file_and_finds_the_generation(root: Root) -> None:
+def test_opening_an_intact_root_writes_no_file_and_finds_the_generation(root: DataRoot) -> None:
     generation = root.publish(a=["1"])
     before = root.listing()
     recovered = root.open()
@@ -247,25 +167,25 @@ def test_opening_an_intact_root_writes_no_file_and_finds_the_generation(root: Ro
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
-def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: Root, step: str) -> None:
+def test_a_failure_before_the_swap_leaves_the_old_generation_and_no_trace(root: DataRoot, step: str) -> None:
     old = root.publish(a=["1"])
     before = set(root.listing())
-    root.fail_at = step
+    root.fail_at = (step,)
     with pytest.raises(StoreFailed, match="No space left on device"):
         root.make_current(root.build(a=["2"], b=["3"]), retain=16)
     assert root.current() == stable_texts(old)
     left = set(root.listing()) - before
     allowed = ("wrappers/", "links/b")
     assert all(name.startswith(allowed) for name in left), "wrappers may stay, no client was given them"
-    root.fail_at = None
+    root.fail_at = ()
     new = root.publish(a=["2"], b=["3"])
     assert new.number == 2
     assert root.current() == stable_texts(new)
 
 
-def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -> None:
+def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: DataRoot) -> None:
     root.publish(a=["1"])
-    root.fail_at = "sync-root"
+    root.fail_at = ("sync-root",)
     generation = root.build(a=["2"])
     fault = root.make_current(generation, retain=16)
     assert fault is not None
@@ -273,17 +193,17 @@ def test_a_failure_of_the_last_sync_is_returned_and_the_swap_stays(root: Root) -
     assert root.current() == stable_texts(generation)
 
 
-def test_no_link_directory_that_a_power_loss_may_bring_back_is_changed(root: Root) -> None:
+def test_no_link_directory_that_a_power_loss_may_bring_back_is_changed(root: DataRoot) -> None:
     root.publish(a=["1"])
     links = [root.path / "links" / each for each in "ab"]
-    root.fail_at = "sync-root"
+    root.fail_at = ("sync-root",)
     assert root.make_current(root.build(a=["2"]), retain=16) is not None
     before = [os.readlink(links[0] / "a"), root.path.stat().st_mtime_ns]
-    root.fail_at = "sync-swap"
+    root.fail_at = ("sync-swap",)
     with pytest.raises(StoreFailed, match="No space left on device"):
         root.make_current(root.build(a=["3"]), retain=16)
     assert before == [os.readlink(links[0] / "a"), root.path.stat().st_mtime_ns]
-    root.fail_at = None
+    root.fail_at = ()
     steps: list[str] = []
     root.store._at_step = steps.append
     for argument in "45":
@@ -294,39 +214,39 @@ def test_no_link_directory_that_a_power_loss_may_bring_back_is_changed(root: Roo
     ]
 
 
-def test_a_start_does_not_trust_that_the_last_swap_is_on_the_disk(root: Root) -> None:
+def test_a_start_does_not_trust_that_the_last_swap_is_on_the_disk(root: DataRoot) -> None:
     root.publish(a=["1"])
     root.open()
-    root.fail_at = "sync-swap"
+    root.fail_at = ("sync-swap",)
     with pytest.raises(StoreFailed):
         root.publish(a=["2"])
 
 
-def test_no_generation_is_dropped_that_a_power_loss_may_bring_back(root: Root) -> None:
+def test_no_generation_is_dropped_that_a_power_loss_may_bring_back(root: DataRoot) -> None:
     root.publish(a=["1"])
     root.now += 3601
-    root.fail_at = "sync-root"
+    root.fail_at = ("sync-root",)
     assert root.make_current(root.build(a=["2"]), retain=1) is not None
     root.now += 3601
     assert root.store.settle(1) is not None
-    assert retained(root) == [1, 2]
-    root.fail_at = None
+    assert root.retained() == [1, 2]
+    root.fail_at = ()
     assert root.store.settle(1) is None
-    assert retained(root) == [2]
+    assert root.retained() == [2]
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_kill_at_any_step_leaves_the_old_generation_or_the_new_one_whole(root: Root, step: str) -> None:
+def test_a_kill_at_any_step_leaves_the_old_generation_or_the_new_one_whole(root: DataRoot, step: str) -> None:
     old = root.publish(a=["1"])
     root.store.close()
     # A process of its own that dies at the step, without any chance to tidy up.
     code = f"""
 import os, signal, sys
 sys.path[:0] = {sys.path!r}
-from test_store import Root
+from harness.data_root import DataRoot
 from pathlib import Path
-root = Root(Path({str(root.path)!r}))
-root._step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == {step!r} else None
+root = DataRoot(Path({str(root.path)!r}))
+root.at_step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == {step!r} else None
 root.open()
 root.make_current(root.build(a=["2"], b=["3"]), retain=16)
 """
@@ -342,46 +262,46 @@ root.make_current(root.build(a=["2"], b=["3"]), retain=16)
     assert root.current() == stable_texts(after)
 
 
-def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: Root) -> None:
+def test_old_generations_are_dropped_beyond_the_newest_and_an_hour(root: DataRoot) -> None:
     for number in range(5):
         root.publish(a=[str(number)], retain=2)
     assert len(os.listdir(root.path / "generations")) == 5
     root.now += 3601
     root.publish(a=["now"], retain=2)
-    assert retained(root) == [5, 6]
+    assert root.retained() == [5, 6]
     assert sorted(os.listdir(root.path / "generations")) == ["00000005", "00000006"]
     assert root.current() == {"a": launcher(root.build(a=["now"])).text}
 
 
 @pytest.mark.parametrize("step", ["generation", "links", "manifest", "sync", "swap"])
-def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(root: Root, step: str) -> None:
+def test_a_publish_that_fails_leaves_no_wrapper_and_takes_none_that_was_there(root: DataRoot, step: str) -> None:
     root.publish(a=["1"], b=["1"])
     before = set(os.listdir(root.path / "wrappers"))
-    root.fail_at = step
+    root.fail_at = (step,)
     with pytest.raises(StoreFailed):
         root.make_current(root.build(a=["1"], b=["2"], c=["1"]), retain=16)
     assert set(os.listdir(root.path / "wrappers")) == before
-    root.fail_at = None
+    root.fail_at = ()
     after = root.publish(a=["1"], b=["2"], c=["1"])
     assert root.current() == stable_texts(after)
 
 
-def test_the_lock_does_not_prevent_a_read_only_remount(root: Root) -> None:
+def test_the_lock_does_not_prevent_a_read_only_remount(root: DataRoot) -> None:
     assert fcntl.fcntl(root.store._lock._fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
     assert (root.path / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_wrapper_outlives_its_generation(root: Root) -> None:
+def test_a_wrapper_outlives_its_generation(root: DataRoot) -> None:
     wrapper = launcher(root.publish(a=["1"]))
     root.publish(a=["2"])
     root.now += 3601
     root.publish(a=["3"], retain=1)
-    assert retained(root) == [2, 3]
+    assert root.retained() == [2, 3]
     assert (root.path / "wrappers" / wrapper.file).exists()
 
 
 def test_at_most_a_thousand_generations_are_kept_whatever_their_age(
-    root: Root, monkeypatch: pytest.MonkeyPatch
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert runtimed.host.store.retained._KEEP_MOST == 1000
     # A thousand publishes take 20 s.
@@ -389,10 +309,10 @@ def test_at_most_a_thousand_generations_are_kept_whatever_their_age(
     for number in range(23):
         root.publish(retain=16, **{"a": [str(number)]} if number % 10 == 0 else {})
     assert len(root.store.retained.summaries()) == 20
-    assert retained(root)[0] == 4
+    assert root.retained()[0] == 4
 
 
-def test_a_generation_read_while_it_is_dropped_is_gone_and_not_damaged(root: Root) -> None:
+def test_a_generation_read_while_it_is_dropped_is_gone_and_not_damaged(root: DataRoot) -> None:
     root.publish(a=["1"])
     root.publish(a=["1"], b=["1"])
     root.now += 3601
@@ -410,37 +330,37 @@ def test_a_generation_read_while_it_is_dropped_is_gone_and_not_damaged(root: Roo
     assert len(found) == 1
 
 
-def test_a_generation_that_cannot_be_dropped_stays_retained(root: Root) -> None:
+def test_a_generation_that_cannot_be_dropped_stays_retained(root: DataRoot) -> None:
     root.publish(a=["1"])
     root.publish(a=["1"], b=["1"])
     root.now += 3601
-    root.fail_at = "prune"
+    root.fail_at = ("prune",)
     fault = root.make_current(root.build(a=["2"]), retain=1)
     assert "generation 1 cannot be removed" in str(fault)
-    assert retained(root) == [1, 2, 3]
+    assert root.retained() == [1, 2, 3]
     assert root.store.retained.read(1).manifest.number == 1
 
 
-def test_a_generation_removed_by_hand_does_not_prevent_dropping_others(root: Root) -> None:
+def test_a_generation_removed_by_hand_does_not_prevent_dropping_others(root: DataRoot) -> None:
     for number in range(3):
         root.publish(a=[str(number)])
     shutil.rmtree(root.path / "generations/00000001")
     root.now += 3601
     root.publish(a=["now"], retain=1)
-    assert retained(root) == [3, 4]
+    assert root.retained() == [3, 4]
 
 
-def test_a_missing_wrapper_that_is_written_again_stays_when_the_publish_fails(root: Root) -> None:
+def test_a_missing_wrapper_that_is_written_again_stays_when_the_publish_fails(root: DataRoot) -> None:
     generation = root.publish(a=["1"])
     wrapper = launcher(generation)
     (root.path / "wrappers" / wrapper.file).unlink()
-    root.fail_at = "manifest"
+    root.fail_at = ("manifest",)
     with pytest.raises(StoreFailed):
         root.make_current(root.build(a=["1"], b=["1"]), retain=16)
     assert root.current() == stable_texts(generation)
 
 
-def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: Root) -> None:
+def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: DataRoot) -> None:
     root.publish(a=["1"])
     root.store.close()
     moved = root.path.with_name("moved")
@@ -453,7 +373,7 @@ def test_resolutions_with_paths_of_another_data_root_are_not_returned(root: Root
     moved.rename(root.path)
 
 
-def test_an_older_unreadable_generation_does_not_prevent_a_start_and_stays(root: Root) -> None:
+def test_an_older_unreadable_generation_does_not_prevent_a_start_and_stays(root: DataRoot) -> None:
     root.publish(a=["1"])
     second = root.publish(a=["2"])
     manifest = root.path / "generations/00000001/manifest.json"
@@ -462,11 +382,11 @@ def test_an_older_unreadable_generation_does_not_prevent_a_start_and_stays(root:
     recovered = root.open()
     assert recovered.published
     assert "generation 1 cannot be read" in recovered.faults[0]
-    assert (manifest.is_dir(), retained(root)) == (True, [2])
+    assert (manifest.is_dir(), root.retained()) == (True, [2])
     assert root.current() == stable_texts(second)
 
 
-def test_a_wrapper_that_cannot_be_repaired_makes_the_generation_unpublished(root: Root) -> None:
+def test_a_wrapper_that_cannot_be_repaired_makes_the_generation_unpublished(root: DataRoot) -> None:
     wrapper = launcher(root.publish(a=["1"]))
     path = root.path / "wrappers" / wrapper.file
     path.unlink()
@@ -476,7 +396,7 @@ def test_a_wrapper_that_cannot_be_repaired_makes_the_generation_unpublished(root
     assert str(path) in recovered.faults[0]
 
 
-def test_a_data_root_without_its_version_is_refused_with_the_remedy(root: Root) -> None:
+def test_a_data_root_without_its_version_is_refused_with_the_remedy(root: DataRoot) -> None:
     root.publish(a=["1"])
     (root.path / "VERSION").unlink()
     with pytest.raises(DataRootRefused, match=r"write the line layout=1 to .*/VERSION"):
@@ -498,7 +418,7 @@ def test_a_data_root_has_a_unique_and_stable_identity(tmp_path: Path) -> None:
     assert all(len(bytes.fromhex(identity)) == 16 for identity in found)
 
 
-def test_foreign_names_among_the_generations_stay(root: Root) -> None:
+def test_foreign_names_among_the_generations_stay(root: DataRoot) -> None:
     root.publish(a=["1"])
     (root.path / "generations/0000000000001").mkdir()
     (root.path / "generations/notes.txt").write_text("x")
@@ -509,7 +429,7 @@ def test_foreign_names_among_the_generations_stay(root: Root) -> None:
     assert len(os.listdir(root.path / "generations")) == 4
 
 
-def test_a_second_store_on_the_same_root_is_refused_with_the_process_id(root: Root) -> None:
+def test_a_second_store_on_the_same_root_is_refused_with_the_process_id(root: DataRoot) -> None:
     root.publish(a=["1"])
     before = root.listing()
     with pytest.raises(AlreadyRunning) as caught:
@@ -548,10 +468,6 @@ def test_an_unknown_layout_is_refused_with_the_remedy(tmp_path: Path, text: str,
     assert os.listdir(tmp_path) == ["VERSION"]
 
 
-def retained(root: Root) -> list[int]:
-    return [summary.number for summary in root.store.retained.summaries()]
-
-
 def _truncate(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -565,7 +481,7 @@ def _flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
 @pytest.mark.parametrize("name", ["manifest.json", "config.json"])
 def test_a_damaged_current_generation_is_not_trusted_and_stays_until_the_next_one(
-    root: Root, name: str, damage: Callable[[Path], None]
+    root: DataRoot, name: str, damage: Callable[[Path], None]
 ) -> None:
     first = root.publish(a=["1"])
     second = root.publish(a=["2"])
@@ -583,19 +499,19 @@ def test_a_damaged_current_generation_is_not_trusted_and_stays_until_the_next_on
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
-def test_a_damaged_older_generation_is_removed(root: Root, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_older_generation_is_removed(root: DataRoot, damage: Callable[[Path], None]) -> None:
     root.publish(a=["1"])
     second = root.publish(a=["2"])
     damage(root.path / "generations/00000001/manifest.json")
     recovered = root.open()
     assert recovered.published
-    assert retained(root) == [2]
+    assert root.retained() == [2]
     assert root.current() == stable_texts(second)
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink, lambda path: path.chmod(0o600)])
 def test_a_damaged_wrapper_of_any_retained_generation_is_written_again(
-    root: Root, damage: Callable[[Path], None]
+    root: DataRoot, damage: Callable[[Path], None]
 ) -> None:
     dropped = launcher(root.publish(a=["1"]))
     root.publish(b=["2"])
@@ -608,7 +524,7 @@ def test_a_damaged_wrapper_of_any_retained_generation_is_written_again(
     assert recovered.published
 
 
-def test_wrappers_are_written_again_when_their_directory_is_gone(root: Root) -> None:
+def test_wrappers_are_written_again_when_their_directory_is_gone(root: DataRoot) -> None:
     generation = root.publish(a=["1"], b=["2"])
     shutil.rmtree(root.path / "wrappers")
     assert root.open().published
@@ -630,7 +546,7 @@ def _elsewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_remove_link, _to_nowhere, _elsewhere])
-def test_a_lost_current_link_is_replaced_by_the_next_publish(root: Root, damage: Callable[[Path], None]) -> None:
+def test_a_lost_current_link_is_replaced_by_the_next_publish(root: DataRoot, damage: Callable[[Path], None]) -> None:
     generation = root.publish(a=["1"])
     damage(root.path / "runtimes")
     recovered = root.open()
@@ -642,7 +558,7 @@ def test_a_lost_current_link_is_replaced_by_the_next_publish(root: Root, damage:
     assert root.current() == stable_texts(generation)
 
 
-def test_a_directory_in_place_of_the_current_link_is_refused_and_left_alone(root: Root) -> None:
+def test_a_directory_in_place_of_the_current_link_is_refused_and_left_alone(root: DataRoot) -> None:
     root.publish(a=["1"])
     (root.path / "runtimes").unlink()
     (root.path / "runtimes").mkdir()
@@ -650,13 +566,13 @@ def test_a_directory_in_place_of_the_current_link_is_refused_and_left_alone(root
         root.open()
 
 
-def test_a_lost_link_of_a_runtime_makes_the_generation_unpublished(root: Root) -> None:
+def test_a_lost_link_of_a_runtime_makes_the_generation_unpublished(root: DataRoot) -> None:
     root.publish(a=["1"])
     (root.path / "generations/00000001/runtimes/a").unlink()
     assert not root.open().published
 
 
-def test_files_of_an_interrupted_publish_are_removed(root: Root) -> None:
+def test_files_of_an_interrupted_publish_are_removed(root: DataRoot) -> None:
     root.publish(a=["1"])
     shutil.copytree(root.path / "generations/00000001", root.path / "generations/00000002", symlinks=True)
     (root.path / "generations/00000002/manifest.json").unlink()
@@ -669,14 +585,14 @@ def test_files_of_an_interrupted_publish_are_removed(root: Root) -> None:
     assert not [name for name in root.listing() if ".tmp-" in name]
 
 
-def test_the_next_generation_writes_a_deleted_wrapper_again(root: Root) -> None:
+def test_the_next_generation_writes_a_deleted_wrapper_again(root: DataRoot) -> None:
     wrapper = launcher(root.publish(a=["1"]))
     (root.path / "wrappers" / wrapper.file).unlink()
     generation = root.publish(a=["1"], b=["2"])
     assert root.current() == stable_texts(generation)
 
 
-def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_path(root: Root) -> None:
+def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_path(root: DataRoot) -> None:
     generations = [root.publish(a=["1"], B_=["x"]), root.publish(a=["2"]), root.publish(a=["1"])]
     first, second = (generation.runtimes["a"].target or "" for generation in generations[:2])
     for _ in range(2):
@@ -686,7 +602,7 @@ def test_the_store_tells_which_generation_had_a_target_and_the_name_of_a_stable_
         root.open()
 
 
-def test_the_targets_and_names_of_dropped_generations_are_forgotten(root: Root) -> None:
+def test_the_targets_and_names_of_dropped_generations_are_forgotten(root: DataRoot) -> None:
     dropped = root.publish(a=["1"], B_=["x"])
     target = dropped.runtimes["a"].target or ""
     root.publish(a=["2"])
@@ -697,7 +613,7 @@ def test_the_targets_and_names_of_dropped_generations_are_forgotten(root: Root) 
     assert [root.store.retained.name_of(link) for link in ("a", "%42_")] == ["a", "%42_"]
 
 
-def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(root: Root) -> None:
+def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(root: DataRoot) -> None:
     targets, times = [], []
     for number in range(3):
         times.append(root.now)
@@ -709,7 +625,7 @@ def test_the_target_of_a_stable_path_at_a_time_is_that_of_the_generation_then(ro
     assert root.store.retained.target_at("other", root.now) is None
 
 
-def make_earlier(root: Root, generation: Generation, manifest: bytes, links: Mapping[str, str]) -> None:
+def make_earlier(root: DataRoot, generation: Generation, manifest: bytes, links: Mapping[str, str]) -> None:
     """Make the data root, with the one ``generation``, one of a version without parts and link directories."""
     directory = root.path / f"generations/{generation.number:08d}"
     for path in (root.path / "links", root.path / "parts"):
@@ -721,7 +637,7 @@ def make_earlier(root: Root, generation: Generation, manifest: bytes, links: Map
     (directory / "manifest.json").write_bytes(manifest)
 
 
-def test_a_generation_of_a_version_without_parts_is_published_again_and_stays_readable(root: Root) -> None:
+def test_a_generation_of_a_version_without_parts_is_published_again_and_stays_readable(root: DataRoot) -> None:
     old = root.publish(a=["1"], b=["1"])
     make_earlier(root, old, inline_manifest(old), old.links)
     assert root.current() == stable_texts(old)
@@ -739,13 +655,13 @@ def test_a_generation_of_a_version_without_parts_is_published_again_and_stays_re
     assert (recovered.published, recovered.faults, list(recovered.manifests)) == (True, (), [1, 2])
 
 
-def test_damaged_links_of_a_version_without_link_directories_are_reported(root: Root) -> None:
+def test_damaged_links_of_a_version_without_link_directories_are_reported(root: DataRoot) -> None:
     old = root.publish(a=["1"])
     make_earlier(root, old, b"", {})
     assert "damaged" in root.open().faults[0]
 
 
-def test_generations_of_a_version_without_launchers_are_taken_over(root: Root) -> None:
+def test_generations_of_a_version_without_launchers_are_taken_over(root: DataRoot) -> None:
     old = root.publish(a=["1"], b=["1"])
     wrappers = {wrapper.link: wrapper for wrapper in old.wrappers}
     for script in stable_scripts(old).values():
@@ -768,12 +684,12 @@ def test_wrappers_on_a_noexec_mount_are_refused_with_the_mount_named(tmp_path: P
 import subprocess, sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from test_store import Root
+from harness.data_root import DataRoot
 from runtimed.core.errors import StoreFailed
 mount = {str(tmp_path)!r}
 subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=0700", "tmpfs", mount], check=True)
 (Path(mount) / "data").mkdir()
-root = Root(Path(mount) / "data")
+root = DataRoot(Path(mount) / "data")
 root.open()
 root.publish()
 root.publish(plain=[])

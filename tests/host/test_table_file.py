@@ -16,13 +16,12 @@ from typing import Any
 
 import pytest
 from harness.daemon import as_user, short_directory
-from harness.generation import generation_of
+from harness.data_root import DataRoot
 
 from runtimed.core.errors import StoreFailed
-from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.table.generation import Generation
 from runtimed.core.table.table_file import render_table_file
-from runtimed.host.store import Store
+from runtimed.host.store import Recovered
 from runtimed.host.store.table_file import StoreWithTableFile, TableFile
 
 BEFORE = ["table", "wrappers", "generation", "links", "link", "parts", "part", "config", "manifest", "sync", "swap"]
@@ -30,32 +29,22 @@ AFTER = ["table-swap", "sync-root"]
 NOBODY = 65534
 
 
-class Place:
-    """A data root, an exec root, and what publishes in both."""
+class Place(DataRoot):
+    """A data root, an exec root, and a store that publishes in both."""
 
     def __init__(self, path: Path, mode: int = 0o640, gid: int | None = None) -> None:
-        self.data = path / "data"
+        super().__init__(path / "data")
         self.exec_root = path / "run"
         self.file = self.exec_root / "table.json"
-        self.steps: list[str] = []
-        self.fail_at: tuple[str, ...] = ()
-        self.store = Store(str(self.data), at_step=self.at_step)
         self.table = TableFile(str(self.exec_root), mode, os.getegid() if gid is None else gid, self.at_step)
+
+    def open(self) -> Recovered:
+        recovered = super().open()
         self.disk = StoreWithTableFile(self.store, self.table)
+        return recovered
 
-    def at_step(self, step: str) -> None:
-        self.steps.append(step)
-        if step in self.fail_at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def build(self, argument: str) -> Generation:
-        document = {"runtimes": {"a": {"path": "/bin/a", "runtimeArgs": [argument]}}}
-        return generation_of(document, self.disk.next_number)
-
-    def publish(self, argument: str) -> Generation:
-        generation = self.build(argument)
-        assert self.disk.publish(generation, retain=16) is None
-        return generation
+    def make_current(self, generation: Generation, *, retain: int) -> str | None:
+        return self.disk.publish(generation, retain=retain)
 
     def number(self) -> int:
         """Return the generation of the file, which is whole."""
@@ -80,16 +69,16 @@ def new_place(path: Path, **more: Any) -> Place:
     for name in ("data", "run"):
         (path / name).mkdir(exist_ok=True)
     place = Place(path, **more)
-    place.store.open(rebuild_scripts)
+    place.open()
     return place
 
 
 def test_it_is_written_before_the_swap_and_put_in_place_directly_after_it(place: Place) -> None:
-    generation = place.publish("1")
+    generation = place.publish(a=["1"])
     assert place.shows(generation)
     assert [step for step in place.steps if step in (*BEFORE, *AFTER)] == [*BEFORE, *AFTER]
     assert place.files() == ["table.json"]
-    assert place.shows(place.publish("2"))
+    assert place.shows(place.publish(a=["2"]))
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
@@ -97,7 +86,7 @@ def test_it_has_its_mode_whatever_the_umask_is(tmp_path: Path, mode: int) -> Non
     place = new_place(tmp_path, mode=mode)
     before = os.umask(0o777)
     try:
-        place.publish("1")
+        place.publish(a=["1"])
     finally:
         os.umask(before)
     assert place.file.stat().st_mode & 0o7777 == mode
@@ -107,7 +96,7 @@ def test_it_has_its_mode_whatever_the_umask_is(tmp_path: Path, mode: int) -> Non
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to any group")
 def test_it_belongs_to_the_group_that_may_read_it(tmp_path: Path) -> None:
     place = new_place(tmp_path, gid=NOBODY)
-    place.publish("1")
+    place.publish(a=["1"])
     assert (place.file.stat().st_gid, place.table.refusal) == (NOBODY, None)
     place.store.close()
 
@@ -118,7 +107,7 @@ def test_it_is_the_daemons_alone_where_it_cannot_be_given_to_the_group() -> None
 
         def attempt() -> tuple[int, str | None]:
             place = new_place(path, gid=0)
-            place.publish("1")
+            place.publish(a=["1"])
             place.store.close()
             return place.file.stat().st_mode & 0o7777, place.table.refusal
 
@@ -128,21 +117,21 @@ def test_it_is_the_daemons_alone_where_it_cannot_be_given_to_the_group() -> None
 
 @pytest.mark.parametrize("step", BEFORE)
 def test_a_failure_before_the_swap_changes_nothing(place: Place, step: str) -> None:
-    place.publish("0")
-    old = place.publish("1")
-    before = sorted(place.data.rglob("*")), place.file.read_bytes()
+    place.publish(a=["0"])
+    old = place.publish(a=["1"])
+    before = sorted(place.path.rglob("*")), place.file.read_bytes()
     place.fail_at = (step,)
     with pytest.raises(StoreFailed, match="No space left on device"):
-        place.disk.publish(place.build("2"), retain=16)
-    assert (sorted(place.data.rglob("*")), place.file.read_bytes()) == before
+        place.disk.publish(place.build(a=["2"]), retain=16)
+    assert (sorted(place.path.rglob("*")), place.file.read_bytes()) == before
     assert place.files() == ["table.json"]
     place.fail_at = ()
     assert not place.table.seems_damaged()
-    assert place.publish("2").number == old.number + 1
+    assert place.publish(a=["2"]).number == old.number + 1
 
 
 def test_a_rename_that_fails_once_is_made_good_at_once(place: Place) -> None:
-    place.publish("1")
+    place.publish(a=["1"])
 
     def fail_once(step: str) -> None:
         if step == "table-swap" and place.steps.count(step) == 1:
@@ -151,13 +140,13 @@ def test_a_rename_that_fails_once_is_made_good_at_once(place: Place) -> None:
         place.at_step(step)
 
     place.table._at_step = fail_once
-    assert place.shows(place.publish("2"))
+    assert place.shows(place.publish(a=["2"]))
 
 
 def test_a_rename_that_fails_is_told_and_tried_again_by_settle(place: Place) -> None:
-    place.publish("1")
+    place.publish(a=["1"])
     place.fail_at = ("table-swap",)
-    new = place.build("2")
+    new = place.build(a=["2"])
     fault = place.disk.publish(new, retain=16)
     assert f"{place.file} cannot be replaced: No space left on device" in str(fault)
     assert (place.number(), place.files()) == (1, ["table.json"])
@@ -170,7 +159,7 @@ def test_a_rename_that_fails_is_told_and_tried_again_by_settle(place: Place) -> 
 @pytest.mark.parametrize("step", [*BEFORE, *AFTER])
 def test_a_kill_at_any_step_leaves_it_whole_and_never_newer_than_what_is_published(tmp_path: Path, step: str) -> None:
     place = new_place(tmp_path)
-    old = place.publish("1")
+    old = place.publish(a=["1"])
     place.store.close()
     code = f"""
 import os, signal, sys
@@ -181,15 +170,15 @@ place = new_place(Path({str(tmp_path)!r}))
 place.at_step = lambda step: None
 stop = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == {step!r} else None
 place.store._at_step = place.table._at_step = stop
-place.disk.publish(place.build("2"), retain=16)
+place.disk.publish(place.build(a=["2"]), retain=16)
 """
     died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False)
     assert died.returncode == -signal.SIGKILL
     assert place.number() == (2 if step == "sync-root" else 1)
     again = Place(tmp_path)
-    recovered = again.store.open(rebuild_scripts)
+    recovered = again.open()
     assert recovered.last is not None
-    published = again.build("2") if recovered.last.number == 2 else old
+    published = again.build(a=["2"]) if recovered.last.number == 2 else old
     assert again.number() <= recovered.last.number
     # As each start does for a generation that is published already.
     assert again.disk.write_table(replace(published, number=recovered.last.number)) is None
@@ -221,9 +210,9 @@ DAMAGES: list[Callable[[Path], object]] = [
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_noticed_and_repaired_without_following_a_link(place: Place, damage: Callable[[Path], None]) -> None:
-    victim = place.data.parent / "victim"
+    victim = place.path.parent / "victim"
     victim.write_text("untouched")
-    generation = place.publish("1")
+    generation = place.publish(a=["1"])
     assert not place.table.seems_damaged()
     damage(place.file)
     assert place.table.seems_damaged()
@@ -236,7 +225,7 @@ def test_damage_is_noticed_and_repaired_without_following_a_link(place: Place, d
 
 
 def test_damage_that_cannot_be_repaired_is_a_remark_until_it_can(place: Place) -> None:
-    generation = place.publish("1")
+    generation = place.publish(a=["1"])
     place.file.unlink()
     (place.file / "kept").mkdir(parents=True)
     outcome = place.disk.repair(generation)
@@ -249,8 +238,8 @@ def test_damage_that_cannot_be_repaired_is_a_remark_until_it_can(place: Place) -
 
 
 def test_a_generation_that_must_be_published_anew_is_repaired_by_that(place: Place) -> None:
-    generation = place.publish("1")
-    shutil.rmtree(place.data / "generations")
+    generation = place.publish(a=["1"])
+    shutil.rmtree(place.path / "generations")
     place.file.unlink()
     outcome = place.disk.repair(generation)
     assert outcome.republish is not None
@@ -260,8 +249,8 @@ def test_a_generation_that_must_be_published_anew_is_repaired_by_that(place: Pla
 
 
 def test_what_is_in_the_way_of_the_new_file_is_removed_and_not_written_through(place: Place) -> None:
-    victim = place.data.parent / "victim"
+    victim = place.path.parent / "victim"
     victim.write_text("untouched")
     (place.exec_root / ".tmp-table.json").symlink_to(victim)
-    place.publish("1")
+    place.publish(a=["1"])
     assert (victim.read_text(), place.files()) == ("untouched", ["table.json"])

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.data_root import DataRoot
 
 from runtimed.core.collection.collect import LEAST_GRACE_S
 from runtimed.core.collection.references import Reference, ReferenceScan, references_of_pins
-from runtimed.core.config import Config, Definition, Settings
 from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.pins import Pin
-from runtimed.core.table.build import build_generation
-from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Host
-from runtimed.host.store import Store
 from runtimed.host.worker import Worker
 from runtimed.inspection import wrapper_collector
 from runtimed.inspection.wrapper_collector import Collector
@@ -31,12 +27,10 @@ class WrapperStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.wall_s = 0.0
         self.now_s = 0.0
         self.worker = Worker("working")
-        self.fail = False
-        self.store = Store(str(root), clock=lambda: self.wall_s, monotonic_s=lambda: self.wall_s, at_step=self._step)
-        self.store.open(rebuild_scripts)
+        self.data = DataRoot(root)
+        self.data.open()
         self.scan = ReferenceScan((), ())
         self.scans = 0
         self.pins = ReferenceScan((), ())
@@ -48,7 +42,7 @@ class WrapperStore:
 
     def _new_collector(self) -> Collector:
         return Collector(
-            self.store,
+            self.data.store,
             scan=self._scan_references,
             read_pins=self._read_pins,
             disk=self.worker.run,
@@ -57,10 +51,6 @@ class WrapperStore:
             clock_s=lambda: self.now_s,
             loaded_s=0,
         )
-
-    def _step(self, step: str) -> None:
-        if self.fail and step == "collect":
-            raise OSError(30, "Read-only file system")
 
     async def _scan_references(self) -> ReferenceScan:
         self.scans += 1
@@ -71,20 +61,14 @@ class WrapperStore:
         return self.pins
 
     def publish(self, *names: str) -> None:
-        settings = Settings(str(self.root), "/exec", ("unix:///s",))
-        runtimes = {name: Definition(name, path="/bin/true", args=(name,)) for name in names}
-        host = Host(Facts(cgroup2=False, systemd=False, ramdisk=False), str(self.root), "/exec")
-        generation = build_generation(Config("/d.json", settings, runtimes), host, self.store.next_number)
         # Old enough that only the newest two are retained.
-        self.wall_s += 4000
-        self.store.swap(self.store.stage(generation))
-        assert self.store.settle(2) is None
+        self.data.now += 4000
+        generation = self.data.publish(retain=2, **{name: [name] for name in names})
         self.collector.published(generation)
 
     def restart(self) -> None:
         """Go on as another process."""
-        self.store.close()
-        self.store.open(rebuild_scripts)
+        self.data.open()
         self.collector = self._new_collector()
 
     def wrappers(self) -> list[str]:
@@ -99,7 +83,7 @@ class WrapperStore:
 async def node(tmp_path: Path) -> Any:
     node = WrapperStore(tmp_path)
     yield node
-    node.store.close()
+    node.data.store.close()
     node.worker.close()
 
 
@@ -131,8 +115,8 @@ async def test_the_next_publish_makes_no_link_to_a_collected_wrapper(node: Wrapp
     await collect_after(node, 100)
     node.publish("b")
     assert node.links() == ["a", "b"]
-    node.store.close()
-    recovered = node.store.open(rebuild_scripts)
+    node.data.store.close()
+    recovered = node.data.store.open(rebuild_scripts)
     assert recovered.published
     assert recovered.faults == ()
 
@@ -143,7 +127,7 @@ async def test_a_runtime_that_returns_after_its_wrapper_was_collected_gets_it_ag
     node.publish("a")
     assert await collect_after(node, 100) == ["old"]
     node.publish("old")
-    assert "exec /bin/true old " in (node.root / "runtimes/old").read_text()
+    assert "exec /bin/old old " in (node.root / "runtimes/old").read_text()
     assert node.wrappers() == ["a", "old"]
 
 
@@ -224,7 +208,7 @@ async def test_a_generation_that_names_the_wrapper_before_the_removal_keeps_it(n
     real = node.worker.run
 
     async def race(function: Callable[..., Any], *args: Any) -> Any:
-        if function == node.store.remove_wrapper:
+        if function == node.data.store.remove_wrapper:
             await real(node.publish, "old")
         return await real(function, *args)
 
@@ -306,9 +290,9 @@ async def test_a_removal_that_fails_is_in_the_verdict_and_has_no_other_effect(no
     node.publish()
     await node.collector.collect("uid 0", dry_run=True)
     node.now_s += 100
-    node.fail = True
+    node.data.fail_at = ("collect",)
     collection = await node.collector.collect("uid 0", dry_run=False)
-    assert "Read-only file system" in collection.verdicts[0].reason
+    assert "No space left on device" in collection.verdicts[0].reason
     assert node.wrappers() == ["old"]
     assert node.removed == []
 
