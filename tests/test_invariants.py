@@ -28,7 +28,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from runtimed.api.describe import describe_table
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features
 from runtimed.core.history.manifest import rebuild_scripts

@@ -9,7 +9,8 @@ from runtimed import __version__
 from runtimed.api.describe import describe_runtime
 from runtimed.core import shapes
 from runtimed.core.collection.collect import Collection, Verdict
-from runtimed.core.config import Documents, FileStatus, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, FileStatus, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containers import ContainersSummary, PinnedContainer, summarise_kept
 from runtimed.core.drift import Drift

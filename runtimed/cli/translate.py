@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from runtimed.cli import verbs
 from runtimed.client import Client
 from runtimed.core import engines
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.engines.engine import Engine, ExportOptions, Original
 from runtimed.core.engines.syntax import render_json
 from runtimed.core.engines.translation import Translation

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import BOOT_ONLY, Config, Documents, Flags, Settings
+from runtimed.core.config import BOOT_ONLY, Config, Settings
+from runtimed.core.configuration.inputs import Documents, Flags
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import render_pointer
 from runtimed.core.errors import ConfigurationRejected, Problem

@@ -12,7 +12,8 @@ from typing import Any
 
 from runtimed import __version__
 from runtimed.client.socket_path import user_directories
-from runtimed.core.config import SETTINGS, Config, Flags, Settings
+from runtimed.core.config import SETTINGS, Config, Settings
+from runtimed.core.configuration.inputs import Flags
 
 STDIN = "-"
 _FLAGS = tuple(setting for setting in SETTINGS.values() if setting.usage)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from runtimed.core.config import Documents
+from runtimed.core.configuration.inputs import Documents
 from runtimed.core.errors import Problem
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.arguments import Arguments

@@ -16,7 +16,8 @@ from functools import partial
 import structlog
 
 from runtimed import __version__
-from runtimed.core.config import Config, Documents, Settings
+from runtimed.core.config import Config, Settings
+from runtimed.core.configuration.inputs import Documents
 from runtimed.core.errors import RuntimedError
 from runtimed.core.features import Features
 from runtimed.core.history.trigger import Trigger

@@ -7,7 +7,8 @@ from functools import partial
 
 import structlog
 
-from runtimed.core.config import Config, Documents
+from runtimed.core.config import Config
+from runtimed.core.configuration.inputs import Documents
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.history.manifest import Manifest
 from runtimed.core.plan import BootContext, Plan

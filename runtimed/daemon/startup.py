@@ -12,7 +12,8 @@ from dataclasses import replace
 import structlog
 
 from runtimed.api.sockets import BoundSocket, bind_socket, group_id, inherited_name, parse_host
-from runtimed.core.config import Config, Documents, Settings, Source
+from runtimed.core.config import Config, Settings
+from runtimed.core.configuration.inputs import Documents, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import (
     ConfigurationRejected,

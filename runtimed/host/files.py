@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtimed.core.config import Documents, FileStatus, Source
+from runtimed.core.configuration.inputs import Documents, FileStatus, Source
 from runtimed.core.configuration.watched_names import WatchedName, is_dropin_name
 from runtimed.core.errors import PathMissing, PathRefused, Problem
 from runtimed.core.message_text import printable

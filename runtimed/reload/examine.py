@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from runtimed.core.config import Config, Documents
+from runtimed.core.config import Config
+from runtimed.core.configuration.inputs import Documents
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.history.trigger import Trigger
 from runtimed.core.plan import BootContext, Plan

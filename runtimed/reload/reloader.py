@@ -12,7 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runtimed.core.config import Config, Documents
+from runtimed.core.config import Config
+from runtimed.core.configuration.inputs import Documents
 from runtimed.core.containers import Kept
 from runtimed.core.errors import ConfigurationRejected, Problem, StartFailed, StoreFailed
 from runtimed.core.history.manifest import Manifest, compare_with_manifest

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
-from runtimed.core.config import Documents
+from runtimed.core.configuration.inputs import Documents
 
 # Time for which a half-written file must stay the same before it counts as finished, and the longest time for which
 # a file that keeps changing delays its report.

@@ -22,7 +22,8 @@ from runtimed.api.messages import Answer, Request, Response, parse_target
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Channel, Stream
 from runtimed.api.subscribers import NOTHING_READ, Subscribers
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.drift import Drift
 from runtimed.core.errors import BinaryUnavailable, TooManyWaiting

@@ -13,7 +13,8 @@ from runtimed.api.messages import Answer, Request, Response, Target, parse_targe
 from runtimed.api.resolutions import Resolutions
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.table.build import build_generation

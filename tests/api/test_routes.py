@@ -26,7 +26,8 @@ from runtimed.api.sockets import Peer
 from runtimed.api.stream import Stream
 from runtimed.core import shapes
 from runtimed.core.collection.collect import Collection
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containers import PinnedContainer, describe_containers, summarise_containers
 from runtimed.core.drift import Drift

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from runtimed.core import shapes
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.plan import BootContext, Plan, describe_plan, plan
 from runtimed.core.table.facts import Facts

@@ -8,7 +8,8 @@ import pytest
 from harness.daemon import new_daemon
 from harness.generation import manifest_of
 
-from runtimed.core.config import Config, Documents, Source
+from runtimed.core.config import Config
+from runtimed.core.configuration.inputs import Documents, Source
 from runtimed.core.history.manifest import Manifest
 from runtimed.core.plan import BootContext, plan
 from runtimed.core.table.facts import Facts

@@ -20,7 +20,8 @@ from e2e.harness.node import GENERATIONS_MOST, in_memory
 from harness.daemon import RunningDaemon, new_daemon, wait_until
 from harness.reload_count import RELOADS, configuration
 
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts

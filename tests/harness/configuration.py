@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from runtimed.core.config import Flags, Source
 from runtimed.core.configuration.document import Document, parse_document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.entries import read_entries
+from runtimed.core.configuration.inputs import Flags, Source
 from runtimed.core.configuration.schema import read_settings
 from runtimed.core.errors import Problem
 

@@ -10,7 +10,8 @@ from harness.lookup import look_up_each
 from harness.proofs import NoProofs
 
 from runtimed.api.describe import describe_table
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import BinaryUnavailable
 from runtimed.core.features import PENDING, Features

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.history.manifest import Manifest, read_manifest, render_manifest
 from runtimed.core.history.parts import Part, make_partition, read_part

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import as_user
 
-from runtimed.core.config import FileStatus
+from runtimed.core.configuration.inputs import FileStatus
 from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.core.errors import Problem
 from runtimed.host import files

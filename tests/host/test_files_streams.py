@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.host.files import is_stream, read_documents, read_stream
 from runtimed.host.trust import Trust, walk
 

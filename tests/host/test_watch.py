@@ -18,7 +18,7 @@ from harness.daemon import wait_until
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.utils import BaseThread
 
-from runtimed.core.config import Documents
+from runtimed.core.configuration.inputs import Documents
 from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.host.files import Snapshot, read_documents
 from runtimed.host.trust import Trust, Walk, walk

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.containers import Kept
 from runtimed.core.errors import StartFailed, StoreFailed
 from runtimed.core.history.manifest import rebuild_scripts

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runtimed.core.config import LinesBelow, Origin, Source, shared_lines
+from runtimed.core.config import LinesBelow, Origin, shared_lines
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.configuration.position import Lines, Location, Place, Pointer, render_pointer
 from runtimed.core.configuration.scan import Tables, split_offsets
 from runtimed.core.configuration.unchanged import DocumentScan, EntryPlaces, ParsedEntries, PreviousText

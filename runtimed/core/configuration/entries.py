@@ -8,10 +8,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from runtimed.core.config import Definition, Flags, Origin
+from runtimed.core.config import Definition, Origin
 from runtimed.core.configuration.carried import read_carried
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
+from runtimed.core.configuration.inputs import Flags
 from runtimed.core.configuration.position import Location, Pointer, both_lines
 from runtimed.core.configuration.schema import has_invalid_text, size_problems
 from runtimed.core.configuration.unchanged import RUNTIMES, ParsedEntries

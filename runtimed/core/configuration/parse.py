@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from runtimed.core.config import Config, Documents, Flags, Settings
+from runtimed.core.config import Config, Settings
 from runtimed.core.configuration.document import parse_document
 from runtimed.core.configuration.draft import Draft
 from runtimed.core.configuration.entries import read_added_runtimes, read_entries
+from runtimed.core.configuration.inputs import Documents, Flags
 from runtimed.core.configuration.position import advice
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.configuration.schema import read_flags, read_settings

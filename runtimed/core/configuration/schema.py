@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import ENGINE_SETTINGS, SETTINGS, Flags
+from runtimed.core.config import ENGINE_SETTINGS, SETTINGS
 from runtimed.core.configuration import keys
 from runtimed.core.configuration.document import Document
 from runtimed.core.configuration.draft import Draft
+from runtimed.core.configuration.inputs import Flags
 from runtimed.core.configuration.position import Location, Pointer, advice
 from runtimed.core.configuration.settings import InvalidValue, Setting
 from runtimed.core.errors import Problem

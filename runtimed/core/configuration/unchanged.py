@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from runtimed.core.configuration.scan import Scan
 
 if TYPE_CHECKING:
-    from runtimed.core.config import Definition, Origin, Source
+    from runtimed.core.config import Definition, Origin
+    from runtimed.core.configuration.inputs import Source
 
 RUNTIMES = "runtimes"
 

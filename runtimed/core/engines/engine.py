@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from posixpath import dirname
 from typing import Any, Literal
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.engines.translation import Translation
 from runtimed.core.errors import ConfigurationRejected, Problem, RuntimedError
 

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.configuration.position import Pointer
 from runtimed.core.errors import ConfigurationRejected, Problem
 from runtimed.core.message_text import shown

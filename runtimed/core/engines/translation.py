@@ -7,7 +7,8 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import Location, Pointer
 from runtimed.core.containerd.names import RUNC_NAME

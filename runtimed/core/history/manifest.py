@@ -16,7 +16,8 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from runtimed import __version__
-from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
+from runtimed.core.config import Config, Origin, Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.layout import CONFIG, LAYOUT, WRAPPERS

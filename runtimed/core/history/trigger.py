@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runtimed.core.config import Documents, FileStatus
+from runtimed.core.configuration.inputs import Documents, FileStatus
 
 if TYPE_CHECKING:
     from runtimed.core import shapes

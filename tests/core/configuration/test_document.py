@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.config import Source
 from runtimed.core.configuration.document import Document, parse_document
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.configuration.position import Pointer, render_pointer
 from runtimed.core.errors import ConfigurationRejected, Problem
 

@@ -10,19 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtimed.core.config import (
-    Config,
-    Definition,
-    Documents,
-    Engine,
-    Flags,
-    Limits,
-    Origin,
-    Probe,
-    RuntimedSettings,
-    Settings,
-    Source,
-)
+from runtimed.core.config import Config, Definition, Engine, Limits, Origin, Probe, RuntimedSettings, Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.position import Location
 from runtimed.core.configuration.rendering import config_document, definition_document

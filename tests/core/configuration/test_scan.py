@@ -10,8 +10,9 @@ from harness.search_settings import searched
 from hypothesis import example, given, target
 from hypothesis import strategies as st
 
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
 from runtimed.core.configuration.document import parse_document
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.configuration.scan import MAX_DEPTH, MAX_DIGITS
 from runtimed.core.errors import ConfigurationRejected, Problem

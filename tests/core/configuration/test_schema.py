@@ -158,7 +158,8 @@ def test_the_nearest_name_ignores_case_and_long_names() -> None:
 
 IMPORTS = """
 import sys
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 defaults = Settings(data_root="/d", exec_root="/e", hosts=())
 config = parse_configuration(Documents("m", Source("m", sys.argv[1].encode())), Flags(), defaults)

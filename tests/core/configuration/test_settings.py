@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from runtimed.core.config import BOOT_ONLY, SETTINGS, Engine, Flags, Source
+from runtimed.core.config import BOOT_ONLY, SETTINGS, Engine
 from runtimed.core.configuration.document import parse_document
 from runtimed.core.configuration.draft import Draft
+from runtimed.core.configuration.inputs import Flags, Source
 from runtimed.core.configuration.problems import Problems
 from runtimed.core.configuration.schema import read_settings
 from runtimed.core.configuration.settings import Attributes, Setting

@@ -11,7 +11,8 @@ from harness.search_settings import searched
 from hypothesis import given, target
 from hypothesis import strategies as st
 
-from runtimed.core.config import Config, Documents, Flags, Origin, Settings, Source
+from runtimed.core.config import Config, Origin, Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import ConfigurationRejected
 

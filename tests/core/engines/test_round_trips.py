@@ -13,7 +13,7 @@ from harness.engine_tables import DATA, EveryBinary, node_generation, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.containerd.options import MESSAGES, message_of
 from runtimed.core.engines import NAMES, load_engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.configuration.position import Location, Pointer, render_pointer
 from runtimed.core.engines import load_engine
 from runtimed.core.engines.engine import Original

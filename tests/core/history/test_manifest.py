@@ -14,7 +14,8 @@ from harness.generation import inline_manifest, manifest_of, read_inline, withou
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
+from runtimed.core.config import Config, Definition, Origin, Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.manifest import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.config import Documents, FileStatus, Source
+from runtimed.core.configuration.inputs import Documents, FileStatus, Source
 from runtimed.core.errors import Problem
 from runtimed.core.history.trigger import ACTORS_MAX, SOURCES_MAX, Actor, ChangedSource, Trigger
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimed.core.config import Config, Definition, Documents, Flags, Origin, Settings, Source
+from runtimed.core.config import Config, Definition, Origin, Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.containerd.options import RUNC, encode_options, make_options, read_options

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.engines.containerd.layout import PLUGINS, section_of, table_at
 from runtimed.core.engines.containerd.view import describe, effective
 from runtimed.core.engines.syntax import dotted, parse_toml, shown_toml

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.containerd.options import GENERIC, MESSAGES, message_of
 from runtimed.core.engines.containerd.layout import NAME, PLUGINS, table_at

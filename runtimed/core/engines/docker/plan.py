@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtimed.core.config import Source
 from runtimed.core.configuration.document import Document, encoding_of, parse_document
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.configuration.position import Pointer
 from runtimed.core.containerd.names import RUNC_NAME
 from runtimed.core.engines.command_line import remarks_on_file

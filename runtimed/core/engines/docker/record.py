@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from runtimed.core.config import Source
 from runtimed.core.configuration.document import Document, parse_document
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.configuration.position import Pointer
 from runtimed.core.engines.syntax import render_json
 from runtimed.core.errors import ConfigurationRejected

@@ -13,7 +13,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.engines.containerd.layout import PLUGINS
 from runtimed.core.engines.containerd.read import read_containerd
 from runtimed.core.engines.engine import Original

@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.containerd.options import read_options
 from runtimed.core.engines.containerd import ENGINE
 from runtimed.core.engines.containerd.layout import PLUGINS, is_default

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.engines.docker.read import ShellSyntax, read_docker, split_by_shell
 from runtimed.core.engines.engine import Original
 from runtimed.core.errors import ConfigurationRejected

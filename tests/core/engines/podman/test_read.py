@@ -11,7 +11,7 @@ from harness.engine_tables import described_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtimed.core.config import Source
+from runtimed.core.configuration.inputs import Source
 from runtimed.core.engines import load_engine
 from runtimed.core.engines.engine import ExportOptions, Original
 from runtimed.core.errors import ConfigurationRejected
