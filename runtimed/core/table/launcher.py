@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtimed.core.table.script import Script, name_script
+from runtimed.core.table.script import name_script
 
 # Options of runc, crun, runsc, youki and kata-runtime.
 # The word after an option that is in no list may be its value. The launcher takes it for one, unless the word is a verb
@@ -60,9 +60,11 @@ def root_of(args: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Launcher(Script):
+class Launcher:
     """The launcher that executes ``program`` with ``args``; `make_launcher` describes the fields."""
 
+    link: str
+    file: str
     program: str
     args: tuple[str, ...]
     target: str

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import Protocol
 
 _DIGEST_DIGITS = 32
 _FILE = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGEST_DIGITS}}}")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script: the name of the stable path, and the content-addressed file name.
+class Script(Protocol):
+    """A wrapper or launcher.
 
-    A subclass makes the text from its own fields each time: the texts of a large table would take as much memory as
-    everything else in it, and only a new or damaged file needs one.
+    Its text is made from its other fields each time. The texts of a large table would take as much memory as the rest
+    of the table, and only a new or damaged file needs one.
     """
 
-    link: str
-    file: str
+    @property
+    def link(self) -> str:
+        """The file name of the stable path."""
+
+    @property
+    def file(self) -> str:
+        """The content-addressed file name."""
 
     @property
     def text(self) -> bytes:
         """The content of the file."""
-        raise NotImplementedError
 
 
 def name_script(link: str, text: bytes) -> str:

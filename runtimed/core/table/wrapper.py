@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtimed.core.containerd.names import file_name
-from runtimed.core.table.script import Script, name_script
+from runtimed.core.table.script import name_script
 
 
 @dataclass(frozen=True, slots=True)
-class Wrapper(Script):
+class Wrapper:
     """The wrapper that executes ``program`` with ``args``."""
 
+    link: str
+    file: str
     program: str
     args: tuple[str, ...]
 
