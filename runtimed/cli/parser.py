@@ -43,9 +43,10 @@ _OTHER_STATUSES = {
     "test": "  1  also: a test failed, or the daemon did not record it\n  2  also: the user is not root\n",
     "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
-# argparse looks for a translation of each of its texts, in 550 system calls. There is none: it looks for the catalogue
-# "messages", and Python installs no catalogue.
-argparse._ = str  # type: ignore[attr-defined]  # gettext.gettext
+# argparse passes each of its texts to its global `_`, which is gettext.gettext. That imports `locale` and looks for a
+# catalogue "messages", which Python does not install: 3 % of the processor time of `runtimectl resolve`, and sixty system
+# calls. argparse has no option for that. Only the time depends on this line: the texts are the same without it.
+argparse._ = str  # type: ignore[attr-defined]
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.
 _HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=78)
 # The shell creates the file empty, and the daemon skips names with a leading dot.
@@ -137,77 +138,8 @@ def _help(_client: Client, args: argparse.Namespace) -> int:
     return verbs.OK
 
 
-def _add_resolve(parser: Parser) -> None:
-    text = "the runtime (default: the default runtime)"
-    parser.add_argument("name", nargs="?", default="", metavar="NAME", help=text)
-    text = "resolve in generation N, also a name that newer generations do not have"
-    parser.add_argument("--generation", type=arguments.number, metavar="N", help=text)
-    text = "with --generation: only if the resolution still has this digest"
-    parser.add_argument("--digest", metavar="DIGEST", help=text)
-    text = (
-        "ctr, nerdctl: the flags of their command run; any: type_url and base64 of the options; path: the stable path, "
-        "for the configuration of an engine; json: as --json"
-    )
-    parser.add_argument("--format", choices=("ctr", "nerdctl", "json", "any", "path"), help=text)
-
-
-def _add_explain(parser: Parser) -> None:
-    parser.add_argument("name", type=arguments.name, metavar="NAME", help="the runtime")
-
-
-def _add_watch(parser: Parser) -> None:
-    text = "begin with the events after number SEQ; 0: with all that the daemon has kept since its start"
-    parser.add_argument("--since", type=arguments.number, metavar="SEQ", help=text)
-
-
-def _add_metrics(parser: Parser) -> None:
-    text = "replace PATH, which ends in .prom; it has runtimed_up 1, or only runtimed_up 0 where no daemon answers"
-    parser.add_argument("--textfile", metavar="PATH", help=text)
-
-
-def _add_history(parser: Parser) -> None:
-    text = "begin at WHEN: today, yesterday, an age (2h, 3d), a date, or a date and a time"
-    parser.add_argument("--since", type=arguments.when, metavar="WHEN", help=text)
-
-
-def _add_check(parser: Parser) -> None:
-    text = "main file, then drop-ins; - is standard input (default: those in place)"
-    parser.add_argument("files", nargs="*", metavar="FILE", help=text)
-    _add_verbose(parser)
-
-
-def _add_plan(parser: Parser) -> None:
-    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if it would change something")
-    _add_verbose(parser)
-
-
-def _add_reload(parser: Parser) -> None:
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only print a short plan (runtimectl plan prints all changes)"
-    )
-    _add_verbose(parser)
-
-
-def _add_diff(parser: Parser) -> None:
-    parser.add_argument("old", type=arguments.number, metavar="G1", help="the number of a generation")
-    parser.add_argument("new", type=arguments.number, metavar="G2", help="the number of another")
-    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if something differs")
-
-
-def _add_gc(parser: Parser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="only show which wrappers would be removed")
-
-
 def _add_help(parser: Parser) -> None:
     parser.add_argument("verb", nargs="?", type=_verb, choices=list(_VERBS), metavar="VERB", help="one of the verbs")
-
-
-def _add_completion(parser: Parser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
-
-
-def _add_verbose(parser: Parser) -> None:
-    parser.add_argument("--verbose", action="store_true", help="name every key that is ignored")
 
 
 def _add_common(parser: Parser, socket: str | None, *, json: bool | str) -> None:
@@ -228,10 +160,10 @@ _VERBS: dict[str, VerbRow] = {
         verbs.resolve,
         "show the shim and the options for a runtime",
         "ctr run --rm $(runtimectl resolve gvisor --format ctr) IMAGE ID",
-        _add_resolve,
+        arguments.add_resolve,
     ),
     "list": (verbs.list_runtimes, "list the runtimes and whether each can be used", "runtimectl list", None),
-    "explain": (verbs.explain, "show how a name resolves, and why", "runtimectl explain gvisor", _add_explain),
+    "explain": (verbs.explain, "show how a name resolves, and why", "runtimectl explain gvisor", arguments.add_explain),
     "containers": (
         verbs.containers,
         "list the containers that were started through stable paths",
@@ -248,31 +180,36 @@ _VERBS: dict[str, VerbRow] = {
         verbs.watch,
         "show reloads, changes of health and of binaries as they happen",
         "runtimectl watch --json | jq -r .type",
-        _add_watch,
+        arguments.add_watch,
     ),
     "metrics": (
         verbs.metrics,
         "print the metrics for Prometheus, or write them to a file for node-exporter",
         "runtimectl metrics | grep ^runtimed_config",
-        _add_metrics,
+        arguments.add_metrics,
     ),
     "check": (
         verbs.check,
         "check a configuration without a daemon",
         "runtimectl check /tmp/daemon.json && mv /tmp/daemon.json /etc/runtimed/",
-        _add_check,
+        arguments.add_check,
     ),
-    "plan": (verbs.plan, "show the changes that a reload would make", "sudo runtimectl plan", _add_plan),
-    "reload": (verbs.reload, "make the daemon read its configuration now", "sudo runtimectl reload", _add_reload),
+    "plan": (verbs.plan, "show the changes that a reload would make", "sudo runtimectl plan", arguments.add_plan),
+    "reload": (
+        verbs.reload,
+        "make the daemon read its configuration now",
+        "sudo runtimectl reload",
+        arguments.add_reload,
+    ),
     "generations": (verbs.generations, "list the retained generations", "runtimectl generations", None),
     "history": (
         verbs.history,
         "show who changed the table, when, and other events",
         "runtimectl history --since yesterday",
-        _add_history,
+        arguments.add_history,
     ),
-    "diff": (verbs.diff, "show the differences between two generations", "runtimectl diff 6 7", _add_diff),
-    "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", _add_gc),
+    "diff": (verbs.diff, "show the differences between two generations", "runtimectl diff 6 7", arguments.add_diff),
+    "gc": (verbs.gc, "remove unreferenced wrappers", "sudo runtimectl gc --dry-run", arguments.add_gc),
     "import": (
         engine_verbs.import_configuration,
         "translate an engine's configuration into a drop-in",
@@ -309,6 +246,6 @@ _VERBS: dict[str, VerbRow] = {
         verbs.completion,
         "print the completion script of a shell",
         "source <(runtimectl completion bash)",
-        _add_completion,
+        arguments.add_completion,
     ),
 }
