@@ -44,7 +44,7 @@ _OTHER_STATUSES = {
     "verify": "  1  an engine does not follow the table, or one that is named does not run\n",
 }
 # argparse passes each of its texts to its global `_`, which is gettext.gettext. That imports `locale` and looks for a
-# catalogue "messages", which Python does not install: 3 % of the processor time of `runtimectl resolve`, and sixty system
+# catalogue "messages", which Python does not install: 3 % of the processor time of `runtimectl resolve`, and 60 system
 # calls. argparse has no option for that. Only the time depends on this line: the texts are the same without it.
 argparse._ = str  # type: ignore[attr-defined]
 # Without a width argparse imports shutil for every parser, to ask for that of the terminal.

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtimed.core.config import Documents, Flags, Settings, Source
+from runtimed.core.config import Settings
+from runtimed.core.configuration.inputs import Documents, Flags, Source
 from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.table.build import build_generation
