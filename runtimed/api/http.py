@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Continue: the client has read."""
         self._writer.paused = False
-        self._connections.unread.release(self)
+        self._recount()
         if self.state is State.STREAMING:
             self.deadline = inf
         elif self.state is State.RESPONDING:
@@ -294,9 +294,11 @@ class Connection(asyncio.Protocol):
             connection = CLOSE  # only the end of the connection ends the response
             self._reader.stop()
         connection_line = self._connection_line(connection)
-        if not await self._writer.put_parts(request, connection_line, response, self._note_unread):
+        if not await self._writer.put_parts(request, connection_line, response, self._recount):
             self.abort()
-        elif self._connections.draining:
+            return
+        self._recount()
+        if self._connections.draining:
             self._connection_line(connection)
 
     def _begin_stream(self, pending: Pending, stream: Stream) -> None:
@@ -328,12 +330,18 @@ class Connection(asyncio.Protocol):
         self._note_unread()
 
     def _note_unread(self) -> None:
-        """While the client does not read, count the responses that this connection holds, and set the deadline."""
+        """Count the responses that this connection holds; while the client does not read, set the deadline."""
         if self._writer.paused:
             self._await_client()
+        if self._writer.paused or self._writer.held_bytes:
             # A stream may write more while it is paused, so it counts with the most that it may leave unread.
             unread_bytes = UNREAD_BYTES if self.state is State.STREAMING else self._writer.unread_bytes()
-            self._connections.unread.hold(self, unread_bytes)
+            self._connections.unread.hold(self, unread_bytes + self._writer.held_bytes)
+
+    def _recount(self) -> None:
+        """Count the responses that this connection holds, after the client has read some."""
+        self._connections.unread.release(self)
+        self._note_unread()
 
     def _connection_line(self, connection: bytes) -> bytes:
         """Return the Connection header line of a response; while draining, the last one closes the connection."""

@@ -15,6 +15,8 @@ _HEAD_MAX_BYTES = 64 * 1024
 _BODY_MAX_BYTES = 64 * 1024 * 1024
 _CHUNK_LINE_MAX_BYTES = 1024
 _LENGTH_MAX_DIGITS = 15
+# Characters of a header that an error message shows.
+_SHOWN_MAX = 80
 # RFC 3986's unreserved characters, which need no percent-encoding.
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -53,16 +55,22 @@ class ResponseReader:
         status = first.split(" ", 2)[1:2]
         fields = [(n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in lines)]
         # One of the two is required, so a response that ends early is never taken for a complete one.
-        lengths = {value for name, value in fields if name == "content-length"}
+        lengths = sorted({value for name, value in fields if name == "content-length"})
         codings = [value.lower() for name, value in fields if name == "transfer-encoding"]
         if not status or not _is_number(status[0]) or not int(status[0]):
             raise BadAnswer(self._socket, "it has no status")
-        if codings == ["chunked"] and not lengths:
+        if codings and lengths:
+            raise BadAnswer(self._socket, "it has both a Content-Length and a Transfer-Encoding")
+        if codings == ["chunked"]:
             self._chunks = bytearray()
-        elif codings or len(lengths) != 1 or not _is_number(length := lengths.pop()):
-            raise BadAnswer(self._socket, "it has no valid Content-Length")
+        elif codings:
+            raise BadAnswer(self._socket, f"its Transfer-Encoding is {_shown(', '.join(codings))}, not chunked")
+        elif not lengths:
+            raise BadAnswer(self._socket, "it has neither a Content-Length nor a Transfer-Encoding")
+        elif len(lengths) > 1 or not _is_number(lengths[0]):
+            raise BadAnswer(self._socket, f"its Content-Length is {_shown(', '.join(lengths))}, not one number")
         else:
-            self._length = self._checked(int(length))
+            self._length = self._checked(int(lengths[0]))
         self._status = int(status[0])
 
     def _take_chunks(self, chunks: bytearray) -> bool:
@@ -76,14 +84,20 @@ class ResponseReader:
                 self._length = self._parse_length(bytes(data[at:end]).partition(b";")[0].strip())
                 self._checked(len(chunks) + self._length)
                 at = end + 2
+            if not self._length:
+                trailer, line_end, _ = data[at : at + _CHUNK_LINE_MAX_BYTES].partition(b"\r\n")
+                if line_end and not trailer:
+                    return True
+                if line_end or len(trailer) == _CHUNK_LINE_MAX_BYTES:
+                    shown = _shown(trailer.decode("latin-1"))
+                    raise BadAnswer(self._socket, f"a trailer follows its last chunk: {shown}")
+                break
             if len(data) < at + self._length + 2:
                 break
             if data[at + self._length : at + self._length + 2] != b"\r\n":
                 raise BadAnswer(self._socket, "a chunk of it has no end")
             chunks += data[at : at + self._length]
             at += self._length + 2
-            if not self._length:
-                return True
             self._length = None
         del data[:at]
         if self._length is None and len(data) > _CHUNK_LINE_MAX_BYTES:
@@ -116,6 +130,11 @@ def take_head(data: bytearray, socket: str) -> str | None:
     head = data[:end].decode("latin-1")
     del data[: end + 4]
     return head
+
+
+def _shown(text: str) -> str:
+    """Return ``text`` as an error message quotes it."""
+    return repr(text[:_SHOWN_MAX])
 
 
 def _is_number(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -12,7 +12,6 @@ from harness.server import HOST, hang_up, read_reply, running, until
 from harness.wire import PEER, Wire, new_connections
 
 from runtimed.api.http import Connection
-from runtimed.api.large import _pieces, large_json_response
 from runtimed.api.messages import Answer, Request, Response
 from runtimed.api.sockets import Peer
 from runtimed.api.stream import UNREAD_BYTES, Channel, Stream
@@ -305,31 +304,3 @@ async def test_a_client_that_reads_late_gets_everything_and_is_not_counted() -> 
         writer.write(b"GET /next HTTP/1.1\r\n%b\r\n" % HOST)
         assert (await read_reply(reader)).status == 200
         await hang_up(writer)
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {},
-        {"a": {}, "b": []},
-        {"config": {"runtimes": {f'n"{n}': {"path": "/é", "n": n} for n in range(1000)}, "x": None}},
-        {"added": [{"name": str(n)} for n in range(130)], "removed": list(range(64)), "to": 2},
-        [],
-        list(range(65)),
-    ],
-)
-def test_a_large_document_is_the_same_json_rendered_in_small_steps(document: object) -> None:
-    assert large_json_response(200, document).body == json.dumps(document).encode() + b"\n"
-    steps = [step for step in _pieces(document, 3) if step not in (b", ", b"{", b"}", b"[", b"]")]
-    assert max(map(_entries, steps)) <= 64
-
-
-def _entries(step: bytes) -> int:
-    text = step.decode()
-    for opening, closing in (("", ""), ("{", "}"), ("[", "]")):
-        try:
-            value = json.loads(opening + text + closing)
-        except ValueError:
-            continue
-        return len(value) if isinstance(value, list | Mapping) else 1
-    return 1  # a key and its colon

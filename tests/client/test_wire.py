@@ -43,7 +43,6 @@ def test_chunks_join_to_the_body_however_they_arrive(chunks: list[bytes], size: 
         (b"%b\r\n" % (b"0" * 500), "has no length"),
         (b"1" * 2000, "has no length"),
         (b"2\r\n{}0\r\n\r\n", "has no end"),
-        (b"0\r\nA: b\r\n\r\n", "has no end"),
         (b"1\r\n{\r\n%x\r\n" % (64 * 2**20), "larger than 64 MiB"),
     ],
 )
@@ -53,6 +52,30 @@ def test_invalid_chunks_raise_bad_answer(size: int, body: bytes, reason: str) ->
         assert not any(map(reader.feed, cut(HEAD + body, size)))
 
 
-def test_a_length_and_chunks_contradict_each_other() -> None:
-    with pytest.raises(BadAnswer, match="Content-Length"):
-        ResponseReader("s").feed(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n"))
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    ("trailer", "shown"),
+    [(b"Digest: b\r\nA: c\r\n\r\n", "'Digest: b'"), (b"x" * 1024, "'x{80}'"), (b"\n\r\n", r"'\\n'")],
+)
+def test_a_trailer_is_named(size: int, trailer: bytes, shown: str) -> None:
+    reader = ResponseReader("s")
+    with pytest.raises(BadAnswer, match=f"trailer follows its last chunk: {shown}$"):
+        assert not any(map(reader.feed, cut(HEAD + b"2\r\n{}\r\n0\r\n" + trailer, size)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (b"Transfer-Encoding: gzip, chunked", "Transfer-Encoding is 'gzip, chunked', not chunked$"),
+        (b"Transfer-Encoding: GZIP", "Transfer-Encoding is 'gzip', not chunked$"),
+        (
+            b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding is 'gzip, chunked', not chunked$",
+        ),
+        (b"Transfer-Encoding: \x1b[2J", r"Transfer-Encoding is '\\x1b\[2j', not chunked$"),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 2", "both a Content-Length and a Transfer-Encoding$"),
+    ],
+)
+def test_an_unknown_framing_is_named(lines: bytes, reason: str) -> None:
+    with pytest.raises(BadAnswer, match=reason):
+        ResponseReader("s").feed(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n\r\n")

@@ -1,6 +1,9 @@
-"""Joins the parts of a response."""
+"""Makes responses in parts, and joins their parts."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from runtimed.api.messages import Response
 from runtimed.api.parts import PartedResponse
@@ -15,3 +18,8 @@ async def whole(response: Response | PartedResponse) -> Response:
         part = await response.more()
         body += part
     return Response(response.status, body, response.content_type)
+
+
+async def run_in_place(function: Callable[..., Any], *args: object) -> Any:
+    """Return ``function(*args)``, called at once."""
+    return function(*args)

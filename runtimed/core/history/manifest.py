@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
@@ -204,11 +204,22 @@ def _load(text: bytes) -> Any:
         if not line.endswith(b": {"):
             manifest |= json.loads(b"{%b}" % line.rstrip(b","))
             continue
-        table = manifest[json.loads(line[:-3])] = {}
-        entries = itertools.takewhile(lambda entry: entry not in (b"}", b"},"), lines)
-        while step := list(itertools.islice(entries, _STEP)):
-            table |= json.loads(b"{%b}" % b"".join(step).rstrip(b","))
+        manifest[json.loads(line[:-3])] = read_entries(
+            itertools.takewhile(lambda entry: entry not in (b"}", b"},"), lines)
+        )
     return manifest
+
+
+def read_entries(lines: Iterable[bytes]) -> dict[str, Any]:
+    """Return the JSON object with the entries in ``lines``: one in each, and a comma after each but the last.
+
+    Raises: ValueError.
+    """
+    found: dict[str, Any] = {}
+    lines = iter(lines)
+    while step := list(itertools.islice(lines, _STEP)):
+        found |= json.loads(b"{%b}" % b"".join(step).rstrip(b","))
+    return found
 
 
 def _manifest(found: Any, number: int, part: Callable[[str], Part]) -> Manifest:

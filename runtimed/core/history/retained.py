@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtimed.core.containerd.names import is_implicit
 from runtimed.core.errors import DamagedManifest, DigestMismatch, UnknownRuntime
-from runtimed.core.history.manifest import Manifest, checksum
+from runtimed.core.history.manifest import Manifest, checksum, read_entries
 from runtimed.core.history.trigger import Trigger
 from runtimed.core.message_text import nearest
 from runtimed.core.table.answer import render_answer
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from runtimed.core import shapes
 
 _CANDIDATES_MAX = 128
+# Begins the runtimes in config.json, where each has a line. No string has a line break.
+_RUNTIMES = b',\n  "runtimes": {\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,15 @@ def read_retained(manifest: Manifest, config_text: bytes) -> RetainedGeneration:
     """
     if checksum(config_text) != manifest.config_checksum:
         raise DamagedManifest(manifest.number, "config.json beside it is damaged")
-    return RetainedGeneration(manifest, json.loads(config_text))
+    return RetainedGeneration(manifest, _read_config(config_text))
+
+
+def _read_config(text: bytes) -> dict[str, Any]:
+    """Return the document in ``text``; read its runtimes as `read_entries` does, for the same reason."""
+    settings, mark, runtimes = text.partition(_RUNTIMES)
+    if not mark:
+        return dict(json.loads(text))
+    return {**json.loads(settings + b"\n}"), "runtimes": read_entries(runtimes.split(b"\n")[:-3])}
 
 
 def resolve_retained(
