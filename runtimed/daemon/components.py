@@ -225,7 +225,6 @@ class Components:
     def _apply(self, generation: Generation, *, accept: bool) -> None:
         self.connections.admission = generation.config.runtimed.limits
         self.drift.apply(generation, accept=accept)
-        self._collector.published(generation)
         self._probe(generation)
 
     def _probe(self, generation: Generation) -> None:

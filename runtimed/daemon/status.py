@@ -18,7 +18,7 @@ from runtimed.core.drift import BinaryState
 from runtimed.core.errors import StoreFailed
 from runtimed.core.report import Report, shorten
 from runtimed.core.table.availability import Unavailable, binaries_of, find_unavailable, watched_binaries
-from runtimed.core.table.generation import Generation, Runtime
+from runtimed.core.table.generation import Runtime
 from runtimed.daemon.announcer import Announcer, drift_document
 from runtimed.host.store import Store
 from runtimed.host.watch import Watcher
@@ -59,7 +59,7 @@ class Status:
     proofs: Proofs
     _started_s: float = field(default_factory=time.monotonic, init=False)
     # The last results, with their inputs.
-    _unavailable: tuple[Generation, Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
+    _unavailable: tuple[tuple[int, str], Mapping[str, BinaryState], tuple[Unavailable, ...]] | None = None
     _last: tuple[Report, shapes.ShortReport] | None = None
     _containers: tuple[tuple[object, ...], ContainersSummary] | None = None
 
@@ -81,17 +81,17 @@ class Status:
     def unavailable(self) -> tuple[Unavailable, ...]:
         """Return the unusable runtimes, according to the last look at their binaries."""
         generation, states = self.reloader.current, self.drift.states
-        if self._unavailable is not None and self._unavailable[0] is generation and self._unavailable[1] is states:
+        if self._unavailable is not None and self._unavailable[0] == generation.key and self._unavailable[1] is states:
             return self._unavailable[2]
         obstacles = {binary: seen.reason or seen.state for binary, seen in states.items() if seen.state != "available"}
         found = find_unavailable(generation, obstacles)
-        self._unavailable = generation, states, found
+        self._unavailable = generation.key, states, found
         return found
 
     def containers(self) -> ContainersSummary:
         """Return the summary of the containers, according to the last look at them."""
         generation, seen = self.reloader.current, self.pinned
-        inputs = generation, seen.pins, seen.unpinned, seen.faults
+        inputs = *generation.key, seen.pins, seen.unpinned, seen.faults
         if self._containers is None or any(a is not b for a, b in zip(self._containers[0], inputs, strict=True)):
             found = describe_containers(
                 seen.pins, generation, self.store.retained.name_of, self.store.retained.generation_of

@@ -71,7 +71,7 @@ class Proofs:
 
     def summarise(self, generation: Generation, states: Mapping[str, BinaryState]) -> ProofsSummary:
         """Return the summary for ``generation`` and the ``states`` of its binaries. Does not block."""
-        inputs = generation, states, self.kept
+        inputs = *generation.key, states, self.kept
         if self._summary is not None and all(a is b for a, b in zip(self._summary[0], inputs, strict=True)):
             return self._summary[1]
         runtimes = generation.runtimes

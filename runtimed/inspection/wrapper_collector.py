@@ -11,8 +11,6 @@ from typing import Any
 from runtimed.core.collection.collect import Collection, Verdict, find_reasons, judge_wrappers
 from runtimed.core.collection.references import ReferenceScan
 from runtimed.core.errors import StoreFailed
-from runtimed.core.table.generation import Generation, Runtime
-from runtimed.core.table.runtime_changes import find_changes, scripts_of
 from runtimed.host.store import Store
 
 # Interval between reference scans; at least two scans must fall into the grace time. A generation is retained for an
@@ -56,16 +54,6 @@ class Collector:
         self._lock = asyncio.Lock()
         self._unreferenced_since_s: Mapping[str, float] = {}
         self._handed_out: set[str] = set()
-        # The runtimes of the generation that was published last.
-        self._published: Mapping[str, Runtime] = {}
-
-    def published(self, generation: Generation) -> None:
-        """Restart the grace time of the wrappers that are new in ``generation``: responses name them from now on."""
-        before, self._published = self._published, generation.runtimes
-        # Those of unchanged runtimes were handed out before, and have a reference since.
-        files = {script.file for script in scripts_of(find_changes(before, generation.runtimes).new)}
-        self._handed_out |= files
-        self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in files}
 
     async def collect(self, asked_by: str, *, dry_run: bool) -> Collection:
         """Return the verdict on every wrapper, after removing the unreferenced ones unless it is a ``dry_run``.
@@ -79,11 +67,7 @@ class Collector:
         """Do as `collect`, with the verdicts on wrappers of retained generations only if ``held_as_well``."""
         async with self._lock:
             begun_s = self._clock_s()
-            listed, held, linked = await self._disk(self._list)
-            self._handed_out &= listed
-            # Responses from retained generations name their wrappers as well.
-            self._handed_out |= held.keys() & listed
-            unheld = listed - held.keys()
+            listed, unheld, held, linked = await self._disk(self._list)
             # A scan is expensive, and has no use where a retained generation holds every wrapper.
             scan = await self._scan_references() if unheld else ReferenceScan((), ())
             judgement = judge_wrappers(
@@ -145,9 +129,15 @@ class Collector:
         except TimeoutError:
             return ReferenceScan((), (f"reading the pins took longer than {_PINS_TIMEOUT_S:g} s",))
 
-    def _list(self) -> tuple[frozenset[str], Mapping[str, int], frozenset[str]]:
-        return (
-            frozenset(self._store.wrapper_files()),
-            self._store.retained.references(),
-            self._store.linked_files(),
-        )
+    def _list(self) -> tuple[frozenset[str], frozenset[str], Mapping[str, int], frozenset[str]]:
+        """Return the wrappers, those that no retained generation names, the numbers of the others, and the linked ones.
+
+        Takes up what was published since the last scan. In a thread, because a large table has many wrappers.
+        """
+        listed, held = frozenset(self._store.wrapper_files()), self._store.retained.references()
+        # Responses have named these, so their grace time starts again. Their generation may be dropped by now.
+        published = self._store.take_published_files()
+        self._unreferenced_since_s = {f: s for f, s in self._unreferenced_since_s.items() if f not in published}
+        # Responses from retained generations name their wrappers as well.
+        self._handed_out = {file for file in listed if file in published or file in held or file in self._handed_out}
+        return listed, frozenset(file for file in listed if file not in held), held, self._store.linked_files()

@@ -26,6 +26,7 @@ from runtimed.reload.coalesce import Coalescer
 from runtimed.reload.examine import Examiner, internal_error
 from runtimed.reload.look import Looks
 from runtimed.reload.publisher import DAMAGE, PUBLISH, SETTLE, Disk, Publisher
+from runtimed.reload.replaced import Replaced
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -41,8 +42,7 @@ class Reloader:
     worker thread. ``on_begin`` is called when a reload starts, ``on_report`` with its report and the current
     generation; not for dry runs, nor for a retry that fails as before. ``on_repair`` is called with the report of a
     repair outside of a reload. ``find_unavailable`` returns the unusable runtimes of a generation, ``find_kept`` the
-    definitions that containers keep and that it has no more. ``planner`` is `runtimed.core.plan.plan`, or a wrapper
-    around it.
+    definitions that containers keep and that it has no more. ``planner`` is `runtimed.core.plan.plan`, or wraps it.
     """
 
     # Absent until `start` has published a generation. No property, because every request reads it.
@@ -74,6 +74,7 @@ class Reloader:
         self._clock_s = clock_s
         self._examiner = Examiner(context, planner, run_blocking)
         self._publisher = Publisher(disk, run_blocking)
+        self._replaced = Replaced(run_blocking)
         self._coalescer: Coalescer[Report] = Coalescer()
         # The report of the last reload that was not a dry run, and the documents of the last attempt.
         self.last: Report | None = None
@@ -173,6 +174,7 @@ class Reloader:
             number = self.current.number if report.outcome == "unchanged" else examined.generation.number
             report = replace(report, changes=await self._run_blocking(describe_plan, examined, self.current, number))
             report = await self._looks.add_to(report, examined.generation)
+            self._replaced.free(examined.generation)
         return self._finish(report, started_s)
 
     async def _run_repair(self) -> None:
@@ -183,8 +185,7 @@ class Reloader:
         except StoreFailed:
             return  # `faults` has the error
         if repaired:
-            republished = self.current.number != before.number
-            outcome: shapes.Outcome = "applied" if republished else "unchanged"
+            outcome: shapes.Outcome = "unchanged" if self.current.number == before.number else "applied"
             report = Report(outcome, 0, trigger.reason, repaired=repaired, trigger=trigger)
             self._on_repair(self._finish(report, started_s), self.current)
         if was_damaged and self._unpublished is not None:
@@ -218,9 +219,8 @@ class Reloader:
 
     def _is_retry_due(self) -> bool:
         """Return whether a step on the disk failed, and it is time to repeat it."""
-        return self._clock_s() >= self._retry_at_s and (
-            self._unpublished is not None or SETTLE in self._publisher.errors
-        )
+        failed = self._unpublished is not None or SETTLE in self._publisher.errors
+        return failed and self._clock_s() >= self._retry_at_s
 
     async def _examine(self, documents: Documents, parsed: Config | None = None) -> Plan | ConfigurationRejected:
         return await self._examiner.examine(documents, self._disk.next_number, self._previous, parsed)
@@ -257,6 +257,7 @@ class Reloader:
     async def _make_current(self, planned: Plan, trigger: Trigger) -> tuple[str, ...]:
         """Publish the planned generation, then assign it; return descriptions of the repairs of its files."""
         generation, repaired = await self._publisher.ensure_published(planned, self._previous, trigger)
+        self._replaced.add(self._previous)
         self.current = generation
         self._examiner.sources, self._examiner.number = generation.config.sources, generation.number
         return repaired
@@ -292,6 +293,7 @@ class Reloader:
         self.last = report
         report = await self._looks.add_to(report, self.current)
         self._conclude(report)
+        self._replaced.free()
         return report
 
     def _conclude(self, report: Report) -> None:

@@ -63,8 +63,7 @@ class WrapperStore:
     def publish(self, *names: str) -> None:
         # Old enough that only the newest two are retained.
         self.data.now += 4000
-        generation = self.data.publish(retain=2, **{name: [name] for name in names})
-        self.collector.published(generation)
+        self.data.publish(retain=2, **{name: [name] for name in names})
 
     def restart(self) -> None:
         """Go on as another process."""

@@ -65,7 +65,7 @@ class Docker:
         self._daemon = daemon
         self._subscribers = subscribers
         self._reloads = Reloads(subscribers)
-        self._rendered: tuple[Generation, bytes] | None = None
+        self._rendered: tuple[tuple[int, str], bytes] | None = None
         pong = Response(200, b"OK", "text/plain; charset=utf-8", _HEADERS + _PING_HEADERS)
         self._functions: Mapping[str, Callable[[Request], Answer]] = {
             "_ping": lambda _: pong,
@@ -111,8 +111,8 @@ class Docker:
 
     def _without_features(self, generation: Generation) -> bytes:
         # Kept: rendering a large table takes milliseconds, on the event loop. With four runtimes it saves 14 %.
-        if self._rendered is None or self._rendered[0] is not generation:
-            self._rendered = generation, render_runtimes(generation, None)
+        if self._rendered is None or self._rendered[0] != generation.key:
+            self._rendered = generation.key, render_runtimes(generation, None)
         return self._rendered[1]
 
     def _node(self, generation: Generation, runtimes: bytes) -> Response:

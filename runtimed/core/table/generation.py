@@ -88,6 +88,11 @@ class Generation:
     checksum: int
 
     @property
+    def key(self) -> tuple[int, str]:
+        """The number and the digest, for values that are kept: one that held the generation would keep it in memory."""
+        return self.number, self.digest
+
+    @property
     def launchers(self) -> Mapping[str, Runtime]:
         """The runtimes that have a launcher, by the file names of their stable paths."""
         return {r.launcher.link: r for r in self.runtimes.values() if r.launcher is not None}

@@ -82,6 +82,7 @@ class Store:
         self.proofs = ProofFile(self._paths, self.identity, self._refusal, self._at_step)
         # The runtimes of the generation that this process published last; none before the first.
         self._runtimes: Mapping[str, Runtime] = {}
+        self._published_files: set[str] = set()
         self.next_number = recovered.next_number
         # Whether a resolution of the current generation names a wrapper.
         self._must_execute = recovered.last is not None and recovered.last.has_wrappers
@@ -165,7 +166,9 @@ class Store:
         self._published, self._config_checksum = number, checksum(generation.config_text)
         self._runtimes, self._links.current = generation.runtimes, staged.links
         self._must_execute = any(generation.wrappers)
-        self._wrappers.intact.update(script.file for script in scripts_of(staged.changes.new))
+        files = [script.file for script in scripts_of(staged.changes.new)]
+        self._wrappers.intact.update(files)
+        self._published_files.update(files)
         self.next_number = number + 1
         self._synced = False
 
@@ -217,6 +220,11 @@ class Store:
     def wrapper_files(self) -> tuple[str, ...]:
         """Return the names of all wrapper files. Raises: StoreFailed."""
         return self._wrappers.files()
+
+    def take_published_files(self) -> set[str]:
+        """Return the wrappers and launchers that were new in a generation published since the last call."""
+        files, self._published_files = self._published_files, set()
+        return files
 
     def linked_files(self) -> frozenset[str]:
         """Return the files that a stable path leads to."""
