@@ -61,9 +61,9 @@ class Resolutions:
         self._lookup = lookup
         self._pinned = pinned
         self._counted = counters.requests_of("/v1/resolve", 200)
-        # The rendered responses of the generation with this number, which is freed when it is replaced. In processor time
-        # of the daemon, the one by runtime saves 5 % of a request on a connection for itself, and one response serves all
-        # spellings of a name; the one by target, which `again` uses, saves 23 % of a repeated request.
+        # The rendered responses of the generation with this number, which is freed when it is replaced. In processor
+        # time of the daemon, the one by runtime saves 5 % of a request on a connection for itself, and one response
+        # serves all spellings of a name; the one by target, which `again` uses, saves 23 % of a repeated request.
         self._number = 0
         self._by_name: dict[str, Rendered] = {}
         self._by_target: dict[bytes, Rendered] = {}
