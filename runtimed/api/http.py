@@ -1,7 +1,7 @@
 """Serves one HTTP/1.1 connection: passes requests to the handler, and sends the responses in order.
 
 `Connection._advance` processes input in small slices: it parses one, answers all requests in it and writes once. While
-the connection waits (for a slow response, for the client to read, or for its turn among other connections), input
+the connection waits (for a slow response, for the client to read, or in the queue of connections), input
 stays unparsed and the socket is not polled. So however much a client pipelines, a connection holds at most the result
 of one recv(2), the requests of one slice and one batch of responses.
 """
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
     # Called by Connections
 
     def process_queued(self) -> None:
-        """Process a slice of input: it is this connection's turn."""
+        """Process a slice of input: this connection is the next one in the queue."""
         self._queued = False
         self._advance()
 

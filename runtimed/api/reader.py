@@ -12,7 +12,7 @@ from runtimed.api.connections import Connections
 from runtimed.api.messages import CLOSE, KEEP_ALIVE, BadTarget, Request, Response, problem
 from runtimed.api.sockets import Peer
 
-# About 150 of the smallest requests: the most that one connection parses before the others have their turn.
+# About 150 of the smallest requests: the most that is parsed of one connection before others are processed.
 _SLICE_BYTES = 4096
 _END_OF_HEAD = b"\r\n\r\n"
 _VERSIONS = ("1.1", "1.0")

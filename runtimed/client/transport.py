@@ -103,7 +103,7 @@ class Transport:
 
     async def _connect(self, deadline_s: float, patience_s: float) -> socket_type:
         """Return a connection to a trusted server; wait up to ``patience_s`` until one listens."""
-        # Not `socket`, whose import makes enums of all constants: a tenth of the time of a request from a shell. Its
+        # Not `socket`: its import makes enums of all constants, which takes a tenth of a request from a shell. Its
         # class adds nothing to this one that a backend uses.
         import _socket  # noqa: PLC0415 - not every program that imports this module makes a request
 

@@ -35,7 +35,7 @@ LinesBelow = tuple[tuple[str, int], ...]
 
 @lru_cache(maxsize=1024)
 def shared_lines(below: LinesBelow) -> LinesBelow:
-    """Return a tuple that equals ``below``, the same one for most entries: their text has the same layout."""
+    """Return a tuple that equals ``below``. Entries with the same layout share one, which saves memory."""
     return below
 
 

@@ -52,7 +52,7 @@ class Setting:
     # A running daemon cannot change it.
     boot_only: bool = False
     checked_as: str = ""
-    # A text that matches is right as it is: a start with the flags of the shipped unit imports no pydantic.
+    # A pattern. A text that matches needs no check, so a start with the flags of the shipped unit imports no pydantic.
     usual: str = ""
     render: Callable[[Any], object] = _as_json
     keys: Keys = ()

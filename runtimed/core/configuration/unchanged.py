@@ -1,7 +1,7 @@
 """Skips the entries of ``runtimes`` that have the same text as in the previous document of the same file.
 
-An object of JSON ends with its own bracket, so the same text is the same entry wherever it is. Text that is inserted,
-changed or removed only moves the entries behind it: one search finds all entries up to the next difference.
+An object of JSON ends with its own bracket, so the same text is the same entry at any place. A change of the text only
+moves the entries behind it, so one search finds all entries up to the next difference.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EntryPlaces:
         self.sizes.append(size)
 
     def add_all(self, other: EntryPlaces, run: slice, shift: int) -> int:
-        """Add a run of the entries of ``other``, ``shift`` characters further on; return the number of their values."""
+        """Add entries of ``other`` with offsets increased by ``shift``; return the number of their values."""
         self.begins.extend([begin + shift for begin in other.begins[run]])
         self.lengths.extend(other.lengths[run])
         self.sizes.extend(sizes := other.sizes[run])
@@ -50,7 +50,7 @@ class EntryPlaces:
 class ParsedEntries:
     """The entries of ``runtimes`` in one document without problems and remarks in them, in the order of its text.
 
-    Holds the document as bytes, which the reloader holds as well, and no pieces of its text.
+    Refers to the bytes of the document, which the reloader keeps anyway, and to no copy of its text.
     """
 
     source: Source
@@ -59,7 +59,7 @@ class ParsedEntries:
     origins: Sequence[Origin]
 
     def sharing(self, others: Mapping[str, Definition]) -> ParsedEntries:
-        """Return the same with the objects of ``others``, which are by name, in place of equal definitions."""
+        """Return these entries with the objects of ``others`` (name -> definition) in place of equal definitions."""
         pairs = ((each, others.get(each.name)) for each in self.definitions)
         return replace(self, definitions=[each if other != each else other for each, other in pairs])
 
@@ -74,7 +74,10 @@ class PreviousText:
         self._text = text
 
     def find_end(self, text: str, offset: int, first: int) -> int:
-        """Return the end of the longest run of entries from ``first`` on with which ``text`` goes on at ``offset``."""
+        """Compare ``text`` from ``offset`` on with the entries from index ``first`` on.
+
+        Return the index behind the last of the entries that are the same.
+        """
         begins, lengths = self.parsed.places.begins, self.parsed.places.lengths
         at, shift = begins[first], offset - begins[first]
         last, step, grows = first, 1, True
@@ -140,6 +143,6 @@ class DocumentScan(Scan):
 
 
 def moved(origins: Sequence[Origin], lines: int) -> list[Origin]:
-    """Return ``origins`` that are ``lines`` further on."""
+    """Return ``origins`` with the line numbers increased by ``lines``."""
     make = type(origins[0])
     return [make(origin.file, (origin.line or 0) + lines, origin.below) for origin in origins]

@@ -10,7 +10,7 @@
     ``config.json``, ``manifest.json``, ``runtimes -> ../../links/<a or b>``, and ``events.jsonl``: the events while it
     was current
 ``links/<a or b>/<link> -> ../../wrappers/<file>``
-    two directories that take turns: one has the links of the current generation, a publish changes the other one
+    two directories: one has the links of the current generation, and a publish changes the other one
 ``parts/<digest>``
     parts of manifests, named by their content, which generations share
 ``wrappers/<file>``

@@ -143,7 +143,7 @@ def render_manifest(
 
 
 def _render_origins(origins: Mapping[str, Origin]) -> Mapping[str, str]:
-    """Return the JSON text of each origin; a line that is inserted changes all of them, so it must be cheap."""
+    """Return the JSON text of each origin; an inserted line changes all of them, so this must be fast."""
     files = {file: json.dumps(file) for file in {origin.file for origin in origins.values()}}
     # Most entries have the same layout.
     below = {lines: json.dumps(dict(lines)) for lines in {origin.below for origin in origins.values()}}

@@ -1,4 +1,4 @@
-"""Remembers which generation is the newest that has something, at the cost of the changes from one to the next."""
+"""Finds the newest generation that has a file, a part or a stable path; a publish adds only what it changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-# Stands for the number of the current generation, so that a publish need not change the number of each key.
+# The value of each key of the current generation, so that a publish need not set a new number for all of them.
 _CURRENT = 0
 
 
@@ -15,7 +15,7 @@ class NewestNumbers(Generic[K]):
     """Keys, such as names of files, with the number of the newest generation that has each.
 
     ``found`` are numbers in ascending order, with the keys of each generation. One thread changes an object, and others
-    may call `get` and `items` meanwhile: `items` copies, and during `add` a number may be the one before or after.
+    may call `get` and `items` at the same time: `items` copies, and while `add` runs, a number may be old or new.
     """
 
     def __init__(self, found: Iterable[tuple[int, Iterable[K]]]) -> None:

@@ -32,7 +32,7 @@ def build_generation(config: Config, host: Host, number: int, previous: Generati
     """Return generation ``number`` of ``config`` on ``host``.
 
     ``previous`` only saves work: the result is the same without it. A runtime with an equal definition is the same
-    object in both generations, and so is the definition. So the rest costs a few passes over the table.
+    object in both generations, and so is the definition. The rest takes a few passes over the table.
     """
     before: Mapping[str, Runtime] = {}
     defined: Mapping[str, Definition] = {}

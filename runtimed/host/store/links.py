@@ -17,7 +17,8 @@ from runtimed.core.history.layout import (
     link_target,
     linked_file,
 )
-from runtimed.core.table.runtime_changes import RuntimeChanges, links_of
+from runtimed.core.table.generation import links_of
+from runtimed.core.table.runtime_changes import RuntimeChanges
 from runtimed.host.store.disk import make_directory, sync_directory
 from runtimed.host.store.marks import Mark, mark_of
 from runtimed.host.store.paths import Paths
@@ -45,10 +46,10 @@ class Links:
 
 
 class LinkDirectories:
-    """The two link directories of a data root, which take turns: stable paths lead through one of them.
+    """The two link directories of a data root. Stable paths lead through one of them.
 
-    ``current`` are the links of the current generation. A publish changes the other directory, at the cost of the
-    differences from the generation whose links were there.
+    ``current`` are the links of the current generation. A publish changes the other directory: only the links that
+    differ from the ones that are there.
     """
 
     def __init__(self, paths: Paths, current: Links) -> None:
@@ -71,7 +72,7 @@ class LinkDirectories:
     def write(self, wanted: Mapping[str, str], at_step: Callable[[str], None]) -> str:
         """Make the links ``wanted``, and no others, in the directory that is not in use, and return its name.
 
-        A reader that is still on its way through it finds each link that it had and has. Raises: OSError.
+        A process that still resolves a path through it finds each link that was there and stays. Raises: OSError.
         """
         # What readers see counts, also where someone has changed the link to it.
         in_use = directory_in_use(self._paths) or self.current.directory

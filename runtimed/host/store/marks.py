@@ -1,11 +1,11 @@
-"""Tells by the status of a file or directory whether it has changed."""
+"""Finds out whether a file or directory has changed, by its status."""
 
 from __future__ import annotations
 
 import os
 
-# A number for the status of a file: another status has another one, but for one in 2**61. A large table has tens of
-# thousands of files, and tuples would take six times the memory.
+# A hash of the status of a file. Another status has the same hash with a probability of 2**-61. A large table has tens
+# of thousands of files, and tuples would take six times the memory.
 Mark = int
 
 
@@ -24,6 +24,6 @@ def mark_at(path: str) -> Mark | None:
 
 
 def is_changed(path: str, mark: Mark | None) -> bool:
-    """Return whether the path does not lead to the file with this mark; None is the mark of none."""
+    """Return whether the file at ``path`` is missing or has another mark than ``mark``; always for None."""
     found = mark_at(path)
     return found is None or found != mark
