@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from runtimed.core.message_text import kept_text
+from runtimed.core.table.generation import targets_of
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -159,8 +160,7 @@ def _targets(generation: Generation, links: Collection[str]) -> Mapping[str, str
     """Return the target of each stable path in ``links``: an absolute path, or a name for a search on PATH."""
     if not links:
         return {}
-    runtimes = generation.runtimes.values()
-    return {r.launcher.link: r.target or "" for r in runtimes if r.launcher is not None and r.launcher.link in links}
+    return {link: target for link, target in targets_of(generation.runtimes.values()) if link in links}
 
 
 def _leads_to(target: str, pinned: str) -> bool:

@@ -16,7 +16,7 @@ from runtimed.core.history.manifest import Manifest, read_manifest, render_manif
 from runtimed.core.history.parts import Part, make_partition, read_part
 from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host
+from runtimed.core.table.generation import Generation, Host, links_of
 
 if TYPE_CHECKING:
     from runtimed.core import shapes
@@ -53,16 +53,22 @@ def no_part(digest: str) -> Part:
     raise ValueError(f"part {digest} is missing")
 
 
+def carried_keys(generation: Generation) -> Mapping[str, str]:
+    """Return the carried keys of the runtimes that have some, by name (see `Definition.engines`)."""
+    definitions = generation.config.runtimes
+    return {name: found.engines for name, found in definitions.items() if found.engines}
+
+
 def inline_manifest(generation: Generation, carried: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """Return the manifest of ``generation`` as a version without parts wrote it."""
     body = render_manifest(generation, (), carried, 1234.5).rpartition(b',\n"checksum"')[0]
     runtimes = generation.runtimes
     tables: dict[str, Mapping[str, object]] = {
-        "links": generation.links,
+        "links": links_of(runtimes.values()),
         "targets": {link: runtime.target for link, runtime in generation.launchers.items()},
         "names": {link: runtime.name for link, runtime in generation.launchers.items()},
         "answers": {name: json.loads(runtime.answer.at(generation.number)) for name, runtime in runtimes.items()},
-        "engines": generation.engines,
+        "engines": carried_keys(generation),
         "origins": {name: [o.file, o.line, o.fields] for name, o in generation.config.origins.items()},
     }
     body = re.sub(rb',\n"origins": {.*?\n}', b"", body, flags=re.DOTALL)
@@ -76,8 +82,9 @@ def without_launchers(manifest: bytes, generation: Generation) -> bytes:
     """Return the inline ``manifest`` of ``generation`` as a version without launchers wrote it, with other links."""
     unsigned = manifest.rpartition(b',\n"checksum"')[0]
     body = re.sub(rb'"targets": {.*?\n},\n|, "search": "[^"]*"', b"", unsigned, flags=re.DOTALL)
+    links = links_of(generation.runtimes.values())
     for wrapper in generation.wrappers:
-        body = body.replace(generation.links[wrapper.link].encode(), wrapper.file.encode())
+        body = body.replace(links[wrapper.link].encode(), wrapper.file.encode())
     return _signed(body)
 
 

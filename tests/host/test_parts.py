@@ -13,8 +13,7 @@ from harness.data_root import DataRoot, stable_texts
 
 from runtimed.core.errors import DamagedManifest
 from runtimed.core.history.manifest import render_manifest
-from runtimed.core.table.generation import Generation
-from runtimed.core.table.runtime_changes import scripts_of
+from runtimed.core.table.generation import Generation, scripts_of
 from runtimed.host.store.disk import read_file
 
 

@@ -18,7 +18,7 @@ from harness.generation import inline_manifest, without_launchers
 import runtimed.host.store.retained
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
 from runtimed.core.history.manifest import rebuild_scripts
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Generation, links_of
 from runtimed.host.store import Store
 
 STEPS = [
@@ -639,7 +639,7 @@ def make_earlier(root: DataRoot, generation: Generation, manifest: bytes, links:
 
 def test_a_generation_of_a_version_without_parts_is_published_again_and_stays_readable(root: DataRoot) -> None:
     old = root.publish(a=["1"], b=["1"])
-    make_earlier(root, old, inline_manifest(old), old.links)
+    make_earlier(root, old, inline_manifest(old), links_of(old.runtimes.values()))
     assert root.current() == stable_texts(old)
     recovered = root.open()
     assert (recovered.published, recovered.faults, root.current()) == (False, (), stable_texts(old))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,13 +61,28 @@ class Runtime:
 
     @property
     def identity(self) -> Identity:
-        """The runtime has changed when this has."""
+        """A value that differs where two versions of a runtime differ."""
         return self.answer.digest, self.definition.engines if self.definition is not None else ""
 
     @property
     def target(self) -> str | None:
         """The wrapper or the binary that a pin of the launcher names; None where there is no launcher."""
         return self.options.binary_name if self.launcher is not None and self.options is not None else None
+
+
+def scripts_of(runtimes: Iterable[Runtime]) -> Iterator[Script]:
+    """Yield the wrappers and launchers of ``runtimes``."""
+    return (each for runtime in runtimes for each in (runtime.wrapper, runtime.launcher) if each is not None)
+
+
+def links_of(runtimes: Iterable[Runtime]) -> dict[str, str]:
+    """Return the stable paths of ``runtimes`` with the files that they lead to."""
+    return {r.launcher.link: r.launcher.file for r in runtimes if r.launcher is not None}
+
+
+def targets_of(runtimes: Iterable[Runtime]) -> Iterator[tuple[str, str]]:
+    """Yield the stable paths of ``runtimes`` with the targets of their pins."""
+    return ((r.launcher.link, r.target or "") for r in runtimes if r.launcher is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +99,7 @@ class Generation:
     config_text: bytes
     # Each binary that a runtime needs, with the sorted names of the runtimes that need it (see `watched_binaries`).
     binaries: Mapping[str, tuple[str, ...]]
-    # The sum of numbers for the resolutions and launchers: a change of one runtime changes it without a look at others.
+    # The sum of a checksum for each runtime, so that a change of one runtime needs no look at the others.
     checksum: int
 
     @property
@@ -98,11 +113,6 @@ class Generation:
         return {r.launcher.link: r for r in self.runtimes.values() if r.launcher is not None}
 
     @property
-    def links(self) -> Mapping[str, str]:
-        """The files of the launchers, by the same file names."""
-        return {r.launcher.link: r.launcher.file for r in self.runtimes.values() if r.launcher is not None}
-
-    @property
     def wrappers(self) -> Iterator[Script]:
         """Yield the wrappers, which resolutions name."""
         return (runtime.wrapper for runtime in self.runtimes.values() if runtime.wrapper is not None)
@@ -110,18 +120,12 @@ class Generation:
     @property
     def scripts(self) -> Iterator[Script]:
         """Yield the wrappers and launchers of this generation's runtimes."""
-        return (each for r in self.runtimes.values() for each in (r.wrapper, r.launcher) if each is not None)
+        return scripts_of(self.runtimes.values())
 
     def definition(self, name: str) -> shapes.Definition | None:
         """Return the entry of daemon.json's ``runtimes`` for ``name``; None for a stock runtime and an unknown name."""
         runtime = self.runtimes.get(name)
         return None if runtime is None or runtime.definition is None else definition_document(runtime.definition)
-
-    @property
-    def engines(self) -> Mapping[str, str]:
-        """The carried keys of the runtimes that have some, by name (see `Definition.engines`)."""
-        definitions = ((name, runtime.definition) for name, runtime in self.runtimes.items())
-        return {name: found.engines for name, found in definitions if found is not None and found.engines}
 
     @property
     def identities(self) -> Mapping[str, Identity]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtimed.core.table.generation import Runtime
-from runtimed.core.table.script import Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +27,3 @@ def find_changes(old: Mapping[str, Runtime], new: Mapping[str, Runtime]) -> Runt
     changed = [runtime for name, runtime in new.items() if get(name) is not runtime]
     replaced = [old[runtime.name] for runtime in changed if runtime.name in old]
     return RuntimeChanges([*replaced, *(old[name] for name in sorted(old.keys() - new.keys()))], changed)
-
-
-def scripts_of(runtimes: Sequence[Runtime]) -> Iterator[Script]:
-    """Yield the wrappers and launchers of ``runtimes``."""
-    return (each for runtime in runtimes for each in (runtime.wrapper, runtime.launcher) if each is not None)
-
-
-def links_of(runtimes: Sequence[Runtime]) -> dict[str, str]:
-    """Return the stable paths of ``runtimes`` with the files that they lead to."""
-    return {r.launcher.link: r.launcher.file for r in runtimes if r.launcher is not None}
-
-
-def targets_of(runtimes: Sequence[Runtime]) -> Iterator[tuple[str, str]]:
-    """Yield the stable paths of ``runtimes`` with the targets of their pins."""
-    return ((r.launcher.link, r.target or "") for r in runtimes if r.launcher is not None)

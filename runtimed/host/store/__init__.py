@@ -16,8 +16,8 @@ from runtimed.core.history.layout import current_target
 from runtimed.core.history.manifest import checksum
 from runtimed.core.history.retained import summarise_generation
 from runtimed.core.history.trigger import Trigger
-from runtimed.core.table.generation import Difference, Generation, Runtime
-from runtimed.core.table.runtime_changes import find_changes, scripts_of
+from runtimed.core.table.generation import Difference, Generation, Runtime, scripts_of
+from runtimed.core.table.runtime_changes import find_changes
 from runtimed.host.store.damage import Expected, PublishedFiles
 from runtimed.host.store.disk import failing_as, make_directory, replace_link, sync_directory
 from runtimed.host.store.event_files import EventFiles

@@ -12,7 +12,8 @@ from runtimed.core.history.manifest import Manifest
 from runtimed.core.history.newest import NewestNumbers
 from runtimed.core.history.parts import Part
 from runtimed.core.history.retained import RetainedGeneration, Summary, read_retained, summarise_retained
-from runtimed.core.table.runtime_changes import RuntimeChanges, scripts_of, targets_of
+from runtimed.core.table.generation import scripts_of, targets_of
+from runtimed.core.table.runtime_changes import RuntimeChanges
 from runtimed.host.store.disk import failing_as, read_file
 from runtimed.host.store.parts import PartReader
 from runtimed.host.store.paths import Paths

@@ -31,7 +31,7 @@ from runtimed.core.history.parts import make_partition, read_part
 from runtimed.core.history.trigger import Actor, Trigger
 from runtimed.core.table.build import build_generation
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Difference, Generation, Host
+from runtimed.core.table.generation import Difference, Generation, Host, links_of
 
 HOST = Host(Facts(cgroup2=False, systemd=False, ramdisk=True), "/data", "/exec")
 DEFAULTS = Settings("/data", "/exec", ("unix:///exec/s",))
@@ -66,7 +66,7 @@ def test_a_manifest_describes_the_generation() -> None:
     assert (found.number, found.digest, found.created_s) == (42, GENERATION.digest, 1234.5)
     assert found.configuration == "/etc/d.json"
     assert tuple(found.sources) == ("/etc/d.json",)
-    assert found.links == GENERATION.links
+    assert found.links == links_of(GENERATION.runtimes.values())
     (part,) = found.parts.values()
     assert part.names == {"a": "a", "%2e.%2fb": "../b"}
     assert part.targets == {link: runtime.target for link, runtime in GENERATION.launchers.items()}

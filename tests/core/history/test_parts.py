@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from harness.generation import generation_of
+from harness.generation import carried_keys, generation_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimed.core.history.parts import make_partition, read_part
 from runtimed.core.table.build import build_generation
-from runtimed.core.table.generation import Generation
+from runtimed.core.table.generation import Generation, links_of
 from runtimed.core.table.runtime_changes import find_changes
 
 NAMES = [f"r{number}" for number in range(400)]
@@ -82,7 +82,7 @@ def test_a_part_has_everything_of_its_runtimes_but_the_number() -> None:
     answers = {n: json.loads(runtime.answer.at(42)) for n, runtime in generation.runtimes.items()}
     assert {name: {**answer, "generation": 42} for name, answer in part.answers.items()} == answers
     assert list(part.answers["t"]) == list(answers["t"])
-    assert (part.links, part.engines) == (generation.links, generation.engines)
+    assert (part.links, part.engines) == (links_of(generation.runtimes.values()), carried_keys(generation))
     assert part.targets == {link: runtime.target for link, runtime in generation.launchers.items()}
     assert part.names == {link: runtime.name for link, runtime in generation.launchers.items()}
     assert sorted(part.files("/data")) == sorted(script.file for script in generation.scripts)

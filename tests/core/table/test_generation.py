@@ -21,7 +21,7 @@ from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
 from runtimed.core.table.availability import binaries_of, files_of, find_unavailable, watched_binaries
 from runtimed.core.table.build import build_generation, uses_systemd_cgroup
 from runtimed.core.table.facts import Facts
-from runtimed.core.table.generation import Generation, Host, compare_generations, compare_identities
+from runtimed.core.table.generation import Generation, Host, compare_generations, compare_identities, links_of
 from runtimed.core.table.resolve import nearest_name, resolve
 
 HOST = Host(Facts(cgroup2=True, systemd=True, ramdisk=False), "/var/lib/runtimed", "/run/runtimed")
@@ -93,7 +93,7 @@ def test_every_path_runtime_has_a_launcher_and_its_target_is_what_resolutions_na
     assert gvisor.target == answer(generation, "gvisor")["options"]["fields"]["binary_name"]
     assert f"_rd_target={gvisor.target}\n".encode() in gvisor.launcher.text
     assert b"_rd_pins=/run/runtimed/pins\n" in crun.launcher.text
-    assert generation.links == {"crun": crun.launcher.file, "gvisor": gvisor.launcher.file}
+    assert links_of(generation.runtimes.values()) == {"crun": crun.launcher.file, "gvisor": gvisor.launcher.file}
     assert list(generation.scripts) == [crun.launcher, gvisor.wrapper, gvisor.launcher]
     for name in ("kata", "runc"):
         assert (generation.runtimes[name].launcher, generation.runtimes[name].target) == (None, None)
