@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from runtimed.core.configuration.position import Lines, both_lines, render_pointer
 from runtimed.core.configuration.problems import Problems
+from runtimed.core.configuration.syntax_errors import describe_broken_string, describe_token
 from runtimed.core.errors import Problem
 from runtimed.core.message_text import shown
 
@@ -48,27 +49,10 @@ _PIECE = re.compile(r'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){1,1
 _CUT_ESCAPE = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
 _CUT_VALUE = re.compile(r"(?:-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?|tr?u?|fa?l?s?|nu?l?)\Z")
 _NO_NUMBER = re.compile(r"(?:NaN|-?Infinity)(?![\w$-])")
-_TOKEN = re.compile(r'"[^"\n]{0,30}"?|[^\s,:\[\]{}"]{1,30}|.', re.DOTALL)
-_PUNCTUATION = frozenset(",:{}[]")
 _BEGINNINGS = frozenset('"{[-0123456789tfn')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _LITERALS: Mapping[str, object] = MappingProxyType({"true": True, "false": False, "null": None})
-_QUOTES = "write strings and keys in plain double quotes"
-# First character of an unexpected token -> advice.
-_HINTS: Mapping[str, str] = MappingProxyType(
-    {
-        "'": _QUOTES,
-        "\u201c": f"these are typographic quotes; {_QUOTES}",
-        "\u201d": f"these are typographic quotes; {_QUOTES}",
-        "/": "JSON has no comments",
-        "#": "JSON has no comments",
-        "T": "write true in lower case",
-        "F": "write false in lower case",
-        "N": "write null for no value",
-        "\0": "is the file UTF-16 without a byte-order mark?",
-    }
-)
 
 
 def split_offsets(packed: int) -> tuple[int, int]:
@@ -254,17 +238,8 @@ class Scan:
         if _CUT_ESCAPE.match(self.text, pos):
             line = self.lines.place(start)[0]
             self._stop(len(self.text), f"the double quote that ends the string begun on line {line}")
-        odd = self.text[pos]
-        if odd == "\\":
-            found = self.text[pos : pos + (6 if self.text[pos + 1] == "u" else 2)]
-            self._stop(pos, r"one of the escapes \" \\ \/ \b \f \n \r \t \uXXXX", found=_printable(found))
-        if odd in "\r\n":
-            hint = "is a double quote missing at the end of the line?"
-            self._stop(pos, "a double quote at the end of the string", hint=hint)
-        if odd == "\t":
-            self._stop(pos, r"\t in its place", found="a tab inside a string")
-        escape = "" if odd == "\0" else rf"\u{ord(odd):04x} in its place"
-        self._stop(pos, escape or "no NUL", found=f"the control character U+{ord(odd):04X} inside a string")
+        found, expected, hint = describe_broken_string(self.text, pos)
+        self._stop(pos, expected, found=found, hint=hint)
 
     def _duplicate(self, key: str, first: int, second: int) -> None:
         if self._problems.full:
@@ -280,11 +255,10 @@ class Scan:
 
     def _stop(self, pos: int, expected: str, *, found: str = "", hint: str = "", cut: bool = False) -> NoReturn:
         """Raise the syntax error at ``pos``, after all problems before it."""
-        token = _TOKEN.match(self.text, pos)
-        text = found or _printable(token[0] if token else "the end of the file")
-        hint = hint or (_HINTS.get(token[0][0], "") if token else "the text is cut off")
-        message = f"found {text}, expected {expected}" + (f" ({hint})" if hint else "")
-        self._add_problem(pos, text, expected, message, incomplete=cut or token is None)
+        token, advice = describe_token(self.text, pos)
+        found, hint = found or token, hint or advice
+        message = f"found {found}, expected {expected}" + (f" ({hint})" if hint else "")
+        self._add_problem(pos, found, expected, message, incomplete=cut or pos >= len(self.text))
         raise self._problems.rejection()
 
     def _add_problem(self, pos: int, found: str, expected: str, message: str = "", *, incomplete: bool = False) -> None:
@@ -296,9 +270,3 @@ class Scan:
         # A key may hold half a surrogate pair, which has no UTF-8 form.
         pointer = render_pointer(tuple(self._pointer)).encode(errors="backslashreplace").decode()
         self._problems.append(Problem(message, self._path, line, column, pointer, found, expected, incomplete))
-
-
-def _printable(token: str) -> str:
-    if not token.isprintable():
-        return f"U+{ord(token[0]):04X}"
-    return f'"{token}"' if token in _PUNCTUATION else token
