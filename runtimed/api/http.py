@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_again", "_channel", "_connections", "_eof", "_idle_s", "_known", "_linger_bytes", "_queued", "_reader",
-        "_refusal", "_task", "_transport", "_writer", "deadline", "peer", "state",
+        "_task", "_transport", "_writer", "deadline", "peer", "state",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
@@ -48,10 +48,9 @@ class Connection(asyncio.Protocol):
         self._again = connections.again
         self._known = connections.known
         self._idle_s = connections.limits.idle_s
-        self._refusal = refusal
         # None before the connection is made and after it is lost.
         self._transport: asyncio.Transport | None = None
-        self._reader = RequestReader(connections, peer)
+        self._reader = RequestReader(connections, peer, refusal)
         self._writer = ResponseWriter(connections)
         # Makes a slow response.
         self._task: asyncio.Task[None] | None = None
@@ -204,7 +203,6 @@ class Connection(asyncio.Protocol):
     def _settle(self, transport: asyncio.Transport) -> None:
         """Enter the state that the remaining input and the unsent responses require, and set its deadline."""
         reader = self._reader
-        refusal = self._refusal or reader.refusal
         if self._task or self._writer.paused:
             self.state = State.RESPONDING
             if reader.backlog or reader.requests:
@@ -213,8 +211,8 @@ class Connection(asyncio.Protocol):
                 self.deadline = inf  # the handler bounds the time of a slow response
         elif reader.backlog:
             self._enqueue()
-        elif refusal is not None:
-            self._linger(transport, refusal)
+        elif reader.refusal is not None:
+            self._linger(transport, reader.refusal)
         elif self._eof or reader.ended:
             self._close()
         elif not reader.begun:
@@ -293,18 +291,18 @@ class Connection(asyncio.Protocol):
         if not request.chunked:
             connection = CLOSE  # only the end of the connection ends the response
             self._reader.stop()
-        connection_line = self._connection_line(connection)
+        connection_line = self._reader.connection_line(connection)
         if not await self._writer.put_parts(request, connection_line, response, self._recount):
             self.abort()
             return
         self._recount()
         if self._connections.draining:
-            self._connection_line(connection)
+            self._reader.connection_line(connection)
 
     def _begin_stream(self, pending: Pending, stream: Stream) -> None:
         request, connection = pending
         if request.method == "HEAD":
-            keep_alive = not self._connection_line(connection)
+            keep_alive = not self._reader.connection_line(connection)
             self._writer.put_bytes(render_head(stream.content_type, keep_alive=keep_alive))
             if not keep_alive:
                 self._reader.stop()
@@ -325,7 +323,7 @@ class Connection(asyncio.Protocol):
         self._channel.begin(stream)
 
     def _put(self, pending: Pending, response: Response) -> None:
-        self._writer.put(pending[0], self._connection_line(pending[1]), response)
+        self._writer.put(pending[0], self._reader.connection_line(pending[1]), response)
         # The transport calls pause_writing only once: it may have done so before this response was complete.
         self._note_unread()
 
@@ -342,11 +340,3 @@ class Connection(asyncio.Protocol):
         """Count the responses that this connection holds, after the client has read some."""
         self._connections.unread.release(self)
         self._note_unread()
-
-    def _connection_line(self, connection: bytes) -> bytes:
-        """Return the Connection header line of a response; while draining, the last one closes the connection."""
-        reader = self._reader
-        if self._connections.draining and not (reader.backlog or reader.requests or reader.begun):
-            reader.ended = True
-            return CLOSE
-        return connection

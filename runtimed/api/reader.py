@@ -35,7 +35,8 @@ class RequestReader:
 
     Input waits in ``backlog`` until `read_slice` appends the complete requests of its next part to ``requests``.
     ``begun`` means that a request is incomplete. ``ended`` means that no more is read: the last request closes the
-    connection, or ``refusal`` is the response to input that is not accepted, to be sent after all of ``requests``.
+    connection, or ``refusal`` is the response to input that is not accepted, to be sent after all of ``requests``. A
+    connection that is refused itself has a ``refusal`` from the beginning.
     """
 
     __slots__ = (
@@ -43,11 +44,11 @@ class RequestReader:
         "_limits", "_parser", "_peer", "_url", "backlog", "begun", "ended", "refusal", "requests",
     )  # fmt: skip
 
-    def __init__(self, connections: Connections, peer: Peer) -> None:
+    def __init__(self, connections: Connections, peer: Peer, refusal: Response | None = None) -> None:
         self.backlog = b""
         self.requests: deque[Pending] = deque()
         self.begun = self.ended = False
-        self.refusal: Response | None = None
+        self.refusal = refusal
         self._connections = connections
         self._limits = connections.limits
         self._peer = peer
@@ -111,6 +112,13 @@ class RequestReader:
         """Refuse the request that is incomplete."""
         detail = f"the headers did not end within {self._limits.head_s:g} seconds"
         self._note_refusal("request-timeout", detail)
+
+    def connection_line(self, connection: bytes) -> bytes:
+        """Return the Connection header line of a response; while draining, the last one closes the connection."""
+        if self._connections.draining and not (self.backlog or self.requests or self.begun):
+            self.ended = True
+            return CLOSE
+        return connection
 
     def answers_head(self) -> bool:
         """Return whether the refused request is a HEAD, whose response has no body."""
