@@ -95,7 +95,7 @@ class ResponseWriter:
         """
         self.put_bytes(response.head(connection, chunked=request.chunked))
         part, response.first = b"" if request.method == "HEAD" else response.first, b""
-        self.held_bytes = response.held_bytes if part else 0
+        self.held_bytes = response.held_bytes
         while part:
             self._put_body(chunk(part) if request.chunked else part)
             del part  # while the client does not read, the transport has a copy

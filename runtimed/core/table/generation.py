@@ -197,9 +197,10 @@ def compare_identities(
     old: Mapping[str, Identity], new: Mapping[str, Identity], defaults: tuple[str, str]
 ) -> Difference:
     """Return the difference between two generations, from the identities of their runtimes and their defaults."""
+    # Identities are in the order of the parts on disk.
     return Difference(
-        added=tuple(name for name in new if name not in old),
-        changed=tuple(name for name in new if name in old and old[name] != new[name]),
-        removed=tuple(name for name in old if name not in new),
+        added=tuple(sorted(new.keys() - old.keys())),
+        changed=tuple(sorted(name for name in new if name in old and old[name] != new[name])),
+        removed=tuple(sorted(old.keys() - new.keys())),
         default_runtime=None if defaults[0] == defaults[1] else defaults,
     )
