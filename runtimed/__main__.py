@@ -22,7 +22,7 @@ def main() -> int:
     # Objects that imports make stay, so no collection needs to scan them. A start leaves hardly any garbage either:
     # `runtimed.reload.gc_freeze` enables collections after the first table.
     gc.disable()
-    # OpenSSL costs 1.8 MB and a twentieth of the start, and the daemon uses no TLS.
+    # OpenSSL takes 1.8 MB and a twentieth of the start, and the daemon uses no TLS.
     _import_without("ssl", "asyncio")
     # For coloured tracebacks; 4.6 MB and a tenth of the start, where another program's installation brought it along.
     _import_without("rich", "structlog")

@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(argv: Sequence[str]) -> Parser:
-    """Return the parser for ``argv``, with only the verb in ``argv``, if any: each verb costs time."""
+    """Return the parser for ``argv``; if that has a verb, with no other verb, because each takes time."""
     parser = Parser(
         prog=_PROGRAM,
         description="Show and reload the table of OCI runtimes that runtimed serves on this node.",

@@ -59,7 +59,7 @@ class Document:
         return Location(self.path, *self.key_place(pointer), render_pointer(pointer))
 
     def key_lines(self, pointer: Pointer, members: Mapping[str, str]) -> tuple[int, LinesBelow]:
-        """Return the line of the key at ``pointer``, and how many lines below it those of ``members`` are.
+        """Return the line of the key at ``pointer``, and the number of lines from there to each of ``members``.
 
         ``members`` has a name for each key in the object at ``pointer``: name -> key.
         """

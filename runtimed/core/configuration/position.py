@@ -71,7 +71,7 @@ class Lines:
         return self.line(offset), offset - begin + 1
 
     def line(self, offset: int) -> int:
-        """Return the line of ``offset``; beyond the text that of its end."""
+        """Return the line of ``offset``; for an offset beyond the text, the line of the text's end."""
         block = min(offset, len(self._text)) // _BLOCK
         return self._counts[block] + self._text.count("\n", block * _BLOCK, offset) + 1
 

@@ -39,8 +39,8 @@ class Setting:
     """One key of daemon.json.
 
     ``usage`` is its flag on the command line, if it has one, as a manual writes it: ``-G, --group GROUP``. Messages
-    about a wrong value end in ``expected``. A value is a string, or what ``plain`` says, unless ``checked_as`` names a
-    type in :mod:`runtimed.core.configuration.values`. ``render`` returns the value as daemon.json has it.
+    about a wrong value end in ``expected``. A value has the type ``plain``, or the one that ``checked_as`` names in
+    :mod:`runtimed.core.configuration.values`. ``render`` returns the value as daemon.json has it.
     :func:`settings_of` sets the last three.
     """
 

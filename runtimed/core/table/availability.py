@@ -103,7 +103,7 @@ def find_unavailable(generation: Generation, obstacles: Mapping[str, str]) -> tu
     """Return the runtimes that need one of the binaries in ``obstacles``, which maps a binary to the reason."""
     found = []
     for name in sorted({name for binary in obstacles for name in generation.binaries.get(binary, ())}):
-        # The one that only the shim looks up is in no resolution.
+        # A binary that only the shim looks up is in no resolution.
         file = next((file for file in files_of(generation.runtimes[name]) if file in obstacles), None)
         if file is not None:
             found.append(Unavailable(name, file, obstacles[file]))

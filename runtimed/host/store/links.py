@@ -74,7 +74,7 @@ class LinkDirectories:
 
         A process that still resolves a path through it finds each link that was there and stays. Raises: OSError.
         """
-        # What readers see counts, also where someone has changed the link to it.
+        # The link on the disk decides, because another process may have changed it.
         in_use = directory_in_use(self._paths) or self.current.directory
         name = next(each for each in LINK_DIRECTORIES if each != in_use)
         directory = self._paths.link_directory(name)
