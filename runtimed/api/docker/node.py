@@ -106,8 +106,10 @@ def runtime_paths(generation: Generation) -> Iterator[tuple[str, str]]:
 def render_runtimes(generation: Generation, inspector: Inspector | None) -> bytes:
     """Return the table of /info as JSON; with an ``inspector``, which reads the disk, it includes features."""
     runtimes = generation.runtimes.values()
+    if inspector is None:  # on the event loop, where it takes a third less time so
+        return b"{" + b", ".join(map(_entry, runtimes)) + b"}"
     binaries = dict.fromkeys(runtime.binary for runtime in runtimes if runtime.binary is not None)
-    statuses = _statuses(binaries, inspector) if inspector is not None else {}
+    statuses = _statuses(binaries, inspector)
     bytes_left = _FEATURES_BYTES
     # Rendered piece by piece: one json.dumps of a large table would hold up the event loop.
     entries = []
