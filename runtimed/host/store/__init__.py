@@ -294,7 +294,7 @@ class Store:
             current.directory or "",
             current.links,
             self._parts.digests,
-            frozenset((*self.retained.references(), *current.links.values())),
+            {file for files in (self.retained.references(), current.links.values()) for file in files},
             frozenset(summary.number for summary in self.retained.summaries()),
             self._config_checksum,
             self._must_execute,
