@@ -10,6 +10,7 @@ import contextlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ _ASIDE = ".aside."
 # Far more than a file has: a line has some hundred bytes, and a launcher appends one when the definition has changed.
 _FILE_MAX = 16 << 20
 _MODE = 0o700
+# A launcher writes to a file directly after it has made it, if no full disk or signal prevents that.
+_WRITE_S = 1.0
+_PAUSE_S = 0.001
 _CHUNK = 1 << 16
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -56,7 +60,7 @@ class PinDirectory:
         self.path = path
         # A file that is being removed has another name meanwhile, which a reader in another thread would miss.
         self._lock = threading.Lock()
-        self._read: Mapping[str, PinFile] = {}
+        self._read: dict[str, PinFile] = {}
 
     def make(self) -> str | None:
         """Make the directory with mode 0700 unless it exists; return why it cannot be used, None if it can.
@@ -92,7 +96,7 @@ class PinDirectory:
                     continue
                 except OSError as error:
                     faults.append(f"{self._shown(name)}: {error.strerror}")
-            self._read = files
+            self._read = dict(files)
             return PinFiles(files, tuple(faults))
 
     def add(self, pin: Pin) -> str | None:
@@ -121,6 +125,8 @@ class PinDirectory:
                     # the file again by its name, and does not find it.
                     if is_gone() and _mark(os.lstat(aside)) == judged.mark:
                         os.unlink(aside)
+                        # A new file may get the same mark, with an inode that is used again.
+                        self._read.pop(name, None)
                         return True
                 finally:
                     if os.path.lexists(aside):
@@ -169,7 +175,8 @@ class PinDirectory:
         try:
             os.link(aside, self._path(name), follow_symlinks=False)
         except FileExistsError:
-            # A launcher has made a new file. Its pins are newer.
+            # A launcher has made a new file. Its pins are newer, and the last line counts.
+            self._wait_for_line(name)
             known = {(pin.root, pin.id) for pin in self._read_file(name).pins}
             for pin in self._read_file(_ASIDE + name).pins:
                 if (pin.root, pin.id) not in known:
@@ -179,6 +186,12 @@ class PinDirectory:
             os.rename(aside, self._path(name))
             return
         os.unlink(aside)
+
+    def _wait_for_line(self, name: str) -> None:
+        """Return once the launcher that has made the file has written to it; after `_WRITE_S` it has failed to."""
+        until_s = time.monotonic() + _WRITE_S
+        while not os.lstat(self._path(name)).st_size and time.monotonic() < until_s:
+            time.sleep(_PAUSE_S)
 
     def _append(self, name: str, pin: Pin) -> None:
         line = render_pin(pin)

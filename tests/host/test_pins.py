@@ -7,6 +7,7 @@ import resource
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,6 +239,62 @@ def test_a_new_file_made_while_the_old_one_is_removed_keeps_its_pins(pins: PinDi
     assert os.listdir(pins.path) == ["a"]
     found = {one.root: one.target for one in pins.read().pins}
     assert found == {"/r": "/new", "/late": "/usr/bin/runc", "/back": "/usr/bin/runc"}, "one of them is not gone"
+
+
+def test_a_new_file_to_which_a_launcher_is_about_to_write_keeps_its_pin_as_the_last_line(
+    pins: PinDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(pins, pin())
+    old = judged(pins)
+    made, appending = threading.Event(), threading.Event()
+
+    def create() -> None:
+        with open(f"{pins.path}/a", "ab", buffering=0) as launcher:
+            made.set()
+            appending.wait(0.1)
+            launcher.write(render_pin(pin(target="/new")))
+
+    launching = threading.Thread(target=create)
+    append_now = pins._append
+
+    def append_late(name: str, new: Pin) -> None:
+        appending.set()
+        launching.join()
+        append_now(name, new)
+
+    monkeypatch.setattr(pins, "_append", append_late)
+
+    def begin() -> bool:
+        launching.start()
+        made.wait()
+        return False  # the bundle of the new container is there
+
+    assert not pins.remove_gone("a", old, begin)
+    launching.join()
+    assert [one.target for one in pins.read().pins] == ["/new"]
+
+
+def test_an_empty_file_that_nobody_writes_to_gets_the_pins_of_the_one_that_is_aside(pins: PinDirectory) -> None:
+    append(pins, pin())
+    old = judged(pins)
+
+    def fail() -> bool:
+        with open(f"{pins.path}/a", "ab"):
+            return False
+
+    assert not pins.remove_gone("a", old, fail)
+    assert pins.read().files["a"].pins == old.pins
+
+
+def test_a_new_file_in_the_place_of_a_removed_one_is_read(pins: PinDirectory) -> None:
+    append(pins, pin(target="/one"))
+    old = judged(pins)
+    # Some file systems give the same inode again.
+    status = os.stat(f"{pins.path}/a")
+    assert pins.remove_gone("a", old, lambda: True)
+    append(pins, pin(target="/two"))
+    os.utime(f"{pins.path}/a", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [one.target for one in pins.read().pins] == ["/two"]
 
 
 def test_what_a_killed_daemon_left_aside_gets_its_name_back(pins: PinDirectory) -> None:
