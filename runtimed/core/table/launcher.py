@@ -122,6 +122,7 @@ _INTRODUCTION = """\
 
 _BODY = f"""\
 _rd_tab='\t'
+_rd_readable() {{ [ -f "$_rd_file" ] && [ -r "$_rd_file" ]; }}
 # Finds the last pin of the container $1. Returns 1 if there is none. Sets _rd_bad if its file cannot be read.
 _rd_look() {{
   _rd_file=$_rd_pins/$1 _rd_pin= _rd_line= _rd_bad= _rd_same= _rd_read= _rd_dots=
@@ -129,12 +130,16 @@ _rd_look() {{
   '' | .* | *[!0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+-]*) _rd_file=$_rd_pins/.other ;;
   *) [ ${{#1}} -le 200 ] || _rd_file=$_rd_pins/.other ;;
   esac
-  if ! [ -f "$_rd_file" ] || ! [ -r "$_rd_file" ]; then
-    [ -e "$_rd_file" ] && _rd_bad=$_rd_file
+  if ! _rd_readable; then
+    # The daemon may give the file its name back, or make the directory, between two looks.
+    if [ -e "$_rd_file" ]; then
+      _rd_readable || _rd_bad=$_rd_file
     # A directory that is missing has no pins. One that was replaced may have had some.
-    [ ! -d "$_rd_pins" ] && {{ [ -e "$_rd_pins" ] || [ -h "$_rd_pins" ]; }} && _rd_bad=$_rd_pins
-    [ "$_rd_bad" ]
-    return
+    elif [ ! -d "$_rd_pins" ] && {{ [ -e "$_rd_pins" ] || [ -h "$_rd_pins" ]; }} && [ ! -d "$_rd_pins" ]; then
+      _rd_bad=$_rd_pins
+    fi
+    [ "$_rd_bad" ] && return
+    _rd_readable || return
   fi
   _rd_read=1
   # "=" leads each field, because the shell skips empty ones. "." ends a line that was written whole.

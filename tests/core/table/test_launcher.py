@@ -110,6 +110,21 @@ def test_a_file_that_is_removed_meanwhile_gets_the_pin_again(node: Node, recorde
     assert [pin.bundle for pin in node.pinned("c1")] == ["/b"]
 
 
+@pytest.mark.parametrize("verb", ["create", "kill"])
+def test_a_file_that_gets_its_name_back_between_two_looks_is_read(node: Node, verb: str) -> None:
+    old, new = node.launcher("old"), node.launcher("new")
+    node.executed(old, "--root", node.root, "create", "c1")
+    os.rename(node.pins / "c1", node.pins / ".aside.c1")
+    text = new.path.read_text()
+    look = "  if ! _rd_readable; then\n"
+    assert text.count(look) == 1
+    put_back = '    [ -e "$_rd_pins/.aside.c1" ] && mv "$_rd_pins/.aside.c1" "$_rd_file"\n'
+    new.path.write_text(text.replace(look, look + put_back))
+    executed = "new" if verb == "create" else "old"
+    assert node.executed(new, "--root", node.root, verb, "c1") == executed
+    assert [pin.target for pin in node.pinned("c1")] == [(old, new)[executed == "new"].target]
+
+
 def test_a_write_to_a_file_that_another_launcher_makes_again_is_repeated(node: Node) -> None:
     old = node.launcher("old")
     node.executed(old, "--root", node.root, "create", "-b", "/another", "c1")
