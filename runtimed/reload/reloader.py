@@ -228,8 +228,7 @@ class Reloader:
     @property
     def _retry(self) -> Trigger:
         """The trigger of another attempt to publish documents that the disk refused: with the actors of the first."""
-        actors = self._unpublished.actors if self._unpublished is not None else ()
-        return Trigger(("retry",), actors)
+        return Trigger(("retry",), () if self._unpublished is None else self._unpublished.actors)
 
     async def _apply(self, examined: Plan | ConfigurationRejected, trigger: Trigger, started_s: float) -> Report:
         """Make the generation of ``examined`` current where there is one, and return the report."""

@@ -39,8 +39,7 @@ __all__ = ["Recovered", "RepairOutcome", "Staged", "Store", "trusted_paths"]
 class Store:
     """The data root of one daemon, locked while the store is open. Its methods block.
 
-    ``clock`` gives seconds since the epoch; ``at_step`` is called with the name of each step that
-    changes the disk before the step, so that a test can make it fail.
+    ``clock`` gives seconds since the epoch. ``at_step`` is called with the name of each step before it changes the disk.
     """
 
     def __init__(
