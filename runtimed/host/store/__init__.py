@@ -39,7 +39,7 @@ __all__ = ["Recovered", "RepairOutcome", "Staged", "Store", "trusted_paths"]
 class Store:
     """The data root of one daemon, locked while the store is open. Its methods block.
 
-    ``clock`` gives seconds since the epoch. ``at_step`` is called with the name of each step before it changes the disk.
+    ``clock`` gives seconds since the epoch. ``at_step`` gets the name of each step before it changes the disk.
     """
 
     def __init__(
