@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from runtimed.api.functions import DaemonFunctions
-from runtimed.api.large import respond_with
-from runtimed.api.messages import Answer, Request, Response, problem
-from runtimed.api.parts import PartedResponse
+from runtimed.api.large import large_json_response
+from runtimed.api.messages import Request, Response, problem
 from runtimed.api.problems import bad_name, json_response, unavailable
 from runtimed.api.sockets import Peer
 from runtimed.core.errors import (
@@ -49,14 +47,14 @@ class History:
         """Respond with a line for each retained generation, the newest first."""
         return json_response(200, {"generations": [each.as_dict() for each in reversed(self._daemon.retained())]})
 
-    def show(self, request: Request) -> Answer:
+    def show(self, request: Request) -> Response | Awaitable[Response]:
         """Respond with one generation in full."""
         text = request.segments[-1]
         if not NUMBER.fullmatch(text):
             return problem(NoSuchGeneration.code, f"{text!r} is not the number of a generation")
         return self._respond(request.peer, describe_retained, int(text))
 
-    def compare(self, request: Request) -> Answer:
+    def compare(self, request: Request) -> Response | Awaitable[Response]:
         """Respond with the difference of two generations."""
         old, new = _number(request, "from"), _number(request, "to")
         if isinstance(old, Response):
@@ -65,27 +63,28 @@ class History:
             return new
         return self._respond(request.peer, compare_retained, old, new)
 
-    def timeline(self, request: Request) -> Answer:
+    def timeline(self, request: Request) -> Response | Awaitable[Response]:
         """Respond with the generations and their events since a time."""
         since = request.query.get("since", "0")
         if not _SECONDS.fullmatch(since):
             return problem("bad-query", f"since is {since!r}; expected seconds since the epoch")
-        in_data_root = partial(self._daemon.in_data_root, request.peer)
-        return respond_with(in_data_root, self._describe_timeline, float(since))
+        return self._daemon.in_data_root(request.peer, self._render_timeline, float(since))
 
-    def _describe_timeline(self, since_s: float) -> object:
-        return make_timeline(self._daemon.retained(), self._daemon.read_events, since_s)
+    def _render_timeline(self, since_s: float) -> Response:
+        timeline = make_timeline(self._daemon.retained(), self._daemon.read_events, since_s)
+        return large_json_response(timeline)
 
-    async def _respond(self, peer: Peer, describe: Callable[..., object], *numbers: int) -> Response | PartedResponse:
+    async def _respond(self, peer: Peer, describe: Callable[..., object], *numbers: int) -> Response:
         """Return what ``describe`` returns for the generations, or the problem that they cannot be read."""
 
-        def read() -> object:
-            return describe(*map(self._daemon.read_generation, numbers))
+        def read() -> Response:
+            return large_json_response(describe(*map(self._daemon.read_generation, numbers)))
 
         try:
-            return await respond_with(partial(self._daemon.in_data_root, peer), read)
+            response: Response = await self._daemon.in_data_root(peer, read)
         except _UNREADABLE as error:
             return problem(error.code, str(error))
+        return response
 
     async def _resolve(self, request: Request, number: int) -> Response:
         name, digest = request.query.get("runtime", ""), request.query.get("digest")

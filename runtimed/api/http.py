@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Continue: the client has read."""
         self._writer.paused = False
-        self._recount()
+        self._connections.unread.release(self)
         if self.state is State.STREAMING:
             self.deadline = inf
         elif self.state is State.RESPONDING:
@@ -292,11 +292,9 @@ class Connection(asyncio.Protocol):
             connection = CLOSE  # only the end of the connection ends the response
             self._reader.stop()
         connection_line = self._reader.connection_line(connection)
-        if not await self._writer.put_parts(request, connection_line, response, self._recount):
+        if not await self._writer.put_parts(request, connection_line, response, self._note_unread):
             self.abort()
-            return
-        self._recount()
-        if self._connections.draining:
+        elif self._connections.draining:
             self._reader.connection_line(connection)
 
     def _begin_stream(self, pending: Pending, stream: Stream) -> None:
@@ -328,15 +326,9 @@ class Connection(asyncio.Protocol):
         self._note_unread()
 
     def _note_unread(self) -> None:
-        """Count the responses that this connection holds; while the client does not read, set the deadline."""
+        """While the client does not read, count the responses that this connection holds, and set the deadline."""
         if self._writer.paused:
             self._await_client()
-        if self._writer.paused or self._writer.held_bytes:
             # A stream may write more while it is paused, so it counts with the most that it may leave unread.
             unread_bytes = UNREAD_BYTES if self.state is State.STREAMING else self._writer.unread_bytes()
-            self._connections.unread.hold(self, unread_bytes + self._writer.held_bytes)
-
-    def _recount(self) -> None:
-        """Count the responses that this connection holds, after the client has read some."""
-        self._connections.unread.release(self)
-        self._note_unread()
+            self._connections.unread.hold(self, unread_bytes)

@@ -16,15 +16,13 @@ class PartedResponse:
     """A response with a body of unknown length: the ``first`` part, and those that ``more`` returns until it is empty.
 
     ``more`` is called when the client has read the part before, and runs in no thread meanwhile. So a client that does
-    not read costs the memory of one part and ``held_bytes``, an estimate of what ``more`` keeps for it alone. If
-    ``more`` raises, the connection ends without the last chunk.
+    not read costs the memory of one part. If ``more`` raises, the connection ends without the last chunk.
     ``first`` is emptied when it is sent, because one runtime may have megabytes.
     """
 
     first: bytes
     more: Callable[[], Awaitable[bytes]]
     content_type: str = "application/json"
-    held_bytes: int = 0
     status: ClassVar[int] = 200
 
     def head(self, connection: bytes, *, chunked: bool) -> bytes:

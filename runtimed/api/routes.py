@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from runtimed.api import docker
 from runtimed.api.counters import Counters
@@ -16,7 +16,7 @@ from runtimed.api.description import Description
 from runtimed.api.events import Events
 from runtimed.api.functions import DaemonFunctions
 from runtimed.api.history import NUMBER, History
-from runtimed.api.large import call_in_loop, respond_in_parts, respond_with
+from runtimed.api.large import call_in_loop, json_pieces, large_json_response, respond_in_parts
 from runtimed.api.messages import Answer, Request, Response, problem
 from runtimed.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from runtimed.api.metrics import render_metrics
@@ -30,9 +30,6 @@ from runtimed.core.errors import InvalidRuntimeName, StoreFailed, TooManyWaiting
 from runtimed.core.message_text import called
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.core.table.resolve import find_runtime
-
-if TYPE_CHECKING:
-    from runtimed.core import shapes
 
 _DETAIL_MAX = 1000
 
@@ -150,8 +147,7 @@ class Routes:
         return self._daemon.in_binaries(request.peer, _render_runtime, generation, runtime, self._daemon)
 
     def _containers(self, request: Request) -> Answer:
-        in_data_root = partial(self._daemon.in_data_root, request.peer)
-        return respond_with(in_data_root, _describe_containers, self._daemon.current(), self._daemon)
+        return self._daemon.in_data_root(request.peer, _render_containers, self._daemon.current(), self._daemon)
 
     def _status(self, _request: Request) -> Response:
         return json_response(200, self._daemon.status())
@@ -185,7 +181,8 @@ class Routes:
         report = await self._daemon.reload(request.peer, dry_run=_is_dry_run(request))
         if report.outcome == "rejected":
             return json_response(422, report.as_dict())
-        return await respond_with(call_in_loop, report.as_dict)
+        # Not in a thread, whose disk may hang: the requester is to learn the outcome.
+        return await respond_in_parts(call_in_loop, lambda: json_pieces(report.as_dict()))
 
     async def _collect(self, request: Request) -> Response:
         if (refusal := self._refuse_change(request)) is not None:
@@ -242,9 +239,9 @@ def _render_runtime(generation: Generation, runtime: Runtime, inspector: Inspect
     return json_response(200, describe_runtime(generation, runtime, inspector))
 
 
-def _describe_containers(generation: Generation, daemon: DaemonFunctions) -> shapes.Containers:
+def _render_containers(generation: Generation, daemon: DaemonFunctions) -> Response:
     containers = [each.as_dict() for each in daemon.containers(generation)]
-    return {"generation": generation.number, "containers": containers}
+    return large_json_response({"generation": generation.number, "containers": containers})
 
 
 def _render_table(generation: Generation, inspector: Inspector) -> Iterator[bytes]:

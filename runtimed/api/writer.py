@@ -25,18 +25,13 @@ class ResponseWriter:
     """The responses of one connection.
 
     ``transport`` is None before `open` and after `close`. ``paused`` means that the client does not read.
-    ``held_bytes`` are those of the response that is sent in parts, 0 if there is none.
     """
 
-    __slots__ = (
-        "_batch", "_batch_bytes", "_connections", "_read", "_rest", "_unread_bytes",
-        "held_bytes", "paused", "transport",
-    )  # fmt: skip
+    __slots__ = ("_batch", "_batch_bytes", "_connections", "_read", "_rest", "_unread_bytes", "paused", "transport")
 
     def __init__(self, connections: Connections) -> None:
         self.transport: asyncio.Transport | None = None
         self.paused = False
-        self.held_bytes = 0
         self._connections = connections
         self._batch: list[bytes] = []
         self._batch_bytes = 0
@@ -95,7 +90,6 @@ class ResponseWriter:
         """
         self.put_bytes(response.head(connection, chunked=request.chunked))
         part, response.first = b"" if request.method == "HEAD" else response.first, b""
-        self.held_bytes = response.held_bytes
         while part:
             self._put_body(chunk(part) if request.chunked else part)
             del part  # while the client does not read, the transport has a copy
@@ -112,7 +106,6 @@ class ResponseWriter:
             except Exception as exc:  # noqa: BLE001 - it is the handler's error
                 self.failure(request, exc)
                 return False
-        self.held_bytes = 0
         if request.chunked and request.method != "HEAD":
             self.put_bytes(LAST_CHUNK)
         return True

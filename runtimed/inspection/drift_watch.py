@@ -17,7 +17,7 @@ from runtimed.core.table.resolve import find_runtime
 
 # Interval between checks in a thread, each of which may cause a look. A look wakes four threads, a check only its own.
 EVERY_S = 10.0
-# Checks and looks take no more than this share of the time, unless the interval were this many times as long.
+# Checks and looks take no more than this share of the time: the interval grows for that, up to STRETCH times.
 SHARE = 0.02
 STRETCH = 6
 
@@ -28,7 +28,8 @@ class DriftWatch:
     ``look`` returns the state of each binary, or raises TimeoutError. ``on_look`` is called after every look with the
     drift that has begun and that has ended since the last look, by binary, and whether a load is the reason; and
     without drift when no look was due for STRETCH intervals. ``seem_changed`` is called in a thread with the states of
-    the last look, and returns whether another look is due. While it hangs, looks are made without it.
+    the last look, and returns whether another look is due. While it hangs, looks are made without it, the
+    first of them up to STRETCH intervals later.
 
     `drifts` and `states` are the results of the last look, by binary.
     """

@@ -26,7 +26,7 @@ class Replaced:
             self._generations.append(generation)
 
     def free(self, generation: Generation | None = None) -> None:
-        """Free the generations, and ``generation``, from the event loop's next step on; no other may hold them then."""
+        """Free the generations, and ``generation``, soon. Whoever still holds one then frees it at once when done."""
         self.add(generation)
         if self._generations:
             generations, self._generations = self._generations, []

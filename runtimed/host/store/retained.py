@@ -73,7 +73,7 @@ class RetainedGenerations:
     def references(self) -> Mapping[str, int]:
         """Return each wrapper and launcher that a retained generation names, with the newest generation that names it.
 
-        If others removed that one from the disk, an older one may name the file, so it counts until that is dropped.
+        One that others removed from the disk counts while an older one is retained, which may name the same files.
         """
         return dict(self._files.items())
 
