@@ -7,7 +7,6 @@ from functools import partial
 
 import structlog
 
-from runtimed.core.config import Config
 from runtimed.core.configuration.inputs import Documents
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.core.history.manifest import Manifest
@@ -33,16 +32,10 @@ class ProofPlanner:
         self._last = last
 
     def __call__(
-        self,
-        documents: Documents,
-        context: BootContext,
-        number: int,
-        previous: Generation | None,
-        main_required: str | None,
-        parsed: Config | None = None,
+        self, documents: Documents, context: BootContext, number: int, previous: Generation | None, *more: object
     ) -> Plan:
-        """Return the plan. Blocks for a bounded time. Raises: ConfigurationRejected."""
-        planned = self._plan(documents, context, number, previous, main_required, parsed)
+        """Return the plan, for the arguments of ``plan``. Blocks for a bounded time. Raises: ConfigurationRejected."""
+        planned = self._plan(documents, context, number, previous, *more)
         config = planned.generation.config
         if config.runtimed.require_proof:
             is_in_use = partial(self._is_in_use, context, previous)

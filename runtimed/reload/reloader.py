@@ -182,6 +182,7 @@ class Reloader:
         before, was_damaged = self.current, DAMAGE in self._publisher.errors
         try:
             self.current, repaired = await self._publisher.repair(before, trigger)
+            self._examiner.number = self.current.number
         except StoreFailed:
             return  # `faults` has the error
         if repaired:

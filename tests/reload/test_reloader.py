@@ -845,3 +845,6 @@ async def test_a_repair_that_publishes_anew_has_its_own_reason_and_no_changes(no
     assert (summary.trigger["reason"], summary.trigger["sources"]) == ("repair", [])
     assert summary.changes is not None
     assert summary.changes["added_count"] == 0
+    node.text = None
+    report = await reloader.reload(API)
+    assert f"keeping generation {reloader.current.number}" in report.problems[0].message
