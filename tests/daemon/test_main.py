@@ -552,11 +552,10 @@ class TestSharing:
         daemon.start()
         clients = [UnixConnection(str(daemon.socket)) for _ in range(50)]
         # All requests are sent while the process is stopped, so they arrive together even on a slow machine.
-        daemon.send(signal.SIGSTOP)
-        asked_s = time.time()
-        for client in clients:
-            client.request("POST", "/v1/reload")
-        daemon.send(signal.SIGCONT)
+        with daemon.paused():
+            asked_s = time.time()
+            for client in clients:
+                client.request("POST", "/v1/reload")
         answers = [client.getresponse() for client in clients]
         reports = [json.loads(answer.read()) for answer in answers]
         for client in clients:

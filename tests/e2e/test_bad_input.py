@@ -139,11 +139,13 @@ def set_up(daemon: RunningDaemon, place: str) -> Path:
     return path
 
 
-def clear(path: Path) -> None:
+def replace(path: Path, make: Callable[[Path], object]) -> None:
+    """Have ``make`` put something else at ``path``."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+    make(path)
 
 
 def helps(message: str, path: Path, bad: Bad) -> None:
@@ -160,8 +162,8 @@ def test_it_is_refused_the_old_answers_go_on_and_the_next_good_file_is_applied(
     bad = BAD[case]
     path = set_up(daemon, place)
     before = daemon.start().resolve("w")
-    clear(path)
-    bad.make(path)
+    with daemon.paused():
+        replace(path, bad.make)
     status, report = daemon.ask("POST", "/v1/reload")
     assert (status, report["outcome"]) == (422, "rejected")
     assert len(report["problems"]) == 1, report["problems"]
@@ -173,8 +175,8 @@ def test_it_is_refused_the_old_answers_go_on_and_the_next_good_file_is_applied(
     assert problem["expected"]
     assert daemon.resolve("w") == before
     assert daemon.status()["health"]["status"] == "degraded"
-    clear(path)
-    put(path, json.dumps({"runtimes": {"w": OLD, "new": OLD}}))
+    with daemon.paused():
+        replace(path, lambda path: put(path, json.dumps({"runtimes": {"w": OLD, "new": OLD}})))
     wait_until(lambda: daemon.get("/v1/resolve?runtime=new")[0] == 200, "the good file to be applied")
     assert daemon.resolve("w")["options"] == before["options"]
     assert daemon.status()["health"] == {"status": "ok", "reasons": {}}
@@ -184,8 +186,7 @@ def test_it_is_refused_the_old_answers_go_on_and_the_next_good_file_is_applied(
 @pytest.mark.parametrize("case", BAD)
 def test_a_first_start_with_it_fails_and_says_why(daemon: RunningDaemon, place: str, case: str) -> None:
     path = set_up(daemon, place)
-    clear(path)
-    BAD[case].make(path)
+    replace(path, BAD[case].make)
     output = daemon.fail_to_start()
     (event,) = [e for e in daemon.log() if e["event"] == "start.failed"]
     assert event["code"] == "start-failed", output
@@ -198,14 +199,14 @@ def test_a_file_that_is_noticed_by_itself_is_refused_as_well(daemon: RunningDaem
     path = set_up(daemon, place)
     before = daemon.start().resolve("w")
     for number, case in enumerate(("FIFO", "binary", "endless device", "directory", "wrong owner", "huge"), 1):
-        clear(path)
-        BAD[case].make(path)
+        with daemon.paused():
+            replace(path, BAD[case].make)
         wait_until(partial(has_rejected, daemon, number), case)
         wait_until(partial(has_reason, daemon, BAD[case].words[-1].format(path=path)), case)
         assert daemon.resolve("w") == before
         assert daemon.get("/healthz")[0] == 200
-    clear(path)
-    put(path, OLD_TEXT)
+    with daemon.paused():
+        replace(path, lambda path: put(path, OLD_TEXT))
     wait_until(lambda: daemon.status()["health"]["status"] == "ok", "the good file to be applied")
     assert daemon.resolve("w") == before
 

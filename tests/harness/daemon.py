@@ -234,6 +234,23 @@ class RunningDaemon:
         assert self.process is not None
         self.process.send_signal(number)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep the process stopped during the block: it sees what is done there as one change."""
+        self.send(signal.SIGSTOP)
+        try:
+            wait_until(self._is_stopped, "the process to stop")
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        try:
+            states = [file.read_text() for file in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        except OSError:  # a thread has ended
+            return False
+        return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, return the exit status."""
         assert self.process is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -126,14 +125,11 @@ def lose_events(it: ConfigurationOnVolume) -> None:
     """Make more events than the kernel keeps while the daemon is stopped, and the change of the file last."""
     kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     (it.etc / "a").touch()
-    it.daemon.send(signal.SIGSTOP)
-    try:
+    with it.daemon.paused():
         for _ in range(kept // 2):
             (it.etc / "a").rename(it.etc / "b")
             (it.etc / "b").rename(it.etc / "a")
         it.main.write_text(json.dumps(main_file("two")))
-    finally:
-        it.daemon.send(signal.SIGCONT)
 
 
 see_a_change_whose_event_is_lost = partial(
