@@ -41,9 +41,13 @@ _FRAME = re.compile(
 )
 # Patterns of the error of a call (code: details), and the reason that each means.
 _REASONS = (
-    # In the words of Go's net package, which depend on what containerd was doing when the shim ended.
+    # Depends on what containerd was doing when the shim ended. From 1.7 on it removes the bundle as soon as it notices,
+    # perhaps while it writes bootstrap.json there.
     (
-        re.compile("ttrpc: closed|unix .*(connection reset by peer|broken pipe)|dial unix .*connection refused"),
+        re.compile(
+            "ttrpc: closed|unix .*(connection reset by peer|broken pipe)|dial unix .*connection refused"
+            r"|failed to write bootstrap\.json: .*: no such file or directory"
+        ),
         "the shim {shim} ended before it responded",
     ),
     (re.compile("^unavailable: "), "containerd at {address} is not running, or it has ended"),

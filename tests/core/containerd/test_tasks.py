@@ -21,6 +21,7 @@ from runtimed.core.containerd.tasks import (
 
 SHIM = "io.containerd.demo.v1"
 NO_LOG = "unable to retrieve OCI runtime error (open /b/log.json: no such file or directory)"
+NO_BUNDLE = "failed to rename /b/.temp: rename /b/.temp /b/bootstrap.json: no such file or directory"
 INIT_PID = "open /b/init.pid: no such file or directory: unknown"
 
 
@@ -75,6 +76,7 @@ def test_bytes_that_are_no_message_are_an_error() -> None:
         ("unknown", "ttrpc: closed: unknown", f"the shim {SHIM} ended before it responded"),
         ("unknown", "write unix @->/s: write: broken pipe", f"the shim {SHIM} ended before it responded"),
         ("unknown", "read unix @->/s: read: connection reset by peer", f"the shim {SHIM} ended before it responded"),
+        ("not_found", f"failed to write bootstrap.json: {NO_BUNDLE}", f"the shim {SHIM} ended before it responded"),
         (
             "unknown",
             "failed to start shim: start failed: : exit status 3: unknown",
