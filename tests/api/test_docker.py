@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from harness.daemon import PATIENCE_S
 from harness.functions import functions_of
 from harness.lookup import look_up_each
 from harness.parts import whole
@@ -561,7 +562,7 @@ async def test_a_disconnected_client_is_discarded_with_its_timer(node: DockerApi
 async def test_a_stop_ends_the_streams(node: DockerApi) -> None:
     async with served(node) as here:
         listener = await here.listen()
-        assert await here.run.connections.drain(5) == 0
+        assert await here.run.connections.drain(PATIENCE_S) == 0
         assert await listener.event() is None
         await hang_up(listener.writer)
 

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from harness.daemon import PATIENCE_S
 from harness.description import check_event
-from harness.server import HOST, QUICK, Running, hang_up, read_reply, running, until
+from harness.server import HOST, QUICK_WRITE, Running, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
 from runtimed.api.connections import Connections, HttpLimits
@@ -176,7 +177,7 @@ async def test_a_subscriber_that_does_not_read_is_dropped_with_a_reason_others_a
 
 
 async def test_a_subscriber_that_never_reads_is_disconnected() -> None:
-    async with running(QUICK) as run:
+    async with running(QUICK_WRITE) as run:
         here = Hub(run, 100.0)
         silent = await here.subscribe()
         while not here.dropped:
@@ -295,7 +296,7 @@ async def test_head_of_a_stream_while_the_daemon_stops_ends_the_connection() -> 
         reader, writer = await here.run.connect()
         writer.write(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\nHEAD /events HTTP/1.1\r\n" + HOST + b"\r\n")
         await until(lambda: len(here.run.asked) == 1)
-        drained = asyncio.create_task(here.run.connections.drain(5))
+        drained = asyncio.create_task(here.run.connections.drain(PATIENCE_S))
         await until(lambda: here.run.connections.draining)
         here.run.gate.set()
         await read_reply(reader)
@@ -309,7 +310,7 @@ async def test_a_stop_sends_a_last_event_and_does_not_wait() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
         here.events.close()
-        assert await here.run.connections.drain(5) == 0
+        assert await here.run.connections.drain(PATIENCE_S) == 0
         assert [event["type"] for event in await subscriber.rest()] == ["heartbeat", "end"]
         await hang_up(subscriber.writer)
 
@@ -317,7 +318,7 @@ async def test_a_stop_sends_a_last_event_and_does_not_wait() -> None:
 async def test_a_stop_ends_a_stream_that_was_not_closed() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
-        assert await here.run.connections.drain(5) == 0
+        assert await here.run.connections.drain(PATIENCE_S) == 0
         assert [event["type"] for event in await subscriber.rest()] == ["heartbeat"]
         await hang_up(subscriber.writer)
 
@@ -349,13 +350,13 @@ async def test_a_subscriber_that_already_left_much_unread_gets_a_gap_event(
 
 
 async def test_a_client_that_leaves_much_unread_before_it_subscribes_is_disconnected() -> None:
-    async with running(QUICK) as run:
+    async with running(QUICK_WRITE) as run:
         here = Hub(run, 100.0)
         silent = socket.socket(socket.AF_UNIX)
         silent.connect(run.path)
         big = b"GET /big?bytes=400000 HTTP/1.1\r\n" + HOST + b"\r\n"
         silent.sendall(big * 3 + b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n")
-        await until(lambda: len(run.connections) == 1)
+        await until(lambda: len(run.asked) > 0)
         await until(lambda: len(run.connections) == 0)
         assert len(here.events) == 0
         silent.close()

@@ -9,10 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from harness.daemon import PATIENCE_S
 from harness.server import HOST, QUICK, hang_up, read_reply, replies, running, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtimed.api.connections import HttpLimits
 from runtimed.api.messages import Response, render
 
 
@@ -288,7 +290,7 @@ async def test_a_request_just_within_the_limits_is_served(head: bytes) -> None:
 
 
 async def test_a_client_that_is_still_sending_a_body_reads_the_refusal() -> None:
-    async with running() as run:
+    async with running(HttpLimits(linger_s=PATIENCE_S)) as run:
         reader, writer = await run.connect()
         writer.write(b"PUT / HTTP/1.1\r\n%bContent-Length: 900000\r\n\r\n" % HOST)
         for _ in range(9):
@@ -334,7 +336,7 @@ async def test_the_connection_of_an_endless_body_is_reset() -> None:
 )
 def test_arbitrary_bytes_do_not_affect_another_client(parts: list[bytes]) -> None:
     # The good client waits longer than a busy machine may stand still.
-    limits = replace(QUICK, idle_s=10.0)
+    limits = replace(QUICK, idle_s=PATIENCE_S)
 
     async def attack() -> None:
         async with running(limits) as run:

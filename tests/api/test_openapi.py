@@ -16,10 +16,11 @@ import pytest
 from api.test_routes import FakeService
 from harness.description import check_answer, check_body, description, find_path
 from harness.parts import whole
-from harness.server import QUICK, read_reply, running
+from harness.server import read_reply, running
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from runtimed.api import openapi
+from runtimed.api.connections import HttpLimits
 from runtimed.api.messages import Request, Response, parse_target
 from runtimed.api.openapi import codes_by_status
 from runtimed.api.operations import OPERATIONS, Operation
@@ -266,7 +267,8 @@ async def test_each_described_response_is_as_described(case: Case) -> None:
 
 @pytest.mark.parametrize("code", REFUSED)
 async def test_a_refusal_by_the_connection_is_described_for_every_path(code: str) -> None:
-    async with running(QUICK) as run:
+    limits = HttpLimits(head_s=0.15, sweep_s=0.02) if code == "request-timeout" else HttpLimits()
+    async with running(limits) as run:
         reader, writer = await run.connect()
         writer.write(REFUSED[code])
         reply = await read_reply(reader)
@@ -278,7 +280,7 @@ async def test_a_refusal_by_the_connection_is_described_for_every_path(code: str
 
 
 async def test_a_refused_connection_is_described() -> None:
-    async with running(QUICK, Limits(1, 1)) as run:
+    async with running(admission=Limits(1, 1)) as run:
         _, first = await run.connect()
         reader, second = await run.connect()
         reply = await read_reply(reader)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from harness.daemon import PATIENCE_S
 from harness.parts import run_in_place, whole
-from harness.server import HOST, QUICK, Running, hang_up, read_reply, running, until
+from harness.server import HOST, Running, Time, hang_up, read_reply, running, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,9 +124,12 @@ async def test_a_response_that_fails_has_no_end_and_closes_the_connection() -> N
         assert [str(error) for error in run.errors] == ["as asked"]
 
 
-async def test_a_client_that_does_not_read_stops_the_work_and_is_disconnected() -> None:
+async def test_a_client_that_does_not_read_stops_the_work_and_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time = Time(monkeypatch)
     parts = Parts(1000)
-    async with running(QUICK) as run:
+    async with running() as run:
         parts.serve(run)
         reader, writer = await run.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -134,6 +138,7 @@ async def test_a_client_that_does_not_read_stops_the_work_and_is_disconnected() 
         made = parts.made
         assert made < BUFFERED
         assert run.connections.unread.total_bytes < 4 * PART_BYTES + 64 * 1024
+        time.add(run.connections.limits.write_s + 1, run.connections)
         await until(lambda: len(run.connections) == 0)
         assert parts.made == made
         writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -142,9 +147,11 @@ async def test_a_client_that_does_not_read_stops_the_work_and_is_disconnected() 
         await hang_up(writer)
 
 
-async def test_a_client_that_reads_slowly_gets_everything() -> None:
+async def test_a_client_that_reads_slowly_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It takes longer in all than a peer may take that reads nothing, and less from one read to the next.
+    time = Time(monkeypatch)
     parts = Parts(100)
-    async with running(QUICK) as run:
+    async with running() as run:
         parts.serve(run)
         reader, writer = await run.connect()
         writer.write(LONG)
@@ -152,6 +159,7 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
         for _ in range(100):
             await reader.readexactly(len(b"8000\r\n" + PART + b"\r\n"))
             await asyncio.sleep(0.005)
+            time.add(run.connections.limits.write_s / 10, run.connections)
         assert await reader.readexactly(5) == b"0\r\n\r\n"
         await until(lambda: run.connections.unread.total_bytes == 0)
         writer.write(NEXT)
@@ -221,7 +229,7 @@ async def test_a_response_that_has_begun_is_finished_when_the_daemon_stops(later
         reader, writer = await run.connect()
         writer.write(LONG + NEXT * later)
         await parts.waits.wait()
-        drained = asyncio.create_task(run.connections.drain(5))
+        drained = asyncio.create_task(run.connections.drain(PATIENCE_S))
         await asyncio.sleep(0.05)
         parts.gate.set()
         assert (await read_reply(reader)).body == parts.body

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from harness.daemon import PATIENCE_S
 from harness.server import HOST, hang_up, read_reply, running, until
 from harness.wire import PEER, Wire, new_connections
 
@@ -220,7 +221,7 @@ async def test_a_large_body_that_has_begun_is_finished_when_the_daemon_stops() -
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(BIG)
         await until(lambda: run.connections.unread.total_bytes > 0)
-        drained = asyncio.create_task(run.connections.drain(5))
+        drained = asyncio.create_task(run.connections.drain(PATIENCE_S))
         await asyncio.sleep(0.05)
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert len((await read_reply(reader)).body) == 1_000_000
@@ -236,7 +237,7 @@ async def test_requests_behind_a_large_body_are_answered_when_the_daemon_stops(l
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(BIG + b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (n, HOST) for n in range(later)))
         await until(lambda: run.connections.unread.total_bytes > 0)
-        drained = asyncio.create_task(run.connections.drain(5))
+        drained = asyncio.create_task(run.connections.drain(PATIENCE_S))
         await asyncio.sleep(0.05)
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         found = [await read_reply(reader) for _ in range(1 + later)]

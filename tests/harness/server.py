@@ -10,7 +10,13 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from time import monotonic
 
+import pytest
+from harness.daemon import PATIENCE_S
+
+from runtimed.api import connections as connections_module
+from runtimed.api import http as http_module
 from runtimed.api.connections import Connections, HttpLimits
 from runtimed.api.docker import refuse_body
 from runtimed.api.messages import Request, Response
@@ -19,7 +25,10 @@ from runtimed.api.sockets import bind_socket
 from runtimed.core.config import Limits
 
 HOST = b"Host: x\r\n"
+# For a client that may lose its connection at any moment: a test may stand still for longer than each of these.
 QUICK = HttpLimits(head_s=0.15, idle_s=0.3, write_s=0.2, linger_s=0.2, sweep_s=0.02)
+# For a client that does not read.
+QUICK_WRITE = HttpLimits(write_s=0.2, sweep_s=0.02)
 
 
 @dataclass(slots=True)
@@ -117,8 +126,27 @@ async def replies(data: bytes) -> list[Reply]:
     return found
 
 
+class Time:
+    """The time of connections: it passes as usual, and at once where a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._added_s = 0.0
+        for module in (connections_module, http_module):
+            monkeypatch.setattr(module, "monotonic", self._now)
+
+    def _now(self) -> float:
+        return monotonic() + self._added_s
+
+    def add(self, seconds: float, connections: Connections) -> None:
+        """Let so many seconds pass, and compare all deadlines."""
+        self._added_s += seconds
+        if connections._timer is not None:
+            connections._timer.cancel()
+        connections._sweep()
+
+
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 
