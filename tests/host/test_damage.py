@@ -328,7 +328,6 @@ def test_the_replaced_generation_stays_for_a_minute_with_any_retain(root: DataRo
     assert root.retained() == [3, 4]
 
 
-@pytest.mark.timeout(5)
 @pytest.mark.parametrize(
     "file", ["generations/00000001/manifest.json", "generations/00000001/config.json", "VERSION", "lock"]
 )

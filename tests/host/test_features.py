@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness.daemon import wait_until
+from harness.daemon import PATIENCE_S, wait_until
 
 from runtimed.core.features import Features
 from runtimed.host import features as module
 from runtimed.host.features import RETRY_S, Prober, replaceable
 from runtimed.host.features.command import run_command
+from runtimed.host.features.probe import Probe
 from runtimed.host.trust import Trust, walk
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
@@ -51,13 +52,13 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def children() -> str:
+def children() -> set[str]:
     # The children of all threads, zombies included. A thread may end meanwhile.
-    found = []
+    found: set[str] = set()
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found.append((task / "children").read_text())
-    return "".join(found)
+            found.update((task / "children").read_text().split())
+    return found
 
 
 def running(of: Path) -> dict[int, str]:
@@ -99,12 +100,16 @@ def no_process_or_descriptor_is_left(tmp_path: Path) -> Iterator[None]:
     before = descriptors(), children(), threading.active_count()
     yield
     try:
-        wait_until(lambda: not running(tmp_path), f"the end of {running(tmp_path)}", 5)
+        wait_until(lambda: not running(tmp_path), f"the end of {running(tmp_path)}")
     finally:
         for pid in running(tmp_path):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: (descriptors(), children(), threading.active_count()) == before, "everything returned", 5)
+    # Not equal: what other tests have left may end meanwhile.
+    wait_until(
+        lambda: descriptors() <= before[0] and children() <= before[1] and threading.active_count() <= before[2],
+        "everything returned",
+    )
 
 
 @pytest.fixture
@@ -118,7 +123,7 @@ def make(log: Log) -> Iterator[Callable[..., Prober]]:
 
     def make(**more: object) -> Prober:
         # Far longer than a machine under load needs; tests of hanging binaries set less.
-        arguments = {"trusted": trusted, "on_result": log, "timeout_s": 20.0, **more}
+        arguments = {"trusted": trusted, "on_result": log, "timeout_s": PATIENCE_S, **more}
         made.append(Prober(**arguments))  # type: ignore[arg-type]
         return made[-1]
 
@@ -270,11 +275,11 @@ def test_a_binary_that_misbehaves_has_a_reason(
     if "kill -SEGV" in body or "abort" in body:
         body = f"ulimit -c 0; {body}" if interpreter == "/bin/sh" else body
     binary = program(tmp_path / "runtime", body, interpreter)
-    prober = make(timeout_s=0.5 if "did not end" in expected else 20.0)
+    prober = make(timeout_s=0.5 if "did not end" in expected else PATIENCE_S)
     found = settled(prober, binary)
     assert (found.status, found.features) == ("unknown", None)
     assert expected in str(found.reason)
-    wait_until(lambda: not running(tmp_path), "the end of all that was killed", 5)
+    wait_until(lambda: not running(tmp_path), "the end of all that was killed")
     for _ in range(3):
         prober.want([binary])
         assert settled(prober, binary) is found
@@ -291,8 +296,8 @@ def test_a_binary_that_misbehaves_has_a_reason(
 def test_grandchildren_that_hold_the_pipes_delay_no_probe(prober: Prober, tmp_path: Path, grandchild: str) -> None:
     began = time.monotonic()
     assert settled(prober, program(tmp_path / "runtime", grandchild)).status == "known"
-    assert time.monotonic() - began < 10  # of the 20 that a run may take
-    wait_until(lambda: not running(tmp_path), "the grandchildren's end", 5)
+    assert time.monotonic() - began < PATIENCE_S  # which a run may take
+    wait_until(lambda: not running(tmp_path), "the grandchildren's end")
 
 
 def test_a_grandchild_in_another_session_writes_into_a_closed_pipe(prober: Prober, tmp_path: Path) -> None:
@@ -300,7 +305,7 @@ def test_a_grandchild_in_another_session_writes_into_a_closed_pipe(prober: Probe
     body = f"setsid {tmp_path}/away &\nwhile ! [ -s {tmp_path}/pid ]; do sleep 0.01; done\nexit 3"
     found = settled(prober, program(tmp_path / "runtime", body))
     assert "ended with exit status 3" in str(found.reason)
-    wait_until(lambda: not running(tmp_path), "its end", 5)
+    wait_until(lambda: not running(tmp_path), "its end")
 
 
 def test_long_output_on_stderr_blocks_no_probe(prober: Prober, tmp_path: Path) -> None:
@@ -311,7 +316,7 @@ def test_long_output_on_stderr_blocks_no_probe(prober: Prober, tmp_path: Path) -
 
 def test_the_kept_part_of_endless_output_is_bounded(tmp_path: Path) -> None:
     binary = program(tmp_path / "runtime", "yes & yes >&2")
-    outcome = run_command((binary,), timeout_s=20, output_bytes=MIB, stopped=threading.Event())
+    outcome = run_command((binary,), timeout_s=PATIENCE_S, output_bytes=MIB, stopped=threading.Event())
     assert outcome.cut_short is not None
     assert len(outcome.stdout) <= MIB + 1
     assert len(outcome.stderr) <= MIB + 1
@@ -472,14 +477,16 @@ def test_a_binary_that_timed_out_is_probed_again_and_reported_if_it_differs(
 ) -> None:
     clock = Clock()
     prober = make(timeout_s=0.5, clock=clock)
-    binary = program(tmp_path / "runtime", f"echo x >> {tmp_path}/runs; [ -e {tmp_path}/ok ] || sleep 9; {GOOD}")
+    binary = program(tmp_path / "runtime", f"[ -e {tmp_path}/ok ] || {SLEEP}; {GOOD}")
     prober.want([binary])
     wait_until(lambda: log.lines, "a result")
+    first = prober._results[binary]
     clock.now_s += RETRY_S
     prober.want([binary])
-    wait_until(lambda: len((tmp_path / "runs").read_text()) == 4, "a second try")
+    wait_until(lambda: prober._results[binary] is not first, "a second try")
     (tmp_path / "ok").touch()
     wait_until(lambda: not prober._busy, "the end of the probe")
+    prober._probe = Probe(trusted, PATIENCE_S, MIB, prober._stopped)
     clock.now_s += RETRY_S
     wait_until(lambda: prober.get(binary).status == "known", "an answer")
     assert [features.status for _, features in log.lines] == ["unknown", "known"]
@@ -524,32 +531,28 @@ async def test_fifty_binaries_are_probed_a_few_at_a_time_and_the_loop_goes_on(
     prober = make(concurrency=8)
     body = f"echo + >> {tmp_path}/trace; sleep 0.1; echo - >> {tmp_path}/trace; {GOOD}"
     binaries = [program(tmp_path / f"r{number}", body) for number in range(50)]
-    began = time.perf_counter()
     prober.want(binaries)
-    returned_s = time.perf_counter() - began
-    longest_s, last = 0.0, time.perf_counter()
-    while len(log.lines) < 50:
-        await asyncio.sleep(0.001)
-        now = time.perf_counter()
-        longest_s, last = max(longest_s, now - last), now
-        assert now - began < 30
+    # A call that waits for the probes, or a loop that they block, would see all results at once.
+    seen = {len(log.lines)}
+    assert 50 not in seen
+    async with asyncio.timeout(PATIENCE_S):
+        while len(log.lines) < 50:
+            await asyncio.sleep(0.001)
+            seen.add(len(log.lines))
+    assert len(seen) > 5
     assert {prober.get(binary).status for binary in binaries} == {"known"}
     at_a_time = [0]
     for sign in (tmp_path / "trace").read_text().split():
         at_a_time.append(at_a_time[-1] + (1 if sign == "+" else -1))
     assert 2 <= max(at_a_time) <= 8
-    # A call that waits for the probes, or a loop that they block, would take nearly all of the time.
-    took_s = now - began
-    assert returned_s < took_s / 2
-    assert longest_s < took_s / 2
 
 
 def test_binaries_that_hang_do_not_delay_all_others(make: Callable[..., Prober], tmp_path: Path) -> None:
-    prober = make(timeout_s=20.0)
-    prober.want(program(tmp_path / f"hang{number}", SLEEP) for number in range(3))
-    began = time.monotonic()
+    prober = make()
+    hanging = [program(tmp_path / f"hang{number}", SLEEP) for number in range(3)]
+    prober.want(hanging)
     assert settled(prober, program(tmp_path / "runtime", GOOD)).status == "known"
-    assert time.monotonic() - began < 15
+    assert {prober.get(binary).status for binary in hanging} == {"pending"}
 
 
 def test_a_stop_kills_running_binaries_and_starts_no_other(prober: Prober, log: Log, tmp_path: Path) -> None:
@@ -559,8 +562,8 @@ def test_a_stop_kills_running_binaries_and_starts_no_other(prober: Prober, log: 
     wait_until(lambda: (tmp_path / "up").exists() and (tmp_path / "up").read_text() == "x\n" * 4, "four of them")
     began = time.monotonic()
     prober.stop()
-    assert time.monotonic() - began < 1.5
-    assert children() == ""
+    assert time.monotonic() - began < PATIENCE_S  # which a run may take
+    wait_until(lambda: not running(tmp_path), "the end of all that was killed")
     prober.want(binaries)
     assert prober.get(binaries[0]).status == "pending"
     prober.stop()
@@ -602,7 +605,7 @@ def test_binaries_are_probed_although_sigchld_is_ignored(tmp_path: Path) -> None
         "import signal, sys, threading\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "from runtimed.host.features.command import run_command\n"
-        "print(run_command((sys.argv[1], 'features'), timeout_s=20, output_bytes=9999, stopped=threading.Event()))\n"
+        "print(run_command((sys.argv[1], 'features'), timeout_s=60, output_bytes=9999, stopped=threading.Event()))\n"
     )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, binary],

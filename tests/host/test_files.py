@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.daemon import as_user
+from harness.daemon import PATIENCE_S, as_user
 
-from runtimed.core.configuration.inputs import FileStatus
+from runtimed.core.configuration.inputs import FileStatus, Source
 from runtimed.core.configuration.watched_names import WatchedName
 from runtimed.core.errors import Problem
 from runtimed.host import files
@@ -232,7 +232,7 @@ def test_a_file_over_16_mib_is_refused_without_reading_it(tmp_path: Path) -> Non
         file.truncate(1 << 40)
     started = time.monotonic()
     found = problem(tmp_path)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < PATIENCE_S
     assert (found.found, found.expected) == ("1,099,511,627,776 bytes", "at most 16,777,216 bytes")
     assert "too big" in found.message
 
@@ -407,12 +407,14 @@ def test_readings_during_atomic_replaces_by_another_thread_are_always_whole(tmp_
     writer = threading.Thread(target=replace)
     writer.start()
     try:
-        sources = [read(tmp_path).documents.main for _ in range(100)]
+        whole: list[Source] = []
+        # A few find only a file that keeps changing.
+        while len(whole) < 100:
+            if (source := read(tmp_path).documents.main) is not None:
+                whole.append(source)
     finally:
         done.set()
         writer.join()
-    whole = [source for source in sources if source is not None]
-    assert len(whole) > 50
     assert all(len(set(source.data)) == 1 and len(source.data) == 100_000 for source in whole)
 
 

@@ -15,7 +15,7 @@ from runtimed.host.process import raise_descriptor_limit
 from runtimed.host.features.command import run_command
 raise_descriptor_limit()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
-print(run_command((sys.argv[1],), timeout_s=20, output_bytes=9999, stopped=threading.Event()).stdout.decode())
+print(run_command((sys.argv[1],), timeout_s=60, output_bytes=9999, stopped=threading.Event()).stdout.decode())
 """
 
 

@@ -22,7 +22,7 @@ from runtimed.host.store.repair import RepairOutcome
 
 PROOF = Proof("a", "passed", "direct", "sha256:d", "sha256:i", 3, 1.5, "")
 OTHER = dataclasses.replace(PROOF, runtime="b", detail="x" * 1000)
-# Writes two contents in turn until it is killed.
+# Writes two contents in turn until it is killed, and a line before the first and after each.
 WRITER = """
 import sys
 from runtimed.core.proof.record import Proof
@@ -35,6 +35,7 @@ while True:
     for name in "ab":
         one = Proof("x", "passed", "direct", name * 50_000, "i", 1, 1.0, "")
         file.write({str(n): one for n in range(20)})
+        print(flush=True)
 """
 
 
@@ -142,8 +143,9 @@ def test_a_kill_during_a_write_leaves_the_old_file_or_the_new_one(tmp_path: Path
     for number in range(20):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
         assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.02 + number * 0.0013)
+        for _ in range(1 + number % 3):
+            writer.stdout.readline()
+        time.sleep(number * 0.0013)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         writer.stdout.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.daemon import short_directory
+from harness.daemon import PATIENCE_S, short_directory
 
 from runtimed.core.errors import SocketRefused
 from runtimed.host.systemd import Notifier, _inherited, speaks_to_journal, take_sockets
@@ -25,7 +25,7 @@ def directory() -> Iterator[Path]:
 def manager(address: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(address)
-    sock.settimeout(5)
+    sock.settimeout(PATIENCE_S)
     return sock
 
 

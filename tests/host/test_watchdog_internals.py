@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from harness.daemon import wait_until
+from harness.daemon import PATIENCE_S, wait_until
 from watchdog import events
 from watchdog.events import FileSystemEvent
 from watchdog.observers.api import EventEmitter
@@ -26,7 +26,6 @@ from runtimed.host.watch.watchdog_internals import _EVENTS, FLOOD, DirectoryObse
 VERSION = version("watchdog")
 MAJOR, MINOR = map(int, VERSION.split(".")[:2])
 ADAPT = f"watchdog {VERSION}: adapt runtimed/host/watch/watchdog_internals.py:"
-WAIT_S = 10.0
 
 
 class Recorder:
@@ -57,7 +56,7 @@ class Recorder:
 def recorder(tmp_path: Path) -> Iterator[Recorder]:
     recorder = Recorder(tmp_path)
     yield recorder
-    recorder.watching.stop(WAIT_S)
+    recorder.watching.stop(PATIENCE_S)
     assert not recorder.watching.alive
 
 
@@ -94,16 +93,16 @@ def test_the_death_of_any_thread_is_noticed(tmp_path: Path) -> None:
         recorder = Recorder(tmp_path)
         [thread] = [thread for thread in threads() if type(thread).__name__ == name]
         thread.stop()
-        thread.join(WAIT_S)
+        thread.join(PATIENCE_S)
         noticed = not recorder.watching.alive or recorder.watch not in recorder.watching.live_watches()
-        recorder.watching.stop(WAIT_S)
+        recorder.watching.stop(PATIENCE_S)
         assert noticed, f"{ADAPT} it does not notice that the thread {name} has ended"
 
 
 def running_threads(directory: Path) -> list[BaseThread]:
     recorder = Recorder(directory)
     found = threads()
-    recorder.watching.stop(WAIT_S)
+    recorder.watching.stop(PATIENCE_S)
     return found
 
 
@@ -139,7 +138,7 @@ def test_a_deleted_directory_is_reported_under_its_path(tmp_path: Path) -> None:
     directory.rmdir()
     wait_until(lambda: "deleted" in recorder.kinds(directory), f"{ADAPT} a deleted directory makes no event")
     recorder.watching.remove(recorder.watch)  # raises nothing, although the watch has ended
-    recorder.watching.stop(WAIT_S)
+    recorder.watching.stop(PATIENCE_S)
 
 
 def test_an_unreadable_directory_is_refused(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +156,7 @@ def test_many_events_count_as_a_possible_loss(recorder: Recorder, tmp_path: Path
 def test_a_warning_of_watchdog_counts_as_a_possible_loss(recorder: Recorder) -> None:
     logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; filesystem events were lost")
     assert recorder.losses == 1
-    recorder.watching.stop(WAIT_S)
+    recorder.watching.stop(PATIENCE_S)
     logging.getLogger("watchdog.observers.inotify_c").warning("after the end")
     assert recorder.losses == 1
 

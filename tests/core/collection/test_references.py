@@ -183,9 +183,9 @@ def test_the_wrapper_and_the_stable_path_of_any_runtime_are_found(name: str) -> 
 
 @pytest.mark.parametrize("part", [b"/", b"/wrappers/", b"/wrappers/= ", b"/wrappers", ROOT.encode() + b"/wrappers/"])
 def test_hostile_arguments_are_searched_fast(part: bytes) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     paths_in_arguments([b"x", part * (131_000 // len(part)) + b"/wrappers/"])
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 5
 
 
 @pytest.mark.parametrize(

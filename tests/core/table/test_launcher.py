@@ -462,7 +462,7 @@ def test_a_program_may_begin_with_a_dash(node: Node) -> None:
     launcher = make_launcher("w", "-p", ["x"], "/w", str(node.pins), "")
     path = node.place / launcher.file
     path.write_bytes(launcher.text)
-    result = subprocess.run([*node.shell, path, "y"], check=True, capture_output=True, timeout=30, cwd=node.place)
+    result = subprocess.run([*node.shell, path, "y"], check=True, capture_output=True, timeout=60, cwd=node.place)
     assert result.stdout == b"-p\0x\0y\0"
 
 
@@ -491,7 +491,7 @@ def test_paths_need_not_be_text(node: Node) -> None:
     path = node.place / launcher.file
     path.write_bytes(launcher.text)
     assert (
-        subprocess.run([*node.shell, path, "create", "c1"], check=True, capture_output=True, timeout=30).stderr == b""
+        subprocess.run([*node.shell, path, "create", "c1"], check=True, capture_output=True, timeout=60).stderr == b""
     )
     assert [pin.target for pin in read_pins((pins / "c1").read_bytes())] == ["/w\udcff"]
 
@@ -503,7 +503,7 @@ def test_the_launcher_becomes_the_program(node: Node) -> None:
     with subprocess.Popen([*node.shell, path, "--root", "/r", "create", "c1"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert int(process.stdout.readline()) == process.pid
-        assert process.wait(30) == 7
+        assert process.wait(60) == 7
 
 
 def test_a_launcher_is_named_by_its_content() -> None:

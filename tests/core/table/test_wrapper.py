@@ -48,7 +48,7 @@ def write(directory: Path, wrapper: Script) -> Path:
 
 
 def printed(command: Sequence[str | Path], called_with: Sequence[str]) -> list[str]:
-    output = subprocess.run([*command, *called_with], check=True, stdout=subprocess.PIPE, timeout=30).stdout
+    output = subprocess.run([*command, *called_with], check=True, stdout=subprocess.PIPE, timeout=60).stdout
     assert output.endswith(b"\0")
     return output[:-1].decode().split("\0")
 
@@ -108,7 +108,7 @@ def test_a_program_without_a_slash_is_found_on_the_path(directory: Path) -> None
 @pytest.mark.parametrize("status", [0, 1, 42, 255])
 def test_the_exit_status_is_that_of_the_program(directory: Path, status: int) -> None:
     path = write(directory, make_wrapper("w", "/bin/sh", ["-c", f"exit {status}"]))
-    assert subprocess.run([path], check=False, timeout=30).returncode == status
+    assert subprocess.run([path], check=False, timeout=60).returncode == status
 
 
 def test_a_signal_reaches_the_program_itself(directory: Path) -> None:
@@ -121,14 +121,14 @@ def test_a_signal_reaches_the_program_itself(directory: Path) -> None:
             assert process.stdout is not None
             assert int(process.stdout.readline()) == process.pid
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 7
+            assert process.wait(60) == 7
         finally:
             process.kill()
 
 
 def test_a_missing_program_fails_as_in_any_shell(directory: Path) -> None:
     path = write(directory, make_wrapper("w", "/no/such/program", ["x"]))
-    result = subprocess.run([path], check=False, timeout=30, stderr=subprocess.PIPE)
+    result = subprocess.run([path], check=False, timeout=60, stderr=subprocess.PIPE)
     assert result.returncode == 127
     assert b"/no/such/program" in result.stderr
 
@@ -136,7 +136,7 @@ def test_a_missing_program_fails_as_in_any_shell(directory: Path) -> None:
 def test_the_program_inherits_streams_and_environment(directory: Path) -> None:
     path = write(directory, make_wrapper("w", "/bin/sh", ["-c", 'cat; echo "$MARK"; echo error >&2']))
     result = subprocess.run(
-        [path], check=True, timeout=30, input=b"in\n", capture_output=True, env={**os.environ, "MARK": "a  b"}
+        [path], check=True, timeout=60, input=b"in\n", capture_output=True, env={**os.environ, "MARK": "a  b"}
     )
     assert (result.stdout, result.stderr) == (b"in\na  b\n", b"error\n")
 

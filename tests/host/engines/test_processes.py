@@ -102,9 +102,10 @@ def test_a_process_that_has_ended_or_has_another_name_is_not_found(name: str) ->
         assert find_process(name, []) is None
 
 
-def test_a_long_name_is_compared_as_the_kernel_cuts_it() -> None:
-    with engine("a-very-long-engine") as process:
-        found = find_process("a-very-long-engine", [])
+def test_a_long_name_is_compared_as_the_kernel_cuts_it(name: str) -> None:
+    long_name = f"{name}-and-more-than-15"
+    with engine(long_name) as process:
+        found = find_process(long_name, [])
         assert found is not None
         assert found.pid == process.pid
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from harness.daemon import short_directory
+from harness.daemon import PATIENCE_S, short_directory
 
 import runtimed.host.engines.questions
 from runtimed.core.containerd.cri_status import STATUS, decode_status_config
@@ -37,7 +37,7 @@ def engine(serve: Callable[[socket.socket], object]) -> Iterator[str]:
         path = str(directory / "s")
         listener.bind(path)
         listener.listen()
-        listener.settimeout(30)
+        listener.settimeout(PATIENCE_S)
 
         def run() -> None:
             connection, _ = listener.accept()
@@ -51,7 +51,7 @@ def engine(serve: Callable[[socket.socket], object]) -> Iterator[str]:
         try:
             yield path
         finally:
-            thread.join(30)
+            thread.join(PATIENCE_S)
 
 
 def test_the_answer_of_a_program_is_its_output() -> None:
@@ -81,7 +81,6 @@ def test_an_error_in_place_of_an_answer_is_told(answer: bytes, reason: str) -> N
 
 
 def test_an_engine_that_hangs_or_drips_or_floods_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimed.host.engines.questions, "_TIMEOUT_S", 0.5)
     monkeypatch.setattr(runtimed.host.engines.questions, "_MAX_BYTES", 100_000)
     done = threading.Event()
 
@@ -93,11 +92,12 @@ def test_an_engine_that_hangs_or_drips_or_floods_is_left_in_time(monkeypatch: py
     def flood(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_000_000))
 
-    for serve, reason in (
-        (lambda _: done.wait(5), "within 0.5 s"),
-        (drip, "within 0.5 s"),
-        (flood, "more than 100,000"),
+    for serve, timeout_s, reason in (
+        (lambda _: done.wait(PATIENCE_S), 0.5, "within 0.5 s"),
+        (drip, 0.5, "within 0.5 s"),
+        (flood, PATIENCE_S, "more than 100,000"),
     ):
+        monkeypatch.setattr(runtimed.host.engines.questions, "_TIMEOUT_S", timeout_s)
         done.clear()
         with engine(serve) as path, contextlib.ExitStack() as stack:
             stack.callback(done.set)

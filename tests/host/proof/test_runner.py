@@ -12,18 +12,36 @@ from threading import Event
 from typing import Any
 
 import pytest
-from harness.daemon import PATIENCE_S
 from harness.processes_as_containers import put_runtime
 
 from runtimed.host.proof.runner import Conditions, run_test
 
-# In a process of its own, because it becomes the parent of orphans and ends all its children.
+# In a process of its own, because it becomes the parent of orphans and ends all its children. Only the step that hangs
+# has the time-out; of a runtime that hangs, after its first message.
 DRIVER = """
-import json, signal, sys
+import json, select, signal, sys
 from threading import Event
 from runtimed.core.errors import TestInterrupted
+from runtimed.host.proof.command_line import Direct
 from runtimed.host.proof.runner import Conditions, run_test
-program, directory, timeout_s, interrupt_s = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+program, directory, hanging, interrupt_s = *sys.argv[1:4], float(sys.argv[4])
+timeout_s = 0.5 if hanging else 60
+def patiently(take, direct):
+    direct._timeout_s = 60
+    try:
+        return take(direct)
+    finally:
+        direct._timeout_s = timeout_s
+for step in ("create", "start", "wait", "delete"):
+    if step != hanging:
+        setattr(Direct, step, lambda direct, take=getattr(Direct, step): patiently(take, direct))
+spawn = Direct._spawn
+def spawn_and_wait(direct, *words):
+    process = spawn(direct, *words)
+    if words[0] == hanging and "--force" not in words:
+        select.select([direct._messages.reader], [], [], 60)
+    return process
+Direct._spawn = spawn_and_wait
 stopped = Event()
 if interrupt_s:
     signal.signal(signal.SIGALRM, lambda *_: stopped.set())
@@ -39,20 +57,20 @@ print(json.dumps(evidence))
 """
 
 
-def run(tmp_path: Path, step: str = "", *, timeout_s: float = 20, interrupt_s: float = 0) -> Any:
+def run(tmp_path: Path, step: str = "", *, hanging: str = "", interrupt_s: float = 0) -> Any:
     """Return the evidence of a test with a runtime that runs ``step`` first; nothing is left in its directories."""
     program = put_runtime(tmp_path / "bin" / "runtime", step)
     (tmp_path / "state").mkdir()
-    found = drive(program, tmp_path, timeout_s, interrupt_s)
+    found = drive(program, tmp_path, hanging, interrupt_s)
     assert sorted(os.listdir(tmp_path)) == ["bin", "state"]
     assert os.listdir(tmp_path / "state") == []
     return found
 
 
-def drive(program: Path, directory: Path, timeout_s: float, interrupt_s: float) -> Any:
+def drive(program: Path, directory: Path, hanging: str = "", interrupt_s: float = 0) -> Any:
     """Return the evidence of a test of ``program`` with its bundle in ``directory``."""
-    command = [sys.executable, "-c", DRIVER, str(program), str(directory), str(timeout_s), str(interrupt_s)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    command = [sys.executable, "-c", DRIVER, str(program), str(directory), hanging, str(interrupt_s)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -93,13 +111,13 @@ def test_a_step_that_hangs_is_ended(tmp_path: Path, verb: str) -> None:
     hangs = (
         f"if verb == {verb!r} and '--force' not in words: print('wait', file=sys.stderr, flush=True); time.sleep(100)"
     )
-    evidence = run(tmp_path, hangs, timeout_s=0.5)
+    evidence = run(tmp_path, hangs, hanging=verb)
     reason = "the runtime did not end within 0.5 s; its last message: wait"
     assert evidence["failure"] == {"step": verb, "reason": reason}
 
 
 def test_a_process_without_end_is_ended(tmp_path: Path) -> None:
-    evidence = run(tmp_path, "verb == 'start' and sys.exit(0)", timeout_s=0.5)
+    evidence = run(tmp_path, "verb == 'start' and sys.exit(0)", hanging="wait")
     assert evidence["failure"]["step"] == "wait"
 
 
@@ -108,7 +126,16 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_runtime_starts_without_a_name_is_ended_and_told(tmp_path: Path) -> None:
-    step = "verb == 'delete' and (os.fork() or (os.setsid(), os.execve('/bin/sleep', ['sleep', '100'], {})))"
+    # The pipe is closed when the program has begun.
+    step = """
+if verb == 'delete':
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        os.execve('/bin/sleep', ['sleep', '100'], {})
+    os.close(writing)
+    os.read(reading, 1)
+"""
     evidence = run(tmp_path, step)
     assert evidence["failure"]["step"] == "leftovers"
     assert "sleep" in evidence["failure"]["reason"]
@@ -128,7 +155,7 @@ def test_a_file_that_the_daemon_knows_to_be_refused_gets_the_plain_reason(tmp_pa
 
 
 def test_a_bundle_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
-    evidence = drive(tmp_path / "runtime", tmp_path / "missing", 1, 0)
+    evidence = drive(tmp_path / "runtime", tmp_path / "missing")
     assert evidence["failure"]["step"] == "create"
     assert re.fullmatch(
         r"the bundle cannot be made: .*No such file or directory: .*/missing/.*", evidence["failure"]["reason"]

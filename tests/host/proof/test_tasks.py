@@ -15,8 +15,10 @@ from typing import Any
 
 import grpc
 import pytest
-from harness.daemon import short_directory
+from harness.daemon import PATIENCE_S, short_directory
 
+import runtimed.host.proof.containerd_leftovers
+import runtimed.host.proof.tasks
 from runtimed.core import errors
 from runtimed.core.config import Engine
 from runtimed.core.containerd import tasks as api
@@ -73,6 +75,12 @@ class Peer:
         return EMPTY
 
 
+@pytest.fixture(autouse=True)
+def a_busy_machine_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimed.host.proof.containerd_leftovers, "_CALL_S", PATIENCE_S)
+    monkeypatch.setattr(runtimed.host.proof.tasks, "_ABORT_S", PATIENCE_S)
+
+
 @pytest.fixture
 def bundle() -> Iterator[Bundle]:
     with short_directory() as root:
@@ -100,7 +108,9 @@ def peer(bundle: Bundle) -> Iterator[Peer]:
         server.stop(None).wait()
 
 
-def new_tasks(bundle: Bundle, address: str, timeout_s: float = 5, stopped: threading.Event | None = None) -> Tasks:
+def new_tasks(
+    bundle: Bundle, address: str, timeout_s: float = PATIENCE_S, stopped: threading.Event | None = None
+) -> Tasks:
     return Tasks(bundle, SHIM, None, address, timeout_s, stopped or threading.Event())
 
 
@@ -156,19 +166,19 @@ def test_a_call_that_takes_too_long_and_an_interruption_end_the_step(bundle: Bun
     stopped = threading.Event()
 
     def hang(_context: Any) -> bytes:
-        release.wait(10)
+        release.wait(2 * PATIENCE_S)
         return EMPTY
 
     peer.instead[api.CREATE_TASK] = peer.instead[api.WAIT_TASK] = hang
     tasks = new_tasks(bundle, peer.address, 0.2, stopped)
     assert reason(tasks.create) == f"create: the shim {SHIM} did not respond within 0.2 s"
     assert reason(tasks.wait) == "wait: the container's process did not end within 0.2 s"
-    patient = new_tasks(bundle, peer.address, 60, stopped)
+    patient = new_tasks(bundle, peer.address, PATIENCE_S, stopped)
     threading.Timer(0.1, stopped.set).start()
     begun_s = time.monotonic()
     with pytest.raises(errors.TestInterrupted):
         patient.wait()
-    assert time.monotonic() - begun_s < 5
+    assert time.monotonic() - begun_s < PATIENCE_S
     release.set()
     patient.abort()
     tasks.abort()
