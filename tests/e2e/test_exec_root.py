@@ -17,6 +17,7 @@ from harness.daemon import wait_until
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
 
 NAME = "w"
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -100,7 +101,9 @@ def test_containers_start_and_are_counted_while_no_pin_can_be_written(
         wait_until(lambda: unpinned(hasty) == 1, "one container without a pin")
         # The one with a pin keeps its runtime all the same.
         hasty.node.write({NAME: {"path": "/usr/bin/crun"}})
-        assert hasty.node.daemon.reload()["outcome"] == outcome
+        # The daemon may read the file by itself first.
+        outcomes = (outcome,) if outcome == "rejected" else (outcome, "unchanged")
+        assert hasty.node.daemon.reload()["outcome"] in outcomes
         use(hasty, before)
         hasty.node.configure({NAME: {"path": "/usr/sbin/runc"}})
         use(hasty, during)
