@@ -30,8 +30,14 @@ LONGEST_MS = 10_000
 # be needed than that and a little.
 HELD_MOST_MIB = 128
 LEFT_MOST_MIB = 24
+# Pools of threads keep some that are idle; a thread for each connection, or for some, would be many more.
+IDLE_THREADS_MOST = 8
 QUIET_S = 1.0
+# So often are descriptors that have run out reported.
+REPORTED_EVERY_S = 60
 TABLE = {"runtimes": {"w": {"path": "/bin/echo", "runtimeArgs": ["--debug"]}}}
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,8 @@ def scene(descriptors: int = 4096, fresh: int = 2) -> Iterator[AttackedDaemon]:
         daemon.write(TABLE)
         daemon.start()
         daemon.socket.chmod(0o666)
+        # What a daemon does in the background after its start, for which it needs threads, is done in a reload as well.
+        assert daemon.reload()["outcome"] == "unchanged"
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(daemon.socket))
             sock.sendall(attacks.RESOLVE)
@@ -154,6 +162,7 @@ def watched(it: AttackedDaemon, what: str, *, first: bool = False) -> Iterator[N
     assert it.clients.faults == []
     wait_until(lambda: it.connections() <= connections + 2, "the connections to go")
     wait_until(lambda: it.state().descriptors <= before.descriptors + 2, "the descriptors to be closed")
+    wait_until(lambda: it.state().threads <= before.threads + IDLE_THREADS_MOST, "the threads to end")
     after = it.state()
     print(  # noqa: T201
         f"{what}, {took_s:.1f} s\n  quiet: {quiet}\n  then:  {busy}\n"
@@ -161,7 +170,6 @@ def watched(it: AttackedDaemon, what: str, *, first: bool = False) -> Iterator[N
     )
     assert busy.longest_ms < LONGEST_MS
     assert most_mib - before.resident_mib < HELD_MOST_MIB
-    assert after.threads <= before.threads
     assert after.resident_mib - before.resident_mib < (HELD_MOST_MIB if first else LEFT_MOST_MIB)
     assert it.daemon.status()["health"] == {"status": "ok", "reasons": {}}
 
@@ -234,7 +242,6 @@ def test_one_user_takes_only_his_own_share_of_connections(shared: AttackedDaemon
     with watched(shared, "1,100 connections of one user"), attacking("hold_1100", shared.daemon) as attack:
         assert attack.line() == "connected"
         wait_until(lambda: shared.connections() >= 1024, "the connections")
-        time.sleep(0.5)
         attack.go_on()
         told = attack.line()
     print(told)  # noqa: T201
@@ -245,6 +252,7 @@ def test_one_user_takes_only_his_own_share_of_connections(shared: AttackedDaemon
 
 def test_without_descriptors_root_is_served_and_the_others_are_told() -> None:
     with scene(descriptors=64, fresh=0) as it:
+        begun_s = time.monotonic()
         it.connections()
         known = UnixConnection(str(it.daemon.socket))
         assert ask(known, "GET", "/healthz")[0] == 200
@@ -267,4 +275,4 @@ def test_without_descriptors_root_is_served_and_the_others_are_told() -> None:
         assert told["answers"]["503"] > 100
         known.close()
         exhausted = [event for event in it.daemon.log() if event["event"] == "connections.exhausted"]
-        assert len(exhausted) == 1
+        assert 1 <= len(exhausted) <= 1 + (time.monotonic() - begun_s) // REPORTED_EVERY_S

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import contextlib
 import json
 import re
 import shutil
@@ -23,6 +24,9 @@ from e2e.harness.node import ContainerdNode, any_of, new_node
 from harness.daemon import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+# Dozens of containers are started in one test.
+pytestmark = pytest.mark.timeout(600)
 
 GENERIC_OPTIONS = "runtimeoptions.v1.Options"
 GVISOR = ("--network=none", "--ignore-cgroups")
@@ -143,7 +147,10 @@ def test_a_container_runs_through_the_answer_as_it_was_given(
 
 def test_the_arguments_of_a_wrapper_reach_the_processes_of_the_container(node: ContainerdNode) -> None:
     identifier = node.run(asked(node, "gvisor"))
-    commands = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # the process has ended
+            commands.append(path.read_bytes().split(b"\0"))
     (sandbox,) = [words for words in commands if words[0] == b"runsc-sandbox" and identifier.encode() in words]
     assert {word.encode() for word in GVISOR} <= {re.sub(rb"=true$", b"", word) for word in sandbox}
     node.containerd.remove(identifier)
@@ -290,8 +297,10 @@ def test_containerds_shim_reads_the_options_and_runs_the_binary_they_name(
     # The binary keeps what the shim has decoded, and says that it cannot make a container.
     binary = node.containerd.root / "any" / name
     seen = node.containerd.root / "seen"
+    seen.mkdir(exist_ok=True)
     binary.parent.mkdir(exist_ok=True)
-    script = f"#!/bin/sh\n[ -e {seen} ] || cp options.json {seen}\nexit 1\n"
+    # Its working directory, the bundle, has the container's name. What the shim does after the failure comes too late.
+    script = f'#!/bin/sh\n[ -e "{seen}/${{PWD##*/}}" ] || cp options.json "{seen}/${{PWD##*/}}"\nexit 1\n'
     binary.write_text(script)
     binary.chmod(0o700)
     typed = {"runtimeType": SHIM, "options": {**fields, "BinaryName": str(binary)}}
@@ -305,12 +314,10 @@ def test_containerds_shim_reads_the_options_and_runs_the_binary_they_name(
             done = subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE_S)
             assert done.returncode == 1, "this binary makes no containers"
             known = {k: v for k, v in answer["options"]["fields"].items() if not k.startswith("task_api")}
-            assert json.loads(seen.read_bytes()) == filled(known), done.stderr
-            seen.unlink()
+            assert json.loads((seen / identifier).read_bytes()) == filled(known), done.stderr
             node.containerd.remove(identifier)
     finally:
         binary.unlink()
-        seen.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("name", ["", "runc", "crun", "gvisor", "wrapped", "io.containerd.named.v2"])

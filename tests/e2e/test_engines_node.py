@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from e2e.harness.installed import ROOTFS, SERVICE, Installed, build_rootfs, new_installation
-from harness.daemon import put, wait_until
+from harness.daemon import PATIENCE_S, put, wait_until
 
 from runtimed.core.table.wrapper import make_wrapper
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 DOCKER_CONFIG = "etc/docker/daemon.json"
 # What dockerd and podman would do to the network and the disk has no place here.
 DOCKER: Mapping[str, Any] = {"storage-driver": "vfs", "iptables": False, "bridge": "none", "ip-forward": False}
@@ -22,6 +22,8 @@ PODMAN = ("podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "
 # The limits that podman sets by itself are more than a container that runs these tests may set.
 PODMAN_LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 GRACE_S = 2
+# The daemon looks at the containers every minute, also where the look of a reload takes too long.
+LOOK_S = 150
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +63,11 @@ def test_the_words_for_ctr_start_containers_with_either_cgroup_driver(node: Inst
         # The line of README, with a root file system in place of an image.
         words = f"$(runtimectl resolve {name} --format ctr) --rootfs {ROOTFS} {container}"
         node.run("sh", "-c", f"ctr run --detach {words} /bin/sleep 1000")
-    scopes = node.run("systemctl", "list-units", "--plain", "--no-legend", "--state=running", "runtimed-*.scope").stdout
     # crun asks systemd for no scope on a hybrid hierarchy, which this machine may have.
     if name == "wrapped" or driver == "cgroupfs":
-        assert len(scopes.splitlines()) == (len(containers) if driver == "systemd" else 0), scopes
+        expected = len(containers) if driver == "systemd" else 0
+        # systemd hears later of the end of those that other tests have removed.
+        wait_until(lambda: len(scopes(node)) == expected, f"{expected} scopes; there are {scopes(node)}")
     for container in containers:
         # Its status tells: on a busy machine ctr may lose the output.
         node.run("ctr", "tasks", "exec", "--exec-id", "x", container, "/bin/sh", "-c", "exit 42", status=42)
@@ -73,6 +76,11 @@ def test_the_words_for_ctr_start_containers_with_either_cgroup_driver(node: Inst
         wait_until(partial(ended, node, container), f"the end of {container}")
         node.run("ctr", "tasks", "rm", container)
         node.run("ctr", "containers", "rm", container)
+
+
+def scopes(node: Installed) -> list[str]:
+    words = ("--plain", "--no-legend", "--state=running", "runtimed-*.scope")
+    return node.run("systemctl", "list-units", *words).stdout.splitlines()
 
 
 def ended(node: Installed, container: str) -> bool:
@@ -97,7 +105,7 @@ def test_a_container_started_through_the_stable_path_keeps_its_runtime(node: Ins
 
     configure(node, runtimes={"life": {"path": "/usr/bin/crun"}})
     kept = {"runtime": "life", "containers": 4, "generation": node.number() - 1, "binary": "/usr/sbin/runc"}
-    assert json.loads(node.ctl("status", "--json"))["containers"]["kept"] == [kept]
+    wait_until(lambda: json.loads(node.ctl("status", "--json"))["containers"]["kept"] == [kept], f"{kept}", LOOK_S)
     use_up()
     node.systemctl("stop", SERVICE)
     use_up()
@@ -131,12 +139,14 @@ def verdict(node: Installed, path: str) -> tuple[str, str]:
 def outlives_collection(node: Installed, path: str, holder: str) -> None:
     """See that ``path`` is kept through several grace times, in which a wrapper that nothing refers to is collected."""
     spare = old_wrapper(node, "spare")
+    # A program that cleans up after the container may refer to it as well, for a while.
+    wait_until(lambda: verdict(node, path) == ("keep", f"{holder} refers to it"), f"{holder}: {verdict(node, path)}")
     until = time.monotonic() + 2 * GRACE_S
     collected = False
     while not collected or time.monotonic() < until:
         assert verdict(node, path) == ("keep", f"{holder} refers to it")
         collected = not (node.machine.root / spare[1:]).exists()
-        assert time.monotonic() < until + 60, verdict(node, spare)
+        assert time.monotonic() < until + PATIENCE_S, verdict(node, spare)
         time.sleep(0.5)
     assert (node.machine.root / path[1:]).exists()
 
