@@ -16,7 +16,7 @@ from e2e.harness.booted import CHECKOUT, new_machine
 from e2e.harness.installed import Installed
 from harness.daemon import put, short_directory
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(3600)
 BUILDER = CHECKOUT / "systemd/build-deb"
 # Away from /tmp, which is the machine's own.
 PLACE = "/var/tmp/ansible"
@@ -30,6 +30,9 @@ VARIABLES: dict[str, Any] = {
     "runtimed_config": {"default-runtime": "crun"},
     "runtimed_dropins": {"50-crun": CRUN},
 }
+# Files that are put in place within this time are one change to the daemon, which waits for quiet for longer.
+AT_ONCE_S = 0.15
+ATTEMPTS = 8
 NFD = "/etc/kubernetes/node-feature-discovery/features.d"
 
 
@@ -70,6 +73,13 @@ class Playing:
         root = self.machine.root / DIRECTORY[1:]
         found = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
         return {**found, **{path.name: "left" for path in root.parent.glob(".runtimed*")}}
+
+    def changed_within_s(self, *paths: str) -> float:
+        """Return the time between the first and the last change of files and directories of the configuration."""
+        root = self.machine.root / DIRECTORY[1:]
+        # A rename changes it as well.
+        times = [(root / path).stat().st_ctime_ns for path in paths]
+        return (max(times) - min(times)) / 1e9
 
     def reloads(self) -> list[str]:
         """Return the outcome of each reload that was not unchanged, in the order of the journal."""
@@ -132,7 +142,6 @@ def test_a_first_run_installs_and_configures_and_a_second_one_changes_nothing(fr
 
 
 def test_changed_variables_are_one_reload_also_when_no_single_file_is_valid_alone(playing: Playing) -> None:
-    number, reloads = playing.node.number(), playing.reloads()
     # The default changes in the main file, its runtime comes with a drop-in, and the old one goes with another.
     dropins = {"50-crun": None, "60-more": WRAPPED}
     variables = {**VARIABLES, "runtimed_config": {"default-runtime": "wrapped"}, "runtimed_dropins": dropins}
@@ -140,7 +149,16 @@ def test_changed_variables_are_one_reload_also_when_no_single_file_is_valid_alon
     changed, output = playing.play(variables, "--check", "--diff")
     assert (changed, playing.files()) == (2, before)
     assert '+    "default-runtime": "wrapped"' in output
-    assert playing.play(variables)[0] == 2
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            playing.restore()
+        number, reloads = playing.node.number(), playing.reloads()
+        assert playing.play(variables)[0] == 2
+        took_s = playing.changed_within_s("daemon.json", "daemon.json.d/60-more.json", "daemon.json.d")
+        if took_s < AT_ONCE_S:
+            break
+    else:
+        raise AssertionError(f"{ATTEMPTS} times not at once: the last time it took {took_s} s")
     assert (playing.node.number(), playing.reloads()) == (number + 1, [*reloads, "reload.applied"])
     assert playing.node.client().resolve()["runtime"] == "wrapped"
     assert sorted(playing.files()) == ["daemon.json", "daemon.json.d/60-more.json"]

@@ -6,7 +6,7 @@ import pytest
 from e2e.harness.engines import ENGINES
 from e2e.harness.lives import live, new_life
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

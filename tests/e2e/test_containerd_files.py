@@ -20,7 +20,7 @@ from runtimed.core.engines.engine import CriStatus, ExportOptions, Found, View
 from runtimed.core.errors import ConfigurationRejected
 from runtimed.host.engines.questions import ask
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 RUNC = "io.containerd.runc.v2"
 # The newer containerd merges sections, so it can have an image of another name; the older one has this one.

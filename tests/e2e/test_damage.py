@@ -12,7 +12,7 @@ from e2e.harness.sites import LAST, NEW, OLD, Site, key, new_site
 from harness.daemon import listing
 
 # The first test prepares what all of them take copies of.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 BROKEN = {"runtimes": {"same": {"path": 7}}}
 CURRENT = f"generations/{LAST:08d}"

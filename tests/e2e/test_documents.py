@@ -16,7 +16,7 @@ from e2e.harness.installed import SERVICE, SOURCE, Installed, new_installation
 from harness.daemon import put
 from harness.documents import BLOCKS, README, Block
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 SAMPLE = (CHECKOUT / "etc/runtimed/daemon.json").read_text()
 DOCKER_CONFIG = {"storage-driver": "vfs", "iptables": False, "bridge": "none", "ip-forward": False}
 COMMANDS = [block for block in BLOCKS if block.language == "sh" and not block.not_run]
