@@ -17,7 +17,8 @@ from e2e.harness.broken_runtimes import SLOW
 from e2e.harness.proving import ODD, Proving, new_proving, production
 from harness.daemon import PATIENCE_S, ordinary_user, put_executable
 
-pytestmark = pytest.mark.timeout(120)
+# Each waits only for what it does, and a busy machine may take ten times as long.
+pytestmark = pytest.mark.timeout(400)
 HOST = os.uname()
 
 
@@ -39,15 +40,15 @@ def test_a_runtime_that_works_passes_with_evidence(proving: Proving, name: str) 
     assert evidence["engine"] == "direct"
     assert evidence["exit_status"] == 42
     assert [*evidence["milliseconds"]] == ["create", "start", "wait", "delete"]
-    assert all(0 <= taken < 10_000 for taken in evidence["milliseconds"].values())
+    assert all(0 <= taken < 60_000 for taken in evidence["milliseconds"].values())
     # runc and crun share the host's kernel.
     assert evidence["kernel"] == evidence["host_kernel"] == {"release": HOST.release, "version": HOST.version}
     assert evidence["uid_map"] == [" ".join(Path("/proc/self/uid_map").read_text().split())]
     assert evidence["seccomp"] == "filter"
     assert evidence["proof"] == "proved"
     assert (evidence["leftovers"], evidence["remaining"]) == ([], [])
-    assert proving.listing() == before
-    assert proving.traces(evidence["id"]) == []
+    proving.assert_unchanged(before)
+    proving.assert_no_traces(evidence["id"])
 
 
 def test_gvisor_has_another_kernel_which_is_no_failure(proving: Proving) -> None:
@@ -57,8 +58,8 @@ def test_gvisor_has_another_kernel_which_is_no_failure(proving: Proving) -> None
     assert evidence["kernel"]["release"] not in (None, HOST.release)
     assert evidence["host_kernel"]["release"] == HOST.release
     assert evidence["exit_status"] == 42
-    assert proving.listing() == before
-    assert proving.traces(evidence["id"]) == []
+    proving.assert_unchanged(before)
+    proving.assert_no_traces(evidence["id"])
 
 
 def test_a_person_sees_each_step_and_the_kernel(proving: Proving) -> None:
@@ -84,9 +85,9 @@ REASONS = {
     "fails-in-create": ("create", r"no luck today \(exit status 3\)"),
     "fails-in-start": ("start", r"cannot start \(exit status 4\)"),
     "fails-in-delete": ("delete", r"cannot delete \(exit status 5\)"),
-    "hangs-in-create": ("create", "the runtime did not end within 1.5 s"),
-    "hangs-in-wait": ("wait", "the container's process did not end within 1.5 s"),
-    "prints-without-end": ("wait", "the container's process did not end within 1.5 s"),
+    "hangs-in-create": ("create", "the runtime did not end within 6 s"),
+    "hangs-in-wait": ("wait", "the container's process did not end within 6 s"),
+    "prints-without-end": ("wait", "the container's process did not end within 6 s"),
     "leaves-a-cgroup": ("leftovers", r"the runtime left the cgroup .*/runtimed-test-\w+; removed"),
     "leaves-a-process": ("leftovers", r"the runtime left the process .*sleep.*; removed"),
     "leaves-a-mount": ("leftovers", r"the runtime left the mount /run/runtimed-test-\w+/here; removed"),
@@ -104,8 +105,10 @@ REFUSED = ("web-page", "other-processor", "lacks-python")
 @pytest.mark.parametrize("name", REASONS)
 def test_a_broken_runtime_gets_its_reason_and_leaves_nothing(proving: Proving, name: str) -> None:
     before = proving.listing()
-    evidence, status = proving.evidence(name, "--timeout", "1.5")
     step, reason = REASONS[name]
+    # As long as the reason says: a step that should succeed may take a while on a busy machine.
+    within = re.search(r"within (\d) s", reason)
+    evidence, status = proving.evidence(name, *(("--timeout", within[1]) if within else ()))
     assert (evidence["outcome"], status) == ("failed", 1)
     if name in REFUSED and evidence["failure"]["step"] == "resolve":
         step = "resolve"  # the daemon has probed the binary already
@@ -114,9 +117,9 @@ def test_a_broken_runtime_gets_its_reason_and_leaves_nothing(proving: Proving, n
     assert evidence["remaining"] == []
     assert evidence["proof"] == "not-proved"
     assert proving.daemon.get(f"/v1/runtimes/{name}")[1]["proof"]["detail"].startswith(f"{step}: ")
-    assert proving.listing() == before
+    proving.assert_unchanged(before)
     if evidence["id"] is not None:
-        assert proving.traces(evidence["id"]) == []
+        proving.assert_no_traces(evidence["id"])
 
 
 def test_a_shim_without_a_command_line_is_not_tested_directly(proving: Proving) -> None:
@@ -182,12 +185,13 @@ def test_a_binary_that_changes_during_its_test_is_not_proved(proving: Proving) -
     with proving.slow_test("takes-a-moment") as (tester, _):
         program = proving.daemon.root / "runtimes" / "takes-a-moment"
         put_executable(program, f"{program.read_text()}# changed\n")
+        proving.end_slow_step("takes-a-moment")
         stdout, stderr = tester.communicate(timeout=PATIENCE_S)
     assert tester.returncode == 1
     assert "takes-a-moment: passed" in stdout
     assert "the daemon has not recorded the test of takes-a-moment" in stderr
     assert proving.daemon.get("/v1/runtimes/takes-a-moment")[1]["proof"]["state"] == "not-proved"
-    assert proving.listing() == before
+    proving.assert_unchanged(before)
 
 
 # Interruptions
@@ -203,8 +207,8 @@ def test_a_signal_ends_the_test_without_traces(proving: Proving, name: str, numb
         stdout, stderr = tester.communicate(timeout=PATIENCE_S)
     assert (tester.returncode, stdout) == (128 + number, "")
     assert stderr == "runtimectl: interrupted; the container of the test is removed\n"
-    assert proving.listing() == before
-    assert proving.traces(identifier) == []
+    proving.assert_unchanged(before)
+    proving.assert_no_traces(identifier)
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -218,8 +222,8 @@ def test_the_next_test_removes_what_a_killed_one_has_left(proving: Proving, name
     assert proving.traces(identifier) != []
     run = proving.run("crun")
     assert (run.returncode, run.stderr) == (0, f"note: removed the container of the killed test {identifier}\n")
-    assert proving.listing() == before
-    assert proving.traces(identifier) == []
+    proving.assert_unchanged(before)
+    proving.assert_no_traces(identifier)
 
 
 def test_a_container_of_production_does_not_notice(proving: Proving) -> None:

@@ -16,10 +16,6 @@ esac
 exec {real} "$@"
 """
 _EDIT = "sed -i 's/exit 42/{text}/' $bundle/config.json"
-# Each makes a container whose process takes a while, and says when it has begun.
-_SLEEP = """\
-create) sed -i 's/exit 42/sleep SECONDS; &/' $bundle/config.json ;;
-start) {real} "$@"; : >{mark}; exit 0 ;;"""
 _CASES = {
     "fails-in-create": "create) echo no luck today >&2; exit 3 ;;",
     "fails-in-start": "start) echo cannot start >&2; exit 4 ;;",
@@ -38,10 +34,15 @@ _CASES = {
     # The container is there, and its creation does not end.
     "slow-created": 'create) {real} "$@"; : >{mark}; exec sleep 1000 ;;',
     "slow-start": "start) : >{mark}; exec sleep 1000 ;;",
-    "slow-wait": _SLEEP.replace("SECONDS", "1000"),
+    "slow-wait": """\
+create) sed -i 's/exit 42/sleep 1000; &/' $bundle/config.json ;;
+start) {real} "$@"; : >{mark}; exit 0 ;;""",
     # "delete --force" is the clean-up after a failure.
     "slow-delete": "delete) case $* in *--force*) ;; *) : >{mark}; exec sleep 1000 ;; esac ;;",
-    "takes-a-moment": _SLEEP.replace("SECONDS", "1"),
+    # Its deletion begins when somebody has removed the mark.
+    "takes-a-moment": """\
+start) {real} "$@"; : >{mark}; exit 0 ;;
+delete) while [ -e {mark} ]; do sleep 0.05; done ;;""",
 }
 SLOW = [name for name in _CASES if name.startswith("slow-")]
 _PAGE = "<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head>\n<body>crun: not found</body></html>\n"

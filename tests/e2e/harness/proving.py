@@ -38,6 +38,8 @@ class Proving:
     def command(self, *args: str) -> list[str]:
         """Return the words that run ``runtimectl test`` in the namespace."""
         environ = [f"RUNTIMED_SOCKET={self.daemon.socket}", f"PYTHONPATH={Path(__file__).parents[3]}", "COLUMNS=0"]
+        # Whatever has started the tests: a shell in the background ignores SIGINT, and nohup SIGHUP.
+        environ[:0] = ["--default-signal=HUP", "--default-signal=INT"]
         return [*self.root.enter, "env", *environ, sys.executable, "-m", "runtimed.cli.ctl", "test", *args]
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +56,7 @@ class Proving:
     @contextlib.contextmanager
     def slow_test(self, name: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         """Yield ``runtimectl test`` of a slow runtime when it is at the slow step, and the id of the test."""
-        mark = self.daemon.root / "marks" / name
+        mark = self._mark(name)
         mark.unlink(missing_ok=True)
         with subprocess.Popen(self.command(name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tester:
             try:
@@ -64,6 +66,13 @@ class Proving:
                 yield tester, identifier
             finally:
                 tester.kill()
+
+    def end_slow_step(self, name: str) -> None:
+        """Have the slow step end of a runtime whose slow step ends when its mark is removed."""
+        self._mark(name).unlink()
+
+    def _mark(self, name: str) -> Path:
+        return self.daemon.root / "marks" / name
 
     def bundles(self) -> list[str]:
         """Return the ids of the tests that have a bundle."""
@@ -79,6 +88,18 @@ class Proving:
             "pins": sorted(os.listdir(exec_root / "pins")),
             "processes": sorted(self._processes()),
         }
+
+    def assert_unchanged(self, before: dict[str, list[str]]) -> None:
+        """See that `listing` is what it was ``before``, as soon as the processes that were killed have ended."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: self.listing() == before, "an end of all processes")
+        assert self.listing() == before
+
+    def assert_no_traces(self, identifier: str) -> None:
+        """See that a test has left nothing, as soon as the processes that were killed have ended."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.traces(identifier), "an end of all processes")
+        assert self.traces(identifier) == []
 
     def traces(self, identifier: str) -> list[str]:
         """Return the control groups and processes of a test."""
