@@ -24,8 +24,16 @@ from harness.daemon import RunningDaemon, new_daemon, wait_until
 from runtimed.daemon.configuration_reader import READ_TIMEOUT_S
 
 TOO_LONG = "reading the configuration took longer than 5 s; is its file system there?"
-# An end that waited for what hangs would not come at all.
-STOP_MOST_S = 20.0
+# A daemon that waits for its configuration until it is stopped, however long the test takes for that.
+PATIENT = """
+import sys
+from runtimed import __main__
+from runtimed.daemon import configuration_reader
+configuration_reader.READ_TIMEOUT_S = 3600.0
+sys.exit(__main__.main())
+"""
+# Resolutions that have to come while the file is being read.
+ANSWERS_MEANWHILE = 10
 
 
 def table(argument: str) -> dict[str, Any]:
@@ -78,6 +86,7 @@ def argument(daemon: RunningDaemon) -> str:
 
 def launch_until_it_hangs(daemon: RunningDaemon) -> None:
     """Start the daemon and see it catch SIGTERM and get no further."""
+    daemon.program = ["-c", PATIENT]
     process = daemon.launch()
     status = Path(f"/proc/{process.pid}/status")
 
@@ -97,31 +106,38 @@ def messages(report: dict[str, Any]) -> list[str]:
 
 
 def stopped_in_s(daemon: RunningDaemon) -> float:
-    """Stop the daemon, see it end well, and return how long that took."""
+    """Stop the daemon, see it end well, and return how long that took.
+
+    An end that waited for what hangs would not come at all.
+    """
     begun_s = time.monotonic()
     assert daemon.stop() == 0
-    took_s = time.monotonic() - begun_s
-    assert took_s < STOP_MOST_S
-    return took_s
+    return time.monotonic() - begun_s
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("place", PLACES, indirect=True)
 def test_a_reload_of_a_hanging_file_is_rejected_in_time_and_delays_no_answer(place: HangingConfiguration) -> None:
     daemon = place.daemon.start()
     before = daemon.resolve("w")
     place.files.hang()
     with asking(daemon, "w") as asked:
-        daemon.send(signal.SIGHUP)
         begun_s = time.monotonic()
-        status, report = daemon.ask("POST", "/v1/reload")
+        with ThreadPoolExecutor(1) as pool:
+            reloading = pool.submit(daemon.ask, "POST", "/v1/reload")
+            wait_until(lambda: [e for e in daemon.log() if e["event"] == "reload.requested"], "the request")
+            answers_before = asked.answers
+            wait_until(lambda: asked.answers > answers_before + ANSWERS_MEANWHILE or reloading.done(), "answers")
+            assert not reloading.done(), "no answers meanwhile"
+            daemon.send(signal.SIGHUP)
+            status, report = reloading.result()
         took_s = time.monotonic() - begun_s
         wait_until(lambda: [e for e in daemon.reloads("rejected") if "signal" in e["reason"]], "the hangup's reload")
     assert (status, report["outcome"], messages(report)) == (422, "rejected", [TOO_LONG])
     for event in daemon.reloads("rejected"):
         assert TOO_LONG in event["problems"][0]
         assert str(daemon.config) in event["problems"][0]
-    assert asked.answers > 100
+    # One that waited for the reading would have taken as long.
     assert asked.longest_s < READ_TIMEOUT_S
     assert asked.digests == {before["digest"]}
     print(f"\nanswered after {took_s:.1f} s; {asked.answers} resolutions meanwhile, {asked.longest_s:.3f} s at most")  # noqa: T201
@@ -134,13 +150,13 @@ def test_a_reload_of_a_hanging_file_is_rejected_in_time_and_delays_no_answer(pla
     place.write("two")
     place.files.go_on()
     # Nothing tells the daemon that it is back: a file system over the network makes no events.
-    assert daemon.reload()["outcome"] in ("applied", "unchanged")
+    wait_until(lambda: daemon.reload()["outcome"] in ("applied", "unchanged"), "a reading in time")
     assert daemon.status()["health"] == {"status": "ok", "reasons": {}}
     assert argument(daemon) == "two"
     assert daemon.stop() == 0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_daemon_whose_configuration_hangs_stops_all_the_same(place: HangingConfiguration) -> None:
     daemon = place.daemon.start()
     place.files.hang()
@@ -152,7 +168,7 @@ def test_a_daemon_whose_configuration_hangs_stops_all_the_same(place: HangingCon
     print(f"\nstopped in {took_s:.1f} s while a reading hung")  # noqa: T201
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_start_with_a_hanging_configuration_serves_the_last_good_generation(place: HangingConfiguration) -> None:
     daemon = place.daemon.start()
     before = daemon.resolve("w")
@@ -170,7 +186,7 @@ def test_a_start_with_a_hanging_configuration_serves_the_last_good_generation(pl
     assert daemon.stop() == 0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_first_start_whose_configuration_hangs_fails_with_the_reason(place: HangingConfiguration) -> None:
     place.files.hang()
     text = place.daemon.fail_to_start()
@@ -178,14 +194,14 @@ def test_a_first_start_whose_configuration_hangs_fails_with_the_reason(place: Ha
     assert str(place.daemon.config) in text
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_start_that_waits_for_its_configuration_can_be_stopped(place: HangingConfiguration) -> None:
     place.files.hang()
     launch_until_it_hangs(place.daemon)
     print(f"\nstopped in {stopped_in_s(place.daemon):.1f} s while the first reading hung")  # noqa: T201
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("below", [".", "data"])
 def test_a_start_whose_data_root_hangs_can_be_stopped(below: str) -> None:
     with new_daemon() as daemon, hanging_directory(daemon.root / "disk"):
