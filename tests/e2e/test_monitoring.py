@@ -14,17 +14,21 @@ from functools import partial
 
 import pytest
 from e2e.harness.prometheus import MONITORING, RULES, Monitored, new_monitored
-from harness.daemon import put_executable, wait_until
+from harness.daemon import PATIENCE_S, put_executable, wait_until
 
 from runtimed.client import Client
 
-REPLACEMENTS = 150
+pytestmark = pytest.mark.timeout(600)
+
+# Of the file, and scrapes of it, that are seen while it is replaced.
+REPLACEMENTS, SCRAPES = 75, 10
 # Panels without a value on a healthy node.
 EMPTY = {"Faults"}
+# Replaces the file until its standard input ends.
 WRITER = """
-import sys
+import select, sys
 from runtimed.cli.ctl import main
-for _ in range({count}):
+while not select.select([sys.stdin], [], [], 0)[0]:
     assert main(sys.argv[1:]) == 0
 """
 
@@ -88,18 +92,26 @@ def test_prometheus_gets_the_metrics_by_both_ways(node: Monitored) -> None:
         ),
         "both jobs",
     )
-    assert [value for _, value in node.query("runtimed_up")] == [1]
+    # A scrape that takes longer than its time-out makes a gap.
+    wait_until(lambda: [value for _, value in node.query("runtimed_up")] == [1], "a scrape of the file")
     # The metrics of the process come by the port only: node-exporter has those of its own process.
-    memory = node.query("process_resident_memory_bytes")
-    assert sorted(labels["job"] for labels, _ in memory) == ["node", "runtimed"]
-    assert node.query("node_textfile_scrape_error")[0][1] == 0
-    assert [labels["file"] for labels, _ in node.query("node_textfile_mtime_seconds")] == [str(node.textfile)]
+    wait_until(
+        lambda: (
+            sorted(labels["job"] for labels, _ in node.query("process_resident_memory_bytes")) == ["node", "runtimed"]
+        ),
+        "the metrics of both processes",
+    )
+    wait_until(lambda: [value for _, value in node.query("node_textfile_scrape_error")] == [0], "no error")
+    files = [str(node.textfile)]
+    wait_until(
+        lambda: [labels["file"] for labels, _ in node.query("node_textfile_mtime_seconds")] == files, "its one file"
+    )
 
 
 def test_each_expression_of_the_dashboard_has_an_answer(node: Monitored) -> None:
     for title, expression in expressions():
         if title in EMPTY:
-            assert node.query(expression) == []
+            wait_until(lambda expression=expression: node.query(expression) == [], title)  # type: ignore[misc]
         else:
             # Rates need two scrapes.
             wait_until(partial(node.query, expression), f"{title}: {expression}")
@@ -110,14 +122,18 @@ def test_a_rejected_reload_fires_until_the_next_one_that_succeeds(node: Monitore
     node.daemon.write("{")
     assert node.daemon.reload()["outcome"] == "rejected"
     node.wait_for_alerts("RuntimedReloadFailed")
-    found = node.query("runtimed_fault")
-    assert {(labels["job"], labels["subject"]) for labels, _ in found} == {
-        ("node", "configuration"),
-        ("runtimed", "configuration"),
-    }
-    assert all(node.query(expression) for title, expression in expressions() if title in EMPTY)
+    wait_until(
+        lambda: (
+            {(labels["job"], labels["subject"]) for labels, _ in node.query("runtimed_fault")}
+            == {("node", "configuration"), ("runtimed", "configuration")}
+        ),
+        "both jobs",
+    )
+    for title, expression in expressions():
+        if title in EMPTY:
+            wait_until(partial(node.query, expression), title)
     node.daemon.write({})
-    assert node.daemon.reload()["outcome"] == "applied"
+    assert node.daemon.reload()["outcome"] in ("applied", "unchanged")
     node.wait_for_alerts()
 
 
@@ -133,11 +149,10 @@ def test_drift_an_unavailable_default_runtime_and_an_engine_fire(node: Monitored
 
 def test_a_default_runtime_whose_proof_is_outdated_fires_where_one_is_required(node: Monitored) -> None:
     client, configuration = Client(str(node.daemon.socket)), json.loads(node.daemon.config.read_text())
-    known = client.explain("good")
-    assert known["identity"] is not None
+    known = wait_until(lambda: (found := client.explain("good"))["identity"] and found, "the look at the binary")
     client.record_proof("good", outcome="passed", engine="direct", digest=known["digest"], identity=known["identity"])
     node.daemon.write({**configuration, "runtimed": {"require-proof": True}})
-    assert node.daemon.reload()["outcome"] == "applied"
+    assert node.daemon.reload()["outcome"] in ("applied", "unchanged")
     node.wait_for_alerts()
     put_executable(node.daemon.root / "bin" / "good", "#!/bin/sh\n# another\n")
     node.wait_for_alerts("RuntimedDrift", "RuntimedDefaultRuntimeNotProved")
@@ -153,7 +168,7 @@ def test_an_old_file_fires(node: Monitored) -> None:
 def test_a_daemon_that_ends_fires_by_both_ways(node: Monitored) -> None:
     node.daemon.stop()
     node.wait_for_alerts("RuntimedDown")
-    assert node.query("runtimed_generation") == []
+    wait_until(lambda: node.query("runtimed_generation") == [], "an end of what it told")
     node.daemon.start()
     node.wait_for_alerts()
     node.textfile.unlink()
@@ -163,10 +178,12 @@ def test_a_daemon_that_ends_fires_by_both_ways(node: Monitored) -> None:
 def test_the_file_is_whole_at_every_instant_while_it_is_replaced(node: Monitored) -> None:
     node.write_textfile()
     first, last = "# HELP runtimed_build_info ", "\nruntimed_up 1\n"
-    writer = [sys.executable, "-c", WRITER.format(count=REPLACEMENTS), "--socket", str(node.daemon.socket)]
-    reads, scrapes, seen, torn = 0, 0, set(), []
+    writer = [sys.executable, "-c", WRITER, "--socket", str(node.daemon.socket), "metrics", "--textfile"]
+    reads, scrapes = 0, 0
+    seen: set[int] = set()
+    torn: list[str] = []
     failed: list[str] = []
-    process = subprocess.Popen([*writer, "metrics", "--textfile", str(node.textfile)])
+    process = subprocess.Popen([*writer, str(node.textfile)], stdin=subprocess.PIPE)
 
     def scrape() -> None:
         nonlocal scrapes
@@ -179,19 +196,19 @@ def test_the_file_is_whole_at_every_instant_while_it_is_replaced(node: Monitored
     scraping = threading.Thread(target=scrape)
     scraping.start()
     try:
-        while process.poll() is None:
+        while (len(seen) < REPLACEMENTS or scrapes < SCRAPES) and process.poll() is None:
             # A missing file raises.
             text = node.textfile.read_text()
             seen.add(node.textfile.stat().st_mtime_ns)
             reads += 1
             if not (text.startswith(first) and text.endswith(last)):
                 torn.append(text)
+        process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
+        process.wait()
         scraping.join()
-    sys.stdout.write(f"{REPLACEMENTS} replacements, {reads} reads, {scrapes} scrapes: {len(torn)} torn\n")
+    sys.stdout.write(f"{len(seen)} replacements, {reads} reads, {scrapes} scrapes: {len(torn)} torn\n")
     assert process.returncode == 0
     assert torn == failed == []
-    assert len(seen) > REPLACEMENTS // 2
-    assert scrapes > 10
     assert [path.name for path in node.textfile.parent.iterdir()] == ["runtimed.prom"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import shutil
 import socket
@@ -17,14 +18,15 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from e2e.harness.booted import CHECKOUT
-from harness.daemon import RunningDaemon, new_daemon, wait_until
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, wait_until
 from harness.runtimectl import Run, runtimectl
 
 MONITORING = CHECKOUT / "etc/monitoring"
 RULES = MONITORING / "rules.yml"
 _PROXY = "/usr/lib/systemd/systemd-socket-proxyd"
 _COLLECTORS = "--collector.disable-defaults --collector.textfile --collector.textfile.directory"
-_GLOBAL = "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\nrule_files: [{rules}]\n"
+# A scrape that takes longer than the interval fails, and an alert fires.
+_GLOBAL = "global: {{scrape_interval: 1s, evaluation_interval: 500ms}}\nrule_files: [{rules}]\n"
 
 Sample = dict[str, str]
 
@@ -67,7 +69,7 @@ class Monitored:
             return self.alerts() == expected
 
         try:
-            wait_until(fire, "alerts")
+            wait_until(fire, "alerts", 2 * PATIENCE_S)
         except AssertionError:
             raise AssertionError(f"{self.alerts()}, not {expected}") from None
 
@@ -124,13 +126,19 @@ def _running(command: list[str], log: Path) -> Iterator[None]:
         assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def _free_ports(*names: str) -> dict[str, int]:
-    with contextlib.ExitStack() as stack:
-        sockets = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
-        return {name: sock.getsockname()[1] for name, sock in sockets.items()}
+    """Return ports that are free, none of those that the kernel gives to whoever asks for any."""
+    ports = filter(_is_free, random.sample(range(20_000, 32_000), 1000))
+    return dict(zip(names, ports, strict=False))
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def _listens(address: str) -> bool:
