@@ -7,7 +7,7 @@ from e2e.harness.engine_root import NEWER
 from e2e.harness.engines import ENGINES
 from e2e.harness.lives import live, new_life
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

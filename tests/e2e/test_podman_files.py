@@ -19,7 +19,7 @@ from runtimed.core.engines.podman import ENGINE
 from runtimed.core.engines.podman.plan import FILE
 from runtimed.core.engines.verification import compare_views
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 TABLE: dict[str, Any] = {
     "runtimes": {

@@ -91,6 +91,9 @@ class RunningContainerd:
                     self.remove(identifier, namespace=namespace)
         finally:
             self.stop()
+            # Shims whose tasks were deleted a moment ago are just ending.
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: not self._processes(), "an end of all shims")
             left = self._processes()
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):

@@ -60,7 +60,10 @@ class RunningCri:
         wait_until(lambda: self._answers() or self.process is None or self.process.poll() is not None, "an answer")
         listed = self.ctr("plugins", "ls", "id==cri")
         assert listed.split()[-1] == "ok", self.log_file.read_text()
+        wait_until(self._serves_pods, "the CRI plugin")
         self._import_image()
+        # It learns of the image by an event.
+        wait_until(self._has_image, "the sandbox image")
         return self
 
     def stop(self) -> None:
@@ -114,9 +117,22 @@ class RunningCri:
             self._call(method, _bytes(1, identifier.encode()))
         del self._pods[identifier]
 
-    def _call(self, method: str, request: bytes) -> bytes:
+    def _call(self, method: str, request: bytes, service: str = "RuntimeService") -> bytes:
         with grpc.insecure_channel(f"unix://{self.address}") as channel:
-            return bytes(channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(request, timeout=PATIENCE_S))
+            return bytes(channel.unary_unary(f"/runtime.v1.{service}/{method}")(request, timeout=PATIENCE_S))
+
+    def _serves_pods(self) -> bool:
+        """Return whether the CRI plugin is ready, which it is a moment after containerd answers."""
+        try:
+            self._call("ListPodSandbox", b"")
+        except grpc.RpcError:
+            return False
+        return True
+
+    def _has_image(self) -> bool:
+        # The first field of an answer is the image, if there is one.
+        request = _bytes(1, _bytes(1, SANDBOX_IMAGE.encode()))
+        return self._call("ImageStatus", request, "ImageService").startswith(bytes([1 << 3 | 2]))
 
     def _answers(self) -> bool:
         command = [*self.enter, "ctr", "--address", self.address, "version"]

@@ -59,7 +59,7 @@ class EngineRoot:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a program in the namespace; it need not succeed."""
         return subprocess.run(
-            [*self.enter, *words], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+            [*self.enter, *words], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
         )
 
 

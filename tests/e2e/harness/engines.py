@@ -201,6 +201,7 @@ class Podman(Engine):
     def remove(self, identifier: str) -> None:
         self._podman("kill", identifier)
         self._podman("wait", identifier)
+        wait_until(lambda: not _processes_of(identifier), "podman to clean up")
         self._podman("rm", identifier)
 
     @property

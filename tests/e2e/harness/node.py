@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.harness.containerd import FOREVER, RunningContainerd, running_containerd
-from harness.daemon import RunningDaemon, UnixConnection, new_daemon
+from harness.daemon import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon
 
 # The store retains this many generations at most; younger than an hour they go no other way.
 GENERATIONS_MOST = 1000
@@ -83,7 +83,7 @@ class ContainerdNode:
         self.containerd.delete_task(identifier)
         self.containerd.start_task(identifier)
 
-    def collect(self, timeout_s: float = 30.0) -> Collected:
+    def collect(self, timeout_s: float = 2 * PATIENCE_S) -> Collected:
         """Have wrappers collected."""
         status, body = self._post("/v1/gc", timeout_s)
         assert status == 200, body
