@@ -202,8 +202,10 @@ class Synchronizer:
             except OSError as error:
                 return {**found, "detail": f"{self._engine} cannot be sent SIGHUP: {error.strerror}"}
             self._is_told, self._is_unread = True, False
-            deadline_s = time.monotonic() + _RELOAD_S
-            while found["state"] == "not-told" and time.monotonic() < deadline_s:
+            deadline_s, is_over = time.monotonic() + _RELOAD_S, False
+            while found["state"] == "not-told" and not is_over:
+                # The last verification begins after the deadline, because the machine may stand still.
+                is_over = time.monotonic() >= deadline_s
                 time.sleep(_POLL_S)
                 found = self._verify(table)
         if found["state"] != "not-told":
