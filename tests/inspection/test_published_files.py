@@ -8,6 +8,8 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 
+from harness.daemon import PATIENCE_S
+
 from runtimed.inspection.published_files import OVERDUE_S, PublishedWatch
 
 
@@ -29,7 +31,7 @@ async def watching(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -84,7 +86,7 @@ async def test_a_look_that_hangs_is_a_fault_until_it_ends() -> None:
 
     def look() -> bool:
         looking.set()
-        return not released.wait(5)
+        return not released.wait(PATIENCE_S)
 
     async def repair() -> bool:
         return False

@@ -819,9 +819,11 @@ async def test_a_retry_keeps_the_processes_of_the_request_that_the_disk_refused(
 
 async def test_requests_that_share_a_reload_are_all_in_its_trigger(node: ReloaderOnDocuments) -> None:
     reloader = await node.start()
+    reads = node.reads
     node.gate.clear()
     first = asyncio.create_task(reloader.reload(API))
-    await asyncio.sleep(0.05)
+    while node.reads == reads:
+        await asyncio.sleep(0)
     actors = [Actor(0, pid) for pid in range(20)]
     others = [asyncio.create_task(reloader.reload(Trigger(("api",), (actor,)))) for actor in actors]
     others.append(asyncio.create_task(reloader.reload(Trigger(("signal",)))))
