@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left_behind() -> AsyncIterator[None]:
+    # Descriptors that other tests left are closed when they are collected.
+    gc.collect()
     before = os.listdir("/proc/self/fd")
     yield
     # What is forgotten is collected here, where a socket's warning about that is an error.
@@ -101,17 +103,21 @@ async def test_a_request_that_waits_for_a_full_queue_can_be_cancelled(place: Pat
 
 
 async def test_a_request_that_times_out_does_not_delay_the_others(daemon: RunningDaemon, place: Path) -> None:
-    silent = Silent()
-    with fake_server(place / "s", silent) as server:
-        asking = asyncio.create_task(AsyncClient(server.path, timeout_s=1).status())
-        client = AsyncClient(str(daemon.socket))
-        answers = 0
-        while not asking.done():
-            answers += (await client.resolve("kata"))["runtime"] == "kata"
-        assert answers > 1
-        with pytest.raises(TimedOut, match="within 1 s"):
-            await asking
-        await happens(silent.gone)
+    attempts = [Silent() for _ in range(10)]
+    client, answers = AsyncClient(str(daemon.socket)), 0
+    with fake_server(place / "s", *attempts) as server:
+        for silent in attempts:
+            asking = asyncio.create_task(AsyncClient(server.path, timeout_s=1).status())
+            answers = 0
+            while not asking.done():
+                answers += (await client.resolve("kata"))["runtime"] == "kata"
+            with pytest.raises(TimedOut, match="within 1 s"):
+                await asking
+            await happens(silent.gone)
+            # With one answer, to the request that was sent first, the machine may have stood still for that second.
+            if answers > 1:
+                break
+    assert answers > 1
 
 
 async def test_concurrent_requests_get_their_responses(daemon: RunningDaemon) -> None:
@@ -226,10 +232,16 @@ async def test_many_cancelled_waits_neither_lose_nor_repeat_an_event(own_daemon:
         await anext(events)
         async with asyncio.TaskGroup() as group:
             group.create_task(reload())
+            wait_s = 0.005
             while 21 not in generations:
-                with suppress(TimeoutError):
-                    event = await asyncio.wait_for(anext(events), 0.005)
-                    generations += [event["generation"]] if event["type"] == "generation" else []
+                try:
+                    event = await asyncio.wait_for(anext(events), wait_s)
+                except TimeoutError:
+                    # On a busy machine nothing arrives so soon after the connection, which is a new one each time.
+                    wait_s *= 1.2
+                    continue
+                wait_s = 0.005
+                generations += [event["generation"]] if event["type"] == "generation" else []
     assert generations == list(range(2, 22))
 
 

@@ -28,7 +28,7 @@ from harness.clients import (
     sends,
     server_of,
 )
-from harness.daemon import RunningDaemon, UnixConnection, short_directory
+from harness.daemon import PATIENCE_S, RunningDaemon, UnixConnection, short_directory
 from harness.runtimectl import fields_of, runtimectl
 
 import runtimed.client
@@ -76,7 +76,7 @@ def fake(place: Path, new_client: NewClient) -> Fake:
     @contextmanager
     def made(*scripts: Script) -> Iterator[tuple[FakeServer, Client]]:
         with fake_server(place / "s", *scripts) as server:
-            yield server, new_client(server.path, timeout_s=5)
+            yield server, new_client(server.path, timeout_s=PATIENCE_S)
 
     return made
 
@@ -90,6 +90,8 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left_open() -> Iterator[None]:
+    # Descriptors that other tests left are closed when they are collected.
+    gc.collect()
     before = os.listdir("/proc/self/fd")
     yield
     # A socket that is left to the collector warns, and that is an error.
@@ -326,7 +328,7 @@ def test_a_refusal_sent_before_the_request_is_read(new_client: NewClient, place:
         thread = threading.Thread(target=refuse)
         thread.start()
         with pytest.raises(Refused, match="1000 connections") as caught:
-            new_client(str(path), timeout_s=5).status()
+            new_client(str(path), timeout_s=PATIENCE_S).status()
         thread.join()
     assert (caught.value.status, caught.value.code) == (503, "too-many-connections")
 
@@ -402,7 +404,7 @@ def test_the_time_out_includes_a_response_that_arrives_slowly(new_client: NewCli
         began_s = time.monotonic()
         with pytest.raises(TimedOut, match=r"within 0\.3 s"):
             client.status()
-        assert time.monotonic() - began_s < 3
+        assert time.monotonic() - began_s < 30, "the whole response takes 50 s"
 
 
 def test_waiting_for_a_full_queue_ends_with_the_time_out(new_client: NewClient, place: Path) -> None:

@@ -14,6 +14,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from harness.daemon import PATIENCE_S
+
 from runtimed.client import AsyncClient, Client, ClientError
 
 T = TypeVar("T")
@@ -82,8 +84,8 @@ class FakeServer:
             with closing(socket.socket(socket.AF_UNIX)) as last:
                 last.connect(self._listener.getsockname())
                 last.sendall(b"the test is over")
-                self._thread.join(10)
-        self._thread.join(10)
+                self._thread.join(PATIENCE_S)
+        self._thread.join(PATIENCE_S)
         self._listener.close()
 
 
