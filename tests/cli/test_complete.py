@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, short_directory
-from harness.runtimectl import Run, runtimectl
+from harness.runtimectl import COMMAND, Run, runtimectl
 from harness.shell_names import COMPLETIONS, ODD
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,10 +28,19 @@ VERBS = [
     *("generations", "history", "diff", "gc"),
 ]
 
+# runtimectl that waits for a daemon on a busy machine: a person does not wait so long for a completion.
+PATIENT = f"""
+import sys
+from runtimed.cli import complete, ctl
+complete._TIMEOUT_S = {PATIENCE_S}
+sys.exit(ctl.main())
+"""
+
 
 def words(*typed: str, on: RunningDaemon | None = None) -> Run:
     """Return the run that completes the last of the words."""
-    run = runtimectl("__complete", "words", *typed, on=on)
+    command = COMMAND if on is None else (sys.executable, "-c", PATIENT)
+    run = runtimectl("__complete", "words", *typed, on=on, command=command)
     assert run.stderr == ""
     return run
 
@@ -205,7 +214,7 @@ def test_a_shell_and_a_verb_are_completed() -> None:
 
 # Calls the completion as bash does; each candidate is put there, and the line is then read as bash reads it.
 DRIVER = """
-runtimectl() { "$PYTHON" -m runtimed.cli.ctl "$@"; }
+runtimectl() { "$PYTHON" -c "$PATIENT" "$@"; }
 source "$SCRIPT"
 [[ $(complete -p runtimectl) =~ -F\\ ([^\\ ]+) ]]
 COMP_LINE="runtimectl resolve $1" COMP_WORDS=(runtimectl resolve "$1") COMP_CWORD=2
@@ -224,7 +233,8 @@ def odd() -> Iterator[RunningDaemon]:
 
 def in_bash(typed: str, on: Path) -> list[str]:
     script = str(COMPLETIONS / "runtimectl.bash")
-    environ = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script, "RUNTIMED_SOCKET": str(on)}
+    environ = {**os.environ, "PYTHON": sys.executable, "PATIENT": PATIENT, "SCRIPT": script}
+    environ["RUNTIMED_SOCKET"] = str(on)
     command = ["bash", "--norc", "-c", DRIVER, "bash", typed]
     run = subprocess.run(command, check=True, capture_output=True, text=True, env=environ, timeout=PATIENCE_S)
     assert run.stderr == ""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from harness.daemon import PATIENCE_S, RunningDaemon, short_directory
-from harness.runtimectl import COMMAND, columns, runtimectl
+from harness.runtimectl import COMMAND, columns, run_between_equal_responses, runtimectl
 
 from runtimed import __version__
 from runtimed.cli import ctl, verbs
@@ -324,20 +324,23 @@ def test_json_is_the_response_of_the_daemon_on_one_line(
     daemon: RunningDaemon, args: Sequence[str], *, before: bool
 ) -> None:
     flags = ("--socket", str(daemon.socket), "--json")
-    run = runtimectl(*flags, *args) if before else runtimectl(*args, *flags)
-    assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
     asked: dict[str, Callable[[], dict[str, Any]]] = {
         "resolve": lambda: daemon.resolve("wrapped"),
         "list": lambda: daemon.get("/v1/runtimes")[1],
         "status": daemon.status,
         "reload": lambda: daemon.reload("?dry_run=true"),
     }
-    changing = {"uptime_s", "duration_ms", "time"}
-    ours, theirs = json.loads(run.stdout), asked[args[0]]()
-    assert list(ours) == list(theirs)
-    assert {k: v for k, v in ours.items() if k not in changing} == {
-        k: v for k, v in theirs.items() if k not in changing
-    }
+
+    def without_times(found: dict[str, Any]) -> dict[str, Any]:
+        return {key: None if key in ("uptime_s", "duration_ms", "time") else value for key, value in found.items()}
+
+    run, theirs = run_between_equal_responses(
+        lambda: runtimectl(*flags, *args) if before else runtimectl(*args, *flags),
+        lambda: without_times(asked[args[0]]()),
+    )
+    assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
+    ours = without_times(json.loads(run.stdout))
+    assert (list(ours), ours) == (list(theirs), theirs)
 
 
 def test_json_of_a_rejected_reload_and_of_an_unknown_name_is_on_stdout_too(own_daemon: RunningDaemon) -> None:

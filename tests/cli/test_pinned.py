@@ -41,9 +41,9 @@ def text(made: RunningDaemon) -> str:
 
 
 def test_plan_reload_and_status_name_the_container_that_keeps_the_old_binary(pinned: RunningDaemon) -> None:
-    # The watcher may have applied the edit before.
-    assert text(pinned) in runtimectl("plan", on=pinned).stdout.splitlines()
-    assert text(pinned) in runtimectl("reload", on=pinned).stdout.splitlines()
+    # The watcher may have applied the edit before. On a busy machine the look at the containers may take too long.
+    wait_until(lambda: text(pinned) in runtimectl("plan", on=pinned).stdout.splitlines(), "a plan that names it")
+    wait_until(lambda: text(pinned) in runtimectl("reload", on=pinned).stdout.splitlines(), "a report that names it")
     assert pinned.status()["last_reload"]["kept"] == [
         {"runtime": "x", "containers": 1, "generation": 1, "binary": str(pinned.root / BEFORE)}
     ]

@@ -170,13 +170,15 @@ def test_an_unknown_name_is_refused(own_daemon: RunningDaemon) -> None:
 
 @needs_root
 def test_a_test_that_is_not_recorded_is_told(own_daemon: RunningDaemon) -> None:
-    mark = own_daemon.root / "mark"
-    put_table(own_daemon, slow=f"verb == 'delete' and (open({str(mark)!r}, 'w'), time.sleep(0.5))")
+    mark, replaced = own_daemon.root / "mark", own_daemon.root / "replaced"
+    waits = f"open({str(mark)!r}, 'w').close()\n    while not os.path.exists({str(replaced)!r}): time.sleep(0.01)"
+    put_table(own_daemon, slow=f"if verb == 'delete':\n    {waits}")
     with subprocess.Popen(
         [*COMMAND, "test", "slow"], stderr=subprocess.PIPE, text=True, env=environ(own_daemon)
     ) as run:
         wait_until(mark.exists, "the last step")
         put_runtime(own_daemon.root / "programs" / "slow", "pass")
+        replaced.touch()
         _, stderr = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 1
     assert "runtimectl: the daemon has not recorded the test of slow: " in stderr

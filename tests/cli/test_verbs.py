@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from harness.daemon import RunningDaemon
-from harness.runtimectl import columns, fields_of, runtimectl
+from harness.runtimectl import columns, fields_of, run_between_equal_responses, runtimectl
 from harness.two_generations import drop_older_generations
 
 from runtimed.cli.explain import render_description
@@ -191,9 +191,9 @@ def test_gc_counts_collected_and_collectable_wrappers(verdicts: list[str], *, dr
 )
 def test_json_is_the_response_of_the_daemon(twice: RunningDaemon, args: tuple[str, ...], path: str) -> None:
     flags = () if "--format" in args else ("--json",)
-    run = runtimectl(*args, *flags, on=twice)
+    run, response = run_between_equal_responses(lambda: runtimectl(*args, *flags, on=twice), lambda: twice.get(path)[1])
     assert (run.returncode, run.stderr, run.stdout.count("\n")) == (0, "", 1)
-    assert json.loads(run.stdout) == twice.get(path)[1]
+    assert json.loads(run.stdout) == response
 
 
 def test_json_of_gc_and_of_a_refusal_is_on_stdout_too(twice: RunningDaemon) -> None:

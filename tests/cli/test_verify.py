@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.daemon import RunningDaemon
+from harness.daemon import PATIENCE_S, RunningDaemon
 from harness.engine import TABLE, SmallEngine
 from harness.runtimectl import runtimectl
 
@@ -26,8 +26,14 @@ from runtimed.core.engines.engine import ExportOptions
 from runtimed.core.engines.verification import Verification
 from runtimed.core.errors import ConfigurationRejected
 
-# A process with a name, which ends at SIGHUP.
-PROCESS = 'import time; open("/proc/self/comm", "w").write("{name}"); print("ready", flush=True); time.sleep(1000)'
+# A process with a name, which ends at SIGHUP, also where the tests run under nohup.
+PROCESS = """
+import signal, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+open("/proc/self/comm", "w").write("{name}")
+print("ready", flush=True)
+time.sleep(1000)
+"""
 
 
 @pytest.fixture
@@ -202,7 +208,7 @@ def test_an_engine_is_hung_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     install(SmallEngine(tmp_path, process=name, takes_effect="reload"), monkeypatch)
     with process(name) as running:
         assert hang_up_engine("small")
-        assert running.wait(10) == -1
+        assert running.wait(PATIENCE_S) == -1
 
 
 # The verb

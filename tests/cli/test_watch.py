@@ -33,7 +33,9 @@ def daemon() -> Iterator[RunningDaemon]:
     with new_daemon() as daemon:
         daemon.drift_every_s = 0.1
         daemon.write({"runtimes": {"a": {"path": "/bin/sh"}}})
-        yield daemon.start()
+        daemon.start()
+        wait_for_a_look(daemon)
+        yield daemon
 
 
 class Watching:
@@ -205,9 +207,13 @@ def test_since_0_after_a_restart_shows_a_gap_and_all_events_since_the_start() ->
             assert daemon.stop() == 0
         with daemon.running():
             daemon.reload()
-            command = ["timeout", "3", *COMMAND, "--socket", str(daemon.socket), "watch", "--since", "0"]
-            shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
-    lines = [line.split(maxsplit=3) for line in shown.splitlines()]
+            command = [*COMMAND, "--socket", str(daemon.socket), "watch", "--since", "0"]
+            lines: list[list[str]] = []
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+                assert watching.stdout is not None
+                while not lines or "(API request)" not in lines[-1][3]:
+                    lines.append(watching.stdout.readline().rstrip().split(maxsplit=3))
+                watching.kill()
     assert [line[2] for line in lines] == ["gap", "reload", "generation", "reload"]
     assert "not known any more" in lines[0][3]
     assert lines[1][3] == "unchanged, generation 1 (start)"
@@ -289,7 +295,7 @@ def test_every_request_reports_the_drift_of_a_binary(watch: Watch, daemon: Runni
         return dict({r["name"]: r for r in daemon.get("/v1/runtimes")[1]["runtimes"]}["mine"])
 
     # The first look comes right after the load.
-    wait_until(lambda: 'runtimed_runtimes{state="unknown"} 0.0' in metrics(daemon), "the first look")
+    wait_for_a_look(daemon)
     binary.unlink()
     event = watching.until("drift", kind="removed")
     assert event["runtimes"] == ["mine"]
@@ -318,6 +324,11 @@ def test_every_request_reports_the_drift_of_a_binary(watch: Watch, daemon: Runni
     assert watching.until("health", status="degraded")["reasons"].keys() == {"default-runtime"}
     put_executable(binary)
     watching.until("health", status="ok")
+
+
+def wait_for_a_look(daemon: RunningDaemon) -> None:
+    """Wait until the states of all binaries are known: what the first look finds is an event."""
+    wait_until(lambda: 'runtimed_runtimes{state="unknown"} 0.0' in metrics(daemon), "the first look")
 
 
 def metrics(daemon: RunningDaemon) -> str:
