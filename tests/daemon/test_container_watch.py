@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.daemon import PATIENCE_S
 from harness.generation import generation_of
 
 from runtimed.core.config import Engine
@@ -60,7 +61,7 @@ class Node:
         """Make a function of the module, or of the pins, wait for the event that is returned."""
         event = threading.Event()
         owner = container_watch if hasattr(container_watch, name) else self.watch.pinned
-        monkeypatch.setattr(owner, name, lambda *_args, **_kwargs: event.wait(10))
+        monkeypatch.setattr(owner, name, lambda *_args, **_kwargs: event.wait(PATIENCE_S))
         return event
 
 

@@ -21,18 +21,21 @@ from runtimed.core.history.layout import EVENTS
 
 # Bounds a failing test; every condition takes far less. Longer than a virtual machine may stand still.
 PATIENCE_S = 60.0
-# The daemon with other intervals between looks for drift and between heartbeats, and another number of generations.
+# The daemon with other intervals between looks for drift and between heartbeats, another number of generations, and
+# reports that wait for their looks at the node on a busy machine, too.
 _WITH_LIMITS = """
 import functools, sys
 from runtimed import __main__
 from runtimed.daemon import announcer, components
 from runtimed.host.store import retained
+from runtimed.reload import look
 if {drift_every_s}:
     components.DriftWatch = functools.partial(components.DriftWatch, every_s={drift_every_s})
 if {heartbeat_s}:
     announcer.Events = functools.partial(announcer.Events, heartbeat_s={heartbeat_s})
 if {generations_most}:
     retained._KEEP_MOST = {generations_most}
+look.LOOK_TIMEOUT_S = {patience_s}
 sys.exit(__main__.main())
 """
 
@@ -179,7 +182,7 @@ class RunningDaemon:
         limits = {name: getattr(self, name) for name in ("drift_every_s", "heartbeat_s", "generations_most")}
         if any(value is not None for value in limits.values()):
             assert program[0] == "-m", "a test has a program and limits, which have one of their own"
-            program = ["-c", _WITH_LIMITS.format(**limits)]
+            program = ["-c", _WITH_LIMITS.format(**limits, patience_s=PATIENCE_S)]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, self.interpreter, *program, *self.arguments(), *more],
@@ -299,7 +302,9 @@ class RunningDaemon:
     def log(self) -> list[dict[str, Any]]:
         """Return the events logged so far; lines that are no events (a traceback, say) as ``raw``."""
         events = []
-        for line in self.log_file.read_text().splitlines():
+        # The daemon may just be writing the last line.
+        whole, _, _ = self.log_file.read_text().rpartition("\n")
+        for line in whole.splitlines():
             try:
                 events.append(json.loads(line))
             except json.JSONDecodeError:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.daemon import PATIENCE_S
+
 from runtimed.core.pins import Pin, pin_file, read_pins, render_pin
 from runtimed.core.table.launcher import make_launcher
 from runtimed.core.table.wrapper import make_wrapper
@@ -93,7 +95,7 @@ class Node:
             [*(["prlimit", "--fsize=0"] if full else []), *self.shell, launcher.path, *words],
             check=False,
             capture_output=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             env=env,
             cwd=cwd,
             restore_signals=not full,  # SIGXFSZ stays ignored.
