@@ -35,7 +35,9 @@ class EngineProcess:
     def started_s(self) -> float:
         """The latest time at which it can have started, in seconds since the epoch."""
         since_boot_s = (self.start_ticks + 1) / _TICKS_PER_S
-        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot_s
+        # In this order: if this process is stopped between the two, the result is later and not earlier.
+        ago_s = time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot_s
+        return time.time() - ago_s
 
 
 def find_process(name: str, sockets: Iterable[str]) -> EngineProcess | None:

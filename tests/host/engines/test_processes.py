@@ -65,6 +65,21 @@ def test_an_engine_is_found_by_its_name_and_with_its_start(name: str) -> None:
     assert find_process(name, []) is None
 
 
+def test_a_stop_of_this_process_makes_no_start_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 5000.0
+
+    def read_and_stop() -> float:
+        nonlocal now_s
+        now_s += 2
+        return now_s - 2
+
+    monkeypatch.setattr(time, "time", lambda: 10**9 + read_and_stop())
+    monkeypatch.setattr(time, "clock_gettime", lambda _: read_and_stop())
+    started_s = EngineProcess("x", 1, 3000 * os.sysconf("SC_CLK_TCK")).started_s
+    monkeypatch.undo()
+    assert 10**9 + 3000 <= started_s <= 10**9 + 3003
+
+
 def test_the_process_that_listens_counts_before_an_older_one_of_the_name(name: str) -> None:
     with short_directory() as directory, engine(name), engine(name, f"{directory}/s") as listening:
         found = find_process(name, [f"{directory}/none", f"{directory}/s"])
