@@ -138,6 +138,7 @@ def test_nothing_is_written_to_a_data_root_that_is_refused(disk: Disk) -> None:
     assert os.listdir(disk.root) == []
 
 
+@pytest.mark.timeout(600)
 def test_a_kill_during_a_write_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     seen = set()
     for number in range(20):
