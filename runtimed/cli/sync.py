@@ -33,6 +33,8 @@ _VERIFY_S = 50.0
 _VERIFY_SOON_S = 10.0
 # A run takes at most this part of the time: to ask podman for many runtimes takes seconds.
 _SHARE = 1 / 50
+# While the engine does not follow, an administrator may be waiting for it.
+_SHARE_SOON = 1 / 10
 # Between attempts to reach the daemon.
 _RETRY_S = 5.0
 # The time that an engine gets for a reload.
@@ -137,9 +139,10 @@ class Synchronizer:
         try:
             began_s = time.monotonic()
             seq = self.run()
-            rest_s = (time.monotonic() - began_s) / _SHARE
+            took_s = time.monotonic() - began_s
+            least_s, share = (_VERIFY_S, _SHARE) if self._follows else (_VERIFY_SOON_S, _SHARE_SOON)
             time.sleep(_PAUSE_S)
-            self._wait(seq, max(rest_s, _VERIFY_S if self._follows else _VERIFY_SOON_S))
+            self._wait(seq, max(least_s, took_s / share))
         except ClientError as error:
             self._log.error(error)
             time.sleep(_RETRY_S)

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -348,31 +349,29 @@ def test_the_engine_is_verified_at_an_interval_that_is_shorter_while_it_does_not
     assert running.runs <= before + 2, "it is verified rarely again"
 
 
-def test_an_engine_that_takes_long_to_ask_is_asked_rarely(
+def test_an_engine_that_takes_long_to_ask_is_asked_rarely_and_sooner_while_it_does_not_follow(
     own_daemon: RunningDaemon, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now_s = 0.0
     pauses: list[float] = []
     monkeypatch.setattr(Synchronizer, "_wait", lambda _, __, pause_s: pauses.append(pause_s))
-    monkeypatch.setattr(sync, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(sync, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=lambda _: None))
     running = synchronizer(own_daemon, engine)
+    running.run_and_wait()
     verify = engine.verify
 
     def slow(table: Any) -> Any:
-        time.sleep(1.5)
+        nonlocal now_s
+        now_s += 1.5
         return verify(table)
 
-    def pause_s(least_s: float) -> None:
-        """Make a run, and compare the pause after it with 50 times its duration."""
-        begin_s = time.monotonic()
-        running.run_and_wait()
-        assert least_s <= pauses[-1] <= max(least_s, 50 * (time.monotonic() - begin_s))
-
-    pause_s(50)
     running._verify = slow
-    pause_s(75)
+    running.run_and_wait()
     engine.is_running = False
-    pause_s(75)
-    assert len(pauses) == 3
+    running.run_and_wait()
+    running._verify = verify
+    running.run_and_wait()
+    assert pauses == [50, 75, 15, 10]
 
 
 def test_a_missing_daemon_is_told_once_and_tried_again(
