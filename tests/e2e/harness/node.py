@@ -83,8 +83,8 @@ class ContainerdNode:
         self.containerd.delete_task(identifier)
         self.containerd.start_task(identifier)
 
-    def collect(self, timeout_s: float = 2 * PATIENCE_S) -> Collected:
-        """Have wrappers collected."""
+    def collect(self, timeout_s: float = 3 * PATIENCE_S) -> Collected:
+        """Have wrappers collected. A scan takes a minute at most, and may have to wait for another one."""
         status, body = self._post("/v1/gc", timeout_s)
         assert status == 200, body
         verdicts = {one["file"]: (one["verdict"], one["reason"]) for one in body["wrappers"]}
