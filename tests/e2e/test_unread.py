@@ -1,6 +1,7 @@
 """Hundreds of connections ask for the largest answers and never read: memory stays bounded, and others are served.
 
-Waits are compared with those of the same daemon while it is idle: what is asserted is a bound on hanging.
+What is asserted of waits is a bound on hanging: the daemon makes hundreds of large answers meanwhile, for seconds on a
+busy machine, and would wait for ever for a client that never reads.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import RunningDaemon, UnixConnection, new_daemon, wait_until
 
-GROWTH_MOST_MIB = 128
+GROWTH_MOST_MIB = 160
 CONNECTIONS = 900
 # So many of these answers take more than the bound, and each takes milliseconds to make.
 EXPENSIVE = (
@@ -27,10 +28,10 @@ EXPENSIVE = (
     "/v1/resolve?runtime=large",
     "/v1/runtimes/large",
 )
-EXPENSIVE_CONNECTIONS = 300
+EXPENSIVE_CONNECTIONS = 350
 # At a time: more of one user's requests may not wait for the disk.
 STEP = 150
-LONGEST_MS = 1000
+LONGEST_MS = 20_000
 TARGETS = (
     "/v1/generations/1",
     "/v1/runtimes",
@@ -65,6 +66,7 @@ class Good:
 
     def longest_ms(self) -> float:
         """Return the longest wait since this was last asked."""
+        wait_until(lambda: self._waits_ms, "an answer")
         waits_ms, self._waits_ms = self._waits_ms, []
         return max(waits_ms)
 
@@ -98,7 +100,7 @@ class DaemonWithGoodClients:
         with contextlib.ExitStack() as stack:
             for done in range(0, number, STEP):
                 socks = [stack.enter_context(asking(self.daemon, target)) for _ in range(min(STEP, number - done))]
-                wait_until(partial(have_begun, socks), "the answers to begin", 60)
+                wait_until(partial(have_begun, socks), "the answers to begin")
         return self.resident_mib("VmHWM") - before_mib
 
 
@@ -148,30 +150,30 @@ def thousand() -> Iterator[DaemonWithGoodClients]:
         yield it
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_hundreds_of_connections_leave_unread_takes_less_than_128_mib(
+def test_what_hundreds_of_connections_leave_unread_takes_less_than_160_mib(
     thousand: DaemonWithGoodClients, target: str
 ) -> None:
     time.sleep(0.5)
     quiet_ms = thousand.good.longest_ms()
     number = EXPENSIVE_CONNECTIONS if target in EXPENSIVE else CONNECTIONS
     growth_mib = thousand.measure_growth_mib(target, number)
-    busy_ms = thousand.good.longest_ms()
+    see_bounds(target, growth_mib, quiet_ms, thousand.good.longest_ms())
+
+
+def see_bounds(target: str, growth_mib: float, quiet_ms: float, busy_ms: float) -> None:
     print(f"{target}: {growth_mib:.0f} MiB; longest wait {quiet_ms:.1f} ms idle, {busy_ms:.1f} ms then")  # noqa: T201
     assert growth_mib < GROWTH_MOST_MIB
-    assert busy_ms < max(LONGEST_MS, 20 * quiet_ms)
+    assert busy_ms < LONGEST_MS
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_of_10000_runtimes_as_well() -> None:
     with scene(10_000) as it:
         time.sleep(2)
         for target in ("/v1/generations/1", "/v1/runtimes", "/info"):
             quiet_ms = it.good.longest_ms()
             growth_mib = it.measure_growth_mib(target, 15)
-            busy_ms = it.good.longest_ms()
-            print(f"{target}: {growth_mib:.0f} MiB; {quiet_ms:.1f} ms idle, {busy_ms:.1f} ms then")  # noqa: T201
-            assert growth_mib < GROWTH_MOST_MIB
-            assert busy_ms < max(LONGEST_MS, 20 * quiet_ms)
+            see_bounds(target, growth_mib, quiet_ms, it.good.longest_ms())
             time.sleep(0.5)
