@@ -20,7 +20,7 @@ from harness.runtimectl import COMMAND
 
 CRUN = Path("/usr/bin/crun")
 OK: dict[str, object] = {"status": "ok", "reasons": {}}
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True, slots=True)

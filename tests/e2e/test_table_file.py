@@ -187,10 +187,12 @@ def test_on_a_full_exec_root_a_change_is_rejected_and_nothing_changes_until_ther
         assert "table.json: No space left on device; free space or inodes" in report["problems"][0]["message"]
         assert small.resolve("a") == before
         assert file_of(small).read_bytes() == data
-        assert not list(small.socket.parent.glob(".tmp-*"))
         assert os.readlink(small.data / "runtimes") == "generations/00000001/runtimes"
-        assert os.listdir(small.data / "generations") == ["00000001"]
-    assert small.reload()["outcome"] == "applied"
+        # The watcher may be making an attempt as well.
+        wait_until(lambda: not list(small.socket.parent.glob(".tmp-*")), "no temporary file")
+        wait_until(lambda: os.listdir(small.data / "generations") == ["00000001"], "no second generation")
+    # The daemon tries again by itself, too.
+    assert small.reload()["outcome"] in ("applied", "unchanged")
     assert (small.resolve("a")["generation"], number_in(small)) == (2, 2)
     assert small.status()["health"]["status"] == "ok"
 
@@ -208,7 +210,7 @@ def test_a_start_on_a_full_exec_root_serves_and_writes_the_file_when_there_is_ro
         assert "No space left on device" in small.status()["health"]["reasons"]["store"]
         assert file.read_bytes() == data
         file.unlink()
-    wait_until(lambda: small.status()["health"]["status"] == "ok", "the file to be written", 20)
+    wait_until(lambda: small.status()["health"]["status"] == "ok", "the file to be written")
     assert json.loads(file.read_bytes())["generation"] == 1
 
 
@@ -233,8 +235,8 @@ def test_it_is_there_before_the_first_answer_also_with_a_broken_configuration_or
         daemon.write(table(2))
         with daemon.running():
             assert (daemon.resolve("a")["generation"], number_in(daemon)) == (4, 4)
-            # A repair that publishes anew, under the next number.
-            subprocess.run(["rm", "-r", daemon.data / "generations/00000004"], check=True)
+            # A repair that publishes anew, under the next number. The daemon may notice at once what is gone.
+            (daemon.data / "generations/00000004").rename(daemon.root / "00000004")
             assert daemon.reload()["generation"] == number_in(daemon) == 5
 
 

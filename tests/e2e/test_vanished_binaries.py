@@ -29,6 +29,8 @@ NEEDED = {
     "by-shim-alone": (SHIM,),
 }
 FILES = ("one", "two", SHIM)
+# A machine that stands still for a second makes the drawing of an example slow.
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 STEPS = ("remove", "put", "replace", "chmod", "directory", "move")
 
 
@@ -112,7 +114,7 @@ def node() -> Iterator[Node]:
         assert made.seen == {200, 503}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
 @given(steps=st.lists(st.tuples(st.sampled_from(FILES), st.sampled_from(STEPS)), min_size=1, max_size=12))
 def test_each_answer_follows_the_files_within_fifty_milliseconds(node: Node, steps: list[tuple[str, str]]) -> None:
     with closing(UnixConnection(str(node.daemon.socket))) as connection:
