@@ -207,7 +207,8 @@ def lives() -> Iterator[Lives]:
         yield Lives(hasty.node, hasty.line, SEED)
 
 
-@pytest.mark.timeout(600)
+# A step takes a second where the machine is busy.
+@pytest.mark.timeout(300 + 4 * STEPS)
 def test_random_steps_lose_no_container_and_leave_no_pin(lives: Lives, capsys: pytest.CaptureFixture[str]) -> None:
     begun_s = time.monotonic()
     for _ in range(STEPS):

@@ -73,7 +73,7 @@ def daemon() -> Iterator[RunningDaemon]:
         daemon.kill()
 
 
-@pytest.mark.timeout(120 + QUICK_RELOADS)
+@pytest.mark.timeout(300 + 2 * QUICK_RELOADS)
 def test_stable_paths_are_never_missing_and_can_always_be_executed(
     daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,4 +103,4 @@ def test_stable_paths_are_never_missing_and_can_always_be_executed(
         sys.stdout.write(f"\nstable paths, {QUICK_RELOADS} reloads in {took_s:.0f} s: {counts}\n")
     assert looker[1:] == ["0", "[]\n"]
     assert executor[1:] == ["0", "[]\n"]
-    assert int(executor[0]) > QUICK_RELOADS // 2
+    assert int(executor[0]) > QUICK_RELOADS // 10

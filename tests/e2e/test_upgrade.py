@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,7 +25,16 @@ NAME = "w-of-0.2.0"
 
 @pytest.fixture
 def node() -> Iterator[ContainerdNode]:
-    ROOT.mkdir(mode=0o700)
+    with ROOT.with_name(f"{ROOT.name}.lock").open("w") as lock:
+        # Another run of this test has the place for now; one that was killed has left it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(ROOT)
+        ROOT.mkdir(mode=0o700)
+        yield from new_node()
+
+
+def new_node() -> Iterator[ContainerdNode]:
     daemon = RunningDaemon(ROOT)
     try:
         subprocess.run(["tar", "-C", str(ROOT), "-xzf", str(ARCHIVE)], check=True)

@@ -1,4 +1,8 @@
-"""A node whose daemon looks at containers and pins all the time, and drops generations after a second."""
+"""A node whose daemon looks at containers and pins all the time, and drops generations after a second.
+
+The pin of a container that is absent for ten seconds is removed: longer than a container takes to start on a busy
+machine.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,8 @@ from runtimed import __main__
 from runtimed.daemon import container_watch
 from runtimed.host.store import retained
 from runtimed.inspection import pinned_containers, wrapper_collector
-retained._KEEP_S = retained._REPLACED_KEEP_S = pinned_containers.ABSENT_S = 1.0
+retained._KEEP_S = retained._REPLACED_KEEP_S = 1.0
+pinned_containers.ABSENT_S = 10.0
 containers, collector = pinned_containers.PinnedContainers, wrapper_collector.Collector
 containers.look = functools.partialmethod(containers.look, adopt_age_s=0.0)
 for owner in (container_watch.ContainerWatch, collector):
