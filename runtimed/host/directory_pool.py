@@ -41,6 +41,7 @@ class _Call:
     function: Callable[[], object]
     done: Callable[[object], None]
     since_s: float = 0.0
+    is_overdue: bool = False
 
 
 class DirectoryPool:
@@ -87,6 +88,10 @@ class DirectoryPool:
         with self._changed:
             latest_s = time.monotonic() - self.timeout_s
             for call in [call for call in self._running if call.since_s < latest_s]:
+                if not call.is_overdue:
+                    # This process may have been stopped, and the call with it: it has time until the next `expire`.
+                    call.is_overdue = True
+                    continue
                 self._running.remove(call)
                 self._hung[call.path] = call
                 failed.append(call)

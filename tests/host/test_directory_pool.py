@@ -95,6 +95,20 @@ def test_a_call_that_hangs_fails_in_time_and_others_have_their_results(
     assert found["/nfs/c"] == "/NFS/C"
 
 
+def test_a_call_during_which_the_process_was_stopped_has_its_result(
+    pool: DirectoryPool, disk: Disk, clock: Clock
+) -> None:
+    disk.hangs = {"/usr/x"}
+    outcomes: list[object] = []
+    pool.submit("/usr/x", lambda: disk.look("/usr/x"), outcomes.append)
+    wait_until(lambda: disk.calls, "the call to begin")
+    clock.now_s += 100 * SHORT_S
+    assert pool.expire()
+    disk.released.set()
+    wait_until(lambda: outcomes, "its result")
+    assert outcomes == ["/USR/X"]
+
+
 def test_further_calls_for_a_path_that_hangs_fail_at_once_and_take_no_thread(pool: DirectoryPool, disk: Disk) -> None:
     disk.hangs = {"/nfs/a"}
     pool.call_all(disk.look, ["/nfs/a"])
