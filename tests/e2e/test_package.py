@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from e2e.harness.booted import CHECKOUT, Booted, new_machine
-from harness.daemon import short_directory
+from harness.daemon import put, short_directory
 from harness.documents import PAGES
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 BUILDER = CHECKOUT / "systemd/build-deb"
 PROGRAM = "usr/lib/runtimed/program"
@@ -100,6 +100,8 @@ def machine() -> Iterator[Booted]:
     with new_machine() as machine:
         # What keeps a container image's packages from starting anything.
         (machine.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+        # The port of runtimed-metrics.socket may be that of another machine of these tests.
+        machine.options = ("--private-network",)
         machine.boot()
         yield machine
 
@@ -151,7 +153,7 @@ def apt(machine: Booted, verb: str, *arguments: str) -> str:
 def configure(machine: Booted) -> str:
     """Write the administrator's configuration and return its text."""
     text = json.dumps(CONFIGURATION, indent=1)
-    (machine.root / "etc/runtimed/daemon.json").write_text(text)
+    put(machine.root / "etc/runtimed/daemon.json", text)
     machine.run("systemctl", "reload", "runtimed")
     return text
 
@@ -238,7 +240,7 @@ def test_an_upgrade_under_load_loses_no_request_and_no_administrators_file(packa
     assert clients.stdout is not None
     assert clients.stdout.readline() == "asking\n"
     took_s = install(machine, packages.newer)
-    out, err = clients.communicate(timeout=120)
+    out, err = clients.communicate(timeout=300)
     assert clients.returncode == 0, err
     answered, failures, digests, slowest_s = json.loads(out)
     assert failures == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from e2e.harness.attacks import RESOLVE
 
 CLIENTS = 8
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 PAUSE_S = 0.005
 
 

@@ -60,6 +60,6 @@ def running_nginx() -> Iterator[str]:
             yield str(root / "s")
         finally:
             process.terminate()
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=120)
             if process.returncode:
                 print(errors.decode())  # noqa: T201
