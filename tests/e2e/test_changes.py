@@ -69,7 +69,7 @@ CASES = {
         [Step(edits.put_another_directory_in_place, APPLIED, TWO, AT_ONCE_S), WRITE_THREE]
     ),
     "an end of the mount, and its return": ChangeCase(
-        [Step(mounting.unmount, REJECTED, ONE), Step(mounting.mount_again, UNCHANGED, ONE), WRITE_TWO]
+        [Step(mounting.unmount, REJECTED, ONE), Step(mounting.mount_again, UNCHANGED, ONE, AT_ONCE_S), WRITE_TWO]
     ),
     "a file system over the directory": ChangeCase(
         [
@@ -148,7 +148,7 @@ CASES |= {
     "a file deleted, and created later": ChangeCase([Step(edits.delete("etc/daemon.json"), REJECTED, ONE), WRITE_TWO]),
     "a directory deleted, and created later": ChangeCase(
         [
-            Step(edits.delete_directory("etc"), REJECTED, ONE),
+            Step(edits.delete_directory("etc"), REJECTED, ONE, AT_ONCE_S),
             Step(edits.fill_again, APPLIED, TWO, AT_ONCE_S),
             WRITE_THREE,
         ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from e2e.harness.changing import AFTERWARDS_S, ONE, ChangeCase, ConfigurationOnVolume, dropin, main_file, scene
 from e2e.harness.volumes import new_ext4, new_tmpfs
-from harness.daemon import put
+from harness.daemon import PATIENCE_S, put
 
 # The full measure is 60.
 REWRITING_S = float(os.environ.get("RUNTIMED_TEST_REWRITING_S", "15"))
@@ -32,7 +32,7 @@ def write_a_thousand_dropins() -> str:
             (it.dropins / f"30-{number}.json").write_text(json.dumps(dropin(str(number), f"n{number}")))
         took_s = time.monotonic() - begun_s
         wanted = ONE | {f"n{number}": f"/opt/{number}" for number in range(DROPINS)}
-        seen_s = it.see(lambda: it.table() == wanted, "a thousand drop-ins")
+        seen_s = it.see(lambda: it.table() == wanted, "a thousand drop-ins", 2 * PATIENCE_S)
         time.sleep(AFTERWARDS_S)
         reports = it.reports()[1:]
         assert set(reports) == {"applied"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from e2e.harness import volumes
 from e2e.harness.changing import ConfigurationOnVolume, dropin, fill, main_file
 from e2e.harness.edits import Edit, text
 from e2e.harness.volumes import new_ext4, run
@@ -42,7 +43,7 @@ def bind_directory(it: ConfigurationOnVolume) -> None:
 
 
 def unmount_from(path: str) -> Edit:
-    return lambda it: run("umount", it.base / path)
+    return lambda it: volumes.unmount(it.base / path)
 
 
 def mount_again_changed(it: ConfigurationOnVolume) -> None:

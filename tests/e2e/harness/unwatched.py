@@ -28,7 +28,7 @@ from harness.daemon import put
 
 TWO, THREE = ONE | {"w": "/opt/two"}, ONE | {"w": "/opt/three"}
 # The daemon retries after 30 s, and polls until then.
-COMES_BACK_S = 90.0
+COMES_BACK_S = 120.0
 LIMIT = "/proc/sys/user/max_inotify_{}"
 PLENTY = 10_000
 # A user namespace has separate limits. Root is root in it.
@@ -96,7 +96,7 @@ def see_dropins_on_fuse() -> str:
 
 def see_what_is_written_to_memory() -> str:
     """Write through a memory mapping of the file, which makes no event while the file is open."""
-    with scene(new_tmpfs, ChangeCase([])) as it:
+    with scene(new_tmpfs, ChangeCase([], by_clock=True)) as it:
         with it.main.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             memory[:] = memory[:].replace(b"one", b"two")
             seen_s = it.see(lambda: it.table() == TWO, "the regular check", COMES_BACK_S)
@@ -113,7 +113,7 @@ def see_what_is_written_to_another_name() -> str:
         (base / "elsewhere").mkdir()
         os.link(base / "etc" / "daemon.json", base / "elsewhere" / "name")
 
-    with scene(new_tmpfs, ChangeCase([], fill=fill_with_hard_link)) as it:
+    with scene(new_tmpfs, ChangeCase([], fill=fill_with_hard_link, by_clock=True)) as it:
         edits.write_in_place("elsewhere/name", "two")(it)
         seen_s = it.see(lambda: it.table() == TWO, "the regular check", COMES_BACK_S)
         time.sleep(AFTERWARDS_S)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.daemon import short_directory
+from harness.daemon import short_directory, wait_until
 
 from runtimed.core.mounts import parse_mounts
 from runtimed.host.watch.mounts import MOUNTINFO
@@ -25,6 +25,18 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
+def unmount(point: Path) -> None:
+    """Unmount what is mounted at ``point``, as soon as the daemon is not just reading there."""
+    command = ["env", "LC_ALL=C", "umount", str(point)]
+
+    def unmounted() -> bool:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or "busy" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    wait_until(unmounted, f"{point} not to be busy")
+
+
 @dataclass(frozen=True)
 class Volume:
     """A file system at ``point`` that can be unmounted and mounted again."""
@@ -36,7 +48,7 @@ class Volume:
         run("mount", *self.how, self.point)
 
     def unmount(self) -> None:
-        run("umount", self.point)
+        unmount(self.point)
 
 
 def new_tmpfs(point: Path, fill: Fill) -> Volume:
