@@ -51,7 +51,7 @@ def test_plan_reload_and_status_name_the_container_that_keeps_the_old_binary(pin
 
 
 def test_containers_and_explain_list_the_container(pinned: RunningDaemon) -> None:
-    pinned.reload()
+    assert pinned.reload()["generation"] == 2
     (container,) = json.loads(runtimectl("containers", "--json", on=pinned).stdout)["containers"]
     assert container == {
         "id": "web",
@@ -97,7 +97,7 @@ def test_check_finds_wrappers_in_the_configured_data_root(tmp_path: Path) -> Non
 
 
 def test_a_restart_knows_the_container(pinned: RunningDaemon) -> None:
-    pinned.reload()
+    assert pinned.reload()["generation"] == 2
     pinned.stop()
     pinned.start()
     found = wait_until(lambda: pinned.status()["containers"]["pinned"], "the first look")

@@ -92,8 +92,7 @@ def test_a_file_that_the_kernel_refuses_is_unavailable_everywhere(
     binary = make(daemon.root / "crun", content)
     daemon.write({"runtimes": {"crun": {"path": str(binary)}}, "default-runtime": "crun"})
     daemon.start()
-    _, body = wait_until(lambda: (got := daemon.get("/v1/resolve"))[0] == 503 and got, "the probe")
-    assert words in body["detail"]
+    wait_until(lambda: (got := daemon.get("/v1/resolve"))[0] == 503 and words in got[1]["detail"], "the probe")
     described = daemon.get("/v1/runtimes/crun")[1]
     assert (described["available"], words in described["reason"]) == (False, True)
     assert "not-executable" in [lint["code"] for lint in described["lint"]]
