@@ -358,6 +358,7 @@ class TestSignals:
         assert daemon.reload()["outcome"] == "unchanged"
         assert daemon.stop() == 0
 
+    @pytest.mark.timeout(400)
     def test_hangups_during_the_start_do_not_kill(self, daemon: RunningDaemon) -> None:
         # Before the entry module's first statement a SIGHUP kills the interpreter.
         daemon.write(table(w=wrapped("one")))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.daemon import PATIENCE_S
 
 from runtimed.core.config import Settings
 from runtimed.core.configuration.inputs import Documents, Flags, Source
@@ -716,7 +717,7 @@ async def test_stopping_waits_for_a_reload_but_not_for_one_that_hangs(node: Relo
     node.write("a")
     task = asyncio.create_task(reloader.reload(API))
     await asyncio.sleep(0)
-    await reloader.stop()
+    await reloader.stop(timeout_s=PATIENCE_S)
     assert (await task).outcome == "applied"
     node.gate.clear()
     task = asyncio.create_task(reloader.reload(API))
