@@ -23,7 +23,7 @@ from e2e.harness.installed import (
 )
 from harness.daemon import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 MEMBER, STRANGER = "member", "stranger"
 UNITS = "/usr/local/lib/systemd"
 # Where systemd says that a service is well boxed in.
@@ -112,7 +112,7 @@ def test_a_timer_writes_the_file_for_node_exporter(node: Installed) -> None:
     assert node.run("cat", file).stdout.splitlines()[2:] == ["runtimed_up 0"]
     assert node.state() == "inactive (dead)"
     # A line for a daemon that does not answer, and none for each of the many runs.
-    node.run("journalctl", "--sync")
+    wait_until(lambda: node.machine.journal(f"{TEXTFILE}.service"), "a line in the journal")
     [line] = node.machine.journal(f"{TEXTFILE}.service").splitlines()
     assert line.endswith("; runtimed_up is 0")
 
@@ -126,7 +126,8 @@ def test_runtimes_are_tested_by_each_engine_with_each_cgroup_driver_and_leave_no
     for engine in ("direct", "containerd"):
         (evidence,) = json.loads(node.ctl("test", "wrapped", "--engine", engine, "--json"))["tests"]
         assert (evidence["engine"], evidence["failure"], evidence["leftovers"]) == (engine, None, [])
-        find = f"find /run /sys/fs/cgroup /var/lib/containerd -name '*{evidence['id']}*'"
+        # Other directories come and go meanwhile.
+        find = f"find /run /sys/fs/cgroup /var/lib/containerd -ignore_readdir_race -name '*{evidence['id']}*'"
         assert node.run("sh", "-c", f"{find} -not -path '/run/user/*'").stdout == ""
     assert node.run("ctr", "namespaces", "ls", "-q").stdout.split() in ([], ["default"])
 
@@ -138,7 +139,9 @@ def test_a_mount_that_the_host_makes_later_is_seen_by_the_service(node: Installe
     assert node.client().explain("late")["available"] is False
     node.run("mount", "-t", "tmpfs", "-o", "mode=0755", "none", "/opt/late")
     try:
-        node.run("cp", "/usr/sbin/runc", "/opt/late/runc")
+        # By one rename, because half a binary would be probed as well.
+        node.run("cp", "/usr/sbin/runc", "/opt/late/new")
+        node.run("mv", "/opt/late/new", "/opt/late/runc")
         wait_until(lambda: node.client().explain("late")["available"], "the mount to be seen")
         # It came after the daemon's own view had been made, so it is not read-only there; its owner still counts.
         assert features(node, "late")["status"] == "known"
@@ -273,12 +276,12 @@ def test_a_shim_of_a_containerd_that_is_not_configured_is_seen_in_its_bundle(nod
     process = node.machine.start("bash", "-c", shim)
     try:
 
-        def unknown() -> list[str]:
-            return list(json.loads(node.ctl("gc", "--dry-run", "--json"))["unknown"])
+        def is_named() -> bool:
+            said = json.loads(node.ctl("gc", "--dry-run", "--json"))["unknown"]
+            wanted = "the containerd at /run/elsewhere/c.sock uses wrappers but is not configured"
+            return len(said) == 1 and said[0].startswith(wanted)
 
-        said = wait_until(unknown, "a containerd that is not configured")
-        assert len(said) == 1
-        assert said[0].startswith("the containerd at /run/elsewhere/c.sock uses wrappers but is not configured"), said
+        wait_until(is_named, f"a containerd that is not configured: {node.ctl('gc', '--dry-run', '--json')}")
     finally:
         process.communicate("")
     node.run("rm", "-r", path, "/run/elsewhere")
@@ -286,9 +289,19 @@ def test_a_shim_of_a_containerd_that_is_not_configured_is_seen_in_its_bundle(nod
 
 def verdict(node: Installed, path: str) -> str:
     """Return what is said of a wrapper, by somebody who knows of every process and every container."""
-    document = json.loads(node.ctl("gc", "--dry-run", "--json"))
-    assert document["unknown"] == []
+    document = known(node)
     return str(next(one["reason"] for one in document["wrappers"] if path.endswith(one["file"])))
+
+
+def known(node: Installed) -> dict[str, Any]:
+    """Return the answer to a dry run for which everything was known."""
+
+    def scan() -> dict[str, Any] | None:
+        document: dict[str, Any] = json.loads(node.ctl("gc", "--dry-run", "--json"))
+        return document if document["unknown"] == [] else None
+
+    # Processes and containers come and go meanwhile.
+    return dict(wait_until(scan, f"everything to be known: {node.ctl('gc', '--dry-run', '--json')}"))
 
 
 def test_a_container_started_through_a_resolution_outlives_the_service(
@@ -307,10 +320,6 @@ def test_a_container_started_through_a_resolution_outlives_the_service(
         assert done.stdout == f"{name}\n"
         assert re.search(r"^c1 +[0-9]+ +RUNNING", node.run("ctr", "tasks", "ls").stdout, re.MULTILINE)
 
-    def is_seen() -> None:
-        document = json.loads(node.ctl("gc", "--dry-run", "--json"))
-        assert document["unknown"] == []
-
     def remove_the_runtime() -> None:
         node.write({})
         node.systemctl("reload", SERVICE)
@@ -319,7 +328,7 @@ def test_a_container_started_through_a_resolution_outlives_the_service(
         node.install()
 
     is_manageable()
-    is_seen()
+    known(node)
     done: list[tuple[str, Any]] = [
         ("reload", remove_the_runtime),
         ("restart", lambda: node.systemctl("restart", SERVICE)),
@@ -387,9 +396,10 @@ def test_without_the_group_the_file_is_roots_alone_and_the_journal_has_the_remed
 
 
 def test_the_journal_shows_a_rejection_to_whoever_looks_for_errors(node: Installed) -> None:
+    mark = node.mark()
     node.write(BROKEN)
     node.systemctl("reload", SERVICE, status=1)
-    node.run("journalctl", "--sync")
+    node.said(mark, "reload.rejected")
     shown = node.machine.journal(SERVICE, "-p", "err", f"_PID={node.pid()}").splitlines()
     assert shown[-1].startswith("reload.rejected ")
     assert BROKEN_AT in shown[-1]

@@ -28,7 +28,7 @@ from e2e.test_trust import (
     test_what_is_believed_below_the_roots_is_checked,
     test_what_is_roots_own_in_a_sticky_directory_is_accepted,
 )
-from harness.daemon import RunningDaemon, put, wait_until
+from harness.daemon import RunningDaemon, put, put_executable, wait_until
 
 __all__ = [
     "test_a_change_of_mode_is_noticed_without_being_asked",
@@ -44,7 +44,7 @@ __all__ = [
 
 # The unit may not give a socket to a group: its socket unit does, which test_systemd_node.py tries.
 BY_THE_SOCKET_UNIT = {"test_a_member_of_the_group_may_ask_and_not_change_and_others_may_not_even_ask"}
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 DROPIN = "etc/systemd/system/runtimed.service.d/trust.conf"
 BINARY = "/opt/tools/bin/my-runtime"
 
@@ -181,19 +181,22 @@ def install_runtime(node: Installed, mode: int, directory_mode: int = 0o755) -> 
     script = f'#!/bin/sh\necho executed >&2\nexec /usr/sbin/runc "$@" {" " * (mode & 7)}\n'
     path = node.machine.root / BINARY[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
-    put(path, script)
-    path.chmod(mode)
     path.parent.chmod(directory_mode)
+    # By one rename, because the daemon may look at any moment.
+    put_executable(path.with_name("new"), script).chmod(mode)
+    path.with_name("new").rename(path)
     node.write({"runtimes": {**TABLE["runtimes"], "mine": {"path": BINARY}}})
     node.systemctl("reload", SERVICE)
 
 
-def explained(node: Installed) -> dict[str, Any]:
-    def known() -> dict[str, Any] | None:
-        found: dict[str, Any] = dict(node.client().explain("mine"))
-        return found if found["features"]["status"] != "pending" else None
+def explained(node: Installed, status: str) -> dict[str, Any]:
+    """Return the explanation of the runtime once its features have the status; the daemon looks now and then."""
 
-    return dict(wait_until(known, "the features"))
+    def found() -> dict[str, Any] | None:
+        told: dict[str, Any] = dict(node.client().explain("mine"))
+        return told if told["features"]["status"] == status else None
+
+    return dict(wait_until(found, f"{status} features: {node.client().explain('mine')}"))
 
 
 @pytest.mark.parametrize(("mode", "directory_mode"), [(0o777, 0o755), (0o775, 0o755), (0o755, 0o777)])
@@ -201,12 +204,11 @@ def test_a_binary_that_others_could_replace_is_not_executed_and_named(
     shipped: Installed, mode: int, directory_mode: int
 ) -> None:
     install_runtime(shipped, 0o755)
-    assert explained(shipped)["features"]["status"] == "known"
+    explained(shipped, "known")
     mark = shipped.mark()
     install_runtime(shipped, mode, directory_mode)
     spoiled = BINARY if directory_mode == 0o755 else str(Path(BINARY).parent)
-    found = explained(shipped)
-    assert found["features"]["status"] == "unknown"
+    found = explained(shipped, "unknown")
     assert f"{spoiled}: can be changed" in found["features"]["reason"]
     assert f"{spoiled}: can be changed" in found["replaceable"]
     assert "replaceable-binary" in [one["code"] for one in found["lint"]]
@@ -218,6 +220,6 @@ def test_a_binary_that_others_could_replace_is_not_executed_and_named(
 
 def test_a_binary_of_another_user_is_not_executed(shipped: Installed) -> None:
     install_runtime(shipped, 0o755)
+    explained(shipped, "known")
     os.chown(shipped.machine.root / BINARY[1:], NOBODY, NOBODY)
-    wait_until(lambda: explained(shipped)["features"]["status"] == "unknown", "the change of owner to be noticed")
-    assert f"belongs to user id {NOBODY}" in explained(shipped)["features"]["reason"]
+    assert f"belongs to user id {NOBODY}" in explained(shipped, "unknown")["features"]["reason"]
