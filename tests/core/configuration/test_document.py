@@ -295,6 +295,7 @@ def test_a_blank_file_is_refused_as_incomplete(data: bytes) -> None:
 # --- for every input
 
 
+@pytest.mark.timeout(300)
 @given(OBJECTS, LAYOUTS, st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.data())
 @settings(max_examples=300)
 def test_every_prefix_of_a_document_is_incomplete(

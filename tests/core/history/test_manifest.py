@@ -139,6 +139,7 @@ def test_the_flags_of_this_process_override_the_restored_configuration() -> None
     assert not config.parsed
 
 
+@pytest.mark.timeout(300)
 def test_a_restored_configuration_may_exceed_the_limit_for_files() -> None:
     names = tuple(f"{number}" + "\N{GRINNING FACE}" * 1000 for number in range(1500))
     document = {"runtimes": {name: {"path": "/bin/x"} for name in names}}

@@ -32,6 +32,7 @@ def built(table: dict[str, str], previous: Generation | None = None) -> Generati
     return build_generation(found.config, found.host, 2, previous)
 
 
+@pytest.mark.timeout(300)
 @given(st.lists(TABLES, min_size=2, max_size=4))
 def test_parts_that_are_divided_incrementally_equal_those_from_scratch(tables: list[dict[str, str]]) -> None:
     old = built(tables[0])
@@ -47,6 +48,7 @@ def test_parts_that_are_divided_incrementally_equal_those_from_scratch(tables: l
         old = new
 
 
+@pytest.mark.timeout(300)
 @given(TABLES, TABLES)
 def test_the_changes_turn_the_old_runtimes_into_the_new_ones(before: dict[str, str], after: dict[str, str]) -> None:
     old = built(before)

@@ -257,6 +257,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Node]:
         yield new_node(Path(place), request.param)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=40)
 @given(line=COMMAND_LINE)
 def test_any_command_line_reaches_the_program_byte_for_byte(shared: Node, line: list[bytes]) -> None:
@@ -273,6 +274,7 @@ def test_every_byte_but_tab_and_line_feed_may_be_in_an_id_and_a_root(shared: Nod
     assert shared.call(new, "--root", every, "kill", every).program == "old"
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=40)
 @given(
     container=IDENTIFIER,
