@@ -290,6 +290,7 @@ class TestRejection:
         assert len(lines) == 5
         assert listing(daemon.data) == disk
 
+    @pytest.mark.timeout(400)
     def test_validate_refuses_what_a_start_would_refuse(self, daemon: RunningDaemon) -> None:
         for settings, words in (
             ({"group": "no-such-group"}, "group 'no-such-group' does not exist"),
@@ -408,7 +409,7 @@ class TestSignals:
     def test_a_stop_during_the_start_stops_the_daemon(self, daemon: RunningDaemon) -> None:
         daemon.write({})
         process = daemon.launch()
-        wait_until(lambda: catches(process.pid, signal.SIGTERM), "its handler")
+        wait_until(lambda: catches(process.pid, signal.SIGTERM) or daemon.has_ended(), "its handler")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
         assert not daemon.socket.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_invariants import WiredReloader
@@ -91,6 +92,7 @@ def document(default: str, required: bool, arguments: Mapping[str, bool]) -> str
     return json.dumps({"runtimes": entries, "default-runtime": default, "runtimed": {"require-proof": required}})
 
 
+@pytest.mark.timeout(400)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEP, max_size=8))
 def test_a_reload_accepts_what_a_fresh_start_with_the_same_files_and_proofs_accepts(steps: list[Any]) -> None:

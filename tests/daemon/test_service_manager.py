@@ -36,6 +36,14 @@ class Manager:
             if not message.keys() <= {*passing}:
                 return message
 
+    def drain(self) -> None:
+        """Drop the messages that have arrived."""
+        self._sock.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._sock.recv(65536)
+        self._sock.settimeout(PATIENCE_S)
+
 
 @pytest.fixture
 def manager() -> Iterator[Manager]:
@@ -110,13 +118,16 @@ def test_the_watchdog_is_fed_only_while_the_loop_serves(manager: Manager) -> Non
         for document in (GOOD, "[]\n"):
             daemon.write(document)
             daemon.reload()
+            # Those of a slow reload do not count.
+            manager.drain()
             # A degraded daemon feeds it as well, because a restart would not help.
             for _ in range(3):
                 assert manager.next("READY", "STATUS", "RELOADING", "MONOTONIC_USEC") == {"WATCHDOG": "1"}
         with daemon.paused():
+            manager.drain()
             manager._sock.settimeout(0.5)
             with pytest.raises(TimeoutError):
-                manager.next("WATCHDOG", "READY", "STATUS")
+                manager.next()
 
 
 # Executes its arguments with the socket of descriptor 0 at descriptor 3, as systemd passes it.
