@@ -79,7 +79,7 @@ print(reads, misses, partial[:5])
 """
 
 
-@pytest.mark.timeout(60 + QUICK_RELOADS)
+@pytest.mark.timeout(120 + 2 * QUICK_RELOADS)
 def test_a_reader_of_a_published_path_never_misses_and_never_reads_a_part(
     daemon: RunningDaemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +135,7 @@ def found(daemon: RunningDaemon, answer: dict[str, Any]) -> tuple[str, object]:
 NAMES = ("steady", "restless", "plain", "typed", "runc", "")
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(120 + 2 * ANSWERED_RELOADS)
 def test_every_answer_during_reloads_is_that_of_the_generation_it_names(daemon: RunningDaemon) -> None:
     daemon.write({"runtimes": configuration(0), "default-runtime": "restless"})
     daemon.start()
@@ -335,6 +335,7 @@ class WiredReloader:
         return {link: (root / "runtimes" / link).read_bytes() for link in links}
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 @example(
@@ -391,6 +392,7 @@ async def reload_and_compare(steps: list[tuple[bool, list[str]]]) -> None:
         assert os.listdir(roots[2]) == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_real_daemon_that_was_reloaded_answers_like_one_that_was_just_started(
     daemon: RunningDaemon, seed: int

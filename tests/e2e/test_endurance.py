@@ -224,7 +224,7 @@ def daemon() -> Iterator[RunningDaemon]:
             daemon.kill()
 
 
-@pytest.mark.timeout(120 + RELOADS)
+@pytest.mark.timeout(240 + 2 * RELOADS)
 def test_many_reloads_leave_nothing_behind(daemon: RunningDaemon) -> None:
     one_kib = generation_kib()
     applied = sum(reload(daemon, number) for number in range(1, FIRST + 1))

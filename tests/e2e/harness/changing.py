@@ -30,6 +30,8 @@ _CHECK_S, _SELDOM_S = 30.0, 3600.0
 AFTERWARDS_S = 2.6
 # What follows from new watches is over by then.
 SETTLING_S = 1.2
+# Of any other edit: a file that is empty or half written for as long as this is not rejected yet.
+HALF_WRITTEN_S = 1.8
 # Of an edit with a moment at which the configuration is not whole; less than the daemon waits for quiet.
 AT_ONCE_S = 0.15
 ATTEMPTS = 20
@@ -119,7 +121,7 @@ class Step:
     reports: tuple[str, ...]
     table: Table
     # A configuration that is not whole for longer than this is another case, because the daemon may then read it.
-    within_s: float = float("inf")
+    within_s: float = HALF_WRITTEN_S
 
 
 @dataclass(frozen=True)
