@@ -201,7 +201,7 @@ def test_podman_of_a_user_without_root_runs_containers_by_the_same_names_without
     generation = Path(node.daemon.data, view.readlink()).parent
     hidden = (node.daemon.data, generation, view.resolve(), view.resolve().parent)
     for command in (*(("ls", str(each)) for each in hidden), ("cat", str(generation / "config.json"))):
-        refused = node.root.run(*user, *command)
+        refused = node.root.run(*user, "env", "LC_ALL=C", *command)
         assert "Permission denied" in refused.stderr, command
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.harness.containerd import FOREVER, RunningContainerd, running_containerd
+from e2e.harness.volumes import unmount
 from harness.daemon import PATIENCE_S, RunningDaemon, UnixConnection, new_daemon
 
 # The store retains this many generations at most; younger than an hour they go no other way.
@@ -130,7 +131,7 @@ def in_memory(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(directory)], check=True)
+        unmount(directory)
 
 
 @contextlib.contextmanager

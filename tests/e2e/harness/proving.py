@@ -44,7 +44,7 @@ class Proving:
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run ``runtimectl test``."""
-        return subprocess.run(self.command(*args), check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+        return subprocess.run(self.command(*args), check=False, capture_output=True, text=True, timeout=3 * PATIENCE_S)
 
     def evidence(self, *args: str) -> tuple[dict[str, Any], int]:
         """Return the evidence of the test of one runtime, and the exit status."""

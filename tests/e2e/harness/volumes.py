@@ -26,7 +26,7 @@ def run(*command: str | Path) -> None:
 
 
 def unmount(point: Path) -> None:
-    """Unmount what is mounted at ``point``, as soon as the daemon is not just reading there."""
+    """Unmount what is mounted at ``point``, as soon as no process is just using it."""
     command = ["env", "LC_ALL=C", "umount", str(point)]
 
     def unmounted() -> bool:
