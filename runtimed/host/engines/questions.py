@@ -18,6 +18,9 @@ _TIMEOUT_S = 10.0
 _MAX_BYTES = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
 _ERROR_MAX = 200
+# containerd tells its service manager that it is ready, and answers, a moment before its CRI plugin is.
+_NOT_READY = "is not initialized yet"
+_RETRY_S = 0.1
 _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_BYTES),
     # A proxy in the environment is not for Unix sockets.
@@ -107,7 +110,16 @@ def _cri_status(question: CriStatus) -> bytes:
         raise NoAnswer("containerd can only be asked with grpcio: pip install 'runtimed[containerd]'") from error
     try:
         with grpc.insecure_channel(f"unix://{quote(question.socket)}", options=_GRPC_OPTIONS) as channel:
-            return decode_status_config(channel.unary_unary(STATUS)(VERBOSE_REQUEST, timeout=_TIMEOUT_S))
+            status = channel.unary_unary(STATUS)
+            deadline_s = time.monotonic() + _TIMEOUT_S
+            while True:
+                left_s = deadline_s - time.monotonic()
+                try:
+                    return decode_status_config(status(VERBOSE_REQUEST, timeout=left_s))
+                except grpc.RpcError as error:
+                    if _NOT_READY not in (error.details() or "") or left_s < 2 * _RETRY_S:
+                        raise
+                time.sleep(_RETRY_S)
     except grpc.RpcError as error:
         text = printable(f"{error.code().name.lower()}: {error.details()}")
         raise NoAnswer(f"{question.socket}: {text}") from error

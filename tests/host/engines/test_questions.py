@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.daemon import PATIENCE_S, short_directory
@@ -132,17 +133,27 @@ def test_root_does_not_ask_at_the_socket_of_another_user(kind: Callable[[str], Q
 
 
 @contextlib.contextmanager
-def cri(answer: bytes | None) -> Iterator[str]:
-    """Yield the socket of a CRI that gives ``answer`` to a verbose request; None: it has no such call."""
+def cri(answer: bytes | None, not_ready: int = 0) -> Iterator[str]:
+    """Yield the socket of a CRI that gives ``answer`` to a verbose request; None: it has no such call.
+
+    To so many requests it answers first that it is ``not_ready``.
+    """
     import grpc  # noqa: PLC0415 - an extra
+
+    early = iter(range(not_ready))
+
+    def respond(request: bytes, context: Any) -> bytes:
+        if next(early, None) is not None:
+            # As containerd's pkg/cri says it.
+            context.abort(grpc.StatusCode.UNKNOWN, "server is not initialized yet")
+        assert answer is not None
+        return answer if request == b"\x08\x01" else b""
 
     class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         def service(self, call: object) -> object:
             if answer is None or call.method != STATUS:  # type: ignore[attr-defined]
                 return None
-            return grpc.unary_unary_rpc_method_handler(
-                lambda request, _: answer if request == b"\x08\x01" else b"", lambda data: data, lambda data: data
-            )
+            return grpc.unary_unary_rpc_method_handler(respond, lambda data: data, lambda data: data)
 
     with short_directory() as directory:
         server = grpc.server(ThreadPoolExecutor(1), handlers=(Handler(),))
@@ -169,6 +180,17 @@ def test_the_configuration_in_the_status_of_the_cri_is_the_answer() -> None:
     pytest.importorskip("grpc")
     with cri(RESPONSE) as path:
         assert put_question(CriStatus(path)) == b'{"a": 1}'
+
+
+def test_a_cri_that_has_just_started_is_asked_until_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    with cri(RESPONSE, not_ready=3) as path:
+        assert put_question(CriStatus(path)) == b'{"a": 1}'
+    monkeypatch.setattr(runtimed.host.engines.questions, "_TIMEOUT_S", 1.0)
+    # On a busy machine the time may end within a request.
+    reason = "server is not initialized yet|deadline_exceeded"
+    with cri(RESPONSE, not_ready=1000) as path, pytest.raises(NoAnswer, match=reason):
+        put_question(CriStatus(path))
 
 
 @pytest.mark.parametrize(
