@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
         self.state = State.STREAMING
         transport = cast("asyncio.Transport", self._transport)
         transport.write(render_head(stream.content_type, keep_alive=not connection))
-        self._channel = Channel(transport, self._close, chunked=not connection)
+        self._channel = Channel(transport, self._writer.write_stream, self._close, chunked=not connection)
         self._note_unread()
         self._reader.stop()
         if not self._writer.paused:

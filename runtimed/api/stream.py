@@ -11,12 +11,20 @@ UNREAD_BYTES = 512 * 1024
 
 
 class Channel:
-    """One client's stream; ``close`` closes the connection once everything is sent."""
+    """One client's stream; ``write`` writes to ``transport``, ``close`` closes it once everything is sent."""
 
-    __slots__ = ("_chunked", "_close", "_forget", "_stream", "_transport")
+    __slots__ = ("_chunked", "_close", "_forget", "_stream", "_transport", "_write")
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], *, chunked: bool) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        write: Callable[[bytes], None],
+        close: Callable[[], None],
+        *,
+        chunked: bool,
+    ) -> None:
         self._transport = transport
+        self._write = write
         self._close = close
         self._chunked = chunked
         self._stream: Stream | None = None
@@ -41,7 +49,7 @@ class Channel:
         """Send ``data``; return False without sending it if the client has left or left too much unread."""
         if self._transport.is_closing() or self._transport.get_write_buffer_size() + len(data) > UNREAD_BYTES:
             return False
-        self._transport.write(self._framed(data))
+        self._write(self._framed(data))
         return True
 
     def give_up(self) -> None:
@@ -52,7 +60,7 @@ class Channel:
     def end(self, data: bytes = b"") -> None:
         """Send ``data`` however much is unread, then close. Ending twice does nothing."""
         if not self._transport.is_closing():
-            self._transport.write((self._framed(data) if data else b"") + (b"0\r\n\r\n" if self._chunked else b""))
+            self._write((self._framed(data) if data else b"") + (b"0\r\n\r\n" if self._chunked else b""))
             self._close()
 
     def _framed(self, data: bytes) -> bytes:

@@ -39,7 +39,7 @@ class ResponseWriter:
         self._rest = memoryview(b"")
         # `put_parts` waits for it.
         self._read: asyncio.Future[None] | None = None
-        # Unread bytes at the last `begin_watch`.
+        # What would be unread if the client had read nothing since the last `begin_watch`.
         self._unread_bytes = 0
 
     def open(self, transport: asyncio.Transport) -> None:
@@ -70,6 +70,13 @@ class ResponseWriter:
         self._batch_bytes += len(data)
         if self._batch_bytes >= _BATCH_BYTES:
             self.flush()
+
+    def write_stream(self, data: bytes) -> None:
+        """Write ``data`` at once, also while the client does not read."""
+        if self.transport is not None:
+            # Before it is written: within write() the transport may ask to pause, and the watch begins anew.
+            self._unread_bytes += len(data)
+            self.transport.write(data)
 
     def _put_large(self, request: Request, connection: bytes, response: Response) -> None:
         try:

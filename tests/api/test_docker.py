@@ -593,7 +593,7 @@ async def test_a_client_that_reads_nothing_for_too_long_is_dropped(node: DockerA
 
 
 async def test_docker_s_clients_count_as_subscribers(node: DockerApi) -> None:
-    others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(256)]
+    others = [Channel(cast("asyncio.Transport", None), lambda _: None, lambda: None, chunked=False) for _ in range(256)]
     for other in others:
         node.subscribers.add(other, 0)
     status, message = await node.failure("/events")

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from harness.daemon import PATIENCE_S
 from harness.description import check_event
-from harness.server import HOST, QUICK_WRITE, Running, hang_up, read_reply, running, until
+from harness.server import HOST, QUICK_WRITE, Running, Time, hang_up, read_reply, running, until
 
 from runtimed.api import stream as stream_module
 from runtimed.api.connections import Connections, HttpLimits
@@ -206,6 +206,32 @@ async def test_a_subscriber_that_reads_nothing_for_too_long_is_dropped_with_a_re
         await hang_up(silent.writer)
 
 
+async def test_a_subscriber_that_reads_slowly_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It takes longer in all than a subscriber may take that reads nothing, and less from one read to the next.
+    time, loop = Time(monkeypatch), asyncio.get_running_loop()
+    async with running() as run:
+        here = Hub(run, 100.0)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(run.path)
+            client.setblocking(False)
+            client.send(b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n")
+            await until(lambda: len(here.events) == 1)
+            (connection,) = run.connections._members
+            unread_bytes = connection._writer.unread_bytes
+            while unread_bytes() < 400_000:
+                here.publish("x" * 10_000)
+            rounds = 0
+            while before := unread_bytes():
+                while unread_bytes() == before:
+                    await loop.sock_recv(client, 8_000)
+                    await asyncio.sleep(0)
+                time.add(0.6 * run.connections.limits.write_s, run.connections)
+                rounds += 1
+            assert rounds > 3
+            assert here.dropped == []
+            assert len(here.events) == 1
+
+
 async def test_a_disconnected_subscriber_is_discarded() -> None:
     async with hub() as here:
         subscriber = await here.subscribe()
@@ -327,7 +353,9 @@ async def test_one_user_cannot_reach_the_limit_of_all_subscribers() -> None:
     async with hub() as here:
         me = os.getuid()
         subscriber = await here.subscribe()
-        others = [Channel(cast("asyncio.Transport", None), lambda: None, chunked=False) for _ in range(255)]
+        others = [
+            Channel(cast("asyncio.Transport", None), lambda _: None, lambda: None, chunked=False) for _ in range(255)
+        ]
         for other in others:
             here.events.subscribers.add(other, me)
         assert here.events.subscribers.is_full(me)
