@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from e2e.harness.containerd import RUNC_OPTIONS, SHIM, RunningContainerd, running_containerd
-from harness.daemon import PATIENCE_S, wait_until
+from harness.daemon import PATIENCE_S, thread_states, wait_until
 
 from runtimed.core.collection.references import Reference, ReferenceScan
 from runtimed.core.config import Engine
@@ -182,19 +181,11 @@ def test_a_containerd_that_hangs_is_waited_for_no_longer_than_asked(containerd: 
     os.kill(pid, signal.SIGSTOP)
     try:
         # It stops one thread after the other.
-        wait_until(lambda: states_of_threads(pid) == {"T"}, "containerd to stop")
+        wait_until(lambda: {*thread_states(pid).values()} == {"T"}, "containerd to stop")
         with pytest.raises(ContainerdUnknown, match="deadline_exceeded"):
             list_containers(containerd.address, 0.5)
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def states_of_threads(pid: int) -> set[str]:
-    states = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            states.add(path.read_text().rpartition(")")[2].split()[0])
-    return states
 
 
 def test_containers_that_come_and_go_all_the_while_are_no_fault(containerd: RunningContainerd) -> None:

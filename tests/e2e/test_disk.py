@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from e2e.harness.asking import asking
-from harness.daemon import PATIENCE_S, RunningDaemon, listing, new_daemon, wait_until
+from harness.daemon import PATIENCE_S, RunningDaemon, listing, new_daemon, thread_states, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -201,15 +201,10 @@ def see_rejected(daemon: RunningDaemon, words: str) -> None:
 
 
 def waits_for_disk(daemon: RunningDaemon) -> bool:
-    """Return whether a thread of the daemon stays in a system call that no signal ends (proc_pid_stat(5))."""
+    """Return whether a thread of the daemon stays in a system call that no signal ends."""
 
-    def waiting() -> set[Path]:
-        found = set()
-        for path in Path(f"/proc/{daemon.pid}/task").glob("*/stat"):
-            with contextlib.suppress(OSError):  # the thread has ended
-                if path.read_text().rpartition(")")[2].split()[0] == "D":
-                    found.add(path)
-        return found
+    def waiting() -> set[str]:
+        return {thread for thread, state in thread_states(daemon.pid).items() if state == "D"}
 
     before = waiting()
     time.sleep(0.2)

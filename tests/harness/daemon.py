@@ -117,6 +117,15 @@ def as_user(uid: int, function: Callable[[], Any]) -> Any:
     return pickle.loads(data)
 
 
+def thread_states(pid: int) -> dict[str, str]:
+    """Return the state of each thread of a process by the thread's number: T for stopped, say (proc_pid_stat(5))."""
+    states = {}
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            states[path.parent.name] = path.read_text().rpartition(")")[2].split()[0]
+    return states
+
+
 class UnixConnection(HTTPConnection):
     """http.client on a Unix socket."""
 
@@ -248,11 +257,7 @@ class RunningDaemon:
             self.send(signal.SIGCONT)
 
     def _is_stopped(self) -> bool:
-        try:
-            states = [file.read_text() for file in Path(f"/proc/{self.pid}/task").glob("*/stat")]
-        except OSError:  # a thread has ended
-            return False
-        return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+        return {*thread_states(self.pid).values()} == {"T"}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, return the exit status."""

@@ -41,7 +41,7 @@ _FRAME = re.compile(
 )
 # Patterns of the error of a call (code: details), and the reason that each means.
 _REASONS = (
-    # Depends on what containerd was doing when the shim ended. From 1.7 on it removes the bundle as soon as it notices,
+    # Depends on what containerd was doing when the shim ended. containerd 2.1 removes the bundle as soon as it notices,
     # perhaps while it writes bootstrap.json there.
     (
         re.compile(
