@@ -134,6 +134,18 @@ def test_an_engine_that_has_reloaded_follows_also_if_the_machine_stood_still_mea
     assert recorded(own_daemon) == [("follows", "")]
 
 
+def test_an_engine_that_takes_a_moment_to_reload_is_waited_for(
+    own_daemon: RunningDaemon, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "_RELOAD_S", PATIENCE_S)
+    # Before the reload, and while it takes place.
+    states = ["not-told"] * 4
+    monkeypatch.setattr(engine, "verify", lambda _: engine._verification(states.pop() if states else "follows"))
+    synchronizer(own_daemon, engine).run()
+    assert recorded(own_daemon) == [("follows", "")]
+    assert engine.done == ["write", "hang up"]
+
+
 def test_a_change_that_the_answers_of_the_engine_do_not_show_is_reloaded_once(
     own_daemon: RunningDaemon, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
