@@ -25,7 +25,7 @@ from runtimed.core.drift import BinaryState, Drift
 from runtimed.core.history.trigger import Actor, Trigger
 from runtimed.core.proof.record import Proof, judge_proof
 from runtimed.core.report import Report
-from runtimed.core.table.availability import Unavailable, summarise_unavailable
+from runtimed.core.table.availability import Unavailable, executed_binaries, summarise_unavailable
 from runtimed.core.table.generation import Generation, Runtime
 from runtimed.daemon.announcer import Announcer
 from runtimed.daemon.container_watch import ContainerWatch
@@ -225,13 +225,20 @@ class Components:
     def _apply(self, generation: Generation, *, accept: bool) -> None:
         self.connections.admission = generation.config.runtimed.limits
         self.drift.apply(generation, accept=accept)
-        self._probe(generation)
+        self._probe_soon()
 
-    def _probe(self, generation: Generation) -> None:
+    def _probe_soon(self) -> None:
         # In a thread, so that no reload waits for it.
-        task = asyncio.create_task(self._probing_thread.run(self._inspector.probe, generation))
+        task = asyncio.create_task(self._probing_thread.run(self._probe))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
+
+    def _probe(self) -> None:
+        generation = self._reloader.current
+        settings, binaries = generation.config.runtimed.probe, executed_binaries(generation)
+        # It may be replaced while the disk is read.
+        del generation
+        self._inspector.probe(settings, binaries)
 
     async def _find_states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         async with asyncio.timeout(STATES_TIMEOUT_S):
@@ -241,7 +248,7 @@ class Components:
         self._announcer.drifted(begun, ended, self.drift.runtimes, loaded=loaded)
         # The kernel may refuse the new file.
         if any(drift.kind in ("replaced", "installed") for drift in begun.values()):
-            self._probe(self._reloader.current)
+            self._probe_soon()
         self._announce_proofs()
         before, self._unavailable = self._unavailable, self._status.unavailable()
         if self._unavailable and self._unavailable != before:

@@ -53,12 +53,14 @@ class Worker:
         # Not a future of concurrent.futures, with which asyncio.wrap_future takes twice the time.
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        # Taken out by the thread, which would otherwise hold the arguments when the caller already has the result.
+        call = [partial(function, *args, **kwargs)]
 
         def job() -> None:
             if future.cancelled():
                 return
             try:
-                settle = partial(future.set_result, function(*args, **kwargs))
+                settle = partial(future.set_result, call.pop()())
             except StopIteration as error:  # a future does not accept it
                 settle = partial(future.set_exception, RuntimeError(f"a call ended in {error!r}"))
             except BaseException as error:  # noqa: BLE001 - the caller gets every exception

@@ -109,12 +109,11 @@ class NodeInspector:
         prober = self._prober
         return prober.get(binary) if prober is not None else _OFF
 
-    def probe(self, generation: Generation) -> None:
-        """Probe the binaries of ``generation`` that are new or changed, as its configuration says.
+    def probe(self, settings: Probe, binaries: Iterable[str]) -> None:
+        """Probe those of ``binaries``, paths or bare names, that are new or changed, as ``settings`` say.
 
         With another time-out all binaries are probed again.
         """
-        settings = generation.config.runtimed.probe
         if settings != self._settings:
             if self._prober is not None:
                 self._prober.stop()
@@ -123,13 +122,6 @@ class NodeInspector:
             self._prober = new if settings.enabled else None
         if self._prober is None:
             return
-        runtimes = generation.runtimes
-        # Shims that need no binary are never executed.
-        binaries = [
-            binary
-            for binary, names in generation.binaries.items()
-            if any(runtimes[name].binary == binary for name in names)
-        ]
         # A missing one may be installed later.
         self._prober.want(found for found in self.look_up_all(binaries).values() if isinstance(found, str))
 

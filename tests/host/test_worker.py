@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,29 @@ async def test_calls_run_one_at_a_time_in_order(worker: Worker) -> None:
     seen: list[int] = []
     await asyncio.gather(*(worker.run(seen.append, number) for number in range(100)))
     assert seen == list(range(100))
+
+
+async def test_the_thread_holds_no_argument_when_the_caller_has_the_result(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Argument:
+        pass
+
+    loop, checked = asyncio.get_running_loop(), threading.Event()
+    call_soon = loop.call_soon_threadsafe
+
+    def call_soon_and_wait(*call: Any) -> None:
+        call_soon(*call)
+        # The caller goes on, and the thread does not.
+        checked.wait(60)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", call_soon_and_wait)
+    argument = Argument()
+    seen = weakref.ref(argument)
+    assert await worker.run(lambda *_, **__: 1, argument, key=argument) == 1
+    del argument
+    assert seen() is None
+    checked.set()
 
 
 async def test_a_cancelled_call_that_still_waits_never_runs(worker: Worker) -> None:

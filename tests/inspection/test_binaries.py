@@ -10,7 +10,6 @@ import pytest
 from harness.daemon import wait_until
 from harness.generation import generation_of
 
-from runtimed.core.table.generation import Generation
 from runtimed.host.features import Prober
 from runtimed.inspection.binaries import NodeInspector
 
@@ -22,19 +21,21 @@ def inspector() -> Iterator[NodeInspector]:
     inspector.stop()
 
 
-def generation(binary: Path, probe: dict[str, object]) -> Generation:
-    return generation_of({"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": probe}})
+def probe(inspector: NodeInspector, binary: Path, settings: dict[str, object]) -> None:
+    """Probe ``binary`` with the ``settings`` of a configuration."""
+    document = {"runtimes": {"x": {"path": str(binary)}}, "runtimed": {"probe": settings}}
+    inspector.probe(generation_of(document).config.runtimed.probe, [str(binary)])
 
 
 def test_a_generation_turns_probing_on_and_off_without_a_restart(inspector: NodeInspector, tmp_path: Path) -> None:
     binary = tmp_path / "runtime"
     binary.write_text('#!/bin/sh\necho \'{"ociVersionMin": "1.0.0"}\'\n')
     binary.chmod(0o755)
-    inspector.probe(generation(binary, {"enabled": False}))
+    probe(inspector, binary, {"enabled": False})
     assert "turned off" in (inspector.features(str(binary)).reason or "")
-    inspector.probe(generation(binary, {"enabled": True}))
+    probe(inspector, binary, {"enabled": True})
     wait_until(lambda: inspector.features(str(binary)).status == "known", "the probe")
-    inspector.probe(generation(binary, {"enabled": False}))
+    probe(inspector, binary, {"enabled": False})
     assert "turned off" in (inspector.features(str(binary)).reason or "")
 
 
@@ -62,9 +63,9 @@ def test_another_time_out_probes_binaries_again(inspector: NodeInspector, tmp_pa
     binary = tmp_path / "runtime"
     binary.write_text(f"#!/bin/sh\necho >> {asked}; exec sleep 99\n")
     binary.chmod(0o755)
-    inspector.probe(generation(binary, {"timeout": "60s"}))
+    probe(inspector, binary, {"timeout": "60s"})
     wait_until(asked.exists, "the probe")
-    inspector.probe(generation(binary, {"timeout": 0.2}))
+    probe(inspector, binary, {"timeout": 0.2})
     wait_until(lambda: "0.2 s" in (inspector.features(str(binary)).reason or ""), "the shorter time to be over")
 
 

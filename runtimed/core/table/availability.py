@@ -69,6 +69,16 @@ def watched_binaries(runtime: Runtime) -> tuple[str, ...]:
     return tuple(dict.fromkeys(binary for binary in (*binaries_of(runtime), executed) if binary))
 
 
+def executed_binaries(generation: Generation) -> list[str]:
+    """Return the binaries, paths or names, that the runtimes of ``generation`` execute: not those of shims alone."""
+    runtimes = generation.runtimes
+    return [
+        binary
+        for binary, names in generation.binaries.items()
+        if any(runtimes[name].binary == binary for name in names)
+    ]
+
+
 def index_binaries(
     runtimes: Mapping[str, Runtime],
     touched: Iterable[str],

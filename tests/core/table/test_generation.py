@@ -18,7 +18,13 @@ from runtimed.core.configuration.parse import parse_configuration
 from runtimed.core.containerd.names import shim_binary_name
 from runtimed.core.containerd.options import RUNC, encode_options, make_options, read_options
 from runtimed.core.errors import InvalidRuntimeName, UnknownRuntime
-from runtimed.core.table.availability import binaries_of, files_of, find_unavailable, watched_binaries
+from runtimed.core.table.availability import (
+    binaries_of,
+    executed_binaries,
+    files_of,
+    find_unavailable,
+    watched_binaries,
+)
 from runtimed.core.table.build import build_generation, uses_systemd_cgroup
 from runtimed.core.table.facts import Facts
 from runtimed.core.table.generation import Generation, Host, compare_generations, compare_identities, links_of
@@ -345,6 +351,9 @@ def test_the_runtimes_that_need_a_binary_are_known(some: Config) -> None:
     assert sum(map(len, generation.binaries.values())) == sum(
         len(watched_binaries(runtime)) for runtime in generation.runtimes.values()
     )
+    found = executed_binaries(generation)
+    assert len(found) == len(set(found))
+    assert set(found) == {runtime.binary for runtime in generation.runtimes.values() if runtime.binary}
 
 
 @given(CONFIGS, st.sets(st.sampled_from(["/x", "y", "runc", "containerd-shim-y-v1", "/not/needed"])))
