@@ -148,6 +148,11 @@ def settled(prober: Prober, binary: str) -> Features:
     return found
 
 
+def wait_for_the_end(prober: Prober) -> None:
+    """Wait until no probe runs: a result is known before it is reported."""
+    wait_until(lambda: not prober._busy, "the end of the probes")
+
+
 # ── Results ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -159,7 +164,7 @@ def test_a_binary_is_probed_once(prober: Prober, log: Log, tmp_path: Path) -> No
     for _ in range(20):
         prober.want([binary])
         assert prober.get(binary) is found
-        wait_until(lambda: not prober._busy, "the end of the probe")
+        wait_for_the_end(prober)
     assert (tmp_path / "runs").read_text() == "features\n"
     assert log.lines == [(binary, found)]
 
@@ -282,6 +287,7 @@ def test_a_binary_that_misbehaves_has_a_reason(
     wait_until(lambda: not running(tmp_path), "the end of all that was killed")
     for _ in range(3):
         prober.want([binary])
+        wait_for_the_end(prober)
         assert settled(prober, binary) is found
     assert log.lines == [(binary, found)]
 
@@ -399,13 +405,14 @@ def test_a_binary_that_others_could_replace_is_not_executed_until_corrected(
         assert str(found.reason).startswith("the binary was not probed, because another user could replace it: ")
         assert str(bad) in str(found.reason)
         assert "chmod go-w" in str(found.reason)
+        wait_for_the_end(prober)
     assert len(log.lines) == 1
     assert not (tmp_path / "ran").exists()
-    wait_until(lambda: not prober._busy, "the end of the last probe")
     # The new mode of the directory counts, although the binary has not changed.
     bad.chmod(0o755)
     assert settled(prober, binary).status == "known"
     assert (tmp_path / "ran").read_text() == "ran\n"
+    wait_for_the_end(prober)
     assert len(log.lines) == 2
 
 
@@ -440,6 +447,7 @@ def test_a_replaced_binary_is_probed_and_reported_again(prober: Prober, log: Log
     program(tmp_path / "runtime", GOOD)
     prober.want([binary])
     assert settled(prober, binary).status == "known"
+    wait_for_the_end(prober)
     assert [features.status for _, features in log.lines] == ["unknown", "unknown", "known", "unknown", "known"]
 
 
@@ -462,14 +470,43 @@ def test_a_link_that_leads_elsewhere_is_a_change(prober: Prober, tmp_path: Path)
     assert "exit status 5" in str(settled(prober, str(link)).reason)
 
 
-def test_a_binary_that_is_replaced_during_its_probe_is_probed_again(prober: Prober, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted_by", ["want", "get"])
+def test_a_binary_that_is_replaced_during_its_probe_is_probed_again(
+    prober: Prober, log: Log, tmp_path: Path, wanted_by: str
+) -> None:
     binary = program(tmp_path / "runtime", f"touch {tmp_path}/up; while ! [ -e {tmp_path}/go ]; do sleep 0.01; done")
     prober.want([binary])
     wait_until((tmp_path / "up").exists, "its start")
     program(tmp_path / "runtime", GOOD)
-    assert prober.get(binary).status == "pending"
+    if wanted_by == "want":
+        prober.want([binary])
+    else:
+        assert prober.get(binary).status == "pending"
     (tmp_path / "go").touch()
-    assert settled(prober, binary).status == "known"
+    wait_until(lambda: len(log.lines) == 2, "a result for each")
+    assert [features.status for _, features in log.lines] == ["unknown", "known"]
+    assert prober.get(binary).status == "known"
+
+
+def test_a_binary_that_is_replaced_while_its_result_is_reported_is_probed_again(
+    make: Callable[..., Prober], tmp_path: Path
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+    reported: list[str] = []
+
+    def report(_binary: str, features: Features) -> None:
+        begun.set()
+        release.wait(PATIENCE_S)
+        reported.append(features.status)
+
+    prober = make(on_result=report)
+    binary = program(tmp_path / "runtime", "exit 1")
+    prober.want([binary])
+    assert begun.wait(PATIENCE_S)
+    program(tmp_path / "runtime", GOOD)
+    prober.want([binary])
+    release.set()
+    wait_until(lambda: reported == ["unknown", "known"], "a result for each")
 
 
 def test_a_binary_that_timed_out_is_probed_again_and_reported_if_it_differs(
@@ -485,10 +522,11 @@ def test_a_binary_that_timed_out_is_probed_again_and_reported_if_it_differs(
     prober.want([binary])
     wait_until(lambda: prober._results[binary] is not first, "a second try")
     (tmp_path / "ok").touch()
-    wait_until(lambda: not prober._busy, "the end of the probe")
+    wait_for_the_end(prober)
     prober._probe = Probe(trusted, PATIENCE_S, MIB, prober._stopped)
     clock.now_s += RETRY_S
     wait_until(lambda: prober.get(binary).status == "known", "an answer")
+    wait_for_the_end(prober)
     assert [features.status for _, features in log.lines] == ["unknown", "known"]
 
 
@@ -519,6 +557,7 @@ def test_only_so_many_results_are_kept(
         settled(prober, binary)
     for number in range(6):
         settled(prober, f"{tmp_path}/none{number}")
+    wait_for_the_end(prober)
     assert len(prober._results) == 5
 
 

@@ -64,6 +64,8 @@ class Prober:
         self._queue: dict[str, None] = {}
         # Thread -> the binary that it probes ("" before its first), and the time at which it began.
         self._busy: dict[threading.Thread, tuple[str, float]] = {}
+        # Binaries that were wanted during their probe, and may have changed since it began.
+        self._again: set[str] = set()
 
     def want(self, binaries: Iterable[str]) -> None:
         """Have those of ``binaries``, all binaries of the current table, probed that are new or have changed.
@@ -128,6 +130,7 @@ class Prober:
         if self._stopped.is_set():
             return
         probed = {binary for binary, _ in self._busy.values()}
+        self._again |= probed & binaries.keys()
         self._queue.update((binary, None) for binary in binaries if binary not in probed)
         for _ in range(min(len(self._queue), self._concurrency - self._count_working())):
             # A thread that a file system holds does not count as working, but the number of threads is bounded.
@@ -158,7 +161,10 @@ class Prober:
         """Return the next binary to probe; None if this thread must end."""
         thread = threading.current_thread()
         with self._lock:
-            del self._busy[thread]
+            ended, _ = self._busy.pop(thread)
+            if ended in self._again:
+                self._again.remove(ended)
+                self._queue[ended] = None
             # While a file system held this thread, others may have been started instead of it.
             if self._stopped.is_set() or not self._queue or self._count_working() >= self._concurrency:
                 return None
