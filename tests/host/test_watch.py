@@ -502,6 +502,20 @@ async def test_an_update_that_changes_nothing_schedules_nothing(tmp_path: Path) 
     await asyncio.to_thread(watcher.stop)
 
 
+def test_a_new_name_in_a_watched_directory_gives_a_hint(tmp_path: Path) -> None:
+    """A change of its file after the reading that found the name, and before the update, has given none."""
+    loop = ManualLoop()
+    hints: list[None] = []
+    watcher = Watcher(loop.as_loop, lambda: hints.append(None))
+    watcher.start()
+    for names, expected in (("x", 1), ("xy", 1), ("xy", 0), ("y", 0), ("yz", 1)):
+        hints.clear()
+        watcher.update(frozenset(WatchedName(str(tmp_path), name) for name in names))
+        loop.advance(1)
+        assert len(hints) == expected, names
+    watcher.stop()
+
+
 async def test_a_directory_that_was_replaced_unseen_is_watched_anew_by_the_next_update(tmp_path: Path) -> None:
     hinted = asyncio.Event()
     watcher = Watcher(asyncio.get_running_loop(), hinted.set, Intervals(debounce_s=0.01))

@@ -75,10 +75,10 @@ class Inotify:
     def update(self, names: Names) -> None:
         """Watch exactly the directories of ``names``; a directory that cannot be watched becomes a fault.
 
-        Renews a watch whose directory was replaced or whose thread has died. Calls ``on_change`` after adding a watch
-        and after a new fault: a change between the reading that found the names and this call has made no event.
+        Renews a watch whose directory was replaced or whose thread has died. Calls ``on_change`` for a new watch, a new
+        name and a new fault: a change between the reading that found the names and this call has made no event.
         """
-        self._names = names
+        before, self._names = self._names, names
         if self._observer is not None:
             if self._observer.alive:
                 self._remove_outdated(self._observer)
@@ -93,6 +93,7 @@ class Inotify:
             except (OSError, RuntimeError) as exc:
                 faults[directory] = _Fault(_reason(exc, directory), now_s + RETRY_S)
         is_new = any(directory in self._watched or directory not in self._faults for directory in missing)
+        is_new |= any(found - before.get(directory, frozenset()) for directory, found in names.items())
         self._faults = faults
         if is_new:
             self._on_change()
