@@ -61,7 +61,8 @@ def clock(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         yield clock
     disk.released.set()
     pool.close(PATIENCE_S)
-    assert threads() == []
+    # One that no call waits for has left the pool before, and may still be about to end.
+    wait_until(lambda: not threads(), "the threads to end")
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.daemon import short_directory
+from harness.daemon import PATIENCE_S, short_directory
 from harness.engine_state import ordinary_user
 
+import runtimed.host.pins
 from runtimed.core.pins import Pin, pin_file, render_pin
 from runtimed.host.pins import PinDirectory, PinFile
 
@@ -263,6 +264,7 @@ def test_a_new_file_to_which_a_launcher_is_about_to_write_keeps_its_pin_as_the_l
         append_now(name, new)
 
     monkeypatch.setattr(pins, "_append", append_late)
+    monkeypatch.setattr(runtimed.host.pins, "_WRITE_S", PATIENCE_S)
 
     def begin() -> bool:
         launching.start()

@@ -21,7 +21,8 @@ print(run_command((sys.argv[1],), timeout_s=60, output_bytes=9999, stopped=threa
 
 def test_a_child_has_the_soft_limit_that_the_daemon_was_started_with(tmp_path: Path) -> None:
     binary = tmp_path / "runtime"
-    binary.write_text("#!/bin/sh\nsleep 0.3\nulimit -Sn\nulimit -Hn\n")
+    # The limit is lowered when the process runs.
+    binary.write_text("#!/bin/sh\nuntil [ $(ulimit -Sn) = 200 ]; do sleep 0.01; done\nulimit -Sn\nulimit -Hn\n")
     binary.chmod(0o700)
     command = ["prlimit", "--nofile=200:300", sys.executable, "-c", SCRIPT, str(binary)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

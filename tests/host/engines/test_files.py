@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness.daemon import listing
+from harness.daemon import PATIENCE_S, listing, wait_until
 
 import runtimed.host.engines.files
 from runtimed.core.engines.engine import FileWrite
@@ -240,11 +240,12 @@ def test_a_second_run_waits_for_the_first(engine: Path) -> None:
     with open_staging(str(engine)) as staging:
         make_scratch(staging, "x", b"")
         second.start()
+        wait_until(lambda: order, "the second run to begin")
         second.join(0.3)
         assert order == ["2 stage"]
         write_file(FileWrite(f"{engine}/x", b"1"), staging, secure)
         assert os.listdir(staging) == ["check"]
-    second.join(10)
+    second.join(PATIENCE_S)
     assert ((engine / "x").read_bytes(), os.listdir(engine)) == (b"2", ["x"])
 
 
