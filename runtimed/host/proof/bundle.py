@@ -144,14 +144,18 @@ def _lock(path: str) -> Iterator[None]:
 def abandoned_bundles(directory: str = RUN) -> Iterator[Traces]:
     """Yield the traces of each test below ``directory`` that was killed, with the lock on its bundle.
 
-    The caller removes all traces, and the bundle last.
+    The caller removes all traces, and the bundle last. A bundle without traces is removed here: its test has made no
+    container, and may be about to lock the bundle.
     """
     for name in sorted(os.listdir(directory)):
         if ID.fullmatch(name) is None:
             continue
         path = f"{directory}/{name}"
         with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError), _lock(path):
-            yield read_traces(name, path, _read(f"{path}/{_TRACES}"))
+            if data := _read(f"{path}/{_TRACES}"):
+                yield read_traces(name, path, data)
+            else:
+                remove_bundle(path)
 
 
 def _read(path: str) -> bytes:

@@ -40,6 +40,7 @@ def test_a_bundle_is_removed_after_a_failure(tmp_path: Path) -> None:
 def test_only_a_bundle_whose_test_has_gone_is_abandoned(tmp_path: Path) -> None:
     gone = tmp_path / "runtimed-test-0123456789ab"
     gone.mkdir()
+    (gone / "traces.json").write_bytes(Traces(gone.name, str(gone)).to_json())
     (tmp_path / "runtimed-test-x").mkdir()
     (tmp_path / "runtimed-test-ffffffffffff").write_text("a file")
     with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as bundle:
@@ -52,6 +53,24 @@ def test_only_a_bundle_whose_test_has_gone_is_abandoned(tmp_path: Path) -> None:
         assert [*abandoned_bundles(str(tmp_path))] == []
         assert remove_bundle(traces.bundle)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runtimed-test-ffffffffffff", "runtimed-test-x"]
+
+
+def test_a_test_that_has_not_locked_its_bundle_yet_is_none_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def mkdir_and_look(path: str, mode: int) -> None:
+        monkeypatch.undo()
+        os.mkdir(path, mode)
+        made.append(path)
+        assert [*abandoned_bundles(str(tmp_path))] == []
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_look)
+    with new_bundle(NODE, systemd_cgroup=False, directory=str(tmp_path)) as bundle:
+        assert Path(bundle.path, "config.json").exists()
+        assert made != [bundle.path]
+        assert os.listdir(tmp_path) == [bundle.id]
 
 
 def test_the_node_has_its_programs_and_controllers(tmp_path: Path) -> None:
