@@ -22,11 +22,11 @@ from runtimed.core.history.layout import EVENTS
 # Bounds a failing test; every condition takes far less. Longer than a virtual machine may stand still.
 PATIENCE_S = 60.0
 # The daemon with other intervals between looks for drift and between heartbeats, another number of generations, and
-# reports that wait for their looks at the node on a busy machine, too.
+# reports that wait for their looks at the node, and for the command line of the client, on a busy machine, too.
 _WITH_LIMITS = """
 import functools, sys
 from runtimed import __main__
-from runtimed.daemon import announcer, components
+from runtimed.daemon import announcer, components, threads
 from runtimed.host.store import retained
 from runtimed.reload import look
 if {drift_every_s}:
@@ -35,7 +35,7 @@ if {heartbeat_s}:
     announcer.Events = functools.partial(announcer.Events, heartbeat_s={heartbeat_s})
 if {generations_most}:
     retained._KEEP_MOST = {generations_most}
-look.LOOK_TIMEOUT_S = {patience_s}
+look.LOOK_TIMEOUT_S = threads.COMMAND_TIMEOUT_S = {patience_s}
 sys.exit(__main__.main())
 """
 
