@@ -50,6 +50,8 @@ class DriftWatch:
         # Binary -> names of the runtimes that execute it.
         self._watched: Mapping[str, tuple[str, ...]] = MappingProxyType({})
         self._loaded: Mapping[str, BinaryState] | None = None
+        # The number of calls of `apply` and `update`: a look that began before the last one has older states.
+        self._calls = 0
         # Binaries that were available at some look since the process started.
         self._once_available: set[str] = set()
         # Unavailable binaries that a reload has accepted, and those that the next look adds if they are unavailable.
@@ -94,11 +96,13 @@ class DriftWatch:
             self._accepting |= self._watched.keys()
         self._watched = watched
         self._loaded = None
+        self._calls += 1
         self._wake_up.set()
 
     def update(self, states: Mapping[str, BinaryState]) -> None:
         """Add the ``states`` of some binaries to those of the last look, and look at all binaries soon."""
         self._keep({**self.states, **states})
+        self._calls += 1
         self._wake_up.set()
 
     def look_soon(self) -> None:
@@ -119,14 +123,15 @@ class DriftWatch:
     async def _watch(self) -> None:
         while True:
             self._wake_up.clear()
-            watched = self._watched
+            calls = self._calls
             begun_s, states = time.monotonic(), None
             try:
-                states = await self._look(watched)
+                states = await self._look(self._watched)
             except TimeoutError:
                 self._on_look({}, {}, self._loaded is None)
             else:
-                if watched is self._watched:
+                # Otherwise the next look follows at once.
+                if calls == self._calls:
                     self._compare(states)
             self._pause_s = self._pause_after(time.monotonic() - begun_s)
             while not await self._is_woken_up(lacks_states=states is None):

@@ -34,6 +34,11 @@ class Watching:
         # Cleared to let a check hang; `hung` is set while one does.
         self.released, self.hung = threading.Event(), threading.Event()
         self.released.set()
+        # Cleared to let a look end late.
+        self.ends = asyncio.Event()
+        self.ends.set()
+        # The states that were known at the beginning of each look.
+        self.known: list[Mapping[str, BinaryState]] = []
         self.ended_by_load: list[Drift] = []
         self.hangs = False
         self.begun: list[Drift] = []
@@ -43,8 +48,14 @@ class Watching:
 
     async def _look(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         self.looks += 1
+        self.known.append(self.watch.states)
         if self.hangs:
             raise TimeoutError
+        states = self.states(binaries)
+        await self.ends.wait()
+        return states
+
+    def states(self, binaries: Iterable[str]) -> Mapping[str, BinaryState]:
         return self._inspector.states(binaries)
 
     def _seem_changed(self, states: Mapping[str, BinaryState]) -> bool:
@@ -226,6 +237,28 @@ async def test_states_of_another_look_count_until_the_next_one(watching: Watchin
     assert watching.kinds() == {}
     await watching.looked()
     assert watching.watch.states[path] == seen
+
+
+@pytest.mark.parametrize("another", ["load", "look"])
+async def test_a_look_that_began_before_a_load_or_another_look_does_not_count(watching: Watching, another: str) -> None:
+    path = str(watching.put("x"))
+    loaded = generation({"x": {"path": path}})
+    watching.watch.apply(loaded)
+    await watching.looked()
+    watching.ends.clear()
+    looks = watching.looks
+    while watching.looks == looks:
+        await asyncio.sleep(0.001)
+    watching.put("x", text="#!/bin/sh\n# another\n")
+    if another == "load":
+        watching.watch.apply(loaded)
+    else:
+        watching.watch.update(watching.states([path]))
+    watching.ends.set()
+    await watching.looked()
+    assert watching.kinds() == ({} if another == "load" else {path: "replaced"})
+    if another == "look":
+        assert watching.known[looks + 1] == watching.watch.states, "the older states came back"
 
 
 async def test_the_states_are_another_object_only_after_a_change(watching: Watching) -> None:
