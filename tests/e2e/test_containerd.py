@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import signal
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from e2e.harness.containerd import RUNC_OPTIONS, SHIM, RunningContainerd, running_containerd
-from harness.daemon import PATIENCE_S, thread_states, wait_until
+from harness.daemon import PATIENCE_S, paused
 
 from runtimed.core.collection.references import Reference, ReferenceScan
 from runtimed.core.config import Engine
@@ -177,15 +176,8 @@ def test_where_no_containerd_ever_was_nothing_is_unknown(tmp_path: Path) -> None
 
 def test_a_containerd_that_hangs_is_waited_for_no_longer_than_asked(containerd: RunningContainerd) -> None:
     assert containerd.process is not None
-    pid = containerd.process.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        # It stops one thread after the other.
-        wait_until(lambda: {*thread_states(pid).values()} == {"T"}, "containerd to stop")
-        with pytest.raises(ContainerdUnknown, match="deadline_exceeded"):
-            list_containers(containerd.address, 0.5)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    with paused(containerd.process.pid), pytest.raises(ContainerdUnknown, match="deadline_exceeded"):
+        list_containers(containerd.address, 0.5)
 
 
 def test_containers_that_come_and_go_all_the_while_are_no_fault(containerd: RunningContainerd) -> None:

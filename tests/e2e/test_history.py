@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.daemon import RunningDaemon, new_daemon, ordinary_user, put, put_executable, wait_until
+from harness.daemon import RunningDaemon, make_drift, new_daemon, ordinary_user, put, put_executable, wait_until
 from harness.runtimectl import runtimectl
 
 pytestmark = pytest.mark.timeout(300)
@@ -126,7 +126,7 @@ def test_the_history_tells_edits_requests_signals_rejections_and_drift_across_a_
     assert changed(first) == {str(daemon.config): ("added", *identity(daemon.config))}
     make_edits(daemon, binary)
     make_rejections(daemon)
-    put_executable(binary, "#!/bin/sh\nexit 1\n")
+    make_drift(daemon, binary, "#!/bin/sh\nexit 1\n")
     wait_for(daemon, "drift", binary=str(binary))
     kill_with_half_an_event(daemon)
     run = runtimectl("history", "--since", "yesterday", on=daemon)

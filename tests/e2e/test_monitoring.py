@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 from e2e.harness.prometheus import MONITORING, RULES, Monitored, new_monitored
-from harness.daemon import PATIENCE_S, put_executable, wait_until
+from harness.daemon import PATIENCE_S, make_drift, put_executable, wait_until
 
 from runtimed.client import Client
 
@@ -115,7 +115,7 @@ def test_each_expression_of_the_dashboard_has_an_answer(node: Monitored) -> None
         else:
             # Rates need two scrapes.
             wait_until(partial(node.query, expression), f"{title}: {expression}")
-    assert len(node.label_values("instance", "runtimed_build_info")) == 2
+    wait_until(lambda: len(node.label_values("instance", "runtimed_build_info")) == 2, "both ways")
 
 
 def test_a_rejected_reload_fires_until_the_next_one_that_succeeds(node: Monitored) -> None:
@@ -139,7 +139,7 @@ def test_a_rejected_reload_fires_until_the_next_one_that_succeeds(node: Monitore
 
 def test_drift_an_unavailable_default_runtime_and_an_engine_fire(node: Monitored) -> None:
     binary = node.daemon.root / "bin" / "good"
-    put_executable(binary, "#!/bin/sh\n# another\n")
+    make_drift(node.daemon, binary, "#!/bin/sh\n# another\n")
     node.wait_for_alerts("RuntimedDrift")
     Client(str(node.daemon.socket)).record_verification("docker", "differs", "another table")
     node.wait_for_alerts("RuntimedDrift", "RuntimedEngineDoesNotFollow")
@@ -154,7 +154,7 @@ def test_a_default_runtime_whose_proof_is_outdated_fires_where_one_is_required(n
     node.daemon.write({**configuration, "runtimed": {"require-proof": True}})
     assert node.daemon.reload()["outcome"] in ("applied", "unchanged")
     node.wait_for_alerts()
-    put_executable(node.daemon.root / "bin" / "good", "#!/bin/sh\n# another\n")
+    make_drift(node.daemon, node.daemon.root / "bin" / "good", "#!/bin/sh\n# another\n")
     node.wait_for_alerts("RuntimedDrift", "RuntimedDefaultRuntimeNotProved")
 
 

@@ -25,7 +25,7 @@ import pytest
 from e2e.harness.containerd import RUNC_OPTIONS, SHIM
 from e2e.harness.hanging import hanging_directory
 from e2e.harness.node import Collected, ContainerdNode, new_node
-from harness.daemon import PATIENCE_S, new_daemon, wait_until
+from harness.daemon import PATIENCE_S, new_daemon, paused, wait_until
 
 from runtimed.core.containerd.api import new_message
 from runtimed.core.containerd.options import RUNC, encode_options, make_options
@@ -411,15 +411,12 @@ def told(what: str, latencies_ms: list[float]) -> None:
 def test_a_containerd_that_hangs_holds_up_no_answer_and_no_reload(node: ContainerdNode, used: Used) -> None:
     assert node.containerd.process is not None
     with ThreadPoolExecutor(2) as pool:
-        os.kill(node.containerd.process.pid, signal.SIGSTOP)
-        try:
+        with paused(node.containerd.process.pid):
             collecting = pool.submit(node.collect)
             told("containerd hangs", node.latencies_ms(pool.submit(time.sleep, 3), RESOLUTIONS_LEAST))
             assert node.configure({"new": {"runtimeType": "io.containerd.runc.v2"}})["duration_ms"] < RELOAD_MOST_MS
             assert node.daemon.resolve("new")
             assert not collecting.done()
-        finally:
-            os.kill(node.containerd.process.pid, signal.SIGCONT)
         found = collecting.result()
     for file in (used.running_file, used.stopped_file):
         assert found.verdicts[file.name][0] == "keep"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from e2e.harness.engine_root import EngineRoot, new_engine_root
-from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, wait_until
+from harness.daemon import PATIENCE_S, RunningDaemon, new_daemon, paused, wait_until
 from harness.runtimectl import COMMAND
 
 pytestmark = pytest.mark.timeout(900)
@@ -185,12 +184,8 @@ def test_a_dockerd_with_a_containerd_of_its_own_is_not_a_containerd_of_the_node(
 def test_an_engine_that_is_stopped_is_unknown_in_time(node: Node) -> None:
     node.write("docker")
     node.start("docker")
-    # The process that was started may be one above dockerd.
-    os.kill(node.processes["docker"].pid, signal.SIGSTOP)
-    try:
+    with paused(node.processes["docker"].pid):
         found = node.verify("docker")
-    finally:
-        os.kill(node.processes["docker"].pid, signal.SIGCONT)
     assert (found["state"], "does not answer within 10 s" in found["detail"]) == ("unknown", True)
 
 

@@ -126,6 +126,17 @@ def thread_states(pid: int) -> dict[str, str]:
     return states
 
 
+@contextlib.contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """Keep a process stopped during the block; the kernel stops one of its threads after the other."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: {*thread_states(pid).values()} == {"T"}, "the process to stop")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class UnixConnection(HTTPConnection):
     """http.client on a Unix socket."""
 
@@ -249,15 +260,8 @@ class RunningDaemon:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Keep the process stopped during the block: it sees what is done there as one change."""
-        self.send(signal.SIGSTOP)
-        try:
-            wait_until(self._is_stopped, "the process to stop")
+        with paused(self.pid):
             yield
-        finally:
-            self.send(signal.SIGCONT)
-
-    def _is_stopped(self) -> bool:
-        return {*thread_states(self.pid).values()} == {"T"}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, return the exit status."""
@@ -327,6 +331,16 @@ class RunningDaemon:
 
     def reloads(self, outcome: str) -> list[dict[str, Any]]:
         return [event for event in self.log() if event["event"] == f"reload.{outcome}"]
+
+
+def make_drift(daemon: RunningDaemon, binary: Path, text: str) -> None:
+    """Replace a binary of ``daemon`` until that is drift: before the look that follows a load it is none."""
+
+    def has_drifted() -> bool:
+        return str(binary) in [each["binary"] for each in daemon.status()["drift"]]
+
+    wait_until(lambda: not has_drifted(), f"an end of the drift of {binary}")
+    wait_until(lambda: put_executable(binary, text) and has_drifted(), f"drift of {binary}")
 
 
 @contextlib.contextmanager
