@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
@@ -14,9 +15,10 @@ from mmap import PAGESIZE, mmap
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from harness.daemon import RunningDaemon, UnixConnection, short_directory
+from harness.daemon import RunningDaemon, UnixConnection, short_directory, wait_until
 
-from runtimed.core.history.layout import TABLE_FILE
+from runtimed.core.history.event_lines import read_lines
+from runtimed.core.history.layout import EVENTS, TABLE_FILE
 from runtimed.core.history.manifest import Manifest, checksum
 from runtimed.core.table.script import is_intact
 from runtimed.core.table.wrapper import make_wrapper
@@ -116,12 +118,21 @@ class Site:
         self.daemon.config.write_bytes(_page(config))
         with self.daemon.config.open("r+b") as file, mmap(file.fileno(), PAGESIZE) as self._page:
             try:
-                yield self.daemon.start()
+                begun_s = time.time()
+                self.daemon.start()
+                # Written by the thread that publishes, which would otherwise do so among what a test looks at.
+                wait_until(lambda: self._has_event_of_start(begun_s), "the event of the start")
+                yield self.daemon
                 if not self.daemon.has_ended():
                     assert self.daemon.stop() == 0
             finally:
                 self.daemon.kill()
                 self.logged += self.daemon.log_file.read_bytes()
+
+    def _has_event_of_start(self, since_s: float) -> bool:
+        path = (self.data / (self.data / "runtimes").readlink()).parent / EVENTS
+        events = read_lines(path.read_bytes()) if path.exists() else ()
+        return any(event.get("reason") == "start" and event["time"] >= since_s for event in events)
 
     @contextlib.contextmanager
     def old_daemon(self) -> Iterator[RunningDaemon]:
