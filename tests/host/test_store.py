@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from harness.data_root import DataRoot, launcher, stable_scripts, stable_texts
@@ -20,7 +19,7 @@ import runtimed.host.store.retained
 from runtimed.core.errors import AlreadyRunning, DataRootRefused, GenerationGone, StoreFailed
 from runtimed.core.history.manifest import rebuild_scripts
 from runtimed.core.table.generation import Generation, links_of
-from runtimed.host.store import Store, lock
+from runtimed.host.store import Store
 
 STEPS = [
     *("wrappers", "generation", "links", "link", "parts", "part", "config", "manifest", "sync", "swap", "sync-root"),
@@ -437,38 +436,6 @@ def test_a_second_store_on_the_same_root_is_refused_with_the_process_id(root: Da
         root.new_store().open(rebuild_scripts)
     assert caught.value.pid == os.getpid()
     assert root.listing() == before
-
-
-@pytest.mark.parametrize("ends", [True, False])
-def test_a_lock_whose_holder_was_killed_is_waited_for(
-    root: DataRoot, monkeypatch: pytest.MonkeyPatch, *, ends: bool
-) -> None:
-    # The killed daemon was starting a process, which has its descriptors until the exec.
-    root.publish(a=["1"])
-    root.store.close()
-    killed = subprocess.Popen(["true"])
-    killed.wait()
-    (root.path / "lock").write_text(f"{killed.pid}\n")
-    held = os.open(root.path / "lock", os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    now_s = 0.0
-
-    def pause(seconds: float) -> None:
-        nonlocal now_s
-        now_s += seconds
-        if ends and now_s > 1:
-            fcntl.flock(held, fcntl.LOCK_UN)
-
-    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=pause))
-    try:
-        if ends:
-            assert root.open().published
-        else:
-            with pytest.raises(AlreadyRunning) as caught:
-                root.open()
-            assert caught.value.pid == killed.pid
-    finally:
-        os.close(held)
 
 
 def test_a_directory_that_holds_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:

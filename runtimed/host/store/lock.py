@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 
 from runtimed.core.errors import AlreadyRunning, DataRootRefused
@@ -30,9 +29,6 @@ from runtimed.host.store.paths import Paths
 # Files that may be in a directory that is not a data root yet: the lock, and the directory that mkfs makes.
 _NEUTRAL = frozenset({LOCK, "lost+found"})
 _VERSION_MAX = 4096
-# Time for which a lock is waited for whose holder was killed: a process that it was starting holds it until its exec.
-_KILLED_S = 5.0
-_PAUSE_S = 0.01
 _REPAIR = f"if the directory is runtimed's, write the line layout={LAYOUT} to {{root}}/{VERSION}"
 _OTHER_ROOT = "unmount it, or restart runtimed to use it as it is; until then runtimed does not write to it"
 
@@ -188,39 +184,19 @@ def _lock(root: str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_CREAT | flags, FILE_MODE)
     try:
         require_regular(fd, path)
-        _wait_for_lock(fd, root)
-    except BaseException:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, 32, 0).strip()
+        os.close(fd)
+        raise AlreadyRunning(root, int(pid) if pid.isdigit() else None) from None
+    except OSError:
         os.close(fd)
         raise
-    # The process id is only for another daemon, see above; the lock holds without it, on a full or read-only disk.
+    # The process id is only for the message of another daemon; the lock holds without it, on a full or read-only disk.
     with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
         file.truncate()
         file.write(b"%d\n" % os.getpid())
     return fd
-
-
-def _wait_for_lock(fd: int, root: str) -> None:
-    """Lock ``fd``, and wait for that only while its holder was killed. Raises: AlreadyRunning, OSError."""
-    until_s = time.monotonic() + _KILLED_S
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(fd, 32, 0).strip()
-            holder = int(pid) if pid.isdigit() else None
-            if holder is None or not _was_killed(holder) or time.monotonic() > until_s:
-                raise AlreadyRunning(root, holder) from None
-        time.sleep(_PAUSE_S)
-
-
-def _was_killed(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass  # it belongs to another user, or is no process id
-    return False
 
 
 def _read_version(root: str) -> bytes:
