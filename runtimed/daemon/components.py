@@ -236,7 +236,7 @@ class Components:
     def _probe(self) -> None:
         generation = self._reloader.current
         settings, binaries = generation.config.runtimed.probe, executed_binaries(generation)
-        # It may be replaced while the disk is read.
+        # If it is replaced while the disk is read, this thread must not be the one that frees it, all at once.
         del generation
         self._inspector.probe(settings, binaries)
 

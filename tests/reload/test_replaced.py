@@ -12,17 +12,19 @@ from harness.daemon import new_daemon, wait_until
 from runtimed.reload.replaced import _SLICE, free_in_slices
 
 COUNT = 30
-# The daemon, which logs the thread that frees a runtime.
+# The daemon, which logs the thread that frees a runtime, and reads the disk slowly before a probe.
 PROGRAM = """
-import os, sys, threading
+import os, sys, threading, time
 from runtimed import __main__
 from runtimed.core.table.generation import Runtime
+from runtimed.inspection.binaries import NodeInspector
 
 def freed(runtime):
     if runtime.text:
-        os.write(2, f"freed in {threading.current_thread().name}\\n".encode())
+        os.write(2, f"freed {runtime.answer.digest} {threading.current_thread().name}\\n".encode())
 
 Runtime.__del__ = freed
+NodeInspector.probe = lambda *_: time.sleep(0.5)
 sys.exit(__main__.main())
 """
 # The current generation decides the responses, some of which the daemon keeps.
@@ -39,25 +41,26 @@ def test_the_event_loop_frees_no_generation() -> None:
             for path in PATHS:
                 assert daemon.get(path)[0] == 200
 
-        def freed(count: int) -> list[str]:
+        def freeing(count: int) -> set[str]:
+            """Return the threads that have freed runtimes, if they have freed ``count`` different ones."""
             # The daemon may just be writing the last line.
             whole, _, _ = daemon.log_file.read_text().rpartition("\n")
-            found = [line for line in whole.splitlines() if line.startswith("freed")]
-            return found if len(found) >= count else []
+            found = [line.split() for line in whole.splitlines() if line.startswith("freed")]
+            return {thread for _, _, thread in found} if len({digest for _, digest, _ in found}) >= count else set()
 
         request_all()
         daemon.write(table(COUNT, 1, all_new=True))
-        # The planned generation, if the watcher has not led to it yet, and in each case the first one.
+        # Its generation is freed, too.
         daemon.reload("?dry_run=true")
         assert daemon.reload()["generation"] == 2
         request_all()
         daemon.write(table(COUNT, 2, all_new=True))
         assert daemon.reload()["generation"] == 3
         request_all()
-        threads = set(wait_until(lambda: freed(2 * COUNT), "the replaced generations to be freed"))
-        # A thread whose look at one of them has outlasted the reload would be another.
-        assert "freed in working" in threads
-        assert "freed in MainThread" not in threads
+        threads = wait_until(lambda: freeing(2 * COUNT), "the replaced generations to be freed")
+        # A thread whose look for containers has outlasted the reload would be another.
+        assert "working" in threads
+        assert not threads & {"MainThread", "probing"}
 
 
 class Value:

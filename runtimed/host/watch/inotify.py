@@ -93,9 +93,9 @@ class Inotify:
             except (OSError, RuntimeError) as exc:
                 faults[directory] = _Fault(_reason(exc, directory), now_s + RETRY_S)
         is_new = any(directory in self._watched or directory not in self._faults for directory in missing)
-        is_new |= any(found - before.get(directory, frozenset()) for directory, found in names.items())
+        has_new_name = any(found - before.get(directory, frozenset()) for directory, found in names.items())
         self._faults = faults
-        if is_new:
+        if is_new or has_new_name:
             self._on_change()
 
     def _remove_outdated(self, observer: DirectoryObserver) -> None:
